@@ -1,0 +1,1 @@
+"""The commands, one module a noun, named as typed."""
