@@ -1,0 +1,24 @@
+"""Time, as one thing that can be passed in, so that tests own it."""
+
+import random
+import time
+
+
+class Clock:
+    """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""
+
+    def now(self) -> float:
+        """Return the wall clock."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return a clock that only goes forward."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(max(seconds, 0))
+
+    def jitter(self) -> float:
+        """Return a factor of 0.75 to 1, so that many clients do not ask in step."""
+        return 0.75 + random.random() / 4

@@ -1,0 +1,100 @@
+"""JSON that survives the way from the server to standard output unchanged, and is harmless on a terminal.
+
+The standard parser turns `1.10` into `1.1`, `1E400` into `Infinity` and refuses integers of 5,000 digits. Here a number
+that Python would not write back as it came is kept as the text it came in.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+DEEPEST = 200  # levels; deeper documents are refused, so that nothing after the parser can overflow the stack
+_LONGEST_PLAIN_INT = 18  # digits; longer ones are kept as text (int() refuses more than 4,300)
+
+# Characters that JSON allows raw but that steer a terminal or cannot be encoded: DEL and C1, bidirectional controls,
+# lone surrogates. C0 is always escaped by the encoder itself.
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as the server wrote it, where Python's own types would change it."""
+
+    text: str
+
+    def __float__(self) -> float:
+        return float(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises ValueError when it is not JSON (NaN and Infinity are not), or nested more than 200 levels deep.
+    """
+    try:
+        value = json.loads(text, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError(_too_deep()) from None
+    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
+        raise ValueError(_too_deep())
+    return value
+
+
+def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """Return `value` as JSON text: numbers as they came, steering characters as `\\uXXXX`, no newline at the end."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    try:
+        text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators)
+    except TypeError:  # a Number is somewhere inside; the fast encoder cannot write it
+        text = "".join(_encode(value, indent=indent, level=0, ascii_only=ascii_only))
+    return _STEERING.sub(_escape, text)
+
+
+def _integer(text: str) -> int | Number:
+    return Number(text) if len(text) > _LONGEST_PLAIN_INT or text == "-0" else int(text)
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _too_deep() -> str:
+    return f"nested more than {DEEPEST} levels deep"
+
+
+def _depth(value: Any) -> int:
+    deepest, pending = 0, [(value, 1)]
+    while pending:
+        item, level = pending.pop()
+        deepest = max(deepest, level)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        pending += [(child, level + 1) for child in children if isinstance(child, dict | list)]
+    return deepest
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def _encode(value: Any, *, indent: int | None, level: int, ascii_only: bool) -> Iterator[str]:
+    if isinstance(value, Number):
+        yield value.text
+    elif isinstance(value, dict | list) and value:
+        opening, closing = "{}" if isinstance(value, dict) else "[]"
+        newline = "" if indent is None else "\n" + " " * indent * (level + 1)
+        colon = ":" if indent is None else ": "
+        comma = opening
+        for key, item in value.items() if isinstance(value, dict) else ((None, item) for item in value):
+            yield comma + newline
+            if key is not None:
+                yield json.dumps(key, ensure_ascii=ascii_only) + colon
+            yield from _encode(item, indent=indent, level=level + 1, ascii_only=ascii_only)
+            comma = ","
+        yield newline[: -indent if indent else None] + closing
+    else:
+        yield json.dumps(value, ensure_ascii=ascii_only)

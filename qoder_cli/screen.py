@@ -1,0 +1,90 @@
+"""Standard output and standard error: UTF-8 bytes, `\\n`, no BOM, each judged apart for terminal and colour."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import BinaryIO, TextIO
+
+from qoder_cli.errors import InternalError, ReaderGone
+
+# Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
+# terminal, or to a line that a script reads.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+def inert(text: str) -> str:
+    """Return text that only shows: characters that steer a terminal become `\\n`, `\\t` or `\\u001b`."""
+    return _STEERING.sub(lambda match: _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
+
+
+class Screen:
+    """One of the two streams. `binary` is None when the stream is closed: what is written is dropped."""
+
+    def __init__(self, binary: BinaryIO | None, *, is_terminal: bool = False, color: bool = False) -> None:
+        self._binary = binary
+        self.is_terminal = is_terminal
+        self.color = color
+        self.has_written = False
+
+    @classmethod
+    def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
+        """Return the screen for one of the interpreter's streams, with the environment's word on colour."""
+        if stream is None:
+            return cls(None)
+        is_terminal = stream.isatty()
+        return cls(stream.buffer, is_terminal=is_terminal, color=wants_color(env, is_terminal=is_terminal))
+
+    def write(self, text: str) -> None:
+        """Write text at once.
+
+        Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
+        """
+        self.has_written = True
+        if self._binary is None:
+            return
+        try:
+            self._binary.write(text.encode("utf-8", "replace"))
+            self._binary.flush()
+        except BrokenPipeError:
+            raise ReaderGone from None
+        except (OSError, ValueError) as error:
+            raise InternalError(
+                f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
+            ) from None
+
+    def tell(self, text: str) -> None:
+        """Write what is only for the eye; when nobody can read it, go on without."""
+        try:
+            self.write(text)
+        except (ReaderGone, InternalError):
+            self._binary = None
+
+    def styled(self, text: str, style: str) -> str:
+        """Return the text in a style, where this stream has colour."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+
+
+def wants_color(env: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Return whether a stream has colour by NO_COLOR, FORCE_COLOR, TERM and what it is; empty means not set."""
+    if env.get("NO_COLOR"):
+        return False
+    if env.get("FORCE_COLOR"):
+        return env["FORCE_COLOR"] != "0"
+    return is_terminal and env.get("TERM") != "dumb"
+
+
+def silence(stream: TextIO | None) -> None:
+    """Point a stream whose reader is gone at nothing, so that the interpreter's last flush does not complain."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def terminal_width() -> int:
+    """Return the terminal's width in columns."""
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+    except (OSError, ValueError):
+        return 80
