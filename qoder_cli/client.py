@@ -1,0 +1,422 @@
+"""The only module that speaks HTTP: requests, retries, pages, and how an answer becomes an error.
+
+A request runs in a thread of its own while the caller waits for it, so that a total deadline and Ctrl-C hold whatever
+the server does: httpx's own timeouts are per read, and a server that sends a byte a second satisfies them for ever.
+"""
+
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any, NoReturn, cast
+from urllib.parse import quote, urlsplit
+
+from qoder_cli import __version__, jsontext
+from qoder_cli.clock import Clock
+from qoder_cli.config import Settings
+from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable, UsageError
+from qoder_cli.model import mapping, text
+from qoder_cli.progress import Progress
+from qoder_cli.times import span
+
+# `import httpx` brings its own command line with it (rich, pygments) wherever click happens to be installed, which is
+# a third of its cost. Hiding that one module leaves the library whole.
+if "httpx" not in sys.modules:
+    sys.modules["httpx._main"] = cast(ModuleType, None)
+import httpx
+
+if sys.modules["httpx._main"] is None:
+    del sys.modules["httpx._main"]
+
+BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
+REQUEST_TIMEOUT = 30.0  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds
+TRIES = 5
+TRY_FOR = 30.0  # seconds over all tries of a read
+LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
+_REDACTED = "[redacted]"
+_SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
+
+
+@dataclass
+class Answer:
+    """A complete answer: its status, headers, and its body as text with our own token taken out."""
+
+    status: int
+    headers: httpx.Headers
+    body: str
+
+
+@dataclass
+class Pending:
+    """A request under way in its own thread."""
+
+    reached_server: bool = False
+    _done: threading.Event = field(default_factory=threading.Event)
+    _answer: Answer | None = None
+    _failure: BaseException | None = None
+
+    def run(self, call: Callable[["Pending"], Answer]) -> None:
+        """Make the call and keep its answer or failure."""
+        try:
+            self._answer = call(self)
+        except BaseException as failure:  # handed to the thread that waits
+            self._failure = failure
+        finally:
+            self._done.set()
+
+    def result(self, within: float) -> Answer:
+        """Return the answer, waiting `within` seconds at most.
+
+        Raises NoAnswer when there is none by then or the connection failed; the request goes on in its thread.
+        """
+        self._wait(within)
+        if self._failure is not None:
+            raise self._failure
+        if self._answer is None:
+            raise _no_answer(f"no complete answer within {span(within)}", sent=self.reached_server)
+        return self._answer
+
+    def _wait(self, within: float) -> None:
+        if sys.platform != "win32":
+            self._done.wait(within)
+            return
+        while within > 0 and not self._done.wait(min(within, 0.2)):  # there a wait cannot be interrupted by Ctrl-C
+            within -= 0.2
+
+
+class Client:
+    """The API of one server, with one token."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        progress: Progress,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if settings.token is None:
+            raise AuthError(f"no token for {settings.host}", hint=settings.why_no_token)
+        self.settings = settings
+        self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
+        self.clock = clock
+        self._progress = progress
+        self._secret = settings.token
+        self._server_ahead = 0.0  # seconds, by the last Date header
+        self._tells_all = transport is None  # a transport of a test does not say when it sends
+        self._http = _http_client(settings, transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def server_now(self) -> float:
+        """Return the server's clock in unix seconds, by the last answer's Date header; ours until there was one."""
+        return self.clock.now() + self._server_ahead
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        within: float | None = None,
+        retry: bool = True,
+    ) -> Any:
+        """Return the parsed JSON answer to a GET.
+
+        `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for one try in seconds.
+        With `retry`, connection errors, 408, 429 and 5xx but 501 are tried again: at most 5 tries in 30 s, after 0.5 s
+        doubling to 8 s, or as long as Retry-After says. Raises ApiError.
+        """
+        began = self.clock.monotonic()
+        pause = 0.5
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self.understand(self.begin("GET", path, params=params).result(within or self.request_timeout))
+            except ApiError as error:
+                wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
+                spent = self.clock.monotonic() - began
+                if not (retry and error.retryable) or attempt == TRIES or spent + wait > TRY_FOR:
+                    raise
+                self._progress.note(f"{error.message}; trying again in {span(wait)}")
+                self.clock.sleep(wait)
+                pause = min(pause * 2, 8.0)
+        raise AssertionError("the last try returns or raises")
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Pending:
+        """Send one request, once, and return at once; `timeout` is httpx's limit for each of its steps, in seconds.
+
+        Raises UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
+        """
+        if method != "GET" and self.settings.read_only:
+            raise UsageError(
+                f"QODER_READ_ONLY is set: {method} {path} was not sent",
+                hint="unset QODER_READ_ONLY to allow writes",
+            )
+        content = None if method == "GET" else jsontext.dump({} if body is None else body)
+        longest = timeout or self.request_timeout
+        request = self._http.build_request(
+            method,
+            self.settings.base_url + path,
+            params=params,
+            content=content,
+            headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
+            timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
+        )
+        pending = Pending(reached_server=not self._tells_all)
+        threading.Thread(target=pending.run, args=[lambda mine: self._exchange(request, mine)], daemon=True).start()
+        return pending
+
+    def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            pending.reached_server |= event.endswith("send_request_headers.started")
+
+        request.extensions["trace"] = trace
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                body = b"".join(_limited(response))
+            finally:
+                response.close()
+        except (httpx.HTTPError, httpx.StreamError) as failure:
+            raise _broken(failure, self.settings.host) from failure
+        self._note_clock(response.headers.get("date"))
+        return Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
+
+    def _hide(self, body: str) -> str:
+        """Take our own token out, wherever a server echoes it."""
+        return body.replace(self._secret, _REDACTED) if len(self._secret) >= _SHORTEST_SECRET else body
+
+    def _note_clock(self, date: str | None) -> None:
+        moment = _http_date(date)
+        if moment is not None:
+            self._server_ahead = moment.timestamp() - self.clock.now()
+
+    def understand(self, answer: Answer) -> Any:
+        """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
+        if 200 <= answer.status < 300:
+            try:
+                return jsontext.parse(answer.body)
+            except ValueError as error:
+                raise _no_answer(
+                    f"the server answered {answer.status} with a body that is not JSON ({error})"
+                ) from None
+        self._refuse(answer)
+
+    def _refuse(self, answer: Answer) -> NoReturn:
+        envelope = _parsed(answer.body)
+        error = mapping(envelope.get("error"))
+        said = text(error.get("message"))
+        kind, hint, retryable = self._kind(answer)
+        failure = kind(
+            said or self._without_words(answer),
+            hint=hint,
+            api_type=text(error.get("type")),
+            http_status=answer.status,
+            request_id=self._request_id(answer, envelope),
+        )
+        failure.enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
+        failure.retryable = retryable
+        failure.retry_after = self._retry_after(answer.headers.get("retry-after"))
+        if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
+            failure.retryable = False
+            failure.hint = f"it asks to come back in {span(failure.retry_after)}"
+        raise failure
+
+    def _kind(self, answer: Answer) -> tuple[type[ApiError], str | None, bool]:
+        """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
+        status, asked = answer.status, f"asked {self.settings.host} as profile {self.settings.profile}"
+        if status == 401:
+            return (
+                AuthError,
+                f"the token came from {self.settings.token_source}; `qoder auth login` saves another",
+                False,
+            )
+        if status == 403:
+            return AuthError, f"the token from {self.settings.token_source} may not do this ({asked})", False
+        if status == 404:
+            return NotFound, asked, False
+        if status == 408 or (400 <= status < 500 and status != 429):
+            return Rejected, None, status == 408
+        if 300 <= status < 400:
+            return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
+        return (
+            Unavailable,
+            f"nothing is wrong with the command; {asked}",
+            status not in (501, *range(600, 1000)),
+        )
+
+    def _without_words(self, answer: Answer) -> str:
+        if 300 <= answer.status < 400:
+            host = urlsplit(answer.headers.get("location", "")).netloc or "another place"
+            return f"the server redirects to {self._hide(host)} ({answer.status})"
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        what = (
+            f"an answer that is not the API's ({self._hide(kind)})"
+            if kind not in ("", "application/json")
+            else "no words"
+        )
+        return f"the server answered {answer.status} with {what}"
+
+    def _request_id(self, answer: Answer, envelope: Mapping[str, Any]) -> str | None:
+        sent = answer.headers.get("x-request-id") or answer.headers.get("request-id")
+        return self._hide(sent) if sent else text(envelope.get("request_id"))
+
+    def _retry_after(self, value: str | None) -> float | None:
+        """Return a Retry-After in seconds, from a number or a date; None when missing, negative or nonsense."""
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            moment = _http_date(value)
+            seconds = moment.timestamp() - self.server_now() if moment else math.nan
+        return seconds if 0 <= seconds < math.inf else None
+
+    def pages(
+        self, path: str, params: Mapping[str, Any], *, within: float | None = None, retry: bool = True
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list, following `next_page`, else `after_id` while `has_more` (api/facts.md, 3.6).
+
+        Raises ApiError, and Unavailable for a cursor that does not move or an answer that is no page.
+        """
+        query = dict(params)
+        seen: set[str] = set()
+        while True:
+            page = self.get(path, query, within=within, retry=retry)
+            if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+                raise _no_answer("the server answered a list with something that is no page")
+            yield page
+            cursor = next_cursor(page)
+            if cursor is None:
+                return
+            if cursor[1] in seen:
+                raise _no_answer("the server's page cursor does not move, so the list cannot be read to its end")
+            seen.add(cursor[1])
+            query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
+            query[cursor[0]] = cursor[1]
+
+
+def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the query parameter and value that ask for the page after this one; None at the end."""
+    if following := text(page.get("next_page")):
+        return "page", following
+    last = text(page.get("last_id"))
+    return ("after_id", last) if page.get("has_more") is True and last else None
+
+
+def segment(name: str) -> str:
+    """Return an id or a name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:
+    headers = {
+        "authorization": f"Bearer {settings.token}",
+        "accept": "application/json",
+        "user-agent": f"qoder-cli/{__version__}",
+    }
+    if settings.workspace_id:
+        headers["qoder-workspace-id"] = settings.workspace_id
+    try:
+        return httpx.Client(
+            headers=headers,
+            transport=transport,
+            verify=_trust(settings),
+            trust_env=not settings.is_loopback,  # loopback is never proxied
+            follow_redirects=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise UsageError(f"the proxy in the environment cannot be used: {error}", hint="check HTTPS_PROXY") from None
+
+
+def _trust(settings: Settings) -> Any:
+    """Return the TLS context: SSL_CERT_FILE and SSL_CERT_DIR are honoured. Plain http gets one that trusts nobody,
+    which saves loading the certificates.
+    """
+    import ssl
+
+    if settings.base_url.startswith("http:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return httpx.create_ssl_context(trust_env=True)
+    except OSError as error:
+        raise UsageError(
+            f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from None
+
+
+def _limited(response: httpx.Response) -> Iterator[bytes]:
+    size = 0
+    for chunk in response.iter_bytes():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise _no_answer(f"the server's answer is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
+        yield chunk
+
+
+def _no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
+    error = NoAnswer(message, hint=hint)
+    error.sent = sent
+    error.retryable = retryable
+    return error
+
+
+_NEVER_CONNECTED = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+def _broken(failure: Exception, host: str) -> NoAnswer:
+    """Put a transport failure into words, and say whether the request can have reached the server."""
+    said = str(failure) or type(failure).__name__
+    if "certificate" in said.lower():
+        return _no_answer(
+            f"the certificate of {host} cannot be trusted: {said}",
+            sent=False,
+            retryable=False,
+            hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
+        )
+    if isinstance(failure, _NEVER_CONNECTED):
+        return _no_answer(
+            f"no connection to {host}: {said}",
+            sent=False,
+            hint="check the network and the base URL: qoder auth status",
+        )
+    if isinstance(failure, httpx.TimeoutException):
+        return _no_answer(f"{host} did not answer in time")
+    return _no_answer(f"the connection to {host} broke: {said}")
+
+
+def _parsed(body: str) -> dict[str, Any]:
+    try:
+        return mapping(jsontext.parse(body))
+    except ValueError:
+        return {}
+
+
+def _http_date(value: str | None) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
