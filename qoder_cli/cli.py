@@ -1,0 +1,266 @@
+"""The command tree, and `main`: the only place where an error becomes an exit code."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from qoder_cli import __version__
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
+from qoder_cli.options import everywhere
+from qoder_cli.state import State
+
+# The contents page: a noun, the module that has its commands, and its line in `qoder --help`.
+NOUNS = {
+    "deploy": ("qoder_cli.commands.deploy", "Run deployments, and look at them"),
+    "run": ("qoder_cli.commands.run", "Look at runs, and wait for their end"),
+    "auth": ("qoder_cli.commands.auth", "Log in, log out, see which token is used"),
+    "config": ("qoder_cli.commands.config", "Read and change the config file"),
+    "sandbox": ("qoder_cli.commands.sandbox", "Rehearse against a server on this machine"),
+    "help": ("qoder_cli.commands.help", "Read about exit codes, environment and output"),
+}
+
+_FLAGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+# The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
+_TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class Command(TyperCommand):
+    """A command: its own options first, then the shared ones; its help shown as written."""
+
+    def __init__(self, name: str | None, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.params += shared_options()
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line, without typer's braces around what is required."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write the docstring as composed."""
+        _write_as_composed(self.help, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options in two groups: this command's, and those that work everywhere."""
+        shared = shared_options()
+        own = [param for param in self.get_params(ctx) if param not in shared]
+        arguments = [param for param in own if param.param_type_name == "argument"]
+        options = [param for param in own if param.param_type_name == "option"]
+        for title, params in (("Arguments", arguments), ("Options", options), ("Everywhere", shared)):
+            if rows := [row for param in params if (row := param.get_help_record(ctx))]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Tree(TyperGroup):
+    """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
+
+    def __init__(self, name: str, help: str, *, load: Callable[[str], Any], summaries: dict[str, str]) -> None:
+        super().__init__(
+            name=name,
+            help=help,
+            invoke_without_command=True,
+            context_settings=_FLAGS,
+            params=list(shared_options()),
+            rich_markup_mode=None,
+        )
+        self._load = load
+        self._summaries = summaries
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, in the order of the contents page."""
+        return list(self._summaries)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name, built now; None when there is none."""
+        return self._load(cmd_name) if cmd_name in self._summaries else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and the words that are left. Raises UsageError with the nearest names."""
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            raise UsageError(f"there is no command '{ctx.command_path} {args[0]}'", hint=self._nearest(ctx, args[0]))
+        return args[0], command, args[1:]
+
+    def _nearest(self, ctx: Any, typed: str) -> str:
+        from difflib import get_close_matches
+
+        near = get_close_matches(typed, self._summaries)
+        return f"did you mean '{ctx.command_path} {near[0]}'?" if near else f"{ctx.command_path} --help lists them"
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed; print the help when none was."""
+        code = super().invoke(ctx)
+        if ctx.invoked_subcommand is None:
+            ctx.obj.out.write(ctx.get_help() + "\n")
+        return code
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the contents page, without importing what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._summaries.items()))
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write the help as composed."""
+        _write_as_composed(self.help, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands first: they are what a reader of a group's help looks for."""
+        self.format_commands(ctx, formatter)
+        with formatter.section("Everywhere"):
+            formatter.write_dl([row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))])
+
+
+def _write_as_composed(help: str | None, formatter: Any) -> None:
+    """Write help text unwrapped: its lines are composed for 80 columns."""
+    formatter.write("\n" + "".join(f"  {line}".rstrip() + "\n" for line in (help or "").splitlines()))
+
+
+@cache
+def shared_options() -> tuple[Any, ...]:
+    """Return the options that work everywhere, built once."""
+    return tuple(_build("everywhere", everywhere, kind=TyperCommand).params)
+
+
+def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] = Command) -> Any:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name, cls=kind, context_settings=_FLAGS)(function)
+    return typer.main.get_command(app)
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def load_noun(noun: str) -> Any:
+    """Return the command or the group of commands behind a word of the contents page."""
+    module_name, help = NOUNS[noun]
+    commands = import_module(module_name).COMMANDS
+    if noun in commands:  # the noun is a command itself, as `sandbox`
+        return _build(noun, commands[noun])
+    return Tree(
+        noun,
+        help + ".",
+        load=lambda verb: _build(verb, commands[verb]),
+        summaries={verb: _summary(function) for verb, function in commands.items()},
+    )
+
+
+def command_tree(program: str) -> Tree:
+    """Return the root of the tree, with nothing behind its words imported yet."""
+    tree = Tree(program, _ABOUT, load=load_noun, summaries={noun: help for noun, (_, help) in NOUNS.items()})
+    tree.params += _build("version", _version_option, kind=TyperCommand).params
+    return tree
+
+
+_ABOUT = """\
+Run Qoder Cloud Agents deployments, and know how they ended.
+
+  qoder deploy run dep_… --wait     start a run and stay until it has ended
+  qoder run get drun_…              how did it go?
+  qoder auth login                  save a token (or set QODER_PAT)
+
+Exit 0 means that it happened: `qoder help exit-codes` lists the others.
+Rehearse without cost: qoder sandbox -- qoder deploy run dep_demo --wait"""
+
+
+def _show_version(ctx: typer.Context, value: bool) -> None:
+    if value:
+        ctx.obj.out.write(f"qoder {__version__}\n")
+        raise typer.Exit
+
+
+def _version_option(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False),
+    ] = False,
+) -> None:
+    """Declare the option that only the root has."""
+
+
+def main(argv: list[str] | None = None, state: State | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code.
+
+    Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences, such as dying by
+    the signal that stopped it, are left to `__main__`.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    state = state or State.of_this_process()
+    try:
+        return _run(words, state)
+    except ReaderGone:
+        return Exit.CLOSED_PIPE
+    except QoderError as error:
+        _mind_the_format(words, state)
+        return _report(error, state)
+    except Signalled as signalled:
+        return _report(_last_words(signalled, state), state)
+    except Exception as error:
+        if state.flags.debug:
+            state.err.tell(traceback.format_exc())
+        return _report(_bug(error), state)
+    finally:
+        state.close()
+
+
+def _in_words(error: Exception) -> str:
+    """Return what typer says of a mistake, which its `str` leaves out."""
+    return str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+
+
+def _last_words(signalled: Signalled, state: State) -> QoderError:
+    """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
+    if not state.started:
+        return signalled.in_words("stopped by a signal; nothing was started")
+    from qoder_cli.ending import stopped_waiting
+    from qoder_cli.outcome import settle
+    from qoder_cli.views import run_fields
+
+    run = settle(state.started[-1])
+    if not state.output.has_written:
+        state.output.record(run_fields(run), data=run.as_json(), id=run.id)
+    return stopped_waiting(signalled, [run.id], run, state)
+
+
+def _run(words: list[str], state: State) -> int:
+    tree = command_tree(state.program)
+    try:
+        with tree.make_context(state.program, list(words), obj=state) as ctx:
+            return tree.invoke(ctx) or Exit.OK
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort:
+        raise UsageError("no answer was given", hint="run it in a terminal, or give the option that answers") from None
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except _TyperUsageError as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else state.program
+        raise UsageError(_in_words(error), hint=f"{path} --help shows what it takes") from None
+
+
+def _mind_the_format(words: list[str], state: State) -> None:
+    """Heed a JSON format that stands behind the mistake at which parsing stopped."""
+    typed = words[: words.index("--")] if "--" in words else words
+    if {"--json", "-ojson", "-ojsonl"} & set(typed) or ("-o" in typed and {"json", "jsonl"} & set(typed)):
+        state.flags.output = "json"
+
+
+def _bug(error: Exception) -> InternalError:
+    return InternalError(
+        f"a bug in qoder: {type(error).__name__}: {error}",
+        hint="`qoder run wait last` settles whether a run was started; run it again with --debug to see where it broke",
+        run_state="unknown",
+    )
+
+
+def _report(error: QoderError, state: State) -> int:
+    """Write the one error that ends stderr, and return its exit code."""
+    state.report(error)
+    return error.exit

@@ -1,0 +1,396 @@
+"""Which server is asked, with which token: option, then environment, then file, then default (contract, 5).
+
+A token is kept out of every repr, message and traceback here.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qoder_cli.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
+from qoder_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qoder_cli.options import Flags
+
+API_PATH = "/api/v1/cloud"
+REGIONS = {  # api/facts.md, 3.1
+    "global": "https://api.qoder.com" + API_PATH,
+    "cn": "https://api.qoder.com.cn" + API_PATH,
+}
+# In the order in which they win.
+TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PAT_FILE")
+SERVER_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL", "QODER_REGION")
+WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
+
+LONGEST_TOKEN = 16 * 1024  # characters; a header of more is refused by most servers
+_LONGEST_URL = 2048
+_LONGEST_WORKSPACE = 256
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+_LAST_NEWLINE = re.compile(r"\r?\n\Z")
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+# Narrower than RFC 3986, so that no other reader of the same text can see another host in it.
+_URL = re.compile(
+    r"(?:(?P<scheme>https?)://)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.?)"
+    r"(?::(?P<port>[^/]*))?"
+    r"(?P<path>/[a-z0-9._~!$&'()*+,;=:%/-]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
+_NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragment"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and where it came from."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command works with: the server and the token, each with where it came from.
+
+    `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `why_no_token`
+    says how to get one where `token` is None; `warnings` are for stderr, once.
+    """
+
+    base_url: str
+    base_url_source: str
+    profile: str = DEFAULT_PROFILE
+    token: str | None = field(default=None, repr=False)
+    token_source: str | None = None
+    workspace_id: str | None = None
+    request_timeout: float | None = None
+    sandbox: bool = False
+    read_only: bool = False
+    warnings: tuple[str, ...] = ()
+    why_no_token: str = ""
+
+    @property
+    def host(self) -> str:
+        """The server as `host` or `host:port`."""
+        return host_of(self.base_url)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is this machine."""
+        return _is_loopback(self.host)
+
+
+def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False) -> Settings:
+    """Return the settings for one invocation. A missing token is no failure here.
+
+    With `may_create` the profile of `--profile` need not exist yet. Raises UsageError for a bad value, for a
+    config file that is needed and cannot be used, and for a profile that does not exist.
+    """
+    asked = _server_asked_for(flags)
+    sandbox = _sandbox(env)
+    by_profile = flags.profile is not None and sandbox is None
+    seen = {} if by_profile else env
+    token, warnings = _token_in(seen)
+    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
+    name = profile_name(flags)
+    if by_profile:
+        file.require(name, may_create=may_create)
+        warnings += _overruled(flags, env)
+    server = sandbox or asked or _server_in(seen) or own_server(file, name)
+    if sandbox:
+        warnings += _powerless(flags, asked, sandbox)
+    why = _how_to_log_in(flags, sandbox)
+    if token is None:
+        token, why = _token_of_profile(file, name, server, why)
+    return Settings(
+        base_url=server.value,
+        base_url_source=server.source,
+        profile=name,
+        token=token.value if token else None,
+        token_source=token.source if token else None,
+        workspace_id=_workspace(flags, seen, file.profile(name), file.key(name, "workspace_id")),
+        request_timeout=_request_timeout(flags),
+        sandbox=sandbox is not None,
+        read_only=env.get("QODER_READ_ONLY", "") not in ("", "0"),
+        warnings=(*file.warnings, *warnings),
+        why_no_token=why,
+    )
+
+
+def profile_name(flags: "Flags") -> str:
+    """Return the profile that is read and written."""
+    return DEFAULT_PROFILE if flags.profile is None else flags.profile
+
+
+def own_server(file: ConfigFile, profile: str) -> Found:
+    """Return a profile's own base URL, which is where its token may go. Raises UsageError for a bad one."""
+    values = file.profile(profile)
+    if "base_url" in values:
+        source = file.key(profile, "base_url")
+        return Found(read_base_url(values["base_url"], source=source), source)
+    if "region" in values:
+        source = file.key(profile, "region")
+        return Found(REGIONS[read_region(values["region"], source=source)], source)
+    return Found(REGIONS["global"], "default")
+
+
+def origin(base_url: str) -> str:
+    """Return the scheme, host and port of a base URL: what a token belongs to."""
+    return "/".join(base_url.split("/")[:3])
+
+
+def host_of(base_url: str) -> str:
+    """Return the `host` or `host:port` of a base URL."""
+    return base_url.split("/")[2]
+
+
+def mask(token: str) -> str:
+    """Return what may be shown of a token: its kind and last four characters, nothing of a short one."""
+    if len(token) < 12:
+        return "****"
+    return f"{'pt-' if token.startswith('pt-') else ''}****{token[-4:]}"
+
+
+def read_token(text: str, *, source: str) -> str:
+    """Return the token in a text, without one newline at its end.
+
+    Raises UsageError, never showing the text, when it is empty or longer than 16 KiB, or has spaces, control
+    or non-ASCII characters. Its shape is not judged: service tokens are JWTs (api/facts.md, 3.2).
+    """
+    token = _LAST_NEWLINE.sub("", text)
+    if not token:
+        raise UsageError(f"the token from {source} is empty", hint="a token begins with pt-, or is a JWT")
+    if len(token) > LONGEST_TOKEN:
+        raise UsageError(f"the token from {source} is longer than {LONGEST_TOKEN // 1024} KiB")
+    if not _PRINTABLE.fullmatch(token):
+        raise UsageError(
+            f"the token from {source} has a space, a line break, a control or a non-ASCII character in it",
+            hint="copy it again, and only it",
+        )
+    return token
+
+
+def read_region(text: str, *, source: str) -> str:
+    """Return a region's name. Raises UsageError for any that is not known."""
+    if text not in REGIONS:
+        raise UsageError(f"{source} must be {' or '.join(REGIONS)}")
+    return text
+
+
+def read_workspace(text: str, *, source: str) -> str:
+    """Return a workspace id. Raises UsageError for what cannot be sent as a header."""
+    if len(text) > _LONGEST_WORKSPACE or not _PRINTABLE.fullmatch(text):
+        raise UsageError(
+            f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces"
+        )
+    return text
+
+
+def read_base_url(text: str, *, source: str) -> str:
+    """Return a base URL in one spelling: scheme and host in lower case, no default port, no trailing slash.
+
+    A missing scheme is https (http on loopback), a missing path the API's. Raises UsageError for anything
+    that is not plainly a server: user names, queries, fragments, other schemes, bad ports; and for plain http
+    to another machine.
+    """
+    for sign, what in _NOT_IN_A_URL.items():
+        if sign in text:
+            raise UsageError(f"{source} has {what} in it", hint="write it as https://HOST/api/v1/cloud")
+    if "://" in text and not _SCHEME.match(text):
+        raise UsageError(f"{source} must begin with https://", hint="http:// works on this machine only")
+    match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
+    if match is None:
+        raise _no_url(source)
+    host = _host(match["host"].lower(), source)
+    scheme = (match["scheme"] or ("http" if _is_loopback(host) else "https")).lower()
+    if scheme == "http" and not _is_loopback(host):
+        raise UsageError(
+            f"{source} is plain http to {host}: the token would travel in the clear",
+            hint="use https; http works on this machine only",
+        )
+    return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
+
+
+def _no_url(source: str) -> UsageError:
+    return UsageError(
+        f"{source} is not the URL of a server",
+        hint="write it as https://HOST or https://HOST:PORT/api/v1/cloud",
+    )
+
+
+def _host(host: str, source: str) -> str:
+    """Return the host in one spelling; a number at its end makes it an IPv4 address, and no other form of one."""
+    bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
+    if not bracketed and not numeric:
+        return host
+    from ipaddress import IPv4Address, IPv6Address
+
+    try:
+        return f"[{IPv6Address(host[1:-1])}]" if bracketed else str(IPv4Address(host))
+    except ValueError:
+        raise _no_url(source) from None
+
+
+def _port(port: str | None, scheme: str, source: str) -> str:
+    if port is None:
+        return ""
+    number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+    if not 1 <= number <= 65535:
+        raise UsageError(f"{source} has a bad port", hint="a port is a number from 1 to 65535")
+    return "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
+
+
+def _path(path: str, source: str) -> str:
+    path = path.rstrip("/")
+    if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
+        raise _no_url(source)
+    return path or API_PATH
+
+
+def _is_loopback(host: str) -> bool:
+    return _LOOPBACK_NAME.fullmatch(re.sub(r":\d+\Z", "", host) if host[-1:] != "]" else host) is not None
+
+
+def _server_asked_for(flags: "Flags") -> Found | None:
+    if flags.base_url is not None and flags.region is not None:
+        raise UsageError("--region and --base-url cannot both be given", hint="leave one of them out")
+    if flags.base_url is not None:
+        return Found(read_base_url(flags.base_url, source="--base-url"), "--base-url")
+    if flags.region is not None:
+        return Found(REGIONS[read_region(flags.region, source="--region")], "--region")
+    return None
+
+
+def _server_in(env: Mapping[str, str]) -> Found | None:
+    for name in SERVER_VARIABLES:
+        if text := env.get(name):
+            if name == "QODER_REGION":
+                return Found(REGIONS[read_region(text, source=name)], name)
+            return Found(read_base_url(text, source=name), name)
+    return None
+
+
+def _sandbox(env: Mapping[str, str]) -> Found | None:
+    text = env.get("QODER_SANDBOX")
+    if not text:
+        return None
+    url = read_base_url(text, source="QODER_SANDBOX")
+    if not _is_loopback(host_of(url)):
+        raise UsageError(
+            f"QODER_SANDBOX names {host_of(url)}, and a sandbox is always on this machine",
+            hint="unset QODER_SANDBOX, or start the command with: qoder sandbox --",
+        )
+    return Found(url, "QODER_SANDBOX")
+
+
+def _token_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    """Return the environment's token, and the warning that another variable differs."""
+    given = [name for name in TOKEN_VARIABLES if env.get(name)]
+    if not given:
+        return None, []
+    winner, *others = given
+    token = Found(read_token(_token_text(winner, env), source=winner), winner)
+    differing = [name for name in others if _is_another(name, env, token.value)]
+    return token, [f"{winner} is used; it differs from {' and '.join(differing)}"] if differing else []
+
+
+def _is_another(name: str, env: Mapping[str, str], token: str) -> bool:
+    try:
+        return read_token(_token_text(name, env), source=name) != token
+    except UsageError:  # a variable that does not count may be broken
+        return True
+
+
+def _token_text(name: str, env: Mapping[str, str]) -> str:
+    if name != "QODER_PAT_FILE":
+        return env[name]
+    try:
+        with open(os.path.expanduser(env[name]), "rb") as stream:
+            return stream.read(LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UsageError(
+            f"QODER_PAT_FILE names {env[name]}, which cannot be read: {reason}",
+            hint="it is the path of a file that holds a token and nothing else",
+        ) from None
+
+
+def _token_of_profile(file: ConfigFile, name: str, server: Found, why: str) -> tuple[Found | None, str]:
+    """Return the profile's token where it may go to this server; otherwise None and the reason."""
+    saved = file.profile(name).get("token")
+    if saved is None:
+        return None, why
+    home = own_server(file, name).value
+    if origin(home) == origin(server.value):
+        source = file.key(name, "token")
+        return Found(read_token(saved, source=source), source), why
+    return None, (
+        f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
+        f"set QODER_PAT, or log in there: qoder auth login --profile NAME --base-url {server.value}"
+    )
+
+
+def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
+    try:
+        path = locate(env)
+    except UsageError:
+        if required:
+            raise
+        return ConfigFile(Path())  # without a home, someone with everything in the environment needs no file
+    return load(path)
+
+
+def _workspace(flags: "Flags", env: Mapping[str, str], values: Mapping[str, str], source: str) -> str | None:
+    if flags.workspace is not None:
+        return read_workspace(flags.workspace, source="--workspace")
+    if text := env.get(WORKSPACE_VARIABLE):
+        return read_workspace(text, source=WORKSPACE_VARIABLE)
+    return read_workspace(values["workspace_id"], source=source) if "workspace_id" in values else None
+
+
+def _request_timeout(flags: "Flags") -> float | None:
+    if flags.request_timeout is None:
+        return None
+    from qoder_cli.times import parse_duration
+
+    seconds = parse_duration(flags.request_timeout, option="--request-timeout")
+    if seconds == 0:
+        raise UsageError("--request-timeout must be more than 0", hint="leave it out for 30s")
+    return seconds
+
+
+def _overruled(flags: "Flags", env: Mapping[str, str]) -> list[str]:
+    """Return the warning that names the variables that would have mattered without `--profile`."""
+    names = list(TOKEN_VARIABLES)
+    if flags.base_url is None and flags.region is None:
+        names += SERVER_VARIABLES
+    if flags.workspace is None:
+        names.append(WORKSPACE_VARIABLE)
+    ignored = [name for name in names if env.get(name)]
+    return (
+        [f"--profile {flags.profile} is used, so these are ignored: {', '.join(ignored)}"] if ignored else []
+    )
+
+
+def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]:
+    """Return the warning that names the options that change nothing inside the sandbox."""
+    ignored = [asked.source] if asked and asked.value != sandbox.value else []
+    if flags.profile is not None:
+        ignored.append("--profile")
+    if not ignored:
+        return []
+    return [
+        f"inside the sandbox only {host_of(sandbox.value)} is asked, whatever {' and '.join(ignored)} says"
+    ]
+
+
+def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:
+    import shlex
+
+    if sandbox:
+        return "set QODER_PAT to the token that `qoder sandbox` printed"
+    command = shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])
+    return f"run: {command}" if flags.profile is not None else f"set QODER_PAT, or run: {command}"

@@ -1,0 +1,170 @@
+"""Reading one run until its ending is known, with the least that has to be asked."""
+
+from typing import Any
+
+from qoder_cli.client import Client, segment
+from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
+from qoder_cli.model import Run, mapping, text
+from qoder_cli.outcome import (
+    AGENT_EVENTS,
+    ENDING_EVENTS,
+    SESSION_DELETED,
+    Ending,
+    SessionStory,
+    Standing,
+    apply_ending,
+    is_strange,
+    settle,
+    standing,
+    verdict,
+)
+from qoder_cli.progress import Progress
+from qoder_cli.times import parse_timestamp
+
+DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
+YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
+HALF_WRITTEN_READS = 3
+HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
+
+
+class Observer:
+    """One run, and how much of its session's story is known already.
+
+    `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
+    """
+
+    def __init__(self, client: Client, run_id: str, *, run: Run | None = None, progress: Progress) -> None:
+        self.run_id = run_id
+        self.run = settle(run) if run else None
+        self._client = client
+        self._progress = progress
+        self._story = SessionStory()
+        self._read_to: str | None = None  # the last session event read
+        self._going_since: float | None = None
+        self._session_asked = 0.0
+        self._warned = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the ending, or that it cannot be known, is known."""
+        if self.run is None:
+            return False
+        return verdict(self.run) is not Exit.NOT_YET
+
+    def look(self, *, within: float | None = None, retry: bool = False) -> Run:
+        """Ask what is needed to know whether the run has ended, and return the newest reading.
+
+        `within` is the longest time for one request in seconds. Raises ApiError; NotFound also for the session of a
+        run so young that its replica may lag.
+        """
+        raw = Run(self.run.raw) if self.run else None
+        if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
+            raw = self._read_run(within, retry)
+        self.run = settle(raw)
+        match standing(raw):
+            case Standing.ASK_SESSION:
+                self._ask_session(raw, within, retry)
+            case Standing.GOING:
+                self._mind_disagreement(raw, within, retry)
+            case Standing.ENDED if is_strange(raw):
+                self._warn(f"run {raw.id} ended with the status {raw.status!r}, which is unknown here: not a success")
+            case _:
+                pass
+        return self.run
+
+    def read_once(self) -> Run:
+        """Read without waiting for the run: with retries, and a half-written one three times in two seconds."""
+        run = self.look(retry=True)
+        for _ in range(HALF_WRITTEN_READS - 1):
+            if standing(Run(run.raw)) is not Standing.HALF_WRITTEN:
+                break
+            self._client.clock.sleep(HALF_WRITTEN_PAUSE)
+            run = self.look(retry=True)
+        return run
+
+    def _read_run(self, within: float | None, retry: bool) -> Run:
+        answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
+        run = Run.read(answer)
+        if run is None or run.id != self.run_id:
+            raise NoAnswer(f"the server answered for run {self.run_id} with something that is not that run")
+        return run
+
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
+        try:
+            self._read_story(run, within, retry)
+        except NotFound:
+            if self._is_young(run):
+                raise
+            self._story.ending = self._story.ending or SESSION_DELETED
+        if self._story.ending:
+            self.run = apply_ending(run, self._story.ending, usage=self._usage(run, self._story.ending))
+
+    def _read_story(self, run: Run, within: float | None, retry: bool) -> None:
+        """Read on where the last look ended, up to the first ending."""
+        self._take_events(run, ENDING_EVENTS, within, retry)
+        if self._story.idled_early and not self._story.worked and not self._story.ending:
+            # It went idle and nothing says that it ever ran: only the agent's own events can tell.
+            events = f"/sessions/{segment(run.session_id or '')}/events"
+            page = self._client.get(events, {"types[]": AGENT_EVENTS, "limit": 1}, within=within, retry=retry)
+            first = next((event for event in _items(page) if str(event.get("type")).startswith("agent.")), None)
+            if first and text(first.get("id")):
+                self._story = SessionStory(worked=True)
+                self._read_to = text(first.get("id"))
+                self._take_events(run, ENDING_EVENTS, within, retry)
+
+    def _take_events(self, run: Run, types: tuple[str, ...], within: float | None, retry: bool) -> None:
+        query: dict[str, Any] = {"types[]": types, "limit": 100, "order": "asc"}
+        if self._read_to:
+            query["after_id"] = self._read_to
+        path = f"/sessions/{segment(run.session_id or '')}/events"
+        for page in self._client.pages(path, query, within=within, retry=retry):
+            events = _items(page)
+            self._story.tell(events)
+            last = text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
+            self._read_to = last or self._read_to
+            if self._story.ending and not self._story.waits_for_action:
+                return
+
+    def _is_young(self, run: Run) -> bool:
+        created = parse_timestamp(run.raw.get("created_at"))
+        return created is not None and self._client.server_now() - created.timestamp() < YOUNG
+
+    def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
+        """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
+        if ending is SESSION_DELETED:
+            return {}
+        try:
+            session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=5.0, retry=False)
+        except ApiError:
+            return {}
+        return mapping(mapping(session).get("usage"))
+
+    def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
+        """Once a minute, ask the session of a run whose status does not move (contract, section 1)."""
+        now = self._client.clock.monotonic()
+        if is_strange(run):
+            self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
+        self._going_since = now if self._going_since is None else self._going_since
+        stale = now - max(self._going_since, self._session_asked) >= DISAGREEMENT_AFTER
+        if not (stale and run.session_id):
+            return
+        self._session_asked = now
+        try:
+            self._ask_session(run, within, retry)
+        except ApiError:
+            return  # the run itself was heard; its session is asked again in a minute
+        if self.ended:
+            self._warn(
+                f"the server still calls run {run.id} {run.status}, but its session has ended: "
+                "the session's ending is reported"
+            )
+
+    def _warn(self, message: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._progress.warn(message)
+
+
+def _items(page: object) -> list[dict[str, Any]]:
+    data = mapping(page).get("data")
+    return [mapping(item) for item in data] if isinstance(data, list) else []

@@ -1,0 +1,79 @@
+"""Options used by more than one command, and those that every command takes.
+
+The shared ones work before and after the command's words; the last one given wins. They are declared once, as an
+ordinary typer function, and handed to every level of the tree by `cli.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+Format = Literal["table", "json", "jsonl", "id"]
+
+
+@dataclass
+class Flags:
+    """The shared options as given on the command line; None and False when not given."""
+
+    output: Format = "table"
+    profile: str | None = None
+    region: str | None = None
+    base_url: str | None = None
+    workspace: str | None = None
+    request_timeout: str | None = None
+    no_progress: bool = False
+    no_input: bool = False
+    debug: bool = False
+
+    def selectors(self) -> list[str]:
+        """Return the options that select profile, host and format, for a command that is to be typed next."""
+        words: list[str] = []
+        for option, value in (
+            ("--profile", self.profile),
+            ("--region", self.region),
+            ("--base-url", self.base_url),
+            ("--workspace", self.workspace),
+        ):
+            words += [option, value] if value is not None else []
+        return words + (["-o", self.output] if self.output != "table" else [])
+
+
+def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
+    if value is None or value is False:
+        return
+    match param.name:
+        case "json":
+            ctx.obj.flags.output = "json"
+        case "quiet":
+            ctx.obj.flags.output = "id"
+        case "no_color":
+            ctx.obj.out.color = ctx.obj.err.color = False
+        case name:
+            setattr(ctx.obj.flags, str(name), value)
+
+
+def _shared(flags: str, help: str, **settings: Any) -> Any:
+    return typer.Option(
+        *flags.split(), help=help, callback=_remember, expose_value=False, show_default=False, **settings
+    )
+
+
+def everywhere(
+    output: Annotated[Format | None, _shared("-o", "table, json, jsonl or id.", metavar="FORMAT")] = None,
+    json: Annotated[bool, _shared("--json", "The same as -o json.")] = False,
+    quiet: Annotated[bool, _shared("-q", "The same as -o id: only the id.")] = False,
+    profile: Annotated[str | None, _shared("--profile", "Use this profile of the config file.", metavar="NAME")] = None,
+    region: Annotated[str | None, _shared("--region", "global or cn.", metavar="REGION")] = None,
+    base_url: Annotated[str | None, _shared("--base-url", "Ask this server instead.", metavar="URL")] = None,
+    workspace: Annotated[str | None, _shared("--workspace", "Send this workspace id.", metavar="ID")] = None,
+    request_timeout: Annotated[
+        str | None,
+        _shared("--request-timeout", "Longest time for one request; 30s, a trigger 60s.", metavar="D"),
+    ] = None,
+    no_progress: Annotated[bool, _shared("--no-progress", "Nothing on stderr but warnings and errors.")] = False,
+    no_input: Annotated[bool, _shared("--no-input", "Never ask a question.")] = False,
+    debug: Annotated[bool, _shared("--debug", "Show requests and answers, without secrets.")] = False,
+    no_color: Annotated[bool, _shared("--no-color", "No colours.")] = False,
+) -> None:
+    """Declare the options that work before and after every command's words."""

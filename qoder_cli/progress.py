@@ -1,0 +1,132 @@
+"""What is said on stderr while something goes on: progress is not output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from qoder_cli.clock import Clock
+from qoder_cli.screen import Screen, inert
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
+
+
+class Progress:
+    """Notes, warnings, and the status line of a wait.
+
+    On a terminal the status line is animated; elsewhere each change is a line, with a heartbeat every 30 s. When
+    `quiet`, only warnings are said.
+    """
+
+    def __init__(self, screen: Screen, *, clock: Clock, quiet: bool) -> None:
+        self._screen = screen
+        self._clock = clock
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._status = ""
+        self._began = self._last_line = 0.0
+
+    def note(self, text: str) -> None:
+        """Say one line, unless quiet."""
+        if not self._quiet:
+            self._line(inert(text))
+
+    def warn(self, text: str) -> None:
+        """Say one line that must be heard."""
+        self._line(f"{self._screen.styled('warning:', 'yellow')} {inert(text)}")
+
+    @contextmanager
+    def waiting(self, status: str) -> Iterator[None]:
+        """Show, for as long as the block runs, what is waited for, for how long, and how to leave."""
+        self._status, self._began = status, self._clock.monotonic()
+        self._last_line = self._began
+        if self._quiet or not self._screen.is_terminal:
+            yield
+            return
+        self._live = self._start_live()
+        try:
+            yield
+        finally:
+            self._live.stop()
+            self._live = None
+
+    def change(self, news: str, *, status: str) -> None:
+        """Say what has changed in the wait; on a terminal only the status line changes."""
+        self._status = status
+        if self._live is None:
+            self.note(news)
+
+    def beat(self) -> None:
+        """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
+        if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
+            self.note(f"{self._status} after {span(self._clock.monotonic() - self._began)}")
+
+    def _line(self, text: str) -> None:
+        self._last_line = self._clock.monotonic()
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text.from_ansi(text))
+        else:
+            self._screen.tell(text + "\n")
+
+    def _start_live(self) -> "Live":
+        from rich.live import Live
+
+        live = Live(
+            get_renderable=self._status_line,
+            console=self._console(),
+            transient=True,  # the line goes when the wait is over
+            refresh_per_second=8,
+            redirect_stdout=False,  # standard output is data, and not rich's to touch
+            redirect_stderr=False,
+        )
+        live.start()
+        return live
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        return Console(
+            file=cast(IO[str], ScreenFile(self._screen)),
+            force_terminal=True,
+            color_system="standard" if self._screen.color else None,
+            legacy_windows=False,
+            highlight=False,
+            markup=False,
+        )
+
+    def _status_line(self) -> Any:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        seconds = self._clock.monotonic() - self._began
+        line = Text(f"{inert(self._status)} {span(seconds)}", overflow="ellipsis", no_wrap=True)
+        line.append("  Ctrl-C leaves; the run goes on", style="dim")
+        spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
+        spinner.update(text=line)
+        return spinner
+
+
+class ScreenFile:
+    """A Screen as the text file that rich writes to."""
+
+    encoding = "utf-8"
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def write(self, text: str) -> int:
+        """Write text for the eye."""
+        self._screen.tell(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: a screen writes at once."""
+
+    def isatty(self) -> bool:
+        """Return whether a terminal shows it."""
+        return self._screen.is_terminal

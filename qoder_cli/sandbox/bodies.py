@@ -1,0 +1,148 @@
+"""What a caller may write: the bodies of create and update (api/facts.md, 1.2)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from qoder_cli.sandbox import cron
+from qoder_cli.sandbox.pages import Invalid
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
+AgentId = Annotated[str, StringConstraints(pattern="^agent_")]
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Resources = Annotated[list[dict[str, Any]], Field(max_length=500)]
+VaultIds = Annotated[list[str], Field(max_length=50)]
+
+
+def _checked_expression(expression: str) -> str:
+    cron.parse(expression)
+    return expression
+
+
+def _checked_zone(name: str) -> str:
+    cron.zone(name)
+    return name
+
+
+def _checked_positive(amount: str) -> str:
+    if float(amount) <= 0:
+        raise ValueError("must be above 0")
+    return amount
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class AgentRef(_Strict):
+    """An agent, pinned to a version or not."""
+
+    id: AgentId
+    type: Literal["agent"]
+    version: Annotated[int, Field(ge=1)] = 1
+
+
+class Schedule(_Strict):
+    """All three fields belong to it, also in an update."""
+
+    type: Literal["cron"]
+    expression: Annotated[str, AfterValidator(_checked_expression)]
+    timezone: Annotated[str, AfterValidator(_checked_zone)]
+
+
+class InitialEvent(_Strict):
+    """An event that every run begins with."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    type: Literal["user.message", "user.define_outcome", "system.message"]
+
+
+class Budget(_Strict):
+    """A limit in credits."""
+
+    type: Literal["limit"]
+    max_credit_cost: Annotated[
+        str, StringConstraints(pattern=r"^\d{1,12}(\.\d{1,2})?$"), AfterValidator(_checked_positive)
+    ]
+
+
+InitialEvents = Annotated[list[InitialEvent], Field(min_length=1, max_length=50)]
+
+
+class Create(_Strict):
+    """The body of a create."""
+
+    name: Name
+    agent: AgentId | AgentRef
+    environment_id: EnvironmentId
+    initial_events: InitialEvents
+    description: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    environment_variables: str | None = None
+    schedule: Schedule | None = None
+    resources: Resources | None = None
+    vault_ids: VaultIds | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
+    budget: Budget | None = None
+
+
+class Update(_Strict):
+    """The body of an update: what is left out stays; some fields can be cleared with null, some cannot."""
+
+    name: Name = ""
+    agent: AgentId | AgentRef = ""
+    environment_id: EnvironmentId = ""
+    initial_events: InitialEvents = []
+    description: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    environment_variables: str | None = None
+    schedule: Schedule | None = None
+    resources: Resources | None = None
+    vault_ids: VaultIds | None = None
+    metadata: dict[MetadataKey, MetadataValue | None] | None = None
+    budget: Budget | None = None
+
+
+_EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_ids": [], "metadata": {}}
+
+
+def deployment_fields(body: object, *, model: type[Create] | type[Update]) -> dict[str, Any]:
+    """Return the fields of a deployment that `body` sets, as the server keeps them.
+
+    In an update, `metadata` still has the keys to delete, with None. Raises Invalid, naming the field.
+    """
+    try:
+        said = model.model_validate(body).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    fields = {
+        name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()
+    }
+    if isinstance(agent := fields.get("agent"), str):
+        fields["agent"] = {"id": agent, "type": "agent", "version": 1}
+    elif agent is not None:
+        fields["agent"] = {"version": 1, **agent}
+    if fields.get("schedule") is not None:
+        del fields["schedule"]["type"]
+    return fields
+
+
+def merged(metadata: dict[str, str], change: dict[str, str | None]) -> dict[str, str]:
+    """Return `metadata` with strings put in and nulls taken out. Raises Invalid beyond 16 keys."""
+    result = {key: value for key, value in (metadata | change).items() if value is not None}
+    if len(result) > 16:
+        raise Invalid("metadata has at most 16 keys.", param="metadata")
+    return result
+
+
+def _refusal(error: ValidationError) -> Invalid:
+    first = error.errors(include_url=False)[0]
+    param = ".".join(str(part) for part in first["loc"] if not _is_union_branch(part))
+    if first["type"] == "missing":
+        return Invalid(f"Missing required field: {param}", param=param)
+    return Invalid(f"{param or 'Request body'}: {first['msg']}", param=param or None)
+
+
+def _is_union_branch(part: int | str) -> bool:
+    """Return whether a step of a location names an alternative of a union and not a field."""
+    return isinstance(part, str) and (part == "AgentRef" or part.startswith("constrained-str"))

@@ -1,0 +1,145 @@
+"""A command that runs inside the sandbox: its environment, the signals it is to hear, its exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+# What would lead a command out of the sandbox, or give it a second token.
+_CONFUSING = (
+    "QODER_ACCESS_TOKEN",
+    "QODER_PAT_FILE",
+    "QODER_MANAGED_BASE_URL",
+    "QODER_REGION",
+    "QODER_WORKSPACE_ID",
+)
+
+
+def exports(base_url: str, token: str) -> dict[str, str]:
+    """Return the variables that lead a command into the sandbox."""
+    return {"QODER_BASE_URL": base_url, "QODER_PAT": token, "QODER_SANDBOX": base_url}
+
+
+def environment(base: Mapping[str, str], *, base_url: str, token: str) -> dict[str, str]:
+    """Return the environment of a command in the sandbox, made from `base`; our `qoder` is first on PATH."""
+    env = {name: value for name, value in base.items() if name not in _CONFUSING}
+    folders = [*own_folders(), *filter(None, [base.get("PATH")])]
+    return env | exports(base_url, token) | {"PATH": os.pathsep.join(folders)}
+
+
+def own_folders() -> list[str]:
+    """Return the folders in which this program's console script is looked for."""
+    script = Path(sys.argv[0]).absolute().parent
+    holds_it = any((script / name).is_file() for name in ("qoder", "qoder.exe"))
+    return list(dict.fromkeys([*([str(script)] if holds_it else []), str(Path(sys.executable).parent)]))
+
+
+class CannotRun(Exception):
+    """The command cannot be started. `code` is what a shell would exit with."""
+
+    def __init__(self, command: str, why: str, *, code: int) -> None:
+        super().__init__(f"cannot run {command!r}: {why}")
+        self.code = code
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run `command` to its end and return its exit code; 128+N when signal N killed it.
+
+    Signals that arrive meanwhile are passed on. Raises CannotRun.
+    """
+    relay = _Relay()
+    with catching(relay.pass_on):
+        child = _start(command, env)
+        relay.to(child)
+        code = child.wait()
+    return 128 - code if code < 0 else code
+
+
+def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(_looked_up(command, env), env=dict(env))
+    except FileNotFoundError:
+        raise CannotRun(command[0], "there is no such command", code=127) from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        raise CannotRun(command[0], getattr(error, "strerror", None) or str(error), code=126) from None
+
+
+def _looked_up(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """Return the words to start. Windows would look a program up in our own PATH and not in that of `env`."""
+    if sys.platform != "win32":
+        return list(command)
+    from shutil import which
+
+    return [which(command[0], path=env["PATH"]) or command[0], *command[1:]]
+
+
+class _Relay:
+    """Passes signals on to a child, also those that arrive before it exists."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def to(self, child: "subprocess.Popen[bytes]") -> None:
+        """Name the child, and give it what came too early."""
+        self._child = child
+        for signum in self._early:
+            child.send_signal(signum)
+
+    def pass_on(self, signum: int) -> None:
+        """Give a signal to the child, unless the terminal has done so already."""
+        if signum == signal.SIGINT and _typed_at_our_terminal():
+            return
+        if self._child is None:
+            self._early.append(signum)
+        else:
+            self._child.send_signal(signum)  # does nothing once the child has been waited for
+
+
+def _typed_at_our_terminal() -> bool:
+    """Return whether a SIGINT now comes from Ctrl-C: ours, and the child's, is the foreground group."""
+    if sys.platform == "win32":  # a console gives Ctrl-C to all its processes
+        return True
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+@contextmanager
+def catching(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with each SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored stays so."""
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        act(signum)
+
+    present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {signum: signal.getsignal(signum) for signum in present}
+    mine = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
+    for signum in mine:
+        signal.signal(signum, on_signal)
+    try:
+        yield
+    finally:
+        for signum in mine:
+            signal.signal(signum, before[signum])
+
+
+def until_signal() -> int:
+    """Wait for SIGINT, SIGTERM or SIGHUP, and return its number."""
+    arrived: list[int] = []
+    with catching(arrived.append):
+        while not arrived:
+            time.sleep(0.2)  # a signal ends the sleep early, but for Windows
+    return arrived[0]

@@ -1,0 +1,215 @@
+"""What each operation does: deployments, runs, sessions and events (api/facts.md, 1 and 2)."""
+
+from collections.abc import Callable
+
+from qoder_cli.sandbox import shapes
+from qoder_cli.sandbox.call import Call, Refusal
+from qoder_cli.sandbox.pages import Invalid, Query
+from qoder_cli.sandbox.records import Deployment, Moment, Run, Session
+
+Reply = tuple[int, shapes.Shape]  # status and JSON
+
+
+def create_deployment(call: Call) -> Reply:
+    """Add a deployment; it behaves as the preset demo."""
+    from qoder_cli.sandbox.bodies import Create, deployment_fields
+
+    made = call.world.add_deployment(**deployment_fields(call.body(), model=Create))
+    return (201 if call.legacy else 200), call.show_deployment(made)
+
+
+def update_deployment(call: Call) -> Reply:
+    """Change what the body names."""
+    from qoder_cli.sandbox.bodies import Update, deployment_fields, merged
+
+    deployment = call.deployment()
+    fields = deployment_fields(call.body(), model=Update)
+    if "metadata" in fields:
+        fields["metadata"] = merged(deployment.metadata, fields["metadata"])
+    call.world.change(deployment, fields)
+    return 200, call.show_deployment(deployment)
+
+
+def get_deployment(call: Call) -> Reply:
+    """Show one."""
+    return 200, call.show_deployment(call.deployment())
+
+
+def list_deployments(call: Call) -> Reply:
+    """Show them, newest first; archived ones only when asked for."""
+    query, archived = call.query, call.query.truth("include_archived")
+    status, agent_id = query.one("status"), query.one("agent_id")
+    created = query.within("gte", "lte") if not call.legacy else _anything
+
+    def keep(deployment: Deployment) -> bool:
+        return (
+            (archived is True or deployment.archived is None)
+            and status in (None, "paused" if deployment.paused else "active")
+            and agent_id in (None, deployment.agent["id"])
+            and created(float(int(deployment.created)))
+        )
+
+    deployments = sorted(call.world.deployments.values(), key=lambda deployment: deployment.created)
+    return 200, call.page(deployments, call.show_deployment, keep=keep, name=lambda deployment: deployment.id)
+
+
+def pause_deployment(call: Call) -> Reply:
+    """Pause one."""
+    return _changed(call, call.world.pause)
+
+
+def unpause_deployment(call: Call) -> Reply:
+    """Unpause one."""
+    return _changed(call, call.world.unpause)
+
+
+def archive_deployment(call: Call) -> Reply:
+    """Archive one."""
+    return _changed(call, call.world.archive)
+
+
+def _changed(call: Call, change: Callable[[Deployment], None]) -> Reply:
+    deployment = call.deployment()
+    change(deployment)
+    return 200, call.show_deployment(deployment)
+
+
+def run_deployment(call: Call) -> Reply:
+    """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
+    deployment = call.deployment()
+    call.body()
+    run = call.world.start(deployment, origin="request", at=call.now)
+    call.seen.runs.append(run.id)
+    return 200, call.show_run(run, fresh=True)
+
+
+def get_run(call: Call) -> Reply:
+    """Show one, by its id alone or below its deployment."""
+    return 200, call.show_run(call.run())
+
+
+def list_runs_of_deployment(call: Call) -> Reply:
+    """Show the runs of one deployment, newest first."""
+    query, deployment = call.query, call.deployment()
+    after, before = query.moment("triggered_after"), query.moment("triggered_before")
+    status = query.one("status") if call.legacy else None
+
+    def keep(run: Run) -> bool:
+        return (
+            run.deployment is deployment
+            and call.knows(run)
+            and (after is None or _shown_time(call, run) >= after)
+            and (before is None or _shown_time(call, run) <= before)
+            and (status is None or call.show_run(run)["status"] == status)
+        )
+
+    return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)
+
+
+def list_runs(call: Call) -> Reply:
+    """Show the runs of all deployments, newest first."""
+    query, has_error = call.query, call.query.truth("has_error")
+    deployment_id, trigger = query.one("deployment_id"), query.one("trigger_type")
+    created = query.within("gt", "gte", "lt", "lte") if not call.legacy else _anything
+    status = query.one("status") if call.legacy else None
+
+    def keep(run: Run) -> bool:
+        return (
+            call.knows(run)
+            and deployment_id in (None, run.deployment.id)
+            and trigger in (None, run.trigger["type"])
+            and created(_shown_time(call, run))
+            and (has_error is None or has_error == (call.show_run(run)["error"] is not None))
+            and (status is None or call.show_run(run)["status"] == status)
+        )
+
+    return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)
+
+
+def _anything(moment: float) -> bool:
+    return True
+
+
+def _shown_time(call: Call, thing: Run | Session) -> float:
+    """Return when it was created, as exactly as this server says it."""
+    return thing.created if call.legacy else float(int(thing.created))
+
+
+def get_session(call: Call) -> Reply:
+    """Show one."""
+    return 200, shapes.session(call.session(), now=call.now, generation=call.world.generation)
+
+
+def list_sessions(call: Call) -> Reply:
+    """Show them, newest first unless asked otherwise."""
+    query = call.query
+    if query.one("agent_version") is not None and query.one("agent_id") is None:
+        raise Invalid("agent_version needs agent_id.", param="agent_version")
+    statuses, deployment_id = query.several("statuses"), query.one("deployment_id")
+    agent_id, agent_version = query.one("agent_id"), query.one("agent_version")
+    created = query.within("gt", "gte", "lt", "lte")
+
+    def keep(session: Session) -> bool:
+        return (
+            call.knows(session)
+            and (not statuses or session.status(call.now) in statuses)
+            and deployment_id in (None, session.deployment_id)
+            and agent_id in (None, session.agent["id"])
+            and agent_version in (None, str(session.agent["version"]))
+            and created(_shown_time(call, session))
+        )
+
+    def show(session: Session) -> shapes.Shape:
+        return shapes.session(session, now=call.now, generation=call.world.generation)
+
+    sessions = call.world.sessions.values()
+    return 200, call.page(
+        sessions,
+        show,
+        keep=keep,
+        name=lambda session: session.id,
+        descending=_descending(query, default=True),
+    )
+
+
+def cancel_session(call: Call) -> Reply:
+    """Cancel one; the body says `canceling` even when it was idle (api/facts.md, 2.1)."""
+    session = call.session()
+    was_busy = call.world.cancel(session)
+    return (202 if was_busy else 200), {"id": session.id, "type": "session", "status": "canceling"}
+
+
+def list_events(call: Call) -> Reply:
+    """Show what happened in a session, oldest first unless asked otherwise. There is no stream yet."""
+    if "text/event-stream" in call.request.headers.get("accept", ""):
+        return stream_events(call)
+    session, query = call.session(), call.query
+    types = query.several("types")
+    created = query.within("gt", "gte", "lt", "lte")
+
+    def keep(moment: Moment) -> bool:
+        return (not types or moment.beat.type in types) and created(moment.at)
+
+    def show(moment: Moment) -> shapes.Shape:
+        return shapes.event(session, moment, generation=call.world.generation)
+
+    return 200, call.page(
+        session.past(call.now),
+        show,
+        keep=keep,
+        name=lambda moment: session.event_id(moment.number),
+        descending=_descending(query, default=False),
+    )
+
+
+def stream_events(call: Call) -> Reply:
+    """Refuse: the sandbox has no event stream."""
+    call.session()
+    raise Refusal(501, "The sandbox has no event stream; list the events instead.")
+
+
+def _descending(query: Query, *, default: bool) -> bool:
+    order = query.one("order")
+    if order not in (None, "asc", "desc"):
+        raise Invalid("order must be asc or desc.", param="order")
+    return default if order is None else order == "desc"

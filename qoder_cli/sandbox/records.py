@@ -1,0 +1,207 @@
+"""What the world is made of: deployments, runs, their sessions, and the requests it has seen.
+
+All times are unix seconds of the server's own clock.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import blake2s
+from typing import Any, Literal
+
+from qoder_cli.sandbox import cron
+from qoder_cli.sandbox.presets import DEMO
+from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle
+from qoder_cli.sandbox.wire import Request
+
+AGENT = "agent_019e00000000700080000000000a9e27"
+ENVIRONMENT = "env_019e0000000070008000000000000e27"
+
+# Who started a run: a request to this server, someone else, the schedule, or nobody (it was always there).
+Origin = Literal["request", "other", "schedule", "seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run truly ended: when, `completed`, `failed` or `skipped`, and why if it failed."""
+
+    at: float
+    status: Literal["completed", "failed", "skipped"]
+    type: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A beat of a session, placed in time. `number` makes its event id."""
+
+    at: float
+    number: int
+    beat: Beat
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A deployment. `schedule` holds expression and timezone."""
+
+    id: str
+    name: str
+    created: float
+    updated: float
+    behaviour: Behaviour = DEMO
+    description: str | None = None
+    agent: dict[str, Any] = field(default_factory=lambda: {"id": AGENT, "type": "agent", "version": 1})
+    environment_id: str = ENVIRONMENT
+    environment_variables: str = ""
+    initial_events: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    resources: list[dict[str, Any]] = field(default_factory=list)
+    vault_ids: list[str] = field(default_factory=list)
+    schedule: dict[str, str] | None = None
+    budget: dict[str, str] | None = None
+    paused: bool = False
+    archived: float | None = None
+    last_run: float | None = None
+    total_runs: int = 0
+    next_fire: float | None = None
+
+    def upcoming(self, after: float, *, count: int = 5) -> list[float]:
+        """Return the next times at which the schedule fires, also while paused (api/facts.md, 1.2)."""
+        if self.schedule is None or self.archived is not None:
+            return []
+        return cron.upcoming(self.schedule["expression"], self.schedule["timezone"], after=after, count=count)
+
+    def replan(self, after: float) -> None:
+        """Work out the next fire anew: fires that were missed are not made up for."""
+        self.next_fire = None if self.paused else next(iter(self.upcoming(after, count=1)), None)
+
+    def prompt(self) -> Any:
+        """Return the content of the first user message, which the session echoes."""
+        said = (event["content"] for event in self.initial_events if event["type"] == "user.message")
+        return next(said, [{"type": "text", "text": "Generate today's status report"}])
+
+
+@dataclass(slots=True)
+class Session:
+    """A session that follows a script `speed` times as fast. `prompt` is what its first message says."""
+
+    id: str
+    turn_id: str
+    deployment_id: str
+    environment_id: str
+    agent: dict[str, Any]
+    script: Script
+    prompt: Any
+    created: float
+    speed: float
+    cancelled: float | None = None
+
+    def moments(self) -> list[Moment]:
+        """Return everything that happens in it, past and future, in order."""
+        placed = [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
+        if self.cancelled is None:
+            return placed
+        kinds = ("session.thread_status_idle", "session.status_idle")
+        tail = [Beat(0, kind, idle("cancelled")) for kind in kinds]
+        stop = self.cancelled + 0.2 / self.speed
+        before = [moment for moment in placed if moment.at <= self.cancelled]
+        return before + [Moment(stop, len(placed) + n, beat) for n, beat in enumerate(tail)]
+
+    def past(self, now: float) -> list[Moment]:
+        """Return what has happened by `now`."""
+        return [moment for moment in self.moments() if moment.at <= now]
+
+    def busy(self, now: float) -> bool:
+        """Return whether something is still to happen."""
+        return any(moment.at > now for moment in self.moments())
+
+    def status(self, now: float) -> str:
+        """Return idle, running, canceling or terminated."""
+        if self.cancelled is not None and self.busy(now):
+            return "canceling"
+        said = [m.beat.type for m in self.past(now) if m.beat.type.startswith("session.status_")]
+        return said[-1].removeprefix("session.status_") if said else "idle"
+
+    def starts(self) -> float | None:
+        """Return when its turn begins, or None when it was cancelled before that."""
+        return next((moment.at for moment in self.moments() if moment.beat.type == WORK), None)
+
+    def ending(self, now: float) -> Ending | None:
+        """Return how its turn ended, or None while it has not; a session that asks has not ended."""
+        message, worked = "", False
+        for moment in self.past(now):
+            kind, fields = moment.beat.type, moment.beat.fields
+            worked = worked or kind == WORK
+            if kind == "session.error":
+                message = fields["error"]["message"]
+            elif kind == "session.status_terminated":
+                return Ending(
+                    moment.at, "failed", "session_terminated", message or "The session was terminated."
+                )
+            elif kind == "session.status_idle" and (ending := _idle_ending(moment, worked, message)):
+                return ending
+        return None
+
+    def event_id(self, number: int) -> str:
+        """Return the id of the event made from its beat `number`."""
+        return "evt_" + blake2s(f"{self.id}:{number}".encode(), digest_size=10).hexdigest()
+
+
+def _idle_ending(moment: Moment, worked: bool, message: str) -> Ending | None:
+    reason = moment.beat.fields["stop_reason"]["type"]
+    if reason == "requires_action":
+        return None
+    if reason == "end_turn":
+        return Ending(moment.at, "completed") if worked else None
+    return Ending(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of a deployment: with a session, with an error, or skipped."""
+
+    id: str
+    deployment: Deployment
+    agent: dict[str, Any]
+    created: float
+    trigger: dict[str, Any]
+    origin: Origin
+    session: Session | None = None
+    error: tuple[str, str] | None = None
+
+    def ending(self, now: float) -> Ending | None:
+        """Return how it truly ended, or None while it goes on."""
+        if self.session is not None:
+            return self.session.ending(now)
+        if self.error is not None:
+            return Ending(self.created, "failed", *self.error)
+        return Ending(self.created, "skipped")
+
+
+@dataclass(slots=True)
+class Seen:
+    """A request as the world saw it: when, what, which fault met it, and what it led to.
+
+    `runs` are the ids of the runs it started, also those that started later; `status` is what was answered,
+    None when nothing was; `replayed` says that an idempotency key brought back an earlier answer.
+    """
+
+    at: float
+    request: Request
+    fault: str | None = None
+    status: int | None = None
+    runs: list[str] = field(default_factory=list)
+    replayed: bool = False
+
+    @property
+    def method(self) -> str:
+        """Return the method."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """Return the path, base path included."""
+        return self.request.path
+
+    @property
+    def key(self) -> str | None:
+        """Return its Idempotency-Key."""
+        return self.request.headers.get("idempotency-key")

@@ -1,0 +1,224 @@
+"""How things look on the wire, in either generation. Key order is that of api/examples.jsonl."""
+
+import time
+from typing import Any
+
+from qoder_cli.sandbox.records import Deployment, Ending, Moment, Run, Session
+from qoder_cli.sandbox.scripts import Ref
+from qoder_cli.sandbox.wire import Generation
+
+Shape = dict[str, Any]
+
+
+def stamp(moment: float, *, digits: int = 0) -> str:
+    """Return a unix time as RFC 3339 UTC: seconds, microseconds without trailing zeros (6), all 9 digits."""
+    whole, nanos = divmod(int(moment * 1_000_000_000), 1_000_000_000)
+    fraction = f"{nanos:09d}"[:digits]
+    if digits < 9:
+        fraction = fraction.rstrip("0")
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
+
+
+def run(
+    run: Run, *, now: float, generation: Generation, fresh: bool = False, half_written: bool = False
+) -> Shape:
+    """Return a run as the server shows it at `now` (api/facts.md, 1.3).
+
+    `fresh` is the answer to its own trigger. `half_written` leaves out what a very young run does not have
+    yet.
+    """
+    digits = {"current": 0, "legacy": 9 if fresh else 6}[generation]
+    shape: Shape = {
+        "id": run.id,
+        "type": "deployment_run",
+        "deployment_id": run.deployment.id,
+        "agent": run.agent,
+        "created_at": stamp(run.created, digits=digits),
+        "session_id": run.session.id if run.session else None,
+        "error": None,
+        "trigger_context": _trigger(run),
+    }
+    if half_written:
+        return _half_written(shape, generation=generation)
+    if generation == "legacy":
+        return shape | _legacy_fields(run, run.ending(now), now=now, digits=digits)
+    return shape | ({"error": {"type": run.error[0], "message": run.error[1]}} if run.error else {})
+
+
+def _trigger(run: Run) -> Shape:
+    scheduled_at = run.trigger.get("scheduled_at")
+    return run.trigger if scheduled_at is None else {**run.trigger, "scheduled_at": stamp(scheduled_at)}
+
+
+def _half_written(shape: Shape, *, generation: Generation) -> Shape:
+    if generation == "current":
+        return shape | {"session_id": None}
+    del shape["session_id"]
+    return shape | {"status": "pending", "triggered_at": shape["created_at"]}
+
+
+def _legacy_fields(run: Run, ending: Ending | None, *, now: float, digits: int) -> Shape:
+    """Return an older server's status and what comes with it. A session that asks keeps its run running."""
+    fields: Shape = {"triggered_at": stamp(run.created, digits=digits)}
+    started = run.session.starts() if run.session else None
+    queued = started is not None and started - run.created > 0.1 and now < started
+    if ending is None:
+        fields = {"status": "pending" if queued else "running", **fields}
+    else:
+        fields = {"status": ending.status, **fields, "completed_at": stamp(ending.at, digits=6)}
+        if ending.status == "failed":
+            fields["error"] = {"message": ending.message, "type": ending.type}
+        if ending.status == "completed" and started is not None:
+            fields["duration_ms"] = round((ending.at - started) * 1000)
+    if run.session and started is not None and not queued:
+        started_at = stamp(started, digits=digits)
+        fields["cas_run_extras"] = {"attempt": 1, "turn_id": run.session.turn_id, "started_at": started_at}
+    return fields
+
+
+def deployment(deployment: Deployment, *, now: float, generation: Generation) -> Shape:
+    """Return a deployment (api/facts.md, 1.2 and 1.4)."""
+    legacy = generation == "legacy"
+    shape: Shape = {
+        "id": deployment.id,
+        "type": "deployment",
+        "name": deployment.name,
+        "description": deployment.description,
+        "agent": deployment.agent,
+        "environment_id": deployment.environment_id,
+        "environment_variables": deployment.environment_variables,
+        "initial_events": [_legacy_event(e) for e in deployment.initial_events]
+        if legacy
+        else deployment.initial_events,
+        "metadata": deployment.metadata | (_cas_config(deployment) if legacy else {}),
+        "paused_reason": {"type": "manual"} if deployment.paused else None,
+        "resources": deployment.resources,
+        "schedule": _schedule(deployment, now=now),
+        "status": "paused" if deployment.paused else "active",
+        "vault_ids": deployment.vault_ids,
+        "created_at": stamp(deployment.created),
+        "updated_at": stamp(deployment.updated),
+        "archived_at": None if deployment.archived is None else stamp(deployment.archived),
+    }
+    if legacy:
+        del shape["environment_variables"]
+    return shape | ({"budget": deployment.budget} if deployment.budget else {})
+
+
+def _legacy_event(event: Shape) -> Shape:
+    """Return an initial event with its text as a plain string, as older servers have it."""
+    content = event.get("content")
+    if isinstance(content, list):
+        content = "\n".join(block["text"] for block in content if block.get("type") == "text")
+    return {"content": content, "type": event["type"]}
+
+
+def _schedule(deployment: Deployment, *, now: float) -> Shape | None:
+    if deployment.schedule is None:
+        return None
+    return {
+        "expression": deployment.schedule["expression"],
+        "timezone": deployment.schedule["timezone"],
+        "type": "cron",
+        **({} if deployment.last_run is None else {"last_run_at": stamp(deployment.last_run)}),
+        "upcoming_runs_at": [stamp(moment) for moment in deployment.upcoming(now)],
+    }
+
+
+def _cas_config(deployment: Deployment) -> Shape:
+    fires, last = deployment.next_fire, deployment.last_run
+    stats: Shape = {"consecutive_failures": 0} | ({} if fires is None else {"next_trigger_at": stamp(fires)})
+    stats |= {"total_failures": 0, "total_runs": deployment.total_runs}
+    stats |= {} if last is None else {"last_triggered_at": stamp(last)}
+    config = {"max_concurrent": 1, "max_retries": 0, "timeout_ms": 300_000}
+    return {"cas_config": {"config": config, "session_strategy": "new_session", "stats": stats}}
+
+
+def session(session: Session, *, now: float, generation: Generation) -> Shape:
+    """Return a session (api/facts.md, 2.2). Its credits grow with every event of the agent."""
+    past = session.past(now)
+    digits = 0 if generation == "current" else 6
+    started, last = session.starts(), past[-1].at
+    active = 0.0 if started is None else max(0.0, last - started)
+    worked = sum(moment.beat.type.startswith("agent.") for moment in past)
+    return {
+        "id": session.id,
+        "type": "session",
+        "agent": session.agent | _AGENT,
+        "environment_id": session.environment_id,
+        "title": "Generate today's status report",
+        "status": session.status(now),
+        "metadata": {},
+        "environment_variables": {},
+        "resources": [],
+        "vault_ids": [],
+        "deployment_id": session.deployment_id,
+        "budget": None,
+        "outcome_evaluations": [],
+        "stats": {"active_seconds": round(active, 3), "duration_seconds": round(last - session.created, 3)},
+        "usage": {"total_credits": worked * 17 / 100 if worked else 0},
+        "created_at": stamp(session.created, digits=digits),
+        "updated_at": stamp(last, digits=digits),
+        "archived_at": None,
+    }
+
+
+_AGENT = {
+    "name": "sandbox-agent",
+    "description": "Rehearses; nothing it does is real.",
+    "model": {"id": "ultimate", "effective_context_window": 200_000},
+    "system": "",
+    "tools": [{"type": "agent_toolset_20260401"}],
+    "skills": [],
+    "mcp_servers": [],
+    "multiagent": None,
+}
+
+
+def event(session: Session, moment: Moment, *, generation: Generation) -> Shape:
+    """Return an event (api/facts.md, 2.6). Older servers repeat the session and the turn in each."""
+    beat, at = moment.beat, stamp(moment.at, digits=6)
+    shape = {
+        "id": session.event_id(moment.number),
+        "type": beat.type,
+        **_with_ids(dict(beat.fields), session),
+    }
+    if beat.type == "user.message":
+        shape["content"] = session.prompt
+    if beat.type.startswith("session.thread_"):
+        shape |= {
+            "session_thread_id": "sthr_" + session.id.removeprefix("sess_"),
+            "agent_name": "sandbox-agent",
+        }
+    shape["processed_at"] = at
+    if generation == "legacy":
+        shape |= {
+            "session_id": session.id,
+            "turn_id": session.turn_id,
+            "schema_version": "1.0",
+            "created_at": at,
+        }
+    return shape
+
+
+def _with_ids(value: Any, session: Session) -> Any:
+    """Return `value` with every reference to an earlier beat replaced by that event's id."""
+    if isinstance(value, Ref):
+        return session.event_id(value.index)
+    if isinstance(value, dict):
+        return {key: _with_ids(inner, session) for key, inner in value.items()}
+    return [_with_ids(inner, session) for inner in value] if isinstance(value, list) else value
+
+
+def page(data: list[Shape], *, has_more: bool, generation: Generation) -> Shape:
+    """Return a page: only the current generation names the next one (api/facts.md, 3.6)."""
+    last_id = data[-1]["id"] if data else None
+    shape = {
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": last_id,
+        "has_more": has_more,
+    }
+    if generation == "current":
+        shape["next_page"] = last_id if has_more else None
+    return shape

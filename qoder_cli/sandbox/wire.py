@@ -1,0 +1,57 @@
+"""A request and an answer as plain values: what the server and the in-process transport have in common."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl, unquote
+
+Generation = Literal["legacy", "current"]
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)
+
+BASE_PATH = "/api/v1/cloud"
+
+# How an answer travels: in whole; the connection closed without a byte; never; in drops over some time; cut
+# in the middle of its body; or not even a connection.
+Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived. `path` is still percent-encoded; header names are lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def segments(self) -> list[str] | None:
+        """Return the decoded path below the base path, or None when it lies elsewhere."""
+        if not self.path.startswith(BASE_PATH + "/"):
+            return None
+        return [unquote(part) for part in self.path.removeprefix(BASE_PATH + "/").split("/")]
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return the query as decoded pairs."""
+        return parse_qsl(self.query, keep_blank_values=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, and how it is to be delivered. `seconds` is how long a slow one takes."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    delivery: Delivery = "whole"
+    seconds: float = 0.0
+
+    def json(self) -> Any:
+        """Return the body, parsed."""
+        return json.loads(self.body)
+
+
+def encode(value: object) -> bytes:
+    """Return `value` as compact UTF-8 JSON; a lone surrogate becomes its JSON escape."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")

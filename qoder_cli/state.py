@@ -1,0 +1,116 @@
+"""What one invocation needs, each thing built on first use, so that a test can hand in its own."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from qoder_cli.clock import Clock
+from qoder_cli.errors import QoderError
+from qoder_cli.options import Flags
+from qoder_cli.screen import Screen, inert
+
+if TYPE_CHECKING:
+    import httpx
+
+    from qoder_cli.client import Client
+    from qoder_cli.config import Settings
+    from qoder_cli.model import Run
+    from qoder_cli.output import Output
+    from qoder_cli.progress import Progress
+
+
+@dataclass
+class State:
+    """One invocation: its environment, streams, clock and shared options; and what is made from them."""
+
+    env: Mapping[str, str]
+    out: Screen
+    err: Screen
+    stdin: IO[str] | None = None
+    clock: Clock = field(default_factory=Clock)
+    program: str = "qoder"
+    transport: "httpx.BaseTransport | None" = None
+    flags: Flags = field(default_factory=Flags)
+    started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+
+    @classmethod
+    def of_this_process(cls) -> "State":
+        """Return the state of the process this runs in."""
+        program = Path(sys.argv[0]).stem
+        return cls(
+            env=os.environ,
+            out=Screen.of(sys.stdout, os.environ),
+            err=Screen.of(sys.stderr, os.environ),
+            stdin=sys.stdin,
+            program=program if program in ("qoder", "qoder-cli") else "qoder",
+        )
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """Token, base URL, profile and the rest, with where each came from. Raises UsageError."""
+        from qoder_cli.config import resolve
+
+        settings = resolve(self.flags, self.env)
+        for warning in settings.warnings:
+            self.progress.warn(warning)
+        return settings
+
+    @cached_property
+    def client(self) -> "Client":
+        """The HTTP client for the server that the settings name. Raises AuthError when there is no token."""
+        from qoder_cli.client import Client
+
+        return Client(self.settings, clock=self.clock, progress=self.progress, transport=self.transport)
+
+    @cached_property
+    def output(self) -> "Output":
+        """What prints data, in the format asked for."""
+        from qoder_cli.output import Output
+
+        return Output(self.out, self.flags.output)
+
+    @cached_property
+    def progress(self) -> "Progress":
+        """What is said on stderr while something goes on."""
+        from qoder_cli.progress import Progress
+
+        quiet = self.flags.no_progress or bool(self.env.get("QODER_NO_PROGRESS"))
+        return Progress(self.err, clock=self.clock, quiet=quiet)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a question can be asked: a person sits at both ends, and nothing forbids it."""
+        forbidden = self.flags.no_input or self.env.get("QODER_NO_INPUT") or self.env.get("CI")
+        return bool(self.stdin and self.stdin.isatty() and self.err.is_terminal and not forbidden)
+
+    def command(self, *words: str) -> list[str]:
+        """Return a command to type next, with the options that select profile, host and format."""
+        return [self.program, *words, *self.flags.selectors()]
+
+    def report(self, error: QoderError) -> None:
+        """Write the one error that ends stderr: for people, or one line of JSON with JSON output."""
+        if self.flags.output in ("json", "jsonl"):
+            from qoder_cli.jsontext import dump
+
+            self.err.tell(dump({"error": error.as_json()}) + "\n")
+            return
+        self.err.tell(f"{self.err.styled('error:', 'red')} {inert(error.message)}\n")
+        hint = error.hint
+        if error.next:
+            import shlex
+
+            command = shlex.join(error.next)
+            hint = f"{hint}: {command}" if hint else command
+        if hint:
+            self.err.tell(f"{self.err.styled('hint:', 'yellow')} {inert(hint)}\n")
+        if error.request_id:
+            self.err.tell(f"request id: {inert(error.request_id)}\n")
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if "client" in self.__dict__:
+            self.client.close()

@@ -1,0 +1,86 @@
+"""The fixtures every test shares: `qoder(…)` runs the real main and returns what a user would see."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.cli import main
+from qoder_cli.screen import Screen
+from qoder_cli.state import State
+from tests.wire import FakeClock, Wire
+
+TOKEN = "pt-planted-0123456789abcdef"
+
+
+@dataclass
+class Ran:
+    """What one command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which must be exactly one JSON document."""
+        assert self.out.endswith("\n")
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error that ends stderr with JSON output."""
+        last = self.err.splitlines()[-1]
+        error: dict[str, Any] = json.loads(last)["error"]
+        assert error["exit_code"] == self.code
+        return error
+
+    @property
+    def errors(self) -> list[str]:
+        """The error lines on stderr."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+class Qoder:
+    """Runs the real `main` in process, against a fake wire, on a clock that the test owns."""
+
+    def __init__(self, config: Path) -> None:
+        self.env = {
+            "QODER_PAT": TOKEN,
+            "QODER_CONFIG": str(config),
+            "QODER_STATE_DIR": str(config.parent / "state"),
+        }
+        self.wire = Wire()
+        self.transport: httpx.BaseTransport = self.wire
+        self.clock = FakeClock()
+        self.stdin = ""
+        self.terminal = False
+
+    def __call__(self, *words: str) -> Ran:
+        out, err = io.BytesIO(), io.BytesIO()
+        state = State(
+            env=self.env,
+            out=Screen(out, is_terminal=self.terminal),
+            err=Screen(err),
+            stdin=io.StringIO(self.stdin),
+            clock=self.clock,
+            transport=self.transport,
+        )
+        code = main(list(words), state)
+        ran = Ran(code, out.getvalue().decode(), err.getvalue().decode())
+        assert TOKEN not in ran.out + ran.err
+        assert "Traceback" not in ran.err
+        return ran
+
+
+@pytest.fixture
+def qoder(tmp_path: Path) -> Iterator[Qoder]:
+    """Return what runs a command line; the wire is checked afterwards."""
+    runner = Qoder(tmp_path / "config.toml")
+    yield runner
+    runner.wire.check()

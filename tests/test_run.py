@@ -1,0 +1,261 @@
+"""`qoder run get` and `run wait`, in the user's words."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Qoder
+from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
+from tests.wire import api_error, page
+
+FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}
+SKIPPED = {**LEGACY, "status": "skipped", "session_id": None}
+GONE = api_error(404, "not_found_error", "No such thing.")
+
+
+def run(number: int, **fields: Any) -> dict[str, Any]:
+    return {**DONE, "id": f"drun_{number}", **fields}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (DONE, "completed", 0),
+        (FAILED, "failed", 1),
+        (SKIPPED, "skipped", 3),
+        (LEGACY, "running", 8),
+        ({**LEGACY, "status": "pending"}, "pending", 8),
+        ({**LEGACY, "status": "odd"}, "odd", 8),
+        ({**LEGACY, "status": "odd", "completed_at": "2026-06-14T08:55:00Z"}, "odd", 1),
+    ],
+)
+def test_get_is_exit_0_unless_the_outcome_is_asked_for(qoder: Qoder, answer: Any, status: str, code: int) -> None:
+    qoder.wire.on(*RUN, answer, answer)
+    plain = qoder("run", "get", "drun_1", "--json")
+    assert (plain.code, plain.json) == (0, answer)
+    judged = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (judged.code, judged.json["status"]) == (code, status)
+    assert ("warning" in judged.err) == (status == "odd")
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "code"),
+    [
+        ([FIRST := WORK[0]], "running", 8),
+        (WORK, "running", 8),
+        ([*WORK, idle("end_turn")], "completed", 0),
+        ([*WORK, idle("budget_reached")], "failed", 1),
+        ([*WORK, event("status_terminated")], "failed", 1),
+        (
+            [*WORK, idle("end_turn"), event("status_running", 30), event("status_terminated", 31)],
+            "completed",
+            0,
+        ),
+    ],
+)
+def test_get_reads_the_ending_from_the_session(qoder: Qoder, events: list[Any], status: str, code: int) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*events))
+    if len(events) == 1:
+        qoder.wire.on(*EVENTS, page())  # did the agent do anything before it went idle?
+    if code in (0, 1):
+        qoder.wire.on(*SESSION, {"usage": {}})
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.json["status"]) == (code, status)
+    assert "status" in ran.json["derived"]
+
+
+def test_the_ending_stands_on_a_later_page_of_events(qoder: Qoder) -> None:
+    first = {**page(*WORK, more=True), "next_page": "a+b/c"}
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, first, page(idle("end_turn"))).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+    assert qoder.wire.requests[2].url.params["page"] == "a+b/c"
+
+
+def test_work_that_no_running_event_tells_of_is_seen_by_what_the_agent_said(qoder: Qoder) -> None:
+    message = {"id": "evt_m", "type": "agent.message"}
+    qoder.wire.on(*RUN, CURRENT)
+    qoder.wire.on(*EVENTS, page(WORK[0], idle("end_turn")), page(message), page(idle("end_turn"))).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+    assert qoder.wire.requests[3].url.params["after_id"] == "evt_m"
+
+
+def test_a_server_that_ignores_the_type_filter_is_read_rightly(qoder: Qoder) -> None:
+    noise = [{"id": f"evt_{n}", "type": "span.model_request_start"} for n in range(50)]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*noise, *WORK, *noise, idle("cancelled"))).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["error"]["type"] == "cancelled"
+
+
+def test_a_deleted_session_is_exit_9(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, GONE, GONE)
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (9, "session_deleted")
+    assert "status" not in ran.json
+    assert qoder("run", "wait", "drun_1").code == 9
+
+
+def test_the_session_of_a_young_run_may_lag_behind(qoder: Qoder) -> None:
+    young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}  # where the fake clock stands
+    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
+def test_a_session_that_never_appears_is_lost_sight_of(qoder: Qoder) -> None:
+    young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}
+    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["type"]) == (10, "lost_sight")
+    assert 30 < sum(qoder.clock.slept) < 40
+
+
+def test_not_found_is_exit_5(qoder: Qoder) -> None:
+    for verb in ("get", "wait"):
+        qoder.wire.on(*RUN, GONE)
+        ran = qoder("run", verb, "drun_1", "--json")
+        assert (ran.code, ran.out) == (5, "")
+        assert "api.qoder.com" in ran.error["hint"]
+
+
+TROUBLE = {
+    "502": (502, "<html>"),
+    "429": (429, ""),
+    "reset": httpx.ReadError("reset"),
+    "timeout": httpx.ReadTimeout("slow"),
+    "broken JSON": (200, '{"id"'),
+    "a list": (200, "[]"),
+}
+
+
+@pytest.mark.parametrize("answer", TROUBLE.values(), ids=TROUBLE.keys())
+def test_waiting_outlives_trouble(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*RUN, LEGACY, answer, answer, answer, DONE)
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
+@pytest.mark.parametrize("answer", TROUBLE.values(), ids=TROUBLE.keys())
+def test_after_five_minutes_of_silence_sight_is_lost(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*RUN, LEGACY).on(*RUN, answer, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json) == (10, LEGACY)
+    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "-o", "json"]
+    assert 300 < sum(qoder.clock.slept) < 310
+
+
+def test_a_machine_asleep_is_not_silence(qoder: Qoder) -> None:
+    def overslept() -> None:
+        qoder.clock.time += 4000
+        qoder.clock.at_sleep = lambda: None
+
+    qoder.clock.at_sleep = overslept
+    qoder.wire.on(*RUN, LEGACY, (502, ""), DONE)
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
+def test_a_token_that_is_no_longer_accepted_while_waiting_is_exit_10(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, api_error(401, "authentication_error", "Expired."))
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["http_status"]) == (10, 401)
+
+
+def test_a_token_that_is_not_accepted_at_first_is_exit_4(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, api_error(401, "authentication_error", "Bad."))
+    assert qoder("run", "wait", "drun_1").code == 4
+
+
+def test_a_status_that_does_not_follow_its_session_is_overruled_after_a_minute(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    qoder.wire.on(*EVENTS, page(*WORK), page(idle("requires_action"))).on(*SESSION, {})
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json["status"], ran.json["error"]["type"]) == (1, "failed", "requires_action")
+    assert ran.json["derived"] == ["status", "completed_at", "error"]
+    assert "still calls run drun_1 running" in ran.err
+    assert 120 <= sum(qoder.clock.slept) < 130
+
+
+def test_several_are_an_array_in_the_order_they_were_named(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    qoder.wire.on("GET", "/deployment_runs/drun_1", run(1, status="running"), run(1, status="failed"))
+    qoder.wire.on("GET", "/deployment_runs/drun_2", GONE)
+    ran = qoder("run", "wait", "drun_3", "drun_1", "drun_2", "--json")
+    assert [item["id"] for item in ran.json] == ["drun_3", "drun_1", None]
+    assert [item["exit_code"] for item in ran.json] == [0, 1, 5]
+    assert [item["input"] for item in ran.json] == ["drun_3", "drun_1", "drun_2"]
+    assert ran.code == 5
+    assert ran.error["message"].startswith("1 of 3 runs completed")
+
+
+def test_standard_input_names_runs_and_makes_an_array_even_of_one(qoder: Qoder) -> None:
+    qoder.stdin = "# from last night\r\n\r\ndrun_1\r\n"
+    qoder.wire.on(*RUN, DONE)
+    ran = qoder("run", "wait", "-", "--json")
+    assert ran.json == [{**DONE, "input": "drun_1", "exit_code": 0}]
+
+
+@pytest.mark.parametrize("stdin", ["", "\n\n", "# nothing\n"])
+def test_an_empty_standard_input_is_a_usage_error(qoder: Qoder, stdin: str) -> None:
+    qoder.stdin = stdin
+    assert qoder("run", "wait", "-").code == 2
+
+
+def test_several_in_a_pipe_are_rows_of_documented_columns(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE)
+    ran = qoder("run", "wait", "drun_1", "drun_2")
+    first, second = (line.split("\t") for line in ran.out.splitlines())
+    assert first == [
+        "drun_1",
+        "completed",
+        "dep_1",
+        LEGACY["triggered_at"],
+        "17.229",
+        "-",
+        "manual",
+        "sess_1",
+    ]
+    assert second == ["drun_2", "not_found", "-", "-", "-", "-", "-", "-"]
+
+
+def test_one_command_goes_on_with_those_that_have_not_ended(qoder: Qoder) -> None:
+    for number in (1, 2):
+        qoder.wire.on("GET", f"/deployment_runs/drun_{number}", run(number, status="running"), repeat=True)
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    ran = qoder("run", "wait", "drun_1", "drun_2", "drun_3", "--timeout", "10", "-o", "jsonl")
+    assert (ran.code, len(ran.out.splitlines())) == (124, 3)
+    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "drun_2", "-o", "jsonl"]
+
+
+def test_a_heartbeat_every_30_seconds_where_there_is_no_terminal(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--timeout", "55")
+    assert [line for line in ran.err.splitlines() if "after 3" in line]
+
+
+@pytest.mark.parametrize("words", [["dep_1"], ["sess_1"], [""], ["x" * 300], ["drun_1", "--timeout", "soon"], []])
+def test_bad_usage_is_exit_2(qoder: Qoder, words: list[str]) -> None:
+    assert qoder("run", "wait", *words).code == 2
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-type": "text/html"}, {"x-request-id": "req_9"}, {"request-id": "req_9"}, {}]
+)
+def test_an_html_502_is_retried_and_ends_in_exit_7(qoder: Qoder, headers: dict[str, str]) -> None:
+    answer = httpx.Response(502, text="<html>\x1b[2J</html>", headers=headers)
+    qoder.wire.on(*RUN, answer, repeat=True)
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert (ran.code, len(qoder.wire.requests)) == (7, 5)
+    assert qoder.clock.slept == [0.5, 1.0, 2.0, 4.0]
+    assert ran.error["request_id"] == ("req_9" if any("request" in key for key in headers) else None)
+
+
+def test_a_body_of_200_mb_is_a_clear_error(qoder: Qoder) -> None:
+    def endless(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=(b" " * 2**20 for _ in range(200)))
+
+    qoder.wire.on(*RUN, endless)
+    ran = qoder("run", "get", "drun_1")
+    assert ran.code == 7
+    assert "larger than 64 MiB" in ran.errors[0]
+
+
+def test_a_501_is_not_asked_again(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, api_error(501, "feature_not_available", "Not here."))
+    assert qoder("run", "get", "drun_1").code == 7
