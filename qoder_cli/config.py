@@ -183,9 +183,7 @@ def read_region(text: str, *, source: str) -> str:
 def read_workspace(text: str, *, source: str) -> str:
     """Return a workspace id. Raises UsageError for what cannot be sent as a header."""
     if len(text) > _LONGEST_WORKSPACE or not _PRINTABLE.fullmatch(text):
-        raise UsageError(
-            f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces"
-        )
+        raise UsageError(f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces")
     return text
 
 
@@ -222,7 +220,7 @@ def _no_url(source: str) -> UsageError:
 
 
 def _host(host: str, source: str) -> str:
-    """Return the host in one spelling; a number at its end makes it an IPv4 address, and no other form of one."""
+    """Return the host in one spelling; one that ends in a number is an IPv4 address, written in full."""
     bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
     if not bracketed and not numeric:
         return host
@@ -370,9 +368,7 @@ def _overruled(flags: "Flags", env: Mapping[str, str]) -> list[str]:
     if flags.workspace is None:
         names.append(WORKSPACE_VARIABLE)
     ignored = [name for name in names if env.get(name)]
-    return (
-        [f"--profile {flags.profile} is used, so these are ignored: {', '.join(ignored)}"] if ignored else []
-    )
+    return [f"--profile {flags.profile} is used, so these are ignored: {', '.join(ignored)}"] if ignored else []
 
 
 def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]:
@@ -382,9 +378,7 @@ def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]
         ignored.append("--profile")
     if not ignored:
         return []
-    return [
-        f"inside the sandbox only {host_of(sandbox.value)} is asked, whatever {' and '.join(ignored)} says"
-    ]
+    return [f"inside the sandbox only {host_of(sandbox.value)} is asked, whatever {' and '.join(ignored)} says"]
 
 
 def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:

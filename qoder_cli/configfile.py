@@ -115,9 +115,7 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
 
 
 def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
-    return UsageError(
-        f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file"
-    )
+    return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
 
 
 def _reason(error: Exception) -> str:
@@ -152,9 +150,7 @@ def _sections(path: Path, document: Mapping[str, Any]) -> Iterator[tuple[str, Ma
         raise _unusable(path, "has 'profiles' as a value", hint="write sections: [profiles.default]")
     for name, section in profiles.items():
         if not isinstance(section, dict):
-            raise _unusable(
-                path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]"
-            )
+            raise _unusable(path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]")
         yield name, section
 
 
@@ -162,9 +158,7 @@ def _values(path: Path, name: str, section: Mapping[str, Any]) -> Iterator[tuple
     for key in KEYS:
         value = section.get(key, "")
         if not isinstance(value, str):
-            raise _unusable(
-                path, f"has something else than text in profiles.{name}.{key}", hint="put it in quotes"
-            )
+            raise _unusable(path, f"has something else than text in profiles.{name}.{key}", hint="put it in quotes")
         if value:
             yield key, value
 

@@ -29,9 +29,7 @@ _Verdict = tuple[bool | None, ApiError | None]  # accepted, refused, or None whe
 
 def login(
     ctx: typer.Context,
-    with_token: Annotated[
-        bool, typer.Option("--with-token", help="Read the token from standard input.")
-    ] = False,
+    with_token: Annotated[bool, typer.Option("--with-token", help="Read the token from standard input.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace a token of another server.")] = False,
 ) -> None:
     """Check a token and save it in the config file.
@@ -83,9 +81,7 @@ def logout(ctx: typer.Context) -> None:
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None})
         state.progress.note(f"token removed from profile {profile} of {file.path}")
-        state.progress.note(
-            f"it is not revoked; do that where it was made: {' or '.join(_PAT_PAGES.values())}"
-        )
+        state.progress.note(f"it is not revoked; do that where it was made: {' or '.join(_PAT_PAGES.values())}")
     else:
         state.progress.note(f"profile {profile} of {file.path} has no token")
     still = [name for name in TOKEN_VARIABLES if state.env.get(name)]
@@ -162,9 +158,7 @@ def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool
         return
     what = f"profile {settings.profile} has a token for {host_of(home)}, not {settings.host}"
     if not state.may_ask:
-        raise UsageError(
-            f"{what}; nothing was changed", hint="replace it with --yes, or choose another --profile"
-        )
+        raise UsageError(f"{what}; nothing was changed", hint="replace it with --yes, or choose another --profile")
     if not typer.confirm(f"{what}. Replace it?", err=True):
         raise UsageError("nothing was changed", hint="--profile NAME saves beside it")
 
@@ -200,9 +194,8 @@ def _check(state: State, settings: Settings) -> None:
     try:
         client.get("/deployments", params={"limit": 1})
     except AuthError as error:
-        error.hint = (
-            "nothing was saved; a token works only in the region it was made for: --region global or cn"
-        )
+        elsewhere = "; a token works only in the region it was made for: --region global or cn"
+        error.hint = "nothing was saved" + (elsewhere if _region_of(settings.base_url) else "")
         raise
     except ApiError as error:
         error.hint = f"nothing was saved; {error.hint}" if error.hint else "nothing was saved"

@@ -164,9 +164,7 @@ def _address(state: State, typed: str) -> tuple[str, str]:
     if key not in KEYS:
         raise _no_key(typed, key)
     if named and state.flags.profile not in (None, named):
-        raise UsageError(
-            f"{typed} and --profile {state.flags.profile} name two profiles", hint="give one of them"
-        )
+        raise UsageError(f"{typed} and --profile {state.flags.profile} name two profiles", hint="give one of them")
     return named or profile_name(state.flags), key
 
 
