@@ -1,7 +1,6 @@
 """The command tree, and `main`: the only place where an error becomes an exit code."""
 
 import sys
-import traceback
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -203,7 +202,7 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
         return _report(_last_words(signalled, state), state)
     except Exception as error:
         if state.flags.debug:
-            state.err.tell(traceback.format_exc())
+            state.err.tell(_traceback())
         return _report(_bug(error), state)
     finally:
         state.close()
@@ -250,6 +249,12 @@ def _mind_the_format(words: list[str], state: State) -> None:
     typed = words[: words.index("--")] if "--" in words else words
     if {"--json", "-ojson", "-ojsonl"} & set(typed) or ("-o" in typed and {"json", "jsonl"} & set(typed)):
         state.flags.output = "json"
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def _bug(error: Exception) -> InternalError:

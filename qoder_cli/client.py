@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, NoReturn, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from qoder_cli import __version__, jsontext
-from qoder_cli.clock import Clock
+from qoder_cli.clock import TRIES, TRY_FOR, Clock
 from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable, UsageError
 from qoder_cli.model import mapping, text
@@ -34,8 +34,6 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-TRIES = 5
-TRY_FOR = 30.0  # seconds over all tries of a read
 LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
@@ -316,11 +314,6 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
         return "page", following
     last = text(page.get("last_id"))
     return ("after_id", last) if page.get("has_more") is True and last else None
-
-
-def segment(name: str) -> str:
-    """Return an id or a name as one segment of a path."""
-    return quote(name, safe="")
 
 
 def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:

@@ -3,6 +3,9 @@
 import random
 import time
 
+TRIES = 5  # of a request that may be tried again
+TRY_FOR = 30.0  # seconds over all tries
+
 
 class Clock:
     """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""

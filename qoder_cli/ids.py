@@ -1,6 +1,7 @@
 """Words on the command line that name a deployment or a run, checked before any request."""
 
 import unicodedata
+from urllib.parse import quote
 
 from qoder_cli.errors import UsageError
 
@@ -27,6 +28,11 @@ def deployment_id(typed: str) -> str:
 def run_id(typed: str) -> str:
     """Return the run that was typed. Raises UsageError for what cannot be the id of one."""
     return _checked(typed, prefix="drun_", wanted="a run id (drun_…)")
+
+
+def segment(name: str) -> str:
+    """Return an id or a name as one segment of a path."""
+    return quote(name, safe="")
 
 
 def _checked(typed: str, *, prefix: str, wanted: str) -> str:

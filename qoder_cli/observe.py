@@ -1,9 +1,9 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qoder_cli.client import Client, segment
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
+from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import (
     AGENT_EVENTS,
@@ -21,6 +21,9 @@ from qoder_cli.outcome import (
 from qoder_cli.progress import Progress
 from qoder_cli.times import parse_timestamp
 
+if TYPE_CHECKING:
+    from qoder_cli.client import Client
+
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
 HALF_WRITTEN_READS = 3
@@ -33,7 +36,7 @@ class Observer:
     `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
     """
 
-    def __init__(self, client: Client, run_id: str, *, run: Run | None = None, progress: Progress) -> None:
+    def __init__(self, client: "Client", run_id: str, *, run: Run | None = None, progress: Progress) -> None:
         self.run_id = run_id
         self.run = settle(run) if run else None
         self._client = client

@@ -7,7 +7,7 @@ was not (`error`); how it went must be read from the session's events (api/facts
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from qoder_cli.errors import Exit
 from qoder_cli.model import Run, mapping, text
@@ -47,8 +47,7 @@ class Standing(Enum):
     HALF_WRITTEN = "neither status, nor error, nor session yet"
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """The first ending read from a session's events.
 
     `status` is completed or failed, None when it cannot be known any more; `at` is the ending event's time as the

@@ -1,8 +1,7 @@
 """Data on standard output, in the format asked for. Nothing else ever writes there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli import jsontext
 from qoder_cli.options import Format
@@ -13,26 +12,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """A timestamp as the server wrote it; on a terminal it is shown in local time."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Milliseconds:
+class Milliseconds(NamedTuple):
     """A duration; on a terminal it is shown as people read it, in a pipe in seconds."""
 
-    count: int
+    milliseconds: int
 
 
-@dataclass(frozen=True)
-class Status:
-    """A run's status; `derived` when it was read from the session instead of the run."""
+class Status(NamedTuple):
+    """A status word; on a terminal it has a colour."""
 
     word: str
-    derived: bool = False
 
 
 Fields = dict[str, Any]  # column or key -> str, number, Moment, Milliseconds, Status, or None when absent
@@ -156,8 +151,8 @@ def _plain(value: Any) -> str:
             return "-"
         case Moment(text):
             return inert(text)
-        case Milliseconds(count):
-            return f"{count / 1000:.3f}"
+        case Milliseconds(milliseconds):
+            return f"{milliseconds / 1000:.3f}"
         case Status(word):
             return inert(word)
         case bool():
@@ -172,11 +167,10 @@ def _readable(value: Any) -> Any:
     match value:
         case Moment(text):
             return Text(inert(local_time(text)))
-        case Milliseconds(count):
-            return Text(span(count / 1000))
-        case Status(word, derived):
-            shown = Text(inert(word), style=_COLOURS.get(word, ""))
-            return shown.append(" (read from its session)", style="dim") if derived else shown
+        case Milliseconds(milliseconds):
+            return Text(span(milliseconds / 1000))
+        case Status(word):
+            return Text(inert(word), style=_COLOURS.get(word, ""))
         case _:
             return Text(_plain(value))
 

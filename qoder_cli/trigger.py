@@ -5,12 +5,17 @@ start anything is sent again.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from qoder_cli.client import TRIES, TRY_FOR, Client, Pending, segment
+from qoder_cli.clock import TRIES, TRY_FOR
 from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, Signalled, Unavailable
+from qoder_cli.ids import segment
 from qoder_cli.model import Run
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    from qoder_cli.client import Client, Pending
 
 TRIGGER_TIMEOUT = 60.0  # seconds
 LAST_WORDS = 2.0  # seconds to settle a trigger under way when a signal arrives
@@ -26,7 +31,7 @@ class TriggerStopped(Exception):
 
 
 def trigger(
-    client: Client, deployment_id: str, *, key: str, progress: Progress, on_started: Callable[[Run], None]
+    client: "Client", deployment_id: str, *, key: str, progress: Progress, on_started: Callable[[Run], None]
 ) -> Run:
     """Start one run of the deployment and return it as the server answered; `on_started` hears of it at once.
 
@@ -51,7 +56,7 @@ def trigger(
     raise AssertionError("the last try returns or raises")
 
 
-def _once(client: Client, deployment_id: str, key: str, on_started: Callable[[Run], None]) -> Run:
+def _once(client: "Client", deployment_id: str, key: str, on_started: Callable[[Run], None]) -> Run:
     timeout = client.settings.request_timeout or TRIGGER_TIMEOUT
     path = f"/deployments/{segment(deployment_id)}/run"
     pending = client.begin("POST", path, headers={"idempotency-key": key}, timeout=timeout)
@@ -63,14 +68,14 @@ def _once(client: Client, deployment_id: str, key: str, on_started: Callable[[Ru
         raise TriggerStopped(signalled, _last_words(client, pending, deployment_id)) from None
 
 
-def _last_words(client: Client, pending: Pending, deployment_id: str) -> Run | None:
+def _last_words(client: "Client", pending: "Pending", deployment_id: str) -> Run | None:
     try:
         return _read(client, pending, LAST_WORDS, deployment_id)
     except (ApiError, OutcomeUnknown):
         return None
 
 
-def _read(client: Client, pending: Pending, within: float, deployment_id: str) -> Run:
+def _read(client: "Client", pending: "Pending", within: float, deployment_id: str) -> Run:
     run = Run.read(client.understand(pending.result(within)))
     if run is None:
         raise NoAnswer("the server answered with something that is no run")

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.client import segment
 from qoder_cli.commands.run import Limits, finish, show, wait_for
 from qoder_cli.ending import ending_error, stopped_waiting
 from qoder_cli.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, QoderError
-from qoder_cli.ids import deployment_id
+from qoder_cli.ids import deployment_id, segment
 from qoder_cli.model import Deployment, Run
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import Standing, settle, standing

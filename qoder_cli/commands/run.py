@@ -1,8 +1,7 @@
 """`qoder run`: look at runs, and wait for their end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,8 +18,7 @@ from qoder_cli.wait import Waiter, Watch
 SHORTEST_INTERVAL = 0.1  # seconds
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How long to wait, and the longest pause between checks, both in seconds; None when not given."""
 
     timeout: float | None = None
@@ -41,8 +39,7 @@ class Limits:
         return limits
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One thing that was asked for, and what became of it: the run, as far as it is known, and the error."""
 
     typed: str

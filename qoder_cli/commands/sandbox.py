@@ -26,9 +26,7 @@ def sandbox(
         Generation, typer.Option(help="Which API to speak: runs with a status, or without one.")
     ] = "current",
     speed: Annotated[float, typer.Option(metavar="N", help="How many times faster sessions go.")] = 1.0,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Where to listen; 0 is any free port.")
-    ] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Where to listen; 0 is any free port.")] = 0,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar="WHERE:WHAT[=VALUE][*TIMES]", help="Let this go wrong; repeatable."),
@@ -80,9 +78,7 @@ def sandbox(
 
 
 @contextmanager
-def _serving(
-    state: State, generation: Generation, speed: float, port: int, orders: list[str]
-) -> "Iterator[Server]":
+def _serving(state: State, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
     """Serve, and say that nothing is real. Raises UsageError: bad fault, taken port, extra not installed."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
@@ -102,9 +98,7 @@ def _serving(
         ) from None
     with serving as server:
         told = f"; faults: {', '.join(map(str, faults.on_order))}" if orders else ""
-        state.err.tell(
-            f"sandbox: nothing real is running; {server.origin}, {generation} API, speed {speed:g}{told}\n"
-        )
+        state.err.tell(f"sandbox: nothing real is running; {server.origin}, {generation} API, speed {speed:g}{told}\n")
         yield server
 
 
@@ -113,9 +107,7 @@ def _run_inside(state: State, server: "Server", command: list[str]) -> int:
     try:
         return run(command, env)
     except CannotRun as error:
-        state.err.tell(
-            f"error: {error}\nhint: what follows -- is a command, as in: qoder sandbox -- qoder --help\n"
-        )
+        state.err.tell(f"error: {error}\nhint: what follows -- is a command, as in: qoder sandbox -- qoder --help\n")
         return error.code
 
 

@@ -19,4 +19,6 @@
     inprocess.py   an httpx transport straight into the world
     server.py      the same over real sockets
     child.py       a command that runs inside the sandbox
+
+Only inprocess.py and server.py know an HTTP library; only bodies.py knows pydantic.
 """

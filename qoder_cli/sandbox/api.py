@@ -116,9 +116,7 @@ def where(request: Request) -> str | None:
         return None
 
 
-def error_answer(
-    world: World, request: Request, status: int, message: str, *, param: str | None = None
-) -> Answer:
+def error_answer(world: World, request: Request, status: int, message: str, *, param: str | None = None) -> Answer:
     """Return an error in the API's envelope; older bodies have no request_id (api/facts.md, 3.4)."""
     request_id = _request_id(request)
     error = {
@@ -133,9 +131,7 @@ def error_answer(
     return json_answer(world, request, status, envelope, request_id=request_id)
 
 
-def json_answer(
-    world: World, request: Request, status: int, value: object, *, request_id: str | None = None
-) -> Answer:
+def json_answer(world: World, request: Request, status: int, value: object, *, request_id: str | None = None) -> Answer:
     """Return `value` as an answer of this server."""
     headers = {
         "content-type": "application/json",

@@ -115,9 +115,7 @@ def deployment_fields(body: object, *, model: type[Create] | type[Update]) -> di
         said = model.model_validate(body).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise _refusal(error) from None
-    fields = {
-        name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()
-    }
+    fields = {name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()}
     if isinstance(agent := fields.get("agent"), str):
         fields["agent"] = {"id": agent, "type": "agent", "version": 1}
     elif agent is not None:

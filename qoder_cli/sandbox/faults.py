@@ -76,7 +76,7 @@ class Faults:
     def _set_clock(self, world: World) -> None:
         for fault in self.on_order:
             if fault.what == "skew":
-                world.skew = fault.seconds()
+                world.turn_clock(fault.seconds())
 
     def _take(self, where: str | None) -> tuple[Fault | None, list[Fault]]:
         """Return the disruption whose turn it is and the conditions that hold, counted down."""
@@ -110,12 +110,14 @@ class _Visit:
         """Return what the client gets."""
         if "stranger" in self.held:
             self._let_a_stranger_in()
-        answer = self._act(self.world.now()) if disruption is None else self._disrupt(disruption)
+        answer = self._act() if disruption is None else self._disrupt(disruption)
         if "no-date" in self.held:
             answer = replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
-    def _act(self, now: float) -> Answer:
+    def _act(self, due: float | None = None) -> Answer:
+        """Do what is asked for, now or as of `due`."""
+        now = self.world.now() if due is None else due
         return api.perform(self.world, self.request, seen=self.seen, now=now, conditions=self.conditions)
 
     def _let_a_stranger_in(self) -> None:
@@ -132,44 +134,39 @@ class _Visit:
 
     def _fail(self, status: int, *, acts: bool, bare: bool, retry_after: str) -> Answer:
         if acts:
-            self._act(self.world.now())
+            self._act()
         message = "Refused by a fault of the sandbox."
         if self.conditions.echo_token:
             message += f" (Authorization: {self.request.headers.get('authorization', '')})"
         answer = api.error_answer(self.world, self.request, status, message)
         if bare:
             answer = Answer(status, api.dated(self.world))
-        return replace(
-            answer, headers={**answer.headers, **({"retry-after": retry_after} if retry_after else {})}
-        )
+        return replace(answer, headers={**answer.headers, **({"retry-after": retry_after} if retry_after else {})})
 
     def drop(self, fault: Fault) -> Answer:
         """Close the connection, before or after acting."""
         if fault.what == "drop-after":
-            self._act(self.world.now())
+            self._act()
         return Answer(0, delivery="drop")
 
     def late(self, fault: Fault) -> Answer:
         """Close the connection now and act later."""
-        self.world.postpone(fault.seconds(), self._act_and_forget)
+        self.world.postpone(fault.seconds(), self._act)
         return Answer(0, delivery="drop")
-
-    def _act_and_forget(self, due: float) -> None:
-        self._act(due)
 
     def hang(self, fault: Fault) -> Answer:
         """Never answer."""
         if fault.what == "hang-after":
-            self._act(self.world.now())
+            self._act()
         return Answer(0, delivery="hang")
 
     def slow(self, fault: Fault) -> Answer:
         """Answer in drops."""
-        return replace(self._act(self.world.now()), delivery="slow", seconds=fault.seconds())
+        return replace(self._act(), delivery="slow", seconds=fault.seconds())
 
     def cut(self, fault: Fault) -> Answer:
         """Answer by halves."""
-        return replace(self._act(self.world.now()), delivery="cut")
+        return replace(self._act(), delivery="cut")
 
     def garbage(self, fault: Fault) -> Answer:
         """Answer with something else than was asked for."""
@@ -178,7 +175,7 @@ class _Visit:
             "list": b"[]",
             "not-a-run": b'{"id":"agent_019e00000000700080000000000a9e27","type":"agent","version":1}',
         }[fault.what]
-        answer = self._act(self.world.now())
+        answer = self._act()
         return replace(answer, status=200, body=body)
 
     def redirect(self, fault: Fault) -> Answer:
@@ -188,7 +185,7 @@ class _Visit:
     def html(self, fault: Fault) -> Answer:
         """Answer as a gateway does."""
         if fault.what == "act-html":
-            self._act(self.world.now())
+            self._act()
         status = int(fault.value or 502)
         return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
 

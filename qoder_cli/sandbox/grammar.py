@@ -65,11 +65,7 @@ class Fault:
 
     def meets(self, where: str | None) -> bool:
         """Return whether it is due for a request of this kind. A stranger comes only with a trigger."""
-        return (
-            self.times > 0
-            and self.where in (where, "any")
-            and (self.what != "stranger" or where == "trigger")
-        )
+        return self.times > 0 and self.where in (where, "any") and (self.what != "stranger" or where == "trigger")
 
     def seconds(self) -> float:
         """Return its value as seconds."""
@@ -112,10 +108,7 @@ def _check_value(text: str, what: str, value: str, *, given: bool) -> None:
 
 
 def _is_seconds(value: str, *, signed: bool) -> bool:
-    return (
-        bool(re.fullmatch(r"[+-]?\d+(\.\d+)?" if signed else r"\d+(\.\d+)?", value))
-        and abs(float(value)) < _LONGEST
-    )
+    return bool(re.fullmatch(r"[+-]?\d+(\.\d+)?" if signed else r"\d+(\.\d+)?", value)) and abs(float(value)) < _LONGEST
 
 
 def _wrong(text: str, why: str) -> UsageError:
@@ -129,6 +122,4 @@ def check_real(faults: Iterable[Fault]) -> None:
     """Raise UsageError for a fault that a real server cannot have."""
     for fault in faults:
         if fault.what == "refused":
-            raise UsageError(
-                f"{fault} works only in process", hint="use drop-before, or point at a port nobody serves"
-            )
+            raise UsageError(f"{fault} works only in process", hint="use drop-before, or point at a port nobody serves")

@@ -34,9 +34,7 @@ class WorldTransport(httpx.BaseTransport):
         if answer.delivery == "refuse":
             raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
         if answer.delivery == "drop":
-            raise httpx.RemoteProtocolError(
-                "Server disconnected without sending a response.", request=request
-            )
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         if answer.delivery == "hang":
             self._sleep(_patience(request))
             raise httpx.ReadTimeout("The read operation timed out", request=request)

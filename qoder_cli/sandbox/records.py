@@ -133,9 +133,7 @@ class Session:
             if kind == "session.error":
                 message = fields["error"]["message"]
             elif kind == "session.status_terminated":
-                return Ending(
-                    moment.at, "failed", "session_terminated", message or "The session was terminated."
-                )
+                return Ending(moment.at, "failed", "session_terminated", message or "The session was terminated.")
             elif kind == "session.status_idle" and (ending := _idle_ending(moment, worked, message)):
                 return ending
         return None

@@ -57,9 +57,7 @@ class _Reel:
         return self.add(start + 0.02, "span.model_request_start")
 
     def use_tool(self, at: float, took: float, command: str, output: str) -> None:
-        call = self.add(
-            at, "agent.tool_use", name="Bash", input={"command": command}, evaluated_permission="allow"
-        )
+        call = self.add(at, "agent.tool_use", name="Bash", input={"command": command}, evaluated_permission="allow")
         self.add(at + took, "agent.tool_result", tool_use_id=call, content=_text(output), is_error=False)
 
     def close(self, at: float, request: Ref, stop: Fields, *, failed: bool = False) -> Script:

@@ -51,9 +51,7 @@ class _App:
 async def _as_request(http: HttpRequest) -> Request:
     path: bytes = http.scope["raw_path"]
     query: bytes = http.scope["query_string"]
-    return Request(
-        http.method, path.decode("latin-1"), query.decode("latin-1"), dict(http.headers), await http.body()
-    )
+    return Request(http.method, path.decode("latin-1"), query.decode("latin-1"), dict(http.headers), await http.body())
 
 
 async def _deliver(answer: Answer, http: HttpRequest, send: Send) -> None:
@@ -89,11 +87,7 @@ async def _send_half(answer: Answer, send: Send) -> None:
 
 async def _drip(answer: Answer, http: HttpRequest, send: Send) -> None:
     """Send the body byte by byte; in larger drops where bytes would have to come faster than timers tick."""
-    size = (
-        max(1, round(_SHORTEST_PAUSE * len(answer.body) / answer.seconds))
-        if answer.seconds
-        else len(answer.body)
-    )
+    size = max(1, round(_SHORTEST_PAUSE * len(answer.body) / answer.seconds)) if answer.seconds else len(answer.body)
     drops = [answer.body[n : n + size] for n in range(0, len(answer.body), size or 1)]
 
     async def trickle() -> Any:

@@ -19,9 +19,7 @@ def stamp(moment: float, *, digits: int = 0) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
 
 
-def run(
-    run: Run, *, now: float, generation: Generation, fresh: bool = False, half_written: bool = False
-) -> Shape:
+def run(run: Run, *, now: float, generation: Generation, fresh: bool = False, half_written: bool = False) -> Shape:
     """Return a run as the server shows it at `now` (api/facts.md, 1.3).
 
     `fresh` is the answer to its own trigger. `half_written` leaves out what a very young run does not have

@@ -30,7 +30,7 @@ class Late:
     """An act whose time has not come."""
 
     due: float
-    act: Callable[[float], None]
+    act: Callable[[float], object]
 
 
 class World:
@@ -65,9 +65,7 @@ class World:
         self.sessions: dict[str, Session] = {}  # oldest first
         self.requests: deque[Seen] = deque(maxlen=10_000)
         self.late: list[Late] = []
-        self.answered: dict[
-            str, tuple[object, Answer]
-        ] = {}  # by idempotency key: what was asked, and the answer
+        self.answered: dict[str, tuple[object, Answer]] = {}  # by idempotency key: what was asked, and the answer
         self._random = random.Random(seed)
         if presets:
             self._furnish()
@@ -76,15 +74,20 @@ class World:
         """Return the server's own clock, in unix seconds."""
         return self.clock() + self.skew
 
+    def turn_clock(self, skew: float) -> None:
+        """Set the server's own clock `skew` seconds off; schedules go on from there."""
+        if skew != self.skew:
+            self.skew = skew
+            for deployment in self.deployments.values():
+                deployment.replan(self.now())
+
     def new_id(self, prefix: str) -> str:
         """Return a fresh id: a prefix and 32 hexadecimal digits (api/facts.md, 3.8)."""
         return f"{prefix}_{int(self.now() * 1000) & 0xFFFFFFFFFFFF:012x}{self._random.getrandbits(80):020x}"
 
     # Acts: what requests, other people and the schedule do.
 
-    def add_deployment(
-        self, *, name: str, id: str | None = None, at: float | None = None, **fields: Any
-    ) -> Deployment:
+    def add_deployment(self, *, name: str, id: str | None = None, at: float | None = None, **fields: Any) -> Deployment:
         """Add a deployment, created `at` (default: now). `fields` are those of Deployment."""
         at = self.now() if at is None else at
         made = Deployment(id=id or self.new_id("dep"), name=name, created=at, updated=at, **fields)
@@ -149,7 +152,7 @@ class World:
             session.cancelled = self.now()
         return True
 
-    def postpone(self, seconds: float, act: Callable[[float], None]) -> None:
+    def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
         """Let `act` happen later; it is called with the time at which it was due."""
         self.late.append(Late(self.now() + seconds, act))
 
@@ -248,9 +251,7 @@ class World:
 
     def _next_due(self) -> Late | None:
         """Return the earliest act whose time has come, taken off the list."""
-        fires = [
-            Late(d.next_fire, self._fire(d)) for d in self.deployments.values() if d.next_fire is not None
-        ]
+        fires = [Late(d.next_fire, self._fire(d)) for d in self.deployments.values() if d.next_fire is not None]
         first = min(self.late + fires, key=lambda late: late.due, default=None)
         if first is None or first.due > self.now():
             return None
