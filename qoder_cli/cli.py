@@ -219,11 +219,10 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
         return signalled.in_words("stopped by a signal; nothing was started")
     from qoder_cli.ending import stopped_waiting
     from qoder_cli.outcome import settle
-    from qoder_cli.views import run_fields
 
     run = settle(state.started[-1])
     if not state.output.has_written:
-        state.output.record(run_fields(run), data=run.as_json(), id=run.id)
+        state.show_run(run)
     return stopped_waiting(signalled, [run.id], run, state)
 
 

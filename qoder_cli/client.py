@@ -104,7 +104,8 @@ class Client:
         self.clock = clock
         self._progress = progress
         self._secret = settings.token
-        self._server_ahead = 0.0  # seconds, by the last Date header
+        self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
+        self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
         self._http = _http_client(settings, transport)
 
@@ -113,8 +114,14 @@ class Client:
         self._http.close()
 
     def server_now(self) -> float:
-        """Return the server's clock in unix seconds, by the last answer's Date header; ours until there was one."""
-        return self.clock.now() + self._server_ahead
+        """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
+        return self.clock.now() + (self._server_ahead or 0.0)
+
+    def on_server_clock(self, moment: float) -> float | None:
+        """Return a moment of our clock (unix seconds) on the server's clock: not later than it was, and earlier by
+        less than the fastest answer took plus a second. None while no answer has told the time.
+        """
+        return None if self._server_ahead is None else moment + self._server_ahead
 
     def get(
         self,
@@ -183,25 +190,26 @@ class Client:
             pending.reached_server |= event.endswith("send_request_headers.started")
 
         request.extensions["trace"] = trace
+        asked = self.clock.now()
         try:
             response = self._http.send(request, stream=True)
+            self._note_clock(response.headers.get("date"), asked)
             try:
                 body = b"".join(_limited(response))
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.StreamError) as failure:
             raise _broken(failure, self.settings.host) from failure
-        self._note_clock(response.headers.get("date"))
         return Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
 
     def _hide(self, body: str) -> str:
         """Take our own token out, wherever a server echoes it."""
         return body.replace(self._secret, _REDACTED) if len(self._secret) >= _SHORTEST_SECRET else body
 
-    def _note_clock(self, date: str | None) -> None:
-        moment = _http_date(date)
-        if moment is not None:
-            self._server_ahead = moment.timestamp() - self.clock.now()
+    def _note_clock(self, date: str | None, asked: float) -> None:
+        moment, now = _http_date(date), self.clock.now()
+        if moment is not None and now - asked <= max(self._date_took, 1.0):
+            self._server_ahead, self._date_took = moment.timestamp() - now, now - asked
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""

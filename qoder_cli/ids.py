@@ -7,6 +7,8 @@ from qoder_cli.errors import UsageError
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
 
+LAST = ("last", "@last")  # the newest run triggered here
+
 _KINDS = {
     "dep_": "a deployment",
     "drun_": "a run",
@@ -26,7 +28,9 @@ def deployment_id(typed: str) -> str:
 
 
 def run_id(typed: str) -> str:
-    """Return the run that was typed. Raises UsageError for what cannot be the id of one."""
+    """Return the run that was typed, or `last`. Raises UsageError for what cannot be the id of one."""
+    if typed in LAST:
+        return typed
     return _checked(typed, prefix="drun_", wanted="a run id (drun_…)")
 
 

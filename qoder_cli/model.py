@@ -45,6 +45,7 @@ class Run(Resource):
     """
 
     derived: dict[str, Any] = field(default_factory=dict)
+    adopted: bool = False  # its trigger's answer was lost, and it was found in the run list
 
     @classmethod
     def read(cls, value: object) -> "Run | None":
@@ -122,9 +123,8 @@ class Run(Resource):
 
     def as_json(self) -> dict[str, Any]:
         """Return the server's object; where fields were filled in, with them and a key `derived` naming them."""
-        if not self.derived:
-            return self.raw
-        return {**self.raw, **self.derived, "derived": list(self.derived)}
+        filled_in = {**self.derived, "derived": list(self.derived)} if self.derived else {}
+        return {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
@@ -34,11 +36,15 @@ class Observer:
     """One run, and how much of its session's story is known already.
 
     `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
+    `adopted` says that its trigger's answer was lost.
     """
 
-    def __init__(self, client: "Client", run_id: str, *, run: Run | None = None, progress: Progress) -> None:
+    def __init__(
+        self, client: "Client", run_id: str, *, run: Run | None = None, adopted: bool = False, progress: Progress
+    ) -> None:
         self.run_id = run_id
-        self.run = settle(run) if run else None
+        self.adopted = adopted
+        self._run = settle(run) if run else None
         self._client = client
         self._progress = progress
         self._story = SessionStory()
@@ -48,11 +54,16 @@ class Observer:
         self._warned = False
 
     @property
+    def run(self) -> Run | None:
+        """The newest reading."""
+        return replace(self._run, adopted=True) if self._run and self.adopted else self._run
+
+    @property
     def ended(self) -> bool:
         """Whether the ending, or that it cannot be known, is known."""
-        if self.run is None:
+        if self._run is None:
             return False
-        return verdict(self.run) is not Exit.NOT_YET
+        return verdict(self._run) is not Exit.NOT_YET
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Ask what is needed to know whether the run has ended, and return the newest reading.
@@ -63,7 +74,7 @@ class Observer:
         raw = Run(self.run.raw) if self.run else None
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
             raw = self._read_run(within, retry)
-        self.run = settle(raw)
+        self._run = settle(raw)
         match standing(raw):
             case Standing.ASK_SESSION:
                 self._ask_session(raw, within, retry)
@@ -73,7 +84,14 @@ class Observer:
                 self._warn(f"run {raw.id} ended with the status {raw.status!r}, which is unknown here: not a success")
             case _:
                 pass
-        return self.run
+        return self.run or self._run
+
+    def reread(self, run: Run) -> bool:
+        """Return whether a run that a list showed has ended, asking no more than its session. Raises ApiError."""
+        if standing(run) is Standing.ASK_SESSION:
+            with suppress(NotFound):  # a session that replicas do not know yet is going on
+                self._ask_session(run, None, True)
+        return self.ended
 
     def read_once(self) -> Run:
         """Read without waiting for the run: with retries, and a half-written one three times in two seconds."""
@@ -100,7 +118,7 @@ class Observer:
                 raise
             self._story.ending = self._story.ending or SESSION_DELETED
         if self._story.ending:
-            self.run = apply_ending(run, self._story.ending, usage=self._usage(run, self._story.ending))
+            self._run = apply_ending(run, self._story.ending, usage=self._usage(run, self._story.ending))
 
     def _read_story(self, run: Run, within: float | None, retry: bool) -> None:
         """Read on where the last look ended, up to the first ending."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.client import Client
     from qoder_cli.config import Settings
+    from qoder_cli.journal import Journal
     from qoder_cli.model import Run
     from qoder_cli.output import Output
     from qoder_cli.progress import Progress
@@ -81,6 +82,13 @@ class State:
         quiet = self.flags.no_progress or bool(self.env.get("QODER_NO_PROGRESS"))
         return Progress(self.err, clock=self.clock, quiet=quiet)
 
+    @cached_property
+    def journal(self) -> "Journal":
+        """What was triggered from this machine."""
+        from qoder_cli.journal import Journal
+
+        return Journal(self.env, warn=self.progress.warn)
+
     @property
     def may_ask(self) -> bool:
         """Whether a question can be asked: a person sits at both ends, and nothing forbids it."""
@@ -90,6 +98,12 @@ class State:
     def command(self, *words: str) -> list[str]:
         """Return a command to type next, with the options that select profile, host and format."""
         return [self.program, *words, *self.flags.selectors()]
+
+    def show_run(self, run: "Run") -> None:
+        """Print one run in the format asked for."""
+        from qoder_cli.views import run_fields
+
+        self.output.record(run_fields(run), data=run.as_json(), id=run.id)
 
     def report(self, error: QoderError) -> None:
         """Write the one error that ends stderr: for people, or one line of JSON with JSON output."""

@@ -12,6 +12,7 @@ def run_fields(run: Run) -> Fields:
         "id": run.id,
         "deployment": run.deployment_id,
         "status": _status(run),
+        "adopted": "yes" if run.adopted else None,
         "status_from": "session" if run.derived.get("completed_at") else None,
         "error_type": run.error_type,
         "error_message": run.error_message,

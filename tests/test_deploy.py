@@ -298,29 +298,6 @@ def test_a_redirect_is_exit_7_and_not_followed(qoder: Qoder) -> None:
     assert "elsewhere.example" in ran.errors[0]
 
 
-AMBIGUOUS = {
-    "cut": httpx.RemoteProtocolError("peer closed connection"),
-    "no answer": httpx.ReadTimeout("timed out"),
-    "reset": httpx.ReadError("reset"),
-    "500": api_error(500, "api_error", "Oops."),
-    "502 in HTML": (502, "<html>Bad Gateway</html>"),
-    "503 without a body": (503, ""),
-    "broken JSON": (200, '{"id": "drun_'),
-    "a list": (200, "[]"),
-    "no run": (200, '{"ok": true}'),
-    "nothing": (200, ""),
-    "another deployment's run": {**CURRENT, "deployment_id": "dep_2"},
-}
-
-
-@pytest.mark.parametrize("answer", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
-def test_an_answer_that_settles_nothing_is_exit_9_and_never_sent_again(qoder: Qoder, answer: Any) -> None:
-    qoder.wire.on(*TRIGGER, answer)
-    ran = qoder("deploy", "run", "dep_1", "--json")
-    assert (ran.code, ran.out) == (9, "")
-    assert (ran.error["type"], ran.error["run_state"]) == ("outcome_unknown", "unknown")
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -1,22 +1,24 @@
 """`qoder deploy`: start runs of deployments, and look at deployments."""
 
-import uuid
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from qoder_cli.commands.run import Limits, finish, show, wait_for
-from qoder_cli.ending import ending_error, stopped_waiting
-from qoder_cli.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, QoderError
+from qoder_cli.commands.run import Limits, OnLeave, finish, wait_for
+from qoder_cli.ending import ending_error, going_on
+from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped
 from qoder_cli.ids import deployment_id, segment
-from qoder_cli.model import Deployment, Run
+from qoder_cli.launch import Order, find_going, launch, read_deployment
+from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.state import State
-from qoder_cli.trigger import TriggerStopped, trigger
+from qoder_cli.trigger import OnLost, Started, check_key
 from qoder_cli.views import deployment_fields
 from qoder_cli.wait import Watch
+
+OnSkip = Literal["fail", "ok"]
 
 
 def run(
@@ -31,7 +33,20 @@ def run(
     interval: Annotated[
         str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send nothing.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Start at most one run under this key.")
+    ] = None,
+    on_lost: Annotated[
+        OnLost, typer.Option(help="When the answer is lost: adopt the run if it is found, resend, or fail.")
+    ] = "adopt",
+    if_idle: Annotated[
+        bool, typer.Option("--if-idle", help="Start nothing while a run of it is going. Not a lock.")
+    ] = False,
+    on_skip: Annotated[OnSkip, typer.Option(help="What a skipped run returns: fail is exit 3, ok is exit 0.")] = "fail",
+    on_leave: Annotated[
+        OnLeave, typer.Option(help="On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it.")
+    ] = "detach",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send no write.")] = False,
 ) -> int:
     """Start a run of a deployment by hand.
 
@@ -41,26 +56,46 @@ def run(
     run goes on). Completed means that the agent finished its turn, not that
     it did what you wanted.
 
-    A run costs credits and is never started twice: when an answer is lost,
-    the exit code is 9 and nothing is sent again.
+    A run costs credits and is never started twice by accident: when an answer
+    is lost, the run list is read for 8 seconds. If it shows exactly one run
+    that can be it, that one is adopted; otherwise the exit code is 9.
 
     Examples:
       qoder deploy run dep_demo --wait
       qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
+      qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
       id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
 
     To try these without cost: qoder sandbox -- sh
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    target = deployment_id(deployment)
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
+    key = None if idempotency_key is None else check_key(idempotency_key)
+    order = Order(deployment_id(deployment), key, on_lost, _repeatable(wait, timeout, interval, on_skip, on_leave))
     if dry_run:
-        return _show_request(state, target)
-    started = _start(state, target)
-    watch = Watch(Observer(state.client, started.id, run=started, progress=state.progress), just_triggered=True)
-    if wait:
-        return finish(state, wait_for(state, [watch], limits), as_list=False)
-    return _accepted(state, started, watch.observer)
+        return _show_request(state, order)
+    if if_idle and (going := find_going(state, order.deployment_id)):
+        return _busy(state, going, on_skip)
+    started = launch(state, order)
+    observer = Observer(state.client, started.run.id, run=started.run, adopted=started.adopted, progress=state.progress)
+    if not wait:
+        return _accepted(state, started, observer, on_skip)
+    [item] = wait_for(state, [Watch(observer, just_triggered=started.sent)], limits, on_leave=on_leave)
+    if item.error and _is_fine(item.error, on_skip):
+        item = item._replace(error=None)
+    return finish(state, [item], as_list=False)
+
+
+def _repeatable(
+    wait: bool, timeout: str | None, interval: str | None, on_skip: OnSkip, on_leave: OnLeave
+) -> tuple[str, ...]:
+    """Return the options, as words, that a repetition of the command needs too."""
+    words = ["--wait"] if wait else []
+    words += ["--timeout", timeout] if timeout is not None else []
+    words += ["--interval", interval] if interval is not None else []
+    words += ["--on-skip", on_skip] if on_skip != "fail" else []
+    words += ["--on-leave", on_leave] if on_leave != "detach" else []
+    return tuple(words)
 
 
 def get(
@@ -81,94 +116,45 @@ def get(
     state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
 
 
-def read_deployment(state: State, id: str) -> Deployment:
-    """Return a deployment by its id. Raises ApiError."""
-    found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
-    if found is None:
-        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
-    return found
-
-
-def _show_request(state: State, target: str) -> int:
+def _show_request(state: State, order: Order) -> int:
     settings = state.client.settings  # by way of the client, so that a missing token is found here too
     request = {
         "dry_run": True,
         "method": "POST",
-        "url": f"{settings.base_url}/deployments/{segment(target)}/run",
+        "url": f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
+        "idempotency_key": order.key or "(a new one)",
         "token_from": settings.token_source,
         "profile": settings.profile,
         "body": {},
     }
-    state.output.record({**request, "body": "{}"}, data=request, id=target)
+    state.output.record({**request, "body": "{}"}, data=request, id=order.deployment_id)
     return 0
 
 
-def _start(state: State, target: str) -> Run:
-    """Trigger one run, say which, and return it. Raises QoderError; a signal leaves with what is known."""
-    settings = state.client.settings
-    state.progress.note(f"starting a run of {target} (profile {settings.profile}, {settings.host})")
-    try:
-        started = trigger(
-            state.client,
-            target,
-            key=str(uuid.uuid4()),
-            progress=state.progress,
-            on_started=state.started.append,
-        )
-    except TriggerStopped as stopped:
-        raise _stopped(state, target, stopped) from None
-    except (ApiError, OutcomeUnknown) as error:
-        raise _explained(state, target, error) from error
-    state.progress.note(f"run {started.id} of {target}")
-    return started
-
-
-def _accepted(state: State, started: Run, observer: Observer) -> int:
+def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:
     """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
-    if standing(started) is Standing.HALF_WRITTEN:
+    if standing(started.run) is Standing.HALF_WRITTEN:
         with suppress(ApiError):
             observer.read_once()
-    run = observer.run or settle(started)
-    show(state, run)
+    run = observer.run or settle(started.run)
+    state.show_run(run)
     error = ending_error(run, state)
-    if error is not None and error.exit is not Exit.NOT_YET:
-        raise error
-    return Exit.OK
+    if error is None or error.exit is Exit.NOT_YET or _is_fine(error, on_skip):
+        return Exit.OK
+    raise error
 
 
-def _stopped(state: State, target: str, stopped: TriggerStopped) -> QoderError:
-    """Return the last words when a signal came while the trigger was under way."""
-    if stopped.run is not None:
-        run = settle(stopped.run)
-        show(state, run)
-        return stopped_waiting(stopped.signalled, [run.id], run, state)
-    error = stopped.signalled.in_words(
-        f"stopped while a run of {target} was being started; whether it was is not known",
-        hint="look at the deployment's runs before starting another",
-        run_state="unknown",
-    )
-    error.kind = Exit.OUTCOME_UNKNOWN
-    return error
+def _busy(state: State, going: Run, on_skip: OnSkip) -> int:
+    """Answer --if-idle with the run that is going on."""
+    state.show_run(going)
+    if on_skip == "ok":
+        return Exit.OK
+    error = RunSkipped(f"nothing was started: run {going.id} is going on", hint="wait for it")
+    raise going_on(error, going, state)
 
 
-def _explained(state: State, target: str, error: QoderError) -> QoderError:
-    """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
-    if error.http_status != 409:
-        return error
-    with suppress(ApiError):
-        found = read_deployment(state, target)
-        if found.archived_at:
-            error.message = f"deployment {target} is archived since {found.archived_at}; {error.message}"
-            error.hint = "archiving cannot be undone: run another deployment"
-        elif found.state == "paused":
-            because = f" ({found.paused_because})" if found.paused_because else ""
-            error.message = f"deployment {target} is paused{because}; {error.message}"
-            error.hint = (
-                f"unpause it first; its next scheduled run would be {found.next_fires[0]}"
-                if found.next_fires
-                else "unpause it first"
-            )
-    return error
+def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
+    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
 COMMANDS = {"run": run, "get": get}

@@ -1,21 +1,24 @@
 """`qoder run`: look at runs, and wait for their end."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from qoder_cli.ending import ending_error, stopped_waiting, watch_error
-from qoder_cli.errors import Exit, QoderError, Signalled, UsageError, first_by_rank
-from qoder_cli.ids import run_id
+from qoder_cli.errors import Exit, Interrupted, QoderError, Signalled, UsageError, WaitTimeout, first_by_rank
+from qoder_cli.ids import LAST, run_id, segment
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.state import State
 from qoder_cli.times import parse_duration
-from qoder_cli.views import missing_row, run_fields, run_row
+from qoder_cli.views import missing_row, run_row
 from qoder_cli.wait import Waiter, Watch
 
+OnLeave = Literal["detach", "cancel"]
+
 SHORTEST_INTERVAL = 0.1  # seconds
+CANCEL_WITHIN = 2.0  # seconds
 
 
 class Limits(NamedTuple):
@@ -66,10 +69,11 @@ class Item(NamedTuple):
         return missing_row(self.typed, self.error.exit.name.lower() if self.error else "pending")
 
 
-def wait_for(state: State, watches: Sequence[Watch], limits: Limits) -> list[Item]:
+def wait_for(state: State, watches: Sequence[Watch], limits: Limits, *, on_leave: OnLeave = "detach") -> list[Item]:
     """Wait until each run has ended or its watch is over, and return what became of each.
 
     Interrupted by a signal, it returns too: the runs as last known, with the signal as the error of each that goes on.
+    With `on_leave` cancel, the runs that go on when the time is up or a signal came are cancelled first.
     """
     waiter = Waiter(
         clock=state.clock,
@@ -83,7 +87,30 @@ def wait_for(state: State, watches: Sequence[Watch], limits: Limits) -> list[Ite
         waiter.wait(watches)
     except Signalled as signal:
         signalled = signal
-    return [_item(watch, signalled, state) for watch in watches]
+    items = [_item(watch, signalled, state) for watch in watches]
+    if on_leave == "cancel":
+        for watch, item in zip(watches, items, strict=True):
+            _cancel_on_leave(watch, item, state)
+    return items
+
+
+def _cancel_on_leave(watch: Watch, item: Item, state: State) -> None:
+    """Ask to cancel a run that is left going, in 2 s at most; one that was adopted may be someone else's."""
+    if not isinstance(item.error, WaitTimeout | Interrupted):
+        return
+    session_id = item.run.session_id if item.run else None
+    if watch.observer.adopted or session_id is None:
+        why = "it was adopted" if watch.observer.adopted else "it has no session yet"
+        state.progress.warn(f"run {item.typed} was not cancelled: {why}")
+        return
+    try:
+        pending = state.client.begin("POST", f"/sessions/{segment(session_id)}/cancel", timeout=CANCEL_WITHIN)
+        state.client.understand(pending.result(CANCEL_WITHIN))
+    except QoderError as error:
+        state.progress.warn(f"run {item.typed} could not be cancelled, and may be going on: {error.message}")
+    else:
+        item.error.message += "; it was asked to cancel"
+        item.error.hint = "see how it ended"
 
 
 def _item(watch: Watch, signalled: Signalled | None, state: State) -> Item:
@@ -102,7 +129,7 @@ def finish(state: State, items: Sequence[Item], *, as_list: bool) -> int:
     if as_list:
         state.output.records([item.row() for item in items], data=[item.as_json() for item in items], id="id")
     elif (run := items[0].run) is not None:
-        show(state, run)
+        state.show_run(run)
     error = first_by_rank(item.error for item in items if item.error)
     if error is None:
         return Exit.OK
@@ -118,14 +145,9 @@ def _for_many(error: QoderError, items: Sequence[Item], state: State) -> QoderEr
     return error
 
 
-def show(state: State, run: Run) -> None:
-    """Print one run in the format asked for."""
-    state.output.record(run_fields(run), data=run.as_json(), id=run.id)
-
-
 def get(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…, or last.")],
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is going on.")
     ] = False,
@@ -141,8 +163,8 @@ def get(
 
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    found = Observer(state.client, run_id(run), progress=state.progress).read_once()
-    show(state, found)
+    found = Observer(state.client, resolve(run_id(run), state), progress=state.progress).read_once()
+    state.show_run(found)
     if exit_status and (error := ending_error(found, state)):
         raise error
     return Exit.OK
@@ -150,7 +172,7 @@ def get(
 
 def wait(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, drun_…; - reads them from stdin.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, drun_…, or last; - reads stdin.")],
     timeout: Annotated[
         str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")
     ] = None,
@@ -171,10 +193,17 @@ def wait(
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
-    ids = [run_id(typed) for typed in named(runs, state)]
+    ids = [resolve(run_id(typed), state) for typed in named(runs, state)]
     watches = [Watch(Observer(state.client, each, progress=state.progress)) for each in dict.fromkeys(ids)]
     items = {item.typed: item for item in wait_for(state, watches, limits)}
     return finish(state, [items[each] for each in ids], as_list=len(ids) > 1 or "-" in runs)
+
+
+def resolve(typed: str, state: State) -> str:
+    """Return the id of the run that was typed, looking up `last`. Raises QoderError."""
+    from qoder_cli.last import last_run
+
+    return last_run(state) if typed in LAST else typed
 
 
 def named(typed: Sequence[str], state: State) -> list[str]:

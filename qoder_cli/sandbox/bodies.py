@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from qoder_cli.sandbox import cron
 from qoder_cli.sandbox.pages import Invalid
@@ -44,6 +44,14 @@ class AgentRef(_Strict):
     version: Annotated[int, Field(ge=1)] = 1
 
 
+def _spelled_out(agent: object) -> object:
+    """Return the object that a bare id stands for; its latest version is the only one here."""
+    return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
+
+
+Agent = Annotated[AgentRef, BeforeValidator(_spelled_out)]
+
+
 class Schedule(_Strict):
     """All three fields belong to it, also in an update."""
 
@@ -75,7 +83,7 @@ class Create(_Strict):
     """The body of a create."""
 
     name: Name
-    agent: AgentId | AgentRef
+    agent: Agent
     environment_id: EnvironmentId
     initial_events: InitialEvents
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
@@ -91,7 +99,7 @@ class Update(_Strict):
     """The body of an update: what is left out stays; some fields can be cleared with null, some cannot."""
 
     name: Name = ""
-    agent: AgentId | AgentRef = ""
+    agent: Agent = AgentRef(id="", type="agent")
     environment_id: EnvironmentId = ""
     initial_events: InitialEvents = []
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
@@ -116,10 +124,8 @@ def deployment_fields(body: object, *, model: type[Create] | type[Update]) -> di
     except ValidationError as error:
         raise _refusal(error) from None
     fields = {name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()}
-    if isinstance(agent := fields.get("agent"), str):
-        fields["agent"] = {"id": agent, "type": "agent", "version": 1}
-    elif agent is not None:
-        fields["agent"] = {"version": 1, **agent}
+    if "agent" in fields:
+        fields["agent"] = {"version": 1, **fields["agent"]}
     if fields.get("schedule") is not None:
         del fields["schedule"]["type"]
     return fields
@@ -135,12 +141,7 @@ def merged(metadata: dict[str, str], change: dict[str, str | None]) -> dict[str,
 
 def _refusal(error: ValidationError) -> Invalid:
     first = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in first["loc"] if not _is_union_branch(part))
+    param = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return Invalid(f"Missing required field: {param}", param=param)
     return Invalid(f"{param or 'Request body'}: {first['msg']}", param=param or None)
-
-
-def _is_union_branch(part: int | str) -> bool:
-    """Return whether a step of a location names an alternative of a union and not a field."""
-    return isinstance(part, str) and (part == "AgentRef" or part.startswith("constrained-str"))

@@ -100,7 +100,7 @@ def list_runs_of_deployment(call: Call) -> Reply:
             and call.knows(run)
             and (after is None or _shown_time(call, run) >= after)
             and (before is None or _shown_time(call, run) <= before)
-            and (status is None or call.show_run(run)["status"] == status)
+            and (status is None or run.status(call.now) == status)
         )
 
     return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)
@@ -120,7 +120,7 @@ def list_runs(call: Call) -> Reply:
             and trigger in (None, run.trigger["type"])
             and created(_shown_time(call, run))
             and (has_error is None or has_error == (call.show_run(run)["error"] is not None))
-            and (status is None or call.show_run(run)["status"] == status)
+            and (status is None or run.status(call.now) == status)
         )
 
     return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)

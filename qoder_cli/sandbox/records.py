@@ -93,6 +93,7 @@ class Session:
     created: float
     speed: float
     cancelled: float | None = None
+    _ended: Ending | None = None  # the ending, once it was found: lists ask for thousands
 
     def moments(self) -> list[Moment]:
         """Return everything that happens in it, past and future, in order."""
@@ -122,10 +123,16 @@ class Session:
 
     def starts(self) -> float | None:
         """Return when its turn begins, or None when it was cancelled before that."""
-        return next((moment.at for moment in self.moments() if moment.beat.type == WORK), None)
+        begin = next((self.created + beat.at / self.speed for beat in self.script if beat.type == WORK), None)
+        return None if begin is None or begin > (self.cancelled or begin) else begin
 
     def ending(self, now: float) -> Ending | None:
         """Return how its turn ended, or None while it has not; a session that asks has not ended."""
+        if self._ended is None or self._ended.at > now:
+            self._ended = self._find_ending(now)
+        return self._ended
+
+    def _find_ending(self, now: float) -> Ending | None:
         message, worked = "", False
         for moment in self.past(now):
             kind, fields = moment.beat.type, moment.beat.fields
@@ -172,6 +179,14 @@ class Run:
         if self.error is not None:
             return Ending(self.created, "failed", *self.error)
         return Ending(self.created, "skipped")
+
+    def status(self, now: float) -> str:
+        """Return the status that an older server gives it: pending only where the turn keeps waiting."""
+        if ending := self.ending(now):
+            return ending.status
+        starts = self.session.starts() if self.session else None
+        waits = starts is not None and starts - self.created > 0.1
+        return "pending" if waits and starts is not None and now < starts else "running"
 
 
 @dataclass(slots=True)

@@ -150,7 +150,8 @@ def _settings(app: _App) -> uvicorn.Config:
 
 def listen(port: int = 0) -> socket.socket:
     """Return a socket that listens on loopback, on any free port for 0. Raises OSError when it is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol has to be named: asyncio sends small writes at once (TCP_NODELAY) only where it is.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -57,18 +57,15 @@ def _half_written(shape: Shape, *, generation: Generation) -> Shape:
 
 def _legacy_fields(run: Run, ending: Ending | None, *, now: float, digits: int) -> Shape:
     """Return an older server's status and what comes with it. A session that asks keeps its run running."""
-    fields: Shape = {"triggered_at": stamp(run.created, digits=digits)}
     started = run.session.starts() if run.session else None
-    queued = started is not None and started - run.created > 0.1 and now < started
-    if ending is None:
-        fields = {"status": "pending" if queued else "running", **fields}
-    else:
-        fields = {"status": ending.status, **fields, "completed_at": stamp(ending.at, digits=6)}
+    fields: Shape = {"status": run.status(now), "triggered_at": stamp(run.created, digits=digits)}
+    if ending is not None:
+        fields["completed_at"] = stamp(ending.at, digits=6)
         if ending.status == "failed":
             fields["error"] = {"message": ending.message, "type": ending.type}
         if ending.status == "completed" and started is not None:
             fields["duration_ms"] = round((ending.at - started) * 1000)
-    if run.session and started is not None and not queued:
+    if run.session and started is not None and fields["status"] != "pending":
         started_at = stamp(started, digits=digits)
         fields["cas_run_extras"] = {"attempt": 1, "turn_id": run.session.turn_id, "started_at": started_at}
     return fields

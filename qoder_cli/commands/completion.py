@@ -1,0 +1,128 @@
+"""`qoder completion`: print the completion script of a shell, or put it where that shell looks."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qoder_cli.completion import SHELLS, read, script
+from qoder_cli.errors import UsageError
+from qoder_cli.state import State
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a shell looks by itself: below the folder that `variable` names, or below `default` in the home folder."""
+
+    variable: str
+    default: str
+    folder: str
+    files: tuple[str, ...]
+
+    def paths(self, env: Mapping[str, str]) -> list[Path]:
+        """Return the files to write. Raises UsageError when there is no home folder."""
+        named = Path(env.get(self.variable) or "")
+        base = named if named.is_absolute() else _home(env) / self.default
+        return [base / self.folder / name for name in self.files]
+
+
+_PLACES = {
+    "bash": Place("XDG_DATA_HOME", ".local/share", "bash-completion/completions", ("qoder", "qoder-cli")),
+    "zsh": Place("XDG_DATA_HOME", ".local/share", "zsh/site-functions", ("_qoder",)),
+    "fish": Place("XDG_CONFIG_HOME", ".config", "fish/completions", ("qoder.fish", "qoder-cli.fish")),
+}
+
+
+def completion(
+    ctx: typer.Context,
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
+    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
+) -> None:
+    """Print the completion script of a shell.
+
+    The script completes commands, options and fixed values of qoder and
+    qoder-cli without starting either.
+
+    --install writes it where bash (with the package bash-completion), zsh or
+    fish look by themselves, and says where. Without, put it into the file
+    that your shell reads at its start:
+      ~/.bashrc                   eval "$(qoder completion bash)"
+      ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
+      config.fish                 qoder completion fish | source
+      $PROFILE                    qoder completion powershell | Out-String | iex
+
+    Examples:
+      qoder completion bash --install
+      qoder completion zsh > _qoder
+
+    Exit 2: no such shell, or a folder that cannot be written.
+    All exit codes: qoder help exit-codes"""
+    state: State = ctx.obj
+    if shell not in SHELLS:
+        raise UsageError(f"there is no completion for {shell!r}", hint=f"the shells are {', '.join(SHELLS)}")
+    text = script(shell, read(ctx.find_root().command))
+    if install:
+        _install(state, shell, text)
+    else:
+        state.output.raw(text)
+
+
+def _install(state: State, shell: str, text: str) -> None:
+    """Write the script where the shell looks, and say so. Raises UsageError."""
+    if shell not in _PLACES:
+        raise UsageError(
+            f"{shell} looks for completions in no folder",
+            hint=f"add to $PROFILE: qoder completion {shell} | Out-String | iex",
+        )
+    paths = _PLACES[shell].paths(state.env)
+    for path in paths:
+        _write(path, text)
+        state.progress.note(f"wrote {path}")
+    state.progress.note(_what_is_left(shell, paths[0], state.env))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", hint="without --install it is printed, to be put anywhere"
+        ) from None
+
+
+def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
+    """Return what is to be done, if anything, until the next shell completes."""
+    if shell == "bash":
+        return (
+            "the next bash completes, where the package bash-completion is; "
+            f"elsewhere add to ~/.bashrc: source {shlex.quote(str(path))}"
+        )
+    line = f"fpath=({shlex.quote(str(path.parent))} $fpath)"
+    if shell == "zsh" and not _is_on_fpath(path.parent, line, env):
+        return f"add to ~/.zshrc, above compinit: {line}"
+    return f"the next {shell} completes"
+
+
+def _is_on_fpath(folder: Path, line: str, env: Mapping[str, str]) -> bool:
+    if str(folder) in env.get("FPATH", "").split(":"):
+        return True
+    try:
+        settings = Path(env.get("ZDOTDIR") or _home(env)) / ".zshrc"
+        return line in settings.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    home = env.get("HOME") or os.path.expanduser("~")
+    if home.startswith("~"):  # what expanduser leaves when it knows no home
+        raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
+    return Path(home)
+
+
+COMMANDS = {"completion": completion}

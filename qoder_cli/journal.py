@@ -1,0 +1,186 @@
+"""What was triggered from this machine, so that no run is lost and none is started twice.
+
+Append-only JSON lines in the state folder. A trigger is two lines: the intent before the request, and afterwards what
+became of it. Each line is one `O_APPEND` write, so parallel processes never mix, and the order of the lines in the
+file decides who claimed a run first. Nothing here is ever in the way: what cannot be read or written is a warning.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qoder_cli.model import mapping, text
+
+VERSION = 1
+LONGEST = 1000  # lines in one file; the one before is kept beside it
+_SHORTEST_LINE = 80  # bytes; a smaller file has fewer than LONGEST lines and need not be counted
+_STALE = 60.0  # seconds after which a lock has no holder any more
+_LARGEST_FILE = 16 * 2**20  # bytes; a larger one is not ours
+
+
+class Intent(NamedTuple):
+    """One trigger: who started what where, when (unix seconds of this machine's clock), under which key."""
+
+    id: str
+    at: float
+    profile: str
+    host: str
+    deployment: str
+    key: str
+
+
+class Entry(NamedTuple):
+    """A trigger and what became of it: `run` is None while that is not known; `nothing` when nothing was started."""
+
+    intent: Intent
+    run: str | None = None
+    nothing: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody knows yet what became of it."""
+        return self.run is None and not self.nothing
+
+
+class Journal:
+    """The triggers of this machine's user. `warn` is told, once, what does not work without it."""
+
+    def __init__(self, env: Mapping[str, str], *, warn: Callable[[str], None]) -> None:
+        self._env = env
+        self._warn = warn
+        self._warned = False
+
+    @property
+    def path(self) -> Path:
+        """The journal's file: in QODER_STATE_DIR, else in the system's folder for state."""
+        if folder := self._env.get("QODER_STATE_DIR"):
+            return Path(folder).expanduser() / "journal.jsonl"
+        from platformdirs import user_state_path
+
+        return user_state_path("qoder", appauthor=False) / "journal.jsonl"
+
+    def intend(self, *, at: float, profile: str, host: str, deployment: str, key: str) -> Intent:
+        """Write down what is about to be triggered, and return it."""
+        intent = Intent(uuid.uuid4().hex, at, profile, host, deployment, key)
+        self._append({"intent": intent.id, **{name: getattr(intent, name) for name in Intent._fields[1:]}})
+        return intent
+
+    def settle(self, intent: Intent, run_id: str | None) -> None:
+        """Write down what became of a trigger: its run, or None when certainly nothing was started."""
+        self._append({"settled": intent.id, "host": intent.host, "run": run_id})
+
+    def claim(self, intent: Intent, run_id: str) -> bool:
+        """Claim a run for a trigger whose answer was lost; False, and nothing claimed, when another was first."""
+        self.settle(intent, run_id)
+        if self.owners(intent.host).get(run_id, intent.id) == intent.id:
+            return True
+        self._append({"settled": intent.id, "host": intent.host, "open": True})
+        return False
+
+    def entries(self, host: str) -> list[Entry]:
+        """Return the triggers on this host, oldest first."""
+        entries: dict[str, Entry] = {}
+        for line in self._lines(host):
+            if intent := _intent(line):
+                entries[intent.id] = Entry(intent)
+            elif entry := entries.get(str(line.get("settled"))):
+                run = text(line.get("run"))
+                nothing = run is None and not line.get("open")
+                entries[entry.intent.id] = Entry(entry.intent, run, nothing)
+        return list(entries.values())
+
+    def owners(self, host: str) -> dict[str, str]:
+        """Return which trigger each run on this host belongs to: the first that claimed it."""
+        owners: dict[str, str] = {}
+        for line in self._lines(host):
+            if run := text(line.get("run")):
+                owners.setdefault(run, str(line.get("settled")))
+        return owners
+
+    def last(self, *, profile: str, host: str) -> Entry | None:
+        """Return the newest trigger with this profile on this host that started something, or may have."""
+        mine = [entry for entry in self.entries(host) if entry.intent.profile == profile and not entry.nothing]
+        return mine[-1] if mine else None
+
+    def of_key(self, key: str, *, host: str) -> list[Entry]:
+        """Return the triggers under this key on this host, oldest first."""
+        return [entry for entry in self.entries(host) if entry.intent.key == key]
+
+    def _append(self, line: dict[str, Any]) -> None:
+        data = (json.dumps({"v": VERSION, **line}, separators=(",", ":")) + "\n").encode()
+        try:
+            path = self.path
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_room(path)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                if os.write(descriptor, data) < len(data):
+                    os.write(descriptor, b"\n")  # the disk is full: keep the next line apart from this stump
+                    raise OSError("the disk is full")
+            finally:
+                os.close(descriptor)
+        except (OSError, RuntimeError) as error:
+            self._complain(f"cannot be written ({error}); `last` and --idempotency-key do not know of this run")
+
+    def _lines(self, host: str) -> Iterator[dict[str, Any]]:
+        """Yield the lines on this host, oldest first; stumps, garbage and other versions are passed over."""
+        try:
+            path = self.path
+        except (OSError, RuntimeError):  # no home folder
+            return
+        for file in (path.with_suffix(".1.jsonl"), path):
+            for line in self._text(file).splitlines():
+                try:
+                    entry = mapping(json.loads(line))
+                except (ValueError, RecursionError):
+                    continue
+                if entry.get("v") == VERSION and entry.get("host") == host:
+                    yield entry
+
+    def _text(self, file: Path) -> str:
+        try:
+            if file.stat().st_size > _LARGEST_FILE:
+                raise OSError("too large to be a journal")
+            return file.read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            self._complain(f"cannot be read ({error}); `last` and --idempotency-key do not know of earlier runs")
+            return ""
+
+    def _make_room(self, path: Path) -> None:
+        """Set a full file aside. Only the one who holds the lock does; an append in between lands in either file."""
+        try:
+            if path.stat().st_size < LONGEST * _SHORTEST_LINE or path.read_bytes().count(b"\n") < LONGEST:
+                return
+        except FileNotFoundError:
+            return
+        lock = path.with_suffix(".lock")
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            if time.time() - lock.stat().st_mtime > _STALE:
+                lock.unlink(missing_ok=True)  # its holder was killed; the next trigger makes room
+            return
+        try:
+            if path.read_bytes().count(b"\n") >= LONGEST:
+                path.replace(path.with_suffix(".1.jsonl"))
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def _complain(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(f"the journal of triggers {what}")
+
+
+def _intent(line: dict[str, Any]) -> Intent | None:
+    at, words = line.get("at"), [line.get(name) for name in ("intent", "profile", "host", "deployment", "key")]
+    if not isinstance(at, int | float) or not all(isinstance(word, str) for word in words):
+        return None
+    id, profile, host, deployment, key = map(str, words)
+    return Intent(id, float(at), profile, host, deployment, key)

@@ -1,0 +1,121 @@
+"""From what was typed to a run: the trigger in words, and everything that can stand in its way."""
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qoder_cli.ending import stopped_waiting
+from qoder_cli.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, QoderError
+from qoder_cli.ids import segment
+from qoder_cli.model import Deployment, Run, mapping
+from qoder_cli.observe import Observer
+from qoder_cli.outcome import settle
+from qoder_cli.trigger import OnLost, Started, Trigger, TriggerStopped
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+IDLE_LOOK = 20  # newest runs that --if-idle looks at
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that was asked for: of which deployment, under which key (None: a new one), and what if it is lost.
+
+    `options` are the words of the command line that a repetition needs too.
+    """
+
+    deployment_id: str
+    key: str | None = None
+    on_lost: OnLost = "adopt"
+    options: tuple[str, ...] = ()
+
+    def repeated(self, state: "State", key: str) -> list[str]:
+        """Return the command that gives this order again, under the key it had."""
+        return state.command("deploy", "run", self.deployment_id, "--idempotency-key", key, *self.options)
+
+
+def launch(state: "State", order: Order) -> Started:
+    """Trigger one run, say which, and return it.
+
+    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
+    """
+    settings = state.client.settings
+    state.progress.note(f"starting a run of {order.deployment_id} (profile {settings.profile}, {settings.host})")
+    key = order.key or str(uuid.uuid4())
+    trigger = Trigger(
+        client=state.client,
+        journal=state.journal,
+        progress=state.progress,
+        deployment_id=order.deployment_id,
+        key=key,
+        on_lost=order.on_lost,
+        on_started=state.started.append,
+        repeat=order.repeated(state, key),
+    )
+    try:
+        started = trigger.start()
+    except TriggerStopped as stopped:
+        raise _stopped(state, order, stopped) from None
+    except ApiError as error:
+        raise _explained(state, order.deployment_id, error) from error
+    state.progress.note(f"run {started.run.id} of {order.deployment_id}")
+    return started
+
+
+def find_going(state: "State", deployment_id: str) -> Run | None:
+    """Return the newest run of the deployment that is going on, whoever started it; None when it is idle.
+
+    Looks at the newest 20. Not a lock: another run can start right after. Raises ApiError.
+    """
+    page = state.client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": IDLE_LOOK})
+    data = mapping(page).get("data")
+    if not isinstance(data, list):
+        raise NoAnswer("the server answered a list with something that is no page")
+    for run in filter(None, map(Run.read, data)):
+        observer = Observer(state.client, run.id, run=run, progress=state.progress)
+        if not observer.ended and not observer.reread(run):
+            return observer.run
+    return None
+
+
+def read_deployment(state: "State", id: str) -> Deployment:
+    """Return a deployment by its id. Raises ApiError."""
+    found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
+    if found is None:
+        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
+    return found
+
+
+def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:
+    """Return the last words when a signal came while the trigger was under way."""
+    if stopped.run is not None:
+        run = settle(stopped.run)
+        state.show_run(run)
+        return stopped_waiting(stopped.signalled, [run.id], run, state)
+    error = stopped.signalled.in_words(
+        f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
+        hint="do not start another before this has settled it",
+        next=state.command("run", "wait", "last"),
+        run_state="unknown",
+    )
+    error.kind = Exit.OUTCOME_UNKNOWN
+    return error
+
+
+def _explained(state: "State", target: str, error: ApiError) -> ApiError:
+    """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
+    if error.http_status != 409:
+        return error
+    with suppress(ApiError, OutcomeUnknown):
+        found = read_deployment(state, target)
+        if found.archived_at:
+            error.message = f"deployment {target} is archived since {found.archived_at}; {error.message}"
+            error.hint = "archiving cannot be undone: run another deployment"
+        elif found.state == "paused":
+            because = f" ({found.paused_because})" if found.paused_because else ""
+            fires = f"; then its next scheduled run is at {found.next_fires[0]}" if found.next_fires else ""
+            error.message = f"deployment {target} is paused{because}; {error.message}"
+            error.hint = f"unpause it first{fires}"
+    return error
