@@ -198,7 +198,7 @@ __qoder_cli_value_of() {
 __qoder_cli_offer() {
     local word
     case $1 in
-    '<file>') __qoder_cli_generate -f "$2" ;;
+    '<file>') __qoder_cli_generate -f "$2" "${3-}" ;;
     '<command>') __qoder_cli_offer -- "$2" ;; # it stands behind --
     '<'*) ;;
     *)
@@ -209,12 +209,12 @@ __qoder_cli_offer() {
     esac
 }
 
-# Offers what bash itself finds: -f files or -c commands that begin with $2.
+# Offers what bash itself finds, -f files or -c commands that begin with $2; $3 goes before each.
 __qoder_cli_generate() {
     local word
     # bash 3.2 has no compopt, and leaves the / behind a folder to be typed
     if [[ $1 == -f || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
-    while IFS='' read -r word; do COMPREPLY+=("$word"); done < <(compgen "$1" -- "$2")
+    while IFS='' read -r word; do COMPREPLY+=("${3-}$word"); done < <(compgen "$1" -- "$2")
 }
 
 # Completes the command line that begins at word $1, behind `qoder sandbox --`, as it would be without that.
