@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from qoder_cli import __version__, jsontext
-from qoder_cli.clock import TRIES, TRY_FOR, Clock
+from qoder_cli.clock import LONGEST_RETRY_AFTER, TRIES, Clock, may_wait
 from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable, UsageError
 from qoder_cli.model import mapping, text
@@ -34,7 +34,6 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
@@ -145,7 +144,7 @@ class Client:
             except ApiError as error:
                 wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
                 spent = self.clock.monotonic() - began
-                if not (retry and error.retryable) or attempt == TRIES or spent + wait > TRY_FOR:
+                if not (retry and error.retryable) or attempt == TRIES or not may_wait(wait, spent):
                     raise
                 self._progress.note(f"{error.message}; trying again in {span(wait)}")
                 self.clock.sleep(wait)
@@ -238,7 +237,6 @@ class Client:
         failure.retryable = retryable
         failure.retry_after = self._retry_after(answer.headers.get("retry-after"))
         if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
-            failure.retryable = False
             failure.hint = f"it asks to come back in {span(failure.retry_after)}"
         raise failure
 

@@ -4,7 +4,13 @@ import random
 import time
 
 TRIES = 5  # of a request that may be tried again
-TRY_FOR = 30.0  # seconds over all tries
+TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
+LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
+
+
+def may_wait(pause: float, spent: float) -> bool:
+    """Return whether to pause (seconds) and try again, after so many seconds spent on the tries before."""
+    return spent + pause <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < pause <= LONGEST_RETRY_AFTER)
 
 
 class Clock:

@@ -78,7 +78,9 @@ def read(tree: Any) -> Grammar:
     levels = tuple(_levels(tree, ()))
     shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
     own = [tuple(option for option in level.options if option not in shared) for level in levels]
-    return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
+    return Grammar(
+        shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True))
+    )
 
 
 def script(shell: str, grammar: Grammar) -> str:
@@ -107,7 +109,7 @@ def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
 
 def _option(param: Any) -> Option:
     return Option(
-        names=(*param.opts, *param.secondary_opts),
+        names=tuple(sorted((*param.opts, *param.secondary_opts))),  # those of --help come in no fixed order
         help=_sentence(param.help or ""),
         value=None if param.is_flag or param.count else _value(param),
         repeatable=param.multiple or param.count,
@@ -168,7 +170,9 @@ def _bash_row(level: Level) -> str:
 
 
 def _wrapped(line: str) -> str:
-    return textwrap.fill(line, 100, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        line, 100, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False
+    )
 
 
 _BASH = r"""# Completion of qoder and qoder-cli in bash 3.2 and newer, with and without the package bash-completion.
@@ -419,8 +423,8 @@ def _zsh_argument(place: int, argument: Argument) -> str:
 
 
 def _zsh_value(value: Value) -> str:
-    action = f"({' '.join(value.words)})" if value.words else {"FILE": "_files", "COMMAND": "(--)"}.get(value.name, " ")
-    return f"{value.name.lower()}:{action}"
+    fixed = f"({' '.join(value.words)})"
+    return f"{value.name.lower()}:{_ZSH_ACTIONS.get(value.name, fixed)}"
 
 
 def _escaped(text: str, characters: str) -> str:
@@ -430,6 +434,8 @@ def _escaped(text: str, characters: str) -> str:
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", r"'\''") + "'"
 
+
+_ZSH_ACTIONS = {"FILE": "_files", "COMMAND": "(--)"}
 
 _ZSH = r"""#compdef qoder qoder-cli
 # Completion of qoder and qoder-cli in zsh. Made by: qoder completion zsh
@@ -494,7 +500,7 @@ def _fish_lines(level: Level) -> Iterator[str]:
         yield f"complete -c qoder -n '{at if level.commands else under}'{_fish_option(option)}"
     for place, argument in enumerate(level.arguments):
         if what := _fish_value(argument.value):
-            where = under if argument.repeatable else at + r" \*" * place
+            where = (under if argument.repeatable else at) + r" \*" * place
             yield f"complete -c qoder -n '{where}'{what}"
 
 
@@ -507,7 +513,7 @@ def _fish_option(option: Option) -> str:
 def _fish_value(value: Value) -> str:
     if value.words:
         return f" -fa '{' '.join(value.words)}'"
-    return {"FILE": " -F", "COMMAND": " -fa '(__qoder_inside)'"}.get(value.name, "")
+    return _FISH_SOURCES.get(value.name, "")
 
 
 def _fish_takers(grammar: Grammar) -> str:
@@ -523,6 +529,8 @@ def _fish_takers(grammar: Grammar) -> str:
 def _fish_quoted(text: str) -> str:
     return "'" + _escaped(text, "'") + "'"
 
+
+_FISH_SOURCES = {"FILE": " -F", "COMMAND": " -fa '(__qoder_inside)'"}
 
 _FISH = r"""# Completion of qoder and qoder-cli in fish. Made by: qoder completion fish
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qoder_cli.clock import TRIES, TRY_FOR
+from qoder_cli.clock import TRIES, may_wait
 from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, QoderError, Signalled, Unavailable, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.journal import Entry, Intent, Journal
@@ -191,7 +191,7 @@ class Trigger:
         backoff = min(0.5 * 2 ** (refusals - 1), 8.0) * clock.jitter()
         wait = backoff if error.retry_after is None else error.retry_after
         again = error.retryable and (error.http_status == 429 or isinstance(error, NoAnswer))
-        if not again or refusals == TRIES or clock.monotonic() - began + wait > TRY_FOR:
+        if not again or refusals == TRIES or not may_wait(wait, clock.monotonic() - began):
             raise error
         self.progress.note(f"nothing was started: {error.message}; trying again in {span(wait)}")
         try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qoder_cli.clock import Clock
-from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, WaitTimeout
+from qoder_cli.errors import ApiError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.progress import Progress
@@ -17,6 +17,7 @@ from qoder_cli.times import span
 FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
 LONGEST_PAUSE = 5.0  # seconds between checks in the end
 LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight is lost
+FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
 LAGGING = 30.0  # seconds for which a 404 may be a replica that has not heard of the run yet
 LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
@@ -138,10 +139,11 @@ class Waiter:
         if isinstance(error, NotFound) and known:
             watch._missing_since = now if watch._missing_since is None else watch._missing_since
             hopeless = now - watch._missing_since > LAGGING
-        elif isinstance(error, AuthError) or not error.retryable:
-            hopeless = True
+        elif isinstance(error, Unavailable):  # borne, whatever it is: a network's login page redirects and breaks TLS
+            hopeless = now - watch._heard > (LONGEST_SILENCE if known else FIRST_WORD)
+            hopeless = hopeless or not (known or error.retryable)
         else:
-            hopeless = now - watch._heard > LONGEST_SILENCE
+            hopeless = not error.retryable
         if hopeless:
             watch.error = _lost(watch, error) if known else error
             return

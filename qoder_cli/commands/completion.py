@@ -40,7 +40,9 @@ _PLACES = {
 def completion(
     ctx: typer.Context,
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
-    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Put it where the shell looks by itself.")
+    ] = False,
 ) -> None:
     """Print the completion script of a shell.
 
@@ -91,7 +93,8 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="without --install it is printed, to be put anywhere"
+            f"cannot write {path}: {error.strerror}",
+            hint="without --install it is printed, to be put anywhere",
         ) from None
 
 
