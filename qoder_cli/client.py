@@ -95,6 +95,7 @@ class Client:
         clock: Clock,
         progress: Progress,
         transport: httpx.BaseTransport | None = None,
+        debug: bool = False,
     ) -> None:
         if settings.token is None:
             raise AuthError(f"no token for {settings.host}", hint=settings.why_no_token)
@@ -103,6 +104,7 @@ class Client:
         self.clock = clock
         self._progress = progress
         self._secret = settings.token
+        self._debug = debug
         self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
@@ -189,6 +191,8 @@ class Client:
             pending.reached_server |= event.endswith("send_request_headers.started")
 
         request.extensions["trace"] = trace
+        if self._debug:
+            self._show_request(request)
         asked = self.clock.now()
         try:
             response = self._http.send(request, stream=True)
@@ -198,8 +202,28 @@ class Client:
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.StreamError) as failure:
+            if self._debug:
+                self._progress.debug(f"< {type(failure).__name__}: {self._hide(str(failure))}")
             raise _broken(failure, self.settings.host) from failure
-        return Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
+        answer = Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
+        if self._debug:
+            self._show_answer(request, answer)
+        return answer
+
+    def _show_request(self, request: httpx.Request) -> None:
+        from qoder_cli import redact
+
+        self._progress.debug(f"> {request.method} {redact.by_shape(str(request.url), self._secret)}")
+        self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
+        if request.content:
+            self._progress.debug(f"> {redact.body(request.content.decode(), self._secret)}")
+
+    def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
+        from qoder_cli import redact
+
+        self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
+        self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
+        self._progress.debug(f"< {redact.body(answer.body, self._secret)}")
 
     def _hide(self, body: str) -> str:
         """Take our own token out, wherever a server echoes it."""

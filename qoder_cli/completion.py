@@ -78,9 +78,7 @@ def read(tree: Any) -> Grammar:
     levels = tuple(_levels(tree, ()))
     shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
     own = [tuple(option for option in level.options if option not in shared) for level in levels]
-    return Grammar(
-        shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True))
-    )
+    return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
 
 
 def script(shell: str, grammar: Grammar) -> str:
@@ -170,9 +168,7 @@ def _bash_row(level: Level) -> str:
 
 
 def _wrapped(line: str) -> str:
-    return textwrap.fill(
-        line, 100, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(line, 100, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
 
 
 _BASH = r"""# Completion of qoder and qoder-cli in bash 3.2 and newer, with and without the package bash-completion.
@@ -361,7 +357,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         $known = $value.Substring(1)
     } elseif (-not $bare -and $wordToComplete -like '--*=*') {
         $prefix = $wordToComplete.Substring(0, $wordToComplete.IndexOf('=') + 1)
-        $known = "$(& $valueOf $prefix.TrimEnd('='))".TrimStart('=')
+        $known = "$(& $valueOf ($prefix.TrimEnd('=')))".TrimStart('=')
     } elseif (-not $bare -and $wordToComplete.StartsWith('-')) {
         $known = "$shared $options" -replace '=\S*', ''
     } elseif ($commands) {

@@ -38,6 +38,10 @@ class Progress:
         """Say one line that must be heard."""
         self._line(f"{self._screen.styled('warning:', 'yellow')} {inert(text)}")
 
+    def debug(self, text: str) -> None:
+        """Say one line of what --debug asked for, however quiet the rest is."""
+        self._line(self._screen.styled(inert(text), "dim"))
+
     @contextmanager
     def waiting(self, status: str) -> Iterator[None]:
         """Show, for as long as the block runs, what is waited for, for how long, and how to leave."""

@@ -65,7 +65,9 @@ class State:
         """The HTTP client for the server that the settings name. Raises AuthError when there is no token."""
         from qoder_cli.client import Client
 
-        return Client(self.settings, clock=self.clock, progress=self.progress, transport=self.transport)
+        return Client(
+            self.settings, clock=self.clock, progress=self.progress, transport=self.transport, debug=self.flags.debug
+        )
 
     @cached_property
     def output(self) -> "Output":

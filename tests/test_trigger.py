@@ -208,6 +208,13 @@ def test_a_run_that_another_trigger_of_this_machine_claimed_is_never_adopted(qod
     assert qoder("deploy", "run", "dep_1").code == 9
 
 
+def test_what_another_trigger_claimed_does_not_keep_ours_from_being_adopted(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, fresh(7), LOST["cut"])
+    assert qoder("deploy", "run", "dep_1").code == 0
+    shows(qoder, fresh(8), fresh(7))
+    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_8"
+
+
 def test_a_run_that_may_belong_to_a_trigger_still_under_way_is_not_adopted(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LOST["cut"], LOST["cut"]).on(*RUNS, *[listed()] * 5)
     assert qoder("deploy", "run", "dep_1").code == 9  # it stays unsettled

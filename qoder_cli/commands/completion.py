@@ -40,9 +40,7 @@ _PLACES = {
 def completion(
     ctx: typer.Context,
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
-    install: Annotated[
-        bool, typer.Option("--install", help="Put it where the shell looks by itself.")
-    ] = False,
+    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
 ) -> None:
     """Print the completion script of a shell.
 

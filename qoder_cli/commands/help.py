@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.errors import Exit, UsageError
+from qoder_cli.errors import RANKING, Exit, UsageError
 from qoder_cli.state import State
 
 
@@ -33,11 +33,17 @@ def exit_codes() -> str:
     return lines + _SAFE_TO_REPEAT
 
 
-_SAFE_TO_REPEAT = """
-2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name the
-run that goes on, if there is one: wait again, do not start again. 9, 70 and death by
-another signal settle nothing: look at the deployment's runs before starting another.
-Of several runs the first that applies counts: 130, 143, 9, 70, 10, 4, 7, 6, 5, 1, 124, 3, 8, 0.
+def exit_codes_as_markdown() -> str:
+    """Return the same for the README."""
+    rows = "".join(f"| {code.value} | {code.name.lower()} | {code.meaning} |\n" for code in Exit)
+    return "| Code | Name | When |\n|---|---|---|\n" + rows + _SAFE_TO_REPEAT
+
+
+_SAFE_TO_REPEAT = f"""
+2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name the run
+that goes on, if there is one: wait again, do not start again. 9, 70 and death by another
+signal settle nothing: `qoder run wait last` does. Of several runs the first that applies
+counts: {", ".join(str(code.value) for code in RANKING)}.
 """
 
 ENVIRONMENT = """\

@@ -95,13 +95,16 @@ class Create(_Strict):
     budget: Budget | None = None
 
 
+_LEFT_OUT: Any = None  # a default is never looked at: only what was set is kept
+
+
 class Update(_Strict):
     """The body of an update: what is left out stays; some fields can be cleared with null, some cannot."""
 
-    name: Name = ""
-    agent: Agent = AgentRef(id="", type="agent")
-    environment_id: EnvironmentId = ""
-    initial_events: InitialEvents = []
+    name: Name = _LEFT_OUT
+    agent: Agent = _LEFT_OUT
+    environment_id: EnvironmentId = _LEFT_OUT
+    initial_events: InitialEvents = _LEFT_OUT
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
     environment_variables: str | None = None
     schedule: Schedule | None = None

@@ -1,0 +1,55 @@
+"""Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from qoder_cli import jsontext
+
+REDACTED = "[redacted]"
+LONGEST_SHOWN = 2000  # characters of a body
+
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|token|secret|passw|credential|api[-_]?key|private[-_]?key|signature|environment_variables",
+    re.IGNORECASE,
+)
+_SECRET_SHAPE = re.compile(
+    r"\bBearer\s+\S+"
+    r"|\bpt-[\w.~+/=-]{6,}"  # personal access tokens (api/facts.md, 3.2)
+    r"|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"  # JSON web tokens, which service accounts use
+    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b"
+    r"|(?<=[?&])(?:X-Amz-[\w-]+|Signature|Expires|OSSAccessKeyId|sig|se|sp|sv|sr)=[^&\s\"]+",  # signed URLs
+    re.IGNORECASE,
+)
+
+
+def by_shape(text: str, secret: str | None = None) -> str:
+    """Return the text without what looks like a token, and without `secret`."""
+    if secret:
+        text = text.replace(secret, REDACTED)
+    return _SECRET_SHAPE.sub(REDACTED, text)
+
+
+def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:
+    """Return headers on one line, without secrets."""
+    return "; ".join(
+        f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}" for name, value in pairs
+    )
+
+
+def body(text: str, secret: str | None = None) -> str:
+    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes."""
+    with suppress(ValueError):
+        text = jsontext.dump(_without_secrets(jsontext.parse(text)))
+    text = by_shape(text, secret)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: REDACTED if _SECRET_NAME.search(name) and item else _without_secrets(item)
+            for name, item in value.items()
+        }
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value

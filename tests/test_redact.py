@@ -1,0 +1,54 @@
+"""`--debug` shows what was asked and answered, and never a secret."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli import redact
+from tests.conftest import TOKEN, Qoder
+from tests.test_deploy import LEGACY, TRIGGER
+
+SECRETS = [
+    "pt-0123456789abcdef",
+    "Bearer anything-at-all",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
+    "glpat-0123456789abcdefghij",
+    "X-Amz-Signature=0123456789abcdef",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_what_looks_like_a_token_is_not_shown(secret: str) -> None:
+    shown = redact.body(f"before https://files.example/x?{secret} after")
+    assert secret not in shown
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+
+
+@pytest.mark.parametrize("name", ["authorization", "authorization_token", "password", "client_secret", "access_token"])
+def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
+    assert "hunter2" not in redact.body(json.dumps({"a": [{name: "hunter2"}]}))
+    assert "hunter2" not in redact.headers([(name, "hunter2")])
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8), st.text(), st.text())
+def test_our_own_token_is_never_shown_whatever_its_shape(token: str, before: str, after: str) -> None:
+    assert token not in redact.by_shape(before + token + after, token).replace(redact.REDACTED, "")
+
+
+def test_debug_shows_requests_and_answers(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, {**LEGACY, "metadata": {"note": f"the token is {TOKEN}", "password": "hunter2"}})
+    ran = qoder("deploy", "run", "dep_1", "--debug", "--json")
+    assert ran.code == 0
+    assert "> POST https://api.qoder.com/api/v1/cloud/deployments/dep_1/run" in ran.err
+    assert "authorization: [redacted]" in ran.err
+    assert "< 200 to POST" in ran.err
+    assert "hunter2" not in ran.err
+    assert "idempotency-key: [redacted]" not in ran.err
+
+
+def test_a_long_body_is_cut() -> None:
+    assert len(redact.body("x" * 10_000)) < 2100
