@@ -21,6 +21,7 @@ NOUNS = {
     "auth": ("qoder_cli.commands.auth", "Log in, log out, see which token is used"),
     "config": ("qoder_cli.commands.config", "Read and change the config file"),
     "sandbox": ("qoder_cli.commands.sandbox", "Rehearse against a server on this machine"),
+    "completion": ("qoder_cli.commands.completion", "Print or install shell completion"),
     "help": ("qoder_cli.commands.help", "Read about exit codes, environment and output"),
 }
 

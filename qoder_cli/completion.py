@@ -2,7 +2,8 @@
 
 A script knows commands, options and fixed values by heart: completing starts no Python and asks no server. Where the
 cursor stands is read from the words before it; a table, or in fish a line, then says what can follow. What an option
-or an argument takes is known from its choices or its metavar: FILE is a file name, COMMAND a command line behind `--`.
+or an argument takes is known from its choices, its name in Python, or its metavar: FILE is a file name, COMMAND a
+command line behind `--`.
 """
 
 import re
@@ -19,8 +20,9 @@ from qoder_cli.configfile import KEYS
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
-# The fixed words behind a metavar. DEPLOYMENT and RUN have none: in the scripts they stand where ids could be offered.
-_WORDS = {"KEY": KEYS, "REGION": tuple(REGIONS), "SHELL": SHELLS, "TOPIC": tuple(TOPICS)}
+# The fixed words behind a parameter, by its name in Python. There are none behind DEPLOYMENT and RUN: ids from a cache
+# would be a source beside FILE and COMMAND, in each script.
+_WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS)}
 _METAVAR = re.compile(r"(?:-- )?([A-Z]+)(?:\.\.\.|\|-)?")  # RUN, RUN..., FILE|-, -- COMMAND...
 
 
@@ -116,8 +118,8 @@ def _option(param: Any) -> Option:
 
 def _value(param: Any) -> Value:
     metavar = _METAVAR.fullmatch(param.metavar or "")
-    name = metavar[1] if metavar else param.name.upper()
-    return Value(name, words=tuple(map(str, getattr(param.type, "choices", ()))) or _WORDS.get(name, ()))
+    choices = tuple(map(str, getattr(param.type, "choices", ())))
+    return Value(metavar[1] if metavar else param.name.upper(), words=choices or _WORDS.get(param.name, ()))
 
 
 def _sentence(text: str) -> str:
@@ -515,11 +517,12 @@ def _fish_value(value: Value) -> str:
 def _fish_takers(grammar: Grammar) -> str:
     """Return a pattern for each option that takes a value, behind the words where it does."""
     places = [("* ", grammar.shared), *((f"{level.path}* ", level.options) for level in grammar.levels)]
-    rows = [
-        " ".join(f"'{place}{name}'" for option in options if option.value for name in option.names)
-        for place, options in places
-    ]
-    return " \\\n                ".join(filter(None, rows))
+    rows = []
+    for place, options in places:
+        names = [name for option in options if option.value for name in option.names]
+        if names:  # fish leaves {one} as it is
+            rows.append(f"'{place}'{{{','.join(names)}}}" if len(names) > 1 else f"'{place}{names[0]}'")
+    return " \\\n                ".join(rows)
 
 
 def _fish_quoted(text: str) -> str:

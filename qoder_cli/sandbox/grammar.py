@@ -81,7 +81,7 @@ def parse(text: str) -> Fault:
     rest, times = counted.groups() if counted else (rest, None)
     what, equals, value = rest.partition("=")
     _check_value(text, what, value, given=bool(equals))
-    if times is not None and (times == "0" or what == "skew"):
+    if times is not None and (float(times) == 0 or what == "skew"):
         raise _wrong(text, "TIMES is at least 1, and skew takes none")
     if what in CONDITIONS and what != "stranger":
         return Fault(where, what, value, math.inf if times is None else float(times))

@@ -1,0 +1,183 @@
+# Completion of qoder and qoder-cli in bash 3.2 and newer, with and without the package bash-completion.
+# Made by: qoder completion bash
+# shellcheck shell=bash
+
+# Sets what can follow the command words $1. Behind = stands the value that an option takes: words|or|others, or the
+# <name> of something that is not fixed. Arguments are in order; ... repeats the last.
+__qoder_cli_level() {
+    commands='' arguments=''
+    options='-o=table|json|jsonl|id --json -q --profile=<name> --region=global|cn --base-url=<url>
+            --workspace=<id> --request-timeout=<d> --no-progress --no-input --debug --no-color
+            --help -h'
+    case $1 in
+    '')
+        commands='deploy run auth config sandbox completion help'
+        options+=' --version'
+        ;;
+    'deploy')
+        commands='run get'
+        ;;
+    'deploy run')
+        options+=' --wait -w --timeout=<d> --interval=<d> --idempotency-key=<key>
+            --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok --on-leave=detach|cancel
+            --dry-run'
+        arguments='<deployment>'
+        ;;
+    'deploy get')
+        arguments='<deployment>'
+        ;;
+    'run')
+        commands='get wait'
+        ;;
+    'run get')
+        options+=' --exit-status'
+        arguments='<run>'
+        ;;
+    'run wait')
+        options+=' --timeout=<d> --interval=<d>'
+        arguments='<run>...'
+        ;;
+    'auth')
+        commands='login logout status'
+        ;;
+    'auth login')
+        options+=' --with-token --yes -y'
+        ;;
+    'config')
+        commands='list get set unset path'
+        ;;
+    'config get')
+        arguments='token|region|base_url|workspace_id'
+        ;;
+    'config set')
+        arguments='token|region|base_url|workspace_id <value>'
+        ;;
+    'config unset')
+        arguments='token|region|base_url|workspace_id'
+        ;;
+    'sandbox')
+        options+=' --generation=legacy|current --speed=<n> --port=<n> --fault=<fault>'
+        arguments='<command>...'
+        ;;
+    'completion')
+        options+=' --install'
+        arguments='bash|zsh|fish|powershell'
+        ;;
+    'help')
+        arguments='exit-codes|environment|output'
+        ;;
+    esac
+}
+
+# Sets `value` to = and the value that option $1 takes, or to nothing when it takes none.
+__qoder_cli_value_of() {
+    local option
+    value=''
+    for option in $options; do
+        if [[ $option == "$1="* ]]; then value=${option#"$1"}; fi
+    done
+}
+
+# Offers what begins with $2 of the words $1, or of what the <name> $1 stands for; $3 goes before each.
+__qoder_cli_offer() {
+    local word
+    case $1 in
+    '<file>') __qoder_cli_generate -f "$2" "${3-}" ;;
+    '<command>') __qoder_cli_offer -- "$2" ;; # it stands behind --
+    '<'*) ;;
+    *)
+        for word in ${1//|/ }; do
+            if [[ $word == "$2"* ]]; then COMPREPLY+=("${3-}$word"); fi
+        done
+        ;;
+    esac
+}
+
+# Offers what bash itself finds, -f files or -c commands that begin with $2; $3 goes before each.
+__qoder_cli_generate() {
+    local word
+    # bash 3.2 has no compopt, and leaves the / behind a folder to be typed
+    if [[ $1 == -f || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
+    while IFS='' read -r word; do COMPREPLY+=("${3-}$word"); done < <(compgen "$1" -- "$2")
+}
+
+# Completes the command line that begins at word $1, behind `qoder sandbox --`, as it would be without that.
+__qoder_cli_inside() {
+    local offset
+    if (($1 < last)) && [[ ${words[$1]##*/} == qoder || ${words[$1]##*/} == qoder-cli ]]; then
+        __qoder_cli_walk "$1"
+        return
+    fi
+    for offset in _comp_command_offset _command_offset; do # new and old name in the package bash-completion
+        if declare -F "$offset" >/dev/null; then
+            "$offset" "${places[$1]}"
+            return
+        fi
+    done
+    if (($1 < last)); then __qoder_cli_generate -f "${words[last]}"; else __qoder_cli_generate -c "${words[last]}"; fi
+}
+
+# Reads the words from the program's name at $1 up to the cursor, and offers what can stand there.
+__qoder_cli_walk() {
+    local path='' value='' bare='' word commands options arguments i n=0
+    __qoder_cli_level ''
+    for ((i = $1 + 1; i < last; i++)); do
+        word=${words[i]}
+        if [[ -n $value ]]; then
+            value=''
+        elif [[ -z $bare && $word == -- ]]; then
+            if [[ $arguments == '<command>'* ]]; then
+                __qoder_cli_inside $((i + 1))
+                return
+            fi
+            bare=1
+        elif [[ -z $bare && $word == -* ]]; then
+            __qoder_cli_value_of "$word"
+        elif [[ -n $commands ]]; then
+            [[ " $commands " == *" $word "* ]] || return 0
+            path+="${path:+ }$word"
+            __qoder_cli_level "$path"
+        else
+            n=$((n + 1))
+        fi
+    done
+    word=${words[last]}
+    if [[ -n $value ]]; then
+        __qoder_cli_offer "${value#=}" "$word"
+    elif [[ -z $bare && $word == --*=* ]]; then
+        __qoder_cli_value_of "${word%%=*}"
+        # where bash cuts at = it wants only what comes behind it
+        if [[ $COMP_WORDBREAKS == *=* ]]; then i=''; else i=${word%%=*}=; fi
+        __qoder_cli_offer "${value#=}" "${word#*=}" "$i"
+    elif [[ -z $bare && $word == -* ]]; then
+        for i in $options; do __qoder_cli_offer "${i%%=*}" "$word"; done
+    elif [[ -n $commands ]]; then
+        __qoder_cli_offer "$commands" "$word"
+    else
+        for i in $arguments; do
+            if ((n-- == 0)) || [[ $i == *... ]]; then
+                __qoder_cli_offer "${i%...}" "$word"
+                return
+            fi
+        done
+    fi
+}
+
+_qoder_cli() {
+    local IFS=$' \t\n' rest=${COMP_LINE:0:COMP_POINT} piece i last=-1
+    local words=() places=()
+    COMPREPLY=()
+    # bash 4 and newer cut words at = and : too: what has no space between is one word again, up to the cursor.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if [[ $i == 0 || $rest == [[:space:]]* ]]; then
+            last=$((last + 1)) words[last]='' places[last]=$i
+        fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        if [[ $i == "$COMP_CWORD" ]]; then piece=$rest; else piece=${COMP_WORDS[i]}; fi
+        words[last]+=$piece
+        rest=${rest#"$piece"}
+    done
+    __qoder_cli_walk 0
+}
+
+complete -F _qoder_cli qoder qoder-cli

@@ -1,0 +1,101 @@
+# Completion of qoder and qoder-cli in fish. Made by: qoder completion fish
+
+function __qoder_words --description 'Print the commands and arguments before the cursor, without options'
+    set -l words
+    set -l value
+    for word in (commandline -opc)[2..]
+        if set -q value[1]
+            set -e value[1]
+            continue
+        end
+        switch "$words $word"
+            case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout} \
+                'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave} \
+                'run wait* '{--timeout,--interval} \
+                'sandbox* '{--generation,--speed,--port,--fault}
+                set value follows
+            case '* -*'
+            case '*'
+                set -a words $word
+        end
+    end
+    string join \n -- $words
+end
+
+function __qoder_at --description 'Test whether exactly these words were typed; * is any word'
+    set -l words (__qoder_words)
+    test (count $words) -eq (count $argv); and string match -q -- "$argv" "$words"
+end
+
+function __qoder_under --description 'Test whether the words typed begin with these'
+    string match -q -- "$argv *" (string join ' ' -- (__qoder_words))' '
+end
+
+function __qoder_inside --description 'Complete the command line behind --, as it would be without that'
+    if set -l line (commandline -pc | string replace -rf '^.*?\s--\s+' '')
+        complete -C $line
+    else
+        echo -- --
+    end
+end
+
+complete -c qoder -f
+complete -c qoder-cli -w qoder
+complete -c qoder -s o -r -fa 'table json jsonl id' -d 'table, json, jsonl or id'
+complete -c qoder -l json -d 'The same as -o json'
+complete -c qoder -s q -d 'The same as -o id: only the id'
+complete -c qoder -l profile -r -f -d 'Use this profile of the config file'
+complete -c qoder -l region -r -fa 'global cn' -d 'global or cn'
+complete -c qoder -l base-url -r -f -d 'Ask this server instead'
+complete -c qoder -l workspace -r -f -d 'Send this workspace id'
+complete -c qoder -l request-timeout -r -f -d 'Longest time for one request; 30s, a trigger 60s'
+complete -c qoder -l no-progress -d 'Nothing on stderr but warnings and errors'
+complete -c qoder -l no-input -d 'Never ask a question'
+complete -c qoder -l debug -d 'Show requests and answers, without secrets'
+complete -c qoder -l no-color -d 'No colours'
+complete -c qoder -l help -s h -d 'Show this message and exit'
+complete -c qoder -n '__qoder_at' -a deploy -d 'Run deployments, and look at them'
+complete -c qoder -n '__qoder_at' -a run -d 'Look at runs, and wait for their end'
+complete -c qoder -n '__qoder_at' -a auth -d 'Log in, log out, see which token is used'
+complete -c qoder -n '__qoder_at' -a config -d 'Read and change the config file'
+complete -c qoder -n '__qoder_at' -a sandbox -d 'Rehearse against a server on this machine, where nothing is real'
+complete -c qoder -n '__qoder_at' -a completion -d 'Print the completion script of a shell'
+complete -c qoder -n '__qoder_at' -a help -d 'Read about exit codes, environment and output'
+complete -c qoder -n '__qoder_at' -l version -d 'Print the version'
+complete -c qoder -n '__qoder_at deploy' -a run -d 'Start a run of a deployment by hand'
+complete -c qoder -n '__qoder_at deploy' -a get -d 'Show a deployment: its state, agent, environment and schedule'
+complete -c qoder -n '__qoder_under deploy run' -l wait -s w -d 'Stay until the run has ended; exit with its outcome'
+complete -c qoder -n '__qoder_under deploy run' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
+complete -c qoder -n '__qoder_under deploy run' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
+complete -c qoder -n '__qoder_under deploy run' -l idempotency-key -r -f -d 'Start at most one run under this key'
+complete -c qoder -n '__qoder_under deploy run' -l on-lost -r -fa 'adopt resend fail' -d 'When the answer is lost: adopt the run if it is found, resend, or fail'
+complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while a run of it is going. Not a lock'
+complete -c qoder -n '__qoder_under deploy run' -l on-skip -r -fa 'fail ok' -d 'What a skipped run returns: fail is exit 3, ok is exit 0'
+complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cancel' -d 'On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it'
+complete -c qoder -n '__qoder_under deploy run' -l dry-run -d 'Show the request, and send no write'
+complete -c qoder -n '__qoder_at run' -a get -d 'Show a run: how it stands now, or how it ended'
+complete -c qoder -n '__qoder_at run' -a wait -d 'Wait until runs have ended; the exit code says how'
+complete -c qoder -n '__qoder_under run get' -l exit-status -d 'Exit with the run\'s outcome; 8 while it is going on'
+complete -c qoder -n '__qoder_under run wait' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
+complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
+complete -c qoder -n '__qoder_at auth' -a login -d 'Check a token and save it in the config file'
+complete -c qoder -n '__qoder_at auth' -a logout -d 'Remove the token from the config file'
+complete -c qoder -n '__qoder_at auth' -a status -d 'Show which token and server are used, and ask whether it is accepted'
+complete -c qoder -n '__qoder_under auth login' -l with-token -d 'Read the token from standard input'
+complete -c qoder -n '__qoder_under auth login' -l yes -s y -d 'Replace a token of another server'
+complete -c qoder -n '__qoder_at config' -a list -d 'List what the config file sets'
+complete -c qoder -n '__qoder_at config' -a get -d 'Print one value of the config file'
+complete -c qoder -n '__qoder_at config' -a set -d 'Set one value in the config file'
+complete -c qoder -n '__qoder_at config' -a unset -d 'Remove one value from the config file'
+complete -c qoder -n '__qoder_at config' -a path -d 'Print where the config file is'
+complete -c qoder -n '__qoder_at config get' -fa 'token region base_url workspace_id'
+complete -c qoder -n '__qoder_at config set' -fa 'token region base_url workspace_id'
+complete -c qoder -n '__qoder_at config unset' -fa 'token region base_url workspace_id'
+complete -c qoder -n '__qoder_under sandbox' -l generation -r -fa 'legacy current' -d 'Which API to speak: runs with a status, or without one'
+complete -c qoder -n '__qoder_under sandbox' -l speed -r -f -d 'How many times faster sessions go'
+complete -c qoder -n '__qoder_under sandbox' -l port -r -f -d 'Where to listen; 0 is any free port'
+complete -c qoder -n '__qoder_under sandbox' -l fault -r -f -d 'Let this go wrong; repeatable'
+complete -c qoder -n '__qoder_under sandbox' -fa '(__qoder_inside)'
+complete -c qoder -n '__qoder_under completion' -l install -d 'Put it where the shell looks by itself'
+complete -c qoder -n '__qoder_at completion' -fa 'bash zsh fish powershell'
+complete -c qoder -n '__qoder_at help' -fa 'exit-codes environment output'

@@ -1,0 +1,81 @@
+# Completion of qoder and qoder-cli in PowerShell 5 and newer. Made by: qoder completion powershell
+# Not tried in a real PowerShell: it follows the bash script, which is.
+
+Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    # Commands, options and arguments that can follow the words. Behind = stands the value that an option takes:
+    # words|or|others, or the <name> of something that is not fixed. Arguments are in order; ... repeats the last.
+    $shared = '-o=table|json|jsonl|id --json -q --profile=<name> --region=global|cn --base-url=<url> --workspace=<id> --request-timeout=<d> --no-progress --no-input --debug --no-color --help -h'
+    $levels = @{
+        '' = 'deploy run auth config sandbox completion help', '--version', ''
+        'deploy' = 'run get', '', ''
+        'deploy run' = '', '--wait -w --timeout=<d> --interval=<d> --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok --on-leave=detach|cancel --dry-run', '<deployment>'
+        'deploy get' = '', '', '<deployment>'
+        'run' = 'get wait', '', ''
+        'run get' = '', '--exit-status', '<run>'
+        'run wait' = '', '--timeout=<d> --interval=<d>', '<run>...'
+        'auth' = 'login logout status', '', ''
+        'auth login' = '', '--with-token --yes -y', ''
+        'auth logout' = '', '', ''
+        'auth status' = '', '', ''
+        'config' = 'list get set unset path', '', ''
+        'config list' = '', '', ''
+        'config get' = '', '', 'token|region|base_url|workspace_id'
+        'config set' = '', '', 'token|region|base_url|workspace_id <value>'
+        'config unset' = '', '', 'token|region|base_url|workspace_id'
+        'config path' = '', '', ''
+        'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --fault=<fault>', '<command>...'
+        'completion' = '', '--install', 'bash|zsh|fish|powershell'
+        'help' = '', '', 'exit-codes|environment|output'
+    }
+    $valueOf = { # = and the value that an option takes, or nothing when it takes none
+        param($name)
+        "$shared $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
+            ForEach-Object { $_.Substring($name.Length) } | Select-Object -First 1
+    }
+
+    $before = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition })
+    $path = ''
+    $value = ''
+    $bare = $false
+    $nth = 0
+    $commands, $options, $arguments = $levels['']
+    for ($i = 1; $i -lt $before.Count; $i++) {
+        $word = $before[$i].Extent.Text
+        if ($value) {
+            $value = ''
+        } elseif (-not $bare -and $word -ceq '--') {
+            if ($arguments.StartsWith('<command>')) { return } # PowerShell then offers files
+            $bare = $true
+        } elseif (-not $bare -and $word.StartsWith('-')) {
+            $value = & $valueOf $word
+        } elseif ($commands) {
+            if (@($commands -split ' ') -cnotcontains $word) { return }
+            $path = "$path $word".Trim()
+            $commands, $options, $arguments = $levels[$path]
+        } else {
+            $nth++
+        }
+    }
+
+    $prefix = ''
+    $known = ''
+    if ($value) {
+        $known = $value.Substring(1)
+    } elseif (-not $bare -and $wordToComplete -like '--*=*') {
+        $prefix = $wordToComplete.Substring(0, $wordToComplete.IndexOf('=') + 1)
+        $known = "$(& $valueOf ($prefix.TrimEnd('=')))".TrimStart('=')
+    } elseif (-not $bare -and $wordToComplete.StartsWith('-')) {
+        $known = "$shared $options" -replace '=\S*', ''
+    } elseif ($commands) {
+        $known = $commands
+    } elseif ($arguments) {
+        $each = @($arguments -split ' ')
+        if ($nth -lt $each.Count) { $known = $each[$nth] } elseif ($each[-1].EndsWith('...')) { $known = $each[-1] }
+        $known = $known -replace '\.\.\.$', '' -replace '^<command>$', '--'
+    }
+    if ($known.StartsWith('<')) { return } # nothing fixed: PowerShell offers files
+    $known -split '[ |]' | Where-Object { $_ -and "$prefix$_".StartsWith($wordToComplete, 'Ordinal') } |
+        ForEach-Object { [System.Management.Automation.CompletionResult]::new("$prefix$_", $_, 'ParameterValue', $_) }
+}
