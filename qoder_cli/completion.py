@@ -15,8 +15,8 @@ from typing import Any
 import typer
 
 from qoder_cli.commands.help import TOPICS
-from qoder_cli.config import REGIONS
 from qoder_cli.configfile import KEYS
+from qoder_cli.values import REGIONS
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 

@@ -15,20 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli.config import (
-    LONGEST_TOKEN,
-    REGIONS,
-    Settings,
-    mask,
-    read_base_url,
-    read_region,
-    read_token,
-    read_workspace,
-    resolve,
-)
+from qoder_cli.config import Settings, resolve
 from qoder_cli.configfile import change, load, locate
 from qoder_cli.errors import QoderError, UsageError
 from qoder_cli.options import Flags
+from qoder_cli.values import LONGEST_TOKEN, REGIONS, mask, read_base_url, read_region, read_token, read_workspace
 from tests.conftest import TOKEN, Qoder
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]

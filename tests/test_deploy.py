@@ -403,7 +403,8 @@ def test_a_half_written_run_is_read_again_three_times_then_pending(qoder: Qoder)
 
 def test_get_shows_a_deployment(qoder: Qoder) -> None:
     deployment = {
-        "id": "dep_1", "type": "deployment", "name": "nightly", "status": "active", "archived_at": "2026-06-14T08:58:42Z",
+        "id": "dep_1", "type": "deployment", "name": "nightly", "status": "active",
+        "archived_at": "2026-06-14T08:58:42Z",
         "agent": {"id": "agent_1", "version": 2}, "schedule": {"expression": "0 9 * * *", "timezone": "Asia/Shanghai"},
     }  # fmt: skip
     for _ in range(2):

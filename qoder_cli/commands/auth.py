@@ -5,22 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.config import (
-    LONGEST_TOKEN,
-    REGIONS,
-    TOKEN_VARIABLES,
-    Settings,
-    host_of,
-    mask,
-    origin,
-    own_server,
-    profile_name,
-    read_token,
-    resolve,
-)
+from qoder_cli.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.configfile import ConfigFile, change, load, locate
 from qoder_cli.errors import ApiError, AuthError, UsageError
 from qoder_cli.state import State
+from qoder_cli.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
 
 # Where people make tokens (api/facts.md, 3.1).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}

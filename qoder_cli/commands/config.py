@@ -5,19 +5,12 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.config import (
-    mask,
-    origin,
-    own_server,
-    profile_name,
-    read_base_url,
-    read_region,
-    read_workspace,
-)
+from qoder_cli.config import own_server, profile_name
 from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate, nearest
 from qoder_cli.errors import NotFound, UsageError
 from qoder_cli.screen import inert
 from qoder_cli.state import State
+from qoder_cli.values import mask, origin, read_base_url, read_region, read_workspace
 
 # How a value given on the command line is checked and spelled. A token never comes from there.
 _READERS: dict[str, Callable[..., str]] = {
