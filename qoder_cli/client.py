@@ -21,6 +21,7 @@ from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, 
 from qoder_cli.model import mapping, text
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
+from qoder_cli.values import is_loopback
 
 # `import httpx` brings its own command line with it (rich, pygments) wherever click happens to be installed, which is
 # a third of its cost. Hiding that one module leaves the library whole.
@@ -108,6 +109,7 @@ class Client:
         self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
+        self._transport = transport
         self._http = _http_client(settings, transport)
 
     def close(self) -> None:
@@ -233,6 +235,25 @@ class Client:
         moment, now = _http_date(date), self.clock.now()
         if moment is not None and now - asked <= max(self._date_took, 1.0):
             self._server_ahead, self._date_took = moment.timestamp() - now, now - asked
+
+    def fetch_elsewhere(self, url: str) -> Iterator[bytes]:
+        """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
+
+        Raises Unavailable for anything but a plain 200, and for a link that is neither https nor on this machine.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.netloc):
+            raise _no_answer("the link to the file is not https, so it was not followed", retryable=False)
+        with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:
+            try:
+                with elsewhere.stream("GET", url) as response:
+                    if response.status_code != 200:
+                        raise _no_answer(f"{parts.hostname} answered {response.status_code} for the file")
+                    yield from response.iter_bytes()
+            except (httpx.HTTPError, httpx.InvalidURL) as failure:
+                raise _no_answer(
+                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
+                ) from None
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""

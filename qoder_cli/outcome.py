@@ -79,6 +79,11 @@ def standing(run: Run) -> Standing:
     return Standing.ASK_SESSION if run.session_id else Standing.HALF_WRITTEN
 
 
+def is_going(run: Run) -> bool:
+    """Return whether a settled run has not ended yet."""
+    return verdict(run) is Exit.NOT_YET
+
+
 def is_strange(run: Run) -> bool:
     """Return whether the status is one that this program does not know."""
     return run.status is not None and run.status not in FINAL | GOING

@@ -20,6 +20,12 @@ def inert(text: str) -> str:
     return _STEERING.sub(lambda match: _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
 
 
+def inert_lines(text: str) -> str:
+    """Return text of several lines that only shows: its line breaks and tabs stay, everything else is made inert."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in lines)
+
+
 class Screen:
     """One of the two streams. `binary` is None when the stream is closed: what is written is dropped."""
 

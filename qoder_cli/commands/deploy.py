@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from qoder_cli.commands.run import Limits, OnLeave, finish, wait_for
+from qoder_cli.awaiting import Limits, OnLeave, Wanted, finish, wait_for
 from qoder_cli.ending import ending_error, going_on
-from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped
+from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
 from qoder_cli.ids import deployment_id, segment
 from qoder_cli.launch import Order, find_going, launch, read_deployment
 from qoder_cli.model import Run
@@ -26,6 +26,10 @@ def run(
     deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment's id, dep_…")],
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
+    ] = False,
+    result: Annotated[bool, typer.Option("--result", help="--wait, and print the agent's final message.")] = False,
+    require_outcome: Annotated[
+        bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
     ] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")
@@ -69,9 +73,12 @@ def run(
     To try these without cost: qoder sandbox -- sh
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
+    wait = wait or result
+    if require_outcome and not wait:
+        raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key)
-    order = Order(deployment_id(deployment), key, on_lost, _repeatable(wait, timeout, interval, on_skip, on_leave))
+    order = Order(deployment_id(deployment), key, on_lost, _words_to_repeat(ctx))
     if dry_run:
         return _show_request(state, order)
     if if_idle and (going := find_going(state, order.deployment_id)):
@@ -80,22 +87,24 @@ def run(
     observer = Observer(state.client, started.run.id, run=started.run, adopted=started.adopted, progress=state.progress)
     if not wait:
         return _accepted(state, started, observer, on_skip)
-    [item] = wait_for(state, [Watch(observer, just_triggered=started.sent)], limits, on_leave=on_leave)
+    watch = Watch(observer, just_triggered=started.sent)
+    [item] = wait_for(state, [watch], limits, Wanted(on_leave, require_outcome=require_outcome))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
-    return finish(state, [item], as_list=False)
+    return finish(state, [item], as_list=False, result=result)
 
 
-def _repeatable(
-    wait: bool, timeout: str | None, interval: str | None, on_skip: OnSkip, on_leave: OnLeave
-) -> tuple[str, ...]:
-    """Return the options, as words, that a repetition of the command needs too."""
-    words = ["--wait"] if wait else []
-    words += ["--timeout", timeout] if timeout is not None else []
-    words += ["--interval", interval] if interval is not None else []
-    words += ["--on-skip", on_skip] if on_skip != "fail" else []
-    words += ["--on-leave", on_leave] if on_leave != "detach" else []
+def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
+    """Return the options that were given, as words, that a repetition under the same key needs too."""
+    words: list[str] = []
+    for param in ctx.command.params:
+        value = ctx.params.get(str(param.name))
+        if param.param_type_name == "option" and param.name not in _NOT_REPEATED and value not in (None, param.default):
+            words += [param.opts[0]] if value is True else [param.opts[0], str(value)]
     return tuple(words)
+
+
+_NOT_REPEATED = ("idempotency_key", "dry_run")
 
 
 def get(

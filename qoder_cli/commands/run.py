@@ -1,148 +1,18 @@
 """`qoder run`: look at runs, and wait for their end."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated
 
 import typer
 
-from qoder_cli.ending import ending_error, stopped_waiting, watch_error
-from qoder_cli.errors import Exit, Interrupted, QoderError, Signalled, UsageError, WaitTimeout, first_by_rank
-from qoder_cli.ids import LAST, run_id, segment
-from qoder_cli.model import Run
+from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
+from qoder_cli.commands.run_end import cancel, result
+from qoder_cli.ending import ending_error
+from qoder_cli.errors import Exit, UsageError
+from qoder_cli.ids import LAST, run_id
 from qoder_cli.observe import Observer
 from qoder_cli.state import State
-from qoder_cli.times import parse_duration
-from qoder_cli.views import missing_row, run_row
-from qoder_cli.wait import Waiter, Watch
-
-OnLeave = Literal["detach", "cancel"]
-
-SHORTEST_INTERVAL = 0.1  # seconds
-CANCEL_WITHIN = 2.0  # seconds
-
-
-class Limits(NamedTuple):
-    """How long to wait, and the longest pause between checks, both in seconds; None when not given."""
-
-    timeout: float | None = None
-    interval: float | None = None
-
-    @classmethod
-    def read(cls, *, wait: bool, timeout: str | None, interval: str | None) -> "Limits":
-        """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
-        if not wait and (timeout is not None or interval is not None):
-            option = "--timeout" if timeout is not None else "--interval"
-            raise UsageError(f"{option} is for waiting", hint="add --wait")
-        limits = cls(
-            timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
-            interval=None if interval is None else parse_duration(interval, option="--interval"),
-        )
-        if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
-            raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
-        return limits
-
-
-class Item(NamedTuple):
-    """One thing that was asked for, and what became of it: the run, as far as it is known, and the error."""
-
-    typed: str
-    run: Run | None
-    error: QoderError | None
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of this one."""
-        return int(self.error.exit if self.error else Exit.OK)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array: the run, or what went wrong, with what was typed and the exit code."""
-        if self.run is not None:
-            found = self.run.as_json()
-        else:
-            found = {"id": None, "error": self.error.as_json() if self.error else None}
-        return {**found, "input": self.typed, "exit_code": self.exit_code}
-
-    def row(self) -> dict[str, Any]:
-        """Return the item as a row of a table."""
-        if self.run is not None:
-            return run_row(self.run)
-        return missing_row(self.typed, self.error.exit.name.lower() if self.error else "pending")
-
-
-def wait_for(state: State, watches: Sequence[Watch], limits: Limits, *, on_leave: OnLeave = "detach") -> list[Item]:
-    """Wait until each run has ended or its watch is over, and return what became of each.
-
-    Interrupted by a signal, it returns too: the runs as last known, with the signal as the error of each that goes on.
-    With `on_leave` cancel, the runs that go on when the time is up or a signal came are cancelled first.
-    """
-    waiter = Waiter(
-        clock=state.clock,
-        progress=state.progress,
-        request_timeout=state.client.request_timeout,
-        timeout=limits.timeout,
-        interval=limits.interval,
-    )
-    signalled = None
-    try:
-        waiter.wait(watches)
-    except Signalled as signal:
-        signalled = signal
-    items = [_item(watch, signalled, state) for watch in watches]
-    if on_leave == "cancel":
-        for watch, item in zip(watches, items, strict=True):
-            _cancel_on_leave(watch, item, state)
-    return items
-
-
-def _cancel_on_leave(watch: Watch, item: Item, state: State) -> None:
-    """Ask to cancel a run that is left going, in 2 s at most; one that was adopted may be someone else's."""
-    if not isinstance(item.error, WaitTimeout | Interrupted):
-        return
-    session_id = item.run.session_id if item.run else None
-    if watch.observer.adopted or session_id is None:
-        why = "it was adopted" if watch.observer.adopted else "it has no session yet"
-        state.progress.warn(f"run {item.typed} was not cancelled: {why}")
-        return
-    try:
-        pending = state.client.begin("POST", f"/sessions/{segment(session_id)}/cancel", timeout=CANCEL_WITHIN)
-        state.client.understand(pending.result(CANCEL_WITHIN))
-    except QoderError as error:
-        state.progress.warn(f"run {item.typed} could not be cancelled, and may be going on: {error.message}")
-    else:
-        item.error.message += "; it was asked to cancel"
-        item.error.hint = "see how it ended"
-
-
-def _item(watch: Watch, signalled: Signalled | None, state: State) -> Item:
-    run, run_id = watch.run, watch.observer.run_id
-    if watch.error is not None:
-        error: QoderError | None = watch_error(watch.error, run_id, run, state)
-    elif signalled is not None and not watch.over:
-        error = stopped_waiting(signalled, [run_id], run, state)
-    else:
-        error = ending_error(run, state) if run else None
-    return Item(run_id, run, error)
-
-
-def finish(state: State, items: Sequence[Item], *, as_list: bool) -> int:
-    """Print what became of what was asked for, and return 0 or raise the error that decides the exit code."""
-    if as_list:
-        state.output.records([item.row() for item in items], data=[item.as_json() for item in items], id="id")
-    elif (run := items[0].run) is not None:
-        state.show_run(run)
-    error = first_by_rank(item.error for item in items if item.error)
-    if error is None:
-        return Exit.OK
-    raise _for_many(error, items, state) if len(items) > 1 else error
-
-
-def _for_many(error: QoderError, items: Sequence[Item], state: State) -> QoderError:
-    """Say what became of all of them, and give one command that waits for those that go on."""
-    going = [item.typed for item in items if item.error and item.error.next]
-    ended_well = sum(item.error is None for item in items)
-    error.message = f"{ended_well} of {len(items)} runs completed; {error.message}"
-    error.next = state.command("run", "wait", *going) if going else None
-    return error
+from qoder_cli.wait import Watch
 
 
 def get(
@@ -179,6 +49,12 @@ def wait(
     interval: Annotated[
         str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
     ] = None,
+    result: Annotated[
+        bool, typer.Option("--result", help="Print the agent's final message, not the run.")
+    ] = False,
+    require_outcome: Annotated[
+        bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
+    ] = False,
 ) -> int:
     """Wait until runs have ended; the exit code says how.
 
@@ -193,10 +69,14 @@ def wait(
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
-    ids = [resolve(run_id(typed), state) for typed in named(runs, state)]
-    watches = [Watch(Observer(state.client, each, progress=state.progress)) for each in dict.fromkeys(ids)]
-    items = {item.typed: item for item in wait_for(state, watches, limits)}
-    return finish(state, [items[each] for each in ids], as_list=len(ids) > 1 or "-" in runs)
+    typed = named(runs, state)
+    as_list = len(typed) > 1 or "-" in runs
+    if result and as_list and not state.output.is_json:
+        raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
+    ids = {word: resolve(run_id(word), state) for word in typed}
+    watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(ids.values())]
+    items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(require_outcome=require_outcome))}
+    return finish(state, [items[ids[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
 
 
 def resolve(typed: str, state: State) -> str:
@@ -224,4 +104,4 @@ def _lines_of_stdin(state: State) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-COMMANDS = {"get": get, "wait": wait}
+COMMANDS = {"get": get, "wait": wait, "result": result, "cancel": cancel}
