@@ -18,24 +18,32 @@ __qoder_cli_level() {
         commands='run get'
         ;;
     'deploy run')
-        options+=' --wait -w --timeout=<d> --interval=<d> --idempotency-key=<key>
-            --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok --on-leave=detach|cancel
-            --dry-run'
+        options+=' --wait -w --result --require-outcome --timeout=<d> --interval=<d>
+            --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok
+            --on-leave=detach|cancel --dry-run'
         arguments='<deployment>'
         ;;
     'deploy get')
         arguments='<deployment>'
         ;;
     'run')
-        commands='get wait'
+        commands='get wait result cancel'
         ;;
     'run get')
         options+=' --exit-status'
         arguments='<run>'
         ;;
     'run wait')
-        options+=' --timeout=<d> --interval=<d>'
+        options+=' --timeout=<d> --interval=<d> --result --require-outcome'
         arguments='<run>...'
+        ;;
+    'run result')
+        options+=' --output-dir=<dir>'
+        arguments='<run>'
+        ;;
+    'run cancel')
+        options+=' --yes -y'
+        arguments='<run>'
         ;;
     'auth')
         commands='login logout status'

@@ -12,6 +12,7 @@ function __qoder_words --description 'Print the commands and arguments before th
             case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout} \
                 'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave} \
                 'run wait* '{--timeout,--interval} \
+                'run result* --output-dir' \
                 'sandbox* '{--generation,--speed,--port,--fault}
                 set value follows
             case '* -*'
@@ -65,6 +66,8 @@ complete -c qoder -n '__qoder_at' -l version -d 'Print the version'
 complete -c qoder -n '__qoder_at deploy' -a run -d 'Start a run of a deployment by hand'
 complete -c qoder -n '__qoder_at deploy' -a get -d 'Show a deployment: its state, agent, environment and schedule'
 complete -c qoder -n '__qoder_under deploy run' -l wait -s w -d 'Stay until the run has ended; exit with its outcome'
+complete -c qoder -n '__qoder_under deploy run' -l result -d '--wait, and print the agent\'s final message'
+complete -c qoder -n '__qoder_under deploy run' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
 complete -c qoder -n '__qoder_under deploy run' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
 complete -c qoder -n '__qoder_under deploy run' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
 complete -c qoder -n '__qoder_under deploy run' -l idempotency-key -r -f -d 'Start at most one run under this key'
@@ -75,9 +78,15 @@ complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cance
 complete -c qoder -n '__qoder_under deploy run' -l dry-run -d 'Show the request, and send no write'
 complete -c qoder -n '__qoder_at run' -a get -d 'Show a run: how it stands now, or how it ended'
 complete -c qoder -n '__qoder_at run' -a wait -d 'Wait until runs have ended; the exit code says how'
+complete -c qoder -n '__qoder_at run' -a result -d 'Print the agent\'s final message, and fetch what it delivered'
+complete -c qoder -n '__qoder_at run' -a cancel -d 'Cancel a run: its session is cancelled, and the command waits until that is true'
 complete -c qoder -n '__qoder_under run get' -l exit-status -d 'Exit with the run\'s outcome; 8 while it is going on'
 complete -c qoder -n '__qoder_under run wait' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
 complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
+complete -c qoder -n '__qoder_under run wait' -l result -d 'Print the agent\'s final message, not the run'
+complete -c qoder -n '__qoder_under run wait' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
+complete -c qoder -n '__qoder_under run result' -l output-dir -r -f -d 'Also download the files it delivered into this folder'
+complete -c qoder -n '__qoder_under run cancel' -l yes -s y -d 'Do not ask'
 complete -c qoder -n '__qoder_at auth' -a login -d 'Check a token and save it in the config file'
 complete -c qoder -n '__qoder_at auth' -a logout -d 'Remove the token from the config file'
 complete -c qoder -n '__qoder_at auth' -a status -d 'Show which token and server are used, and ask whether it is accepted'

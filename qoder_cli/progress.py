@@ -107,12 +107,12 @@ class Progress:
         from rich.spinner import Spinner
         from rich.text import Text
 
+        spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
         seconds = self._clock.monotonic() - self._began
-        line = Text(f"{inert(self._status)} {span(seconds)}", overflow="ellipsis", no_wrap=True)
-        line.append("  Ctrl-C leaves; the run goes on", style="dim")
-        spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
-        spinner.update(text=line)
-        return spinner
+        line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
+        return line.append(f" {inert(self._status)} {span(seconds)}").append(
+            "  Ctrl-C leaves; the run goes on", style="dim"
+        )
 
 
 class ScreenFile:

@@ -75,6 +75,7 @@ class Waiter:
         """Return when every watch is over; what each ended with is in the watch. Raises Signalled."""
         for watch in watches:
             watch._heard = self._clock.monotonic()
+            watch._said = (watch.run.status or "") if watch.run else ""
             watch._pause = min(FIRST_PAUSE, self._longest_pause)
         self._watches = watches
         with self._progress.waiting(self._summary()):
@@ -112,21 +113,20 @@ class Waiter:
             self._bear(watch, error)
         else:
             watch._heard, watch._missing_since = self._clock.monotonic(), None
-            self._say(watch, f"{run.id} {run.status or 'gone'}")
+            self._say(watch, run.status or "gone")
             self._schedule(watch, watch._pause)
         watch.looked = True
 
     def _say(self, watch: Watch, news: str) -> None:
         if news != watch._said:
             watch._said = news
-            self._progress.change(news, status=news if len(self._watches) == 1 else self._summary())
+            alone = len(self._watches) == 1  # its id stands in the line above
+            self._progress.change(f"{watch.observer.run_id} {news}", status=news if alone else self._summary())
 
     def _summary(self) -> str:
         if len(self._watches) != 1:
             return f"{sum(watch.over for watch in self._watches)} of {len(self._watches)} runs have ended"
-        watch = self._watches[0]
-        watch._said = f"{watch.observer.run_id} {watch.run.status if watch.run else 'asking'}"
-        return watch._said
+        return self._watches[0]._said or "asking"
 
     def _schedule(self, watch: Watch, pause: float) -> None:
         watch._due = self._clock.monotonic() + pause * self._clock.jitter()
@@ -147,7 +147,7 @@ class Waiter:
         if hopeless:
             watch.error = _lost(watch, error) if known else error
             return
-        self._say(watch, f"{watch.observer.run_id}: {error.message}; trying again")
+        self._say(watch, f"{error.message}; trying again")
         self._schedule(watch, max(watch._pause, min(error.retry_after or 0.0, 60.0)))
 
     def _timed_out(self, watch: Watch) -> WaitTimeout:
