@@ -1,13 +1,15 @@
 """From runs to an exit code: waiting for their end, and what is printed of it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.ending import ending_error, stopped_waiting, watch_error
 from qoder_cli.errors import (
     Exit,
+    InternalError,
     Interrupted,
     QoderError,
+    ReaderGone,
     RunFailed,
     Signalled,
     UsageError,
@@ -21,6 +23,9 @@ from qoder_cli.state import State
 from qoder_cli.times import parse_duration
 from qoder_cli.views import missing_row, run_row
 from qoder_cli.wait import Waiter, Watch
+
+if TYPE_CHECKING:
+    from qoder_cli.listen import Listener
 
 OnLeave = Literal["detach", "cancel"]
 
@@ -99,6 +104,7 @@ def wait_for(
         clock=state.clock,
         progress=state.progress,
         request_timeout=state.client.request_timeout,
+        listener=_listener(state, wanted, watches),
         timeout=limits.timeout,
         interval=limits.interval,
     )
@@ -114,6 +120,15 @@ def wait_for(
     if wanted.require_outcome:
         items = [_judged_by_outcome(item, state) for item in items]
     return items
+
+
+def _listener(state: State, wanted: Wanted, watches: Sequence[Watch]) -> "Listener":
+    try:
+        from qoder_cli.listen import Listener
+    except ImportError:
+        return None  # type: ignore[return-value]
+
+    return Listener(state.client, clock=state.clock)
 
 
 def _judged_by_outcome(item: Item, state: State) -> Item:
@@ -180,15 +195,23 @@ def finish(state: State, items: Sequence[Item], *, as_list: bool, result: bool =
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
+    error = first_by_rank(item.error for item in items if item.error)
+    try:
+        _show(state, items, as_list=as_list, result=result)
+    except (ReaderGone, InternalError):
+        if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
+            raise
+    if error is None:
+        return Exit.OK
+    raise _for_many(error, items, state) if len(items) > 1 else error
+
+
+def _show(state: State, items: Sequence[Item], *, as_list: bool, result: bool) -> None:
     if as_list:
         data = [{**item.as_json(), **_result_of(item, state, result)} for item in items]
         state.output.records([item.row() for item in items], data=data, id="id")
     elif (run := items[0].run) is not None:
         _show_one(state, items[0], run, result)
-    error = first_by_rank(item.error for item in items if item.error)
-    if error is None:
-        return Exit.OK
-    raise _for_many(error, items, state) if len(items) > 1 else error
 
 
 def _show_one(state: State, item: Item, run: Run, result: bool) -> None:
@@ -216,6 +239,8 @@ def _for_many(error: QoderError, items: Sequence[Item], state: State) -> QoderEr
     """Say what became of all of them, and give one command that waits for those that go on."""
     going = [item.typed for item in items if item.error and item.error.next]
     ended_well = sum(item.error is None for item in items)
+    if isinstance(error, Interrupted):
+        error.message = f"stopped waiting; {len(going)} run{'s go' if len(going) != 1 else ' goes'} on"
     error.message = f"{ended_well} of {len(items)} runs completed; {error.message}"
     error.next = state.command("run", "wait", *going) if going else None
     return error

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from qoder_cli import __version__
+from qoder_cli import __version__, signals
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
+from qoder_cli.report import format_typed
 from qoder_cli.state import State
 
 # The contents page: a noun, the module that has its commands, and its line in `qoder --help`.
@@ -25,7 +27,7 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Read about exit codes, environment and output"),
 }
 
-_FLAGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_FLAGS = {"max_content_width": 80}
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -66,6 +68,7 @@ class Tree(TyperGroup):
             help=help,
             invoke_without_command=True,
             context_settings=_FLAGS,
+            add_help_option=False,  # it is one of the shared options
             params=list(shared_options()),
             rich_markup_mode=None,
         )
@@ -129,7 +132,7 @@ def shared_options() -> tuple[Any, ...]:
 
 def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] = Command) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, cls=kind, context_settings=_FLAGS)(function)
+    app.command(name, cls=kind, context_settings=_FLAGS, add_help_option=False)(function)
     return typer.main.get_command(app)
 
 
@@ -192,21 +195,27 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     state = state or State.of_this_process()
+    state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
-        return _run(words, state)
+        try:
+            return _in_error_or_not(words, state)
+        except Signalled as signalled:
+            return _report(_last_words(signalled, state), state)
     except ReaderGone:
         return Exit.CLOSED_PIPE
+    finally:
+        state.close()
+
+
+def _in_error_or_not(words: list[str], state: State) -> int:
+    try:
+        return _run(words, state)
     except QoderError as error:
-        _mind_the_format(words, state)
         return _report(error, state)
-    except Signalled as signalled:
-        return _report(_last_words(signalled, state), state)
     except Exception as error:
         if state.flags.debug:
             state.err.tell(_traceback())
         return _report(_bug(error), state)
-    finally:
-        state.close()
 
 
 def _in_words(error: Exception) -> str:
@@ -223,7 +232,8 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
 
     run = settle(state.started[-1])
     if not state.output.has_written:
-        state.show_run(run)
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            state.show_run(run)
     return stopped_waiting(signalled, [run.id], run, state)
 
 
@@ -244,13 +254,6 @@ def _run(words: list[str], state: State) -> int:
         raise UsageError(_in_words(error), hint=f"{path} --help shows what it takes") from None
 
 
-def _mind_the_format(words: list[str], state: State) -> None:
-    """Heed a JSON format that stands behind the mistake at which parsing stopped."""
-    typed = words[: words.index("--")] if "--" in words else words
-    if {"--json", "-ojson", "-ojsonl"} & set(typed) or ("-o" in typed and {"json", "jsonl"} & set(typed)):
-        state.flags.output = "json"
-
-
 def _traceback() -> str:
     import traceback
 
@@ -267,5 +270,6 @@ def _bug(error: Exception) -> InternalError:
 
 def _report(error: QoderError, state: State) -> int:
     """Write the one error that ends stderr, and return its exit code."""
+    signals.begin_last_words()
     state.report(error)
     return error.exit

@@ -50,17 +50,28 @@ class Answer:
 
 @dataclass
 class Pending:
-    """A request under way in its own thread."""
+    """A request under way in its own thread.
 
+    Giving up and sending exclude each other: once a caller was told that nothing was sent, nothing will be.
+    """
+
+    _call: Callable[["Pending"], Answer]
     reached_server: bool = False
+    started: bool = False
+    _given_up: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: threading.Event = field(default_factory=threading.Event)
     _answer: Answer | None = None
     _failure: BaseException | None = None
 
-    def run(self, call: Callable[["Pending"], Answer]) -> None:
-        """Make the call and keep its answer or failure."""
+    def start(self) -> None:
+        """Send it. From here on it counts as started, whatever interrupts this."""
+        self.started = True
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
         try:
-            self._answer = call(self)
+            self._answer = self._call(self)
         except BaseException as failure:  # handed to the thread that waits
             self._failure = failure
         finally:
@@ -75,8 +86,21 @@ class Pending:
         if self._failure is not None:
             raise self._failure
         if self._answer is None:
-            raise _no_answer(f"no complete answer within {span(within)}", sent=self.reached_server)
+            raise _no_answer(f"no complete answer within {span(within)}", sent=self._give_up())
         return self._answer
+
+    def about_to_send(self) -> None:
+        """Note that the first byte goes out now. Raises NoAnswer when the caller has given up: then none does."""
+        with self._lock:
+            if self._given_up:
+                raise _no_answer("given up before anything was sent", sent=False)
+            self.reached_server = True
+
+    def _give_up(self) -> bool:
+        """Forbid sending from now on, and return whether it was too late for that."""
+        with self._lock:
+            self._given_up = True
+            return self.reached_server
 
     def _wait(self, within: float) -> None:
         if sys.platform != "win32":
@@ -165,7 +189,22 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Pending:
-        """Send one request, once, and return at once; `timeout` is httpx's limit for each of its steps, in seconds.
+        """Send one request, once, and return at once; the rest is as in `prepare`."""
+        pending = self.prepare(method, path, params=params, body=body, headers=headers, timeout=timeout)
+        pending.start()
+        return pending
+
+    def prepare(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Pending:
+        """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
 
         Raises UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
         """
@@ -184,13 +223,12 @@ class Client:
             headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
-        pending = Pending(reached_server=not self._tells_all)
-        threading.Thread(target=pending.run, args=[lambda mine: self._exchange(request, mine)], daemon=True).start()
-        return pending
+        return Pending(lambda mine: self._exchange(request, mine), reached_server=not self._tells_all)
 
     def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
-            pending.reached_server |= event.endswith("send_request_headers.started")
+            if event.endswith("send_request_headers.started"):
+                pending.about_to_send()
 
         request.extensions["trace"] = trace
         if self._debug:
@@ -351,6 +389,8 @@ class Client:
             yield page
             cursor = next_cursor(page)
             if cursor is None:
+                if page.get("has_more") is True:
+                    raise _no_answer("the server says that its list goes on, but not where")
                 return
             if cursor[1] in seen:
                 raise _no_answer("the server's page cursor does not move, so the list cannot be read to its end")
@@ -363,8 +403,11 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the query parameter and value that ask for the page after this one; None at the end."""
     if following := text(page.get("next_page")):
         return "page", following
-    last = text(page.get("last_id"))
-    return ("after_id", last) if page.get("has_more") is True and last else None
+    if page.get("has_more") is not True:
+        return None
+    last_item = page["data"][-1] if page["data"] else None
+    last = text(page.get("last_id")) or text(mapping(last_item).get("id"))
+    return ("after_id", last) if last else None
 
 
 def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:

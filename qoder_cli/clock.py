@@ -2,6 +2,10 @@
 
 import random
 import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import queue
 
 TRIES = 5  # of a request that may be tried again
 TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
@@ -27,6 +31,15 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(max(seconds, 0))
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        """Return the next thing that another thread put into the inbox; None when there is none within the time."""
+        import queue
+
+        try:
+            return inbox.get(timeout=max(seconds, 0.0))
+        except queue.Empty:
+            return None
 
     def jitter(self) -> float:
         """Return a factor of 0.75 to 1, so that many clients do not ask in step."""

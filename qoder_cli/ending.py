@@ -62,14 +62,15 @@ def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
     """Return the last words when a signal ends a wait: which runs go on, and how to wait for them again."""
-    what = f"run {run_ids[0]} goes on" if len(run_ids) == 1 else f"{len(run_ids)} runs go on"
+    heard = "goes on" if run else "may be going on: nothing was heard of it yet"
+    what = f"run {run_ids[0]} {heard}" if len(run_ids) == 1 else f"{len(run_ids)} runs go on"
     return signalled.in_words(
         f"stopped waiting; {what}",
         hint="nothing was cancelled; wait again",
         next=state.command("run", "wait", *run_ids),
         run_id=run_ids[0] if len(run_ids) == 1 else None,
         session_id=run.session_id if run else None,
-        run_state="going",
+        run_state="going" if run or len(run_ids) > 1 else "unknown",
     )
 
 

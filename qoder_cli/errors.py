@@ -153,6 +153,12 @@ class ApiError(QoderError):
     """The server, or the way to it, said no. `retry_after` is in seconds, when the server named it."""
 
     retryable = False  # whether asking again can help
+
+    def about(self, what: str) -> Self:
+        """Return itself, saying what was asked for."""
+        self.message = f"{what}: {self.message}"
+        return self
+
     retry_after: float | None = None
     enveloped = False  # True when the answer was complete and in the API's own error envelope
 

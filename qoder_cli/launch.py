@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qoder_cli.ending import stopped_waiting
-from qoder_cli.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, QoderError
+from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
 from qoder_cli.ids import segment
 from qoder_cli.model import Deployment, Run, mapping
 from qoder_cli.observe import Observer
@@ -82,7 +82,10 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
 
 def read_deployment(state: "State", id: str) -> Deployment:
     """Return a deployment by its id. Raises ApiError."""
-    found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
+    try:
+        found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
+    except NotFound as error:
+        raise error.about(f"deployment {id}") from None
     if found is None:
         raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
     return found
@@ -106,6 +109,8 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
 
 def _explained(state: "State", target: str, error: ApiError) -> ApiError:
     """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
+    if error.http_status == 404:
+        return error.about(f"deployment {target}")
     if error.http_status != 409:
         return error
     with suppress(ApiError, OutcomeUnknown):

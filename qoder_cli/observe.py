@@ -59,6 +59,16 @@ class Observer:
         return replace(self._run, adopted=True) if self._run and self.adopted else self._run
 
     @property
+    def read_to(self) -> str | None:
+        """The id of the last session event read, from where a stream can go on."""
+        return self._read_to
+
+    @property
+    def worked(self) -> bool:
+        """Whether the session is known to have begun its work."""
+        return self._story.worked
+
+    @property
     def ended(self) -> bool:
         """Whether the ending, or that it cannot be known, is known."""
         if self._run is None:
@@ -104,7 +114,10 @@ class Observer:
         return run
 
     def _read_run(self, within: float | None, retry: bool) -> Run:
-        answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
+        try:
+            answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
+        except NotFound as error:
+            raise error.about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
             raise NoAnswer(f"the server answered for run {self.run_id} with something that is not that run")

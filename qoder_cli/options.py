@@ -5,11 +5,11 @@ ordinary typer function, and handed to every level of the tree by `cli.py`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-Format = Literal["table", "json", "jsonl", "id"]
+from qoder_cli.report import Format
 
 
 @dataclass
@@ -53,6 +53,13 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
             setattr(ctx.obj.flags, str(name), value)
 
 
+def _show_help(ctx: typer.Context, value: bool) -> None:
+    """Write the help to our own standard output, which knows of full disks and readers that are gone."""
+    if value:
+        ctx.obj.out.write(ctx.get_help() + "\n")
+        raise typer.Exit
+
+
 def _shared(flags: str, help: str, **settings: Any) -> Any:
     return typer.Option(
         *flags.split(), help=help, callback=_remember, expose_value=False, show_default=False, **settings
@@ -75,5 +82,9 @@ def everywhere(
     no_input: Annotated[bool, _shared("--no-input", "Never ask a question.")] = False,
     debug: Annotated[bool, _shared("--debug", "Show requests and answers, without secrets.")] = False,
     no_color: Annotated[bool, _shared("--no-color", "No colours.")] = False,
+    help: Annotated[
+        bool,
+        typer.Option("-h", "--help", help="Show this text.", callback=_show_help, is_eager=True, expose_value=False),
+    ] = False,
 ) -> None:
     """Declare the options that work before and after every command's words."""

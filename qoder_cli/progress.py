@@ -47,7 +47,7 @@ class Progress:
         """Show, for as long as the block runs, what is waited for, for how long, and how to leave."""
         self._status, self._began = status, self._clock.monotonic()
         self._last_line = self._began
-        if self._quiet or not self._screen.is_terminal:
+        if self._quiet or not self._screen.is_animated:
             yield
             return
         self._live = self._start_live()

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import BinaryIO, TextIO
 
 from qoder_cli.errors import InternalError, ReaderGone
@@ -29,10 +30,13 @@ def inert_lines(text: str) -> str:
 class Screen:
     """One of the two streams. `binary` is None when the stream is closed: what is written is dropped."""
 
-    def __init__(self, binary: BinaryIO | None, *, is_terminal: bool = False, color: bool = False) -> None:
+    def __init__(
+        self, binary: BinaryIO | None, *, is_terminal: bool = False, color: bool = False, moves: bool = True
+    ) -> None:
         self._binary = binary
         self.is_terminal = is_terminal
         self.color = color
+        self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
         self.has_written = False
 
     @classmethod
@@ -41,7 +45,12 @@ class Screen:
         if stream is None:
             return cls(None)
         is_terminal = stream.isatty()
-        return cls(stream.buffer, is_terminal=is_terminal, color=wants_color(env, is_terminal=is_terminal))
+        return cls(
+            stream.buffer,
+            is_terminal=is_terminal,
+            color=wants_color(env, is_terminal=is_terminal),
+            moves=env.get("TERM") != "dumb",
+        )
 
     def write(self, text: str) -> None:
         """Write text at once.
@@ -83,9 +92,14 @@ def wants_color(env: Mapping[str, str], *, is_terminal: bool) -> bool:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Point a stream whose reader is gone at nothing, so that the interpreter's last flush does not complain."""
-    if stream is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    """Flush a stream; if nobody takes it, point it at nothing, so that the interpreter's flush does not complain."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def terminal_width() -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qoder_cli.clock import Clock
-from qoder_cli.errors import QoderError
+from qoder_cli.errors import InternalError, QoderError
 from qoder_cli.options import Flags
-from qoder_cli.screen import Screen, inert
+from qoder_cli.report import write_error
+from qoder_cli.screen import Screen
 
 if TYPE_CHECKING:
     import httpx
@@ -103,28 +104,19 @@ class State:
 
     def show_run(self, run: "Run") -> None:
         """Print one run in the format asked for."""
+        from qoder_cli.outcome import is_going
         from qoder_cli.views import run_fields
 
-        self.output.record(run_fields(run), data=run.as_json(), id=run.id)
+        try:
+            self.output.record(run_fields(run), data=run.as_json(), id=run.id)
+        except InternalError as error:  # a full disk does not make the run unknown
+            error.run_id, error.session_id = run.id, run.session_id
+            error.run_state = "going" if is_going(run) else "ended"
+            raise
 
     def report(self, error: QoderError) -> None:
-        """Write the one error that ends stderr: for people, or one line of JSON with JSON output."""
-        if self.flags.output in ("json", "jsonl"):
-            from qoder_cli.jsontext import dump
-
-            self.err.tell(dump({"error": error.as_json()}) + "\n")
-            return
-        self.err.tell(f"{self.err.styled('error:', 'red')} {inert(error.message)}\n")
-        hint = error.hint
-        if error.next:
-            import shlex
-
-            command = shlex.join(error.next)
-            hint = f"{hint}: {command}" if hint else command
-        if hint:
-            self.err.tell(f"{self.err.styled('hint:', 'yellow')} {inert(hint)}\n")
-        if error.request_id:
-            self.err.tell(f"request id: {inert(error.request_id)}\n")
+        """Write the one error that ends stderr."""
+        write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:
         """Let go of connections."""

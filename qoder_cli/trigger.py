@@ -154,10 +154,13 @@ class Trigger:
     def _once(self, intent: Intent) -> Run:
         timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
         path = f"/deployments/{segment(self.deployment_id)}/run"
-        pending = self.client.begin("POST", path, headers={"idempotency-key": self.key}, timeout=timeout)
+        pending = self.client.prepare("POST", path, headers={"idempotency-key": self.key}, timeout=timeout)
         try:
+            pending.start()
             return self._heard(intent, pending, timeout)
         except Signalled as signalled:
+            if not pending.started:
+                raise
             raise TriggerStopped(signalled, self._last_words(intent, pending)) from None
 
     def _last_words(self, intent: Intent, pending: "Pending") -> Run | None:

@@ -6,6 +6,7 @@ A wait ends in one of four ways: the run ended, it was lost sight of, the deadli
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qoder_cli.clock import Clock
 from qoder_cli.errors import ApiError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
@@ -14,8 +15,14 @@ from qoder_cli.observe import Observer
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
 
+if TYPE_CHECKING:
+    from qoder_cli.listen import Listener
+
 FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
 LONGEST_PAUSE = 5.0  # seconds between checks in the end
+HEARING_PAUSE = 30.0  # seconds between checks while an event stream would tell of the end
+QUICK_PAUSE = 0.1  # seconds until the next check, doubling, once the end was heard but is not read yet
+ALERT = 5.0  # seconds for which such checks are made
 LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight is lost
 FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
 LAGGING = 30.0  # seconds for which a 404 may be a replica that has not heard of the run yet
@@ -36,6 +43,7 @@ class Watch:
     _heard: float = field(default=math.nan)
     _missing_since: float | None = None
     _said: str = ""
+    _alert_until: float = -math.inf
 
     @property
     def run(self) -> Run | None:
@@ -60,12 +68,14 @@ class Waiter:
         clock: Clock,
         progress: Progress,
         request_timeout: float,
+        listener: "Listener | None" = None,
         timeout: float | None = None,
         interval: float | None = None,
     ) -> None:
         self._clock = clock
         self._progress = progress
         self._request_timeout = request_timeout
+        self._listener = listener
         self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._timeout = timeout
         self._watches: Sequence[Watch] = ()
@@ -79,32 +89,50 @@ class Waiter:
             watch._pause = min(FIRST_PAUSE, self._longest_pause)
         self._watches = watches
         with self._progress.waiting(self._summary()):
-            while going := [watch for watch in watches if not watch.over]:
-                self._step(min(going, key=lambda watch: watch._due))
+            try:
+                while going := [watch for watch in watches if not watch.over]:
+                    self._step(min(going, key=lambda watch: watch._due))
+            finally:
+                if self._listener:
+                    self._listener.stop()
 
     def _step(self, watch: Watch) -> None:
         began = self._clock.monotonic()
         pause = max(min(watch._due, self._deadline) - began, 0.0)
-        if pause:
-            self._sleep(pause)
+        if pause and not self._sleep(pause):
+            return  # something was heard, which may make another run the next to look at
         left = self._deadline - self._clock.monotonic()
         if left < -LAST_LOOK and watch.looked:
             watch.error = self._timed_out(watch)
             return
         self._look(watch, min(self._request_timeout, max(left, LAST_LOOK)))
-        if left <= 0 and not watch.over:
+        if self._clock.monotonic() >= self._deadline and not watch.over:
             watch.error = self._timed_out(watch)
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep in slices, so that signs of life can be given."""
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep in slices, so that signs of life can be given; False when it ended early because a run was heard of."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, 30.0))
+            if self._listener is None:
+                self._clock.sleep(min(left, 30.0))
+            elif self._heard_of(*self._listener.wait(min(left, 30.0))):
+                return False
             overslept = self._clock.monotonic() - until
             if overslept > ASLEEP:  # this machine was suspended; the server was not silent
                 for watch in self._watches:
                     watch._heard += overslept
             self._progress.beat()
+        return True
+
+    def _heard_of(self, session_id: str | None, ended: bool) -> bool:
+        """Make the run of a session the next to look at; in quick steps when its end was heard, for lists may lag."""
+        for watch in self._watches:
+            if session_id and not watch.over and watch.run and watch.run.session_id == session_id:
+                watch._due = self._clock.monotonic()
+                if ended:
+                    watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
+                return True
+        return False
 
     def _look(self, watch: Watch, within: float) -> None:
         try:
@@ -116,6 +144,8 @@ class Waiter:
             self._say(watch, run.status or "gone")
             self._schedule(watch, watch._pause)
         watch.looked = True
+        if self._listener:
+            self._listener.attend(watch)
 
     def _say(self, watch: Watch, news: str) -> None:
         if news != watch._said:
@@ -129,7 +159,11 @@ class Waiter:
         return self._watches[0]._said or "asking"
 
     def _schedule(self, watch: Watch, pause: float) -> None:
-        watch._due = self._clock.monotonic() + pause * self._clock.jitter()
+        now = self._clock.monotonic()
+        if self._listener and self._listener.hears(watch) and now >= watch._alert_until:
+            watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
+            return
+        watch._due = now + pause * self._clock.jitter()
         watch._pause = min(watch._pause * 2, self._longest_pause)
 
     def _bear(self, watch: Watch, error: ApiError) -> None:

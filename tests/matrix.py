@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import httpx
+
 from qoder_cli.cli import main
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
@@ -152,11 +154,20 @@ def cells() -> Iterator[Cell]:
         yield Cell(faults, generation, honours_key)  # type: ignore[arg-type]  # product widens it
 
 
+class WithoutStreams(WorldTransport):
+    """A world without event streams: two threads on one clock that nobody waits for would race."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events/stream"):
+            return httpx.Response(501, json={})
+        return super().handle_request(request)
+
+
 def play(cell: Cell, folder: Path) -> Outcome:
     """Run one cell and return what became of it. `folder` is for its journal."""
     clock = FakeClock()
     world = World(clock=clock.now, generation=cell.generation, honour_key=cell.honours_key, seed=1)
-    transport = WorldTransport(world, faults=Faults(*cell.faults), sleep=clock.sleep)
+    transport = WithoutStreams(world, faults=Faults(*cell.faults), sleep=clock.sleep)
     code, out, _ = run_against(transport, clock, folder, "deploy", "run", "dep_demo", "--wait", "--json")
     visible = len([run for run in world.runs.values() if run.origin in ("request", "other")])
     clock.time += 3600  # whatever was to happen late has happened

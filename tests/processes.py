@@ -13,8 +13,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +24,59 @@ from qoder_cli.sandbox.world import World
 
 MODULE = (sys.executable, "-m", "qoder_cli")
 BIN = Path(sys.executable).parent
-SCRIPT = (str(BIN / "qoder"),)
-PATIENCE = 20.0  # seconds until something is held to hang
-HASTE = 40.0  # how many times faster than in the world the sessions of a sandbox go
+PATIENCE = 30.0  # seconds until something is held to hang
+HASTE = 40.0  # how many times faster than written the sessions of a sandbox go
 
-# Gives the process that follows the terminal on its stdin as its own, so that ^C typed there reaches it.
-_WITH_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+# Gives the process that follows the terminal on its stdin as its own, so that what is typed there reaches it.
+_WITH_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 @contextmanager
-def sandbox(generation: Generation, *faults: str, speed: float = HASTE) -> Iterator[Server]:
+def sandbox(generation: Generation, *faults: str, speed: float = HASTE, honour_key: bool = True) -> Iterator[Server]:
     """Serve a world of its own, where `faults` are on order."""
-    with serve(World(generation=generation, speed=speed), faults=Faults(*faults)) as server:
+    server = serve(World(generation=generation, speed=speed, honour_key=honour_key), faults=Faults(*faults))
+    try:
         yield server
+    finally:
+        threading.Thread(target=server.stop).start()  # nobody has to wait for it
 
 
-@dataclass
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition, looking every few milliseconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
+
+
+# Every pause between two tries lasts a twentieth. What is waited for an answer is not shortened.
+_HURRY = """
+import time
+pause = time.sleep
+time.sleep = lambda seconds: pause(seconds / 20)
+"""
+
+
+def staged(prologue: str) -> tuple[str, ...]:
+    """Return the command that runs qoder after some Python that stands for what the world does to it."""
+    return (sys.executable, "-c", prologue + "\nimport runpy; runpy.run_module('qoder_cli', run_name='__main__')")
+
+
 class Ended:
     """A process that has ended. `code` is negative when a signal killed it, as subprocess has it."""
 
-    code: int
-    out: str
-    err: str
-
-    def __post_init__(self) -> None:
-        assert "Traceback" not in self.err, self.err
-        assert "Exception ignored" not in self.err, self.err
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in err, err
+        assert "Exception ignored" not in err, err
 
     @property
     def json(self) -> Any:
         """Standard output, which must be exactly one JSON document and a newline, on one line."""
-        assert self.out.endswith("\n")
-        assert self.out.count("\n") == 1
+        assert self.out.endswith("\n"), self.err
+        assert self.out.count("\n") == 1, self.out
         return json.loads(self.out)
 
     @property
@@ -75,16 +95,14 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("error:")]
 
 
-@dataclass
 class Going:
     """A process under way, with what it has said so far."""
 
-    process: "subprocess.Popen[bytes]"
-    _said: dict[str, bytearray] = field(default_factory=lambda: {"out": bytearray(), "err": bytearray()})
-    _readers: list[threading.Thread] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name, stream in (("out", self.process.stdout), ("err", self.process.stderr)):
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._said = {"out": bytearray(), "err": bytearray()}
+        self._readers = []
+        for name, stream in (("out", process.stdout), ("err", process.stderr)):
             if stream is not None:
                 self._readers.append(threading.Thread(target=self._read, args=[name, stream.fileno()], daemon=True))
                 self._readers[-1].start()
@@ -94,14 +112,14 @@ class Going:
             self._said[name] += chunk
 
     @property
-    def err(self) -> str:
-        """What is on stderr so far."""
-        return self._said["err"].decode()
-
-    @property
     def out(self) -> str:
         """What is on stdout so far."""
         return self._said["out"].decode()
+
+    @property
+    def err(self) -> str:
+        """What is on stderr so far."""
+        return self._said["err"].decode()
 
     def says(self, word: str) -> "Going":
         """Wait until stderr has a word, and return itself."""
@@ -109,37 +127,35 @@ class Going:
         assert word in self.err, self.err
         return self
 
-    def signal(self, signum: int) -> None:
-        """Send a signal."""
+    def signal(self, signum: int) -> "Going":
+        """Send a signal, and return itself."""
         self.process.send_signal(signum)
+        return self
 
-    def end(self, within: float = PATIENCE) -> Ended:
-        """Wait for its end, killing it when it hangs."""
+    def end(self) -> Ended:
+        """Wait for its end, which must be free of tracebacks."""
+        code, err = self.last()
+        return Ended(code, self.out, err)
+
+    def last(self) -> tuple[int, str]:
+        """Wait for its end, and return its exit code and stderr, whatever is there."""
         try:
-            code = self.process.wait(within)
+            code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"still running after {within} s; stderr: {self.err}") from None
+            raise AssertionError(f"still running; stderr: {self.err}") from None
         finally:
             for reader in self._readers:
                 reader.join(PATIENCE)
-            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            for stream in (self.process.stdout, self.process.stderr):
                 if stream is not None:
                     stream.close()
-        return Ended(code, self.out, self.err)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition, looking every few milliseconds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.005)
+        return code, self.err
 
 
 class Shell:
-    """Starts processes in a clean environment: nothing of ours but PATH, and homes in a folder of the test's own."""
+    """Starts processes in a clean environment: nothing of ours but PATH, and a home of the test's own."""
 
     def __init__(self, home: Path, server: Server | None = None) -> None:
         self.home = home
@@ -147,7 +163,7 @@ class Shell:
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_STATE_HOME": str(home / "state"),
+            "QODER_STATE_DIR": str(home / "state"),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
         }
@@ -156,18 +172,32 @@ class Shell:
 
     def enter(self, server: Server) -> "Shell":
         """Lead what is started from now on into a sandbox, and return itself."""
-        self.env |= {
-            "QODER_BASE_URL": server.base_url,
-            "QODER_PAT": server.world.token,
-            "QODER_SANDBOX": server.base_url,
-        }
+        variables = ("QODER_BASE_URL", "QODER_SANDBOX")
+        self.env |= {**dict.fromkeys(variables, server.base_url), "QODER_PAT": server.world.token}
         return self
 
-    def start(self, *command: str, **settings: Any) -> Going:
-        """Start a command; `settings` are those of subprocess.Popen."""
-        pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-        given = {"stdin": subprocess.DEVNULL, "env": self.env, "cwd": self.home, **pipes, **settings}
-        return Going(subprocess.Popen(command, **given))
+    def hurry(self) -> "Shell":
+        """Let what is started from now on pause for less long between two tries, and return itself."""
+        folder = self.home / "hurry"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(_HURRY)
+        self.env["PYTHONPATH"] = str(folder)
+        return self
+
+    def start(self, *command: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
+        """Start a command; `env` is added to the environment, `settings` are those of subprocess.Popen."""
+        given = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "cwd": self.home,
+            **settings,
+        }
+        return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **given))
+
+    def begin(self, *words: str, **settings: Any) -> Going:
+        """Start qoder."""
+        return self.start(*MODULE, *words, **settings)
 
     def run(self, *command: str, **settings: Any) -> Ended:
         """Run a command to its end."""
@@ -175,44 +205,61 @@ class Shell:
 
     def qoder(self, *words: str, **settings: Any) -> Ended:
         """Run qoder to its end."""
-        return self.run(*MODULE, *words, **settings)
+        return self.begin(*words, **settings).end()
 
-    def begin(self, *words: str, **settings: Any) -> Going:
-        """Start qoder."""
-        return self.start(*MODULE, *words, **settings)
-
-    def sh(self, line: str) -> Ended:
-        """Run a line of shell to its end, with `qoder` on PATH."""
-        return self.run("sh", "-c", line)
+    def bash(self, line: str) -> Ended:
+        """Run a line of bash to its end, with `qoder` on PATH."""
+        return self.run("bash", "-c", line)
 
 
 class Terminal:
-    """A process on a terminal of its own: what it writes, and what the screen shows."""
+    """A process on a terminal of its own, as its session's leader: what it writes, and what the screen shows."""
 
-    def __init__(self, shell: Shell, *command: str, columns: int = 80, **env: str) -> None:
+    def __init__(self, shell: Shell, *command: str, columns: int = 80, env: dict[str, str] | None = None) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-        self.columns = columns
         self._raw = bytearray()
         self.process = subprocess.Popen(
             [sys.executable, "-ISc", _WITH_TERMINAL, *command],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**shell.env, "TERM": "xterm-256color", **env},
+            env={**shell.env, "TERM": "xterm-256color", **(env or {})},
             cwd=shell.home,
             start_new_session=True,
         )
         os.close(slave)
+        self._hung_up = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """End everything that was started on it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+
     def _read(self) -> None:
+        """Read until the last writer or the terminal is gone; only this thread closes it."""
+        os.set_blocking(self._master, False)
         try:
-            while chunk := os.read(self._master, 65536):
+            while not self._hung_up.is_set():
+                try:
+                    chunk = os.read(self._master, 65536)
+                except BlockingIOError:
+                    time.sleep(0.005)
+                    continue
+                if not chunk:
+                    return
                 self._raw += chunk
-        except OSError:  # Linux says that the last writer is gone in this way
+        except OSError:  # how Linux says that the last writer is gone
             pass
+        finally:
+            os.close(self._master)
 
     @property
     def raw(self) -> str:
@@ -221,70 +268,62 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines that the screen shows, without those that were erased; nothing is wrapped."""
-        return Screenful(self.raw).lines
+        """The lines that are left on the screen, without the spaces at their ends; nothing is wrapped or scrolled."""
+        return Screenful(self.raw).shown
 
     def shows(self, word: str) -> "Terminal":
         """Wait until the screen shows a word, and return itself."""
-        until(lambda: any(word in line for line in self.screen), f"{word!r} on {self.screen}")
+        until(lambda: self._has(word) or self.process.poll() is not None, f"{word!r} on the screen")
+        assert self._has(word), self.screen
         return self
+
+    def _has(self, word: str) -> bool:
+        return word in self.raw and any(word in line for line in self.screen)
 
     def type(self, keys: str) -> None:
         """Type."""
         os.write(self._master, keys.encode())
 
-    def hang_up(self) -> int:
-        """Close the terminal under the process, and return its exit code."""
-        self._reader_gone()
-        return self.process.wait(PATIENCE)
-
-    def _reader_gone(self) -> None:
-        os.close(self._master)
+    def hang_up(self) -> None:
+        """Take the terminal away, as when its window is closed."""
+        self._hung_up.set()
+        self._reader.join(PATIENCE)
 
     def end(self) -> int:
         """Wait for its end, and return its exit code; negative when a signal killed it."""
-        try:
-            code = self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
+        code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
-        os.close(self._master)
         assert "Traceback" not in self.raw, self.raw
         return code
 
 
-_ESCAPE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|\r\n|[\r\n]|[^\x1b\r\n]")
-
-
 class Screenful:
-    """What a terminal of endless width makes of a text: enough of one for what is written here."""
+    """What a terminal of endless size makes of a text: enough of one for what is written here."""
+
+    _TOKEN = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<verb>[A-Za-z])|\r?\n|[^\n]", re.DOTALL)
 
     def __init__(self, text: str) -> None:
-        self.lines = [""]
+        self._lines = [""]
         self._row = self._column = 0
-        for match in _ESCAPE.finditer(text):
-            self._take(match)
+        for match in self._TOKEN.finditer(text):
+            self._take(match[0], match["verb"], match["number"])
 
-    def _take(self, match: re.Match[str]) -> None:
-        token = match[0]
+    @property
+    def shown(self) -> list[str]:
+        """The lines with something on them."""
+        return [line.rstrip() for line in self._lines if line.strip()]
+
+    def _take(self, token: str, verb: str | None, number: str | None) -> None:
         if token == "\r":
             self._column = 0
         elif token in ("\n", "\r\n"):
             self._row, self._column = self._row + 1, 0
-            self.lines += [""] * (self._row + 1 - len(self.lines))
-        elif match[2] == "A":
-            self._row = max(self._row - int(match[1] or 1), 0)
-        elif match[2] == "K":
-            self.lines[self._row] = ""
-        elif match[2] is None:
-            line = self.lines[self._row].ljust(self._column)
-            self.lines[self._row] = line[: self._column] + token + line[self._column + 1 :]
+            self._lines += [""] * (self._row + 1 - len(self._lines))
+        elif verb == "A":
+            self._row = max(self._row - int(number or 1), 0)
+        elif verb == "K":
+            self._lines[self._row] = ""
+        elif verb is None:
+            line = self._lines[self._row].ljust(self._column)
+            self._lines[self._row] = line[: self._column] + token + line[self._column + 1 :]
             self._column += 1
-
-
-def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """End what is left of a process that leads a group."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
-from tests.matrix import Cell, Outcome, cells, play, run_against
+from tests.matrix import Cell, Outcome, WithoutStreams, cells, play, run_against
 from tests.wire import FakeClock
 
 CHUNKS = 8
@@ -82,7 +81,7 @@ class Killed(BaseException):
     """The process was killed; nothing in it can catch this."""
 
 
-class MortalTransport(WorldTransport):
+class MortalTransport(WithoutStreams):
     """A transport whose process dies at a chosen request, before or after the server acts on it."""
 
     die_at: int | None = None

@@ -1,6 +1,7 @@
 """A fake wire that complains about a request nobody expected and an answer nobody asked for; and a clock tests own."""
 
 import json
+import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ class FakeClock(Clock):
         self.time = now
         self.slept: list[float] = []
         self.at_sleep: Callable[[], None] = lambda: None
+        self.patience = 0.0  # real seconds that another thread gets to put something into an inbox
 
     def now(self) -> float:
         return self.time
@@ -30,6 +32,14 @@ class FakeClock(Clock):
         self.slept.append(seconds)
         self.time += seconds
         self.at_sleep()
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        """Give another thread a moment of real time, then let the time pass."""
+        try:
+            return inbox.get(timeout=self.patience)
+        except queue.Empty:
+            self.sleep(seconds)
+            return None
 
     def jitter(self) -> float:
         return 1.0
@@ -60,6 +70,10 @@ class Wire(httpx.BaseTransport):
         return self
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events/stream") and not self._expects_stream:
+            return httpx.Response(
+                501, json={"type": "error", "error": {"type": "feature_not_available", "message": ""}}
+            )
         self.requests.append(request)
         path = request.url.raw_path.decode().partition("?")[0].removeprefix("/api/v1/cloud")
         for one in self.expected:
@@ -68,6 +82,10 @@ class Wire(httpx.BaseTransport):
                 return _response(one.answers[min(one.asked, len(one.answers)) - 1], request)
         self.unexpected.append(f"{request.method} {path}")
         return httpx.Response(599, text=f"nobody expected {request.method} {path}")
+
+    @property
+    def _expects_stream(self) -> bool:
+        return any(one.path.endswith("/events/stream") for one in self.expected)
 
     def check(self) -> None:
         """Fail when anything unexpected was asked, or an answer is left over."""

@@ -7,6 +7,7 @@ import typer
 
 from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
 from qoder_cli.commands.run_end import cancel, result
+from qoder_cli.commands.run_list import list_runs
 from qoder_cli.ending import ending_error
 from qoder_cli.errors import Exit, UsageError
 from qoder_cli.ids import LAST, run_id
@@ -49,9 +50,7 @@ def wait(
     interval: Annotated[
         str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
     ] = None,
-    result: Annotated[
-        bool, typer.Option("--result", help="Print the agent's final message, not the run.")
-    ] = False,
+    result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
     require_outcome: Annotated[
         bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
     ] = False,
@@ -100,8 +99,11 @@ def named(typed: Sequence[str], state: State) -> list[str]:
 
 
 def _lines_of_stdin(state: State) -> list[str]:
-    lines = state.stdin.read().splitlines() if state.stdin else []
+    try:
+        lines = state.stdin.read().splitlines() if state.stdin else []
+    except (UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"standard input cannot be read: {error}", hint="pipe ids into it, one a line") from None
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-COMMANDS = {"get": get, "wait": wait, "result": result, "cancel": cancel}
+COMMANDS = {"list": list_runs, "get": get, "wait": wait, "result": result, "cancel": cancel}

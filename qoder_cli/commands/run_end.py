@@ -33,7 +33,7 @@ def result(
     Examples:
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
-      qoder run result drun_019ec55694c07f2a9b402ffb4448ec18 --json | jq -r .result
+      qoder run result last --json | jq -r .result
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import result as results
@@ -77,10 +77,10 @@ def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…, or last.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
-    """Cancel a run: its session is cancelled, and the command waits until that is true.
+    """Cancel a run, and wait until that is true.
 
-    Exit 0 when the run is over, also if it already was. What the agent has
-    done until then stays done.
+    The run's session is cancelled. Exit 0 when the run is over, also if it
+    already was. What the agent has done until then stays done.
 
     Examples:
       qoder run cancel last --yes

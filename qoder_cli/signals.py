@@ -1,0 +1,46 @@
+"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once."""
+
+import os
+import signal
+from types import FrameType
+
+from qoder_cli.errors import Signalled
+
+_seen: list[int] = []
+_last_words: list[bool] = []
+
+
+def listen() -> None:
+    """Take over the signals; what the parent ignores stays ignored (nohup, background jobs of a shell script)."""
+    for signum in _ours():
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _on_signal)
+
+
+def begin_last_words() -> None:
+    """From now on the command only says how it ended: one signal is too late to change that, a second still kills."""
+    _last_words.append(True)
+
+
+def deafen() -> None:
+    """Ignore what comes while the interpreter shuts down; the exit code is decided."""
+    for signum in _ours():
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def die_by(signum: int) -> None:
+    """End this process by the signal, as if it had never been caught."""
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _ours() -> list[int]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _on_signal(signum: int, frame: FrameType | None) -> None:
+    _seen.append(signum)
+    if len(_seen) > 1:
+        die_by(signum)
+    if not _last_words:
+        raise Signalled(signum)
