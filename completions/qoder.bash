@@ -15,7 +15,7 @@ __qoder_cli_level() {
         options+=' --version'
         ;;
     'deploy')
-        commands='run get'
+        commands='run list get'
         ;;
     'deploy run')
         options+=' --wait -w --result --require-outcome --timeout=<d> --interval=<d>
@@ -23,11 +23,19 @@ __qoder_cli_level() {
             --on-leave=detach|cancel --dry-run'
         arguments='<deployment>'
         ;;
+    'deploy list')
+        options+=' --status=active|paused --agent=<id> --include-archived --limit=<n> -n=<n> --all'
+        ;;
     'deploy get')
         arguments='<deployment>'
         ;;
     'run')
-        commands='get wait result cancel'
+        commands='list get wait logs result cancel'
+        ;;
+    'run list')
+        options+=' --status=pending|running|completed|failed|skipped --trigger=manual|schedule|retry
+            --since=<when> --until=<when> --limit=<n> -n=<n> --all --no-resolve --resolve'
+        arguments='<deployment>'
         ;;
     'run get')
         options+=' --exit-status'
@@ -36,6 +44,10 @@ __qoder_cli_level() {
     'run wait')
         options+=' --timeout=<d> --interval=<d> --result --require-outcome'
         arguments='<run>...'
+        ;;
+    'run logs')
+        options+=' --follow -f --tail=<n> --type=<type> --since=<when>'
+        arguments='<run>'
         ;;
     'run result')
         options+=' --output-dir=<dir>'

@@ -11,7 +11,10 @@ function __qoder_words --description 'Print the commands and arguments before th
         switch "$words $word"
             case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout} \
                 'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave} \
+                'deploy list* '{--status,--agent,--limit,-n} \
+                'run list* '{--status,--trigger,--since,--until,--limit,-n} \
                 'run wait* '{--timeout,--interval} \
+                'run logs* '{--tail,--type,--since} \
                 'run result* --output-dir' \
                 'sandbox* '{--generation,--speed,--port,--fault}
                 set value follows
@@ -54,7 +57,7 @@ complete -c qoder -l no-progress -d 'Nothing on stderr but warnings and errors'
 complete -c qoder -l no-input -d 'Never ask a question'
 complete -c qoder -l debug -d 'Show requests and answers, without secrets'
 complete -c qoder -l no-color -d 'No colours'
-complete -c qoder -l help -s h -d 'Show this message and exit'
+complete -c qoder -l help -s h -d 'Show this text'
 complete -c qoder -n '__qoder_at' -a deploy -d 'Run deployments, and look at them'
 complete -c qoder -n '__qoder_at' -a run -d 'Look at runs, and wait for their end'
 complete -c qoder -n '__qoder_at' -a auth -d 'Log in, log out, see which token is used'
@@ -64,7 +67,8 @@ complete -c qoder -n '__qoder_at' -a completion -d 'Print the completion script 
 complete -c qoder -n '__qoder_at' -a help -d 'Read about exit codes, environment and output'
 complete -c qoder -n '__qoder_at' -l version -d 'Print the version'
 complete -c qoder -n '__qoder_at deploy' -a run -d 'Start a run of a deployment by hand'
-complete -c qoder -n '__qoder_at deploy' -a get -d 'Show a deployment: its state, agent, environment and schedule'
+complete -c qoder -n '__qoder_at deploy' -a list -d 'List deployments, newest first: the newest 20 unless told otherwise'
+complete -c qoder -n '__qoder_at deploy' -a get -d 'Show a deployment: its state, schedule and setup, and its recent runs'
 complete -c qoder -n '__qoder_under deploy run' -l wait -s w -d 'Stay until the run has ended; exit with its outcome'
 complete -c qoder -n '__qoder_under deploy run' -l result -d '--wait, and print the agent\'s final message'
 complete -c qoder -n '__qoder_under deploy run' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
@@ -76,15 +80,33 @@ complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing whi
 complete -c qoder -n '__qoder_under deploy run' -l on-skip -r -fa 'fail ok' -d 'What a skipped run returns: fail is exit 3, ok is exit 0'
 complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cancel' -d 'On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it'
 complete -c qoder -n '__qoder_under deploy run' -l dry-run -d 'Show the request, and send no write'
+complete -c qoder -n '__qoder_under deploy list' -l status -r -fa 'active paused' -d 'Only those active, or paused'
+complete -c qoder -n '__qoder_under deploy list' -l agent -r -f -d 'Only those of this agent, agent_…'
+complete -c qoder -n '__qoder_under deploy list' -l include-archived -d 'Show archived ones too'
+complete -c qoder -n '__qoder_under deploy list' -l limit -s n -r -f -d 'Show N at most; 20 if not given'
+complete -c qoder -n '__qoder_under deploy list' -l all -d 'Show all'
+complete -c qoder -n '__qoder_at run' -a list -d 'List runs, newest first: the newest 20 unless told otherwise'
 complete -c qoder -n '__qoder_at run' -a get -d 'Show a run: how it stands now, or how it ended'
 complete -c qoder -n '__qoder_at run' -a wait -d 'Wait until runs have ended; the exit code says how'
+complete -c qoder -n '__qoder_at run' -a logs -d 'Show what the agent said and did'
 complete -c qoder -n '__qoder_at run' -a result -d 'Print the agent\'s final message, and fetch what it delivered'
-complete -c qoder -n '__qoder_at run' -a cancel -d 'Cancel a run: its session is cancelled, and the command waits until that is true'
+complete -c qoder -n '__qoder_at run' -a cancel -d 'Cancel a run, and wait until that is true'
+complete -c qoder -n '__qoder_under run list' -l status -r -fa 'pending running completed failed skipped' -d 'Only with it: pending, running, completed, failed, skipped. Repeatable'
+complete -c qoder -n '__qoder_under run list' -l trigger -r -fa 'manual schedule retry' -d 'Only those started by manual, schedule or retry'
+complete -c qoder -n '__qoder_under run list' -l since -r -f -d 'Only created since: 90m, 7d, 2w, a date or an RFC 3339 time'
+complete -c qoder -n '__qoder_under run list' -l until -r -f -d 'Only created until'
+complete -c qoder -n '__qoder_under run list' -l limit -s n -r -f -d 'Show N at most; 20 if not given'
+complete -c qoder -n '__qoder_under run list' -l all -d 'Show all'
+complete -c qoder -n '__qoder_under run list' -l no-resolve -l resolve -d 'Ask the sessions of runs without a status how they ended'
 complete -c qoder -n '__qoder_under run get' -l exit-status -d 'Exit with the run\'s outcome; 8 while it is going on'
 complete -c qoder -n '__qoder_under run wait' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
 complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
 complete -c qoder -n '__qoder_under run wait' -l result -d 'Print the agent\'s final message, not the run'
 complete -c qoder -n '__qoder_under run wait' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
+complete -c qoder -n '__qoder_under run logs' -l follow -s f -d 'Go on until the run has ended'
+complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest N events'
+complete -c qoder -n '__qoder_under run logs' -l type -r -f -d 'Only events of this type; repeatable'
+complete -c qoder -n '__qoder_under run logs' -l since -r -f -d 'Only later ones: 90m or 7d ago, a date, or a time'
 complete -c qoder -n '__qoder_under run result' -l output-dir -r -f -d 'Also download the files it delivered into this folder'
 complete -c qoder -n '__qoder_under run cancel' -l yes -s y -d 'Do not ask'
 complete -c qoder -n '__qoder_at auth' -a login -d 'Check a token and save it in the config file'

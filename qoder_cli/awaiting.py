@@ -1,7 +1,7 @@
 """From runs to an exit code: waiting for their end, and what is printed of it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.ending import ending_error, stopped_waiting, watch_error
 from qoder_cli.errors import (
@@ -13,10 +13,10 @@ from qoder_cli.errors import (
     RunFailed,
     Signalled,
     UsageError,
-    WaitTimeout,
     first_by_rank,
 )
 from qoder_cli.ids import segment
+from qoder_cli.leave import take_leave
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import is_going
 from qoder_cli.state import State
@@ -27,10 +27,7 @@ from qoder_cli.wait import Waiter, Watch
 if TYPE_CHECKING:
     from qoder_cli.listen import Listener
 
-OnLeave = Literal["detach", "cancel"]
-
 SHORTEST_INTERVAL = 0.1  # seconds
-CANCEL_WITHIN = 2.0  # seconds
 
 
 class Limits(NamedTuple):
@@ -57,7 +54,6 @@ class Limits(NamedTuple):
 class Wanted(NamedTuple):
     """What is asked of the ending beyond the run itself."""
 
-    on_leave: OnLeave = "detach"
     result: bool = False  # print the agent's final message
     require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
 
@@ -114,19 +110,15 @@ def wait_for(
     except Signalled as signal:
         signalled = signal
     items = [_item(watch, signalled, state) for watch in watches]
-    if wanted.on_leave == "cancel":
-        for watch, item in zip(watches, items, strict=True):
-            _cancel_on_leave(watch, item, state)
+    for item in items:
+        take_leave(item.error, item.run, state)
     if wanted.require_outcome:
         items = [_judged_by_outcome(item, state) for item in items]
     return items
 
 
 def _listener(state: State, wanted: Wanted, watches: Sequence[Watch]) -> "Listener":
-    try:
-        from qoder_cli.listen import Listener
-    except ImportError:
-        return None  # type: ignore[return-value]
+    from qoder_cli.listen import Listener
 
     return Listener(state.client, clock=state.clock)
 
@@ -158,25 +150,6 @@ def evaluation_results(session: dict[str, Any]) -> list[str]:
         for evaluation in map(mapping, evaluations if isinstance(evaluations, list) else [])
     }
     return list(newest.values())
-
-
-def _cancel_on_leave(watch: Watch, item: Item, state: State) -> None:
-    """Ask to cancel a run that is left going, in 2 s at most; one that was adopted may be someone else's."""
-    if not isinstance(item.error, WaitTimeout | Interrupted):
-        return
-    session_id = item.run.session_id if item.run else None
-    if watch.observer.adopted or session_id is None:
-        why = "it was adopted" if watch.observer.adopted else "it has no session yet"
-        state.progress.warn(f"run {item.typed} was not cancelled: {why}")
-        return
-    try:
-        pending = state.client.begin("POST", f"/sessions/{segment(session_id)}/cancel", timeout=CANCEL_WITHIN)
-        state.client.understand(pending.result(CANCEL_WITHIN))
-    except QoderError as error:
-        state.progress.warn(f"run {item.typed} could not be cancelled, and may be going on: {error.message}")
-    else:
-        item.error.message += "; it was asked to cancel"
-        item.error.hint = "see how it ended"
 
 
 def _item(watch: Watch, signalled: Signalled | None, state: State) -> Item:

@@ -228,13 +228,16 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
     if not state.started:
         return signalled.in_words("stopped by a signal; nothing was started")
     from qoder_cli.ending import stopped_waiting
+    from qoder_cli.leave import take_leave
     from qoder_cli.outcome import settle
 
     run = settle(state.started[-1])
     if not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             state.show_run(run)
-    return stopped_waiting(signalled, [run.id], run, state)
+    left = stopped_waiting(signalled, [run.id], run, state)
+    take_leave(left, run, state)
+    return left
 
 
 def _run(words: list[str], state: State) -> int:

@@ -8,6 +8,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import ModuleType
@@ -35,6 +36,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
+STREAM_SILENCE = 75.0  # seconds in which an event stream gives a sign of life; the heartbeats come more often
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
@@ -224,6 +226,71 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         return Pending(lambda mine: self._exchange(request, mine), reached_server=not self._tells_all)
+
+    @contextmanager
+    def open_stream(
+        self, path: str, *, last_event_id: str | None = None, params: Mapping[str, Any] | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """Open an event stream and give its bytes as they come, without a limit in time or size, until it is closed.
+
+        Our own token may be in them: what is shown of them goes through `hide`. With `last_event_id` the stream goes on
+        after that event. Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event
+        stream or it breaks, also when nothing at all was heard for 75 s.
+        """
+        request = self._http.build_request(
+            "GET",
+            self.settings.base_url + path,
+            params=params,
+            headers={
+                "accept": "text/event-stream",
+                "accept-encoding": "identity",  # a compressor may hold back what is meant to be heard now
+                **({"last-event-id": last_event_id} if last_event_id else {}),
+            },
+            timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
+        )
+        if self._debug:
+            self._show_request(request)
+        asked = self.clock.now()
+        with self._transport_failures():
+            response = self._http.send(request, stream=True)
+        self._note_clock(response.headers.get("date"), asked)
+        try:
+            self._check_stream(request, response)
+            yield self._chunks(response)
+        finally:
+            response.close()
+
+    def _check_stream(self, request: httpx.Request, response: httpx.Response) -> None:
+        """Raise ApiError unless the answer is an event stream."""
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        accepted = 200 <= response.status_code < 300
+        with self._transport_failures():
+            body = b"" if accepted else b"".join(_limited(response))
+        answer = Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
+        if self._debug:
+            self._show_answer(request, answer)
+        if not accepted:
+            self._refuse(answer)
+        if kind != "text/event-stream":
+            raise _no_answer(f"the server answered {answer.status} with {self._hide(kind) or 'nothing'}, not a stream")
+
+    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        with self._transport_failures():
+            yield from response.iter_bytes()
+
+    @contextmanager
+    def _transport_failures(self) -> Iterator[None]:
+        """Raise what goes wrong on the way, here or inside httpx, as NoAnswer."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.StreamError) as failure:
+            if self._debug:
+                self._progress.debug(f"< {type(failure).__name__}: {self._hide(str(failure))}")
+            raise _broken(failure, self.settings.host) from failure
+
+    def hide(self, text: str) -> str:
+        """Return a text of the server without our own token."""
+        return self._hide(text)
 
     def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.ending import stopped_waiting
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
 from qoder_cli.ids import segment
+from qoder_cli.leave import take_leave
 from qoder_cli.model import Deployment, Run, mapping
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import settle
@@ -96,7 +97,9 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
     if stopped.run is not None:
         run = settle(stopped.run)
         state.show_run(run)
-        return stopped_waiting(stopped.signalled, [run.id], run, state)
+        left = stopped_waiting(stopped.signalled, [run.id], run, state)
+        take_leave(left, run, state)
+        return left
     error = stopped.signalled.in_words(
         f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
         hint="do not start another before this has settled it",
@@ -109,8 +112,10 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
 
 def _explained(state: "State", target: str, error: ApiError) -> ApiError:
     """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
-    if error.http_status == 404:
-        return error.about(f"deployment {target}")
+    if isinstance(error, NotFound):
+        from qoder_cli.names import explain_missing
+
+        return explain_missing(error.about(f"deployment {target}"), target, state)
     if error.http_status != 409:
         return error
     with suppress(ApiError, OutcomeUnknown):

@@ -1,178 +1,155 @@
 """Data on standard output, in the format asked for. Nothing else ever writes there."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli import jsontext
-from qoder_cli.options import Format
+from qoder_cli.cells import Cell, Fields, cell, has_time, plain
+from qoder_cli.report import Format
+from qoder_cli.rows import Rows
 from qoder_cli.screen import Screen, inert, terminal_width
-from qoder_cli.times import local_time, local_zone_name, span
+from qoder_cli.times import local_zone_name
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.text import Text
 
-
-class Moment(NamedTuple):
-    """A timestamp as the server wrote it; on a terminal it is shown in local time."""
-
-    text: str
-
-
-class Milliseconds(NamedTuple):
-    """A duration; on a terminal it is shown as people read it, in a pipe in seconds."""
-
-    milliseconds: int
-
-
-class Status(NamedTuple):
-    """A status word; on a terminal it has a colour."""
-
-    word: str
-
-
-Fields = dict[str, Any]  # column or key -> str, number, Moment, Milliseconds, Status, or None when absent
-
-_COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
+T = TypeVar("T")
 
 
 class Output:
     """Prints one object or many as a table, JSON, JSON lines or ids."""
 
     def __init__(self, screen: Screen, format: Format) -> None:
-        self._screen = screen
-        self._format = format
+        self.screen = screen
+        self.format = format
 
     @property
     def has_written(self) -> bool:
         """Whether anything was printed yet."""
-        return self._screen.has_written
+        return self.screen.has_written
 
     @property
     def is_json(self) -> bool:
         """Whether JSON or JSON lines was asked for."""
-        return self._format in ("json", "jsonl")
+        return self.format in ("json", "jsonl")
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether what is printed is drawn for a person at a terminal."""
+        return self.format == "table" and self.screen.is_terminal
 
     def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
-        """Print one object: `data` (or the fields) as JSON, the fields as a table, or the id."""
-        match self._format:
-            case "json":
-                self._screen.write(self._document(fields if data is None else data) + "\n")
-            case "jsonl":
-                self._screen.write(self._line(fields if data is None else data))
-            case "id":
-                self._screen.write(inert(id) + "\n")
-            case _:
-                self._screen.write(self._sheet(present(fields)))
+        """Print one object: `data` (or the fields) as JSON, the fields as a table, or the id.
 
-    def records(self, rows: Sequence[Fields], *, data: Sequence[dict[str, Any]] | None = None, id: str) -> None:
-        """Print a list: `data` (or the rows) as JSON, the rows as a table, or the column named `id`.
-
-        In a pipe a table is tab-separated, without header; an absent field is `-`.
+        A field that is a list gets a line for each of its values.
         """
-        objects = rows if data is None else data
-        match self._format:
+        match self.format:
             case "json":
-                self._screen.write(self._document(list(objects)) + "\n")
+                self.screen.write(self.document(fields if data is None else data) + "\n")
             case "jsonl":
-                self._screen.write("".join(map(self._line, objects)))
+                self.screen.write(self._line(fields if data is None else data))
             case "id":
-                self._screen.write("".join(inert(str(row[id])) + "\n" for row in rows if row.get(id)))
-            case _ if self._screen.is_terminal:
-                self._screen.write(self._grid(rows) if rows else "")
+                self.screen.write(inert(id) + "\n")
             case _:
-                self._screen.write("".join("\t".join(map(_plain, row.values())) + "\n" for row in rows))
+                self.screen.write(self._sheet(present(fields)))
+
+    def rows(
+        self,
+        *,
+        fields: Callable[[T], Fields],
+        data: Callable[[T], dict[str, Any]],
+        id: str = "id",
+        first: Sequence[str] | None = None,
+    ) -> Rows[T]:
+        """Return a list to be printed as it comes, in a `with` block; what an item's `fields` and `data` are is told
+        here, `id` is the field that the format id prints, and `first` the fields in the order in which they are given
+        room on a terminal.
+        """
+        return Rows(self, fields=fields, data=data, id=id, first=first)
+
+    def records(
+        self,
+        rows: Sequence[Fields],
+        *,
+        data: Sequence[dict[str, Any]] | None = None,
+        id: str,
+        first: Sequence[str] | None = None,
+    ) -> None:
+        """Print a whole list: `data` (or the rows) as JSON, the rows as a table, or the field named `id`."""
+        with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
+            printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
     def raw(self, text: str) -> None:
         """Print a text as it is, in every format."""
-        self._screen.write(text)
+        self.screen.write(text)
 
-    def _document(self, value: Any) -> str:
-        return jsontext.dump(value, indent=2 if self._screen.is_terminal else None, ascii_only=self._ascii_only)
+    def document(self, value: Any) -> str:
+        """Return a JSON document, indented on a terminal, without a newline at its end."""
+        return jsontext.dump(value, indent=self.indent, ascii_only=self.ascii_only)
 
     def _line(self, value: Any) -> str:
-        return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
+        return jsontext.dump(value, ascii_only=self.ascii_only) + "\n"
 
     @property
-    def _ascii_only(self) -> bool:
-        import sys
+    def indent(self) -> int | None:
+        """The indentation of a JSON document."""
+        return 2 if self.screen.is_terminal else None
 
-        return sys.platform == "win32" and not self._screen.is_terminal  # pipes there are re-read in another code page
+    @property
+    def ascii_only(self) -> bool:
+        """Whether JSON is written in ASCII."""
+        return sys.platform == "win32" and not self.screen.is_terminal  # pipes there are re-read in another code page
 
     def _sheet(self, fields: Fields) -> str:
-        if not self._screen.is_terminal:
-            return "".join(f"{key}\t{_plain(value)}\n" for key, value in fields.items())
+        lines = [(key, value) for key, values in fields.items() for value in _listed(values)]
+        if not self.screen.is_terminal:
+            return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
+        return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
+
+    def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
+        import io
+
+        from rich.console import Console
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
-        for key, value in fields.items():
-            table.add_row(key.replace("_", " "), _readable(value))
-        return self._drawn(table, fields.values())
-
-    def _grid(self, rows: Sequence[Fields]) -> str:
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in rows[0]:
-            table.add_column(name.replace("_", " "), overflow="fold")
-        for row in rows:
-            table.add_row(*map(_readable, row.values()))
-        return self._drawn(table, [value for row in rows for value in row.values()])
-
-    def _drawn(self, table: "Table", values: Any) -> str:
-        import io
-
-        from rich.console import Console
-
-        console = Console(
-            file=io.StringIO(),
+        before = None
+        for key, value in lines:
+            table.add_row("" if key == before else key.replace("_", " "), _rich_text(cell(value)))
+            before = key
+        drawn = io.StringIO()
+        Console(
+            file=drawn,
             force_terminal=True,
-            color_system="standard" if self._screen.color else None,
+            color_system="standard" if self.screen.color else None,
             width=terminal_width(),
             legacy_windows=False,
-        )
-        console.print(table)
-        if any(isinstance(value, Moment) for value in values):
-            console.print(f"times are local ({local_zone_name()})", style="dim", markup=False, highlight=False)
-        drawn: str = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, four lines up
-        return drawn if self._screen.color else _without_styles(drawn)
+        ).print(table)
+        return drawn.getvalue() if self.screen.color else _without_styles(drawn.getvalue())
+
+    def footer(self, values: Iterable[Any], *more: str) -> str:
+        """Return the faint line below what is drawn: the zone of the times among the values, and what else to say."""
+        said = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
+        return self.screen.styled(" · ".join([*said, *more]), "dim") + "\n" if said or more else ""
 
 
 def present(fields: Fields) -> Fields:
     """Return the fields that have a value."""
-    return {key: value for key, value in fields.items() if value is not None}
+    return {key: value for key, value in fields.items() if value is not None and value != []}
 
 
-def _plain(value: Any) -> str:
-    match value:
-        case None:
-            return "-"
-        case Moment(text):
-            return inert(text)
-        case Milliseconds(milliseconds):
-            return f"{milliseconds / 1000:.3f}"
-        case Status(word):
-            return inert(word)
-        case bool():
-            return "yes" if value else "no"
-        case _:
-            return inert(str(value))
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def _readable(value: Any) -> Any:
+def _rich_text(cell: Cell) -> "Text":
     from rich.text import Text
 
-    match value:
-        case Moment(text):
-            return Text(inert(local_time(text)))
-        case Milliseconds(milliseconds):
-            return Text(span(milliseconds / 1000))
-        case Status(word):
-            return Text(inert(word), style=_COLOURS.get(word, ""))
-        case _:
-            return Text(_plain(value))
+    return Text.assemble(*cell.pieces)
 
 
 def _without_styles(drawn: str) -> str:

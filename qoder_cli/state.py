@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qoder_cli.client import Client
     from qoder_cli.config import Settings
     from qoder_cli.journal import Journal
+    from qoder_cli.leave import OnLeave
     from qoder_cli.model import Run
     from qoder_cli.output import Output
     from qoder_cli.progress import Progress
@@ -37,6 +38,7 @@ class State:
     program: str = "qoder"
     transport: "httpx.BaseTransport | None" = None
     flags: Flags = field(default_factory=Flags)
+    on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
 
     @classmethod

@@ -230,6 +230,8 @@ def test_a_refused_trigger_started_nothing_and_is_not_repeated(
     qoder: Qoder, status: int, kind: str, code: Exit
 ) -> None:
     qoder.wire.on(*TRIGGER, api_error(status, kind, "No."))
+    if status == 404:
+        qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "dep_1x"}))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.out) == (code, "")
     assert ran.error["type"] == code.name.lower()
@@ -407,8 +409,7 @@ def test_get_shows_a_deployment(qoder: Qoder) -> None:
         "archived_at": "2026-06-14T08:58:42Z",
         "agent": {"id": "agent_1", "version": 2}, "schedule": {"expression": "0 9 * * *", "timezone": "Asia/Shanghai"},
     }  # fmt: skip
-    for _ in range(2):
-        qoder.wire.on("GET", "/deployments/dep_1", deployment)
+    qoder.wire.on("GET", "/deployments/dep_1", deployment, deployment).on("GET", "/deployments/dep_1/runs", page())
     assert qoder("deploy", "get", "dep_1", "--json").json == deployment
     rows = dict(row.split("\t") for row in qoder("deploy", "get", "dep_1").out.splitlines())
     assert (rows["state"], rows["agent"], rows["schedule"]) == ("archived", "agent_1@2", "0 9 * * *")

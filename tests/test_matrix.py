@@ -88,7 +88,7 @@ class MortalTransport(WithoutStreams):
     die_after_acting = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if self.die_at is not None:
+        if self.die_at is not None and not request.url.path.endswith("/events/stream"):
             self.die_at -= 1
             if self.die_at < 0:
                 if self.die_after_acting:

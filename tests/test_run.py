@@ -229,7 +229,7 @@ def test_a_heartbeat_every_30_seconds_where_there_is_no_terminal(qoder: Qoder) -
     assert [line for line in ran.err.splitlines() if "after 3" in line]
 
 
-@pytest.mark.parametrize("words", [["dep_1"], ["sess_1"], [""], ["x" * 300], ["drun_1", "--timeout", "soon"], []])
+@pytest.mark.parametrize("words", [["dep_1"], ["agent_1"], [""], ["x" * 300], ["drun_1", "--timeout", "soon"], []])
 def test_bad_usage_is_exit_2(qoder: Qoder, words: list[str]) -> None:
     assert qoder("run", "wait", *words).code == 2
 

@@ -1,5 +1,6 @@
 """The rehearsal server: as strict as the documented API on both generations, and wrong exactly as ordered."""
 
+import itertools
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -86,6 +87,20 @@ class Desk:
     def events(self, run: Any, **query: Any) -> list[Any]:
         data: list[Any] = self.get(f"/sessions/{run['session_id']}/events", limit=100, **query)["data"]
         return data
+
+    @contextmanager
+    def stream(
+        self, run: Any, *, path: str = "/events/stream", after: str | None = None, deltas: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        query = {"event_deltas[]": deltas}
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        with self.http.stream("GET", f"/sessions/{run['session_id']}{path}", params=query, headers=headers) as answer:
+            assert answer.status_code == 200
+            yield (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
+
+    def status(self, path: str) -> int:
+        with self.http.stream("GET", path) as answer:
+            return answer.status_code
 
     def refused(self, method: str, path: str, **more: Any) -> tuple[int, str, str | None]:
         answer = self.http.request(method, path, **more)
@@ -599,13 +614,113 @@ def test_a_turn_cancelled_before_it_starts_never_does(desk: Desk) -> None:
     assert desk.events(run)[-1]["stop_reason"] == {"type": "cancelled"}
 
 
-def test_there_is_no_event_stream_yet(desk: Desk) -> None:
-    path = f"/sessions/{desk.run()['session_id']}/events"
-    for refusal in (
-        desk.refused("GET", path, headers={"Accept": "text/event-stream"}),
-        desk.refused("GET", path + "/stream"),
-    ):
-        assert refusal == (501, "feature_not_available", None)
+# The event stream
+
+
+@pytest.mark.parametrize("path", ["/events/stream", "/events"])
+def test_a_stream_tells_of_what_comes_to_be_from_now_on(desk: Desk, path: str) -> None:
+    run = desk.run()
+    desk.clock.sleep(1)
+    before = desk.events(run)
+    with desk.stream(run, path=path) as told:
+        streamed = [next(told) for _ in range(4)]
+        desk.clock.sleep(60)
+    assert streamed == desk.events(run)[len(before) : len(before) + 4]
+    assert 0 < len(before) < len(desk.events(run))
+
+
+def test_a_stream_goes_on_after_the_event_it_is_told(desk: Desk) -> None:
+    run = desk.run("dep_terminated")
+    desk.clock.sleep(60)
+    events = desk.events(run)
+    for n, event in enumerate(events):
+        with desk.stream(run, after=event["id"]) as told:
+            assert list(told) == events[n + 1 :]
+
+
+def test_a_cursor_that_names_no_event_is_a_conflict(desk: Desk) -> None:
+    path = f"/sessions/{desk.run()['session_id']}/events/stream"
+    assert desk.refused("GET", path, headers={"Last-Event-ID": "evt_x"}) == (409, "conflict_error", None)
+
+
+def test_a_stream_of_a_session_that_is_not_there_is_404(desk: Desk) -> None:
+    assert desk.refused("GET", "/sessions/sess_x/events/stream")[0] == 404
+
+
+def test_a_frame_names_its_event(desk: Desk) -> None:
+    run = desk.run()
+    with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        id, event, data, end = itertools.islice(answer.iter_lines(), 4)
+    first = desk.events(run)[1]
+    assert (id, event, end) == (f"id: {first['id']}", f"event: {first['type']}", "")
+    assert json.loads(data.removeprefix("data: ")) == first
+
+
+def test_an_idle_session_keeps_its_stream_with_heartbeats(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(60)
+    began = desk.clock.now
+    with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        lines = list(itertools.islice(answer.iter_lines(), 6))
+    assert lines == [": heartbeat", ""] * 3
+    assert desk.clock.now == began + 45
+
+
+def test_a_stream_hears_of_a_cancel(desk: Desk) -> None:
+    run = desk.run("dep_minute")
+    desk.clock.sleep(10)
+    desk.post(f"/sessions/{run['session_id']}/cancel")
+    with desk.stream(run) as told:
+        assert [next(told)["type"], next(told)["stop_reason"]["type"]] == ["session.thread_status_idle", "cancelled"]
+
+
+def test_messages_are_previewed_when_asked_for(desk: Desk) -> None:
+    run = desk.run()
+    with desk.stream(run, deltas=["agent.message", "agent.thinking"]) as told:
+        streamed = list(itertools.takewhile(lambda event: event["type"] != "session.status_idle", told))
+    kinds = [event["type"] for event in streamed]
+    thought = kinds.index("agent.thinking")
+    assert kinds[thought - 1] == "event_start"
+    message = next(event for event in streamed if event["type"] == "agent.message")
+    deltas = [event for event in streamed if event["type"] == "event_delta"]
+    assert {delta["event_id"] for delta in deltas} == {message["id"]}
+    assert "".join(delta["delta"]["content"]["text"] for delta in deltas) == message["content"][0]["text"]
+    assert not {"event_start", "event_delta"} & {event["type"] for event in desk.events(run)}
+
+
+def test_a_stream_that_is_cut_again_and_again_misses_nothing(desk: Desk) -> None:
+    desk.faults.add("stream:cut=2")
+    run = desk.run("dep_minute")
+    told = desk.events(run)
+    for connection in range(1, 32):  # the session ends as the 30th is closed
+        with desk.stream(run, after=told[-1]["id"]) as stream:
+            told += list(stream)
+        assert desk.clock.now == pytest.approx(START + 2 * connection)
+    assert told == desk.events(run)
+
+
+def test_a_silent_stream_uses_up_the_clients_patience(desk: Desk) -> None:
+    desk.faults.add("stream:silent")
+    run = desk.run()
+    with desk.stream(run) as told, pytest.raises(httpx.ReadTimeout):
+        next(told)
+    assert desk.clock.now == START + 30
+
+
+def test_what_else_a_stream_may_do(desk: Desk) -> None:
+    run = desk.run()
+    for what in ("html=200", "truncated", "slow=100", "503"):
+        desk.faults.add(f"stream:{what}")
+    path = f"/sessions/{run['session_id']}/events/stream"
+    assert "<html>" in desk.http.get(path).text
+    with pytest.raises(httpx.RemoteProtocolError):
+        desk.http.get(path)
+    began = desk.clock.now
+    with desk.stream(run) as told:
+        next(told)
+    assert desk.clock.now > began + 90
+    assert desk.http.get(path).status_code == 503
 
 
 # Idempotency keys
@@ -668,6 +783,8 @@ MISHAPS: list[tuple[str, bool, type[Exception] | int]] = [
     ("half-written=5", True, 200),
     ("no-idempotency", True, 200),
     ("stranger", True, 200),
+    ("cut=3", True, 200),
+    ("silent", True, 200),
 ]
 
 
@@ -733,10 +850,11 @@ def test_a_fault_meets_only_its_own_requests(desk: Desk) -> None:
         "deployment": "/deployments/dep_demo",
         "session": f"/sessions/{run['session_id']}",
         "events": f"/sessions/{run['session_id']}/events",
+        "stream": f"/sessions/{run['session_id']}/events/stream",
     }
     for where in paths:
         desk.faults.add(f"{where}:503")
-        met = {name for name, path in paths.items() if desk.http.get(path).status_code == 503}
+        met = {name for name, path in paths.items() if desk.status(path) == 503}
         assert met == {where}
 
 
@@ -845,7 +963,7 @@ def test_the_log_says_what_was_asked_and_what_went_wrong(desk: Desk) -> None:
     ("text", "told"),
     [
         ("503", "trigger"),
-        ("nowhere:503", "trigger, run, list, deployment, session, events, any"),
+        ("nowhere:503", "trigger, run, list, deployment, session, events, stream, any"),
         ("any:", "drop-after"),
         ("any:explode", "drop-after"),
         ("any:302", "drop-after"),
@@ -932,6 +1050,31 @@ def test_other_faults_travel_as_they_are(server: Server, wire: httpx.Client) -> 
     assert (limited.status_code, limited.headers["retry-after"]) == (429, "7")
     assert (bare.status_code, bare.content) == (503, b"")
     assert (garbage.status_code, garbage.text[0]) == (200, "{")
+
+
+def test_a_real_stream_comes_live(server: Server, wire: httpx.Client) -> None:
+    server.world.heartbeat = 0.1
+    run = wire.post("/deployments/dep_terminated/run", json={}).json()
+    path = f"/sessions/{run['session_id']}/events"
+    with wire.stream("GET", path + "/stream", headers={"Last-Event-ID": wire.get(path).json()["first_id"]}) as answer:
+        lines = list(answer.iter_lines())
+    told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert told == wire.get(path).json()["data"][1:]
+    assert ": heartbeat" in lines
+
+
+@pytest.mark.parametrize(("what", "met"), [("silent", httpx.ReadTimeout), ("truncated", httpx.RemoteProtocolError)])
+def test_a_real_stream_really_breaks(server: Server, wire: httpx.Client, what: str, met: type[Exception]) -> None:
+    server.faults.add(f"stream:{what}")
+    run = wire.post("/deployments/dep_demo/run", json={}).json()
+    with pytest.raises(met), wire.stream("GET", f"/sessions/{run['session_id']}/events/stream", timeout=0.3) as answer:
+        answer.read()
+
+
+def test_a_cut_stream_just_ends(server: Server, wire: httpx.Client) -> None:
+    server.faults.add("stream:cut=0.1")
+    run = wire.post("/deployments/dep_ask/run", json={}).json()
+    assert wire.get(f"/sessions/{run['session_id']}/events/stream").status_code == 200
 
 
 def test_fifty_clients_at_once(server: Server) -> None:

@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from qoder_cli.awaiting import Limits, OnLeave, Wanted, finish, wait_for
+from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
+from qoder_cli.commands.deploy_list import list_deployments
 from qoder_cli.ending import ending_error, going_on
-from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
-from qoder_cli.ids import deployment_id, segment
+from qoder_cli.errors import ApiError, Exit, NotFound, QoderError, RunSkipped, UsageError
+from qoder_cli.ids import segment
 from qoder_cli.launch import Order, find_going, launch, read_deployment
+from qoder_cli.leave import OnLeave
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import Standing, settle, standing
@@ -23,7 +25,7 @@ OnSkip = Literal["fail", "ok"]
 
 def run(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment's id, dep_…")],
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
     ] = False,
@@ -72,13 +74,16 @@ def run(
 
     To try these without cost: qoder sandbox -- sh
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
     state: State = ctx.obj
+    state.on_leave = on_leave
     wait = wait or result
     if require_outcome and not wait:
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key)
-    order = Order(deployment_id(deployment), key, on_lost, _words_to_repeat(ctx))
+    order = Order(names.deployment(deployment, state), key, on_lost, _words_to_repeat(ctx))
     if dry_run:
         return _show_request(state, order)
     if if_idle and (going := find_going(state, order.deployment_id)):
@@ -88,7 +93,7 @@ def run(
     if not wait:
         return _accepted(state, started, observer, on_skip)
     watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(on_leave, require_outcome=require_outcome))
+    [item] = wait_for(state, [watch], limits, Wanted(require_outcome=require_outcome))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, [item], as_list=False, result=result)
@@ -109,20 +114,35 @@ _NOT_REPEATED = ("idempotency_key", "dry_run")
 
 def get(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment's id, dep_…")],
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
 ) -> None:
-    """Show a deployment: its state, agent, environment and schedule.
+    """Show a deployment: its state, schedule and setup, and its recent runs.
+
+    The newest 20 runs are a sign each, the newest at the right, with a bar
+    for how long it took; on a current server their sessions are asked how
+    they ended. JSON is the deployment as the server has it, without its runs.
 
     Exit 0 whatever its state; 5 when there is no such deployment.
 
     Examples:
       qoder deploy get dep_demo
-      qoder deploy get dep_demo --json | jq -r .schedule.expression
+      qoder deploy get nightly-report --json | jq -r .schedule.expression
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
     state: State = ctx.obj
-    found = read_deployment(state, deployment_id(deployment))
-    state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+    id = names.deployment(deployment, state)
+    try:
+        found = read_deployment(state, id)
+    except NotFound as error:
+        raise names.explain_missing(error, id, state) from None
+    fields = deployment_fields(found)
+    if state.output.format == "table":
+        from qoder_cli.history import recent_runs
+
+        fields |= recent_runs(state, id)
+    state.output.record(fields, data=found.as_json(), id=found.id)
 
 
 def _show_request(state: State, order: Order) -> int:
@@ -166,4 +186,4 @@ def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
     return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
-COMMANDS = {"run": run, "get": get}
+COMMANDS = {"run": run, "list": list_deployments, "get": get}

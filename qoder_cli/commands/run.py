@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from qoder_cli import ids
 from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
 from qoder_cli.commands.run_end import cancel, result
 from qoder_cli.commands.run_list import list_runs
+from qoder_cli.commands.run_logs import logs
 from qoder_cli.ending import ending_error
 from qoder_cli.errors import Exit, UsageError
-from qoder_cli.ids import LAST, run_id
 from qoder_cli.observe import Observer
 from qoder_cli.state import State
 from qoder_cli.wait import Watch
@@ -18,7 +19,7 @@ from qoder_cli.wait import Watch
 
 def get(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…, or last.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")],
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is going on.")
     ] = False,
@@ -33,8 +34,10 @@ def get(
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18 --json | jq .error
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
     state: State = ctx.obj
-    found = Observer(state.client, resolve(run_id(run), state), progress=state.progress).read_once()
+    found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
     state.show_run(found)
     if exit_status and (error := ending_error(found, state)):
         raise error
@@ -43,7 +46,7 @@ def get(
 
 def wait(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, drun_…, or last; - reads stdin.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")],
     timeout: Annotated[
         str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")
     ] = None,
@@ -66,23 +69,20 @@ def wait(
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
     typed = named(runs, state)
     as_list = len(typed) > 1 or "-" in runs
     if result and as_list and not state.output.is_json:
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
-    ids = {word: resolve(run_id(word), state) for word in typed}
-    watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(ids.values())]
+    for word in typed:
+        ids.run(word)  # before anything is asked, all of them are checked
+    known = {word: names.run(word, state) for word in typed}
+    watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(known.values())]
     items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(require_outcome=require_outcome))}
-    return finish(state, [items[ids[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
-
-
-def resolve(typed: str, state: State) -> str:
-    """Return the id of the run that was typed, looking up `last`. Raises QoderError."""
-    from qoder_cli.last import last_run
-
-    return last_run(state) if typed in LAST else typed
+    return finish(state, [items[known[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
 
 
 def named(typed: Sequence[str], state: State) -> list[str]:
@@ -106,4 +106,4 @@ def _lines_of_stdin(state: State) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-COMMANDS = {"list": list_runs, "get": get, "wait": wait, "result": result, "cancel": cancel}
+COMMANDS = {"list": list_runs, "get": get, "wait": wait, "logs": logs, "result": result, "cancel": cancel}

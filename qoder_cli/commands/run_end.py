@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import Exit, NoAnswer, NotYet, OutcomeUnknown, UsageError
-from qoder_cli.ids import run_id, segment
+from qoder_cli.ids import segment
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import is_going
@@ -19,7 +19,7 @@ CANCEL_FOR = 60.0  # seconds to wait until a cancelled run is over
 
 def result(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…, or last.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")],
     output_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Also download the files it delivered into this folder.")
     ] = None,
@@ -36,12 +36,12 @@ def result(
       qoder run result last --json | jq -r .result
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
     from qoder_cli import result as results
-    from qoder_cli.commands.run import resolve
 
     state: State = ctx.obj
     folder = None if output_dir is None else results.prepare_folder(output_dir)
-    found = Observer(state.client, resolve(run_id(run), state), progress=state.progress).read_once()
+    found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
     if is_going(found):
         raise going_on(
             NotYet(f"run {found.id} has not ended yet; it is {found.status}", hint="wait for it"), found, state
@@ -74,7 +74,7 @@ def show_result(state: State, run: Run, *, files: list[str] | None = None) -> No
 
 def cancel(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, drun_…, or last.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Cancel a run, and wait until that is true.
@@ -86,10 +86,10 @@ def cancel(
       qoder run cancel last --yes
 
     All exit codes: qoder help exit-codes"""
-    from qoder_cli.commands.run import resolve
+    from qoder_cli import names
 
     state: State = ctx.obj
-    observer = Observer(state.client, resolve(run_id(run), state), progress=state.progress)
+    observer = Observer(state.client, names.run(run, state), progress=state.progress)
     found = observer.read_once()
     if not is_going(found):
         state.progress.note(f"run {found.id} is over already: {found.status or 'its session was deleted'}")

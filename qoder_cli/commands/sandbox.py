@@ -47,7 +47,8 @@ def sandbox(
     is skipped, dep_nostart never starts, dep_ask waits for an answer.
     dep_paused and dep_archived refuse; dep_scheduled has a schedule.
 
-    Faults: WHERE is trigger, run, list, deployment, session, events or any.
+    Faults: WHERE is trigger, run, list, deployment, session, events, stream
+    or any.
     TIMES is 1 if not given, *inf is always. WHAT, when the server does not act:
       503 429=5 503-bare    a status, with Retry-After 5, without a body
       html html=503         a gateway's page, 502 if not given
@@ -67,6 +68,8 @@ def sandbox(
       half-written=S        so young runs have neither session nor error
       no-idempotency        the Idempotency-Key means nothing
       echo-token            errors repeat the token
+      cut=S                 an event stream is closed after S seconds
+      silent                an event stream is open, and nothing comes
 
     All exit codes: qoder help exit-codes
     """

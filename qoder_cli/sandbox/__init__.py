@@ -13,6 +13,7 @@
     bodies.py      what a caller may write
     pages.py       limits, cursors and filters
     shapes.py      how things look, in either generation
+    stream.py      a session's event stream, as one connection gets it
 
     grammar.py     how a fault is ordered
     faults.py      what can go wrong: Faults.answer(world, request) -> Answer

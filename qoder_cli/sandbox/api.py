@@ -10,6 +10,7 @@ from qoder_cli.sandbox.call import Call, Conditions, Refusal
 from qoder_cli.sandbox.operations import Reply
 from qoder_cli.sandbox.pages import Invalid
 from qoder_cli.sandbox.records import Seen
+from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import Answer, Request, encode
 from qoder_cli.sandbox.world import Conflict, World
 
@@ -67,7 +68,7 @@ ROUTES = (
     Route("GET", "sessions/{}", "session", do.get_session),
     Route("POST", "sessions/{}/cancel", "session", do.cancel_session),
     Route("GET", "sessions/{}/events", "events", do.list_events),
-    Route("GET", "sessions/{}/events/stream", "events", do.stream_events),
+    Route("GET", "sessions/{}/events/stream", "stream", do.stream_events),
 )
 
 
@@ -111,9 +112,10 @@ def find(request: Request) -> tuple[Route, list[str]]:
 def where(request: Request) -> str | None:
     """Return the word that a fault names this request by, or None for a path that is no operation."""
     try:
-        return find(request)[0].where
+        route = find(request)[0]
     except Refusal:
         return None
+    return "stream" if route.operation is do.list_events and request.wants_stream else route.where
 
 
 def error_answer(world: World, request: Request, status: int, message: str, *, param: str | None = None) -> Answer:
@@ -139,6 +141,11 @@ def json_answer(world: World, request: Request, status: int, value: object, *, r
         **dated(world),
     }
     return Answer(status, headers, encode(value))
+
+
+def _stream_answer(world: World, request: Request, stream: EventStream) -> Answer:
+    headers = {"content-type": "text/event-stream", "cache-control": "no-cache", "x-request-id": _request_id(request)}
+    return Answer(200, {**headers, **dated(world)}, stream=stream)
 
 
 def dated(world: World) -> dict[str, str]:
@@ -169,7 +176,10 @@ def _once(call: Call, route: Route) -> Answer:
     """Perform the operation, unless an idempotency key brings back an earlier answer (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
     if request.method != "POST" or not key or not (world.honour_key and call.conditions.honour_key):
-        return json_answer(world, request, *route.operation(call))
+        status, said = route.operation(call)
+        if isinstance(said, EventStream):
+            return _stream_answer(world, request, said)
+        return json_answer(world, request, status, said)
     asked = (request.path, call.body())
     if key in world.answered:
         past, answer = world.answered[key]

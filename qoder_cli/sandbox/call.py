@@ -1,6 +1,7 @@
 """A request on its way through an operation: what it names, and what it is shown."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,13 +28,15 @@ class Conditions:
 
     For `lag` seconds it does not know a new run or session; for `half_written` seconds a run has neither
     session nor error; without `honour_key` an Idempotency-Key means nothing; with `echo_token` errors repeat
-    the token.
+    the token. An event stream is closed after `cut` seconds, and if `silent` sends nothing.
     """
 
     lag: float = 0.0
     half_written: float = 0.0
     honour_key: bool = True
     echo_token: bool = False
+    cut: float = math.inf
+    silent: bool = False
 
 
 @dataclass(slots=True)

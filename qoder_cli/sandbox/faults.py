@@ -3,9 +3,9 @@
 A fault is `WHERE:WHAT[=VALUE][*TIMES]`, such as `trigger:drop-after`, `run:503*2` or `any:skew=-3600`.
 
 WHERE names the request: `trigger` (POST …/run), `run` (one run), `list` (runs), `deployment`, `session`,
-`events`, `any`. WHAT is one of the words below. A *disruption* meets one request (or TIMES, or with `*inf`
-all); several for the same request take turns in the order given. A *condition* goes on for ever, or for TIMES
-requests, beside them. Seconds are real seconds, whatever the speed of the world.
+`events` (their list), `stream`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
+TIMES, or with `*inf` all); several for the same request take turns in the order given. A *condition* goes on for
+ever, or for TIMES requests, beside them. Seconds are real seconds, whatever the speed of the world.
 
 | WHAT | Acts? | What the client meets |
 |---|---|---|
@@ -15,8 +15,8 @@ requests, beside them. Seconds are real seconds, whatever the speed of the world
 | `late=S` | S seconds later | the same, at once |
 | `hang-before` | no | nothing, ever |
 | `hang-after` | yes | nothing, ever |
-| `slow=S` | yes | the true answer, byte by byte, taking S seconds |
-| `truncated` | yes | half of the body, then the connection closes |
+| `slow=S` | yes | the true answer, byte by byte, taking S seconds; a stream: its events, S seconds late |
+| `truncated` | yes | half of the body, then the connection closes; a stream: half of its first frame |
 | `garbage` | yes | 200 with broken JSON |
 | `list` | yes | 200 with an empty JSON list |
 | `not-a-run` | yes | 200 with an object of another kind |
@@ -32,8 +32,11 @@ requests, beside them. Seconds are real seconds, whatever the speed of the world
 | `half-written=S` | yes | condition: runs younger than S seconds have neither session nor error |
 | `no-idempotency` | yes | condition: the Idempotency-Key means nothing |
 | `echo-token` | yes | condition: error messages repeat the Authorization header |
+| `cut=S` | yes | condition: an event stream is closed after S seconds, each time |
+| `silent` | yes | condition: an event stream is open, and nothing is ever sent |
 """
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -104,6 +107,8 @@ class _Visit:
             half_written=self.held["half-written"].seconds() if "half-written" in self.held else 0.0,
             honour_key="no-idempotency" not in self.held,
             echo_token="echo-token" in self.held,
+            cut=self.held["cut"].seconds() if "cut" in self.held else math.inf,
+            silent="silent" in self.held,
         )
 
     def meet(self, disruption: Fault | None) -> Answer:
@@ -161,8 +166,12 @@ class _Visit:
         return Answer(0, delivery="hang")
 
     def slow(self, fault: Fault) -> Answer:
-        """Answer in drops."""
-        return replace(self._act(), delivery="slow", seconds=fault.seconds())
+        """Answer in drops; what is streamed comes late."""
+        answer = self._act()
+        if answer.stream is not None:
+            answer.stream.late = fault.seconds()
+            return answer
+        return replace(answer, delivery="slow", seconds=fault.seconds())
 
     def cut(self, fault: Fault) -> Answer:
         """Answer by halves."""
@@ -176,7 +185,7 @@ class _Visit:
             "not-a-run": b'{"id":"agent_019e00000000700080000000000a9e27","type":"agent","version":1}',
         }[fault.what]
         answer = self._act()
-        return replace(answer, status=200, body=body)
+        return replace(answer, status=200, body=body, stream=None)
 
     def redirect(self, fault: Fault) -> Answer:
         """Send the client elsewhere."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from qoder_cli.errors import UsageError
 
-PLACES = ("trigger", "run", "list", "deployment", "session", "events", "any")
+PLACES = ("trigger", "run", "list", "deployment", "session", "events", "stream", "any")
 
 Value = Literal["none", "seconds", "text", "status"]
 
@@ -37,6 +37,8 @@ CONDITIONS: dict[str, Value] = {
     "half-written": "seconds",
     "no-idempotency": "none",
     "echo-token": "none",
+    "cut": "seconds",
+    "silent": "none",
 }
 
 WORDS = (*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS)

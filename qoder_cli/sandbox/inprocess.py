@@ -1,5 +1,6 @@
 """A transport for httpx that leads straight into the world: no socket, no real time."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -9,6 +10,7 @@ from qoder_cli.sandbox.wire import Answer, Request
 from qoder_cli.sandbox.world import World
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
+_TURN = 0.005  # real seconds that other threads get, before a stream that nobody waits for lets the time pass
 
 
 class WorldTransport(httpx.BaseTransport):
@@ -38,6 +40,8 @@ class WorldTransport(httpx.BaseTransport):
         if answer.delivery == "hang":
             self._sleep(_patience(request))
             raise httpx.ReadTimeout("The read operation timed out", request=request)
+        if answer.stream is not None:
+            return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer, request, self._sleep))
         headers = {**answer.headers, "content-length": str(len(answer.body))}
         return httpx.Response(answer.status, headers=headers, stream=_Body(answer, request, self._sleep))
 
@@ -68,8 +72,7 @@ class _Body(httpx.SyncByteStream):
             yield from self._drops(body, self._answer.seconds / max(len(body), 1))
         elif self._answer.delivery == "cut":
             yield body[: len(body) // 2]
-            message = "peer closed connection without sending complete message body (incomplete read)"
-            raise httpx.RemoteProtocolError(message, request=self._request)
+            raise _broken_off(self._request)
         else:
             yield body
 
@@ -80,3 +83,35 @@ class _Body(httpx.SyncByteStream):
             if pause > patience:
                 raise httpx.ReadTimeout("The read operation timed out", request=self._request)
             yield body[n : n + 1]
+
+
+class _Stream(httpx.SyncByteStream):
+    """An event stream as it comes in: waiting for the next event is letting the time pass."""
+
+    def __init__(self, answer: Answer, request: httpx.Request, sleep: Callable[[float], object]) -> None:
+        assert answer.stream is not None
+        self._steps = answer.stream.steps()
+        self._breaks = answer.delivery == "cut"
+        self._request = request
+        self._sleep = sleep
+
+    def __iter__(self) -> Iterator[bytes]:
+        patience = left = _patience(self._request)
+        for step in self._steps:
+            if isinstance(step, float):
+                time.sleep(_TURN)
+                self._sleep(min(step, left))
+                left -= step
+                if left < 0:
+                    raise httpx.ReadTimeout("The read operation timed out", request=self._request)
+            elif self._breaks:
+                yield step[: len(step) // 2]
+                raise _broken_off(self._request)
+            else:
+                left = patience
+                yield step
+
+
+def _broken_off(request: httpx.Request) -> httpx.RemoteProtocolError:
+    message = "peer closed connection without sending complete message body (incomplete read)"
+    return httpx.RemoteProtocolError(message, request=request)

@@ -6,8 +6,9 @@ from qoder_cli.sandbox import shapes
 from qoder_cli.sandbox.call import Call, Refusal
 from qoder_cli.sandbox.pages import Invalid, Query
 from qoder_cli.sandbox.records import Deployment, Moment, Run, Session
+from qoder_cli.sandbox.stream import EventStream
 
-Reply = tuple[int, shapes.Shape]  # status and JSON
+Reply = tuple[int, shapes.Shape | EventStream]  # status, and JSON or a stream
 
 
 def create_deployment(call: Call) -> Reply:
@@ -180,8 +181,8 @@ def cancel_session(call: Call) -> Reply:
 
 
 def list_events(call: Call) -> Reply:
-    """Show what happened in a session, oldest first unless asked otherwise. There is no stream yet."""
-    if "text/event-stream" in call.request.headers.get("accept", ""):
+    """Show what happened in a session, oldest first unless asked otherwise; or stream it, if that is accepted."""
+    if call.request.wants_stream:
         return stream_events(call)
     session, query = call.session(), call.query
     types = query.several("types")
@@ -203,9 +204,19 @@ def list_events(call: Call) -> Reply:
 
 
 def stream_events(call: Call) -> Reply:
-    """Refuse: the sandbox has no event stream."""
-    call.session()
-    raise Refusal(501, "The sandbox has no event stream; list the events instead.")
+    """Tell of what happens in a session from now on, or after the event that Last-Event-ID names."""
+    session, conditions = call.session(), call.conditions
+    try:
+        return 200, EventStream(
+            call.world,
+            session,
+            after=call.request.headers.get("last-event-id"),
+            deltas=call.query.several("event_deltas"),
+            closes_in=conditions.cut,
+            silent=conditions.silent,
+        )
+    except LookupError:
+        raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.") from None
 
 
 def _descending(query: Query, *, default: bool) -> bool:

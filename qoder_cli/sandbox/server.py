@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
@@ -15,11 +16,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.grammar import check_real
+from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import BASE_PATH, Answer, Request
 from qoder_cli.sandbox.world import World
 
 HOST = "127.0.0.1"
 _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow answer
+_LONGEST_PAUSE = 0.02  # seconds after which a stream looks whether something unforeseen has happened
 
 
 class _Protocol(H11Protocol):
@@ -56,7 +59,9 @@ async def _as_request(http: HttpRequest) -> Request:
 
 async def _deliver(answer: Answer, http: HttpRequest, send: Send) -> None:
     connection: asyncio.Transport = http.scope["state"]["connection"]
-    if answer.delivery == "whole":
+    if answer.stream is not None:
+        await _stream(answer, answer.stream, http, send)
+    elif answer.delivery == "whole":
         await Response(answer.body, answer.status, dict(answer.headers))(http.scope, http.receive, send)
     elif answer.delivery == "slow":
         await _drip(answer, http, send)
@@ -97,6 +102,23 @@ async def _drip(answer: Answer, http: HttpRequest, send: Send) -> None:
 
     headers = {**answer.headers, "content-length": str(len(answer.body))}
     await StreamingResponse(trickle(), answer.status, headers)(http.scope, http.receive, send)
+
+
+async def _stream(answer: Answer, stream: EventStream, http: HttpRequest, send: Send) -> None:
+    """Send a stream as its events come to be; a cut one breaks off in its first frame."""
+
+    async def flow() -> AsyncIterator[bytes]:
+        for step in stream.steps():
+            if isinstance(step, float):
+                await asyncio.sleep(min(step, _LONGEST_PAUSE))
+            elif answer.delivery == "cut":
+                yield step[: len(step) // 2]
+                http.scope["state"]["connection"].close()
+                await _until_gone(http)
+            else:
+                yield step
+
+    await StreamingResponse(flow(), answer.status, dict(answer.headers))(http.scope, http.receive, send)
 
 
 class Server:

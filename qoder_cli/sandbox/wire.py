@@ -3,8 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import parse_qsl, unquote
+
+if TYPE_CHECKING:
+    from qoder_cli.sandbox.stream import EventStream
 
 Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
@@ -36,16 +39,22 @@ class Request:
         """Return the query as decoded pairs."""
         return parse_qsl(self.query, keep_blank_values=True)
 
+    @property
+    def wants_stream(self) -> bool:
+        """Return whether the caller accepts an event stream."""
+        return "text/event-stream" in self.headers.get("accept", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, and how it is to be delivered. `seconds` is how long a slow one takes."""
+    """An answer, and how it is to be delivered. `seconds` is how long a slow one takes; a `stream` has no body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delivery: Delivery = "whole"
     seconds: float = 0.0
+    stream: "EventStream | None" = None
 
     def json(self) -> Any:
         """Return the body, parsed."""

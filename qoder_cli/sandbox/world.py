@@ -37,7 +37,8 @@ class World:
     """The state of the service. Everything it shows is computed from `clock`, which returns unix seconds.
 
     `speed` divides the time that sessions take. `skew` is by how many seconds the server's clock is off.
-    `honour_key` says whether an Idempotency-Key is respected. `seed` makes the ids repeatable. Use `lock`
+    `honour_key` says whether an Idempotency-Key is respected; `heartbeat` is how many seconds an event stream is quiet
+    before it gives a sign of life, whatever the speed. `seed` makes the ids repeatable. Use `lock`
     around what reads or changes it from several threads; `api.handle` does.
     """
 
@@ -50,6 +51,7 @@ class World:
         skew: float = 0.0,
         token: str = TOKEN,
         honour_key: bool = True,
+        heartbeat: float = 15.0,
         presets: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class World:
         self.skew = skew
         self.token = token
         self.honour_key = honour_key
+        self.heartbeat = heartbeat
         self.lock = threading.RLock()
         self.deployments: dict[str, Deployment] = {}
         self.runs: dict[str, Run] = {}  # oldest first

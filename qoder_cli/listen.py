@@ -1,0 +1,98 @@
+"""Hearing the end of a run from its session's event stream, the moment it comes."""
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.clock import Clock
+from qoder_cli.feed import Alive, Down, Feed, Gap, Heard, Up
+from qoder_cli.outcome import ENDING_EVENTS, SessionStory
+
+if TYPE_CHECKING:
+    from qoder_cli.client import Client
+    from qoder_cli.wait import Watch
+
+MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
+SILENT = 60.0  # seconds without a byte after which a stream is not relied on
+_ENDS = frozenset(ENDING_EVENTS) - {"session.status_running", "session.error"}
+
+
+@dataclass
+class _Ear:
+    """What one session's stream has told."""
+
+    feed: Feed
+    up: bool = False
+    heard: float = 0.0
+    story: SessionStory = field(default_factory=SessionStory)
+
+
+class Listener:
+    """Follows the streams of a few sessions, and says which run to look at now.
+
+    `on_event` is shown every event, as `--follow` does.
+    """
+
+    def __init__(
+        self, client: "Client", *, clock: Clock, on_event: Callable[[str, dict[str, Any]], None] | None = None
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._on_event = on_event
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._ears: dict[str, _Ear] = {}
+
+    def attend(self, watch: "Watch") -> None:
+        """Listen to the session of a run, if it has one and there is room; leave it when the run has ended."""
+        session_id = watch.run.session_id if watch.run else None
+        if session_id is None:
+            return
+        ear = self._ears.get(session_id)
+        if watch.over:
+            if ear is not None:
+                ear.feed.stop()
+        elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
+            feed = Feed(self._client, session_id, inbox=self._inbox, after=watch.observer.read_to)
+            self._ears[session_id] = _Ear(feed, story=SessionStory(worked=watch.observer.worked))
+            feed.start()
+
+    def hears(self, watch: "Watch") -> bool:
+        """Return whether the run's end would be heard, so that reading can be rare."""
+        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        return ear is not None and ear.up and self._clock.monotonic() - ear.heard < SILENT
+
+    def wait(self, seconds: float) -> tuple[str | None, bool]:
+        """Wait so long, or until a stream says something that matters.
+
+        Returns the session whose run is to be looked at now (None: time is up or nothing to do), and whether its end
+        was heard.
+        """
+        item = self._clock.take(self._inbox, seconds)
+        if item is None or (ear := self._ears.get(item.session_id)) is None:
+            return None, False
+        ear.heard = self._clock.monotonic()
+        match item:
+            case Up() | Gap():
+                ear.up = True
+                return item.session_id, False
+            case Down():
+                was_up, ear.up = ear.up, False
+                return (item.session_id if was_up else None), False
+            case Heard(event=event):
+                return self._hear(ear, item.session_id, event)
+            case Alive():
+                ear.up = True
+        return None, False
+
+    def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
+        ear.up = True
+        if self._on_event is not None:
+            self._on_event(session_id, event)
+        ended = ear.story.tell([event]).ending is not None
+        return (session_id if event.get("type") in _ENDS else None), ended
+
+    def stop(self) -> None:
+        """Leave every stream."""
+        for ear in self._ears.values():
+            ear.feed.stop()

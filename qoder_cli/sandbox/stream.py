@@ -1,0 +1,112 @@
+"""The event stream of a session: what one connection is sent, as time goes by (api/facts.md, 2.5)."""
+
+import math
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from qoder_cli.sandbox import shapes
+from qoder_cli.sandbox.records import Moment, Session
+from qoder_cli.sandbox.wire import encode
+
+if TYPE_CHECKING:
+    from qoder_cli.sandbox.world import World
+
+_LAST = ("session.status_terminated", "session.deleted")
+_WORDS_A_DELTA = 4
+
+
+class EventStream:
+    """One connection to a session's stream: it tells of what comes to be from now on, or after the event `after`.
+
+    With `deltas`, events of these types are previewed. `closes_in` is after how many seconds it is closed; `silent`
+    means that nothing is ever sent; `late` is by how many seconds its events are behind. Raises LookupError for an
+    `after` that is no event.
+    """
+
+    def __init__(
+        self,
+        world: "World",
+        session: Session,
+        *,
+        after: str | None = None,
+        deltas: Collection[str] = (),
+        closes_in: float = math.inf,
+        silent: bool = False,
+    ) -> None:
+        self._world = world
+        self._session = session
+        self._deltas = deltas
+        self._silent = silent
+        self._sent_at = world.now()
+        self._closes = self._sent_at + closes_in
+        self._position = self._place(after)  # how many of the session's events are behind it
+        self.late = 0.0
+
+    def steps(self) -> Iterator[bytes | float]:
+        """Yield what to send, and in between the seconds until there may be more; end when the stream is closed.
+
+        Whoever waits a shorter time than asked for is told again: something unforeseen may happen meanwhile.
+        """
+        while True:
+            with self._world.lock:
+                self._world.settle()
+                now = self._world.now()
+                due = [] if now >= self._closes else list(self._due(now))
+                over, pause = self._is_over(now), self._pause(now)
+            yield from due
+            if over:
+                return
+            yield pause
+
+    def _place(self, after: str | None) -> int:
+        past = self._session.past(self._world.now())
+        if after is None:
+            return len(past)
+        ids = [self._session.event_id(moment.number) for moment in past]
+        if after not in ids:
+            raise LookupError(after)
+        return ids.index(after) + 1
+
+    def _due(self, now: float) -> Iterator[bytes]:
+        if self._silent:
+            return
+        for moment in self._session.past(now - self.late)[self._position :]:
+            self._position += 1
+            self._sent_at = now
+            yield from self._frames(moment)
+        if now - self._sent_at >= self._world.heartbeat:
+            self._sent_at = now
+            yield b": heartbeat\n\n"
+
+    def _is_over(self, now: float) -> bool:
+        behind = self._session.past(now)[: self._position]
+        return now >= self._closes or (not self._silent and any(moment.beat.type in _LAST for moment in behind))
+
+    def _pause(self, now: float) -> float:
+        due = [self._closes]
+        if not self._silent:
+            due += [self._sent_at + self._world.heartbeat]
+            due += [moment.at + self.late for moment in self._session.moments()[self._position :][:1]]
+        return max(min(due) - now, 0.0)
+
+    def _frames(self, moment: Moment) -> Iterator[bytes]:
+        event = shapes.event(self._session, moment, generation=self._world.generation)
+        if event["type"] in self._deltas:
+            for preview in _previews(event):
+                yield _frame(event["id"], preview)
+        yield _frame(event["id"], event)
+
+
+def _previews(event: shapes.Shape) -> Iterator[shapes.Shape]:
+    """Yield what is streamed of a message before it is whole; of thinking, only that it began."""
+    yield {"type": "event_start", "event": {"id": event["id"], "type": event["type"]}}
+    for index, block in enumerate(event.get("content", [])):
+        words = block["text"].split(" ")
+        for n in range(0, len(words), _WORDS_A_DELTA):
+            said = " " * (n > 0) + " ".join(words[n : n + _WORDS_A_DELTA])
+            delta = {"type": "content_delta", "index": index, "content": {"type": "text", "text": said}}
+            yield {"type": "event_delta", "event_id": event["id"], "delta": delta}
+
+
+def _frame(event_id: str, data: shapes.Shape) -> bytes:
+    return f"id: {event_id}\nevent: {data['type']}\ndata: ".encode() + encode(data) + b"\n\n"
