@@ -18,7 +18,7 @@ __qoder_cli_level() {
         commands='run list get'
         ;;
     'deploy run')
-        options+=' --wait -w --result --require-outcome --timeout=<d> --interval=<d>
+        options+=' --wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d>
             --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok
             --on-leave=detach|cancel --dry-run'
         arguments='<deployment>'
@@ -42,7 +42,7 @@ __qoder_cli_level() {
         arguments='<run>'
         ;;
     'run wait')
-        options+=' --timeout=<d> --interval=<d> --result --require-outcome'
+        options+=' --timeout=<d> --interval=<d> --follow -f --result --require-outcome'
         arguments='<run>...'
         ;;
     'run logs')

@@ -54,7 +54,7 @@ class Limits(NamedTuple):
 class Wanted(NamedTuple):
     """What is asked of the ending beyond the run itself."""
 
-    result: bool = False  # print the agent's final message
+    follow: bool = False  # show the session's events as they happen
     require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
 
 
@@ -100,7 +100,7 @@ def wait_for(
         clock=state.clock,
         progress=state.progress,
         request_timeout=state.client.request_timeout,
-        listener=_listener(state, wanted, watches),
+        listener=_listener(state, wanted),
         timeout=limits.timeout,
         interval=limits.interval,
     )
@@ -117,10 +117,14 @@ def wait_for(
     return items
 
 
-def _listener(state: State, wanted: Wanted, watches: Sequence[Watch]) -> "Listener":
+def _listener(state: State, wanted: Wanted) -> "Listener":
     from qoder_cli.listen import Listener
 
-    return Listener(state.client, clock=state.clock)
+    if not wanted.follow:
+        return Listener(state.client, clock=state.clock)
+    from qoder_cli.showing import Showing
+
+    return Listener(state.client, clock=state.clock, showing=Showing(state))
 
 
 def _judged_by_outcome(item: Item, state: State) -> Item:

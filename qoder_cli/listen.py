@@ -1,7 +1,6 @@
 """Hearing the end of a run from its session's event stream, the moment it comes."""
 
 import queue
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from qoder_cli.outcome import ENDING_EVENTS, SessionStory
 
 if TYPE_CHECKING:
     from qoder_cli.client import Client
+    from qoder_cli.showing import Showing
     from qoder_cli.wait import Watch
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
@@ -31,15 +31,13 @@ class _Ear:
 class Listener:
     """Follows the streams of a few sessions, and says which run to look at now.
 
-    `on_event` is shown every event, as `--follow` does.
+    With `showing` every event is shown, as `--follow` asks.
     """
 
-    def __init__(
-        self, client: "Client", *, clock: Clock, on_event: Callable[[str, dict[str, Any]], None] | None = None
-    ) -> None:
+    def __init__(self, client: "Client", *, clock: Clock, showing: "Showing | None" = None) -> None:
         self._client = client
         self._clock = clock
-        self._on_event = on_event
+        self._showing = showing
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._ears: dict[str, _Ear] = {}
 
@@ -49,6 +47,8 @@ class Listener:
         if session_id is None:
             return
         ear = self._ears.get(session_id)
+        if self._showing and (watch.over or not self.hears(watch)):
+            self._showing.catch_up(session_id)
         if watch.over:
             if ear is not None:
                 ear.feed.stop()
@@ -75,6 +75,8 @@ class Listener:
         match item:
             case Up() | Gap():
                 ear.up = True
+                if self._showing:
+                    self._showing.catch_up(item.session_id)
                 return item.session_id, False
             case Down():
                 was_up, ear.up = ear.up, False
@@ -87,8 +89,8 @@ class Listener:
 
     def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
         ear.up = True
-        if self._on_event is not None:
-            self._on_event(session_id, event)
+        if self._showing:
+            self._showing.hear(event)
         ended = ear.story.tell([event]).ending is not None
         return (session_id if event.get("type") in _ENDS else None), ended
 

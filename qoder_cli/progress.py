@@ -34,6 +34,11 @@ class Progress:
         if not self._quiet:
             self._line(inert(text))
 
+    def show(self, text: str) -> None:
+        """Say lines that are composed already, unless quiet."""
+        if not self._quiet:
+            self._line(text.rstrip("\n"))
+
     def warn(self, text: str) -> None:
         """Say one line that must be heard."""
         self._line(f"{self._screen.styled('warning:', 'yellow')} {inert(text)}")

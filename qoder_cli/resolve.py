@@ -1,5 +1,6 @@
 """How the runs of a list ended, where only their sessions know: several are asked at a time."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ class Resolver:
         self._progress = progress
         self.asks = ask
         self.unread = 0
+        self._counting = threading.Lock()
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
         """Return the runs, in order, each as soon as it and all before it are known."""
@@ -45,7 +47,8 @@ class Resolver:
             with suppress(ApiError):
                 reader.reread(run)
                 return reader.run or run
-        self.unread += 1
+        with self._counting:
+            self.unread += 1
         return run
 
 

@@ -141,11 +141,11 @@ class Waiter:
             self._bear(watch, error)
         else:
             watch._heard, watch._missing_since = self._clock.monotonic(), None
+            if self._listener:
+                self._listener.attend(watch)
             self._say(watch, run.status or "gone")
             self._schedule(watch, watch._pause)
         watch.looked = True
-        if self._listener:
-            self._listener.attend(watch)
 
     def _say(self, watch: Watch, news: str) -> None:
         if news != watch._said:

@@ -607,7 +607,13 @@ def test_runs_that_do_not_say_when_are_left_out_of_a_time_and_counted(qoder: Qod
 
 
 @pytest.mark.parametrize(
-    "words", [["--since", "1h", "--until", "2h"], ["--since", "7"], ["--until", "x"], ["--since", "2099-01-01"]]  # fmt: skip
+    "words",
+    [
+        ["--since", "1h", "--until", "2h"],
+        ["--since", "7"],
+        ["--until", "x"],
+        ["--since", "2099-01-01"],
+    ],
 )
 def test_a_time_that_makes_no_sense_is_exit_2(qoder: Qoder, words: list[str]) -> None:
     ran = qoder("run", "list", *words)

@@ -29,6 +29,9 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="--wait, and show on stderr what happens meanwhile.")
+    ] = False,
     result: Annotated[bool, typer.Option("--result", help="--wait, and print the agent's final message.")] = False,
     require_outcome: Annotated[
         bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
@@ -78,7 +81,7 @@ def run(
 
     state: State = ctx.obj
     state.on_leave = on_leave
-    wait = wait or result
+    wait = wait or result or follow
     if require_outcome and not wait:
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
@@ -93,7 +96,7 @@ def run(
     if not wait:
         return _accepted(state, started, observer, on_skip)
     watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(require_outcome=require_outcome))
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, [item], as_list=False, result=result)

@@ -53,6 +53,7 @@ def wait(
     interval: Annotated[
         str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
     ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
     result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
     require_outcome: Annotated[
         bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
@@ -81,7 +82,7 @@ def wait(
         ids.run(word)  # before anything is asked, all of them are checked
     known = {word: names.run(word, state) for word in typed}
     watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(known.values())]
-    items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(require_outcome=require_outcome))}
+    items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(follow, require_outcome))}
     return finish(state, [items[known[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
 
 
