@@ -24,7 +24,7 @@ from qoder_cli.sandbox.world import World
 
 MODULE = (sys.executable, "-m", "qoder_cli")
 BIN = Path(sys.executable).parent
-PATIENCE = 30.0  # seconds until something is held to hang
+PATIENCE = 60.0  # seconds until something is held to hang
 HASTE = 40.0  # how many times faster than written the sessions of a sandbox go
 
 # Gives the process that follows the terminal on its stdin as its own, so that what is typed there reaches it.

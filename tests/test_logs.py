@@ -258,7 +258,8 @@ def test_nothing_to_show_is_said(qoder: Qoder) -> None:
 
 
 def test_the_cost_is_left_out_when_it_cannot_be_told(qoder: Qoder) -> None:
-    for session in ((500, {}), {}, {"usage": {"total_credits": None}}):
+    sessions: list[Any] = [(500, {}), {}, {"usage": {"total_credits": None}}]
+    for session in sessions:
         qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."))).on(*SESSION, session)
         ran = qoder("run", "logs", "drun_1")
         assert (ran.code, "credits" in ran.out) == (0, False)

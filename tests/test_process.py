@@ -20,7 +20,7 @@ from qoder_cli.cli import NOUNS
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.processes import BIN, HASTE, MODULE, Ended, Going, Shell, Terminal, sandbox, staged, until
+from tests.processes import BIN, HASTE, MODULE, PATIENCE, Ended, Going, Shell, Terminal, sandbox, staged, until
 
 NOWHERE = "/dev/null/home"  # nothing can be made or read below it, by root neither
 FULL = Path("/dev/full")
@@ -719,7 +719,7 @@ def test_a_terminal_that_is_closed_is_exit_129(alone: Shell, lasting: Servers, w
     terminal = Terminal(alone.enter(lasting["current"]), "qoder", "deploy", "run", "dep_minute", "--wait", *words)
     with terminal:
         terminal.shows("run drun_").hang_up()
-        assert terminal.process.wait(10) == 129
+        assert terminal.process.wait(PATIENCE) == 129
 
 
 # Help.

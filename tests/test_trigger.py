@@ -297,12 +297,15 @@ def test_a_journal_of_garbage_is_passed_over(qoder: Qoder, tmp_path: Path, garba
 
 
 def test_the_journal_is_trimmed_and_still_knows_the_newest(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    journal = tmp_path / "state" / "journal.jsonl"
     qoder.wire.on(*TRIGGER, LEGACY, repeat=True).on(*RUN, DONE)
-    for _ in range(1100):
+    qoder("deploy", "run", "dep_1", "-q")
+    journal.write_text(journal.read_text() * 498)  # four lines short of a thousand
+    for _ in range(4):
         qoder("deploy", "run", "dep_1", "-q")
-    lines = [len(file.read_text().splitlines()) for file in (tmp_path / "state").glob("*.jsonl")]
-    assert max(lines) <= 1000
-    assert sum(lines) <= 2000
+    lines = {file.name: len(file.read_text().splitlines()) for file in journal.parent.glob("*.jsonl")}
+    assert lines == {"journal.1.jsonl": 1000, "journal.jsonl": 4}
     assert qoder("run", "get", "last", "-q").out == "drun_1\n"
 
 
