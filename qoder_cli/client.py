@@ -66,10 +66,11 @@ class Pending:
     _answer: Answer | None = None
     _failure: BaseException | None = None
 
-    def start(self) -> None:
-        """Send it. From here on it counts as started, whatever interrupts this."""
+    def start(self) -> "Pending":
+        """Send it, and return itself. From here on it counts as started, whatever interrupts this."""
         self.started = True
         threading.Thread(target=self._run, daemon=True).start()
+        return self
 
     def _run(self) -> None:
         try:
@@ -170,7 +171,9 @@ class Client:
         pause = 0.5
         for attempt in range(1, TRIES + 1):
             try:
-                return self.understand(self.begin("GET", path, params=params).result(within or self.request_timeout))
+                return self.understand(
+                    self.prepare("GET", path, params=params).start().result(within or self.request_timeout)
+                )
             except ApiError as error:
                 wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
                 spent = self.clock.monotonic() - began
@@ -180,21 +183,6 @@ class Client:
                 self.clock.sleep(wait)
                 pause = min(pause * 2, 8.0)
         raise AssertionError("the last try returns or raises")
-
-    def begin(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> Pending:
-        """Send one request, once, and return at once; the rest is as in `prepare`."""
-        pending = self.prepare(method, path, params=params, body=body, headers=headers, timeout=timeout)
-        pending.start()
-        return pending
 
     def prepare(
         self,

@@ -26,7 +26,8 @@ def take_leave(error: QoderError | None, run: Run | None, state: "State") -> Non
         state.progress.warn(f"run {run.id} was not cancelled: {why}")
         return
     try:
-        pending = state.client.begin("POST", f"/sessions/{segment(run.session_id)}/cancel", timeout=CANCEL_WITHIN)
+        path = f"/sessions/{segment(run.session_id)}/cancel"
+        pending = state.client.prepare("POST", path, timeout=CANCEL_WITHIN).start()
         state.client.understand(pending.result(CANCEL_WITHIN))
     except QoderError as failure:
         state.progress.warn(f"run {run.id} could not be cancelled, and may be going on: {failure.message}")

@@ -11,6 +11,13 @@ import typer
 
 from qoder_cli.report import Format
 
+# What every command that waits takes.
+Timeout = Annotated[str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")]
+Interval = Annotated[str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")]
+RequireOutcome = Annotated[
+    bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
+]
+
 
 @dataclass
 class Flags:

@@ -269,7 +269,7 @@ def follow_run(deployment: str, *faults: str, after_first: bool = True) -> tuple
     world = World(clock=clock.now, seed=1)
     client = client_on(WorldTransport(world, faults=Faults(*faults), sleep=clock.sleep), clock)
     client._http.headers["authorization"] = f"Bearer {world.token}"
-    run = client.understand(client.begin("POST", f"/deployments/{deployment}/run").result(10))
+    run = client.understand(client.prepare("POST", f"/deployments/{deployment}/run").start().result(10))
     path = f"/sessions/{run['session_id']}/events"
     first = client.get(path)["data"][0]
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()

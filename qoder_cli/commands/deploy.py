@@ -14,6 +14,7 @@ from qoder_cli.launch import Order, find_going, launch, read_deployment
 from qoder_cli.leave import OnLeave
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
+from qoder_cli.options import Interval, RequireOutcome, Timeout
 from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.state import State
 from qoder_cli.trigger import OnLost, Started, check_key
@@ -33,15 +34,9 @@ def run(
         bool, typer.Option("--follow", "-f", help="--wait, and show on stderr what happens meanwhile.")
     ] = False,
     result: Annotated[bool, typer.Option("--result", help="--wait, and print the agent's final message.")] = False,
-    require_outcome: Annotated[
-        bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
-    ] = False,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
-    ] = None,
+    require_outcome: RequireOutcome = False,
+    timeout: Timeout = None,
+    interval: Interval = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Start at most one run under this key.")
     ] = None,

@@ -13,6 +13,7 @@ from qoder_cli.commands.run_logs import logs
 from qoder_cli.ending import ending_error
 from qoder_cli.errors import Exit, UsageError
 from qoder_cli.observe import Observer
+from qoder_cli.options import Interval, RequireOutcome, Timeout
 from qoder_cli.state import State
 from qoder_cli.wait import Watch
 
@@ -47,17 +48,11 @@ def get(
 def wait(
     ctx: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")],
-    timeout: Annotated[
-        str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")
-    ] = None,
+    timeout: Timeout = None,
+    interval: Interval = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
     result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
-    require_outcome: Annotated[
-        bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
-    ] = False,
+    require_outcome: RequireOutcome = False,
 ) -> int:
     """Wait until runs have ended; the exit code says how.
 

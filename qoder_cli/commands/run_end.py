@@ -100,7 +100,7 @@ def cancel(
     if not yes:
         _ask(state, found)
     state.progress.note(f"cancelling run {found.id} (profile {state.settings.profile}, {state.settings.host})")
-    pending = state.client.begin("POST", f"/sessions/{segment(found.session_id)}/cancel")
+    pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
     with suppress(NoAnswer):  # whether it was heard shows in how the run goes on
         state.client.understand(pending.result(state.client.request_timeout))
     return _until_over(state, observer)
