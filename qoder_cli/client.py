@@ -1,4 +1,4 @@
-"""The only module that speaks HTTP: requests, retries, pages, and how an answer becomes an error.
+"""The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`.
 
 A request runs in a thread of its own while the caller waits for it, so that a total deadline and Ctrl-C hold whatever
 the server does: httpx's own timeouts are per read, and a server that sends a byte a second satisfies them for ever.
@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from qoder_cli import __version__, jsontext
-from qoder_cli.clock import LONGEST_RETRY_AFTER, TRIES, Clock, may_wait
+from qoder_cli import __version__, answers, jsontext
+from qoder_cli.answers import Answer, broken, http_date, no_answer, refuse
+from qoder_cli.clock import TRIES, Clock, may_wait
 from qoder_cli.config import Settings
-from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable, UsageError
+from qoder_cli.errors import ApiError, AuthError, UsageError
 from qoder_cli.model import mapping, text
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
@@ -39,15 +39,6 @@ CONNECT_TIMEOUT = 10.0  # seconds
 STREAM_SILENCE = 75.0  # seconds in which an event stream gives a sign of life; the heartbeats come more often
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
-
-
-@dataclass
-class Answer:
-    """A complete answer: its status, headers, and its body as text with our own token taken out."""
-
-    status: int
-    headers: httpx.Headers
-    body: str
 
 
 @dataclass
@@ -89,14 +80,14 @@ class Pending:
         if self._failure is not None:
             raise self._failure
         if self._answer is None:
-            raise _no_answer(f"no complete answer within {span(within)}", sent=self._give_up())
+            raise no_answer(f"no complete answer within {span(within)}", sent=self._give_up())
         return self._answer
 
     def about_to_send(self) -> None:
         """Note that the first byte goes out now. Raises NoAnswer when the caller has given up: then none does."""
         with self._lock:
             if self._given_up:
-                raise _no_answer("given up before anything was sent", sent=False)
+                raise no_answer("given up before anything was sent", sent=False)
             self.reached_server = True
 
     def _give_up(self) -> bool:
@@ -253,14 +244,11 @@ class Client:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         accepted = 200 <= response.status_code < 300
         with self._transport_failures():
-            body = b"" if accepted else b"".join(_limited(response))
-        answer = Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
-        if self._debug:
-            self._show_answer(request, answer)
+            answer = self._answer(request, response, b"" if accepted else b"".join(_limited(response)))
         if not accepted:
-            self._refuse(answer)
+            refuse(answer, self.settings, now=self.server_now())
         if kind != "text/event-stream":
-            raise _no_answer(f"the server answered {answer.status} with {self._hide(kind) or 'nothing'}, not a stream")
+            raise no_answer(f"the server answered {answer.status} with {self.hide(kind) or 'nothing'}, not a stream")
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         with self._transport_failures():
@@ -273,12 +261,12 @@ class Client:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
-                self._progress.debug(f"< {type(failure).__name__}: {self._hide(str(failure))}")
-            raise _broken(failure, self.settings.host) from failure
+                self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
+            raise broken(failure, self.settings.host) from failure
 
     def hide(self, text: str) -> str:
-        """Return a text of the server without our own token."""
-        return self._hide(text)
+        """Return a text without our own token, which a server may echo anywhere."""
+        return text.replace(self._secret, _REDACTED) if len(self._secret) >= _SHORTEST_SECRET else text
 
     def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -289,18 +277,17 @@ class Client:
         if self._debug:
             self._show_request(request)
         asked = self.clock.now()
-        try:
+        with self._transport_failures():
             response = self._http.send(request, stream=True)
             self._note_clock(response.headers.get("date"), asked)
             try:
-                body = b"".join(_limited(response))
+                return self._answer(request, response, b"".join(_limited(response)))
             finally:
                 response.close()
-        except (httpx.HTTPError, httpx.StreamError) as failure:
-            if self._debug:
-                self._progress.debug(f"< {type(failure).__name__}: {self._hide(str(failure))}")
-            raise _broken(failure, self.settings.host) from failure
-        answer = Answer(response.status_code, response.headers, self._hide(body.decode("utf-8", "replace")))
+
+    def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
+        headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])
+        answer = Answer(response.status_code, headers, self.hide(body.decode("utf-8", "replace")))
         if self._debug:
             self._show_answer(request, answer)
         return answer
@@ -320,12 +307,8 @@ class Client:
         self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
         self._progress.debug(f"< {redact.body(answer.body, self._secret)}")
 
-    def _hide(self, body: str) -> str:
-        """Take our own token out, wherever a server echoes it."""
-        return body.replace(self._secret, _REDACTED) if len(self._secret) >= _SHORTEST_SECRET else body
-
     def _note_clock(self, date: str | None, asked: float) -> None:
-        moment, now = _http_date(date), self.clock.now()
+        moment, now = http_date(date), self.clock.now()
         if moment is not None and now - asked <= max(self._date_took, 1.0):
             self._server_ahead, self._date_took = moment.timestamp() - now, now - asked
 
@@ -336,97 +319,21 @@ class Client:
         """
         parts = urlsplit(url)
         if parts.scheme != "https" and not is_loopback(parts.netloc):
-            raise _no_answer("the link to the file is not https, so it was not followed", retryable=False)
+            raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
         with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
-                        raise _no_answer(f"{parts.hostname} answered {response.status_code} for the file")
+                        raise no_answer(f"{parts.hostname} answered {response.status_code} for the file")
                     yield from response.iter_bytes()
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
-                raise _no_answer(
+                raise no_answer(
                     f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
                 ) from None
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
-        if 200 <= answer.status < 300:
-            try:
-                return jsontext.parse(answer.body)
-            except ValueError as error:
-                raise _no_answer(
-                    f"the server answered {answer.status} with a body that is not JSON ({error})"
-                ) from None
-        self._refuse(answer)
-
-    def _refuse(self, answer: Answer) -> NoReturn:
-        envelope = _parsed(answer.body)
-        error = mapping(envelope.get("error"))
-        said = text(error.get("message"))
-        kind, hint, retryable = self._kind(answer)
-        failure = kind(
-            said or self._without_words(answer),
-            hint=hint,
-            api_type=text(error.get("type")),
-            http_status=answer.status,
-            request_id=self._request_id(answer, envelope),
-        )
-        failure.enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
-        failure.retryable = retryable
-        failure.retry_after = self._retry_after(answer.headers.get("retry-after"))
-        if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
-            failure.hint = f"it asks to come back in {span(failure.retry_after)}"
-        raise failure
-
-    def _kind(self, answer: Answer) -> tuple[type[ApiError], str | None, bool]:
-        """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
-        status, asked = answer.status, f"asked {self.settings.host} as profile {self.settings.profile}"
-        if status == 401:
-            return (
-                AuthError,
-                f"the token came from {self.settings.token_source}; `qoder auth login` saves another",
-                False,
-            )
-        if status == 403:
-            return AuthError, f"the token from {self.settings.token_source} may not do this ({asked})", False
-        if status == 404:
-            return NotFound, asked, False
-        if status == 408 or (400 <= status < 500 and status != 429):
-            return Rejected, None, status == 408
-        if 300 <= status < 400:
-            return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
-        return (
-            Unavailable,
-            f"nothing is wrong with the command; {asked}",
-            status not in (501, *range(600, 1000)),
-        )
-
-    def _without_words(self, answer: Answer) -> str:
-        if 300 <= answer.status < 400:
-            host = urlsplit(answer.headers.get("location", "")).netloc or "another place"
-            return f"the server redirects to {self._hide(host)} ({answer.status})"
-        kind = answer.headers.get("content-type", "").partition(";")[0]
-        what = (
-            f"an answer that is not the API's ({self._hide(kind)})"
-            if kind not in ("", "application/json")
-            else "no words"
-        )
-        return f"the server answered {answer.status} with {what}"
-
-    def _request_id(self, answer: Answer, envelope: Mapping[str, Any]) -> str | None:
-        sent = answer.headers.get("x-request-id") or answer.headers.get("request-id")
-        return self._hide(sent) if sent else text(envelope.get("request_id"))
-
-    def _retry_after(self, value: str | None) -> float | None:
-        """Return a Retry-After in seconds, from a number or a date; None when missing, negative or nonsense."""
-        if value is None:
-            return None
-        try:
-            seconds = float(value)
-        except ValueError:
-            moment = _http_date(value)
-            seconds = moment.timestamp() - self.server_now() if moment else math.nan
-        return seconds if 0 <= seconds < math.inf else None
+        return answers.understand(answer, self.settings, now=self.server_now())
 
     def pages(
         self, path: str, params: Mapping[str, Any], *, within: float | None = None, retry: bool = True
@@ -440,15 +347,15 @@ class Client:
         while True:
             page = self.get(path, query, within=within, retry=retry)
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise _no_answer("the server answered a list with something that is no page")
+                raise no_answer("the server answered a list with something that is no page")
             yield page
             cursor = next_cursor(page)
             if cursor is None:
                 if page.get("has_more") is True:
-                    raise _no_answer("the server says that its list goes on, but not where")
+                    raise no_answer("the server says that its list goes on, but not where")
                 return
             if cursor[1] in seen:
-                raise _no_answer("the server's page cursor does not move, so the list cannot be read to its end")
+                raise no_answer("the server's page cursor does not move, so the list cannot be read to its end")
             seen.add(cursor[1])
             query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
             query[cursor[0]] = cursor[1]
@@ -506,59 +413,5 @@ def _limited(response: httpx.Response) -> Iterator[bytes]:
     for chunk in response.iter_bytes():
         size += len(chunk)
         if size > BODY_LIMIT:
-            raise _no_answer(f"the server's answer is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
+            raise no_answer(f"the server's answer is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
         yield chunk
-
-
-def _no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
-    error = NoAnswer(message, hint=hint)
-    error.sent = sent
-    error.retryable = retryable
-    return error
-
-
-_NEVER_CONNECTED = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-
-
-def _broken(failure: Exception, host: str) -> NoAnswer:
-    """Put a transport failure into words, and say whether the request can have reached the server."""
-    said = str(failure) or type(failure).__name__
-    if "certificate" in said.lower():
-        return _no_answer(
-            f"the certificate of {host} cannot be trusted: {said}",
-            sent=False,
-            retryable=False,
-            hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
-        )
-    if isinstance(failure, _NEVER_CONNECTED):
-        return _no_answer(
-            f"no connection to {host}: {said}",
-            sent=False,
-            hint="check the network and the base URL: qoder auth status",
-        )
-    if isinstance(failure, httpx.TimeoutException):
-        return _no_answer(f"{host} did not answer in time")
-    return _no_answer(f"the connection to {host} broke: {said}")
-
-
-def _parsed(body: str) -> dict[str, Any]:
-    try:
-        return mapping(jsontext.parse(body))
-    except ValueError:
-        return {}
-
-
-def _http_date(value: str | None) -> datetime | None:
-    from email.utils import parsedate_to_datetime
-
-    try:
-        moment = parsedate_to_datetime(value or "")
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -25,7 +25,7 @@ from qoder_cli.transcript import Transcript, entry, wrapped
 from qoder_cli.when import parse_when
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.processes import Shell, sandbox
-from tests.test_deploy import CURRENT, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
+from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.wire import api_error, page
 
 GONE = api_error(404, "not_found_error", "No such thing.")
@@ -375,8 +375,10 @@ def test_the_token_is_not_shown(qoder: Qoder) -> None:
 class Place:
     """A world on the test's clock, with a run in it; what is asked of it is counted."""
 
-    def __init__(self, qoder: Qoder, generation: Generation, *faults: str, run: str = "dep_minute") -> None:
-        self.world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN)
+    def __init__(
+        self, qoder: Qoder, generation: Generation, *faults: str, run: str = "dep_minute", speed: float = 1.0
+    ) -> None:
+        self.world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN, speed=speed)
         self.faults = Faults(*faults)
         qoder.transport = WorldTransport(self.world, faults=self.faults, sleep=qoder.clock.sleep)
         qoder.clock.patience = 1.0  # real seconds: it is the stream's thread that lets the time pass
@@ -484,28 +486,35 @@ def test_without_a_stream_it_says_why_events_come_late(qoder: Qoder) -> None:
     assert place.asked("/stream") == 1
 
 
+def held_open(chunks: list[bytes], *, until: threading.Event) -> Iterator[bytes]:
+    """Yield the chunks, and then nothing, in real time."""
+    yield from chunks
+    until.wait(10)
+
+
 class Mute(WorldTransport):
-    """A world whose streams are open and say nothing, in real time: only the waiting one lets the time pass."""
+    """A world whose streams are open and say nothing: only the waiting one lets the time pass."""
 
     over = threading.Event()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not request.url.path.endswith("/stream"):
             return super().handle_request(request)
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=self._silence())
-
-    def _silence(self) -> Iterator[bytes]:
-        self.over.wait(10)
-        yield b""
+        return httpx.Response(
+            200, headers={"content-type": "text/event-stream"}, content=held_open([], until=self.over)
+        )
 
 
 def test_a_stream_that_is_silent_for_a_minute_is_not_relied_on(qoder: Qoder) -> None:
-    place = Place(qoder, "current")
+    place = Place(qoder, "current", speed=0.5)
     qoder.transport, qoder.clock.patience = Mute(place.world, sleep=qoder.clock.sleep), 0.05
     ran = place.follow("-o", "jsonl")
     Mute.over.set()
     assert lines_of(ran) == place.listed()
-    assert 60.0 in qoder.clock.slept
+    before, after = qoder.clock.slept[: (n := qoder.clock.slept.index(60.0))], qoder.clock.slept[n + 1 :]
+    assert max(before, default=0.0) <= 60
+    assert 5.0 in after
+    assert max(after) == 5.0
 
 
 def leave(qoder: Qoder, after: int) -> None:
@@ -555,6 +564,33 @@ def test_the_server_s_own_word_ends_it_where_no_event_does(qoder: Qoder) -> None
     qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK)).on(*SESSION, {})
     qoder.wire.on(*EVENTS, page(), repeat=True)
     assert qoder("run", "logs", "drun_1", "--follow").code == 0
+
+
+def test_an_ending_is_not_waited_for_where_the_run_s_beginning_was_not_read(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, DONE).on(*EVENTS, page(*WORK), page(idle("end_turn")), page())
+    assert qoder("run", "logs", "drun_1", "--follow", "--tail", "0", "-q").out == "evt_status_idle_23\n"
+    assert sum(qoder.clock.slept) < 5
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_a_stream_left_out_is_read_from_the_list(qoder: Qoder, refused: bool) -> None:
+    """A server may not know the cursor any more, or may not heed it; and it may count the cursor's event in."""
+    told = [says("heard", 9), idle("end_turn")]
+    stream = httpx.Response(
+        200,
+        headers={"content-type": "text/event-stream"},
+        content=held_open(
+            [f"data: {json.dumps(event)}\n\n".encode() for event in told], until=(over := threading.Event())
+        ),
+    )
+    answers = [api_error(409, "conflict_error", "Invalid cursor."), stream] if refused else [stream]
+    qoder.wire.on("GET", "/sessions/sess_1/events/stream", *answers)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page())
+    qoder.wire.on(*EVENTS, page(WORK[-1], says("missed", 8), told[0]), *[page()] * refused)
+    qoder.clock.patience = 1.0
+    ran = qoder("run", "logs", "drun_1", "--follow", "-o", "jsonl")
+    over.set()
+    assert lines_of(ran) == [*WORK, says("missed", 8), *told]
 
 
 # Real processes

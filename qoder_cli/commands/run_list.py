@@ -126,8 +126,8 @@ def _newest_first(data: list[Any]) -> list[Any]:
     """Return a list that is one page in the order of creation, the newest first.
 
     The order of the list of all runs is not documented; the one example has the newest first (api/facts.md, 1.3). A
-    longer list is taken to be in that order too, for sorting it would mean to hold it all: the order of the rows depends
-    on that, and which of them a limit leaves out; what --since and --until leave out does not.
+    longer list is taken to be in that order too, for sorting it would mean to hold it all: the order of the rows
+    depends on that, and which of them a limit leaves out; what --since and --until leave out does not.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:

@@ -1,0 +1,144 @@
+"""What an answer means, or the lack of one: status and body -> the value, or the error (api/facts.md, 3.4)."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from qoder_cli import jsontext
+from qoder_cli.clock import LONGEST_RETRY_AFTER
+from qoder_cli.config import Settings
+from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.model import mapping, text
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@dataclass
+class Answer:
+    """A complete answer: its status, headers and body, with our own token taken out."""
+
+    status: int
+    headers: "httpx.Headers"
+    body: str
+
+
+def understand(answer: Answer, settings: Settings, *, now: float) -> Any:
+    """Return the JSON of a 2xx answer; raise the ApiError that any other one means. `now` is the server's clock."""
+    if not 200 <= answer.status < 300:
+        refuse(answer, settings, now=now)
+    try:
+        return jsontext.parse(answer.body)
+    except ValueError as error:
+        raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
+
+
+def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
+    """Raise the ApiError that an answer with another status than 2xx means."""
+    envelope = _parsed(answer.body)
+    error = mapping(envelope.get("error"))
+    kind, hint, retryable = _kind(answer.status, settings)
+    failure = kind(
+        text(error.get("message")) or _without_words(answer),
+        hint=hint,
+        api_type=text(error.get("type")),
+        http_status=answer.status,
+        request_id=answer.headers.get("x-request-id")
+        or answer.headers.get("request-id")
+        or text(envelope.get("request_id")),
+    )
+    failure.enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
+    failure.retryable = retryable
+    failure.retry_after = _retry_after(answer.headers.get("retry-after"), now)
+    if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
+        failure.hint = f"it asks to come back in {span(failure.retry_after)}"
+    raise failure
+
+
+def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
+    """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
+    asked = f"asked {settings.host} as profile {settings.profile}"
+    if status == 401:
+        return AuthError, f"the token came from {settings.token_source}; `qoder auth login` saves another", False
+    if status == 403:
+        return AuthError, f"the token from {settings.token_source} may not do this ({asked})", False
+    if status == 404:
+        return NotFound, asked, False
+    if 400 <= status < 500 and status != 429:
+        return Rejected, None, status == 408
+    if 300 <= status < 400:
+        return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
+    return Unavailable, f"nothing is wrong with the command; {asked}", status != 501 and status < 600
+
+
+def _without_words(answer: Answer) -> str:
+    if 300 <= answer.status < 400:
+        host = urlsplit(answer.headers.get("location", "")).netloc or "another place"
+        return f"the server redirects to {host} ({answer.status})"
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    what = "no words" if kind in ("", "application/json") else f"an answer that is not the API's ({kind})"
+    return f"the server answered {answer.status} with {what}"
+
+
+def _retry_after(value: str | None, now: float) -> float | None:
+    """Return a Retry-After in seconds, from a number or a date; None when missing, negative or nonsense."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        moment = http_date(value)
+        seconds = moment.timestamp() - now if moment else math.nan
+    return seconds if 0 <= seconds < math.inf else None
+
+
+def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
+    """Return the error that nothing believable came back; `sent` says whether the request can have been heard."""
+    error = NoAnswer(message, hint=hint)
+    error.sent = sent
+    error.retryable = retryable
+    return error
+
+
+def broken(failure: Exception, host: str) -> NoAnswer:
+    """Put a transport failure into words, and say whether the request can have reached the server."""
+    import httpx
+
+    said = str(failure) or type(failure).__name__
+    if "certificate" in said.lower():
+        return no_answer(
+            f"the certificate of {host} cannot be trusted: {said}",
+            sent=False,
+            retryable=False,
+            hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
+        )
+    if isinstance(
+        failure,
+        httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
+    ):
+        hint = "check the network and the base URL: qoder auth status"
+        return no_answer(f"no connection to {host}: {said}", sent=False, hint=hint)
+    if isinstance(failure, httpx.TimeoutException):
+        return no_answer(f"{host} did not answer in time")
+    return no_answer(f"the connection to {host} broke: {said}")
+
+
+def http_date(value: str | None) -> datetime | None:
+    """Return the moment of a Date or Retry-After header; None when missing or nonsense."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _parsed(body: str) -> dict[str, Any]:
+    try:
+        return mapping(jsontext.parse(body))
+    except ValueError:
+        return {}
