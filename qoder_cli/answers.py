@@ -54,7 +54,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     failure.retryable = retryable
     failure.retry_after = _retry_after(answer.headers.get("retry-after"), now)
     if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
-        failure.hint = f"it asks to come back in {span(failure.retry_after)}"
+        failure.hint = f"the server asks to come back in {span(failure.retry_after)}"
     raise failure
 
 

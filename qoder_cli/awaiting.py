@@ -21,7 +21,7 @@ from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import is_going
 from qoder_cli.state import State
 from qoder_cli.times import parse_duration
-from qoder_cli.views import missing_row, run_row
+from qoder_cli.views import RUN_FIRST, missing_row, run_row
 from qoder_cli.wait import Waiter, Watch
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def finish(state: State, items: Sequence[Item], *, as_list: bool, result: bool =
 def _show(state: State, items: Sequence[Item], *, as_list: bool, result: bool) -> None:
     if as_list:
         data = [{**item.as_json(), **_result_of(item, state, result)} for item in items]
-        state.output.records([item.row() for item in items], data=data, id="id")
+        state.output.records([item.row() for item in items], data=data, id="id", first=RUN_FIRST)
     elif (run := items[0].run) is not None:
         _show_one(state, items[0], run, result)
 
@@ -220,4 +220,5 @@ def _for_many(error: QoderError, items: Sequence[Item], state: State) -> QoderEr
         error.message = f"stopped waiting; {len(going)} run{'s go' if len(going) != 1 else ' goes'} on"
     error.message = f"{ended_well} of {len(items)} runs completed; {error.message}"
     error.next = state.command("run", "wait", *going) if going else None
+    error.hint = "wait for those that go on" if going else error.hint
     return error

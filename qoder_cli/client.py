@@ -170,7 +170,7 @@ class Client:
                 spent = self.clock.monotonic() - began
                 if not (retry and error.retryable) or attempt == TRIES or not may_wait(wait, spent):
                     raise
-                self._progress.note(f"{error.message}; trying again in {span(wait)}")
+                self._progress.note(f"{error.message.rstrip('.')}; trying again in {span(wait)}")
                 self.clock.sleep(wait)
                 pause = min(pause * 2, 8.0)
         raise AssertionError("the last try returns or raises")
@@ -284,6 +284,9 @@ class Client:
                 return self._answer(request, response, b"".join(_limited(response)))
             finally:
                 response.close()
+                # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
+                # which then stays in memory until someone looks for such garbage.
+                del request.extensions["trace"]
 
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
         headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])

@@ -16,6 +16,7 @@ from qoder_cli.values import (
     REGIONS,
     host_of,
     is_loopback,
+    is_on,
     origin,
     read_base_url,
     read_region,
@@ -102,7 +103,7 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
         workspace_id=_workspace(flags, seen, file.profile(name), file.key(name, "workspace_id")),
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
-        read_only=env.get("QODER_READ_ONLY", "") not in ("", "0"),
+        read_only=is_on(env, "QODER_READ_ONLY"),
         warnings=(*file.warnings, *warnings),
         why_no_token=why,
     )

@@ -68,13 +68,12 @@ def _too_deep() -> str:
 
 
 def _depth(value: Any) -> int:
-    deepest, pending = 0, [(value, 1)]
-    while pending:
-        item, level = pending.pop()
-        deepest = max(deepest, level)
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        pending += [(child, level + 1) for child in children if isinstance(child, dict | list)]
-    return deepest
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:  # all containers of one level; `type() is`, because this runs over every value of a long list
+        depth += 1
+        inside = [child for one in level for child in (one.values() if type(one) is dict else one)]
+        level = [child for child in inside if type(child) is dict or type(child) is list]
+    return depth
 
 
 def _escape(match: re.Match[str]) -> str:

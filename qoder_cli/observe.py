@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
+USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
@@ -117,6 +118,7 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
+            error.hint = f"qoder run list shows what there is; {error.hint}"
             raise error.about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
@@ -130,8 +132,9 @@ class Observer:
             if self._is_young(run):
                 raise
             self._story.ending = self._story.ending or SESSION_DELETED
-        if self._story.ending:
-            self._run = apply_ending(run, self._story.ending, usage=self._usage(run, self._story.ending))
+        if ending := self._story.ending:
+            self._run = apply_ending(run, ending)  # known, whatever comes of asking what it cost
+            self._run = apply_ending(run, ending, usage=self._usage(run, ending))
 
     def _read_story(self, run: Run, within: float | None, retry: bool) -> None:
         """Read on where the last look ended, up to the first ending."""
@@ -168,7 +171,7 @@ class Observer:
         if ending is SESSION_DELETED:
             return {}
         try:
-            session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=5.0, retry=False)
+            session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=USAGE_WITHIN, retry=False)
         except ApiError:
             return {}
         return mapping(mapping(session).get("usage"))

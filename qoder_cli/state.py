@@ -13,6 +13,7 @@ from qoder_cli.errors import InternalError, QoderError
 from qoder_cli.options import Flags
 from qoder_cli.report import write_error
 from qoder_cli.screen import Screen
+from qoder_cli.values import is_on
 
 if TYPE_CHECKING:
     import httpx
@@ -84,7 +85,7 @@ class State:
         """What is said on stderr while something goes on."""
         from qoder_cli.progress import Progress
 
-        quiet = self.flags.no_progress or bool(self.env.get("QODER_NO_PROGRESS"))
+        quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
         return Progress(self.err, clock=self.clock, quiet=quiet)
 
     @cached_property
@@ -97,7 +98,7 @@ class State:
     @property
     def may_ask(self) -> bool:
         """Whether a question can be asked: a person sits at both ends, and nothing forbids it."""
-        forbidden = self.flags.no_input or self.env.get("QODER_NO_INPUT") or self.env.get("CI")
+        forbidden = self.flags.no_input or is_on(self.env, "QODER_NO_INPUT") or is_on(self.env, "CI")
         return bool(self.stdin and self.stdin.isatty() and self.err.is_terminal and not forbidden)
 
     def command(self, *words: str) -> list[str]:

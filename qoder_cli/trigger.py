@@ -161,6 +161,7 @@ class Trigger:
         except Signalled as signalled:
             if not pending.started:
                 raise
+            self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
             raise TriggerStopped(signalled, self._last_words(intent, pending)) from None
 
     def _last_words(self, intent: Intent, pending: "Pending") -> Run | None:
@@ -196,7 +197,7 @@ class Trigger:
         again = error.retryable and (error.http_status == 429 or isinstance(error, NoAnswer))
         if not again or refusals == TRIES or not may_wait(wait, clock.monotonic() - began):
             raise error
-        self.progress.note(f"nothing was started: {error.message}; trying again in {span(wait)}")
+        self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
         try:
             clock.sleep(wait)
         except Signalled as signalled:

@@ -4,6 +4,7 @@ No message here repeats what it refuses: it may be a token in the wrong place.
 """
 
 import re
+from collections.abc import Mapping
 
 from qoder_cli.errors import UsageError
 
@@ -28,6 +29,11 @@ _URL = re.compile(
 )
 _LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
 _NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragment"}
+
+
+def is_on(env: Mapping[str, str], name: str) -> bool:
+    """Return whether a variable switches something on: set, and neither empty nor 0."""
+    return env.get(name, "") not in ("", "0")
 
 
 def origin(base_url: str) -> str:

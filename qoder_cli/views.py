@@ -17,7 +17,7 @@ def run_fields(run: Run) -> Fields:
         "deployment": run.deployment_id,
         "status": _status(run),
         "adopted": "yes" if run.adopted else None,
-        "status_from": "session" if run.derived.get("completed_at") else None,
+        "status_from": _source(run),
         "error_type": run.error_type,
         "error_message": run.error_message,
         "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
@@ -152,6 +152,13 @@ def _list(value: Any) -> list[Any]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return list(map(mapping, _list(value)))
+
+
+def _source(run: Run) -> str | None:
+    """Return what a status was read from that the server did not send; None when it did."""
+    if not run.derived:
+        return None
+    return "session" if run.session_id else "run"
 
 
 def _status(run: Run) -> Status | None:

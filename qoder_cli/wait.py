@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qoder_cli.clock import Clock
-from qoder_cli.errors import ApiError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
+from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.progress import Progress
@@ -181,14 +181,16 @@ class Waiter:
         if hopeless:
             watch.error = _lost(watch, error) if known else error
             return
-        self._say(watch, f"{error.message}; trying again")
+        self._say(watch, f"{error.message.rstrip('.')}; trying again")
         self._schedule(watch, max(watch._pause, min(error.retry_after or 0.0, 60.0)))
 
     def _timed_out(self, watch: Watch) -> WaitTimeout:
         status = watch.run.status if watch.run else None
+        when = f"within {span(self._timeout)}" if self._timeout else "when it was checked"
         return WaitTimeout(
-            f"run {watch.observer.run_id} has not ended within {span(self._timeout or 0)}"
+            f"run {watch.observer.run_id} had not ended {when}"
             + (f"; it is {status}" if status else "; nothing was heard of it"),
+            hint="wait again" if status else None,
             run_state="going" if status else "unknown",
         )
 
@@ -196,7 +198,9 @@ class Waiter:
 def _lost(watch: Watch, error: ApiError) -> LostSight:
     return LostSight(
         f"lost sight of run {watch.observer.run_id}, which may be going on: {error.message}",
-        hint="wait again, do not start again",
+        hint="log in again and wait again, do not start again"
+        if isinstance(error, AuthError)
+        else "wait again, do not start again",
         run_state="unknown",
         api_type=error.api_type,
         http_status=error.http_status,

@@ -288,9 +288,13 @@ def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
     if not shutil.which("fish"):
         pytest.skip("fish is not installed")
     assert qoder("completion", "fish", "--install").code == 0
+    program = home / "bin" / "qoder-cli"  # fish looks for completions of what is on PATH only
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
     offered = subprocess.run(
         ["fish", "-c", "complete -C 'qoder-cli dep'"],
-        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        env={"HOME": str(home), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=30,

@@ -20,7 +20,7 @@ def help(
       qoder help environment"""
     state: State = ctx.obj
     if topic is None:
-        state.output.raw("Topics: " + ", ".join(TOPICS) + "\n")
+        state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in ABOUT.items()))
     elif topic in TOPICS:
         state.output.raw(TOPICS[topic]())
     else:
@@ -83,6 +83,11 @@ session, and `derived` names them: `jq -r .status` works on every server.
 With JSON output the last line of stderr is `{"error": {…}}` whenever the exit code is not 0.
 """
 
+ABOUT = {
+    "exit-codes": "what each exit code means, and which are safe to repeat",
+    "environment": "the variables that are read",
+    "output": "formats, and what they promise",
+}
 TOPICS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "environment": lambda: ENVIRONMENT,
