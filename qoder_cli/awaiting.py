@@ -18,7 +18,7 @@ from qoder_cli.errors import (
 from qoder_cli.ids import segment
 from qoder_cli.leave import take_leave
 from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import is_going
+from qoder_cli.outcome import evaluations, is_going
 from qoder_cli.state import State
 from qoder_cli.times import parse_duration
 from qoder_cli.views import RUN_FIRST, missing_row, run_row
@@ -131,8 +131,8 @@ def _judged_by_outcome(item: Item, state: State) -> Item:
     """Return a completed run as failed when its outcome evaluations are missing or not all satisfied."""
     if item.error is not None or item.run is None:
         return item
-    session = state.client.get(f"/sessions/{segment(item.run.session_id or '')}") if item.run.session_id else {}
-    results = evaluation_results(mapping(session))
+    session = state.client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
+    results = [text(one.get("result")) or "unknown" for one in evaluations(mapping(session))]
     if results and set(results) == {"satisfied"}:
         return item
     error = RunFailed(
@@ -144,16 +144,6 @@ def _judged_by_outcome(item: Item, state: State) -> Item:
         run_state="ended",
     )
     return item._replace(error=error)
-
-
-def evaluation_results(session: dict[str, Any]) -> list[str]:
-    """Return the result of each outcome's newest evaluation (api/facts.md, 2.2 and 2.6)."""
-    evaluations = session.get("outcome_evaluations")
-    newest = {
-        str(evaluation.get("outcome_id")): text(evaluation.get("result")) or "unknown"
-        for evaluation in map(mapping, evaluations if isinstance(evaluations, list) else [])
-    }
-    return list(newest.values())
 
 
 def _item(watch: Watch, signalled: Signalled | None, state: State) -> Item:

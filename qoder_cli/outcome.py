@@ -204,6 +204,13 @@ _EXPLANATIONS = {
 _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
 
 
+def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each outcome's newest evaluation from a session (api/facts.md, 2.2 and 2.6)."""
+    sent = session.get("outcome_evaluations")
+    newest = {str(one.get("outcome_id")): one for one in map(mapping, sent if isinstance(sent, list) else [])}
+    return list(newest.values())
+
+
 def stop_reason(event: dict[str, Any]) -> str | None:
     """Return why a `session.status_idle` stopped: `{type}` or a plain string; None when missing or empty."""
     reason = event.get("stop_reason")

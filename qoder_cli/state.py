@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.clock import Clock
 from qoder_cli.errors import InternalError, QoderError
@@ -105,13 +105,13 @@ class State:
         """Return a command to type next, with the options that select profile, host and format."""
         return [self.program, *words, *self.flags.selectors()]
 
-    def show_run(self, run: "Run") -> None:
-        """Print one run in the format asked for."""
+    def show_run(self, run: "Run", **more: Any) -> None:
+        """Print one run in the format asked for; a table shows the fields `more` too."""
         from qoder_cli.outcome import is_going
         from qoder_cli.views import run_fields
 
         try:
-            self.output.record(run_fields(run), data=run.as_json(), id=run.id)
+            self.output.record({**run_fields(run), **more}, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown
             error.run_id, error.session_id = run.id, run.session_id
             error.run_state = "going" if is_going(run) else "ended"

@@ -5,6 +5,7 @@ from typing import Any
 
 from qoder_cli.cells import Fields, Fire, Milliseconds, Moment, Status, Words
 from qoder_cli.model import Deployment, Run, mapping, text
+from qoder_cli.outcome import evaluations
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
@@ -34,6 +35,19 @@ def run_fields(run: Run) -> Fields:
 
 
 # In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
+def evaluation_fields(session: dict[str, Any]) -> Fields:
+    """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
+    lines = [
+        ": ".join(
+            part
+            for part in (text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description")))
+            if part
+        )
+        for one in evaluations(session)
+    ]
+    return {"outcome": lines} if lines else {}
+
+
 RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
 RUN_FIRST = ("id", "status", "triggered", "duration", "error_type", "trigger", "deployment", "session")
 

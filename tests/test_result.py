@@ -224,3 +224,16 @@ def test_last_is_told_as_typed(qoder: Qoder) -> None:
     qoder("deploy", "run", "dep_1")
     ran = qoder("run", "wait", "last", "drun_1", "--json")
     assert [item["input"] for item in ran.json] == ["last", "drun_1"]
+
+
+def test_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
+    evaluations = [
+        {"outcome_id": "a", "result": "needs_revision"},
+        {"outcome_id": "a", "result": "satisfied", "explanation": "All tests pass."},
+        {"outcome_id": "b", "result": "failed", "description": "Docs are current"},
+    ]
+    qoder.wire.on(*RUN, DONE, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
+    out = qoder("run", "get", "drun_1").out
+    assert "outcome\tsatisfied: All tests pass.\n" in out
+    assert "failed: Docs are current\n" in out
+    assert qoder("run", "get", "drun_1", "--json").json == DONE

@@ -1,19 +1,24 @@
 """`qoder run`: look at runs, and wait for their end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from qoder_cli import ids
 from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
+from qoder_cli.cells import Fields
 from qoder_cli.commands.run_end import cancel, result
 from qoder_cli.commands.run_list import list_runs
 from qoder_cli.commands.run_logs import logs
 from qoder_cli.ending import ending_error
-from qoder_cli.errors import Exit, UsageError
+from qoder_cli.errors import ApiError, Exit, UsageError
+from qoder_cli.ids import segment
+from qoder_cli.model import Run, mapping
 from qoder_cli.observe import Observer
 from qoder_cli.options import Interval, RequireOutcome, Timeout
+from qoder_cli.outcome import is_going
 from qoder_cli.state import State
 from qoder_cli.wait import Watch
 
@@ -39,10 +44,21 @@ def get(
 
     state: State = ctx.obj
     found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
-    state.show_run(found)
+    state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
     if exit_status and (error := ending_error(found, state)):
         raise error
     return Exit.OK
+
+
+def _evaluated(state: State, run: Run) -> Fields:
+    """Return how its outcomes were evaluated, where its session tells."""
+    from qoder_cli.views import evaluation_fields
+
+    if run.session_id is None or is_going(run):
+        return {}
+    with suppress(ApiError):
+        return evaluation_fields(mapping(state.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
+    return {}
 
 
 def wait(

@@ -1,0 +1,72 @@
+"""The README's pictures: `python -m tests.pictures` draws what a terminal shows of a sandbox into `.pictures/`."""
+
+import io
+import os
+import re
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import DIMMED_MONOKAI
+from rich.text import Text
+
+from qoder_cli import screen
+from qoder_cli.cli import main
+from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.screen import Screen
+from qoder_cli.state import State
+from tests.matrix import WithoutStreams
+from tests.wire import FakeClock
+
+FOLDER = Path(__file__).parent.parent / ".pictures"
+WIDTH = 118
+PICTURES = {
+    "run-list": "run list --limit 9",
+    "deploy-get": "deploy get nightly-report",
+}
+
+
+def world_with_history(clock: FakeClock) -> World:
+    """Return a world in which a few deployments have run for a while."""
+    world = World(clock=clock.now, generation="legacy", seed=4)
+    for hours, deployment in enumerate(["dep_scheduled"] * 9 + ["dep_fail", "dep_demo", "dep_scheduled", "dep_budget"]):
+        world.start(deployment, at=clock.time - 3600 * (14 - hours) - 41 * hours)
+    return world
+
+
+def drawn(command: str) -> str:
+    """Return what a terminal shows of a command, escapes and all."""
+    clock, out = FakeClock(), io.BytesIO()
+    state = State(
+        env={"QODER_PAT": TOKEN, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": os.devnull},
+        out=Screen(out, is_terminal=True, color=True),
+        err=Screen(None),
+        clock=clock,
+        transport=WithoutStreams(world_with_history(clock)),
+    )
+    main(command.split(), state)
+    return out.getvalue().decode()
+
+
+def draw() -> None:
+    """Draw every picture, as a terminal of 118 columns in UTC shows it."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    screen.terminal_width = lambda: WIDTH
+    FOLDER.mkdir(exist_ok=True)
+    for name, command in PICTURES.items():
+        console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+        console.print(Text(f"$ qoder {command}", style="bold"))
+        console.print(Text.from_ansi(drawn(command).rstrip("\n")))
+        svg = console.export_svg(title="qoder", theme=DIMMED_MONOKAI, unique_id=name)
+        (FOLDER / f"{name}.svg").write_text(plain(svg), "utf-8")
+
+
+def plain(svg: str) -> str:
+    """Return a picture that loads nothing from elsewhere, without spaces at the ends of lines."""
+    svg = re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL).replace("Fira Code", "monospace")
+    return "".join(f"{line.rstrip()}\n" for line in svg.splitlines() if line.strip())
+
+
+if __name__ == "__main__":
+    draw()
