@@ -84,3 +84,5 @@ def qoder(tmp_path: Path) -> Iterator[Qoder]:
     runner = Qoder(tmp_path / "config.toml")
     yield runner
     runner.wire.check()
+    for file in (tmp_path / "state").rglob("*") if (tmp_path / "state").is_dir() else ():
+        assert TOKEN.encode() not in file.read_bytes(), f"the token is in {file}"

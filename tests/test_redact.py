@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli import redact
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.matrix import WithoutStreams
 from tests.test_deploy import LEGACY, TRIGGER
 
 SECRETS = [
@@ -52,3 +55,31 @@ def test_debug_shows_requests_and_answers(qoder: Qoder) -> None:
 
 def test_a_long_body_is_cut() -> None:
     assert len(redact.body("x" * 10_000)) < 2100
+
+
+COMMANDS = [
+    ("deploy", "list"),
+    ("deploy", "get", "dep_demo"),
+    ("deploy", "run", "dep_demo", "--wait", "--timeout", "5"),
+    ("deploy", "run", "dep_demo", "--idempotency-key", "k-1"),
+    ("run", "list"),
+    ("run", "get", "last"),
+    ("run", "wait", "drun_1", "--timeout", "5"),
+    ("run", "logs", "drun_1"),
+    ("run", "result", "drun_1"),
+    ("run", "cancel", "drun_1", "--yes"),
+    ("auth", "status"),
+    ("config", "list"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("fault", ["500*inf", "400*inf", "act-503*inf", "garbage*inf", "drop-after*inf"])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--debug"]], ids=["table", "json", "debug"])
+def test_a_server_that_echoes_the_token_gets_it_nowhere(
+    qoder: Qoder, words: tuple[str, ...], fault: str, options: list[str]
+) -> None:
+    world = World(clock=qoder.clock.now, token=TOKEN)
+    faults = Faults("any:echo-token", f"any:{fault}")
+    qoder.transport = WithoutStreams(world, faults=faults, sleep=qoder.clock.sleep)
+    qoder(*words, *options)  # what it prints, and what it leaves behind, is searched for the token there

@@ -1,0 +1,118 @@
+"""Proxies and certificates, with real sockets on this machine and a real process."""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.world import World
+
+DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+TOKEN = "pt-0123456789abcdef"
+
+
+def qoder(tmp_path: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
+    environment = {**inherited, "HOME": str(tmp_path), "QODER_PAT": TOKEN, **variables}
+    command = [sys.executable, "-m", "qoder_cli", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def listening(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[bytes]]]:
+    """Listen on loopback, note the first bytes of every connection, and answer each the same."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_serve, args=[listener, answer, context, heard], daemon=True).start()
+        yield listener.getsockname()[1], heard
+
+
+def _serve(listener: socket.socket, answer: bytes, context: ssl.SSLContext | None, heard: list[bytes]) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+            with context.wrap_socket(connection, server_side=True) if context else connection as stream:
+                heard.append(stream.recv(65536))
+                stream.sendall(answer)
+        except ssl.SSLError:
+            continue  # the client did not trust us
+        except OSError:
+            return
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA) -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with listening(ANSWER % (len(DEPLOYMENT), DEPLOYMENT), context) as (port, _):
+        yield port
+
+
+def test_a_certificate_that_ssl_cert_file_names_is_trusted(tmp_path: Path, authority: trustme.CA, tls: int) -> None:
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    words = ("deploy", "get", "dep_1", "--json", "--base-url", f"https://127.0.0.1:{tls}")
+    ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted))
+    assert (ran.returncode, '"over TLS"' in ran.stdout) == (0, True), ran.stderr
+
+
+@pytest.mark.parametrize("verb", ["get", "run"])
+def test_a_certificate_that_nobody_vouches_for_is_exit_7_at_once(tmp_path: Path, tls: int, verb: str) -> None:
+    ran = qoder(tmp_path, "deploy", verb, "dep_1", "--base-url", f"https://127.0.0.1:{tls}")
+    assert (ran.returncode, ran.stdout) == (7, "")
+    assert "cannot be trusted" in ran.stderr
+    assert "SSL_CERT_FILE" in ran.stderr
+    assert "trying again" not in ran.stderr
+
+
+def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    ran = qoder(tmp_path, "deploy", "get", "dep_1", SSL_CERT_FILE=str(tmp_path / "missing.pem"))
+    assert (ran.returncode, "SSL_CERT_FILE" in ran.stderr) == (2, True), ran.stderr
+
+
+def test_the_proxy_is_asked_and_never_hears_the_token(tmp_path: Path) -> None:
+    with listening(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n") as (port, heard):
+        proxy = f"http://127.0.0.1:{port}"
+        ran = qoder(tmp_path, "deploy", "run", "dep_1", "--base-url", "https://agents.invalid", HTTPS_PROXY=proxy)
+    assert ran.returncode == 7, ran.stderr
+    assert heard
+    assert all(request.startswith(b"CONNECT agents.invalid:443 ") for request in heard)
+    assert not any(TOKEN.encode() in request for request in heard)
+
+
+def test_no_proxy_goes_around_the_proxy(tmp_path: Path) -> None:
+    with listening(b"") as (port, heard):
+        proxy = f"http://127.0.0.1:{port}"
+        words = ("deploy", "get", "dep_1", "--base-url", "https://agents.invalid")
+        ran = qoder(tmp_path, *words, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
+    assert (ran.returncode, heard) == (7, [])
+
+
+def test_loopback_is_never_proxied(tmp_path: Path) -> None:
+    world = World()
+    with listening(b"") as (port, heard), serve(world) as server:
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{port}")
+        inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
+        ran = qoder(tmp_path, "deploy", "get", "dep_demo", "-q", **proxies, **inside)
+    assert (ran.returncode, ran.stdout, heard) == (0, "dep_demo\n", [])
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])
+def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str) -> None:
+    ran = qoder(tmp_path, "deploy", "get", "dep_1", "--base-url", "https://agents.invalid", HTTPS_PROXY=proxy)
+    assert (ran.returncode, "proxy" in ran.stderr.lower(), "Traceback" in ran.stderr) == (2, True, False), ran.stderr
