@@ -130,6 +130,7 @@ def shared_options() -> tuple[Any, ...]:
     return tuple(_build("everywhere", everywhere, kind=TyperCommand).params)
 
 
+@cache
 def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] = Command) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(name, cls=kind, context_settings=_FLAGS, add_help_option=False)(function)

@@ -75,7 +75,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("fault", ["500*inf", "400*inf", "act-503*inf", "garbage*inf", "drop-after*inf"])
-@pytest.mark.parametrize("options", [[], ["--json"], ["--debug"]], ids=["table", "json", "debug"])
+@pytest.mark.parametrize("options", [[], ["--json", "--debug"]], ids=["table", "json and debug"])
 def test_a_server_that_echoes_the_token_gets_it_nowhere(
     qoder: Qoder, words: tuple[str, ...], fault: str, options: list[str]
 ) -> None:
