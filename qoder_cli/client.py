@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from qoder_cli import __version__, answers, jsontext
+from qoder_cli import __version__, answers, jsontext, signals
 from qoder_cli.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.clock import TRIES, Clock, may_wait
 from qoder_cli.config import Settings
@@ -97,6 +97,7 @@ class Pending:
             return self.reached_server
 
     def _wait(self, within: float) -> None:
+        signals.raise_swallowed()
         if sys.platform != "win32":
             self._done.wait(within)
             return

@@ -4,6 +4,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli import signals
+
 if TYPE_CHECKING:
     import queue
 
@@ -30,12 +32,14 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        signals.raise_swallowed()
         time.sleep(max(seconds, 0))
 
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         """Return the next thing that another thread put into the inbox; None when there is none within the time."""
         import queue
 
+        signals.raise_swallowed()
         try:
             return inbox.get(timeout=max(seconds, 0.0))
         except queue.Empty:

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 
 from qoder_cli.errors import Signalled
 
 _seen: list[int] = []
 _last_words: list[bool] = []
+_swallowed: list[int] = []
 
 
 def listen() -> None:
@@ -15,6 +17,13 @@ def listen() -> None:
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _on_signal)
+    sys.unraisablehook = _on_unraisable
+
+
+def raise_swallowed() -> None:
+    """Raise a signal that came in a callback, where nothing can be raised. Every wait begins with this."""
+    if _swallowed:
+        raise Signalled(_swallowed.pop())
 
 
 def begin_last_words() -> None:
@@ -36,6 +45,13 @@ def die_by(signum: int) -> None:
 
 def _ours() -> list[int]:
     return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    if isinstance(unraisable.exc_value, Signalled):
+        _swallowed.append(unraisable.exc_value.signum)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:

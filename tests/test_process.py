@@ -884,3 +884,18 @@ def test_what_is_not_needed_is_not_imported(shell: Shell, words: tuple[str, ...]
     assert ended.code == 0
     assert "qoder_cli.cli" in imported
     assert unneeded & imported == set()
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(alone: Shell, lasting: Servers) -> None:
+    in_a_callback = (
+        "import os, threading, time\n"
+        "class Grave:\n"
+        "    def __del__(self): os.kill(os.getpid(), 15); time.sleep(0.01)\n"
+        "start = threading.Thread.start\n"
+        "def dig(thread): threading.Thread.start = start; start(thread); Grave()\n"
+        "threading.Thread.start = dig"
+    )
+    words = ("deploy", "run", "dep_minute", "--wait", "--json")
+    ended = alone.enter(lasting["current"]).run(*staged(in_a_callback), *words)
+    assert (ended.code, ended.error["type"]) == (143, "terminated")
+    assert ended.error["run_id"] == ended.json["id"]
