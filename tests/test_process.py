@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from shutil import which
 
@@ -773,7 +774,7 @@ def _examples() -> list[str]:
     lines = []
     for path in PATHS:
         command = import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]]
-        block = re.search(r"Examples:\n((?: {6,}\S.*(?:\n|$))+)", command.__doc__)
+        block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__))
         assert block, path
         lines += [line.strip() for line in block[1].splitlines()]
     return lines
