@@ -58,6 +58,9 @@ class Wanted(NamedTuple):
     require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
 
 
+NOTHING_MORE = Wanted()
+
+
 class Item(NamedTuple):
     """One thing that was asked for, and what became of it: the run, as far as it is known, and the error."""
 
@@ -89,7 +92,7 @@ def wait_for(
     state: State,
     watches: Sequence[Watch],
     limits: Limits,
-    wanted: Wanted = Wanted(),  # noqa: B008  (immutable)
+    wanted: Wanted = NOTHING_MORE,
 ) -> list[Item]:
     """Wait until each run has ended or its watch is over, and return what became of each.
 

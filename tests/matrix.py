@@ -28,6 +28,13 @@ from tests.wire import FakeClock
 
 Generation = Literal["legacy", "current"]
 
+# Which API the server speaks, and whether it honours the idempotency key.
+WORLDS: tuple[tuple[Generation, bool], ...] = (
+    ("legacy", True),
+    ("legacy", False),
+    ("current", True),
+    ("current", False),
+)
 AT_THE_TRIGGER = (
     "refused",
     "drop-before",
@@ -146,12 +153,11 @@ def cells() -> Iterator[Cell]:
     """Yield every cell."""
     single = [f"trigger:{fault}" for fault in AT_THE_TRIGGER]
     single += [f"{where}:{fault}" for where in ("run", "events", "session") for fault in WHILE_WAITING]
-    worlds = list(itertools.product(("legacy", "current"), (True, False)))
     for fault, times in itertools.product(single, (1, 2, 3)):
-        for generation, honours_key in worlds:
-            yield Cell((f"{fault}*{times}",), generation, honours_key)  # type: ignore[arg-type]  # product widens it
-    for faults, (generation, honours_key) in itertools.product(TOGETHER, worlds):
-        yield Cell(faults, generation, honours_key)  # type: ignore[arg-type]  # product widens it
+        for generation, honours_key in WORLDS:
+            yield Cell((f"{fault}*{times}",), generation, honours_key)
+    for faults, (generation, honours_key) in itertools.product(TOGETHER, WORLDS):
+        yield Cell(faults, generation, honours_key)
 
 
 class WithoutStreams(WorldTransport):
