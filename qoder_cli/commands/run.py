@@ -1,6 +1,5 @@
 """`qoder run`: look at runs, and wait for their end."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from qoder_cli.commands.run_logs import logs
 from qoder_cli.ending import ending_error
 from qoder_cli.errors import ApiError, Exit, UsageError
 from qoder_cli.ids import segment
+from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run, mapping
 from qoder_cli.observe import Observer
 from qoder_cli.options import Interval, RequireOutcome, Timeout
@@ -86,7 +86,7 @@ def wait(
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
     typed = named(runs, state)
-    as_list = len(typed) > 1 or "-" in runs
+    as_list = is_list(runs)
     if result and as_list and not state.output.is_json:
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
     for word in typed:
@@ -95,27 +95,6 @@ def wait(
     watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(known.values())]
     items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(follow, require_outcome))}
     return finish(state, [items[known[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
-
-
-def named(typed: Sequence[str], state: State) -> list[str]:
-    """Return the words that were typed, with `-` replaced by the lines of standard input.
-
-    Blank lines and lines that start with `#` are passed over. Raises UsageError when nothing is left.
-    """
-    words: list[str] = []
-    for word in typed:
-        words += _lines_of_stdin(state) if word == "-" else [word]
-    if not words:
-        raise UsageError("standard input named nothing", hint="pipe ids into it, one a line")
-    return words
-
-
-def _lines_of_stdin(state: State) -> list[str]:
-    try:
-        lines = state.stdin.read().splitlines() if state.stdin else []
-    except (UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"standard input cannot be read: {error}", hint="pipe ids into it, one a line") from None
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 COMMANDS = {"list": list_runs, "get": get, "wait": wait, "logs": logs, "result": result, "cancel": cancel}

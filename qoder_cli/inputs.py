@@ -1,0 +1,46 @@
+"""The things named on the command line, with `-` for the lines of standard input."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from qoder_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+MOST = 10_000  # things one command takes: each is held, and shown, until the end
+_LONGEST_LINE = 4096  # characters; no id or name is as long, and a file without line breaks is not read whole
+
+
+def is_list(typed: Sequence[str]) -> bool:
+    """Return whether several things were named, so that the answer is an array, be it of one (contract, section 3)."""
+    return len(typed) > 1 or "-" in typed
+
+
+def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[str]:
+    """Return the words that were typed, with `-` replaced by the lines of standard input.
+
+    Blank lines and lines that start with `#` are passed over, and so are spaces around a line. `what` names the things
+    in errors. Raises UsageError when nothing is left, or more than 10,000 things.
+    """
+    words: list[str] = []
+    for word in typed:
+        words += islice(_lines_of_stdin(state), MOST + 1) if word == "-" else [word]
+        if len(words) > MOST:
+            raise UsageError(
+                f"more than {MOST:,} {what} were named",
+                hint="give them in parts: split -l 10000 makes files of as many lines",
+            )
+    if not words:
+        raise UsageError("standard input named nothing", hint=f"pipe the ids of {what} into it, one a line")
+    return words
+
+
+def _lines_of_stdin(state: "State") -> Iterator[str]:
+    try:
+        while state.stdin and (line := state.stdin.readline(_LONGEST_LINE)):
+            if line.strip() and not line.lstrip().startswith("#"):
+                yield line.strip()
+    except (UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"standard input cannot be read: {error}", hint="pipe ids into it, one a line") from None
