@@ -1,13 +1,20 @@
-"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
+
+Two within a tenth of a second are one: a supervisor may signal a process and then the group that it is in.
+"""
 
 import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 
 from qoder_cli.errors import Signalled
 
-_seen: list[int] = []
+ONE_SIGNAL = 0.1  # seconds
+
+_seen: list[float] = []  # when signals came
 _last_words: list[bool] = []
 _swallowed: list[int] = []
 
@@ -21,8 +28,11 @@ def listen() -> None:
 
 
 def raise_swallowed() -> None:
-    """Raise a signal that came in a callback, where nothing can be raised. Every wait begins with this."""
-    if _swallowed:
+    """Raise a signal that came in a callback, where nothing can be raised. Every wait begins with this.
+
+    Only the main thread is told: the others do what it asks them to.
+    """
+    if _swallowed and threading.current_thread() is threading.main_thread():
         raise Signalled(_swallowed.pop())
 
 
@@ -55,8 +65,8 @@ def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
-    _seen.append(signum)
-    if len(_seen) > 1:
-        die_by(signum)
-    if not _last_words:
+    _seen.append(time.monotonic())
+    if len(_seen) == 1 and not _last_words:
         raise Signalled(signum)
+    if _seen[-1] - _seen[0] > ONE_SIGNAL:
+        die_by(signum)

@@ -24,6 +24,7 @@ from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, QoderError, Sig
 from qoder_cli.ids import segment
 from qoder_cli.journal import Entry, Intent, Journal
 from qoder_cli.model import Run, mapping, text
+from qoder_cli.pace import Closed, Pace
 from qoder_cli.progress import Progress
 from qoder_cli.times import parse_timestamp, span
 
@@ -80,13 +81,15 @@ class Trigger:
     on_lost: OnLost = "adopt"
     on_started: Callable[[Run], None] = field(default=lambda run: None)
     repeat: list[str] | None = None  # the command that repeats this trigger under the same key, as words
-    _has_resent: bool = False
+    pace: Pace | None = None  # where several are started at a time: what spaces them, and ends it
+    may_have_started: bool = False  # an attempt was sent, and no answer has said that it started nothing
 
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
 
         Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError for a
-        key that another deployment was triggered with, TriggerStopped when a signal came in between.
+        key that another deployment was triggered with, TriggerStopped when a signal came in between, Closed when the
+        pace was closed before anything could be started.
         """
         earlier = self._under_this_key()
         if earlier is not None and (known := self._settled(earlier)):
@@ -94,7 +97,7 @@ class Trigger:
         intent = earlier.intent if earlier else self._intend()
         try:
             return self._send(intent)
-        except (ApiError, UsageError, Signalled):  # each says that nothing was started
+        except (ApiError, UsageError, Signalled, Closed):  # each says that nothing was started
             self.journal.settle(intent, None)
             raise
 
@@ -144,6 +147,7 @@ class Trigger:
                     raise self._unknown(error) from error  # our own earlier attempt may be what is in its way
                 if _started_nothing(error):
                     refusals += 1
+                    self.may_have_started = bool(resends)
                     self._pause(error, refusals, began)
                 elif (run := self._look(intent, error)) is not None:
                     return self._adopted(run)
@@ -155,6 +159,7 @@ class Trigger:
         timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
         path = f"/deployments/{segment(self.deployment_id)}/run"
         pending = self.client.prepare("POST", path, headers={"idempotency-key": self.key}, timeout=timeout)
+        self._take_turn()
         try:
             pending.start()
             return self._heard(intent, pending, timeout)
@@ -163,6 +168,21 @@ class Trigger:
                 raise
             self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
             raise TriggerStopped(signalled, self._last_words(intent, pending)) from None
+
+    def _take_turn(self) -> None:
+        if self.pace is None:
+            self._begin()
+            return
+        try:
+            self.pace.take(self._begin)
+        except Closed as closed:
+            if self.may_have_started:
+                error = QoderError("it was stopped before it could be sent again")
+                raise self._unknown(error) from closed
+            raise
+
+    def _begin(self) -> None:
+        self.may_have_started = True
 
     def _last_words(self, intent: Intent, pending: "Pending") -> Run | None:
         try:
@@ -198,10 +218,12 @@ class Trigger:
         if not again or refusals == TRIES or not may_wait(wait, clock.monotonic() - began):
             raise error
         self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
+        if self.pace and error.http_status == 429:
+            self.pace.hold(wait)
         try:
             clock.sleep(wait)
         except Signalled as signalled:
-            if self._has_resent:
+            if self.may_have_started:
                 raise TriggerStopped(signalled, None) from None
             raise
 
@@ -229,7 +251,6 @@ class Trigger:
                 raise error
         elif self.on_lost != "resend" or resends == RESENDS:
             raise self._unknown(error, "the run list shows no run of it", next=self.repeat) from error
-        self._has_resent = True
         self.progress.note("the run list shows no run of it: sending again, under the same key")
 
     def _unknown(self, error: QoderError, why: str = "", *, next: list[str] | None = None) -> OutcomeUnknown:

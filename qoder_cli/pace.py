@@ -1,0 +1,56 @@
+"""How fast requests may follow each other, over all threads of this command."""
+
+import threading
+from collections.abc import Callable
+
+from qoder_cli.clock import Clock
+
+WRITES_PER_SECOND = 20.0  # what the API advises (api/facts.md, 3.7)
+READS_PER_SECOND = 20.0  # of a wait for many runs; a server may be asked 50 times a second (api/facts.md, 3.7)
+_TIGHTER = 1.02  # so that a server never counts one too many, however the network shifts them
+
+
+class Closed(Exception):
+    """Nothing more is to be sent."""
+
+
+class Pace:
+    """Spaces requests evenly: each takes its turn before it is sent.
+
+    `per_second` is the most that are sent in any second. Once closed, nobody gets a turn any more, so that what was
+    not sent by then never will be.
+    """
+
+    def __init__(self, clock: Clock, *, per_second: float) -> None:
+        self._clock = clock
+        self._spacing = _TIGHTER / per_second
+        self._next = clock.monotonic()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
+        """Wait for a turn; `at_turn` is called in it, before anyone can close this. Raises Closed when there are none."""
+        with self._lock:
+            self._check()
+            now = self._clock.monotonic()
+            turn = max(self._next, now)
+            self._next = turn + self._spacing
+        if turn > now:
+            self._clock.sleep(turn - now)
+        with self._lock:
+            self._check()
+            at_turn()
+
+    def hold(self, seconds: float) -> None:
+        """Give no turn for so long: the server asked for it."""
+        with self._lock:
+            self._next = max(self._next, self._clock.monotonic() + seconds)
+
+    def close(self) -> None:
+        """Give no more turns."""
+        with self._lock:
+            self._closed = True
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed
