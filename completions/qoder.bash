@@ -20,8 +20,9 @@ __qoder_cli_level() {
     'deploy run')
         options+=' --wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d>
             --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok
-            --on-leave=detach|cancel --dry-run'
-        arguments='<deployment>'
+            --on-leave=detach|cancel --parallel=<n> --fail-fast --keep-going --allow-duplicates
+            --dry-run'
+        arguments='<deployment>...'
         ;;
     'deploy list')
         options+=' --status=active|paused --agent=<id> --include-archived --limit=<n> -n=<n> --all'
@@ -47,7 +48,7 @@ __qoder_cli_level() {
         ;;
     'run logs')
         options+=' --follow -f --tail=<n> --type=<type> --since=<when>'
-        arguments='<run>'
+        arguments='<run>...'
         ;;
     'run result')
         options+=' --output-dir=<dir>'
@@ -70,7 +71,7 @@ __qoder_cli_level() {
         arguments='token|region|base_url|workspace_id'
         ;;
     'config set')
-        arguments='token|region|base_url|workspace_id <value>'
+        arguments='region|base_url|workspace_id <value>'
         ;;
     'config unset')
         arguments='token|region|base_url|workspace_id'
@@ -104,6 +105,11 @@ __qoder_cli_offer() {
     case $1 in
     '<file>') __qoder_cli_generate -f "$2" "${3-}" ;;
     '<command>') __qoder_cli_offer -- "$2" ;; # it stands behind --
+    '<deployment>') __qoder_cli_remembered deployments dep_ "$2" "${3-}" ;;
+    '<run>')
+        __qoder_cli_offer last "$2" "${3-}"
+        __qoder_cli_remembered runs drun_ "$2" "${3-}"
+        ;;
     '<'*) ;;
     *)
         for word in ${1//|/ }; do
@@ -119,6 +125,51 @@ __qoder_cli_generate() {
     # bash 3.2 has no compopt, and leaves the / behind a folder to be typed
     if [[ $1 == -f || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
     while IFS='' read -r word; do COMPREPLY+=("${3-}$word"); done < <(compgen "$1" -- "$2")
+}
+
+# Sets `file` to where commands of qoder remember $1 for completion, deployments or runs; to nothing if there is none.
+__qoder_cli_file() {
+    local base=${XDG_STATE_HOME-} home=${HOME-} own=${QODER_STATE_DIR-} name=$1.tsv folder folders
+    [[ $base == /* ]] || base=$home/.local/state
+    folders=("$base/qoder" "$home/Library/Application Support/qoder" "${LOCALAPPDATA-}/qoder")
+    if [[ -n $own ]]; then folders=("${own/#[~]\//$home/}"); fi
+    if [[ -n ${QODER_SANDBOX-} ]]; then name=sandbox-$name; fi
+    for folder in "${folders[@]}"; do
+        file=$folder/$name
+        if [[ -f $file && -r $file ]]; then return; fi
+    done
+    file=''
+}
+
+# Offers what begins with $3 of the remembered $1, whose ids begin with $2: the ids, and once something is typed the
+# plain names of deployments; $4 goes before each. What is no such id or name is passed over.
+__qoder_cli_remembered() {
+    local file id name mark i n=0 first=${#COMPREPLY[@]} seen=' ' about=()
+    __qoder_cli_file "$1"
+    [[ -n $file ]] || return 0
+    compopt -o nosort 2>/dev/null # newest first; bash 4.4 and newer
+    while ((n++ < 1000)) && IFS=$'\t' read -r -n 2000 id name mark _; do
+        if [[ -z $mark || $id != "$2"* || $id == *[![:alnum:]_-]* ]]; then continue; fi
+        if [[ $mark == - ]]; then mark=''; fi
+        if [[ $id == "$3"* ]]; then __qoder_cli_remember "$id" "$name${mark:+, $mark}" "$4"; fi
+        if [[ -n $3 && $2 == dep_ && $name == "$3"* && $name != -* && $name != *[![:alnum:]._-]* ]]; then
+            __qoder_cli_remember "$name" "$id" "$4"
+        fi
+    done 2>/dev/null <"$file"
+    # where they are listed, and not put into the line, each says what it is
+    if ((${#COMPREPLY[@]} < 2)) || [[ ${COMP_TYPE-} != 33 && ${COMP_TYPE-} != 6[34] ]]; then return; fi
+    for ((i = 0; i < ${#about[@]}; i++)); do
+        n=$((${COLUMNS:-80} - ${#COMPREPLY[first + i]} - 5))
+        if ((n > 0)); then COMPREPLY[first + i]+="  (${about[i]:0:n})"; fi
+    done
+}
+
+# Adds $1, of which $2 is to be told, to what is offered, once; $3 goes before it.
+__qoder_cli_remember() {
+    if [[ $seen == *" $1 "* ]]; then return; fi
+    seen+="$1 "
+    COMPREPLY+=("$3$1")
+    about+=("$2")
 }
 
 # Completes the command line that begins at word $1, behind `qoder sandbox --`, as it would be without that.

@@ -10,7 +10,7 @@ function __qoder_words --description 'Print the commands and arguments before th
         end
         switch "$words $word"
             case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout} \
-                'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave} \
+                'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave,--parallel} \
                 'deploy list* '{--status,--agent,--limit,-n} \
                 'run list* '{--status,--trigger,--since,--until,--limit,-n} \
                 'run wait* '{--timeout,--interval} \
@@ -43,6 +43,28 @@ function __qoder_inside --description 'Complete the command line behind --, as i
     end
 end
 
+function __qoder_remembered --description 'Print the ids that qoder remembers, and names once something is typed'
+    set -l base "$XDG_STATE_HOME"
+    string match -q '/*' -- $base; or set base ~/.local/state
+    set -l folders $base/qoder ~/Library/Application\ Support/qoder $LOCALAPPDATA/qoder
+    if test -n "$QODER_STATE_DIR"
+        set folders (string replace -r '^~(?=/)' ~ -- $QODER_STATE_DIR)
+    end
+    set -l sandbox
+    test -n "$QODER_SANDBOX"; and set sandbox sandbox-
+    test $argv[1] = runs; and printf 'last\tthe newest that was started here\n'
+    for file in $folders/"$sandbox$argv[1].tsv"
+        test -f $file -a -r $file; or continue
+        set -l lines (head -c 262144 -- $file 2>/dev/null |
+            string match -r "^$argv[2][A-Za-z0-9_-]+"'\t[^\t]*\t[^\t]+')
+        string replace -r '\t([^\t]*)$' ', $1' -- $lines | string replace -r ', -$' ''
+        if test $argv[1] = deployments -a -n "$(commandline -ct)"
+            string replace -rf '^([^\t]*)\t([\pL\pN][\pL\pN._-]*)\t.*' '$2\t$1' -- $lines
+        end
+        return
+    end
+end
+
 complete -c qoder -f
 complete -c qoder-cli -w qoder
 complete -c qoder -s o -r -fa 'table json jsonl id' -d 'table, json, jsonl or id'
@@ -66,7 +88,7 @@ complete -c qoder -n '__qoder_at' -a sandbox -d 'Rehearse against a server on th
 complete -c qoder -n '__qoder_at' -a completion -d 'Print the completion script of a shell'
 complete -c qoder -n '__qoder_at' -a help -d 'Read about exit codes, environment and output'
 complete -c qoder -n '__qoder_at' -l version -d 'Print the version'
-complete -c qoder -n '__qoder_at deploy' -a run -d 'Start a run of a deployment by hand'
+complete -c qoder -n '__qoder_at deploy' -a run -d 'Start runs of deployments by hand'
 complete -c qoder -n '__qoder_at deploy' -a list -d 'List deployments, newest first: the newest 20 unless told otherwise'
 complete -c qoder -n '__qoder_at deploy' -a get -d 'Show a deployment: its state, schedule and setup, and its recent runs'
 complete -c qoder -n '__qoder_under deploy run' -l wait -s w -d 'Stay until the run has ended; exit with its outcome'
@@ -80,12 +102,18 @@ complete -c qoder -n '__qoder_under deploy run' -l on-lost -r -fa 'adopt resend 
 complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while a run of it is going. Not a lock'
 complete -c qoder -n '__qoder_under deploy run' -l on-skip -r -fa 'fail ok' -d 'What a skipped run returns: fail is exit 3, ok is exit 0'
 complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cancel' -d 'On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it'
+complete -c qoder -n '__qoder_under deploy run' -l parallel -r -f -d 'Of several, start N at a time; 20 a second at most'
+complete -c qoder -n '__qoder_under deploy run' -l fail-fast -d 'Of several, start and await no more after the first that fails'
+complete -c qoder -n '__qoder_under deploy run' -l keep-going -d 'Of several, start the others though some names are not known'
+complete -c qoder -n '__qoder_under deploy run' -l allow-duplicates -d 'Start a deployment as often as it is named'
 complete -c qoder -n '__qoder_under deploy run' -l dry-run -d 'Show the request, and send no write'
+complete -c qoder -n '__qoder_under deploy run' -fka '(__qoder_remembered deployments dep_)'
 complete -c qoder -n '__qoder_under deploy list' -l status -r -fa 'active paused' -d 'Only those active, or paused'
 complete -c qoder -n '__qoder_under deploy list' -l agent -r -f -d 'Only those of this agent, agent_…'
 complete -c qoder -n '__qoder_under deploy list' -l include-archived -d 'Show archived ones too'
 complete -c qoder -n '__qoder_under deploy list' -l limit -s n -r -f -d 'Show N at most; 20 if not given'
 complete -c qoder -n '__qoder_under deploy list' -l all -d 'Show all'
+complete -c qoder -n '__qoder_at deploy get' -fka '(__qoder_remembered deployments dep_)'
 complete -c qoder -n '__qoder_at run' -a list -d 'List runs, newest first: the newest 20 unless told otherwise'
 complete -c qoder -n '__qoder_at run' -a get -d 'Show a run: how it stands now, or how it ended'
 complete -c qoder -n '__qoder_at run' -a wait -d 'Wait until runs have ended; the exit code says how'
@@ -99,18 +127,24 @@ complete -c qoder -n '__qoder_under run list' -l until -r -f -d 'Only created un
 complete -c qoder -n '__qoder_under run list' -l limit -s n -r -f -d 'Show N at most; 20 if not given'
 complete -c qoder -n '__qoder_under run list' -l all -d 'Show all'
 complete -c qoder -n '__qoder_under run list' -l no-resolve -l resolve -d 'Ask the sessions of runs without a status how they ended'
+complete -c qoder -n '__qoder_at run list' -fka '(__qoder_remembered deployments dep_)'
 complete -c qoder -n '__qoder_under run get' -l exit-status -d 'Exit with the run\'s outcome; 8 while it is going on'
+complete -c qoder -n '__qoder_at run get' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run wait' -l timeout -r -f -d 'Give up waiting after 90s, 10m, 1h30m; 0 checks once'
 complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
 complete -c qoder -n '__qoder_under run wait' -l follow -s f -d 'Show on stderr what happens meanwhile'
 complete -c qoder -n '__qoder_under run wait' -l result -d 'Print the agent\'s final message, not the run'
 complete -c qoder -n '__qoder_under run wait' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
+complete -c qoder -n '__qoder_under run wait' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run logs' -l follow -s f -d 'Go on until the run has ended'
-complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest N events'
+complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest N events of a run'
 complete -c qoder -n '__qoder_under run logs' -l type -r -f -d 'Only events of this type; repeatable'
 complete -c qoder -n '__qoder_under run logs' -l since -r -f -d 'Only later ones: 90m or 7d ago, a date, or a time'
+complete -c qoder -n '__qoder_under run logs' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run result' -l output-dir -r -f -d 'Also download the files it delivered into this folder'
+complete -c qoder -n '__qoder_at run result' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run cancel' -l yes -s y -d 'Do not ask'
+complete -c qoder -n '__qoder_at run cancel' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_at auth' -a login -d 'Check a token and save it in the config file'
 complete -c qoder -n '__qoder_at auth' -a logout -d 'Remove the token from the config file'
 complete -c qoder -n '__qoder_at auth' -a status -d 'Show which token and server are used, and ask whether it is accepted'
@@ -122,7 +156,7 @@ complete -c qoder -n '__qoder_at config' -a set -d 'Set one value in the config 
 complete -c qoder -n '__qoder_at config' -a unset -d 'Remove one value from the config file'
 complete -c qoder -n '__qoder_at config' -a path -d 'Print where the config file is'
 complete -c qoder -n '__qoder_at config get' -fa 'token region base_url workspace_id'
-complete -c qoder -n '__qoder_at config set' -fa 'token region base_url workspace_id'
+complete -c qoder -n '__qoder_at config set' -fa 'region base_url workspace_id'
 complete -c qoder -n '__qoder_at config unset' -fa 'token region base_url workspace_id'
 complete -c qoder -n '__qoder_under sandbox' -l generation -r -fa 'legacy current' -d 'Which API to speak: runs with a status, or without one'
 complete -c qoder -n '__qoder_under sandbox' -l speed -r -f -d 'How many times faster sessions go'

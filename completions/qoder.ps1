@@ -10,14 +10,14 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     $levels = @{
         '' = 'deploy run auth config sandbox completion help', '--version', ''
         'deploy' = 'run list get', '', ''
-        'deploy run' = '', '--wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d> --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok --on-leave=detach|cancel --dry-run', '<deployment>'
+        'deploy run' = '', '--wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d> --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok --on-leave=detach|cancel --parallel=<n> --fail-fast --keep-going --allow-duplicates --dry-run', '<deployment>...'
         'deploy list' = '', '--status=active|paused --agent=<id> --include-archived --limit=<n> -n=<n> --all', ''
         'deploy get' = '', '', '<deployment>'
         'run' = 'list get wait logs result cancel', '', ''
         'run list' = '', '--status=pending|running|completed|failed|skipped --trigger=manual|schedule|retry --since=<when> --until=<when> --limit=<n> -n=<n> --all --no-resolve --resolve', '<deployment>'
         'run get' = '', '--exit-status', '<run>'
         'run wait' = '', '--timeout=<d> --interval=<d> --follow -f --result --require-outcome', '<run>...'
-        'run logs' = '', '--follow -f --tail=<n> --type=<type> --since=<when>', '<run>'
+        'run logs' = '', '--follow -f --tail=<n> --type=<type> --since=<when>', '<run>...'
         'run result' = '', '--output-dir=<dir>', '<run>'
         'run cancel' = '', '--yes -y', '<run>'
         'auth' = 'login logout status', '', ''
@@ -27,7 +27,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         'config' = 'list get set unset path', '', ''
         'config list' = '', '', ''
         'config get' = '', '', 'token|region|base_url|workspace_id'
-        'config set' = '', '', 'token|region|base_url|workspace_id <value>'
+        'config set' = '', '', 'region|base_url|workspace_id <value>'
         'config unset' = '', '', 'token|region|base_url|workspace_id'
         'config path' = '', '', ''
         'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --fault=<fault>', '<command>...'
@@ -38,6 +38,26 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         param($name)
         "$shared $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
             ForEach-Object { $_.Substring($name.Length) } | Select-Object -First 1
+    }
+
+    $remembered = { # pairs of what commands of qoder remember of $what, deployments or runs, and what each is
+        param($what)
+        $name = "$(if ($env:QODER_SANDBOX) { 'sandbox-' })$what.tsv"
+        $folders = "$env:LOCALAPPDATA/qoder", "$env:XDG_STATE_HOME/qoder", "$HOME/.local/state/qoder",
+            "$HOME/Library/Application Support/qoder"
+        if ($env:QODER_STATE_DIR) { $folders = @($env:QODER_STATE_DIR -replace '^~(?=[/\\])', $HOME) }
+        $file = $folders | ForEach-Object { Get-Item -LiteralPath "$_/$name" -ErrorAction SilentlyContinue } |
+            Where-Object { -not $_.PSIsContainer -and $_.Length -lt 256KB } | Select-Object -First 1
+        if ($what -ceq 'runs') { , @('last', 'the newest that was started here') }
+        if (-not $file) { return }
+        foreach ($line in Get-Content -LiteralPath $file.FullName -Encoding UTF8 -ErrorAction SilentlyContinue) {
+            $id, $known, $mark, $rest = $line -split "`t"
+            if ($id -cnotmatch '^d(ep|run)_[A-Za-z0-9_-]+$' -or -not $mark) { continue }
+            , @($id, $(if ($mark -ceq '-') { $known } else { "$known, $mark" }))
+            if ($wordToComplete -and $what -ceq 'deployments' -and $known -cmatch '^[\p{L}\p{N}][\p{L}\p{N}._-]*$') {
+                , @($known, $id)
+            }
+        }
     }
 
     $before = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition })
@@ -79,6 +99,13 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         $each = @($arguments -split ' ')
         if ($nth -lt $each.Count) { $known = $each[$nth] } elseif ($each[-1].EndsWith('...')) { $known = $each[-1] }
         $known = $known -replace '\.\.\.$', '' -replace '^<command>$', '--'
+    }
+    if ($known -cmatch '^<(deployment|run)>$') {
+        & $remembered "$($Matches[1])s" | Where-Object { "$prefix$($_[0])".StartsWith($wordToComplete, 'Ordinal') } |
+            ForEach-Object {
+                [System.Management.Automation.CompletionResult]::new("$prefix$($_[0])", $_[0], 'ParameterValue', $_[1])
+            }
+        return
     }
     if ($known.StartsWith('<')) { return } # nothing fixed: PowerShell offers files
     $known -split '[ |]' | Where-Object { $_ -and "$prefix$_".StartsWith($wordToComplete, 'Ordinal') } |

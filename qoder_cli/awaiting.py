@@ -1,31 +1,37 @@
-"""From runs to an exit code: waiting for their end, and what is printed of it."""
+"""Waiting for runs as a command does: with its limits, its signals, and words for what became of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.ending import ending_error, stopped_waiting, watch_error
+from qoder_cli.ending import ending_error, going_on, stopped_waiting, watch_error
 from qoder_cli.errors import (
     Exit,
     InternalError,
     Interrupted,
-    QoderError,
+    NotYet,
     ReaderGone,
     RunFailed,
     Signalled,
     UsageError,
-    first_by_rank,
+    WaitTimeout,
 )
 from qoder_cli.ids import segment
-from qoder_cli.leave import take_leave
+from qoder_cli.items import Item
+from qoder_cli.leave import take_leave_of
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import evaluations, is_going
 from qoder_cli.state import State
 from qoder_cli.times import parse_duration
-from qoder_cli.views import RUN_FIRST, missing_row, run_row
+from qoder_cli.trigger import LAST_WORDS
 from qoder_cli.wait import Waiter, Watch
 
 if TYPE_CHECKING:
+    import queue
+
+    from qoder_cli.launches import Launches
     from qoder_cli.listen import Listener
+    from qoder_cli.roll import RollCall
 
 SHORTEST_INTERVAL = 0.1  # seconds
 
@@ -61,73 +67,118 @@ class Wanted(NamedTuple):
 NOTHING_MORE = Wanted()
 
 
-class Item(NamedTuple):
-    """One thing that was asked for, and what became of it: the run, as far as it is known, and the error."""
-
-    typed: str
-    run: Run | None
-    error: QoderError | None
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of this one."""
-        return int(self.error.exit if self.error else Exit.OK)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array: the run, or what went wrong, with what was typed and the exit code."""
-        if self.run is not None:
-            found = self.run.as_json()
-        else:
-            found = {"id": None, "error": self.error.as_json() if self.error else None}
-        return {**found, "input": self.typed, "exit_code": self.exit_code}
-
-    def row(self) -> dict[str, Any]:
-        """Return the item as a row of a table."""
-        if self.run is not None:
-            return run_row(self.run)
-        return missing_row(self.typed, self.error.exit.name.lower() if self.error else "pending")
-
-
-def wait_for(
-    state: State,
-    watches: Sequence[Watch],
-    limits: Limits,
-    wanted: Wanted = NOTHING_MORE,
-) -> list[Item]:
+def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted = NOTHING_MORE) -> list[Item]:
     """Wait until each run has ended or its watch is over, and return what became of each.
 
     Interrupted by a signal, it returns too: the runs as last known, with the signal as the error of each that goes on.
     Runs that go on when the time is up or a signal came are cancelled first, if that is wanted.
     """
-    waiter = Waiter(
-        clock=state.clock,
-        progress=state.progress,
-        request_timeout=state.client.request_timeout,
-        listener=_listener(state, wanted),
-        timeout=limits.timeout,
-        interval=limits.interval,
-    )
-    signalled = None
-    try:
-        waiter.wait(watches)
-    except Signalled as signal:
-        signalled = signal
-    items = [_item(watch, signalled, state) for watch in watches]
-    for item in items:
-        take_leave(item.error, item.run, state)
-    if wanted.require_outcome:
-        items = [_judged_by_outcome(item, state) for item in items]
-    return items
+    items: dict[str, Item] = {}
+    awaiting = Awaiting(state, limits, wanted, lambda watch, item: items.update({watch.observer.run_id: item}))
+    with suppress(Signalled):  # it is the error of the items
+        awaiting.wait(watches)
+    return [items[watch.observer.run_id] for watch in watches]
 
 
-def _listener(state: State, wanted: Wanted) -> "Listener":
+class Awaiting:
+    """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
+
+    It ends early when `is_enough` says so. `labels` has what the runs are called among several.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        limits: Limits,
+        wanted: Wanted,
+        on_item: Callable[[Watch, Item], None],
+        *,
+        inbox: "queue.SimpleQueue[Any] | None" = None,
+        is_enough: Callable[[], bool] = lambda: False,
+        labels: Sequence[str] = (),
+    ) -> None:
+        from queue import SimpleQueue
+
+        self._state = state
+        self._wanted = wanted
+        self._on_item = on_item
+        self._is_enough = is_enough
+        self._left: list[tuple[Watch, Item]] = []  # of which leave is to be taken
+        self._told: set[Watch] = set()
+        inbox = SimpleQueue() if inbox is None else inbox
+        self._waiter = Waiter(
+            clock=state.clock,
+            progress=state.progress,
+            request_timeout=state.client.request_timeout,
+            inbox=inbox,
+            listener=_listener(state, wanted, inbox, labels),
+            roll=None if wanted.follow else _roll_call(state),
+            timeout=limits.timeout,
+            interval=limits.interval,
+            on_over=self._over,
+        )
+
+    def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
+        """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
+        signalled = None
+        try:
+            if launches:
+                launches.start()
+            self._waiter.wait(watches, launches, is_enough=self._is_enough)
+        except Signalled as signal:
+            signalled = signal
+        if launches:
+            launches.stop(LAST_WORDS if signalled else None)
+        for watch in [*watches, *(launches.watches if launches else ())]:
+            if watch not in self._told:  # a signal may come between an end and the telling of it
+                self._end(watch, signalled)
+        take_leave_of([item for _, item in self._left], self._state)
+        for watch, item in self._left:
+            self._on_item(watch, item)
+        if signalled is not None:
+            raise signalled
+
+    def _end(self, watch: Watch, signalled: Signalled | None) -> None:
+        if watch.over:
+            self._over(watch)
+        else:
+            self._left.append((watch, _left_behind(watch, signalled, self._state)))
+
+    def _over(self, watch: Watch) -> None:
+        item = _item(watch, self._state)
+        if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
+            self._left.append((watch, item))
+        else:
+            self._on_item(watch, _judged_by_outcome(item, self._state) if self._wanted.require_outcome else item)
+        self._told.add(watch)
+
+
+def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:
+    """Return what is said of a run that goes on when the wait is ended by a signal, or by another that failed."""
+    run, run_id = watch.run, watch.observer.run_id
+    if signalled is not None:
+        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
+    error = NotYet(f"run {run_id} was left going on when another failed", hint="wait for its end")
+    if run is None:
+        error.run_id, error.run_state, error.next = run_id, "unknown", state.command("run", "wait", run_id)
+        return Item(run_id, None, error)
+    return Item(run_id, run, going_on(error, run, state))
+
+
+def _roll_call(state: State) -> "RollCall":
+    from qoder_cli.roll import RollCall
+
+    return RollCall(state.client, pace=state.reads)
+
+
+def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]) -> "Listener":
     from qoder_cli.listen import Listener
 
     if not wanted.follow:
-        return Listener(state.client, clock=state.clock)
+        return Listener(state.client, clock=state.clock, inbox=inbox)
     from qoder_cli.showing import Showing
 
-    return Listener(state.client, clock=state.clock, showing=Showing(state))
+    return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 
 
 def _judged_by_outcome(item: Item, state: State) -> Item:
@@ -149,69 +200,33 @@ def _judged_by_outcome(item: Item, state: State) -> Item:
     return item._replace(error=error)
 
 
-def _item(watch: Watch, signalled: Signalled | None, state: State) -> Item:
+def _item(watch: Watch, state: State) -> Item:
     run, run_id = watch.run, watch.observer.run_id
     if watch.error is not None:
-        error: QoderError | None = watch_error(watch.error, run_id, run, state)
-    elif signalled is not None and not watch.over:
-        error = stopped_waiting(signalled, [run_id], run, state)
-    else:
-        error = ending_error(run, state) if run else None
-    return Item(run_id, run, error)
+        return Item(run_id, run, watch_error(watch.error, run_id, run, state))
+    return Item(run_id, run, ending_error(run, state) if run else None)
 
 
-def finish(state: State, items: Sequence[Item], *, as_list: bool, result: bool = False) -> int:
-    """Print what became of what was asked for, and return 0 or raise the error that decides the exit code.
+def finish(state: State, item: Item, *, result: bool = False) -> int:
+    """Print what became of the one thing that was asked for, and return 0 or raise the error that it ended with.
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
-    error = first_by_rank(item.error for item in items if item.error)
     try:
-        _show(state, items, as_list=as_list, result=result)
+        if item.run is not None:
+            _show(state, item.run, result)
     except (ReaderGone, InternalError):
-        if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
+        if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
-    if error is None:
-        return Exit.OK
-    raise _for_many(error, items, state) if len(items) > 1 else error
+    if item.error is not None:
+        raise item.error
+    return Exit.OK
 
 
-def _show(state: State, items: Sequence[Item], *, as_list: bool, result: bool) -> None:
-    if as_list:
-        data = [{**item.as_json(), **_result_of(item, state, result)} for item in items]
-        state.output.records([item.row() for item in items], data=data, id="id", first=RUN_FIRST)
-    elif (run := items[0].run) is not None:
-        _show_one(state, items[0], run, result)
-
-
-def _show_one(state: State, item: Item, run: Run, result: bool) -> None:
+def _show(state: State, run: Run, result: bool) -> None:
     from qoder_cli.commands.run_end import show_result
 
-    if result and _has_ended(item):
+    if result and not is_going(run):
         show_result(state, run)
     elif not result or state.output.is_json:
         state.show_run(run)
-
-
-def _result_of(item: Item, state: State, result: bool) -> dict[str, Any]:
-    from qoder_cli.result import final_message
-
-    if not result or item.run is None:
-        return {}
-    return {"result": final_message(state.client, item.run) if _has_ended(item) else None}
-
-
-def _has_ended(item: Item) -> bool:
-    return item.run is not None and not is_going(item.run)
-
-
-def _for_many(error: QoderError, items: Sequence[Item], state: State) -> QoderError:
-    """Say what became of all of them, and give one command that waits for those that go on."""
-    going = [item.typed for item in items if item.error and item.error.next]
-    ended_well = sum(item.error is None for item in items)
-    if isinstance(error, Interrupted):
-        error.message = f"stopped waiting; {len(going)} run{'s go' if len(going) != 1 else ' goes'} on"
-    error.message = f"{ended_well} of {len(items)} runs completed; {error.message}"
-    error.next = state.command("run", "wait", *going) if going else None
-    error.hint = "wait for those that go on" if going else error.hint
-    return error

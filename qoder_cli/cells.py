@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 Fields = dict[str, Any]  # column or key -> str, number, one of the above, a list of them, or None when absent
 
-_COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
+COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
 _SIGNS = {"completed": "✓", "failed": "✗", "skipped": "–", "running": "…", "pending": "…"}
 _LETTERS = {"completed": "C", "failed": "F", "skipped": "S", "running": "R", "pending": "P"}
 _BARS = "▁▂▃▄▅▆▇█"
@@ -99,7 +99,7 @@ def cell(value: Any) -> Cell:
         case Milliseconds(milliseconds):
             return _one(span(milliseconds / 1000))
         case Status(word):
-            return Cell(((inert(word), _COLOURS.get(word, "")),))
+            return Cell(((inert(word), COLOURS.get(word, "")),))
         case Words(text):
             return Cell(((inert(text), ""),), may_be_cut=True)
         case Outcomes(words):
@@ -120,7 +120,7 @@ def _one(text: str, faint: str = "") -> Cell:
 
 
 def _sign(word: str) -> tuple[str, str]:
-    return _SIGNS.get(word, "!"), _COLOURS.get(word, "")
+    return _SIGNS.get(word, "!"), COLOURS.get(word, "")
 
 
 def _bars(milliseconds: Sequence[int | None]) -> Cell:

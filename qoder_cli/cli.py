@@ -214,6 +214,8 @@ def _in_error_or_not(words: list[str], state: State) -> int:
     except QoderError as error:
         return _report(error, state)
     except Exception as error:
+        if isinstance(error.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
+            raise error.__cause__ from None
         if state.flags.debug:
             state.err.tell(_traceback())
         return _report(_bug(error), state)

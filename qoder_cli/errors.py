@@ -60,7 +60,8 @@ class Exit(IntEnum):
     TERMINATED = 143, "SIGTERM; a run that was started goes on"
 
 
-# The first that applies is the exit code of several runs (contract, section 4).
+# The first that applies is the exit code of several runs (contract, section 4); of USAGE it says nothing, which one of
+# several can have too (a name that two deployments have, a key that another one was started with).
 RANKING = (
     Exit.INTERRUPTED,
     Exit.TERMINATED,
@@ -72,6 +73,7 @@ RANKING = (
     Exit.UNAVAILABLE,
     Exit.REJECTED,
     Exit.NOT_FOUND,
+    Exit.USAGE,
     Exit.RUN_FAILED,
     Exit.WAIT_TIMEOUT,
     Exit.RUN_SKIPPED,

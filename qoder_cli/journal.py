@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qoder_cli.model import mapping, text
+from qoder_cli.statefolder import state_folder
 
 VERSION = 1
 LONGEST = 1000  # lines in one file; the one before is kept beside it
@@ -57,11 +58,7 @@ class Journal:
     @property
     def path(self) -> Path:
         """The journal's file: in QODER_STATE_DIR, else in the system's folder for state."""
-        if folder := self._env.get("QODER_STATE_DIR"):
-            return Path(folder).expanduser() / "journal.jsonl"
-        from platformdirs import user_state_path
-
-        return user_state_path("qoder", appauthor=False) / "journal.jsonl"
+        return state_folder(self._env) / "journal.jsonl"
 
     def intend(self, *, at: float, profile: str, host: str, deployment: str, key: str) -> Intent:
         """Write down what is about to be triggered, and return it."""

@@ -3,7 +3,7 @@
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qoder_cli.ending import stopped_waiting
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
@@ -12,10 +12,13 @@ from qoder_cli.leave import take_leave
 from qoder_cli.model import Deployment, Run, mapping
 from qoder_cli.observe import Observer
 from qoder_cli.outcome import settle
+from qoder_cli.pace import Pace
 from qoder_cli.trigger import OnLost, Started, Trigger, TriggerStopped
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
+
+OnSkip = Literal["fail", "ok"]
 
 IDLE_LOOK = 20  # newest runs that --if-idle looks at
 
@@ -37,31 +40,40 @@ class Order:
         return state.command("deploy", "run", self.deployment_id, "--idempotency-key", key, *self.options)
 
 
-def launch(state: "State", order: Order) -> Started:
-    """Trigger one run, say which, and return it.
-
-    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
-    """
-    settings = state.client.settings
-    state.progress.note(f"starting a run of {order.deployment_id} (profile {settings.profile}, {settings.host})")
+def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:
+    """Return the trigger that an order asks for; `pace` spaces it among others."""
     key = order.key or str(uuid.uuid4())
-    trigger = Trigger(
+    return Trigger(
         client=state.client,
         journal=state.journal,
         progress=state.progress,
         deployment_id=order.deployment_id,
         key=key,
+        is_new_key=order.key is None,
         on_lost=order.on_lost,
         on_started=state.started.append,
         repeat=order.repeated(state, key),
+        pace=pace,
     )
+
+
+def launch(state: "State", order: Order) -> Started:
+    """Trigger one run, say which, and return it.
+
+    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
+    """
+    from qoder_cli.remembered import remember_run
+
+    settings = state.client.settings
+    state.progress.note(f"starting a run of {order.deployment_id} (profile {settings.profile}, {settings.host})")
     try:
-        started = trigger.start()
+        started = trigger_of(state, order).start()
     except TriggerStopped as stopped:
         raise _stopped(state, order, stopped) from None
     except ApiError as error:
-        raise _explained(state, order.deployment_id, error) from error
+        raise explained(state, order.deployment_id, error) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
+    remember_run(state, started.run)
     return started
 
 
@@ -110,7 +122,7 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
     return error
 
 
-def _explained(state: "State", target: str, error: ApiError) -> ApiError:
+def explained(state: "State", target: str, error: ApiError) -> ApiError:
     """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
     if isinstance(error, NotFound):
         from qoder_cli.names import explain_missing

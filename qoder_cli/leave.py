@@ -1,5 +1,6 @@
 """Leaving a run that goes on: it is left alone, or with `--on-leave cancel` asked to stop first."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from qoder_cli.errors import Interrupted, QoderError, WaitTimeout
@@ -7,11 +8,30 @@ from qoder_cli.ids import segment
 from qoder_cli.model import Run
 
 if TYPE_CHECKING:
+    from qoder_cli.items import Item
     from qoder_cli.state import State
 
 OnLeave = Literal["detach", "cancel"]
 
 CANCEL_WITHIN = 2.0  # seconds
+AT_A_TIME = 8  # cancellations
+
+
+def take_leave_of(items: "Sequence[Item]", state: "State") -> None:
+    """Do for each of several what `take_leave` does for one, several at a time and 20 a second."""
+    if state.on_leave != "cancel" or not items:
+        return
+    from qoder_cli.ahead import in_order
+    from qoder_cli.pace import WRITES_PER_SECOND, Pace
+
+    pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
+
+    def leave(item: "Item") -> None:
+        pace.take()
+        take_leave(item.error, item.run, state)
+
+    for _ in in_order(leave, items, at_a_time=AT_A_TIME):
+        pass
 
 
 def take_leave(error: QoderError | None, run: Run | None, state: "State") -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.clock import Clock
-from qoder_cli.feed import Alive, Down, Feed, Gap, Heard, Up
+from qoder_cli.feed import Alive, Down, Feed, Gap, Heard, News, Up
 from qoder_cli.outcome import ENDING_EVENTS, SessionStory
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ class Listener:
     With `showing` every event is shown, as `--follow` asks.
     """
 
-    def __init__(self, client: "Client", *, clock: Clock, showing: "Showing | None" = None) -> None:
+    def __init__(
+        self, client: "Client", *, clock: Clock, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None
+    ) -> None:
         self._client = client
         self._clock = clock
         self._showing = showing
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._inbox = inbox
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: "Watch") -> None:
@@ -47,6 +49,8 @@ class Listener:
         if session_id is None:
             return
         ear = self._ears.get(session_id)
+        if self._showing:
+            self._showing.name(session_id, watch.label or (watch.run and watch.run.deployment_id) or session_id)
         if self._showing and (watch.over or not self.hears(watch)):
             self._showing.catch_up(session_id)
         if watch.over:
@@ -62,27 +66,25 @@ class Listener:
         ear = self._ears.get(watch.run.session_id or "") if watch.run else None
         return ear is not None and ear.up and self._clock.monotonic() - ear.heard < SILENT
 
-    def wait(self, seconds: float) -> tuple[str | None, bool]:
-        """Wait so long, or until a stream says something that matters.
+    def take(self, news: News) -> tuple[str | None, bool]:
+        """Take in what a stream has put into the inbox.
 
-        Returns the session whose run is to be looked at now (None: time is up or nothing to do), and whether its end
-        was heard.
+        Returns the session whose run is to be looked at now (None: nothing to do), and whether its end was heard.
         """
-        item = self._clock.take(self._inbox, seconds)
-        if item is None or (ear := self._ears.get(item.session_id)) is None:
+        if (ear := self._ears.get(news.session_id)) is None:
             return None, False
         ear.heard = self._clock.monotonic()
-        match item:
+        match news:
             case Up() | Gap():
                 ear.up = True
                 if self._showing:
-                    self._showing.catch_up(item.session_id)
-                return item.session_id, False
+                    self._showing.catch_up(news.session_id)
+                return news.session_id, False
             case Down():
                 was_up, ear.up = ear.up, False
-                return (item.session_id if was_up else None), False
+                return (news.session_id if was_up else None), False
             case Heard(event=event):
-                return self._hear(ear, item.session_id, event)
+                return self._hear(ear, news.session_id, event)
             case Alive():
                 ear.up = True
         return None, False
@@ -90,7 +92,7 @@ class Listener:
     def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
         ear.up = True
         if self._showing:
-            self._showing.hear(event)
+            self._showing.hear(event, session_id=session_id)
         ended = ear.story.tell([event]).ending is not None
         return (session_id if event.get("type") in _ENDS else None), ended
 

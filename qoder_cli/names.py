@@ -1,11 +1,11 @@
 """From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli import ids
-from qoder_cli.errors import ApiError, NoAnswer, NotFound, UsageError
+from qoder_cli.errors import ApiError, NoAnswer, NotFound, QoderError, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.model import Deployment, Run, mapping, text
 from qoder_cli.times import parse_timestamp
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SUGGEST_FROM = 2  # pages of deployments that are looked through for something near
 SUGGESTIONS = 3
+_SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
 _SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
@@ -26,15 +27,37 @@ def deployment(typed: str, state: "State") -> str:
     Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names, and
     ApiError.
     """
-    if ids.deployment(typed).startswith("dep_"):
-        return typed
-    known = dict(_deployments(_pages(state)))
-    matches = [id for id, name in known.items() if name == typed]
+    [found] = deployments([typed], state)
+    if isinstance(found, QoderError):
+        raise found
+    return found
+
+
+def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
+    """Return what `deployment` returns or raises for each, with one listing for all names.
+
+    Raises UsageError for what can be neither an id nor a name, before anything is asked, and ApiError.
+    """
+    names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
+    known = dict(_deployments(_pages(state))) if names else {}
+    if known:
+        from qoder_cli.remembered import remember_names
+
+        remember_names(state, known, whole=True)
+    ids_of: dict[str, list[str]] = {}
+    for id, name in known.items():
+        ids_of.setdefault(name, []).append(id)
+    near_to = known if len(names - ids_of.keys()) <= _SUGGESTED_FOR else {}
+    found = {name: _only(name, ids_of.get(name, []), near_to, state) for name in names}
+    return [found.get(word, word) for word in typed]
+
+
+def _only(name: str, matches: list[str], known: dict[str, str], state: "State") -> str | QoderError:
     if len(matches) > 1:
         listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
-        raise UsageError(f"{len(matches)} deployments are named {typed!r}: {listed}", hint="name it by its id")
+        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="name it by its id")
     if not matches:
-        raise NotFound(f"no deployment is named {typed!r}", hint=_hint(typed, known, _asked(state)))
+        return NotFound(f"no deployment is named {name!r}", hint=_hint(name, known, _asked(state)))
     return matches[0]
 
 

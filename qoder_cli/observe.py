@@ -45,6 +45,7 @@ class Observer:
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
+        self.session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._run = settle(run) if run else None
         self._client = client
         self._progress = progress
@@ -91,11 +92,17 @@ class Observer:
                 self._ask_session(raw, within, retry)
             case Standing.GOING:
                 self._mind_disagreement(raw, within, retry)
-            case Standing.ENDED if is_strange(raw):
-                self._warn(f"run {raw.id} ended with the status {raw.status!r}, which is unknown here: not a success")
             case _:
-                pass
+                self._mind_strange(raw)
         return self.run or self._run
+
+    def take(self, run: Run) -> None:
+        """Take in what a list shows of the run; a status that stays behind its session is minded by `look` alone."""
+        if not self.ended:
+            self._run = settle(run)
+            self._mind_strange(run)
+            if standing(run) is Standing.GOING and self._going_since is None:
+                self._going_since = self._client.clock.monotonic()
 
     def reread(self, run: Run) -> bool:
         """Return whether a run that a list showed has ended, asking no more than its session. Raises ApiError."""
@@ -170,6 +177,8 @@ class Observer:
         """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
         if ending is SESSION_DELETED:
             return {}
+        if self.session is not None:
+            return mapping(self.session.get("usage"))
         try:
             session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=USAGE_WITHIN, retry=False)
         except ApiError:
@@ -179,8 +188,7 @@ class Observer:
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not move (contract, section 1)."""
         now = self._client.clock.monotonic()
-        if is_strange(run):
-            self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
+        self._mind_strange(run)
         self._going_since = now if self._going_since is None else self._going_since
         stale = now - max(self._going_since, self._session_asked) >= DISAGREEMENT_AFTER
         if not (stale and run.session_id):
@@ -195,6 +203,14 @@ class Observer:
                 f"the server still calls run {run.id} {run.status}, but its session has ended: "
                 "the session's ending is reported"
             )
+
+    def _mind_strange(self, run: Run) -> None:
+        if not is_strange(run):
+            return
+        if standing(run) is Standing.ENDED:
+            self._warn(f"run {run.id} ended with the status {run.status!r}, which is unknown here: not a success")
+        else:
+            self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
 
     def _warn(self, message: str) -> None:
         if not self._warned:

@@ -1,6 +1,6 @@
 """What is said on stderr while something goes on: progress is not output."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -9,8 +9,10 @@ from qoder_cli.screen import Screen, inert
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
 
+_MARGIN = 3  # lines of the terminal that the board leaves free: for the status line, and for what came before
 HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
 
 
@@ -26,8 +28,26 @@ class Progress:
         self._clock = clock
         self._quiet = quiet
         self._live: Live | None = None
+        self._board: Callable[[int], RenderableType] | None = None
         self._status = ""
         self._began = self._last_line = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only warnings are said."""
+        return self._quiet
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the status line away for as long as the block writes to the same terminal."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
     def note(self, text: str) -> None:
         """Say one line, unless quiet."""
@@ -47,6 +67,10 @@ class Progress:
         """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
+    def put_up(self, board: "Callable[[int], RenderableType]") -> None:
+        """Show this above the status line of the wait to come; it is made for so many lines, again and again."""
+        self._board = board
+
     @contextmanager
     def waiting(self, status: str) -> Iterator[None]:
         """Show, for as long as the block runs, what is waited for, for how long, and how to leave."""
@@ -65,8 +89,12 @@ class Progress:
     def change(self, news: str, *, status: str) -> None:
         """Say what has changed in the wait; on a terminal only the status line changes."""
         self._status = status
+        self.news(news)
+
+    def news(self, text: str) -> None:
+        """Say one line, unless quiet, or a terminal shows it in its status line or table anyway."""
         if self._live is None:
-            self.note(news)
+            self.note(text)
 
     def beat(self) -> None:
         """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
@@ -86,10 +114,10 @@ class Progress:
         from rich.live import Live
 
         live = Live(
-            get_renderable=self._status_line,
+            get_renderable=self._picture,
             console=self._console(),
-            transient=True,  # the line goes when the wait is over
-            refresh_per_second=8,
+            transient=True,  # it goes when the wait is over
+            refresh_per_second=8 if self._board is None else 4,
             redirect_stdout=False,  # standard output is data, and not rich's to touch
             redirect_stderr=False,
         )
@@ -108,6 +136,13 @@ class Progress:
             markup=False,
         )
 
+    def _picture(self) -> Any:
+        if self._board is None or self._live is None:
+            return self._status_line()
+        from rich.console import Group
+
+        return Group(self._board(self._live.console.height - _MARGIN), self._status_line())
+
     def _status_line(self) -> Any:
         from rich.spinner import Spinner
         from rich.text import Text
@@ -116,7 +151,8 @@ class Progress:
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
         return line.append(f" {inert(self._status)} {span(seconds)}").append(
-            "  Ctrl-C leaves; the run goes on", style="dim"
+            "  Ctrl-C leaves; the run goes on" if self._board is None else "  Ctrl-C leaves; the runs go on",
+            style="dim",
         )
 
 

@@ -1,5 +1,6 @@
-"""`--follow`: what happens in the session of a run that is waited for, on stderr, each event once and in order."""
+"""`--follow`: what happens in the sessions of runs that are waited for, on stderr, each event once and in order."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ from qoder_cli.errors import ApiError
 from qoder_cli.feed import Recent
 from qoder_cli.follow import PAGE, events_of, last_id
 from qoder_cli.ids import segment
-from qoder_cli.screen import terminal_width
+from qoder_cli.margin import Margin
 from qoder_cli.transcript import Transcript, entry, event_time
 
 if TYPE_CHECKING:
@@ -15,20 +16,29 @@ if TYPE_CHECKING:
 
 
 class Showing:
-    """Shows the events of sessions: those heard from a stream, and from the list what no stream told."""
+    """Shows the events of sessions: those heard from a stream, and from the list what no stream told.
 
-    def __init__(self, state: "State") -> None:
+    With several runs `labels` has what their lines are to begin with, and `name` says which session has which.
+    """
+
+    def __init__(self, state: "State", labels: Iterable[str] = ()) -> None:
         self._client = state.client
         self._progress = state.progress
-        width = terminal_width() if state.err.is_terminal else None
-        self._transcript = Transcript(width=width, styled=state.err.styled)
+        self._margin = Margin(state.err, labels)
+        self._transcript = Transcript(width=self._margin.room, styled=state.err.styled)
+        self._names: dict[str, str] = {}
         self._last: dict[str, str | None] = {}
         self._recent = Recent()
 
-    def hear(self, event: dict[str, Any]) -> None:
-        """Show an event, unless it was shown before or is bookkeeping."""
+    def name(self, session_id: str, label: str) -> None:
+        """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
+        self._names[session_id] = label
+
+    def hear(self, event: dict[str, Any], *, session_id: str = "") -> None:
+        """Show an event of a session, unless it was shown before or is bookkeeping."""
         if self._recent.is_new(event) and (said := entry(event)):
-            self._progress.show(self._transcript.write(said, at=event_time(event)))
+            written = self._transcript.write(said, at=event_time(event))
+            self._progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
 
     def catch_up(self, session_id: str) -> None:
         """Show what the list has beyond what it had before. What cannot be read now is read the next time."""
@@ -39,5 +49,5 @@ class Showing:
             for page in self._client.pages(f"/sessions/{segment(session_id)}/events", query, retry=False):
                 events = events_of(page)
                 for event in events:
-                    self.hear(event)
+                    self.hear(event, session_id=session_id)
                 self._last[session_id] = last_id(page, events) or self._last.get(session_id)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qoder_cli.leave import OnLeave
     from qoder_cli.model import Run
     from qoder_cli.output import Output
+    from qoder_cli.pace import Pace
     from qoder_cli.progress import Progress
 
 
@@ -94,6 +95,13 @@ class State:
         from qoder_cli.journal import Journal
 
         return Journal(self.env, warn=self.progress.warn)
+
+    @cached_property
+    def reads(self) -> "Pace":
+        """What spaces the reads of a command that makes very many."""
+        from qoder_cli.pace import READS_PER_SECOND, Pace
+
+        return Pace(self.clock, per_second=READS_PER_SECOND)
 
     @property
     def may_ask(self) -> bool:

@@ -78,6 +78,7 @@ class Trigger:
     progress: Progress
     deployment_id: str
     key: str
+    is_new_key: bool = False  # made just now, so that no earlier trigger can have had it
     on_lost: OnLost = "adopt"
     on_started: Callable[[Run], None] = field(default=lambda run: None)
     repeat: list[str] | None = None  # the command that repeats this trigger under the same key, as words
@@ -113,7 +114,7 @@ class Trigger:
 
     def _under_this_key(self) -> Entry | None:
         """Return the newest earlier trigger under this key that started something, or may have."""
-        entries = self.journal.of_key(self.key, host=self.client.settings.host)
+        entries = [] if self.is_new_key else self.journal.of_key(self.key, host=self.client.settings.host)
         for entry in entries:
             if entry.intent.deployment != self.deployment_id:
                 raise UsageError(

@@ -4,19 +4,23 @@ A wait ends in one of four ways: the run ended, it was lost sight of, the deadli
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qoder_cli.clock import Clock
 from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
+from qoder_cli.pace import READS_PER_SECOND
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
+    import queue
+
     from qoder_cli.listen import Listener
+    from qoder_cli.roll import RollCall
 
 FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
 LONGEST_PAUSE = 5.0  # seconds between checks in the end
@@ -27,23 +31,31 @@ LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight is
 FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
 LAGGING = 30.0  # seconds for which a 404 may be a replica that has not heard of the run yet
 LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
+SLICE = 30.0  # seconds of sleep between two signs of life
+FEW = 8  # runs up to which each is asked for by itself, with an event stream
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 
 
-@dataclass
+@dataclass(eq=False)
 class Watch:
-    """One run being waited for, and how the wait for it ended: `error` is None while going, and when it just ended."""
+    """One run being waited for, and how the wait for it ended: `error` is None while going, and when it just ended.
+
+    `label` says what it is, among several: its deployment as it was typed.
+    """
 
     observer: Observer
     just_triggered: bool = False
+    label: str | None = None
     error: QoderError | None = None
     looked: bool = False
+    began: float = math.nan  # when it began to be waited for, by the monotonic clock
     _pause: float = FIRST_PAUSE
     _due: float = -math.inf
     _heard: float = field(default=math.nan)
     _missing_since: float | None = None
     _said: str = ""
     _alert_until: float = -math.inf
+    _told: bool = False
 
     @property
     def run(self) -> Run | None:
@@ -51,15 +63,41 @@ class Watch:
         return self.observer.run
 
     @property
+    def name(self) -> str:
+        """What it is called in a line that tells of it."""
+        return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
+
+    @property
     def over(self) -> bool:
         """Whether there is nothing left to wait for."""
         return self.error is not None or self.observer.ended
 
 
-class Waiter:
-    """Waits for runs, asking each at its own pace.
+class Arrival:
+    """What is put into the inbox to be handed to `Arrivals.accept`."""
 
-    `timeout` and `interval` (the longest pause between checks) are in seconds; no timeout means no limit.
+
+class Arrivals(Protocol):
+    """Runs that are still being started while those before them are waited for."""
+
+    @property
+    def done(self) -> bool:
+        """Whether none is to come any more."""
+
+    @property
+    def total(self) -> int:
+        """How many there will be at most."""
+
+    def accept(self, arrival: Any) -> "Watch | None":
+        """Take in what was put into the inbox, and return the run to wait for, if it is one."""
+
+
+class Waiter:
+    """Waits for runs: a few each at its own pace, many by a roll call through the lists.
+
+    What is heard of them, and what arrives, comes in through `inbox`. `timeout` and `interval` (the longest pause
+    between checks) are in seconds; no timeout means no limit, and it counts from when the last run has arrived.
+    `on_over` is told of each run when it is over.
     """
 
     def __init__(
@@ -68,95 +106,217 @@ class Waiter:
         clock: Clock,
         progress: Progress,
         request_timeout: float,
+        inbox: "queue.SimpleQueue[Any]",
         listener: "Listener | None" = None,
+        roll: "RollCall | None" = None,
         timeout: float | None = None,
         interval: float | None = None,
+        on_over: Callable[[Watch], None] = lambda watch: None,
     ) -> None:
         self._clock = clock
         self._progress = progress
         self._request_timeout = request_timeout
+        self._inbox = inbox
         self._listener = listener
+        self._roll = roll
         self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._timeout = timeout
-        self._watches: Sequence[Watch] = ()
-        self._deadline = math.inf if timeout is None else clock.monotonic() + timeout
+        self._on_over = on_over
+        self._arrivals: Arrivals | None = None
+        self.watches: list[Watch] = []  # in the order in which they came
+        self._over = 0
+        self._by_session: dict[str, Watch] = {}
+        self._deadline = math.inf
+        self._roll_due = clock.monotonic()
+        self._roll_pause = self._first_pause
+        self._roll_trouble = ""
 
-    def wait(self, watches: Sequence[Watch]) -> None:
-        """Return when every watch is over; what each ended with is in the watch. Raises Signalled."""
+    @property
+    def _first_pause(self) -> float:
+        return min(FIRST_PAUSE, self._longest_pause)
+
+    def wait(
+        self,
+        watches: Sequence[Watch],
+        arrivals: Arrivals | None = None,
+        *,
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Return when every watch is over, or `is_enough` says so; what each ended with is in the watch.
+
+        Raises Signalled.
+        """
+        self._arrivals = arrivals
         for watch in watches:
-            watch._heard = self._clock.monotonic()
-            watch._said = (watch.run.status or "") if watch.run else ""
-            watch._pause = min(FIRST_PAUSE, self._longest_pause)
-        self._watches = watches
+            self._begin(watch)
         with self._progress.waiting(self._summary()):
             try:
-                while going := [watch for watch in watches if not watch.over]:
-                    self._step(min(going, key=lambda watch: watch._due))
+                while (self._going or not self._has_all) and not is_enough():
+                    self._step()
             finally:
                 if self._listener:
                     self._listener.stop()
 
-    def _step(self, watch: Watch) -> None:
-        began = self._clock.monotonic()
-        pause = max(min(watch._due, self._deadline) - began, 0.0)
-        if pause and not self._sleep(pause):
+    def _begin(self, watch: Watch) -> None:
+        watch.began = watch._heard = self._clock.monotonic()
+        watch._said = (watch.run.status or "") if watch.run else ""
+        watch._pause = self._first_pause
+        self.watches.append(watch)
+        self._conclude(watch)
+
+    @property
+    def _going(self) -> list[Watch]:
+        return [watch for watch in self.watches if not watch.over]
+
+    @property
+    def _has_all(self) -> bool:
+        return self._arrivals is None or self._arrivals.done
+
+    def _calls_roll(self, going: Sequence[Watch]) -> bool:
+        """Return whether there are, or will be, too many runs to ask for each."""
+        coming = 0 if self._has_all or self._arrivals is None else self._arrivals.total
+        return self._roll is not None and max(len(going), coming) > FEW
+
+    def _step(self) -> None:
+        if self._has_all and self._deadline == math.inf and self._timeout is not None:
+            self._deadline = self._clock.monotonic() + self._timeout
+        going = self._going
+        if self._calls_roll(going):
+            self._step_many(going)
+        elif going:
+            self._step_one(min(going, key=lambda watch: watch._due))
+        else:
+            self._sleep(SLICE)
+
+    def _step_one(self, watch: Watch) -> None:
+        if not self._sleep_until(watch._due):
             return  # something was heard, which may make another run the next to look at
         left = self._deadline - self._clock.monotonic()
         if left < -LAST_LOOK and watch.looked:
-            watch.error = self._timed_out(watch)
+            self._end(watch, self._timed_out(watch))
             return
         self._look(watch, min(self._request_timeout, max(left, LAST_LOOK)))
         if self._clock.monotonic() >= self._deadline and not watch.over:
-            watch.error = self._timed_out(watch)
+            self._end(watch, self._timed_out(watch))
+
+    def _step_many(self, going: Sequence[Watch]) -> None:
+        if not self._sleep_until(self._roll_due):
+            return
+        left = self._deadline - self._clock.monotonic()
+        if left > -LAST_LOOK:
+            self._call_roll(going, min(self._request_timeout, max(left, LAST_LOOK)))
+        for watch in going if left <= 0 else ():
+            if not watch.over and (watch.looked or left < -LAST_LOOK):
+                self._end(watch, self._timed_out(watch))
+
+    def _call_roll(self, going: Sequence[Watch], within: float) -> None:
+        assert self._roll is not None  # it is only called when there is one
+        over, began = self._over, self._clock.monotonic()
+        try:
+            for watch, error in self._roll.call(going, within=within):
+                self._take(watch, error)
+        except ApiError as error:
+            self._bear_all(going, error)
+        else:
+            self._roll_trouble = ""
+        behind = self._roll.is_behind or not all(watch.looked for watch in going)
+        quick = over != self._over or not self._has_all
+        self._roll_pause = self._first_pause if quick else min(self._roll_pause * 2, self._longest_pause)
+        self._roll_due = began + (0.0 if behind else self._roll_pause * self._clock.jitter())
+
+    def _bear_all(self, going: Sequence[Watch], error: ApiError) -> None:
+        """Go on after a list could not be read, or end the wait for all that were not heard of for too long."""
+        now = self._clock.monotonic()
+        for watch in going:
+            if isinstance(error, AuthError) or now - watch._heard > LONGEST_SILENCE:
+                self._end(watch, _lost(watch, error))
+        if error.message != self._roll_trouble:
+            self._roll_trouble = error.message
+            self._progress.change(f"{error.message.rstrip('.')}; trying again", status=self._summary())
+        self._roll_pause = max(self._roll_pause, min(error.retry_after or 0.0, 60.0))
+
+    def _sleep_until(self, due: float) -> bool:
+        pause = min(due, self._deadline) - self._clock.monotonic()
+        return pause <= 0 or self._sleep(pause)
 
     def _sleep(self, seconds: float) -> bool:
-        """Sleep in slices, so that signs of life can be given; False when it ended early because a run was heard of."""
+        """Sleep in slices, so that signs of life can be given; False when it ended early because something came in."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            if self._listener is None:
-                self._clock.sleep(min(left, 30.0))
-            elif self._heard_of(*self._listener.wait(min(left, 30.0))):
+            news = self._clock.take(self._inbox, min(left, SLICE))
+            if news is not None and self._hear(news):
                 return False
             overslept = self._clock.monotonic() - until
             if overslept > ASLEEP:  # this machine was suspended; the server was not silent
-                for watch in self._watches:
+                for watch in self.watches:
                     watch._heard += overslept
             self._progress.beat()
         return True
 
-    def _heard_of(self, session_id: str | None, ended: bool) -> bool:
-        """Make the run of a session the next to look at; in quick steps when its end was heard, for lists may lag."""
-        for watch in self._watches:
-            if session_id and not watch.over and watch.run and watch.run.session_id == session_id:
-                watch._due = self._clock.monotonic()
-                if ended:
-                    watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
-                return True
-        return False
+    def _hear(self, news: Any) -> bool:
+        """Take in what came in, and return whether it changes what is to be done next."""
+        if isinstance(news, Arrival):
+            if self._arrivals and (watch := self._arrivals.accept(news)):
+                self._begin(watch)
+            return True
+        session_id, ended = self._listener.take(news) if self._listener else (None, False)
+        watch = self._by_session.get(session_id or "")
+        if watch is None or watch.over:
+            return False
+        if self._roll and ended:
+            self._roll.heard_end(watch)
+            self._roll_due = self._clock.monotonic()
+        watch._due = self._clock.monotonic()
+        if ended:  # quick steps, for lists may lag
+            watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
+        return True
 
     def _look(self, watch: Watch, within: float) -> None:
         try:
-            run = watch.observer.look(within=within)
+            watch.observer.look(within=within)
         except ApiError as error:
-            self._bear(watch, error)
+            self._take(watch, error)
         else:
-            watch._heard, watch._missing_since = self._clock.monotonic(), None
-            if self._listener:
+            self._take(watch, None)
+            if self._listener and watch.run and watch.run.session_id:
+                self._by_session[watch.run.session_id] = watch
                 self._listener.attend(watch)
-            self._say(watch, run.status or "gone")
             self._schedule(watch, watch._pause)
-        watch.looked = True
+
+    def _take(self, watch: Watch, error: ApiError | None) -> None:
+        """Take in that a run was looked at, or why it could not be."""
+        first, watch.looked = not watch.looked, True
+        if error is not None:
+            self._bear(watch, error)
+            return
+        watch._heard, watch._missing_since = self._clock.monotonic(), None
+        many = len(self.watches) > FEW
+        if watch.run and not (many and first and not watch.over):  # not a line for each of a thousand that go on
+            self._say(watch, watch.run.status or "gone")
+        self._conclude(watch)
+
+    def _end(self, watch: Watch, error: QoderError) -> None:
+        watch.error = error
+        self._conclude(watch)
+
+    def _conclude(self, watch: Watch) -> None:
+        """Tell of a run that is over, once."""
+        if watch.over and not watch._told:
+            watch._told = True
+            self._over += 1
+            self._on_over(watch)
 
     def _say(self, watch: Watch, news: str) -> None:
         if news != watch._said:
             watch._said = news
-            alone = len(self._watches) == 1  # its id stands in the line above
-            self._progress.change(f"{watch.observer.run_id} {news}", status=news if alone else self._summary())
+            alone = len(self.watches) == 1 and self._has_all  # its id stands in the line above
+            self._progress.change(f"{watch.name} {news}", status=news if alone else self._summary())
 
     def _summary(self) -> str:
-        if len(self._watches) != 1:
-            return f"{sum(watch.over for watch in self._watches)} of {len(self._watches)} runs have ended"
-        return self._watches[0]._said or "asking"
+        if len(self.watches) != 1 or not self._has_all:
+            total = self._arrivals.total if self._arrivals else len(self.watches)
+            return f"{self._over} of {total} runs have ended"
+        return self.watches[0]._said or "asking"
 
     def _schedule(self, watch: Watch, pause: float) -> None:
         now = self._clock.monotonic()
@@ -164,7 +324,8 @@ class Waiter:
             watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
             return
         watch._due = now + pause * self._clock.jitter()
-        watch._pause = min(watch._pause * 2, self._longest_pause)
+        longest = max(self._longest_pause, len(self.watches) / READS_PER_SECOND)
+        watch._pause = min(watch._pause * 2, longest)
 
     def _bear(self, watch: Watch, error: ApiError) -> None:
         """Go on after trouble, or end the watch when there is no point any more."""
@@ -179,7 +340,7 @@ class Waiter:
         else:
             hopeless = not error.retryable
         if hopeless:
-            watch.error = _lost(watch, error) if known else error
+            self._end(watch, _lost(watch, error) if known else error)
             return
         self._say(watch, f"{error.message.rstrip('.')}; trying again")
         self._schedule(watch, max(watch._pause, min(error.retry_after or 0.0, 60.0)))

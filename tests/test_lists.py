@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -249,7 +250,7 @@ def test_every_run_that_was_there_at_the_start_is_listed_once_and_in_order(
 ) -> None:
     growing = Growing(count, sizes, arrivals, style)
     before = list(growing.runs)
-    qoder = Qoder(Path("nowhere") / "config.toml")
+    qoder = Qoder(Path(os.devnull) / "config.toml")  # what completion would remember is not kept
     qoder.env["QODER_BASE_URL"] = "http://127.0.0.1:1"
     qoder.transport = growing
     ran = qoder("run", "list", "--all", "-o", "jsonl")

@@ -257,6 +257,12 @@ def test_nothing_to_show_is_said(qoder: Qoder) -> None:
     assert "were asked for" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
 
 
+def test_the_run_is_remembered_for_completion(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
+    assert qoder("run", "logs", "drun_1", "-q").code == 0
+    assert (Path(qoder.env["QODER_STATE_DIR"]) / "runs.tsv").read_text().startswith("drun_1\tdep_1 2026-06-14 ")
+
+
 def test_the_cost_is_left_out_when_it_cannot_be_told(qoder: Qoder) -> None:
     sessions: list[Any] = [(500, {}), {}, {"usage": {"total_credits": None}}]
     for session in sessions:

@@ -222,4 +222,4 @@ def test_what_can_name_no_run_is_refused_before_any_request(qoder: Qoder, typed:
 def test_nothing_is_written_to_find_a_name(qoder: Qoder, world: World, tmp_path: Path) -> None:
     names.deployment("nightly-report", state_of(qoder))
     assert {seen.method for seen in world.requests} == {"GET"}
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "state" / "journal.jsonl").exists()

@@ -222,7 +222,7 @@ def test_require_outcome_is_for_waiting(qoder: Qoder) -> None:
 def test_last_is_told_as_typed(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
     qoder("deploy", "run", "dep_1")
-    ran = qoder("run", "wait", "last", "drun_1", "--json")
+    ran = qoder("run", "wait", "last", "drun_1", "--json", "--no-progress")
     assert [item["input"] for item in ran.json] == ["last", "drun_1"]
 
 

@@ -172,10 +172,13 @@ def test_a_status_that_does_not_follow_its_session_is_overruled_after_a_minute(q
     assert 120 <= sum(qoder.clock.slept) < 130
 
 
+SESSIONS = ("GET", "/sessions", page())  # asked for what the runs cost, where they do not say so
+
+
 def test_several_are_an_array_in_the_order_they_were_named(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
     qoder.wire.on("GET", "/deployment_runs/drun_1", run(1, status="running"), run(1, status="failed"))
-    qoder.wire.on("GET", "/deployment_runs/drun_2", GONE)
+    qoder.wire.on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     ran = qoder("run", "wait", "drun_3", "drun_1", "drun_2", "--json")
     assert [item["id"] for item in ran.json] == ["drun_3", "drun_1", None]
     assert [item["exit_code"] for item in ran.json] == [0, 1, 5]
@@ -198,7 +201,7 @@ def test_an_empty_standard_input_is_a_usage_error(qoder: Qoder, stdin: str) -> N
 
 
 def test_several_in_a_pipe_are_rows_of_documented_columns(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE)
+    qoder.wire.on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     ran = qoder("run", "wait", "drun_1", "drun_2")
     first, second = (line.split("\t") for line in ran.out.splitlines())
     assert first == [
@@ -217,7 +220,7 @@ def test_several_in_a_pipe_are_rows_of_documented_columns(qoder: Qoder) -> None:
 def test_one_command_goes_on_with_those_that_have_not_ended(qoder: Qoder) -> None:
     for number in (1, 2):
         qoder.wire.on("GET", f"/deployment_runs/drun_{number}", run(number, status="running"), repeat=True)
-    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3)).on(*SESSIONS)
     ran = qoder("run", "wait", "drun_1", "drun_2", "drun_3", "--timeout", "10", "-o", "jsonl")
     assert (ran.code, len(ran.out.splitlines())) == (124, 3)
     assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "drun_2", "-o", "jsonl"]

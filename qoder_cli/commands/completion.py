@@ -45,7 +45,9 @@ def completion(
     """Print the completion script of a shell.
 
     The script completes commands, options and fixed values of qoder and
-    qoder-cli without starting either.
+    qoder-cli without starting either or asking a server, and the ids of
+    deployments and runs that earlier commands have seen, which are kept in
+    the state folder. A deployment's name completes once it is begun.
 
     --install writes it where bash (with the package bash-completion), zsh or
     fish look by themselves, and says where. Without, put it into the file

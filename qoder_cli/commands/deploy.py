@@ -1,7 +1,9 @@
 """`qoder deploy`: start runs of deployments, and look at deployments."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +12,8 @@ from qoder_cli.commands.deploy_list import list_deployments
 from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import ApiError, Exit, NotFound, QoderError, RunSkipped, UsageError
 from qoder_cli.ids import segment
-from qoder_cli.launch import Order, find_going, launch, read_deployment
+from qoder_cli.inputs import is_list, named
+from qoder_cli.launch import OnSkip, Order, find_going, launch, read_deployment
 from qoder_cli.leave import OnLeave
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
@@ -21,12 +24,14 @@ from qoder_cli.trigger import OnLost, Started, check_key
 from qoder_cli.views import deployment_fields
 from qoder_cli.wait import Watch
 
-OnSkip = Literal["fail", "ok"]
+PARALLEL = 8  # runs that are started at a time
 
 
 def run(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
+    deployments: Annotated[
+        list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
+    ],
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
     ] = False,
@@ -50,9 +55,21 @@ def run(
     on_leave: Annotated[
         OnLeave, typer.Option(help="On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it.")
     ] = "detach",
+    parallel: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Of several, start N at a time; 20 a second at most.")
+    ] = PARALLEL,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Of several, start and await no more after the first that fails.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Of several, start the others though some names are not known.")
+    ] = False,
+    allow_duplicates: Annotated[
+        bool, typer.Option("--allow-duplicates", help="Start a deployment as often as it is named.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send no write.")] = False,
 ) -> int:
-    """Start a run of a deployment by hand.
+    """Start runs of deployments by hand.
 
     Without --wait it returns when the run is accepted. With --wait it stays
     until the run has ended, and the exit code says how: 0 it completed, 1 it
@@ -64,11 +81,18 @@ def run(
     is lost, the run list is read for 8 seconds. If it shows exactly one run
     that can be it, that one is adopted; otherwise the exit code is 9.
 
+    Several deployments are started together, each once: nothing is sent while
+    one is named twice or a name is not known. JSON is then an array in the
+    order of the input, jsonl a line as each ends; the worst exit code counts.
+    --timeout begins when the last of them has been started.
+
     Examples:
       qoder deploy run dep_demo --wait
       qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
       qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
       id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
+      qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
+      qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     To try these without cost: qoder sandbox -- sh
     All exit codes: qoder help exit-codes"""
@@ -81,9 +105,21 @@ def run(
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key)
-    order = Order(names.deployment(deployment, state), key, on_lost, _words_to_repeat(ctx))
+    order = Order("", key, on_lost, _words_to_repeat(ctx))
+    if is_list(deployments):
+        from qoder_cli.many import Plan, orders_for, run_many
+
+        if result and not state.output.is_json:
+            raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
+        typed = named(deployments, state, what="deployments")
+        orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
+        if dry_run:
+            return _show_requests(state, orders)
+        plan = Plan(wait, limits, Wanted(follow, require_outcome), parallel, if_idle, on_skip, fail_fast, result)
+        return run_many(state, typed, orders, plan)
+    order = replace(order, deployment_id=names.deployment(deployments[0], state))
     if dry_run:
-        return _show_request(state, order)
+        return _show_requests(state, [order], as_list=False)
     if if_idle and (going := find_going(state, order.deployment_id)):
         return _busy(state, going, on_skip)
     started = launch(state, order)
@@ -94,7 +130,7 @@ def run(
     [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
-    return finish(state, [item], as_list=False, result=result)
+    return finish(state, item, result=result)
 
 
 def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
@@ -107,7 +143,7 @@ def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
     return tuple(words)
 
 
-_NOT_REPEATED = ("idempotency_key", "dry_run")
+_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates")
 
 
 def get(
@@ -128,6 +164,7 @@ def get(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
+    from qoder_cli.remembered import remember_deployments
 
     state: State = ctx.obj
     id = names.deployment(deployment, state)
@@ -141,11 +178,24 @@ def get(
 
         fields |= recent_runs(state, id)
     state.output.record(fields, data=found.as_json(), id=found.id)
+    remember_deployments(state, [found])
 
 
-def _show_request(state: State, order: Order) -> int:
+def _show_requests(state: State, orders: Sequence[Order | QoderError], *, as_list: bool = True) -> int:
+    """Answer --dry-run; what cannot be ordered is passed over, for it would not be sent."""
+    requests = [_request(state, order) for order in orders if isinstance(order, Order)]
+    rows = [{**request, "body": "{}"} for request in requests]
+    ids = [order.deployment_id for order in orders if isinstance(order, Order)]
+    if as_list:
+        state.output.records(rows, data=requests, id="deployment")
+    else:
+        state.output.record(rows[0], data=requests[0], id=ids[0])
+    return 0
+
+
+def _request(state: State, order: Order) -> dict[str, Any]:
     settings = state.client.settings  # by way of the client, so that a missing token is found here too
-    request = {
+    return {
         "dry_run": True,
         "method": "POST",
         "url": f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
@@ -154,8 +204,6 @@ def _show_request(state: State, order: Order) -> int:
         "profile": settings.profile,
         "body": {},
     }
-    state.output.record({**request, "body": "{}"}, data=request, id=order.deployment_id)
-    return 0
 
 
 def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:

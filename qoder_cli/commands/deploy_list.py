@@ -29,6 +29,7 @@ def list_deployments(
       qoder deploy list --json | jq -r '.[].name'
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli.remembered import MOST_DEPLOYMENTS, remember_deployments
     from qoder_cli.views import DEPLOYMENT_FIRST, deployment_row
 
     state: State = ctx.obj
@@ -42,16 +43,20 @@ def list_deployments(
             and (agent is None or agent in (item.get("agent"), mapping(item.get("agent")).get("id")))
         )
 
+    seen: list[Deployment] = []
+
+    def read(objects: Sequence[Object]) -> Iterable[Deployment]:
+        found = list(map(Deployment, objects))
+        seen.extend(found[: MOST_DEPLOYMENTS - len(seen)])
+        return found
+
     query: dict[str, Any] = {"limit": page_size(wanted)}
     query |= {} if agent is None else {"agent_id": agent}
     if include_archived:  # not together with a status (api/facts.md, 1.2), which is then filtered here
         query |= {"include_archived": "true"} | ({} if status is None else {"limit": LARGEST_PAGE})
     elif status is not None:
         query["status"] = status
-    listing = Listing(state.client.pages("/deployments", query), read=_read, limit=wanted, matches=matches)
+    listing = Listing(state.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
     listing.print(state.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
+    remember_deployments(state, seen, whole=status is None and agent is None and listing.left_out is None)
     listing.conclude(state.progress)
-
-
-def _read(objects: Sequence[Object]) -> Iterable[Deployment]:
-    return map(Deployment, objects)

@@ -53,7 +53,7 @@ QODER_BASE_URL          the server; QODER_MANAGED_BASE_URL is read too
 QODER_REGION            global or cn
 QODER_WORKSPACE_ID      sent as qoder-workspace-id
 QODER_CONFIG            the config file, instead of the usual place (qoder config path)
-QODER_STATE_DIR         the folder of the journal of triggers, instead of the usual place
+QODER_STATE_DIR         the folder of the journal of triggers and of what completion remembers
 QODER_READ_ONLY=1       refuse everything but reading
 QODER_NO_PROGRESS=1     nothing on stderr but warnings and errors
 QODER_NO_INPUT=1, CI    never ask a question

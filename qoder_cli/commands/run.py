@@ -41,10 +41,12 @@ def get(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
+    from qoder_cli.remembered import remember_run
 
     state: State = ctx.obj
     found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
     state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
+    remember_run(state, found)
     if exit_status and (error := ending_error(found, state)):
         raise error
     return Exit.OK
@@ -91,10 +93,15 @@ def wait(
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
     for word in typed:
         ids.run(word)  # before anything is asked, all of them are checked
-    known = {word: names.run(word, state) for word in typed}
-    watches = [Watch(Observer(state.client, id, progress=state.progress)) for id in dict.fromkeys(known.values())]
-    items = {item.typed: item for item in wait_for(state, watches, limits, Wanted(follow, require_outcome))}
-    return finish(state, [items[known[word]]._replace(typed=word) for word in typed], as_list=as_list, result=result)
+    ids_of = {word: names.run(word, state) for word in dict.fromkeys(typed)}
+    wanted = Wanted(follow, require_outcome)
+    if as_list:
+        from qoder_cli.many import wait_many
+
+        return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
+    watch = Watch(Observer(state.client, ids_of[typed[0]], progress=state.progress))
+    [item] = wait_for(state, [watch], limits, wanted)
+    return finish(state, item, result=result)
 
 
 COMMANDS = {"list": list_runs, "get": get, "wait": wait, "logs": logs, "result": result, "cancel": cancel}

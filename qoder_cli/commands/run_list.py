@@ -76,6 +76,7 @@ def list_runs(
 def _list(state: State, asked: Asked) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.client import next_cursor
+    from qoder_cli.remembered import MOST_RUNS, remember_runs
     from qoder_cli.resolve import Resolver
     from qoder_cli.views import RUN_FIRST, run_row
 
@@ -103,6 +104,7 @@ def _list(state: State, asked: Asked) -> None:
         slow=resolver.asks and not state.output.is_drawn,
     )
     listing.print(state.output.rows(fields=run_row, data=Run.as_json, first=RUN_FIRST))
+    remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     _warn(state, asked, resolver, matches)
     listing.conclude(state.progress)
 

@@ -1,0 +1,209 @@
+"""Completion in bash: a table of plain words, and functions that walk the command line through it."""
+
+import textwrap
+
+from qoder_cli.completion.grammar import Grammar, Level
+from qoder_cli.completion.table import arguments, options
+from qoder_cli.completion.texts import filled
+
+
+def render(grammar: Grammar) -> str:
+    """Return the script."""
+    return filled(
+        _TEMPLATE,
+        shared=_wrapped(f"    options='{options(grammar.shared)}'"),
+        rows="\n".join(filter(None, map(_row, grammar.levels))),
+    )
+
+
+def _row(level: Level) -> str:
+    lines = [
+        f"        commands='{' '.join(level.commands)}'" if level.commands else "",
+        f"        options+=' {options(level.options)}'" if level.options else "",
+        f"        arguments='{arguments(level)}'" if level.arguments else "",
+    ]
+    row = "\n".join(_wrapped(line) for line in lines if line)
+    return f"    '{level.path}')\n{row}\n        ;;" if row else ""
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 100, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
+
+
+_TEMPLATE = r"""# Completion of qoder and qoder-cli in bash 3.2 and newer, with and without the package bash-completion.
+# Made by: qoder completion bash
+# shellcheck shell=bash
+
+# Sets what can follow the command words $1. Behind = stands the value that an option takes: words|or|others, or the
+# <name> of something that is not fixed. Arguments are in order; ... repeats the last.
+__qoder_cli_level() {
+    commands='' arguments=''
+@SHARED@
+    case $1 in
+@ROWS@
+    esac
+}
+
+# Sets `value` to = and the value that option $1 takes, or to nothing when it takes none.
+__qoder_cli_value_of() {
+    local option
+    value=''
+    for option in $options; do
+        if [[ $option == "$1="* ]]; then value=${option#"$1"}; fi
+    done
+}
+
+# Offers what begins with $2 of the words $1, or of what the <name> $1 stands for; $3 goes before each.
+__qoder_cli_offer() {
+    local word
+    case $1 in
+    '<file>') __qoder_cli_generate -f "$2" "${3-}" ;;
+    '<command>') __qoder_cli_offer -- "$2" ;; # it stands behind --
+    '<deployment>') __qoder_cli_remembered deployments dep_ "$2" "${3-}" ;;
+    '<run>')
+        __qoder_cli_offer last "$2" "${3-}"
+        __qoder_cli_remembered runs drun_ "$2" "${3-}"
+        ;;
+    '<'*) ;;
+    *)
+        for word in ${1//|/ }; do
+            if [[ $word == "$2"* ]]; then COMPREPLY+=("${3-}$word"); fi
+        done
+        ;;
+    esac
+}
+
+# Offers what bash itself finds, -f files or -c commands that begin with $2; $3 goes before each.
+__qoder_cli_generate() {
+    local word
+    # bash 3.2 has no compopt, and leaves the / behind a folder to be typed
+    if [[ $1 == -f || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
+    while IFS='' read -r word; do COMPREPLY+=("${3-}$word"); done < <(compgen "$1" -- "$2")
+}
+
+# Sets `file` to where commands of qoder remember $1 for completion, deployments or runs; to nothing if there is none.
+__qoder_cli_file() {
+    local base=${XDG_STATE_HOME-} home=${HOME-} own=${QODER_STATE_DIR-} name=$1.tsv folder folders
+    [[ $base == /* ]] || base=$home/.local/state
+    folders=("$base/qoder" "$home/Library/Application Support/qoder" "${LOCALAPPDATA-}/qoder")
+    if [[ -n $own ]]; then folders=("${own/#[~]\//$home/}"); fi
+    if [[ -n ${QODER_SANDBOX-} ]]; then name=sandbox-$name; fi
+    for folder in "${folders[@]}"; do
+        file=$folder/$name
+        if [[ -f $file && -r $file ]]; then return; fi
+    done
+    file=''
+}
+
+# Offers what begins with $3 of the remembered $1, whose ids begin with $2: the ids, and once something is typed the
+# plain names of deployments; $4 goes before each. What is no such id or name is passed over.
+__qoder_cli_remembered() {
+    local file id name mark i n=0 first=${#COMPREPLY[@]} seen=' ' about=()
+    __qoder_cli_file "$1"
+    [[ -n $file ]] || return 0
+    compopt -o nosort 2>/dev/null # newest first; bash 4.4 and newer
+    while ((n++ < 1000)) && IFS=$'\t' read -r -n 2000 id name mark _; do
+        if [[ -z $mark || $id != "$2"* || $id == *[![:alnum:]_-]* ]]; then continue; fi
+        if [[ $mark == - ]]; then mark=''; fi
+        if [[ $id == "$3"* ]]; then __qoder_cli_remember "$id" "$name${mark:+, $mark}" "$4"; fi
+        if [[ -n $3 && $2 == dep_ && $name == "$3"* && $name != -* && $name != *[![:alnum:]._-]* ]]; then
+            __qoder_cli_remember "$name" "$id" "$4"
+        fi
+    done 2>/dev/null <"$file"
+    # where they are listed, and not put into the line, each says what it is
+    if ((${#COMPREPLY[@]} < 2)) || [[ ${COMP_TYPE-} != 33 && ${COMP_TYPE-} != 6[34] ]]; then return; fi
+    for ((i = 0; i < ${#about[@]}; i++)); do
+        n=$((${COLUMNS:-80} - ${#COMPREPLY[first + i]} - 5))
+        if ((n > 0)); then COMPREPLY[first + i]+="  (${about[i]:0:n})"; fi
+    done
+}
+
+# Adds $1, of which $2 is to be told, to what is offered, once; $3 goes before it.
+__qoder_cli_remember() {
+    if [[ $seen == *" $1 "* ]]; then return; fi
+    seen+="$1 "
+    COMPREPLY+=("$3$1")
+    about+=("$2")
+}
+
+# Completes the command line that begins at word $1, behind `qoder sandbox --`, as it would be without that.
+__qoder_cli_inside() {
+    local offset
+    if (($1 < last)) && [[ ${words[$1]##*/} == qoder || ${words[$1]##*/} == qoder-cli ]]; then
+        __qoder_cli_walk "$1"
+        return
+    fi
+    for offset in _comp_command_offset _command_offset; do # new and old name in the package bash-completion
+        if declare -F "$offset" >/dev/null; then
+            "$offset" "${places[$1]}"
+            return
+        fi
+    done
+    if (($1 < last)); then __qoder_cli_generate -f "${words[last]}"; else __qoder_cli_generate -c "${words[last]}"; fi
+}
+
+# Reads the words from the program's name at $1 up to the cursor, and offers what can stand there.
+__qoder_cli_walk() {
+    local path='' value='' bare='' word commands options arguments i n=0
+    __qoder_cli_level ''
+    for ((i = $1 + 1; i < last; i++)); do
+        word=${words[i]}
+        if [[ -n $value ]]; then
+            value=''
+        elif [[ -z $bare && $word == -- ]]; then
+            if [[ $arguments == '<command>'* ]]; then
+                __qoder_cli_inside $((i + 1))
+                return
+            fi
+            bare=1
+        elif [[ -z $bare && $word == -* ]]; then
+            __qoder_cli_value_of "$word"
+        elif [[ -n $commands ]]; then
+            [[ " $commands " == *" $word "* ]] || return 0
+            path+="${path:+ }$word"
+            __qoder_cli_level "$path"
+        else
+            n=$((n + 1))
+        fi
+    done
+    word=${words[last]}
+    if [[ -n $value ]]; then
+        __qoder_cli_offer "${value#=}" "$word"
+    elif [[ -z $bare && $word == --*=* ]]; then
+        __qoder_cli_value_of "${word%%=*}"
+        # where bash cuts at = it wants only what comes behind it
+        if [[ $COMP_WORDBREAKS == *=* ]]; then i=''; else i=${word%%=*}=; fi
+        __qoder_cli_offer "${value#=}" "${word#*=}" "$i"
+    elif [[ -z $bare && $word == -* ]]; then
+        for i in $options; do __qoder_cli_offer "${i%%=*}" "$word"; done
+    elif [[ -n $commands ]]; then
+        __qoder_cli_offer "$commands" "$word"
+    else
+        for i in $arguments; do
+            if ((n-- == 0)) || [[ $i == *... ]]; then
+                __qoder_cli_offer "${i%...}" "$word"
+                return
+            fi
+        done
+    fi
+}
+
+_qoder_cli() {
+    local IFS=$' \t\n' rest=${COMP_LINE:0:COMP_POINT} piece i last=-1
+    local words=() places=()
+    COMPREPLY=()
+    # bash 4 and newer cut words at = and : too: what has no space between is one word again, up to the cursor.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if [[ $i == 0 || $rest == [[:space:]]* ]]; then
+            last=$((last + 1)) words[last]='' places[last]=$i
+        fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        if [[ $i == "$COMP_CWORD" ]]; then piece=$rest; else piece=${COMP_WORDS[i]}; fi
+        words[last]+=$piece
+        rest=${rest#"$piece"}
+    done
+    __qoder_cli_walk 0
+}
+
+complete -F _qoder_cli qoder qoder-cli
+"""

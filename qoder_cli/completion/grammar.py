@@ -1,0 +1,124 @@
+"""What can be typed, read from the command tree.
+
+What an option or an argument takes is known from its choices, its name in Python, or its metavar: FILE is a file name,
+COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import typer
+
+from qoder_cli.commands.help import TOPICS
+from qoder_cli.configfile import KEYS
+from qoder_cli.values import REGIONS
+
+SHELLS = ("bash", "zsh", "fish", "powershell")
+
+# The fixed words behind a parameter, by its name in Python.
+_WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS)}
+_REFUSED: dict[tuple[str, ...], set[str]] = {("config", "set"): {"token"}}  # a token is never an argument
+_METAVAR = re.compile(r"(?:-- )?([A-Z]+)(?:\.\.\.|\|-)?")  # RUN, RUN..., FILE|-, -- COMMAND...
+
+
+@dataclass(frozen=True)
+class Value:
+    """What an option or an argument takes: its name, and the words that it can be when they are known."""
+
+    name: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option by all its names; `value` is None for a flag."""
+
+    names: tuple[str, ...]
+    help: str
+    value: Value | None
+    repeatable: bool
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument; `repeatable` when it takes every word that is left."""
+
+    value: Value
+    repeatable: bool
+
+
+@dataclass(frozen=True)
+class Level:
+    """A place in the tree: the words that lead there, and what can follow."""
+
+    words: tuple[str, ...]
+    commands: dict[str, str]  # name -> one line of help
+    options: tuple[Option, ...]
+    arguments: tuple[Argument, ...]
+
+    @property
+    def path(self) -> str:
+        """The words that lead here, as typed."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """All that can be typed: the options that work everywhere, and each level with what only it has."""
+
+    shared: tuple[Option, ...]
+    levels: tuple[Level, ...]
+
+
+def read(tree: Any) -> Grammar:
+    """Return what can be typed, from the root of the command tree; hidden commands and options are left out."""
+    levels = tuple(_levels(tree, ()))
+    shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
+    own = [tuple(option for option in level.options if option not in shared) for level in levels]
+    return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
+
+
+def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
+    context = typer.Context(command, **command.context_settings)
+    params = [param for param in command.get_params(context) if not getattr(param, "hidden", False)]
+    names = command.list_commands(context) if hasattr(command, "list_commands") else []
+    children = {name: child for name in names if not (child := command.get_command(context, name)).hidden}
+    yield Level(
+        words,
+        commands={name: _sentence((child.help or "").partition("\n")[0]) for name, child in children.items()},
+        options=tuple(_option(param) for param in params if param.param_type_name == "option"),
+        arguments=tuple(
+            Argument(_allowed(_value(param), words), repeatable=param.nargs == -1)
+            for param in params
+            if param.param_type_name == "argument"
+        ),
+    )
+    for name, child in children.items():
+        yield from _levels(child, (*words, name))
+
+
+def _option(param: Any) -> Option:
+    return Option(
+        names=tuple(sorted((*param.opts, *param.secondary_opts))),  # those of --help come in no fixed order
+        help=_sentence(param.help or ""),
+        value=None if param.is_flag or param.count else _value(param),
+        repeatable=param.multiple or param.count,
+    )
+
+
+def _value(param: Any) -> Value:
+    metavar = _METAVAR.fullmatch(param.metavar or "")
+    choices = tuple(map(str, getattr(param.type, "choices", ())))
+    return Value(metavar[1] if metavar else param.name.upper(), words=choices or _WORDS.get(param.name, ()))
+
+
+def _allowed(value: Value, words: tuple[str, ...]) -> Value:
+    """Return what an argument of a command takes, without the words that it refuses."""
+    refused = _REFUSED.get(words, set())
+    return replace(value, words=tuple(word for word in value.words if word not in refused))
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

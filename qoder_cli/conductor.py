@@ -1,0 +1,111 @@
+"""Several things at once, with one answer: each printed when it is known, and one exit code for all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qoder_cli.board import Line, board
+from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, QoderError, ReaderGone, Signalled
+from qoder_cli.items import Item, Printed, deciding_error
+from qoder_cli.remembered import remember_runs
+from qoder_cli.summary import sum_up
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+    from qoder_cli.wait import Watch
+
+
+class Conductor:
+    """Keeps what became of each thing that was named, prints it, and says at the end how all went.
+
+    It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
+    """
+
+    def __init__(
+        self, state: "State", typed: Sequence[str], printed: Printed, *, verb: str, fail_fast: bool = False
+    ) -> None:
+        self._state = state
+        self._typed = typed
+        self._printed = printed
+        self._verb = verb
+        self._fail_fast = fail_fast
+        self._failed = False
+        self._broken: ReaderGone | InternalError | None = None
+        self._signalled: Signalled | None = None
+        self._began = state.clock.monotonic()
+
+    def put(self, number: int, item: Item) -> None:
+        """Take in what became of one, and print it."""
+        self._failed = self._failed or (item.attempted and item.error is not None)
+        if self._broken is not None:
+            self._printed.items[number] = item
+            return
+        try:
+            self._printed.put(number, item)
+        except (ReaderGone, InternalError) as broken:
+            self._broken = broken
+
+    def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
+        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input."""
+        self._state.progress.put_up(lambda height: board(self._lines(dict(numbers)), height=height))
+
+    def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
+        """Return a row for each thing. Called from the thread that draws."""
+        watches = {number: watch for watch, number in numbers.items()}
+        return [
+            self._line(typed, self._printed.items[number], watches.get(number))
+            for number, typed in enumerate(self._typed)
+        ]
+
+    def _line(self, typed: str, item: Item | None, watch: "Watch | None") -> Line:
+        if item is not None:
+            lasted = item.run.duration_ms if item.run else None
+            seconds = None if lasted is None else lasted / 1000
+            return Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
+        if watch is None:
+            return Line(typed, None, "to start", None)
+        status = (watch.run.status if watch.run else None) or "pending"
+        return Line(typed, watch.observer.run_id, status, self._state.clock.monotonic() - watch.began)
+
+    def is_enough(self) -> bool:
+        """Return whether the rest is to be left."""
+        return self._broken is not None or (self._fail_fast and self._failed)
+
+    @contextmanager
+    def until_signalled(self) -> Iterator[None]:
+        """Let the work be ended by a signal, once all is told."""
+        try:
+            yield
+        except Signalled as signalled:
+            self._signalled = signalled
+        for number, typed in enumerate(self._typed):
+            if self._printed.items[number] is None:
+                error = NotYet("not attempted: the command was stopped before its turn")
+                self.put(number, Item(typed, None, error, attempted=False))
+
+    def conclude(self) -> int:
+        """Say on stderr how all went, and return 0 or raise the error that decides the exit code."""
+        items = [item for item in self._printed.items if item is not None]
+        remember_runs(self._state, [item.run for item in items if item.run])
+        seconds = self._state.clock.monotonic() - self._began
+        sum_up(self._state, items, seconds=seconds, costs=self._verb == "completed", ask=not self._signalled)
+        error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
+        if self._broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
+            raise self._broken
+        if error is None:
+            return Exit.OK
+        raise self._in_words(error, items)
+
+    def _in_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
+        """Say what became of all of them, and give one command that waits for those that go on."""
+        going = [item.run.id if item.run else str(error.run_id) for item in items if item.goes_on]
+        fine = sum(item.attempted and item.error is None for item in items)
+        if isinstance(error, Interrupted):
+            error.message += f"; {len(going)} run{'s go' if len(going) != 1 else ' goes'} on"
+        error.message = f"{fine} of {len(items)} runs {self._verb}; {error.message}"
+        if going and (self._verb == "completed" or isinstance(error, Interrupted)):
+            error.next, error.hint = self._state.command("run", "wait", *going), "wait for those that go on"
+        if len(items) > 1:
+            error.run_id = error.session_id = None
+        error.run_state = "going" if going else error.run_state
+        return error

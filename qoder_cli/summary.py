@@ -1,0 +1,91 @@
+"""How many things went, in one line on stderr, and what they cost."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.errors import ApiError
+from qoder_cli.items import Item
+from qoder_cli.model import mapping, text
+from qoder_cli.times import parse_timestamp, span
+
+if TYPE_CHECKING:
+    from qoder_cli.pace import Pace
+    from qoder_cli.state import State
+
+MOST_PAGES = 5  # of sessions, to learn what the runs cost where they do not say so
+_WITHIN = 5.0  # seconds for each page
+
+
+def sum_up(state: "State", items: Sequence[Item], *, seconds: float, costs: bool, ask: bool) -> None:
+    """Say how many of the items went how, how long it took and, if wanted, what it `costs`; nothing when quiet.
+
+    `ask` says that there is time to ask for what the runs do not tell of their cost.
+    """
+    if state.progress.is_quiet or len(items) < 2:
+        return
+    counts = Counter(item.word.replace("_", " ") for item in items)
+    parts = [", ".join(f"{count} {word}" for word, count in counts.most_common()), span(seconds)]
+    if costs and (cost := _cost(state, items, ask=ask)) is not None:
+        parts.append(f"{cost.normalize():f} credits")
+    state.progress.note(f"{len(items)} in all: " + " · ".join(parts))
+
+
+def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> Decimal | None:
+    """Return the credits that the runs' sessions used; None when that is not known of any.
+
+    Each session's figure is a snapshot of its own (api/facts.md, 2.2), so those of different sessions add up.
+    """
+    runs = {item.run.id: item.run for item in items if item.run is not None}
+    told: dict[str, object] = {
+        run.session_id: run.credits for run in runs.values() if run.session_id and run.credits is not None
+    }
+    silent = {run.session_id for run in runs.values() if run.session_id} - set(told)
+    if silent and ask:
+        told |= _asked(state, silent, [run.raw.get("created_at") for run in runs.values()])
+    amounts = [amount for credits in told.values() if (amount := _amount(credits)) is not None]
+    return sum(amounts, Decimal(0)) if amounts else None
+
+
+def _asked(state: "State", sessions: set[str], created: Sequence[object]) -> dict[str, object]:
+    """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
+    moments = [moment for each in created if (moment := parse_timestamp(each))]
+    window = {}
+    if moments:
+        first, last = min(moments) - timedelta(minutes=1), max(moments) + timedelta(minutes=1)
+        window = {"created_at[gte]": _stamp(first), "created_at[lte]": _stamp(last)}
+    told: dict[str, object] = {}
+    query = {"limit": 100, "include_archived": "true", **window}
+    pages = state.client.pages("/sessions", query, within=_WITHIN, retry=False)
+    with suppress(ApiError):
+        for page in islice(_spaced(pages, state.reads), MOST_PAGES):
+            for row in map(mapping, page["data"]):
+                if (id := text(row.get("id"))) in sessions:
+                    told[str(id)] = mapping(row.get("usage")).get("total_credits")
+            if len(told) == len(sessions):
+                break
+    return told
+
+
+def _spaced(pages: Iterator[dict[str, Any]], pace: "Pace") -> Iterator[dict[str, Any]]:
+    """Yield pages, each in its turn."""
+    while True:
+        pace.take()
+        if (page := next(pages, None)) is None:
+            return
+        yield page
+
+
+def _amount(credits: object) -> Decimal | None:
+    with suppress(InvalidOperation, ValueError):
+        amount = Decimal(str(credits))
+        return amount if amount.is_finite() else None
+    return None
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

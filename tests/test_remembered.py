@@ -1,0 +1,424 @@
+"""What completion remembers: what commands write down, and what TAB makes of it in the real shells."""
+
+import io
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoder_cli import remembered
+from qoder_cli.model import Deployment, Run
+from qoder_cli.remembered import Line, remember_deployments, remember_names, remember_run, remember_runs
+from qoder_cli.screen import Screen, inert_lines
+from qoder_cli.state import State
+from tests.completions import FILES, FOLDER
+from tests.conftest import TOKEN
+from tests.shells import Session, press_tab
+
+HOST = "api.qoder.com"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def state_in(folder: Path, **env: str) -> State:
+    """Return a state whose folder for state this is."""
+    base = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml", "QODER_STATE_DIR": str(folder)}
+    return State(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+
+
+def deployment(id: str, name: Any = "nightly", **fields: Any) -> Deployment:
+    return Deployment({"id": id, "type": "deployment", "name": name, "archived_at": None, **fields})
+
+
+def run(id: str, deployment_id: str = "dep_1", at: str = "2026-06-14T08:54:06Z") -> Run:
+    return Run({"id": id, "type": "deployment_run", "deployment_id": deployment_id, "created_at": at})
+
+
+def lines(folder: Path, what: str = "deployments") -> list[Line]:
+    """Return what a file holds, all of which must be ours."""
+    read = [Line.read(line) for line in (folder / f"{what}.tsv").read_text("utf-8").splitlines()]
+    assert None not in read
+    return [line for line in read if line]
+
+
+def known(folder: Path, what: str = "deployments") -> list[tuple[str, str]]:
+    return [(line.id, line.known_as) for line in lines(folder, what)]
+
+
+# What is written down
+
+
+def test_deployments_are_remembered_by_name_newest_first(folder: Path) -> None:
+    state = state_in(folder)
+    remember_deployments(state, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
+    assert (folder / "deployments.tsv").read_text() == (
+        f"dep_2\ttidy\t-\t{HOST}\tdefault\t-\ndep_1\t-\t-\t{HOST}\tdefault\t-\n"
+    )
+    remember_deployments(state, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
+    assert known(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
+
+
+def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
+    state = state_in(folder)
+    remember_names(state, {f"dep_{n}": "nightly" for n in range(1, 5)})
+    remember_deployments(state, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
+    assert [id for id, _ in known(folder)] == ["dep_1", "dep_3", "dep_4"]
+    remember_deployments(state, [deployment("dep_4"), deployment("dep_5")], whole=True)
+    assert [id for id, _ in known(folder)] == ["dep_5", "dep_4"]
+    remember_names(state, {"dep_4": "nightly"}, whole=True)
+    assert [id for id, _ in known(folder)] == ["dep_4"]
+
+
+def test_a_whole_list_says_nothing_about_other_hosts(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "here"})
+    remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"}, whole=True)
+    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "api.qoder.com.cn"), ("dep_1", HOST)]
+    remember_names(state_in(folder), {}, whole=True)
+    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "-")]
+
+
+def test_where_there_are_several_profiles_each_line_is_marked(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+    config.chmod(0o600)
+    remember_names(state_in(folder), {"dep_1": "mine"})
+    remember_run(state_in(folder), run("drun_1"))
+    other = state_in(folder, QODER_CONFIG=str(config))
+    other.flags.profile = "work"
+    remember_names(other, {"dep_2": "theirs"})
+    remember_run(other, run("drun_2", "dep_2"))
+    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "work"), ("dep_1", "default")]
+    assert {line.id: line.mark for line in lines(folder, "runs")} == {"drun_1": "default", "drun_2": "work"}
+
+
+def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "local_time", lambda text: text.replace("T", " "))
+    state = state_in(folder)
+    remember_names(state, {"dep_1": "nightly"})
+    remember_run(state, run("drun_1", at="2026-06-14T08:54:06Z"))
+    remember_runs(state, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_run(state, run("drun_0", "dep_1", at=""))
+    assert known(folder, "runs") == [
+        ("drun_3", "nightly 2026-06-16 08:54"),
+        ("drun_2", "dep_9 2026-06-15 08:54"),
+        ("drun_1", "nightly 2026-06-14 08:54"),
+        ("drun_0", "nightly"),
+    ]
+
+
+def test_no_more_is_kept_than_is_of_use(folder: Path) -> None:
+    state = state_in(folder)
+    for begin in (0, 1000):
+        remember_names(state, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
+        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
+    assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(1000, 1300)]
+    assert len(lines(folder, "runs")) == remembered.MOST_RUNS
+    remember_names(state, {f"dep_{n}": "报" * 256 for n in range(300)})
+    assert (folder / "deployments.tsv").stat().st_size <= remembered.LARGEST_FILE
+    assert lines(folder)[0].id == "dep_0"
+
+
+def test_the_same_again_writes_nothing(folder: Path) -> None:
+    state = state_in(folder)
+    seen = [deployment("dep_2"), deployment("dep_1")]
+    runs = [run("drun_2"), run("drun_1")]
+
+    def remember() -> list[int]:
+        remember_deployments(state, seen, whole=True)
+        remember_runs(state, runs)
+        remember_names(state, {"dep_1": "nightly"})
+        remember_run(state, runs[1])
+        return [file.stat().st_ino for file in sorted(folder.iterdir())]  # each writing makes another file
+
+    assert remember() == remember()
+    assert [file.name for file in sorted(folder.iterdir())] == ["deployments.tsv", "runs.tsv"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_nobody_else_can_read_it(folder: Path) -> None:
+    remember_names(state_in(folder / "new"), {"dep_1": "nightly"})
+    assert stat.S_IMODE((folder / "new" / "deployments.tsv").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "new").stat().st_mode) == 0o700
+
+
+def test_what_is_rehearsed_stays_in_the_sandbox(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "real"})
+    for port in (8001, 8002):  # the second is another sandbox, and the first is over
+        remember_names(state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}"), {f"dep_{port}": "rehearsed"})
+    assert known(folder) == [("dep_1", "real")]
+    assert known(folder, "sandbox-deployments") == [("dep_8002", "rehearsed")]
+
+
+def test_a_name_longer_than_any_is_cut_and_shows_it(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "x" * 256, "dep_2": "x" * 257, "dep_3": "\x1b" * 250})
+    assert [name[-2:] for _, name in known(folder)] == ["xx", "x…", "01"] or known(folder)[2][1].endswith("…")
+    assert [len(name) for _, name in known(folder)] == [256, 257, 257]
+
+
+ODD_IDS = [
+    "dep_$(touch x)",
+    "dep_ ",
+    "dep_a b",
+    "dep_\t",
+    "dep_\n",
+    "dep_é",
+    "dep_",
+    "dep_" + "x" * 200,
+    "-dep_1",
+    "",
+    7,
+]
+
+
+def test_what_is_no_plain_id_is_not_remembered(folder: Path) -> None:
+    remember_deployments(state_in(folder), [deployment("dep_1"), *(Deployment({"id": id}) for id in ODD_IDS)])
+    assert known(folder) == [("dep_1", "nightly")]
+    remember_runs(
+        state_in(folder), [Run({}), Run({"id": "drun_`x`"}), Run({"id": 7}), Run({"id": "drun_1", "created_at": 7})]
+    )
+    assert known(folder, "runs") == [("drun_1", "-")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text() | st.none(), max_size=5))
+def test_whatever_the_names_are_the_file_is_lines_of_columns(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str | None]
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    remember_deployments(state_in(folder), [deployment(f"dep_{n}", name) for n, name in enumerate(names)])
+    if names:
+        assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(len(names))]
+        said = (folder / "deployments.tsv").read_text("utf-8")
+        assert inert_lines(said) == said
+
+
+# What is there already may be anything
+
+
+GARBAGE = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 1000,
+    "huge": b"x" * 30_000_000,
+    "many lines": b"dep_x\t\n" * 400_000,
+    "no tabs": b"dep_1 dep_2\n\n\ndep_3\n",
+    "other columns": b"dep_1\tname\ndrun_1\n\t\t\t\t\t\n",
+    "another kind": b"agent_1\tname\t-\th\tp\t-\n",
+    "commands": b"dep_$(touch started)\t$(touch started)\t-\th\tp\t-\ndep_`touch started`\t';touch x'\t-\th\tp\t-\n",
+    "no utf-8": b"\xff\xfe\tname\t-\th\tp\t-\n\xc3\x28\n",
+}
+
+
+@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
+def test_a_file_that_is_garbage_is_replaced(folder: Path, found: bytes) -> None:
+    folder.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).write_bytes(found)
+    remember_names(state_in(folder), {"dep_1": "nightly"})
+    remember_run(state_in(folder), run("drun_1"))
+    assert known(folder) == [("dep_1", "nightly")]
+    assert [line.id for line in lines(folder, "runs")] == ["drun_1"]
+
+
+def blocked(folder: Path) -> Iterator[str]:
+    """Put things in the way, one after the other."""
+    folder.write_text("a file, no folder")
+    yield "the folder is a file"
+    folder.unlink()
+    (folder / "deployments.tsv").mkdir(parents=True)
+    (folder / "runs.tsv").mkdir()
+    yield "the files are folders"
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).rmdir()
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(folder / name)
+    yield "the files are pipes"
+
+
+def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path) -> None:
+    state = state_in(folder)
+    for _ in blocked(folder):
+        remember_names(state, {"dep_1": "nightly"})
+        remember_run(state, run("drun_1"))
+        assert not state.err.has_written
+    assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv")]
+
+
+def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(env: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(remembered, "state_folder", no_home)
+    remember_names(state_in(Path("unused")), {"dep_1": "nightly"})
+    remember_run(state_in(Path("unused")), run("drun_1"))
+
+
+# What TAB makes of it
+
+
+NAMES = {
+    "dep_1": "nightly-report",
+    "dep_2": "Daily report (EMEA)",
+    "dep_3": 'it\'s "quoted" \\ twice',
+    "dep_4": "$(touch started) `touch started` ; touch started & | > started",
+    "dep_5": "two\nlines\tand\x1b[2J escapes",
+    "dep_6": "日报",
+    "dep_7": "--wait",
+    "dep_8": "%F{red}%n [x] {a,b} ~ * ? ! # = : @",
+    "dep_9": "nightly-tidy",
+}
+IDS = set(NAMES)
+LINES: dict[str, set[str]] = {
+    "qoder deploy run ": IDS,
+    "qoder deploy run dep_": IDS,
+    "qoder deploy run dep_1": {"dep_1"},
+    "qoder deploy get dep_2": {"dep_2"},
+    "qoder run list dep_": IDS,
+    "qoder deploy run nightly-r": {"nightly-report"},
+    "qoder deploy run nightly": {"nightly-report", "nightly-tidy"},
+    "qoder deploy run 日": {"日报"},
+    "qoder deploy run Dai": set(),
+    "qoder deploy run \\$": set(),
+    "qoder deploy run --wait dep_9": {"dep_9"},
+    "qoder -o json deploy run dep_9": {"dep_9"},
+    "qoder deploy run dep_1 --wai": {"--wait"},
+    "qoder run get ": {"last", "drun_1", "drun_2"},
+    "qoder run wait drun_1 drun_": {"drun_1", "drun_2"},
+    "qoder run logs la": {"last"},
+    "qoder run logs x drun_2": {"drun_2"},
+    "qoder run result drun_1": {"drun_1"},
+    "qoder run cancel drun_1": {"drun_1"},
+    "qoder run get nightly": set(),
+    "qoder sandbox -- qoder run get drun_": {"drun_1", "drun_2"},
+}
+# fish looks at what is said of an id too.
+FISH = {"qoder deploy run Dai": {"dep_2"}, "qoder deploy run \\$": {"dep_4"}, "qoder run get nightly": {"drun_1"}}
+NOTHING = {line: {"last"} & words for line, words in LINES.items() if not words & {"--wait"}}
+SHELLS = ["bash", "zsh", "fish"]
+
+
+def script_of(shell: str) -> str:
+    return (FOLDER / FILES[shell]).read_text("utf-8")
+
+
+def tab(shell: str, home: Path, lines: list[str], **env: str) -> Session:
+    """Press TAB behind each line; nothing may be shown that is an error, and nothing started."""
+    session = press_tab(shell, script_of(shell), lines, home, LC_ALL="C.UTF-8", **env)
+    assert not session.started
+    assert not [
+        word for word in ("rror", "denied", "not found", "warning", "_qoder", "ignored") if word in session.screen
+    ]
+    return session
+
+
+@pytest.fixture(params=SHELLS, scope="module")
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Session]:
+    """Return a shell, and what it offers after commands have seen some deployments and runs."""
+    home = tmp_path_factory.mktemp(request.param)
+    state = state_in(home / ".local/state/qoder")
+    remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
+    remember_runs(state, [run("drun_1"), run("drun_2", "dep_4")])
+    return request.param, tab(request.param, home, list(LINES))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_tab_offers(session: tuple[str, Session], line: str) -> None:
+    shell, typed = session
+    assert typed.offers[line] == (FISH if shell == "fish" else {}).get(line, LINES[line])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_without_the_file_offers_nothing_of_it(shell: str, tmp_path: Path) -> None:
+    assert tab(shell, tmp_path, list(NOTHING)).offers == NOTHING
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_garbage_breaks_nothing(shell: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    for number, found in enumerate(GARBAGE.values()):
+        home = tmp_path / str(number)
+        home.mkdir()
+        for name in ("deployments.tsv", "runs.tsv"):
+            (state / name).write_bytes(found)
+        assert tab(shell, home, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_no_file_is_not_read(shell: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.mkfifo(state / "deployments.tsv")
+    (state / "runs.tsv").mkdir()
+    offers = tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers
+    assert offers == NOTHING
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("place", "env"),
+    [
+        ("own place", {"QODER_STATE_DIR": "{home}/own place"}),
+        ("own place", {"QODER_STATE_DIR": "~/own place"}),
+        ("x*[y]$z/qoder", {"XDG_STATE_HOME": "{home}/x*[y]$z"}),
+        (".local/state/qoder", {"XDG_STATE_HOME": "relative", "QODER_STATE_DIR": ""}),
+        ("Library/Application Support/qoder", {}),
+    ],
+)
+def test_the_folder_is_found_where_commands_put_it(shell: str, tmp_path: Path, place: str, env: dict[str, str]) -> None:
+    remember_names(state_in(tmp_path / place), {"dep_1": "nightly"})
+    env = {name: value.format(home=tmp_path) for name, value in env.items()}
+    assert tab(shell, tmp_path, ["qoder deploy run "], **env).offers == {"qoder deploy run ": {"dep_1"}}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(shell: str, tmp_path: Path) -> None:
+    folder, url = tmp_path / ".local/state/qoder", "http://127.0.0.1:8001"
+    remember_names(state_in(folder), {"dep_real": "nightly"})
+    remember_names(state_in(folder, QODER_SANDBOX=url), {"dep_demo": "nightly"})
+    inside = tab(shell, tmp_path, ["qoder deploy run "], QODER_SANDBOX=url)
+    assert inside.offers == {"qoder deploy run ": {"dep_demo"}}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_names_are_shown_beside_the_ids(shell: str, tmp_path: Path) -> None:
+    state = state_in(tmp_path / ".local/state/qoder")
+    remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
+    remember_names(state_in(tmp_path / ".local/state/qoder", QODER_REGION="cn"), {"dep_cn": "elsewhere"})
+    screen = listed(shell, tmp_path, "qoder deploy run dep_")
+    for told in (
+        "nightly-report",
+        "Daily report (EMEA)",
+        'it\'s "quoted" \\ twice',
+        "$(touch started) `touch",
+        "elsewhere, api.q",
+    ):
+        assert told in screen
+    assert "\x1b[2J" not in screen
+    assert not (tmp_path / "started").exists()
+
+
+def listed(shell: str, home: Path, line: str) -> str:
+    """Return what a shell shows when it lists what can follow."""
+    if shell == "fish":
+        command = [
+            "fish",
+            "--no-config",
+            "-c",
+            "source $argv[1]; complete -C $argv[2]",
+            str(FOLDER / FILES[shell]),
+            line,
+        ]
+        return subprocess.run(
+            command, env={"HOME": str(home), "PATH": os.environ["PATH"]}, capture_output=True, text=True
+        ).stdout
+    return press_tab(shell, script_of(shell), [line], home, LC_ALL="C.UTF-8", LISTED="yes").screen
