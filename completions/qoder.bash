@@ -15,7 +15,7 @@ __qoder_cli_level() {
         options+=' --version'
         ;;
     'deploy')
-        commands='run list get'
+        commands='run list get create update apply export pause unpause archive'
         ;;
     'deploy run')
         options+=' --wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d>
@@ -29,6 +29,33 @@ __qoder_cli_level() {
         ;;
     'deploy get')
         arguments='<deployment>'
+        ;;
+    'deploy create')
+        options+=' --name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text>
+            --description=<text> --schedule=<cron> --timezone=<zone> --vault=<id>
+            --metadata=<metadata> --budget=<credits> --dry-run'
+        ;;
+    'deploy update')
+        options+=' --name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text>
+            --description=<text> --schedule=<cron> --timezone=<zone> --no-schedule --vault=<id>
+            --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget --dry-run'
+        arguments='<deployment>'
+        ;;
+    'deploy apply')
+        options+=' --filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin'
+        ;;
+    'deploy export')
+        arguments='<deployment>...'
+        ;;
+    'deploy pause')
+        arguments='<deployment>...'
+        ;;
+    'deploy unpause')
+        arguments='<deployment>...'
+        ;;
+    'deploy archive')
+        options+=' --yes -y'
+        arguments='<deployment>...'
         ;;
     'run')
         commands='list get wait logs result cancel'

@@ -27,6 +27,9 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Read about exit codes, environment and output"),
 }
 
+# What people type for these; understood, and not shown.
+UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run", "ls": "list", "resume": "unpause"}
+
 _FLAGS = {"max_content_width": 80}
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -85,10 +88,11 @@ class Tree(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with the nearest names."""
-        command = self.get_command(ctx, args[0])
+        name = UNDERSTOOD.get(args[0], args[0])
+        command = self.get_command(ctx, name)
         if command is None:
             raise UsageError(f"there is no command '{ctx.command_path} {args[0]}'", hint=self._nearest(ctx, args[0]))
-        return args[0], command, args[1:]
+        return name, command, args[1:]
 
     def _nearest(self, ctx: Any, typed: str) -> str:
         from difflib import get_close_matches

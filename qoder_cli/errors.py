@@ -90,6 +90,7 @@ class QoderError(Exception):
     """
 
     exit = Exit.INTERNAL
+    has_lines = False  # whether the message has several, made harmless already
 
     def __init__(
         self,

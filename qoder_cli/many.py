@@ -152,7 +152,7 @@ def _listed(typed: Sequence[str]) -> str:
 def _until_started(state: "State", launches: Launches, inbox: "SimpleQueue[Any]", conductor: Conductor) -> None:
     try:
         launches.start()
-        with state.progress.waiting("starting"):
+        with state.progress.waiting("starting", leaving="what was not begun is not started"):
             while not launches.done and not conductor.is_enough():
                 if (launched := state.clock.take(inbox, SLICE)) is not None:
                     launches.accept(launched)

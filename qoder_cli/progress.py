@@ -29,7 +29,7 @@ class Progress:
         self._quiet = quiet
         self._live: Live | None = None
         self._board: Callable[[int], RenderableType] | None = None
-        self._status = ""
+        self._status = self._leaving = ""
         self._began = self._last_line = 0.0
 
     @property
@@ -72,9 +72,10 @@ class Progress:
         self._board = board
 
     @contextmanager
-    def waiting(self, status: str) -> Iterator[None]:
-        """Show, for as long as the block runs, what is waited for, for how long, and how to leave."""
+    def waiting(self, status: str, *, leaving: str | None = None) -> Iterator[None]:
+        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving."""
         self._status, self._began = status, self._clock.monotonic()
+        self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
         self._last_line = self._began
         if self._quiet or not self._screen.is_animated:
             yield
@@ -150,10 +151,8 @@ class Progress:
         spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
-        return line.append(f" {inert(self._status)} {span(seconds)}").append(
-            "  Ctrl-C leaves; the run goes on" if self._board is None else "  Ctrl-C leaves; the runs go on",
-            style="dim",
-        )
+        line.append(f" {inert(self._status)} {span(seconds)}")
+        return line.append(f"  Ctrl-C leaves; {self._leaving}", style="dim")
 
 
 class ScreenFile:

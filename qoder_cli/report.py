@@ -18,7 +18,8 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
         return
     command = shlex.join(error.next) if error.next else None
     hint = ": ".join(part for part in (error.hint, command) if part)
-    screen.tell(f"{screen.styled('error:', 'red')} {inert(error.message)}\n")
+    message = error.message if error.has_lines else inert(error.message)
+    screen.tell(f"{screen.styled('error:', 'red')} {message}\n")
     if hint:
         screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(hint)}\n")
     if error.request_id:

@@ -1,6 +1,6 @@
 """What a run or a deployment shows, as fields: declared here, drawn by `output`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from qoder_cli.cells import Fields, Fire, Milliseconds, Moment, Status, Words
@@ -75,8 +75,11 @@ DEPLOYMENT_FIRST = (
 )
 
 
-def deployment_fields(deployment: Deployment) -> Fields:
-    """Return what a deployment shows, in order; absent fields are None, and lists have a line for each value."""
+def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fields:
+    """Return what a deployment shows, in order; absent fields are None, and lists have a line for each value.
+
+    With `now` (unix seconds) the next fires are worked out from there where the server tells none.
+    """
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
     return {
@@ -92,7 +95,7 @@ def deployment_fields(deployment: Deployment) -> Fields:
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
-        "next_run": [Fire(fire, zone) for fire in deployment.next_fires],
+        "next_run": [Fire(fire, zone) for fire in _next_fires(deployment, now)],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": [str(each) for each in _list(raw.get("vault_ids"))],
         "budget": _budget(mapping(raw.get("budget"))),
@@ -100,7 +103,24 @@ def deployment_fields(deployment: Deployment) -> Fields:
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
+        "schedule_words": _in_words(schedule),
     }
+
+
+def _next_fires(deployment: Deployment, now: float | None) -> list[str]:
+    if now is None or deployment.archived_at:
+        return deployment.next_fires
+    from qoder_cli.schedule import next_fires
+
+    return next_fires(deployment.schedule, now=now)
+
+
+def _in_words(schedule: Mapping[str, Any]) -> str | None:
+    if not schedule:
+        return None
+    from qoder_cli.schedule import words_of
+
+    return words_of(schedule)
 
 
 def deployment_row(deployment: Deployment) -> Fields:

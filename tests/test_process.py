@@ -776,7 +776,7 @@ def _examples() -> list[str]:
         command = import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]]
         block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__))
         assert block, path
-        lines += [line.strip() for line in block[1].splitlines()]
+        lines += [line.strip() for line in block[1].replace("\\\n", "").splitlines()]
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from qoder_cli.awaiting import Limits, Wanted, finish, wait_for
+from qoder_cli.commands import deploy_apply, deploy_edit, deploy_state
 from qoder_cli.commands.deploy_list import list_deployments
 from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import ApiError, Exit, NotFound, QoderError, RunSkipped, UsageError
@@ -232,4 +233,11 @@ def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
     return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
-COMMANDS = {"run": run, "list": list_deployments, "get": get}
+COMMANDS = {
+    "run": run,
+    "list": list_deployments,
+    "get": get,
+    **deploy_edit.COMMANDS,
+    **deploy_apply.COMMANDS,
+    **deploy_state.COMMANDS,
+}

@@ -4,7 +4,6 @@
     records.py     deployments, runs, sessions, and the requests that were seen
     scripts.py     what happens in a session, as beats on a time line
     presets.py     the deployments that are there to try
-    cron.py        when a schedule fires
 
     wire.py        request and answer, free of any HTTP library
     api.py         the table of routes: handle(world, request) -> Answer

@@ -33,11 +33,11 @@ ERROR_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation: method, path with `{}` for ids, the word that a fault names it by, and what it does."""
+    """An operation: method, path with `{}` for ids, the words that a fault may name it by, and what it does."""
 
     method: str
     path: str
-    where: str
+    where: tuple[str, ...]
     operation: Callable[[Call], Reply]
 
     def match(self, segments: list[str]) -> list[str] | None:
@@ -52,23 +52,23 @@ class Route:
 
 
 ROUTES = (
-    Route("POST", "deployments", "deployment", do.create_deployment),
-    Route("GET", "deployments", "deployment", do.list_deployments),
-    Route("GET", "deployments/{}", "deployment", do.get_deployment),
-    Route("POST", "deployments/{}", "deployment", do.update_deployment),
-    Route("POST", "deployments/{}/pause", "deployment", do.pause_deployment),
-    Route("POST", "deployments/{}/unpause", "deployment", do.unpause_deployment),
-    Route("POST", "deployments/{}/archive", "deployment", do.archive_deployment),
-    Route("POST", "deployments/{}/run", "trigger", do.run_deployment),
-    Route("GET", "deployments/{}/runs", "list", do.list_runs_of_deployment),
-    Route("GET", "deployments/{}/runs/{}", "run", do.get_run),
-    Route("GET", "deployment_runs", "list", do.list_runs),
-    Route("GET", "deployment_runs/{}", "run", do.get_run),
-    Route("GET", "sessions", "session", do.list_sessions),
-    Route("GET", "sessions/{}", "session", do.get_session),
-    Route("POST", "sessions/{}/cancel", "session", do.cancel_session),
-    Route("GET", "sessions/{}/events", "events", do.list_events),
-    Route("GET", "sessions/{}/events/stream", "stream", do.stream_events),
+    Route("POST", "deployments", ("create", "write", "deployment"), do.create_deployment),
+    Route("GET", "deployments", ("deployment",), do.list_deployments),
+    Route("GET", "deployments/{}", ("deployment",), do.get_deployment),
+    Route("POST", "deployments/{}", ("update", "write", "deployment"), do.update_deployment),
+    Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), do.pause_deployment),
+    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), do.unpause_deployment),
+    Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), do.archive_deployment),
+    Route("POST", "deployments/{}/run", ("trigger",), do.run_deployment),
+    Route("GET", "deployments/{}/runs", ("list",), do.list_runs_of_deployment),
+    Route("GET", "deployments/{}/runs/{}", ("run",), do.get_run),
+    Route("GET", "deployment_runs", ("list",), do.list_runs),
+    Route("GET", "deployment_runs/{}", ("run",), do.get_run),
+    Route("GET", "sessions", ("session",), do.list_sessions),
+    Route("GET", "sessions/{}", ("session",), do.get_session),
+    Route("POST", "sessions/{}/cancel", ("session",), do.cancel_session),
+    Route("GET", "sessions/{}/events", ("events",), do.list_events),
+    Route("GET", "sessions/{}/events/stream", ("stream",), do.stream_events),
 )
 
 
@@ -109,13 +109,13 @@ def find(request: Request) -> tuple[Route, list[str]]:
     raise Refusal(404, "Not found.")
 
 
-def where(request: Request) -> str | None:
-    """Return the word that a fault names this request by, or None for a path that is no operation."""
+def where(request: Request) -> tuple[str, ...]:
+    """Return the words that a fault may name this request by, none for a path that is no operation."""
     try:
         route = find(request)[0]
     except Refusal:
-        return None
-    return "stream" if route.operation is do.list_events and request.wants_stream else route.where
+        return ()
+    return ("stream",) if route.operation is do.list_events and request.wants_stream else route.where
 
 
 def error_answer(world: World, request: Request, status: int, message: str, *, param: str | None = None) -> Answer:

@@ -1,10 +1,20 @@
 """What a caller may write: the bodies of create and update (api/facts.md, 1.2)."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-from qoder_cli.sandbox import cron
+from qoder_cli import cron
 from qoder_cli.sandbox.pages import Invalid
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -12,12 +22,13 @@ EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
 AgentId = Annotated[str, StringConstraints(pattern="^agent_")]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Resources = Annotated[list[dict[str, Any]], Field(max_length=500)]
 VaultIds = Annotated[list[str], Field(max_length=50)]
 
 
 def _checked_expression(expression: str) -> str:
     cron.parse(expression)
+    if cron.names_in(expression):
+        raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
     return expression
 
 
@@ -41,11 +52,11 @@ class AgentRef(_Strict):
 
     id: AgentId
     type: Literal["agent"]
-    version: Annotated[int, Field(ge=1)] = 1
+    version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
 
 
 def _spelled_out(agent: object) -> object:
-    """Return the object that a bare id stands for; its latest version is the only one here."""
+    """Return the object that a bare id stands for."""
     return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
 
 
@@ -61,10 +72,25 @@ class Schedule(_Strict):
 
 
 class InitialEvent(_Strict):
-    """An event that every run begins with."""
+    """An event that every run begins with, with what its type needs (api/facts.md, 2.3)."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     type: Literal["user.message", "user.define_outcome", "system.message"]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        needed = ("description", "rubric") if self.type == "user.define_outcome" else ("content",)
+        missing = [name for name in needed if not (self.model_extra or {}).get(name)]
+        if missing:
+            raise ValueError(f"{self.type} needs {' and '.join(missing)}")
+        return self
+
+
+class Resource(_Strict):
+    """Something that every session is given."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    type: Literal["file", "github_repository", "git_repository", "memory_store"]
 
 
 class Budget(_Strict):
@@ -77,6 +103,7 @@ class Budget(_Strict):
 
 
 InitialEvents = Annotated[list[InitialEvent], Field(min_length=1, max_length=50)]
+Resources = Annotated[list[Resource], Field(max_length=500)]
 
 
 class Create(_Strict):
@@ -115,20 +142,27 @@ class Update(_Strict):
 
 
 _EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_ids": [], "metadata": {}}
+_SECRETS = {"authorization_token", "password"}  # of a resource; never shown again
 
 
-def deployment_fields(body: object, *, model: type[Create] | type[Update]) -> dict[str, Any]:
+def deployment_fields(
+    body: object, *, model: type[Create] | type[Update], latest: Callable[[str], int]
+) -> dict[str, Any]:
     """Return the fields of a deployment that `body` sets, as the server keeps them.
 
-    In an update, `metadata` still has the keys to delete, with None. Raises Invalid, naming the field.
+    `latest` tells the version that an agent without one is pinned to. In an update, `metadata` still has the keys to
+    delete, with None. Raises Invalid, naming the field.
     """
     try:
         said = model.model_validate(body).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise _refusal(error) from None
     fields = {name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()}
-    if "agent" in fields:
-        fields["agent"] = {"version": 1, **fields["agent"]}
+    if agent := fields.get("agent"):
+        fields["agent"] = {**agent, "version": agent.get("version") or latest(agent["id"])}
+    for resource in fields.get("resources") or []:
+        for secret in _SECRETS & resource.keys():
+            del resource[secret]
     if fields.get("schedule") is not None:
         del fields["schedule"]["type"]
     return fields

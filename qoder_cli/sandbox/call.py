@@ -26,9 +26,10 @@ class Refusal(Exception):
 class Conditions:
     """What is out of the ordinary on this server while it answers a request.
 
-    For `lag` seconds it does not know a new run or session; for `half_written` seconds a run has neither
-    session nor error; without `honour_key` an Idempotency-Key means nothing; with `echo_token` errors repeat
-    the token. An event stream is closed after `cut` seconds, and if `silent` sends nothing.
+    For `lag` seconds it does not know what is new, and shows a deployment as it was; for `half_written`
+    seconds a run has neither session nor error; without `honour_key` an Idempotency-Key means nothing; with
+    `echo_token` errors repeat the token. An event stream is closed after `cut` seconds, and if `silent` sends
+    nothing.
     """
 
     lag: float = 0.0
@@ -70,13 +71,19 @@ class Call:
             raise Invalid("Request body must be a JSON object.")
         return body
 
-    def knows(self, thing: Run | Session) -> bool:
-        """Return whether a run or session has reached this replica."""
+    def knows(self, thing: Deployment | Run | Session) -> bool:
+        """Return whether a new thing has reached this replica."""
         return thing.created <= self.now - self.conditions.lag
 
     def deployment(self) -> Deployment:
-        """Return the deployment that the path names. Raises Refusal when there is none."""
-        return found(self.world.deployments.get(self.ids[0]), "Deployment")
+        """Return the deployment that the path names. Raises Refusal when it is not known."""
+        deployment = self.world.deployments.get(self.ids[0])
+        return found(deployment if deployment and self.knows(deployment) else None, "Deployment")
+
+    def as_known(self, deployment: Deployment) -> Deployment:
+        """Return a deployment as it has reached this replica: before its last change, if that is young."""
+        young = deployment.updated > self.now - self.conditions.lag
+        return deployment.before if young and deployment.before is not None else deployment
 
     def run(self) -> Run:
         """Return the run that the path names. Raises Refusal when it is unknown, or another deployment's."""

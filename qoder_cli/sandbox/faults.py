@@ -2,8 +2,9 @@
 
 A fault is `WHERE:WHAT[=VALUE][*TIMES]`, such as `trigger:drop-after`, `run:503*2` or `any:skew=-3600`.
 
-WHERE names the request: `trigger` (POST …/run), `run` (one run), `list` (runs), `deployment`, `session`,
-`events` (their list), `stream`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
+WHERE names the request: `trigger` (POST …/run), `run` (one run), `list` (runs), `deployment` (reading and writing
+them), of that `write` (any of `create`, `update`, `pause`, `unpause`, `archive`), `session`, `events` (their list),
+`stream`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
 TIMES, or with `*inf` all); several for the same request take turns in the order given. A *condition* goes on for
 ever, or for TIMES requests, beside them. Seconds are real seconds, whatever the speed of the world.
 
@@ -25,10 +26,10 @@ ever, or for TIMES requests, beside them. Seconds are real seconds, whatever the
 | `503-bare` | no | that status, without a body |
 | `html`, `html=503` | no | a gateway's HTML page, 502 unless told |
 | `act-503`, `act-503-bare`, `act-html` | yes | the same as without `act-` |
-| `stranger` | yes | someone else starts a run of the same deployment just before; goes beside disruptions |
+| `stranger` | yes | just before, someone else starts a run of it, changes its description, or writes the same |
 | `skew=S` | yes | condition: the server's clock is off by S seconds, whatever WHERE says; takes no TIMES |
 | `no-date` | yes | condition: no `Date` header |
-| `lagging=S` | yes | condition: runs and sessions younger than S seconds are unknown: 404, not in lists |
+| `lagging=S` | yes | condition: what is younger than S seconds is unknown; a changed deployment reads as before |
 | `half-written=S` | yes | condition: runs younger than S seconds have neither session nor error |
 | `no-idempotency` | yes | condition: the Idempotency-Key means nothing |
 | `echo-token` | yes | condition: error messages repeat the Authorization header |
@@ -81,7 +82,7 @@ class Faults:
             if fault.what == "skew":
                 world.turn_clock(fault.seconds())
 
-    def _take(self, where: str | None) -> tuple[Fault | None, list[Fault]]:
+    def _take(self, where: tuple[str, ...]) -> tuple[Fault | None, list[Fault]]:
         """Return the disruption whose turn it is and the conditions that hold, counted down."""
         due = [fault for fault in self.on_order if fault.meets(where) and fault.what != "skew"]
         conditions = [fault for fault in due if fault.lasting]
@@ -126,10 +127,18 @@ class _Visit:
         return api.perform(self.world, self.request, seen=self.seen, now=now, conditions=self.conditions)
 
     def _let_a_stranger_in(self) -> None:
-        segments = self.request.segments() or []
-        if api.where(self.request) == "trigger" and segments[1] in self.world.deployments:
-            with suppress(Conflict):
-                self.world.start(segments[1], origin="other")
+        """Let someone else act first: start a run, change the description, or write the same; if that can be."""
+        where, segments = api.where(self.request), self.request.segments() or []
+        deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
+        with suppress(Conflict):
+            if "create" in where or (deployment is not None and "write" in where and "update" not in where):
+                nameless = {name: value for name, value in self.request.headers.items() if name != "idempotency-key"}
+                same = replace(self.request, headers=nameless)
+                api.perform(self.world, same, seen=Seen(0, same), now=self.world.now(), conditions=Conditions())
+            elif deployment is not None and "update" in where:
+                self.world.change(deployment, {"description": "Changed by someone else."})
+            elif deployment is not None:
+                self.world.start(deployment, origin="other")
 
     def _disrupt(self, fault: Fault) -> Answer:
         if matched := STATUS.fullmatch(fault.what):

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from qoder_cli.errors import UsageError
 
-PLACES = ("trigger", "run", "list", "deployment", "session", "events", "stream", "any")
+WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
+PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "any")
 
 Value = Literal["none", "seconds", "text", "status"]
 
@@ -65,9 +66,11 @@ class Fault:
     def __str__(self) -> str:
         return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
 
-    def meets(self, where: str | None) -> bool:
-        """Return whether it is due for a request of this kind. A stranger comes only with a trigger."""
-        return self.times > 0 and self.where in (where, "any") and (self.what != "stranger" or where == "trigger")
+    def meets(self, where: Collection[str]) -> bool:
+        """Return whether it is due for a request that these words name. A stranger comes only with what writes."""
+        if self.what == "stranger" and not {"trigger", "write"} & set(where):
+            return False
+        return self.times > 0 and self.where in (*where, "any")
 
     def seconds(self) -> float:
         """Return its value as seconds."""

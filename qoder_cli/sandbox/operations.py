@@ -15,8 +15,9 @@ def create_deployment(call: Call) -> Reply:
     """Add a deployment; it behaves as the preset demo."""
     from qoder_cli.sandbox.bodies import Create, deployment_fields
 
-    made = call.world.add_deployment(**deployment_fields(call.body(), model=Create))
-    return (201 if call.legacy else 200), call.show_deployment(made)
+    fields = deployment_fields(call.body(), model=Create, latest=call.world.latest_version)
+    call.world.refuse_taken(fields["name"])
+    return (201 if call.legacy else 200), call.show_deployment(call.world.add_deployment(**fields))
 
 
 def update_deployment(call: Call) -> Reply:
@@ -24,7 +25,7 @@ def update_deployment(call: Call) -> Reply:
     from qoder_cli.sandbox.bodies import Update, deployment_fields, merged
 
     deployment = call.deployment()
-    fields = deployment_fields(call.body(), model=Update)
+    fields = deployment_fields(call.body(), model=Update, latest=call.world.latest_version)
     if "metadata" in fields:
         fields["metadata"] = merged(deployment.metadata, fields["metadata"])
     call.world.change(deployment, fields)
@@ -33,7 +34,7 @@ def update_deployment(call: Call) -> Reply:
 
 def get_deployment(call: Call) -> Reply:
     """Show one."""
-    return 200, call.show_deployment(call.deployment())
+    return 200, call.show_deployment(call.as_known(call.deployment()))
 
 
 def list_deployments(call: Call) -> Reply:
@@ -44,13 +45,15 @@ def list_deployments(call: Call) -> Reply:
 
     def keep(deployment: Deployment) -> bool:
         return (
-            (archived is True or deployment.archived is None)
+            call.knows(deployment)
+            and (archived is True or deployment.archived is None)
             and status in (None, "paused" if deployment.paused else "active")
             and agent_id in (None, deployment.agent["id"])
             and created(float(int(deployment.created)))
         )
 
-    deployments = sorted(call.world.deployments.values(), key=lambda deployment: deployment.created)
+    known = map(call.as_known, call.world.deployments.values())
+    deployments = sorted(known, key=lambda deployment: deployment.created)
     return 200, call.page(deployments, call.show_deployment, keep=keep, name=lambda deployment: deployment.id)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Any, Literal
 
-from qoder_cli.sandbox import cron
+from qoder_cli import cron
 from qoder_cli.sandbox.presets import DEMO
 from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle
 from qoder_cli.sandbox.wire import Request
@@ -58,10 +58,12 @@ class Deployment:
     schedule: dict[str, str] | None = None
     budget: dict[str, str] | None = None
     paused: bool = False
+    paused_error: str | None = None  # the type of the error that paused it
     archived: float | None = None
     last_run: float | None = None
     total_runs: int = 0
     next_fire: float | None = None
+    before: "Deployment | None" = None  # as it was before its last change
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
         """Return the next times at which the schedule fires, also while paused (api/facts.md, 1.2)."""

@@ -86,7 +86,7 @@ def deployment(deployment: Deployment, *, now: float, generation: Generation) ->
         if legacy
         else deployment.initial_events,
         "metadata": deployment.metadata | (_cas_config(deployment) if legacy else {}),
-        "paused_reason": {"type": "manual"} if deployment.paused else None,
+        "paused_reason": _paused_reason(deployment),
         "resources": deployment.resources,
         "schedule": _schedule(deployment, now=now),
         "status": "paused" if deployment.paused else "active",
@@ -98,6 +98,12 @@ def deployment(deployment: Deployment, *, now: float, generation: Generation) ->
     if legacy:
         del shape["environment_variables"]
     return shape | ({"budget": deployment.budget} if deployment.budget else {})
+
+
+def _paused_reason(deployment: Deployment) -> Shape | None:
+    if deployment.paused and deployment.paused_error is not None:
+        return {"type": "error", "error": {"type": deployment.paused_error}}
+    return {"type": "manual"} if deployment.paused else None
 
 
 def _legacy_event(event: Shape) -> Shape:

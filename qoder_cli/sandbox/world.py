@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from qoder_cli.sandbox.presets import DEMO, PRESETS, Preset
@@ -20,9 +20,12 @@ from qoder_cli.sandbox.wire import Answer, Generation, Request
 
 TOKEN = "pt-sandbox"
 
+# Errors of a scheduled run that do not pause its deployment: there is no such reason (api/facts.md, 1.2).
+_PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
+
 
 class Conflict(Exception):
-    """The deployment is in the wrong state for this."""
+    """The deployment is in the wrong state for this, or its name is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,10 @@ class World:
 
     `speed` divides the time that sessions take. `skew` is by how many seconds the server's clock is off.
     `honour_key` says whether an Idempotency-Key is respected; `heartbeat` is how many seconds an event stream is quiet
-    before it gives a sign of life, whatever the speed. `seed` makes the ids repeatable. Use `lock`
-    around what reads or changes it from several threads; `api.handle` does.
+    before it gives a sign of life, whatever the speed. With `unique_names` a name that an unarchived deployment has is
+    refused: archiving is documented to free it, and 409 for a duplicate creation (api/facts.md, 1.2 and 3.4), though on
+    no page of deployments. `seed` makes the ids repeatable. Use `lock` around what reads or changes it from several
+    threads; `api.handle` does.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class World:
         token: str = TOKEN,
         honour_key: bool = True,
         heartbeat: float = 15.0,
+        unique_names: bool = True,
         presets: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -62,6 +68,8 @@ class World:
         self.token = token
         self.honour_key = honour_key
         self.heartbeat = heartbeat
+        self.unique_names = unique_names
+        self.agent_versions: dict[str, int] = {}  # the latest version of an agent, where it is not 1
         self.lock = threading.RLock()
         self.deployments: dict[str, Deployment] = {}
         self.runs: dict[str, Run] = {}  # oldest first
@@ -87,6 +95,16 @@ class World:
     def new_id(self, prefix: str) -> str:
         """Return a fresh id: a prefix and 32 hexadecimal digits (api/facts.md, 3.8)."""
         return f"{prefix}_{int(self.now() * 1000) & 0xFFFFFFFFFFFF:012x}{self._random.getrandbits(80):020x}"
+
+    def latest_version(self, agent_id: str) -> int:
+        """Return the version that an agent without one is pinned to."""
+        return self.agent_versions.get(agent_id, 1)
+
+    def refuse_taken(self, name: str, *, besides: Deployment | None = None) -> None:
+        """Raise Conflict when another deployment that is not archived has this name, and names are unique."""
+        others = (each for each in self.deployments.values() if each.archived is None and each is not besides)
+        if self.unique_names and any(each.name == name for each in others):
+            raise Conflict("A deployment with this name already exists.")
 
     # Acts: what requests, other people and the schedule do.
 
@@ -122,30 +140,30 @@ class World:
         self._refuse_archived(deployment)
         if deployment.paused:
             raise Conflict("Deployment is already paused.")
-        deployment.paused = True
-        self._changed(deployment)
+        self.change(deployment, {"paused": True})
 
     def unpause(self, deployment: Deployment) -> None:
         """Undo a pause. Raises Conflict when it is not paused, or archived."""
         self._refuse_archived(deployment)
         if not deployment.paused:
             raise Conflict("Deployment is not paused.")
-        deployment.paused = False
-        self._changed(deployment)
+        self.change(deployment, {"paused": False, "paused_error": None})
 
     def archive(self, deployment: Deployment) -> None:
         """Retire it for good: its name is freed, its status stays. Raises Conflict if it is."""
-        self._refuse_archived(deployment)
-        deployment.archived = self.now()
-        deployment.name += f"_archived_{int(deployment.archived)}"
-        self._changed(deployment)
+        now = self.now()
+        self.change(deployment, {"archived": now, "name": f"{deployment.name}_archived_{int(now)}"})
 
     def change(self, deployment: Deployment, fields: dict[str, Any]) -> None:
-        """Give it new values for some of its fields. Raises Conflict when it is archived."""
+        """Give it new values for some of its fields. Raises Conflict when it is archived, or the name is taken."""
         self._refuse_archived(deployment)
+        if "name" in fields:
+            self.refuse_taken(fields["name"], besides=deployment)
+        deployment.before = replace(deployment, before=None)
         for name, value in fields.items():
             setattr(deployment, name, value)
-        self._changed(deployment)
+        deployment.updated = self.now()
+        deployment.replan(deployment.updated)
 
     def cancel(self, session: Session) -> bool:
         """Stop what is going on in a session, a moment from now, and return whether anything was."""
@@ -263,15 +281,13 @@ class World:
 
     def _fire(self, deployment: Deployment) -> Callable[[float], None]:
         def fire(due: float) -> None:
-            self.start(deployment, origin="schedule", trigger="schedule", at=due)
+            run = self.start(deployment, origin="schedule", trigger="schedule", at=due)
             deployment.replan(due)
+            if run.error is not None and run.error[0] not in _PASSING:
+                self.change(deployment, {"paused": True, "paused_error": run.error[0]})
 
         return fire
 
     def _refuse_archived(self, deployment: Deployment) -> None:
         if deployment.archived is not None:
             raise Conflict("Deployment is archived.")
-
-    def _changed(self, deployment: Deployment) -> None:
-        deployment.updated = self.now()
-        deployment.replan(deployment.updated)

@@ -1,0 +1,211 @@
+"""`qoder deploy apply` and `export`: deployments as files."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qoder_cli.errors import Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.inputs import is_list, named
+from qoder_cli.state import State
+
+if TYPE_CHECKING:
+    from qoder_cli.applying import Applied, Step
+
+
+def apply(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder or - for stdin; repeatable.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="--dry-run, and exit 8 when something would change.")
+    ] = False,
+    repin: Annotated[
+        bool, typer.Option("--repin", help="Pin agents that are named without a version to their latest.")
+    ] = False,
+) -> int:
+    """Make deployments what files say: create those missing, change the rest.
+
+    A file is YAML or JSON, of one deployment or several. A deployment is
+    found by its name, or by its id if the file has one. Only what differs is
+    sent: metadata becomes what the file has, any other field that the file
+    leaves out stays as it is, and an agent named without a version stays
+    pinned. ${VAR} is taken from the environment, and shown as [hidden].
+
+    It shows what differs and asks; in a script it needs --yes. Afterwards it
+    reads back, and exits 6 if the server kept something else. One that fails
+    leaves the others done; all files are checked before anything is sent.
+
+    Examples:
+      qoder deploy export dep_minute | qoder deploy apply -f - --yes
+      qoder deploy export dep_minute | qoder deploy apply -f - --exit-code
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli.applying import plan, would
+    from qoder_cli.deployfile.load import load
+
+    state: State = ctx.obj
+    declared = load(files, stdin=state.stdin, env=state.env)
+    for one in declared:
+        if "status" in one.ignored:
+            state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
+    steps = plan(state, declared, repin=repin)
+    if dry_run or exit_code:
+        show_changes(state, steps)
+        print_applied(state, list(map(would, steps)))
+        return _would(steps, exit_code=exit_code)
+    if any(step.is_open for step in steps):
+        _confirm(state, steps, yes=yes)
+    return _apply(state, steps)
+
+
+def show_changes(state: State, steps: Sequence["Step"]) -> None:
+    """Show what differs, each deployment under its name, on stderr: stdout has the items."""
+    from qoder_cli.changes import told
+    from qoder_cli.screen import inert
+
+    for step in steps:
+        if step.is_open:
+            known = step.current.id if step.current else "new"
+            state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
+            lines = [line for change in step.changes for line in told(change, step.hide)]
+            state.err.tell("".join(f"  {_coloured(state, line)}\n" for line in lines))
+
+
+def _coloured(state: State, line: str) -> str:
+    style = {"+": "green", "-": "red"}.get(line.lstrip()[:1])
+    return state.err.styled(line, style) if style else line
+
+
+def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
+    if error := first_by_rank(step.error for step in steps if step.error):
+        raise error
+    count = sum(step.is_open for step in steps)
+    if count and exit_code:
+        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="qoder deploy apply without --exit-code")
+    return Exit.OK
+
+
+def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
+    """Show what is to be written, with profile and host, and ask whether it shall be."""
+    if not (yes or state.may_ask):
+        show_changes(state, steps)
+        raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
+    new = sum(step.is_open and step.current is None for step in steps)
+    changed = sum(step.is_open and step.current is not None for step in steps)
+    what = " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
+    settings = state.client.settings
+    where = f"(profile {settings.profile}, {settings.host})"
+    if yes:
+        state.progress.note(f"applying: {what} {_names(steps)} {where}")
+        if not state.progress.is_quiet:
+            show_changes(state, steps)
+        return
+    show_changes(state, steps)
+    if not typer.confirm(f"{what.capitalize()} {where}?", err=True):
+        raise UsageError("nothing was applied: you said no")
+
+
+def _names(steps: Sequence["Step"]) -> str:
+    names = [step.name for step in steps if step.is_open]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _apply(state: State, steps: Sequence["Step"]) -> int:
+    from qoder_cli import applying
+    from qoder_cli.batch import Batch
+
+    done: dict[int, Applied] = {}
+
+    def on_done(number: int, applied: "Applied") -> None:
+        done[number] = applied
+        deployment = applied.deployment or applied.step.current
+        known = f" ({deployment.id})" if deployment else ""
+        if applied.error is not None:
+            state.progress.warn(f"{applied.step.name}{known}: {applied.step.hide(applied.error.message)}")
+        elif applied.action != "unchanged":
+            state.progress.news(f"{applied.action.replace('_', ' ')} {applied.step.name}{known}")
+
+    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace), applying.give_up)
+    with state.progress.waiting("applying", leaving="what was not begun is not done"):
+        signalled = batch.run(steps, on_done)
+    items = [done[number] for number in range(len(steps))]
+    print_applied(state, items)
+    return _conclude(items, signalled)
+
+
+def print_applied(state: State, items: Sequence["Applied"]) -> None:
+    """Print what became of each, or would."""
+    from qoder_cli.applying import COLUMNS
+
+    shown = items if state.output.format != "id" else [item for item in items if item.deployment or item.step.current]
+    first = ("name", "action", "changes", "error", "id", "file")
+    assert set(first) == set(COLUMNS)
+    state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=first)
+
+
+def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
+    error: QoderError | None = first_by_rank(item.error for item in items if item.error)
+    fine = sum(item.exit_code == 0 for item in items)
+    so_far = f"{fine} of {len(items)} are as their files say"
+    if signalled is not None:
+        stopped = signalled.in_words(f"stopped by a signal; {so_far}", hint="apply again: it does what is left")
+        raise stopped
+    if error is None:
+        return Exit.OK
+    if len(items) > 1:
+        error.message = f"{so_far}; {error.message}"
+    raise error
+
+
+def export(
+    ctx: typer.Context,
+    deployments: Annotated[
+        list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
+    ],
+) -> int:
+    """Write deployments as a file that `deploy apply` takes back.
+
+    One YAML document for each, with comments; with --json the same as JSON,
+    by id. What the server does not show
+    is missing: the tokens of repositories. Values of environment variables
+    are in it as the server has them: look before you commit it.
+
+    Examples:
+      qoder deploy export nightly-report > /tmp/nightly-report.yaml
+      qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
+
+    Exit 0 when all are written; 5 when there is no such deployment.
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+    from qoder_cli.ahead import in_order
+    from qoder_cli.deployfile.export import export as as_file
+    from qoder_cli.deployfile.normal import settable
+    from qoder_cli.launch import read_deployment
+    from qoder_cli.schedule import next_fires
+
+    state: State = ctx.obj
+    found = names.deployments(named(deployments, state, what="deployments"), state)
+    if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
+        raise unknown
+    ids = [each for each in found if isinstance(each, str)]
+    files = []
+    for number, deployment in enumerate(in_order(lambda id: read_deployment(state, id), ids, at_a_time=8)):
+        if deployment.archived_at:
+            state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
+        if state.output.is_json or state.output.format == "id":
+            files.append({"id": deployment.id, **settable(deployment)})
+            continue
+        fires = next_fires(deployment.schedule, now=state.client.server_now())
+        state.output.raw(("---\n" if number else "") + as_file(deployment, upcoming=fires))
+    if files and is_list(deployments):
+        state.output.records(files, id="id")
+    elif files:
+        state.output.record(files[0], id=ids[0])
+    return Exit.OK
+
+
+COMMANDS = {"apply": apply, "export": export}

@@ -1,0 +1,111 @@
+"""The text of deployment files: named files, the files of a folder, standard input. Never more than 4 MB of one."""
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+from qoder_cli.deployfile.problems import Problem
+
+LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
+STDIN = "-"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def files(path: str) -> Iterator[str]:
+    """Yield the files that `path` stands for: itself, or the YAML and JSON files in a folder, by name.
+
+    Files whose names begin with a dot, and folders within, are passed over. Raises Problem for a folder that cannot be
+    listed or has no such file.
+    """
+    if path == STDIN or not os.path.isdir(path):
+        yield path
+        return
+    try:
+        with os.scandir(path) as entries:
+            found = sorted(entry.name for entry in entries if _counts(entry))
+    except OSError as error:
+        raise Problem(f"cannot be listed: {_reason(error)}") from None
+    if not found:
+        raise Problem("has no .yaml, .yml or .json file")
+    yield from (os.path.join(path, name) for name in found)
+
+
+def identity(path: str) -> str:
+    """Return what is the same for two paths of one file. Raises Problem for what can be no path."""
+    try:
+        return path if path == STDIN else os.path.realpath(path)
+    except ValueError:  # a NUL inside
+        raise Problem("is no path of a file") from None
+
+
+def read(path: str, *, stdin: IO[str] | None) -> str:
+    """Return the text of a file, or of standard input for `-`, without a byte order mark.
+
+    Raises Problem for what cannot be read, is longer than 4 MB (found out without reading all of it) or is not UTF-8.
+    """
+    try:
+        return _decoded(_bytes_of_stdin(stdin) if path == STDIN else _bytes_of_file(path))
+    except OSError as error:
+        raise Problem(f"cannot be read: {_reason(error)}") from None
+    except ValueError:  # standard input that is closed
+        raise Problem("is closed") from None
+
+
+def _counts(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(_SUFFIXES) and not entry.name.startswith(".") and not entry.is_dir()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
+    if stdin is None:
+        raise Problem("standard input is closed")
+    binary: BinaryIO | None = getattr(stdin, "buffer", None)
+    data = binary.read(LONGEST + 1) if binary else stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")
+    return _within_limit(data)
+
+
+def _bytes_of_file(path: str) -> bytes:
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size > LONGEST:
+            raise Problem(_too_long(status.st_size))
+        if hasattr(os, "O_NONBLOCK"):
+            os.set_blocking(file.fileno(), True)
+        data = file.read(LONGEST + 1)
+    if not data and stat.S_ISFIFO(status.st_mode):
+        raise Problem("is a named pipe that nothing writes to")
+    return _within_limit(data)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for somebody to write into a named pipe. (`<(…)` of a shell is a pipe with a writer.)"""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _within_limit(data: bytes) -> bytes:
+    if len(data) > LONGEST:
+        raise Problem(_too_long(None))
+    return data
+
+
+def _too_long(size: int | None) -> str:
+    measured = f"has {size / 1024 / 1024:.0f} MB" if size else "does not end"
+    return f"{measured}; a deployment file has at most {LONGEST // 1024 // 1024} MB"
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith(_UTF_16):
+        raise Problem("is UTF-16; save it as UTF-8", line=1)
+    mark = len(_BOM) if data.startswith(_BOM) else 0
+    try:
+        return data[mark:].decode()
+    except UnicodeDecodeError as error:
+        at = mark + error.start
+        line = data.count(b"\n", 0, at) + 1
+        raise Problem(f"byte {at} (0x{data[at]:02x}) is not UTF-8", line=line) from None

@@ -1,0 +1,85 @@
+"""`${VAR}` in the texts of a file, filled in from the environment. Keys are left alone, and so is what was filled in.
+
+`${VAR:-text}` is the text where the variable is not set or empty; `$${` stands for `${` itself. Any other `$` is a `$`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qoder_cli.deployfile.problems import Problem
+from qoder_cli.deployfile.source import LONGEST
+from qoder_cli.deployfile.tree import Node, Path, spelled
+
+_DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+_SHORTEST_PART = 4  # characters; a shorter part of a secret gives little away, and would hide ordinary words
+
+
+def escaped(text: str) -> str:
+    """Return the text that, in a file, stands for `text`."""
+    return text.replace("${", "$${")
+
+
+@dataclass
+class Filler:
+    """Fills in the variables of one deployment. `secrets` and `problems` are what came up on the way."""
+
+    env: Mapping[str, str]
+    secrets: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    _room: int = LONGEST  # characters; texts repeated by aliases and variables count each time
+
+    def fill(self, node: Node, path: Path = ()) -> Node:
+        """Return the tree with its variables filled in. Raises Problem when it becomes longer than a body may be."""
+        content = node.content
+        if isinstance(content, dict):
+            return Node(node.line, {key: self.fill(child, (*path, key)) for key, child in content.items()})
+        if isinstance(content, list):
+            return Node(node.line, [self.fill(child, (*path, index)) for index, child in enumerate(content)])
+        return self._text(node, content, path) if isinstance(content, str) else node
+
+    def _text(self, node: Node, text: str, path: Path) -> Node:
+        parts, end, secrets = [], 0, set[str]()
+        for found in _DOLLAR.finditer(text):
+            try:
+                value = self._value(found, secrets)
+            except ValueError as error:
+                self.problems.append(Problem(str(error), line=node.line, path=spelled(path)))
+                value = ""
+            parts += [text[end : found.start()], value]
+            self._take(len(value), node.line)
+            end = found.end()
+        self._take(len(text), node.line)
+        self.secrets |= secrets
+        return Node(node.line, "".join([*parts, text[end:]]), filled=bool(secrets))
+
+    def _value(self, found: re.Match[str], secrets: set[str]) -> str:
+        """Return what stands for one `$…`. Raises ValueError, naming the variable but never its value."""
+        if found[0] == "$${":
+            return "${"
+        name, default = found[1], found[2]
+        if name is None:
+            raise ValueError("${ begins no variable: write ${NAME} or ${NAME:-text}, and $${ for the characters ${")
+        if default and "${" in default:
+            raise ValueError(f"the text for a missing {name} cannot hold a variable itself")
+        value = self.env.get(name, "")  # an empty variable is not set (contract, section 5)
+        if value:
+            secrets |= _kept_secret(name, value)
+        elif default is None:
+            raise ValueError(f"the variable {name} is not set; set it, or write ${{{name}:-text}} to go without")
+        return value or default or ""
+
+    def _take(self, characters: int, line: int) -> None:
+        self._room -= characters
+        if self._room < 0:
+            raise Problem("with its aliases and variables written out it is longer than 4 MB", line=line)
+
+
+def _kept_secret(name: str, value: str) -> set[str]:
+    """Return the texts that must not be shown: the value, and its lines and assignments, as they may be shown alone."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the variable {name} is not UTF-8") from None
+    parts = (part.strip() for line in value.splitlines() for part in line.split(";"))
+    return {value, *(part for part in parts if len(part) >= _SHORTEST_PART)}
