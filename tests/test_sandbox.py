@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import pytest
 
 from qoder_cli.commands.sandbox import sandbox as sandbox_command
 from qoder_cli.errors import UsageError
-from qoder_cli.sandbox import cron, faults, grammar
+from qoder_cli.sandbox import faults, grammar
 from qoder_cli.sandbox.api import handle
 from qoder_cli.sandbox.child import environment
 from qoder_cli.sandbox.faults import Faults
@@ -403,29 +402,6 @@ def test_a_schedule_fires_while_the_deployment_is_active(desk: Desk) -> None:
     assert len(desk.get("/deployment_runs")["data"]) == 1
     desk.clock.sleep(86400)
     assert len(desk.get("/deployment_runs")["data"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ("* * * * *", "2026-06-14T08:55"),
-        ("30 9 * * 1-5", "2026-06-15T09:30"),
-        ("*/20 8-10/2 * * *", "2026-06-14T10:00"),
-        ("0 0 1 * 7", "2026-06-21T00:00"),
-        ("0 0 29 2 *", "2028-02-29T00:00"),
-    ],
-)
-def test_when_a_cron_expression_fires_next(expression: str, expected: str) -> None:
-    moment = cron.upcoming(expression, "UTC", after=START)[0]
-    assert time.strftime("%Y-%m-%dT%H:%M", time.gmtime(moment)) == expected
-
-
-@pytest.mark.parametrize(
-    "expression", ["", "* * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "1- * * * *", "x * * * *"]
-)
-def test_what_is_no_cron_expression(expression: str) -> None:
-    with pytest.raises(ValueError, match=r"cron|outside"):
-        cron.parse(expression)
 
 
 # Runs

@@ -173,11 +173,12 @@ def get(
         found = read_deployment(state, id)
     except NotFound as error:
         raise names.explain_missing(error, id, state) from None
-    fields = deployment_fields(found)
+    fields = deployment_fields(found, now=state.clock.now())
     if state.output.format == "table":
         from qoder_cli.history import recent_runs
 
-        fields |= recent_runs(state, id)
+        words = {"schedule_words": fields.pop("schedule_words")}  # lines are only ever appended
+        fields |= recent_runs(state, id) | words
     state.output.record(fields, data=found.as_json(), id=found.id)
     remember_deployments(state, [found])
 

@@ -48,7 +48,8 @@ def sandbox(
     dep_paused and dep_archived refuse; dep_scheduled has a schedule.
 
     Faults: WHERE is trigger, run, list, deployment, session, events, stream
-    or any.
+    or any; for what changes deployments create, update, pause, unpause,
+    archive, or write for all of them.
     TIMES is 1 if not given, *inf is always. WHAT, when the server does not act:
       503 429=5 503-bare    a status, with Retry-After 5, without a body
       html html=503         a gateway's page, 502 if not given
@@ -61,10 +62,10 @@ def sandbox(
       slow=S                answers byte by byte, taking S seconds
       truncated garbage     half of the answer; broken JSON
       list not-a-run        [] for an answer; another kind of object
-      stranger              someone else starts a run in the same second
+      stranger              someone else does the same just before
     and what goes on, beside the others:
       skew=S no-date        the server's clock is S seconds off; is not told
-      lagging=S             what is younger than S seconds is not found
+      lagging=S             what is younger than S seconds is not seen
       half-written=S        so young runs have neither session nor error
       no-idempotency        the Idempotency-Key means nothing
       echo-token            errors repeat the token
