@@ -104,7 +104,8 @@ __qoder_cli_level() {
         arguments='token|region|base_url|workspace_id'
         ;;
     'sandbox')
-        options+=' --generation=legacy|current --speed=<n> --port=<n> --fault=<fault>'
+        options+=' --generation=legacy|current --speed=<n> --port=<n> --deployments=<n>
+            --fault=<fault>'
         arguments='<command>...'
         ;;
     'completion')

@@ -19,7 +19,7 @@ function __qoder_words --description 'Print the commands and arguments before th
                 'run wait* '{--timeout,--interval} \
                 'run logs* '{--tail,--type,--since} \
                 'run result* --output-dir' \
-                'sandbox* '{--generation,--speed,--port,--fault}
+                'sandbox* '{--generation,--speed,--port,--deployments,--fault}
                 set value follows
             case '* -*'
             case '*'
@@ -207,6 +207,7 @@ complete -c qoder -n '__qoder_at config unset' -fa 'token region base_url worksp
 complete -c qoder -n '__qoder_under sandbox' -l generation -r -fa 'legacy current' -d 'Which API to speak: runs with a status, or without one'
 complete -c qoder -n '__qoder_under sandbox' -l speed -r -f -d 'How many times faster sessions go'
 complete -c qoder -n '__qoder_under sandbox' -l port -r -f -d 'Where to listen; 0 is any free port'
+complete -c qoder -n '__qoder_under sandbox' -l deployments -r -f -d 'Add N that behave as dep_demo, seed-0000 and so on'
 complete -c qoder -n '__qoder_under sandbox' -l fault -r -f -d 'Let this go wrong; repeatable'
 complete -c qoder -n '__qoder_under sandbox' -fa '(__qoder_inside)'
 complete -c qoder -n '__qoder_under completion' -l install -d 'Put it where the shell looks by itself'

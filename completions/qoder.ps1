@@ -37,7 +37,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         'config set' = '', '', 'region|base_url|workspace_id <value>'
         'config unset' = '', '', 'token|region|base_url|workspace_id'
         'config path' = '', '', ''
-        'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --fault=<fault>', '<command>...'
+        'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --deployments=<n> --fault=<fault>', '<command>...'
         'completion' = '', '--install', 'bash|zsh|fish|powershell'
         'help' = '', '', 'exit-codes|environment|output'
     }

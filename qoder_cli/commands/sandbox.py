@@ -27,6 +27,9 @@ def sandbox(
     ] = "current",
     speed: Annotated[float, typer.Option(metavar="N", help="How many times faster sessions go.")] = 1.0,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Where to listen; 0 is any free port.")] = 0,
+    deployments: Annotated[
+        int, typer.Option(min=0, max=10_000, metavar="N", help="Add N that behave as dep_demo, seed-0000 and so on.")
+    ] = 0,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar="WHERE:WHAT[=VALUE][*TIMES]", help="Let this go wrong; repeatable."),
@@ -41,6 +44,7 @@ def sandbox(
       qoder sandbox -- qoder deploy run dep_demo --wait
       qoder sandbox --generation legacy -- sh
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
+      qoder sandbox --deployments 200 -- qoder deploy list --all
 
     Deployments to try: dep_demo and dep_slow complete, dep_minute takes 60 s,
     dep_silent says nothing. dep_fail, dep_terminated, dep_budget fail, dep_skip
@@ -78,6 +82,7 @@ def sandbox(
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed {speed:g} is not above 0", hint="--speed 60 makes a minute last a second")
     with _serving(state, generation, speed, port, fault or []) as server:
+        server.world.seed_deployments(deployments)
         return _run_inside(state, server, command) if command else _serve(state, server)
 
 
