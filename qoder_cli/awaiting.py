@@ -13,16 +13,15 @@ from qoder_cli.errors import (
     ReaderGone,
     RunFailed,
     Signalled,
-    UsageError,
     WaitTimeout,
 )
 from qoder_cli.ids import segment
 from qoder_cli.items import Item
 from qoder_cli.leave import take_leave_of
+from qoder_cli.limits import Limits
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import evaluations, is_going
 from qoder_cli.state import State
-from qoder_cli.times import parse_duration
 from qoder_cli.trigger import LAST_WORDS
 from qoder_cli.wait import Waiter, Watch
 
@@ -32,29 +31,6 @@ if TYPE_CHECKING:
     from qoder_cli.launches import Launches
     from qoder_cli.listen import Listener
     from qoder_cli.roll import RollCall
-
-SHORTEST_INTERVAL = 0.1  # seconds
-
-
-class Limits(NamedTuple):
-    """How long to wait, and the longest pause between checks, both in seconds; None when not given."""
-
-    timeout: float | None = None
-    interval: float | None = None
-
-    @classmethod
-    def read(cls, *, wait: bool, timeout: str | None, interval: str | None) -> "Limits":
-        """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
-        if not wait and (timeout is not None or interval is not None):
-            option = "--timeout" if timeout is not None else "--interval"
-            raise UsageError(f"{option} is for waiting", hint="add --wait")
-        limits = cls(
-            timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
-            interval=None if interval is None else parse_duration(interval, option="--interval"),
-        )
-        if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
-            raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
-        return limits
 
 
 class Wanted(NamedTuple):

@@ -65,7 +65,9 @@ class Command(TyperCommand):
 class Tree(TyperGroup):
     """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
 
-    def __init__(self, name: str, help: str, *, load: Callable[[str], Any], summaries: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, help: str, *, load: Callable[[str], Any], names: list[str], summary: Callable[[str], str]
+    ) -> None:
         super().__init__(
             name=name,
             help=help,
@@ -76,15 +78,16 @@ class Tree(TyperGroup):
             rich_markup_mode=None,
         )
         self._load = load
-        self._summaries = summaries
+        self._names = names
+        self._summary = summary
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
-        return list(self._summaries)
+        return self._names
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
-        return self._load(cmd_name) if cmd_name in self._summaries else None
+        return self._load(cmd_name) if cmd_name in self._names else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with the nearest names."""
@@ -97,7 +100,7 @@ class Tree(TyperGroup):
     def _nearest(self, ctx: Any, typed: str) -> str:
         from difflib import get_close_matches
 
-        near = get_close_matches(typed, self._summaries)
+        near = get_close_matches(typed, self._names)
         return f"did you mean '{ctx.command_path} {near[0]}'?" if near else f"{ctx.command_path} --help lists them"
 
     def invoke(self, ctx: Any) -> Any:
@@ -108,9 +111,9 @@ class Tree(TyperGroup):
         return code
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the contents page, without importing what it names."""
+        """Write the contents page."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(self._summaries.items()))
+            formatter.write_dl([(name, self._summary(name)) for name in self._names])
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write the help as composed."""
@@ -150,18 +153,28 @@ def load_noun(noun: str) -> Any:
     module_name, help = NOUNS[noun]
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
-        return _build(noun, commands[noun])
+        return _build(noun, function_of(commands[noun]))
     return Tree(
         noun,
         help + ".",
-        load=lambda verb: _build(verb, commands[verb]),
-        summaries={verb: _summary(function) for verb, function in commands.items()},
+        load=lambda verb: _build(verb, function_of(commands[verb])),
+        names=list(commands),
+        summary=lambda verb: _summary(function_of(commands[verb])),
     )
+
+
+def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
+    """Return the function of a command, which may be named as `module:function`, to be imported now."""
+    if not isinstance(command, str):
+        return command
+    module, _, name = command.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet."""
-    tree = Tree(program, _ABOUT, load=load_noun, summaries={noun: help for noun, (_, help) in NOUNS.items()})
+    tree = Tree(program, _ABOUT, load=load_noun, names=list(NOUNS), summary=lambda noun: NOUNS[noun][1])
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

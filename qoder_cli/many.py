@@ -8,13 +8,14 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli import names
-from qoder_cli.awaiting import Awaiting, Limits, Wanted
+from qoder_cli.awaiting import Awaiting, Wanted
 from qoder_cli.conductor import Conductor
 from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.items import Item, Printed
 from qoder_cli.launch import OnSkip, Order
 from qoder_cli.launches import Launched, Launches
+from qoder_cli.limits import Limits
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.pace import READS_BESIDE_WRITES

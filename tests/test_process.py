@@ -17,7 +17,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
 
-from qoder_cli.cli import NOUNS
+from qoder_cli.cli import NOUNS, function_of
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
@@ -478,7 +478,7 @@ def test_ctrl_c_while_it_starts_shows_no_traceback(shell: Shell, module: str) ->
     assert (ended.code, ended.out) == (-signal.SIGINT, "")
 
 
-@pytest.mark.parametrize("module", ["qoder_cli.cli", "typer", "qoder_cli.commands.deploy", "httpx"])
+@pytest.mark.parametrize("module", ["qoder_cli.cli", "typer", "qoder_cli.commands.deploy_run", "httpx"])
 def test_a_signal_while_it_starts_still_ends_stderr_with_one_error(shell: Shell, module: str) -> None:
     ended = shell.run(*_signal_at_import(module, signal.SIGTERM), "deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.out) == (143, "")
@@ -773,8 +773,8 @@ def _examples() -> list[str]:
     """Return every example line of every help."""
     lines = []
     for path in PATHS:
-        command = import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]]
-        block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__))
+        command = function_of(import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]])
+        block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__ or ""))
         assert block, path
         lines += [line.strip() for line in block[1].replace("\\\n", "").splitlines()]
     return lines
@@ -871,7 +871,10 @@ def test_a_folder_with_modules_of_pythons_names_breaks_nothing(shell: Shell) -> 
 @pytest.mark.parametrize(
     ("words", "unneeded"),
     [
-        (("deploy", "run", "dep_demo", "-o", "json"), {"pydantic", "rich", "tomlkit", "asyncio", "starlette"}),
+        (
+            ("deploy", "run", "dep_demo", "-o", "json"),
+            {"pydantic", "yaml", "rich", "tomlkit", "asyncio", "starlette", "qoder_cli.wait"},
+        ),
         (("deploy", "run", "dep_demo"), {"pydantic", "rich"}),
         (("--version",), {"httpx", "pydantic", "rich", "qoder_cli.client"}),
         (("--help",), {"httpx", "pydantic", "rich", "qoder_cli.commands.deploy"}),

@@ -206,6 +206,3 @@ def export(
     elif files:
         state.output.record(files[0], id=ids[0])
     return Exit.OK
-
-
-COMMANDS = {"apply": apply, "export": export}

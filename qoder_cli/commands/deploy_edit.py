@@ -255,6 +255,3 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     if applied.error is not None:
         raise applied.error
     return Exit.OK
-
-
-COMMANDS = {"create": create, "update": update}

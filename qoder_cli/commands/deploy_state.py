@@ -95,6 +95,3 @@ def _is_wanted(state: State, found: Deployment) -> bool:
         "and it cannot be run or changed any more. There is no way back.\n"
     )
     return typer.confirm(f"Archive {id}?", err=True)
-
-
-COMMANDS = {"pause": pause, "unpause": unpause, "archive": archive}

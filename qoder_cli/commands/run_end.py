@@ -114,7 +114,8 @@ def _ask(state: State, run: Run) -> None:
 
 
 def _until_over(state: State, observer: Observer) -> int:
-    from qoder_cli.awaiting import Limits, wait_for
+    from qoder_cli.awaiting import wait_for
+    from qoder_cli.limits import Limits
     from qoder_cli.wait import Watch
 
     [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR))

@@ -1,0 +1,46 @@
+"""`qoder deploy get`: look at a deployment."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli.errors import NotFound
+from qoder_cli.launch import read_deployment
+from qoder_cli.state import State
+from qoder_cli.views import deployment_fields
+
+
+def get(
+    ctx: typer.Context,
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
+) -> None:
+    """Show a deployment: its state, schedule and setup, and its recent runs.
+
+    The newest 20 runs are a sign each, the newest at the right, with a bar
+    for how long it took; on a current server their sessions are asked how
+    they ended. JSON is the deployment as the server has it, without its runs.
+
+    Exit 0 whatever its state; 5 when there is no such deployment.
+
+    Examples:
+      qoder deploy get dep_demo
+      qoder deploy get nightly-report --json | jq -r .schedule.expression
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+    from qoder_cli.remembered import remember_deployments
+
+    state: State = ctx.obj
+    id = names.deployment(deployment, state)
+    try:
+        found = read_deployment(state, id)
+    except NotFound as error:
+        raise names.explain_missing(error, id, state) from None
+    fields = deployment_fields(found, now=state.clock.now())
+    if state.output.format == "table":
+        from qoder_cli.history import recent_runs
+
+        words = {"schedule_words": fields.pop("schedule_words")}  # lines are only ever appended
+        fields |= recent_runs(state, id) | words
+    state.output.record(fields, data=found.as_json(), id=found.id)
+    remember_deployments(state, [found])

@@ -1,0 +1,198 @@
+"""`qoder deploy run`: start runs of deployments."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from qoder_cli.ending import ending_error, going_on
+from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
+from qoder_cli.ids import segment
+from qoder_cli.inputs import is_list, named
+from qoder_cli.launch import OnSkip, Order, find_going, launch
+from qoder_cli.leave import OnLeave
+from qoder_cli.limits import Limits
+from qoder_cli.model import Run
+from qoder_cli.observe import Observer
+from qoder_cli.options import Interval, RequireOutcome, Timeout
+from qoder_cli.outcome import Standing, settle, standing
+from qoder_cli.state import State
+from qoder_cli.trigger import OnLost, Started, check_key
+
+PARALLEL = 8  # runs that are started at a time
+
+
+def run(
+    ctx: typer.Context,
+    deployments: Annotated[
+        list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
+    ],
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="--wait, and show on stderr what happens meanwhile.")
+    ] = False,
+    result: Annotated[bool, typer.Option("--result", help="--wait, and print the agent's final message.")] = False,
+    require_outcome: RequireOutcome = False,
+    timeout: Timeout = None,
+    interval: Interval = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Start at most one run under this key.")
+    ] = None,
+    on_lost: Annotated[
+        OnLost, typer.Option(help="When the answer is lost: adopt the run if it is found, resend, or fail.")
+    ] = "adopt",
+    if_idle: Annotated[
+        bool, typer.Option("--if-idle", help="Start nothing while a run of it is going. Not a lock.")
+    ] = False,
+    on_skip: Annotated[OnSkip, typer.Option(help="What a skipped run returns: fail is exit 3, ok is exit 0.")] = "fail",
+    on_leave: Annotated[
+        OnLeave, typer.Option(help="On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it.")
+    ] = "detach",
+    parallel: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Of several, start N at a time; 20 a second at most.")
+    ] = PARALLEL,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Of several, start and await no more after the first that fails.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Of several, start the others though some names are not known.")
+    ] = False,
+    allow_duplicates: Annotated[
+        bool, typer.Option("--allow-duplicates", help="Start a deployment as often as it is named.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send no write.")] = False,
+) -> int:
+    """Start runs of deployments by hand.
+
+    Without --wait it returns when the run is accepted. With --wait it stays
+    until the run has ended, and the exit code says how: 0 it completed, 1 it
+    failed or never started, 3 it was skipped, 124 --timeout came first (the
+    run goes on). Completed means that the agent finished its turn, not that
+    it did what you wanted.
+
+    A run costs credits and is never started twice by accident: when an answer
+    is lost, the run list is read for 8 seconds. If it shows exactly one run
+    that can be it, that one is adopted; otherwise the exit code is 9.
+
+    Several deployments are started together, each once: nothing is sent while
+    one is named twice or a name is not known. JSON is then an array in the
+    order of the input, jsonl a line as each ends; the worst exit code counts.
+    --timeout begins when the last of them has been started.
+
+    Examples:
+      qoder deploy run dep_demo --wait
+      qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
+      qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
+      id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
+      qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
+      qoder deploy list --status active -q | qoder deploy run - --dry-run
+
+    To try these without cost: qoder sandbox -- sh
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
+    state: State = ctx.obj
+    state.on_leave = on_leave
+    wait = wait or result or follow
+    if require_outcome and not wait:
+        raise UsageError("--require-outcome is for waiting", hint="add --wait")
+    limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
+    key = None if idempotency_key is None else check_key(idempotency_key)
+    order = Order("", key, on_lost, _words_to_repeat(ctx))
+    if is_list(deployments):
+        from qoder_cli.awaiting import Wanted
+        from qoder_cli.many import Plan, orders_for, run_many
+
+        if result and not state.output.is_json:
+            raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
+        typed = named(deployments, state, what="deployments")
+        orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
+        if dry_run:
+            return _show_requests(state, orders)
+        plan = Plan(wait, limits, Wanted(follow, require_outcome), parallel, if_idle, on_skip, fail_fast, result)
+        return run_many(state, typed, orders, plan)
+    order = replace(order, deployment_id=names.deployment(deployments[0], state))
+    if dry_run:
+        return _show_requests(state, [order], as_list=False)
+    if if_idle and (going := find_going(state, order.deployment_id)):
+        return _busy(state, going, on_skip)
+    started = launch(state, order)
+    observer = Observer(state.client, started.run.id, run=started.run, adopted=started.adopted, progress=state.progress)
+    if not wait:
+        return _accepted(state, started, observer, on_skip)
+    from qoder_cli.awaiting import Wanted, finish, wait_for
+    from qoder_cli.wait import Watch
+
+    watch = Watch(observer, just_triggered=started.sent)
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
+    if item.error and _is_fine(item.error, on_skip):
+        item = item._replace(error=None)
+    return finish(state, item, result=result)
+
+
+def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
+    """Return the options that were given, as words, that a repetition under the same key needs too."""
+    words: list[str] = []
+    for param in ctx.command.params:
+        value = ctx.params.get(str(param.name))
+        if param.param_type_name == "option" and param.name not in _NOT_REPEATED and value not in (None, param.default):
+            words += [param.opts[0]] if value is True else [param.opts[0], str(value)]
+    return tuple(words)
+
+
+_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates")
+
+
+def _show_requests(state: State, orders: Sequence[Order | QoderError], *, as_list: bool = True) -> int:
+    """Answer --dry-run; what cannot be ordered is passed over, for it would not be sent."""
+    requests = [_request(state, order) for order in orders if isinstance(order, Order)]
+    rows = [{**request, "body": "{}"} for request in requests]
+    ids = [order.deployment_id for order in orders if isinstance(order, Order)]
+    if as_list:
+        state.output.records(rows, data=requests, id="deployment")
+    else:
+        state.output.record(rows[0], data=requests[0], id=ids[0])
+    return 0
+
+
+def _request(state: State, order: Order) -> dict[str, Any]:
+    settings = state.client.settings  # by way of the client, so that a missing token is found here too
+    return {
+        "dry_run": True,
+        "method": "POST",
+        "url": f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
+        "idempotency_key": order.key or "(a new one)",
+        "token_from": settings.token_source,
+        "profile": settings.profile,
+        "body": {},
+    }
+
+
+def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:
+    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
+    if standing(started.run) is Standing.HALF_WRITTEN:
+        with suppress(ApiError):
+            observer.read_once()
+    run = observer.run or settle(started.run)
+    state.show_run(run)
+    error = ending_error(run, state)
+    if error is None or error.exit is Exit.NOT_YET or _is_fine(error, on_skip):
+        return Exit.OK
+    raise error
+
+
+def _busy(state: State, going: Run, on_skip: OnSkip) -> int:
+    """Answer --if-idle with the run that is going on."""
+    state.show_run(going)
+    if on_skip == "ok":
+        return Exit.OK
+    error = RunSkipped(f"nothing was started: run {going.id} is going on", hint="wait for it")
+    raise going_on(error, going, state)
+
+
+def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
+    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
