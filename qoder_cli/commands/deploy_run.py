@@ -151,11 +151,10 @@ def _show_requests(state: State, orders: Sequence[Order | QoderError], *, as_lis
     """Answer --dry-run; what cannot be ordered is passed over, for it would not be sent."""
     requests = [_request(state, order) for order in orders if isinstance(order, Order)]
     rows = [{**request, "body": "{}"} for request in requests]
-    ids = [order.deployment_id for order in orders if isinstance(order, Order)]
     if as_list:
         state.output.records(rows, data=requests, id="deployment")
     else:
-        state.output.record(rows[0], data=requests[0], id=ids[0])
+        state.output.record(rows[0], data=requests[0], id=rows[0]["deployment"])
     return 0
 
 
@@ -169,6 +168,7 @@ def _request(state: State, order: Order) -> dict[str, Any]:
         "token_from": settings.token_source,
         "profile": settings.profile,
         "body": {},
+        "deployment": order.deployment_id,
     }
 
 
