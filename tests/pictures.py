@@ -11,7 +11,9 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 from qoder_cli import screen
+from qoder_cli.board import Line, board
 from qoder_cli.cli import main
+from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import TOKEN, World
 from qoder_cli.screen import Screen
 from qoder_cli.state import State
@@ -48,16 +50,33 @@ def drawn(command: str) -> str:
     return out.getvalue().decode()
 
 
+def drawn_board() -> str:
+    """Return the live table of a wait for fourteen runs, half a minute after the first was started."""
+    clock = FakeClock()
+    world = World(clock=clock.now, generation="legacy", seed=4)
+    made = world.seed_deployments(8, behaviour=Behaviour(turn(seconds=24)))
+    named = [*made, *(world.deployments[f"dep_{word}"] for word in ("minute", "fail", "demo", "budget", "ask", "skip"))]
+    runs = [world.start(each.id, at=clock.time - 28 + 1.5 * number) for number, each in enumerate(named)]
+    lines = [
+        Line(run.deployment.name, run.id, run.status(clock.time), min(clock.time - run.created, 24)) for run in runs
+    ]
+    screen = io.StringIO()
+    Console(file=screen, width=WIDTH, force_terminal=True, color_system="standard").print(board(lines, height=12))
+    return screen.getvalue()
+
+
 def draw() -> None:
     """Draw every picture, as a terminal of 118 columns in UTC shows it."""
     os.environ["TZ"] = "UTC"
     time.tzset()
     screen.terminal_width = lambda: WIDTH
     FOLDER.mkdir(exist_ok=True)
-    for name, command in PICTURES.items():
+    shown = {name: (command, drawn(command)) for name, command in PICTURES.items()}
+    shown["deploy-run-many"] = ("deploy list --status active -q | qoder deploy run - --wait", drawn_board())
+    for name, (command, picture) in shown.items():
         console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
         console.print(Text(f"$ qoder {command}", style="bold"))
-        console.print(Text.from_ansi(drawn(command).rstrip("\n")))
+        console.print(Text.from_ansi(picture.rstrip("\n")))
         svg = console.export_svg(title="qoder", theme=DIMMED_MONOKAI, unique_id=name)
         (FOLDER / f"{name}.svg").write_text(plain(svg), "utf-8")
 
