@@ -11,7 +11,7 @@ __qoder_cli_level() {
             --help -h'
     case $1 in
     '')
-        commands='deploy run auth config sandbox completion help'
+        commands='deploy run auth config api doctor sandbox completion help'
         options+=' --version'
         ;;
     'deploy')
@@ -21,7 +21,7 @@ __qoder_cli_level() {
         options+=' --wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d>
             --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok
             --on-leave=detach|cancel --parallel=<n> --fail-fast --keep-going --allow-duplicates
-            --dry-run'
+            --dry-run --ci'
         arguments='<deployment>...'
         ;;
     'deploy list')
@@ -70,7 +70,7 @@ __qoder_cli_level() {
         arguments='<run>'
         ;;
     'run wait')
-        options+=' --timeout=<d> --interval=<d> --follow -f --result --require-outcome'
+        options+=' --timeout=<d> --interval=<d> --follow -f --result --require-outcome --ci'
         arguments='<run>...'
         ;;
     'run logs')
@@ -102,6 +102,14 @@ __qoder_cli_level() {
         ;;
     'config unset')
         arguments='token|region|base_url|workspace_id'
+        ;;
+    'api')
+        options+=' -f=<text_fields> -F=<json_fields> --input=<file> --form=<form> --query=<query>
+            --header=<header> --paginate --include -i --idempotency-key=<key> --list'
+        arguments='<method> <path>'
+        ;;
+    'doctor')
+        options+=' --offline'
         ;;
     'sandbox')
         options+=' --generation=legacy|current --speed=<n> --port=<n> --deployments=<n>

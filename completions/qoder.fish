@@ -19,6 +19,7 @@ function __qoder_words --description 'Print the commands and arguments before th
                 'run wait* '{--timeout,--interval} \
                 'run logs* '{--tail,--type,--since} \
                 'run result* --output-dir' \
+                'api* '{-f,-F,--input,--form,--query,--header,--idempotency-key} \
                 'sandbox* '{--generation,--speed,--port,--deployments,--fault}
                 set value follows
             case '* -*'
@@ -87,9 +88,11 @@ complete -c qoder -n '__qoder_at' -a deploy -d 'Run deployments, and look at the
 complete -c qoder -n '__qoder_at' -a run -d 'Look at runs, and wait for their end'
 complete -c qoder -n '__qoder_at' -a auth -d 'Log in, log out, see which token is used'
 complete -c qoder -n '__qoder_at' -a config -d 'Read and change the config file'
+complete -c qoder -n '__qoder_at' -a api -d 'Ask for any operation of the API'
+complete -c qoder -n '__qoder_at' -a doctor -d 'Look for what may be wrong, and say how to fix it'
 complete -c qoder -n '__qoder_at' -a sandbox -d 'Rehearse against a server on this machine, where nothing is real'
 complete -c qoder -n '__qoder_at' -a completion -d 'Print the completion script of a shell'
-complete -c qoder -n '__qoder_at' -a help -d 'Read about exit codes, environment and output'
+complete -c qoder -n '__qoder_at' -a help -d 'Read about commands, exit codes, environment and output'
 complete -c qoder -n '__qoder_at' -l version -d 'Print the version'
 complete -c qoder -n '__qoder_at deploy' -a run -d 'Start runs of deployments by hand'
 complete -c qoder -n '__qoder_at deploy' -a list -d 'List deployments, newest first: the newest 20 unless told otherwise'
@@ -117,6 +120,7 @@ complete -c qoder -n '__qoder_under deploy run' -l fail-fast -d 'Of several, sta
 complete -c qoder -n '__qoder_under deploy run' -l keep-going -d 'Of several, start the others though some names are not known'
 complete -c qoder -n '__qoder_under deploy run' -l allow-duplicates -d 'Start a deployment as often as it is named'
 complete -c qoder -n '__qoder_under deploy run' -l dry-run -d 'Show the request, and send no write'
+complete -c qoder -n '__qoder_under deploy run' -l ci -d 'Tell GitHub Actions or GitLab the ids, and how it ended'
 complete -c qoder -n '__qoder_under deploy run' -fka '(__qoder_remembered deployments dep_)'
 complete -c qoder -n '__qoder_under deploy list' -l status -r -fa 'active paused' -d 'Only those active, or paused'
 complete -c qoder -n '__qoder_under deploy list' -l agent -r -f -d 'Only those of this agent, agent_…'
@@ -181,6 +185,7 @@ complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest paus
 complete -c qoder -n '__qoder_under run wait' -l follow -s f -d 'Show on stderr what happens meanwhile'
 complete -c qoder -n '__qoder_under run wait' -l result -d 'Print the agent\'s final message, not the run'
 complete -c qoder -n '__qoder_under run wait' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
+complete -c qoder -n '__qoder_under run wait' -l ci -d 'Tell GitHub Actions or GitLab the ids, and how it ended'
 complete -c qoder -n '__qoder_under run wait' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run logs' -l follow -s f -d 'Go on until the run has ended'
 complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest N events of a run'
@@ -204,6 +209,17 @@ complete -c qoder -n '__qoder_at config' -a path -d 'Print where the config file
 complete -c qoder -n '__qoder_at config get' -fa 'token region base_url workspace_id'
 complete -c qoder -n '__qoder_at config set' -fa 'region base_url workspace_id'
 complete -c qoder -n '__qoder_at config unset' -fa 'token region base_url workspace_id'
+complete -c qoder -n '__qoder_under api' -s f -r -f -d 'A text in the body; repeatable'
+complete -c qoder -n '__qoder_under api' -s F -r -f -d 'A JSON value in the body; repeatable'
+complete -c qoder -n '__qoder_under api' -l input -r -F -d 'Send this JSON as it is; - is stdin'
+complete -c qoder -n '__qoder_under api' -l form -r -f -d 'Send a form with this file; repeatable'
+complete -c qoder -n '__qoder_under api' -l query -r -f -d 'Add this to the query; repeatable'
+complete -c qoder -n '__qoder_under api' -l header -r -f -d 'Send this header; repeatable'
+complete -c qoder -n '__qoder_under api' -l paginate -d 'All pages of a list, as one array'
+complete -c qoder -n '__qoder_under api' -l include -s i -d 'Print status line and headers first'
+complete -c qoder -n '__qoder_under api' -l idempotency-key -r -f -d 'Let a write be sent again, under this key'
+complete -c qoder -n '__qoder_under api' -l list -d 'List the operations with all the WORDS that follow'
+complete -c qoder -n '__qoder_under doctor' -l offline -d 'Leave out what asks the server'
 complete -c qoder -n '__qoder_under sandbox' -l generation -r -fa 'legacy current' -d 'Which API to speak: runs with a status, or without one'
 complete -c qoder -n '__qoder_under sandbox' -l speed -r -f -d 'How many times faster sessions go'
 complete -c qoder -n '__qoder_under sandbox' -l port -r -f -d 'Where to listen; 0 is any free port'

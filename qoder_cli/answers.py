@@ -23,12 +23,27 @@ class Answer:
 
     status: int
     headers: "httpx.Headers"
-    body: str
+    content: bytes
+
+    @property
+    def body(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the server says that it did what was asked."""
+        return 200 <= self.status < 300
+
+    @property
+    def kind(self) -> str:
+        """The media type, in lower case; empty when the server names none."""
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 def understand(answer: Answer, settings: Settings, *, now: float) -> Any:
     """Return the JSON of a 2xx answer; raise the ApiError that any other one means. `now` is the server's clock."""
-    if not 200 <= answer.status < 300:
+    if not answer.is_success:
         refuse(answer, settings, now=now)
     try:
         return jsontext.parse(answer.body)
@@ -78,8 +93,7 @@ def _without_words(answer: Answer) -> str:
     if 300 <= answer.status < 400:
         host = urlsplit(answer.headers.get("location", "")).netloc or "another place"
         return f"the server redirects to {host} ({answer.status})"
-    kind = answer.headers.get("content-type", "").partition(";")[0]
-    what = "no words" if kind in ("", "application/json") else f"an answer that is not the API's ({kind})"
+    what = "no words" if answer.kind in ("", "application/json") else f"an answer that is not the API's ({answer.kind})"
     return f"the server answered {answer.status} with {what}"
 
 

@@ -1,15 +1,13 @@
-"""Deployment files applied: what each would change, and the writes that make it so, each settled and read back."""
+"""Steps of a plan carried out: the writes, each settled and read back, and what became of each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from qoder_cli.ahead import in_order
 from qoder_cli.cells import Fields, Status
-from qoder_cli.changes import Change, creation, difference
-from qoder_cli.deployfile.load import Declared, missing_for_create
-from qoder_cli.deployfile.normal import EMPTY, settable
+from qoder_cli.deployfile.normal import READ_ONLY, settable
 from qoder_cli.errors import (
     ApiError,
     Exit,
@@ -19,75 +17,47 @@ from qoder_cli.errors import (
     OutcomeUnknown,
     QoderError,
     Rejected,
-    UsageError,
 )
+from qoder_cli.hiding import HIDDEN
 from qoder_cli.ids import segment
 from qoder_cli.launch import read_deployment
 from qoder_cli.model import Deployment
-from qoder_cli.names import explain_missing
-from qoder_cli.pace import Pace
+from qoder_cli.pace import Closed, Pace
+from qoder_cli.planning import Step, archived
 from qoder_cli.times import parse_timestamp
-from qoder_cli.writing import Write
+from qoder_cli.writing import CannotBe, Write
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
 
-AT_A_TIME = 8  # deployments that are read
 READ_WITHIN = 10.0  # seconds for one reading back
-COLUMNS = ("name", "id", "action", "changes", "file", "error")
+LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
+COLUMNS = ("name", "id", "action", "changes", "file", "error")  # in a pipe, and only ever appended to
+FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
-Action = Literal["created", "changed", "unchanged", "would_create", "would_change", "failed", "not_attempted"]
-
-
-@dataclass
-class Step:
-    """One declared deployment, and what is to become of it.
-
-    `current` is the deployment as it is, None when it is to be created; `changes` are what differs; `error` says why it
-    cannot be applied.
-    """
-
-    declared: Declared
-    current: Deployment | None = None
-    changes: Sequence[Change] = ()
-    body: Mapping[str, Any] | None = None
-    error: QoderError | None = None
-    write: Write[Deployment] | None = None  # once it is under way
-
-    @property
-    def place(self) -> str:
-        """Where it is declared."""
-        return f"{self.declared.source}:{self.declared.line}" if self.declared.line else self.declared.source
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to write."""
-        return self.error is None and bool(self.changes)
-
-    def hide(self, value: Any) -> Any:
-        """Return a JSON value without what the file took from variables, and without tokens."""
-        if isinstance(value, str):
-            for secret in sorted(self.declared.secrets, key=len, reverse=True):
-                value = value.replace(secret, "[hidden]")
-            return value
-        if isinstance(value, list):
-            return [self.hide(item) for item in value]
-        return {key: self.hide(item) for key, item in value.items()} if isinstance(value, dict) else value
+Action = Literal[
+    "created", "changed", "unchanged", "would_create", "would_change", "failed", "unknown", "not_attempted"
+]
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a step."""
+    """What became of a step: `deployment` is how it is now, where it was written."""
 
     step: Step
     action: Action
     deployment: Deployment | None = None
     error: QoderError | None = None
+
+    @property
+    def shown(self) -> Deployment | None:
+        """The deployment as it is known last."""
+        return self.deployment or self.step.current
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is a deployment that was, or needs not be, written."""
+        return self.shown is not None and self.action not in ("failed", "unknown", "not_attempted")
 
     @property
     def exit_code(self) -> int | None:
@@ -98,25 +68,28 @@ class Applied:
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
-        shown = self.deployment or self.step.current
-        found = self.step.hide(shown.as_json()) if shown else {"id": None, "name": self.step.name}
-        if self.error is not None:
-            found = {**found, "error": self.step.hide(self.error.as_json())}
-        changes = [self.step.hide(change.as_json()) for change in self.step.changes]
+        hide = self.step.secrets.out_of
+        changes = [change.hidden(hide) for change in self.step.changes]
+        found = {"id": None, "name": self.step.name}
+        if self.shown is not None:
+            raw = self.shown.as_json()
+            found = {name: value if name in ("id", *READ_ONLY) else hide(value) for name, value in raw.items()}
+        if self.shown is self.step.current:  # as it was before
+            found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
         return {
             **found,
+            **({"error": _hidden(self.error, hide)} if self.error else {}),
             "action": self.action,
-            "changes": changes,
+            "changes": [change.as_json() for change in changes],
             "input": self.step.place,
             "exit_code": self.exit_code,
         }
 
     def row(self) -> Fields:
         """Return the row of a table."""
-        deployment = self.deployment or self.step.current
         return {
             "name": self.step.name,
-            "id": deployment.id if deployment else None,
+            "id": self.shown.id if self.shown else None,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
             "file": self.step.place,
@@ -128,116 +101,63 @@ def _field(path: str) -> str:
     return path.partition(".")[0].partition("[")[0]
 
 
-def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[Step]:
-    """Return what is to become of each: all names are resolved from one listing.
-
-    Raises UsageError when a file lacks what a create needs, or a name is that of several; ApiError.
-    """
-    listed = _listed(state) if any(one.id is None for one in declared) else []
-    known = {found.id: found for found in listed}
-    by_id = [one for one in declared if one.id is not None and one.id not in known]
-    answers = in_order(lambda one: _read(state, one), by_id, at_a_time=AT_A_TIME)
-    read = {one.id: answer for one, answer in zip(by_id, answers, strict=True)}
-    names: dict[str, list[Deployment]] = {}
-    for found in listed:
-        names.setdefault(found.name or "", []).append(found)
-    return [_step(one, known.get(one.id or "") or read.get(one.id), names, repin=repin) for one in declared]
+def _hidden(error: QoderError, hide: Callable[[Any], Any]) -> dict[str, Any]:
+    said = error.as_json()
+    return {**said, "message": hide(said["message"]), "hint": hide(said["hint"])}
 
 
-def _listed(state: "State") -> list[Deployment]:
-    pages = state.client.pages("/deployments", {"limit": 100, "include_archived": "true"})
-    return [found for page in pages for found in map(Deployment.read, page["data"]) if found]
+def would(step: Step) -> Applied:
+    """Return what a step would come to."""
+    if not step.is_open:
+        return _as_it_is(step)
+    return Applied(step, "would_create" if step.current is None else "would_change")
 
 
-def _read(state: "State", declared: Declared) -> Deployment | QoderError:
-    try:
-        return read_deployment(state, str(declared.id))
-    except NotFound as error:
-        return explain_missing(error, str(declared.id), state)
-    except ApiError as error:
-        return error
-
-
-def _step(
-    declared: Declared,
-    found: Deployment | QoderError | None,
-    names: Mapping[str, Sequence[Deployment]],
-    *,
-    repin: bool,
-) -> Step:
-    if isinstance(found, QoderError):
-        return Step(declared, error=found)
-    if declared.id is None:
-        found = _of_name(declared, names)
-    if found is None:
-        return _creation(declared)
-    if found.archived_at:
-        return Step(declared, found, error=archived(found))
-    differs = difference(declared.fields, settable(found), repin=repin)
-    return Step(declared, found, differs.changes, differs.body)
-
-
-def _of_name(declared: Declared, names: Mapping[str, Sequence[Deployment]]) -> Deployment | None:
-    """Return the one that has the name, rather one that is not archived. Raises UsageError when several have it."""
-    having = names.get(declared.name or "", ())
-    alive = [found for found in having if not found.archived_at]
-    if len(alive) > 1:
-        raise UsageError(
-            f"{declared.source}:{declared.line}: {len(alive)} deployments are named {declared.name!r}: "
-            + ", ".join(found.id for found in alive[:10]),
-            hint="give the file the id of the one that is meant: id: dep_…",
-        )
-    return alive[0] if alive else next(iter(having), None)
-
-
-def _creation(declared: Declared) -> Step:
-    if missing := missing_for_create(declared):
-        raise UsageError(
-            f"{declared.source}:{declared.line}: no deployment is named {declared.name!r}, and to create it the file "
-            f"lacks {', '.join(missing)}",
-            hint="qoder deploy list shows the names there are",
-        )
-    said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
-
-
-def archived(found: Deployment) -> Rejected:
-    """Return the error that this deployment cannot be changed any more."""
-    return Rejected(
-        f"deployment {found.id} is archived since {found.archived_at}; it cannot be changed",
-        hint="archiving cannot be undone; take the id out of the file and name it anew to create another",
-    )
-
-
-def apply(state: "State", step: Step, pace: Pace) -> Applied:
-    """Write what a step changes, and read it back; never raises but Closed."""
-    try:
-        if step.error is not None:
-            return Applied(step, "failed", error=step.error)
-        if not step.changes:
-            return Applied(step, "unchanged", step.current)
-        return _created(state, step, pace) if step.current is None else _changed(state, step, step.current, pace)
-    except QoderError as error:
-        return Applied(step, "failed", error=error)
-    except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
-        unknown = step.write is not None and step.write.may_have_acted
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
-        return Applied(step, "failed", error=step.write.unknown(why) if step.write and unknown else InternalError(why))
+def _as_it_is(step: Step) -> Applied:
+    """Return what becomes of a step that has nothing to write."""
+    return Applied(step, "unchanged" if step.error is None else "failed", step.current, step.error)
 
 
 def give_up(step: Step) -> Applied:
     """Return what is known of a step that was stopped."""
     write = step.write
-    if write is not None and write.result is not None:
-        return Applied(step, "created" if step.current is None else "changed", write.result.value)
-    if write is not None and write.may_have_acted:
-        return Applied(step, "failed", error=write.unknown("it was stopped before that was settled"))
-    return Applied(step, "not_attempted")
+    if not step.is_open:
+        return _as_it_is(step)
+    if write is None or not (write.result or write.may_have_acted):
+        return Applied(step, "not_attempted")
+    if write.result is None:
+        return _failed(step, write.unknown("it was stopped before that was settled"))
+    return Applied(step, _done(step), write.result.value)
 
 
-def _created(state: "State", step: Step, pace: Pace) -> Applied:
+def apply(state: "State", step: Step, pace: Pace) -> Applied:
+    """Write what a step changes, and read it back; never raises but Closed."""
+    if not step.is_open:
+        return _as_it_is(step)
+    try:
+        step.write = _creation(state, step, pace) if step.current is None else _change(state, step, step.current, pace)
+        return _verified(state, step, step.write.send().value)
+    except Closed:
+        raise
+    except QoderError as error:
+        return _failed(step, error)
+    except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
+        why = f"a bug in qoder: {type(error).__name__}: {error}"
+        is_open = step.write is not None and step.write.may_have_acted
+        return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+
+
+def _done(step: Step) -> Action:
+    return "created" if step.current is None else "changed"
+
+
+def _failed(step: Step, error: QoderError) -> Applied:
+    return Applied(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
+
+
+def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
     asked = state.clock.now()
-    step.write = Write(
+    return Write(
         state,
         "/deployments",
         step.body,
@@ -247,30 +167,29 @@ def _created(state: "State", step: Step, pace: Pace) -> Applied:
         look=state.command("deploy", "list"),
         pace=pace,
     )
-    made = step.write.send().value
-    return _verified(state, step, "created", made)
 
 
 def _created_since(state: "State", step: Step, asked: float) -> Deployment | None:
     """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted."""
     since = state.client.on_server_clock(asked)
-    page = state.client.get("/deployments", {"limit": 100}, within=READ_WITHIN, retry=False)
-    data = page.get("data") if isinstance(page, dict) else None
-    if not isinstance(data, list):
-        raise NoAnswer("the server answered a list with something that is no page")
-    found = [each for each in map(Deployment.read, data) if each and each.name == step.name and not each.archived_at]
-    new = [each for each in found if since is None or _created_at(each) >= math.floor(since)]
-    if len(new) > 1:
-        raise OutcomeUnknown(f"{len(new)} deployments of this name are new: {', '.join(each.id for each in new)}")
-    return new[0] if new and not difference(step.declared.fields, settable(new[0])).changes else None
+    named = [found for found in _newest(state, since) if found.name == step.declared.name and not found.archived_at]
+    if len(named) > 1:
+        raise OutcomeUnknown(f"{len(named)} deployments of this name are new: {', '.join(each.id for each in named)}")
+    return named[0] if named and not step.differs(named[0]) else None
 
 
-def _created_at(deployment: Deployment) -> float:
-    moment = parse_timestamp(deployment.raw.get("created_at"))
-    return math.inf if moment is None else moment.timestamp()
+def _newest(state: "State", since: float | None) -> Iterator[Deployment]:
+    """Yield those that were created in the second of `since` or later, on the server's clock; all where it is None."""
+    for page in state.client.pages("/deployments", {"limit": 100}, within=READ_WITHIN, retry=False):
+        for found in filter(None, map(Deployment.read, page["data"])):
+            moment = parse_timestamp(found.raw.get("created_at"))
+            if since is not None and moment is not None and moment.timestamp() < math.floor(since):
+                return  # newest first (api/facts.md, 1.2): what follows is older still
+            yield found
 
 
-def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> Applied:
+def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
+    """Return the write of a change. Raises Rejected when the deployment is not any more as it was looked at."""
     now = read_deployment(state, current.id)
     if now.archived_at:
         raise archived(now)
@@ -279,49 +198,60 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
             f"deployment {current.id} was changed by someone meanwhile; nothing was sent",
             hint="look at what differs now, and apply again",
         )
-    step.write = Write(
+    return Write(
         state,
         f"/deployments/{segment(current.id)}",
         step.body,
         what=f"changing {current.id}",
         read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
-        settle=lambda: _as_wanted(state, step, current.id),
+        settle=lambda: _as_wanted(state, step, current),
         look=state.command("deploy", "get", current.id),
         repeatable=True,
         pace=pace,
     )
-    return _verified(state, step, "changed", step.write.send().value)
 
 
-def _as_wanted(state: "State", step: Step, id: str) -> Deployment | None:
-    found = Deployment.read(state.client.get(f"/deployments/{segment(id)}", within=READ_WITHIN, retry=False))
+def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
+    """Return the deployment if it is as it was to become; that an agent is pinned anew shows in another version."""
+    found = Deployment.read(state.client.get(f"/deployments/{segment(current.id)}", within=READ_WITHIN, retry=False))
     if found is None:
-        raise NoAnswer(f"the server answered for {id} with something that is no deployment")
-    return None if difference(step.declared.fields, settable(found)).changes else found
+        raise NoAnswer(f"the server answered for {current.id} with something that is no deployment")
+    if not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
+        return found
+    if found.archived_at:
+        raise CannotBe(archived(found).message, hint=archived(found).hint)
+    return None
 
 
-def _verified(state: "State", step: Step, action: Action, written: Deployment) -> Applied:
+def _agent(deployment: Deployment) -> Any:
+    return settable(deployment).get("agent")
+
+
+def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     """Read back what was written, and say so if the server kept something else."""
+    done = _done(step)
     try:
-        found = read_deployment(state, written.id)
+        found = _read_back(state, step, written)
     except ApiError as unread:
-        state.progress.warn(f"{step.name} ({written.id}) was {action}, but could not be read back: {unread.message}")
-        return Applied(step, action, written)
-    kept = [change.path for change in difference(step.declared.fields, settable(found)).changes]
+        state.progress.warn(f"{step.name} ({written.id}) was {done}, but could not be read back: {unread.message}")
+        return Applied(step, done, written)
+    kept = [change.path for change in step.differs(found)]
     if not kept:
-        return Applied(step, action, found)
+        return Applied(step, done, found)
     error = Rejected(
-        f"{step.name} ({found.id}) was {action}, but the server kept something else: {', '.join(kept[:5])}",
+        f"{step.name} ({found.id}) was {done}, but the server kept something else: {', '.join(kept[:5])}",
         hint="compare it with the file",
         next=state.command("deploy", "get", found.id),
     )
-    return Applied(step, action, found, error)
+    return Applied(step, done, found, error)
 
 
-def would(step: Step) -> Applied:
-    """Return what a step would come to."""
-    if step.error is not None:
-        return Applied(step, "failed", error=step.error)
-    if not step.changes:
-        return Applied(step, "unchanged", step.current)
-    return Applied(step, "would_create" if step.current is None else "would_change", step.current)
+def _read_back(state: "State", step: Step, written: Deployment) -> Deployment:
+    """Return the deployment as it is now; where that is not yet what was answered, replicas lag: look again."""
+    for pause in LAG:
+        with suppress(NotFound):
+            found = read_deployment(state, written.id)
+            if not step.differs(found) or step.differs(written):
+                return found
+        state.clock.sleep(pause)
+    return read_deployment(state, written.id)

@@ -188,6 +188,8 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
+    if state.ci:
+        state.ci.ended(item)
     try:
         if item.run is not None:
             _show(state, item.run, result)

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 AT_A_TIME = 8
 LAST_WORDS = 2.0  # seconds for what is under way when a signal arrives
-_TICK = 0.1  # seconds
+_TICK = 0.2  # seconds; on Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them
 
 
 class Batch(Generic[T, R]):
@@ -38,26 +38,34 @@ class Batch(Generic[T, R]):
         self._inbox: SimpleQueue[int] = SimpleQueue()
 
     def run(self, items: Sequence[T], on_done: Callable[[int, R], None]) -> Signalled | None:
-        """Do all of it, and tell of each in this thread, with its place. Return the signal that ended it early."""
-        self._waiting.extend(enumerate(items))
+        """Do all of it, and tell of each in this thread, with its place; return the signal that ended it early.
+
+        A signal may come while one is told of: it is told of again then.
+        """
         told: set[int] = set()
-        signalled = None
         try:
-            for _ in range(min(AT_A_TIME, len(items))):
-                threading.Thread(target=self._work_off, daemon=True).start()
+            self._begin(items)
             while len(told) < len(items):
-                number = self._state.clock.take(self._inbox, 30.0)
-                if number is not None:
-                    told.add(number)
-                    on_done(number, self._done[number])
-        except Signalled as signal:
-            signalled = signal
+                number = self._state.clock.take(self._inbox, _TICK)
+                if number is None:
+                    self._state.progress.beat()
+                    continue
+                on_done(number, self._done[number])
+                told.add(number)
+        except Signalled as signalled:
             self._stop()
             for number in sorted(set(range(len(items))) - told):
                 on_done(number, self._done[number] if number in self._done else self._give_up(items[number]))
-        return signalled
+            return signalled
+        return None
+
+    def _begin(self, items: Sequence[T]) -> None:
+        self._waiting.extend(enumerate(items))
+        for _ in range(min(AT_A_TIME, len(items))):
+            threading.Thread(target=self._work_off, daemon=True).start()
 
     def _stop(self) -> None:
+        """Let nothing more be sent, and wait a little for what was."""
         self._pace.close()
         self._waiting.clear()
         clock = self._state.clock

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from qoder_cli import __version__, signals
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
-from qoder_cli.report import format_typed
+from qoder_cli.report import format_typed, plain
 from qoder_cli.state import State
 
 # The contents page: a noun, the module that has its commands, and its line in `qoder --help`.
@@ -22,9 +22,11 @@ NOUNS = {
     "run": ("qoder_cli.commands.run", "Look at runs, and wait for their end"),
     "auth": ("qoder_cli.commands.auth", "Log in, log out, see which token is used"),
     "config": ("qoder_cli.commands.config", "Read and change the config file"),
+    "api": ("qoder_cli.commands.api", "Ask for any operation of the API"),
+    "doctor": ("qoder_cli.commands.doctor", "Look for what may be wrong"),
     "sandbox": ("qoder_cli.commands.sandbox", "Rehearse against a server on this machine"),
     "completion": ("qoder_cli.commands.completion", "Print or install shell completion"),
-    "help": ("qoder_cli.commands.help", "Read about exit codes, environment and output"),
+    "help": ("qoder_cli.commands.help", "Read about commands, exit codes, environment and output"),
 }
 
 # What people type for these; understood, and not shown.
@@ -33,6 +35,10 @@ UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run", "l
 _FLAGS = {"max_content_width": 80}
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class _NoSuchCommand(UsageError):
+    """A word that is none of our commands."""
 
 
 class Command(TyperCommand):
@@ -94,7 +100,9 @@ class Tree(TyperGroup):
         name = UNDERSTOOD.get(args[0], args[0])
         command = self.get_command(ctx, name)
         if command is None:
-            raise UsageError(f"there is no command '{ctx.command_path} {args[0]}'", hint=self._nearest(ctx, args[0]))
+            raise _NoSuchCommand(
+                f"there is no command '{ctx.command_path} {args[0]}'", hint=self._nearest(ctx, args[0])
+            )
         return name, command, args[1:]
 
     def _nearest(self, ctx: Any, typed: str) -> str:
@@ -211,7 +219,7 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences, such as dying by
     the signal that stopped it, are left to `__main__`.
     """
-    words = sys.argv[1:] if argv is None else argv
+    words = plain(sys.argv[1:] if argv is None else argv)
     state = state or State.of_this_process()
     state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
@@ -236,11 +244,6 @@ def _in_error_or_not(words: list[str], state: State) -> int:
         if state.flags.debug:
             state.err.tell(_traceback())
         return _report(_bug(error), state)
-
-
-def _in_words(error: Exception) -> str:
-    """Return what typer says of a mistake, which its `str` leaves out."""
-    return str(getattr(error, "format_message", error.__str__)()).rstrip(".")
 
 
 def _last_words(signalled: Signalled, state: State) -> QoderError:
@@ -271,10 +274,10 @@ def _run(words: list[str], state: State) -> int:
         raise UsageError("no answer was given", hint="run it in a terminal, or give the option that answers") from None
     except BrokenPipeError:
         raise ReaderGone from None
-    except _TyperUsageError as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else state.program
-        raise UsageError(_in_words(error), hint=f"{path} --help shows what it takes") from None
+    except (_NoSuchCommand, _TyperUsageError) as mistake:
+        from qoder_cli.mistakes import explained
+
+        raise explained(mistake, words, tree, state.program) from None
 
 
 def _traceback() -> str:

@@ -1,25 +1,22 @@
-"""The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`.
-
-A request runs in a thread of its own while the caller waits for it, so that a total deadline and Ctrl-C hold whatever
-the server does: httpx's own timeouts are per read, and a server that sends a byte a second satisfies them for ever.
-"""
+"""The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
 
 import math
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from qoder_cli import __version__, answers, jsontext, signals
+from qoder_cli import __version__, answers, jsontext
 from qoder_cli.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.clock import TRIES, Clock, may_wait
 from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, UsageError
 from qoder_cli.model import mapping, text
+from qoder_cli.pending import WITH_BODY
+from qoder_cli.pending import Pending as Pending  # part of what a client gives
 from qoder_cli.progress import Progress
 from qoder_cli.times import span
 from qoder_cli.values import is_loopback
@@ -40,69 +37,18 @@ STREAM_SILENCE = 75.0  # seconds in which an event stream gives a sign of life; 
 _REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
+T = TypeVar("T")
 
-@dataclass
-class Pending:
-    """A request under way in its own thread.
 
-    Giving up and sending exclude each other: once a caller was told that nothing was sent, nothing will be.
-    """
+@dataclass(frozen=True)
+class Stream:
+    """An event stream that is open: status and headers in `head`, its bytes as they come when iterated."""
 
-    _call: Callable[["Pending"], Answer]
-    reached_server: bool = False
-    started: bool = False
-    _given_up: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _done: threading.Event = field(default_factory=threading.Event)
-    _answer: Answer | None = None
-    _failure: BaseException | None = None
+    head: Answer
+    _chunks: Iterator[bytes]
 
-    def start(self) -> "Pending":
-        """Send it, and return itself. From here on it counts as started, whatever interrupts this."""
-        self.started = True
-        threading.Thread(target=self._run, daemon=True).start()
-        return self
-
-    def _run(self) -> None:
-        try:
-            self._answer = self._call(self)
-        except BaseException as failure:  # handed to the thread that waits
-            self._failure = failure
-        finally:
-            self._done.set()
-
-    def result(self, within: float) -> Answer:
-        """Return the answer, waiting `within` seconds at most.
-
-        Raises NoAnswer when there is none by then or the connection failed; the request goes on in its thread.
-        """
-        self._wait(within)
-        if self._failure is not None:
-            raise self._failure
-        if self._answer is None:
-            raise no_answer(f"no complete answer within {span(within)}", sent=self._give_up())
-        return self._answer
-
-    def about_to_send(self) -> None:
-        """Note that the first byte goes out now. Raises NoAnswer when the caller has given up: then none does."""
-        with self._lock:
-            if self._given_up:
-                raise no_answer("given up before anything was sent", sent=False)
-            self.reached_server = True
-
-    def _give_up(self) -> bool:
-        """Forbid sending from now on, and return whether it was too late for that."""
-        with self._lock:
-            self._given_up = True
-            return self.reached_server
-
-    def _wait(self, within: float) -> None:
-        signals.raise_swallowed()
-        if sys.platform != "win32":
-            self._done.wait(within)
-            return
-        while within > 0 and not self._done.wait(min(within, 0.2)):  # there a wait cannot be interrupted by Ctrl-C
-            within -= 0.2
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
 
 
 class Client:
@@ -150,26 +96,36 @@ class Client:
         path: str,
         params: Mapping[str, Any] | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         within: float | None = None,
         retry: bool = True,
     ) -> Any:
         """Return the parsed JSON answer to a GET.
 
         `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for one try in seconds.
-        With `retry`, connection errors, 408, 429 and 5xx but 501 are tried again: at most 5 tries in 30 s, after 0.5 s
-        doubling to 8 s, or as long as Retry-After says. Raises ApiError.
+        With `retry` it is asked `patiently`. Raises ApiError.
+        """
+
+        def ask() -> Any:
+            pending = self.prepare("GET", path, params=params, headers=headers)
+            return self.understand(pending.start().result(within or self.request_timeout))
+
+        return self.patiently(ask) if retry else ask()
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Return what `ask` returns, asking again after connection errors, 408, 429 and 5xx but 501.
+
+        At most 5 tries in 30 s, after 0.5 s doubling to 8 s, or as long as Retry-After says. Raises ApiError.
         """
         began = self.clock.monotonic()
         pause = 0.5
         for attempt in range(1, TRIES + 1):
             try:
-                return self.understand(
-                    self.prepare("GET", path, params=params).start().result(within or self.request_timeout)
-                )
+                return ask()
             except ApiError as error:
                 wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
                 spent = self.clock.monotonic() - began
-                if not (retry and error.retryable) or attempt == TRIES or not may_wait(wait, spent):
+                if not error.retryable or attempt == TRIES or not may_wait(wait, spent):
                     raise
                 self._progress.note(f"{error.message.rstrip('.')}; trying again in {span(wait)}")
                 self.clock.sleep(wait)
@@ -183,19 +139,22 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         body: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Pending:
         """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
 
-        Raises UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
+        A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises UsageError, before
+        anything is sent, for a write while QODER_READ_ONLY is set.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
                 f"QODER_READ_ONLY is set: {method} {path} was not sent",
                 hint="unset QODER_READ_ONLY to allow writes",
             )
-        content = None if method == "GET" else jsontext.dump({} if body is None else body)
+        if content is None and method in WITH_BODY:
+            content = jsontext.dump({} if body is None else body).encode()
         longest = timeout or self.request_timeout
         request = self._http.build_request(
             method,
@@ -209,13 +168,18 @@ class Client:
 
     @contextmanager
     def open_stream(
-        self, path: str, *, last_event_id: str | None = None, params: Mapping[str, Any] | None = None
-    ) -> Iterator[Iterator[bytes]]:
+        self,
+        path: str,
+        *,
+        last_event_id: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[Stream]:
         """Open an event stream and give its bytes as they come, without a limit in time or size, until it is closed.
 
-        Our own token may be in them: what is shown of them goes through `hide`. With `last_event_id` the stream goes on
-        after that event. Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event
-        stream or it breaks, also when nothing at all was heard for 75 s.
+        Our own token is taken out of them. With `last_event_id` the stream goes on after that event. Raises ApiError:
+        what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
+        at all was heard for 75 s.
         """
         request = self._http.build_request(
             "GET",
@@ -225,6 +189,7 @@ class Client:
                 "accept": "text/event-stream",
                 "accept-encoding": "identity",  # a compressor may hold back what is meant to be heard now
                 **({"last-event-id": last_event_id} if last_event_id else {}),
+                **(headers or {}),
             },
             timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
         )
@@ -235,25 +200,28 @@ class Client:
             response = self._http.send(request, stream=True)
         self._note_clock(response.headers.get("date"), asked)
         try:
-            self._check_stream(request, response)
-            yield self._chunks(response)
+            yield Stream(self._check_stream(request, response), self._chunks(response))
         finally:
             response.close()
 
-    def _check_stream(self, request: httpx.Request, response: httpx.Response) -> None:
-        """Raise ApiError unless the answer is an event stream."""
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def _check_stream(self, request: httpx.Request, response: httpx.Response) -> Answer:
+        """Return status and headers of an event stream. Raises ApiError for any other answer."""
         accepted = 200 <= response.status_code < 300
         with self._transport_failures():
             answer = self._answer(request, response, b"" if accepted else b"".join(_limited(response)))
         if not accepted:
             refuse(answer, self.settings, now=self.server_now())
-        if kind != "text/event-stream":
-            raise no_answer(f"the server answered {answer.status} with {self.hide(kind) or 'nothing'}, not a stream")
+        if answer.kind != "text/event-stream":
+            raise no_answer(f"the server answered {answer.status} with {answer.kind or 'nothing'}, not a stream")
+        return answer
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        from qoder_cli.redact import Veil
+
+        veil = Veil(self._secret.encode() if self._may_hide else b"")
         with self._transport_failures():
-            yield from response.iter_bytes()
+            yield from map(veil.take, response.iter_bytes())
+        yield veil.rest()
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
@@ -267,7 +235,11 @@ class Client:
 
     def hide(self, text: str) -> str:
         """Return a text without our own token, which a server may echo anywhere."""
-        return text.replace(self._secret, _REDACTED) if len(self._secret) >= _SHORTEST_SECRET else text
+        return text.replace(self._secret, _REDACTED) if self._may_hide else text
+
+    @property
+    def _may_hide(self) -> bool:
+        return len(self._secret) >= _SHORTEST_SECRET
 
     def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -291,7 +263,8 @@ class Client:
 
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
         headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])
-        answer = Answer(response.status_code, headers, self.hide(body.decode("utf-8", "replace")))
+        shown = body.replace(self._secret.encode(), _REDACTED.encode()) if self._may_hide else body
+        answer = Answer(response.status_code, headers, shown)
         if self._debug:
             self._show_answer(request, answer)
         return answer
@@ -302,14 +275,16 @@ class Client:
         self._progress.debug(f"> {request.method} {redact.by_shape(str(request.url), self._secret)}")
         self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
         if request.content:
-            self._progress.debug(f"> {redact.body(request.content.decode(), self._secret)}")
+            kind = request.headers.get("content-type", "")
+            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
 
     def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
         from qoder_cli import redact
 
         self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
         self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
-        self._progress.debug(f"< {redact.body(answer.body, self._secret)}")
+        kind = answer.headers.get("content-type", "")
+        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.now()
@@ -335,12 +310,24 @@ class Client:
                     f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
                 ) from None
 
+    def accept(self, answer: Answer) -> Answer:
+        """Return a 2xx answer; raise the ApiError that any other one means."""
+        if not answer.is_success:
+            refuse(answer, self.settings, now=self.server_now())
+        return answer
+
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
         return answers.understand(answer, self.settings, now=self.server_now())
 
     def pages(
-        self, path: str, params: Mapping[str, Any], *, within: float | None = None, retry: bool = True
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str] | None = None,
+        within: float | None = None,
+        retry: bool = True,
     ) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list, following `next_page`, else `after_id` while `has_more` (api/facts.md, 3.6).
 
@@ -349,7 +336,7 @@ class Client:
         query = dict(params)
         seen: set[str] = set()
         while True:
-            page = self.get(path, query, within=within, retry=retry)
+            page = self.get(path, query, headers=headers, within=within, retry=retry)
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
                 raise no_answer("the server answered a list with something that is no page")
             yield page
@@ -363,6 +350,13 @@ class Client:
             seen.add(cursor[1])
             query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
             query[cursor[0]] = cursor[1]
+
+
+def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, str]:
+    """Return a form as it is sent, and its content type: texts by their names, files as name, file name and content."""
+    parts = [(name, (file_name, content)) for name, file_name, content in files]
+    request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
+    return request.read(), request.headers["content-type"]
 
 
 def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:

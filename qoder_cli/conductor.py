@@ -35,7 +35,9 @@ class Conductor:
         self._began = state.clock.monotonic()
 
     def put(self, number: int, item: Item) -> None:
-        """Take in what became of one, and print it."""
+        """Take in what became of one, tell of it, and print it."""
+        if self._state.ci:
+            self._state.ci.ended(item, number=number)
         self._failed = self._failed or (item.attempted and item.error is not None)
         if self._broken is not None:
             self._printed.items[number] = item

@@ -73,6 +73,8 @@ def launch(state: "State", order: Order) -> Started:
     except ApiError as error:
         raise explained(state, order.deployment_id, error) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
+    if state.ci:
+        state.ci.started(started.run.id, started.run.session_id)
     remember_run(state, started.run)
     return started
 

@@ -98,6 +98,8 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
     that decides the exit code.
     """
+    if state.ci:
+        state.ci.expect(typed)
     settings, inbox = state.client.settings, SimpleQueue[Any]()
     wanted = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
     state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
@@ -176,6 +178,8 @@ def _on_launched(
     number = launched.number
     if (observer := launched.observer) is not None:
         state.progress.news(f"run {observer.run_id} of {typed[number]}")
+        if state.ci:
+            state.ci.started(observer.run_id, observer.run.session_id if observer.run else None, number=number)
         if plan.wait:
             watch = Watch(observer, just_triggered=not launched.known, label=typed[number])
             numbers[watch] = number
@@ -211,6 +215,10 @@ def wait_many(
     numbers: dict[str, list[int]] = {}
     for number, id in enumerate(ids):
         numbers.setdefault(id, []).append(number)
+    if state.ci:
+        state.ci.expect(typed)
+        for number, id in enumerate(ids):
+            state.ci.started(id, number=number)
     with Printed(state, len(typed), result=result) as printed:
         conductor = Conductor(state, typed, printed, verb="completed")
         watches = {Watch(Observer(state.client, id, progress=state.progress)): places for id, places in numbers.items()}

@@ -19,6 +19,24 @@ RequireOutcome = Annotated[
 ]
 
 
+def _report_to_ci(ctx: typer.Context, value: bool) -> None:
+    if value:
+        from qoder_cli.ci import reporting
+
+        ctx.obj.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+
+
+ReportToCi = Annotated[
+    bool,
+    typer.Option(
+        "--ci",
+        help="Tell GitHub Actions or GitLab the ids, and how it ended.",
+        callback=_report_to_ci,
+        expose_value=False,
+    ),
+]
+
+
 @dataclass
 class Flags:
     """The shared options as given on the command line; None and False when not given."""
@@ -50,6 +68,8 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
     if value is None or value is False:
         return
     match param.name:
+        case "output_by_another_name":
+            ctx.obj.flags.output = value
         case "json":
             ctx.obj.flags.output = "json"
         case "quiet":
@@ -75,6 +95,7 @@ def _shared(flags: str, help: str, **settings: Any) -> Any:
 
 def everywhere(
     output: Annotated[Format | None, _shared("-o", "table, json, jsonl or id.", metavar="FORMAT")] = None,
+    output_by_another_name: Annotated[Format | None, _shared("--output --format", "Understood.", hidden=True)] = None,
     json: Annotated[bool, _shared("--json", "The same as -o json.")] = False,
     quiet: Annotated[bool, _shared("-q", "The same as -o id: only the id.")] = False,
     profile: Annotated[str | None, _shared("--profile", "Use this profile of the config file.", metavar="NAME")] = None,

@@ -33,9 +33,23 @@ def by_shape(text: str, secret: str | None = None) -> str:
 
 def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:
     """Return headers on one line, without secrets."""
-    return "; ".join(
-        f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}" for name, value in pairs
-    )
+    return "; ".join(header(name, value, secret) for name, value in pairs)
+
+
+def header(name: str, value: str, secret: str | None = None) -> str:
+    """Return one header as `name: value`, without secrets."""
+    return f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}"
+
+
+def payload(content: bytes, kind: str, secret: str | None = None) -> str:
+    """Return a body as it travels without secrets; of a form, and of what is no text, only its size."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text or kind.startswith("multipart/"):
+        return f"({len(content)} bytes of {kind or 'no stated type'})"
+    return body(text, secret)
 
 
 def body(text: str, secret: str | None = None) -> str:
@@ -53,3 +67,31 @@ def _without_secrets(value: Any) -> Any:
             for name, item in value.items()
         }
     return [_without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+class Veil:
+    """Takes a secret out of bytes that come in pieces, wherever they are cut. An empty secret hides nothing."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._kept = b""  # the end of what was taken, while it may be the beginning of the secret
+
+    def take(self, piece: bytes) -> bytes:
+        """Return what is certain to be free of the secret by now."""
+        if not self._secret:
+            return piece
+        whole = (self._kept + piece).replace(self._secret, REDACTED.encode())
+        certain = self._beginning(whole)
+        self._kept = whole[certain:]
+        return whole[:certain]
+
+    def _beginning(self, whole: bytes) -> int:
+        """Return where the secret may begin at the end of these bytes; their length if it does not."""
+        at = whole.find(self._secret[:1], max(len(whole) - len(self._secret) + 1, 0))
+        while at >= 0 and not self._secret.startswith(whole[at:]):
+            at = whole.find(self._secret[:1], at + 1)
+        return at if at >= 0 else len(whole)
+
+    def rest(self) -> bytes:
+        """Return what was held back, at the end."""
+        return self._kept

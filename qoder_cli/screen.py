@@ -57,11 +57,15 @@ class Screen:
 
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
+        self.write_bytes(text.encode("utf-8", "replace"))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes as they are, at once. Raises what `write` raises."""
         self.has_written = True
         if self._binary is None:
             return
         try:
-            self._binary.write(text.encode("utf-8", "replace"))
+            self._binary.write(data)
             self._binary.flush()
         except BrokenPipeError:
             raise ReaderGone from None

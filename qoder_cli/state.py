@@ -18,6 +18,7 @@ from qoder_cli.values import is_on
 if TYPE_CHECKING:
     import httpx
 
+    from qoder_cli.ci import Ci
     from qoder_cli.client import Client
     from qoder_cli.config import Settings
     from qoder_cli.journal import Journal
@@ -42,6 +43,7 @@ class State:
     flags: Flags = field(default_factory=Flags)
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
 
     @classmethod
     def of_this_process(cls) -> "State":

@@ -1,27 +1,94 @@
 """Rewrites what is made from the code: `python -m tests.generate`. A test and CI compare it with what is committed."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from qoder_cli.commands.help import exit_codes_as_markdown
+import typer
+
+from qoder_cli.cli import NOUNS, command_tree
+from qoder_cli.commands.help import SAFE_TO_REPEAT
+from qoder_cli.reference import everything
 from tests import completions
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
+Reference = dict[str, Any]
+
+
+def reference() -> Reference:
+    """Return what `qoder help --json` prints."""
+    return everything(typer.Context(command_tree("qoder"), info_name="qoder"))
+
+
+def exit_codes(told: Reference) -> str:
+    """Return the table of exit codes."""
+    rows = [(f"{code['code']}", code["name"], code["meaning"], code["then"]) for code in told["exit_codes"]]
+    return _table(("Code", "Name", "When", "A script then"), rows) + SAFE_TO_REPEAT
+
+
+def commands(told: Reference) -> str:
+    """Return the reference of the commands: tables, folded until a reader opens them."""
+    groups: dict[str, list[Reference]] = {}
+    for command in told["commands"]:
+        noun = command["path"][0]
+        groups.setdefault(noun if len(command["path"]) > 1 else "", []).append(command)
+    alone = ", ".join(f"<code>{command['path'][0]}</code>" for command in groups[""])
+    titles = {noun: f"<code>qoder {noun}</code> {NOUNS.get(noun, ('', ''))[1]}" for noun in groups} | {"": alone}
+    folded = "".join(
+        f"<details>\n<summary>{titles[noun]}</summary>\n\n{_commands(group)}\n</details>\n"
+        for noun, group in sorted(groups.items(), key=lambda item: item[0] == "")
+    )
+    return f"{folded}\nWith every command: {', '.join(map(_option, told['everywhere']))}.\n"
+
+
+def _commands(those: list[Reference]) -> str:
+    rows = [(_usage(command), command["summary"], ", ".join(map(_option, command["options"]))) for command in those]
+    return _table(("Command", "What it does", "Options"), rows)
+
+
+def _usage(command: Reference) -> str:
+    arguments = [each["name"] if each["required"] else f"[{each['name']}]" for each in command["arguments"]]
+    return _code(" ".join([*command["path"], *arguments]))
+
+
+def _option(option: Reference) -> str:
+    return _code("/".join(option["names"]) + (f" {option['metavar']}" if option["metavar"] else ""))
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    rule = "|---" * len(head) + "|\n"
+    first, *others = (f"| {' | '.join(line)} |\n" for line in (head, *rows))
+    return first + rule + "".join(others)
+
+
+# The parts of the README that are made, by the words in their markers.
+PARTS: dict[str, Callable[[Reference], str]] = {"exit codes": exit_codes, "commands": commands}
+
 
 def readme(text: str) -> str:
-    """Return the README with the parts between its markers made anew."""
-    before, begin, rest = text.partition("<!-- exit codes: begin")
+    """Return the README with the parts between its markers made anew; one without markers is not made."""
+    told = reference()
+    for name, make in PARTS.items():
+        text = _with(text, name, make(told))
+    return text
+
+
+def _with(text: str, name: str, made: str) -> str:
+    before, begin, rest = text.partition(f"<!-- {name}: begin")
     comment, newline, rest = rest.partition("\n")
-    _, end, after = rest.partition("<!-- exit codes: end -->")
-    assert begin
-    assert end
-    return f"{before}{begin}{comment}{newline}{exit_codes_as_markdown()}{end}{after}"
+    _, end, after = rest.partition(f"<!-- {name}: end -->")
+    return f"{before}{begin}{comment}{newline}{made}{end}{after}" if end else text
 
 
 def main() -> None:
     """Write every generated file."""
-    README.write_text(readme(README.read_text("utf-8")), "utf-8")
+    README.write_text(readme(README.read_text("utf-8")), "utf-8", newline="\n")
     completions.rewrite()
 
 

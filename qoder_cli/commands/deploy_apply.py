@@ -10,7 +10,8 @@ from qoder_cli.inputs import is_list, named
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.applying import Applied, Step
+    from qoder_cli.applying import Applied
+    from qoder_cli.planning import Step
 
 
 def apply(
@@ -44,11 +45,15 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply -f - --exit-code
 
     All exit codes: qoder help exit-codes"""
-    from qoder_cli.applying import plan, would
+    from qoder_cli.applying import would
     from qoder_cli.deployfile.load import load
+    from qoder_cli.hiding import Discreet, Secrets
+    from qoder_cli.planning import plan
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
+    ids = {one.id for one in declared}
+    state.err = Discreet(state.err, Secrets({text for one in declared for text in one.secrets} - ids))
     for one in declared:
         if "status" in one.ignored:
             state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
@@ -67,16 +72,15 @@ def show_changes(state: State, steps: Sequence["Step"]) -> None:
     from qoder_cli.changes import told
     from qoder_cli.screen import inert
 
-    for step in steps:
-        if step.is_open:
-            known = step.current.id if step.current else "new"
-            state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-            lines = [line for change in step.changes for line in told(change, step.hide)]
-            state.err.tell("".join(f"  {_coloured(state, line)}\n" for line in lines))
+    for step in filter(lambda step: step.is_open, steps):
+        known = step.current.id if step.current else "new"
+        state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
+        lines = [line for change in step.changes for line in told(change, step.secrets.out_of)]
+        state.err.tell("".join(f"  {_coloured(state, line)}\n" for line in lines))
 
 
 def _coloured(state: State, line: str) -> str:
-    style = {"+": "green", "-": "red"}.get(line.lstrip()[:1])
+    style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
     return state.err.styled(line, style) if style else line
 
 
@@ -91,22 +95,31 @@ def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
 
 def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written, with profile and host, and ask whether it shall be."""
-    if not (yes or state.may_ask):
-        show_changes(state, steps)
-        raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
-    new = sum(step.is_open and step.current is None for step in steps)
-    changed = sum(step.is_open and step.current is not None for step in steps)
-    what = " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
+    from qoder_cli.planning import look_again
+
+    if state.settings.read_only:
+        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
     settings = state.client.settings
+    what = _in_words(steps)
     where = f"(profile {settings.profile}, {settings.host})"
     if yes:
         state.progress.note(f"applying: {what} {_names(steps)} {where}")
-        if not state.progress.is_quiet:
-            show_changes(state, steps)
+    if not (yes and state.progress.is_quiet):
+        show_changes(state, steps)
+    if yes:
         return
-    show_changes(state, steps)
+    if not state.may_ask:
+        raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
     if not typer.confirm(f"{what.capitalize()} {where}?", err=True):
         raise UsageError("nothing was applied: you said no")
+    look_again(state, steps)
+
+
+def _in_words(steps: Sequence["Step"]) -> str:
+    """Return how many are to be created and changed."""
+    new = sum(step.is_open and step.current is None for step in steps)
+    changed = sum(step.is_open and step.current is not None for step in steps)
+    return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
 
 
 def _names(steps: Sequence["Step"]) -> str:
@@ -115,6 +128,7 @@ def _names(steps: Sequence["Step"]) -> str:
 
 
 def _apply(state: State, steps: Sequence["Step"]) -> int:
+    """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
     from qoder_cli import applying
     from qoder_cli.batch import Batch
 
@@ -122,43 +136,61 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
 
     def on_done(number: int, applied: "Applied") -> None:
         done[number] = applied
-        deployment = applied.deployment or applied.step.current
-        known = f" ({deployment.id})" if deployment else ""
-        if applied.error is not None:
-            state.progress.warn(f"{applied.step.name}{known}: {applied.step.hide(applied.error.message)}")
-        elif applied.action != "unchanged":
-            state.progress.news(f"{applied.action.replace('_', ' ')} {applied.step.name}{known}")
+        _tell(state, applied, so_far=f"applying: {len(done)} of {len(steps)}")
+
+    def items() -> "list[Applied]":
+        return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
     batch = Batch(state, lambda step, pace: applying.apply(state, step, pace), applying.give_up)
-    with state.progress.waiting("applying", leaving="what was not begun is not done"):
-        signalled = batch.run(steps, on_done)
-    items = [done[number] for number in range(len(steps))]
-    print_applied(state, items)
-    return _conclude(items, signalled)
+    signalled = None
+    try:
+        with state.progress.waiting("applying", leaving="what was not begun is not done"):
+            signalled = batch.run(steps, on_done)
+        print_applied(state, items())
+    except Signalled as late:  # while it was printed
+        signalled = late
+    return _conclude(items(), signalled)
+
+
+def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
+    step = applied.step
+    known = f"{step.name} ({applied.shown.id})" if applied.shown else step.name
+    if applied.error is not None:
+        state.progress.warn(f"{known}: {step.secrets.out_of(applied.error.message)}")
+    elif applied.action in ("created", "changed"):
+        state.progress.change(f"{applied.action} {known}", status=so_far)
 
 
 def print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
-    from qoder_cli.applying import COLUMNS
+    from qoder_cli.applying import FIRST
 
-    shown = items if state.output.format != "id" else [item for item in items if item.deployment or item.step.current]
-    first = ("name", "action", "changes", "error", "id", "file")
-    assert set(first) == set(COLUMNS)
-    state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=first)
+    shown = [item for item in items if item.is_fine or state.output.format != "id"]
+    state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
+    """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     error: QoderError | None = first_by_rank(item.error for item in items if item.error)
-    fine = sum(item.exit_code == 0 for item in items)
-    so_far = f"{fine} of {len(items)} are as their files say"
+    so_far = f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
     if signalled is not None:
-        stopped = signalled.in_words(f"stopped by a signal; {so_far}", hint="apply again: it does what is left")
-        raise stopped
+        raise _stopped(signalled, so_far, unknown=sum(item.action == "unknown" for item in items))
     if error is None:
         return Exit.OK
     if len(items) > 1:
         error.message = f"{so_far}; {error.message}"
     raise error
+
+
+def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:
+    if not unknown:
+        return signalled.in_words(f"stopped by a signal; {so_far}", hint="apply again: it does what is left")
+    error = signalled.in_words(
+        f"stopped by a signal; {so_far}; of {unknown} it is not known",
+        hint="look at them, then apply again: it does what is left",
+    )
+    error.kind = Exit.OUTCOME_UNKNOWN
+    return error
 
 
 def export(
@@ -170,9 +202,9 @@ def export(
     """Write deployments as a file that `deploy apply` takes back.
 
     One YAML document for each, with comments; with --json the same as JSON,
-    by id. What the server does not show
-    is missing: the tokens of repositories. Values of environment variables
-    are in it as the server has them: look before you commit it.
+    by id. What the server does not show is missing: the tokens of
+    repositories. Values of environment variables are in it as the server has
+    them: look before you commit it.
 
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml

@@ -1,16 +1,17 @@
 """`qoder deploy create` and `update`: a deployment from the options of a command line."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.errors import Exit, Rejected, Signalled, UsageError
+from qoder_cli.errors import Exit, NotFound, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.state import State
+from qoder_cli.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
 if TYPE_CHECKING:
-    from qoder_cli.applying import Step
-    from qoder_cli.deployfile.load import Declared
+    from qoder_cli.applying import Applied
+    from qoder_cli.model import Deployment
+    from qoder_cli.planning import Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="What it is called.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -23,21 +24,6 @@ Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="ID", help=
 Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Repeatable.")]
 Budget = Annotated[str | None, typer.Option(metavar="CREDITS", help="The most that one run may cost.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and send no write.")]
-
-# Which option a field comes from, for what is wrong with it.
-_OPTIONS = {
-    "name": "--name",
-    "agent": "--agent",
-    "environment_id": "--environment",
-    "initial_events": "--message",
-    "message": "--message",
-    "description": "--description",
-    "schedule.timezone": "--timezone",
-    "schedule": "--schedule",
-    "vault_ids": "--vault",
-    "metadata": "--metadata",
-    "budget": "--budget",
-}
 
 
 def create(
@@ -68,24 +54,21 @@ def create(
     Exit 6 when the name is taken; 9 when the answer was lost and reading
     back does not settle it.
     All exit codes: qoder help exit-codes"""
-    from qoder_cli.applying import plan
     from qoder_cli.deployfile.load import missing_for_create
+    from qoder_cli.planning import Book, creating
 
     state: State = ctx.obj
-    fields = _fields(state, name, agent, environment, message, description, vaults, budget)
-    fields |= {} if schedule is None and timezone is None else {"schedule": _schedule(schedule, timezone, {})}
-    fields |= {} if metadata is None else {"metadata": _pairs(metadata)}
-    declared = _declared(fields)
+    fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
+    declared = declare_fields(fields | schedule_of(schedule, timezone, {}) | metadata_of(metadata, None, {}))
     if missing := missing_for_create(declared):
-        raise UsageError(f"{', '.join(_OPTIONS[field] for field in missing)} is needed to create a deployment")
-    [step] = plan(state, [declared], repin=False)
-    if step.current is not None:
+        raise UsageError(f"{', '.join(OPTIONS[field] for field in missing)} is needed to create a deployment")
+    if taken := Book.of(state).alive(declared.name):
         raise Rejected(
-            f"a deployment named {declared.name!r} exists already: {step.current.id}",
+            f"a deployment named {declared.name!r} exists already: {', '.join(found.id for found in taken)}",
             hint="change it, or choose another name",
-            next=state.command("deploy", "update", step.current.id),
+            next=state.command("deploy", "update", taken[0].id),
         )
-    return _write(state, step, dry_run=dry_run, doing="creating")
+    return _write(state, creating(declared), dry_run=dry_run, doing="creating")
 
 
 def update(
@@ -120,138 +103,94 @@ def update(
 
     Exit 0 also when there was nothing to change.
     All exit codes: qoder help exit-codes"""
-    from qoder_cli import names
-    from qoder_cli.applying import Step, archived
-    from qoder_cli.changes import difference
     from qoder_cli.deployfile.normal import settable
-    from qoder_cli.launch import read_deployment
+    from qoder_cli.planning import Book, changing
 
     state: State = ctx.obj
     for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
         if given:
             raise UsageError(f"{other} and --no{other[1:]} contradict each other", hint="give one of them")
-    fields = _fields(state, name, agent, environment, message, description, vaults, budget)
-    current = read_deployment(state, names.deployment(deployment, state))
-    known = settable(current)
-    if schedule is not None or timezone is not None:
-        fields["schedule"] = _schedule(schedule, timezone, known["schedule"] or {})
-    if metadata or remove_metadata:
-        kept = {key: value for key, value in known["metadata"].items() if key not in (remove_metadata or ())}
-        fields["metadata"] = kept | _pairs(metadata or [])
-    fields |= {"schedule": None} if no_schedule else {}
-    fields |= {"budget": None} if no_budget else {}
-    if not fields:
+    fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
+    fields |= ({"schedule": None} if no_schedule else {}) | ({"budget": None} if no_budget else {})
+    typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
+    if not typed:
         raise UsageError("nothing to change was named", hint="qoder deploy update --help shows what can be")
-    declared = _declared(fields)
-    if current.archived_at:
-        raise archived(current)
-    differs = difference(declared.fields, known, repin=agent is not None)
-    step = Step(declared, current, differs.changes, differs.body)
-    if not differs.changes:
-        state.progress.note(f"{current.id} is so already: nothing was sent")
+    declare_fields(typed)  # what is wrong is told before anything is asked
+    current = _read(state, deployment)
+    known = settable(current)
+    fields |= schedule_of(schedule, timezone, known["schedule"] or {})
+    fields |= metadata_of(metadata, remove_metadata, known["metadata"])
+    book = Book.of(state) if name not in (None, current.name) else Book()
+    step = changing(declare_fields(fields), current, book, repin=agent is not None)
     return _write(state, step, dry_run=dry_run, doing="changing")
 
 
-def _fields(
-    state: State,
-    name: str | None,
-    agent: str | None,
-    environment: str | None,
-    message: str | None,
-    description: str | None,
-    vaults: list[str] | None,
-    budget: str | None,
-) -> dict[str, Any]:
-    """Return the fields that the options name, as a file would have them."""
-    fields = {
-        "name": name,
-        "agent": None if agent is None else _agent(agent),
-        "environment_id": environment,
-        "message": _message(message, state),
-        "description": description,
-        "vault_ids": vaults,
-        "budget": budget,
-    }
-    return {field: value for field, value in fields.items() if value is not None}
+def _read(state: State, typed: str) -> "Deployment":
+    from qoder_cli import names
+    from qoder_cli.launch import read_deployment
 
-
-def _agent(typed: str) -> Any:
-    id, at, version = typed.partition("@")
-    if not at:
-        return id
-    if not version.isdecimal():
-        raise UsageError(f"--agent {typed}: what follows @ is no version", hint="as in agent_1@3")
-    return {"id": id, "version": int(version)}
-
-
-def _message(typed: str | None, state: State) -> str | None:
-    if typed != "-":
-        return typed
+    id = names.deployment(typed, state)
     try:
-        return state.stdin.read() if state.stdin else ""
-    except (UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"standard input cannot be read: {error}", hint="pipe the message into it") from None
-
-
-def _schedule(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole schedule, as the API wants it, with what is there already where only half was typed."""
-    said = {"expression": expression or known.get("expression"), "timezone": timezone or known.get("timezone")}
-    for half, option in (("expression", "--schedule"), ("timezone", "--timezone")):
-        if said[half] is None:
-            raise UsageError(f"a schedule needs {option} too", hint="--schedule '0 9 * * *' --timezone UTC")
-    return said
-
-
-def _pairs(typed: Sequence[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in typed]
-    if wrong := next((key for key, equals, _ in pairs if not equals), None):
-        raise UsageError(f"--metadata {wrong!r} is no KEY=VALUE", hint="as in --metadata team=core")
-    return {key: value for key, _, value in pairs}
-
-
-def _declared(fields: Mapping[str, Any]) -> "Declared":
-    """Return the fields, checked as those of a file are. Raises UsageError, naming the options."""
-    from qoder_cli.deployfile.load import declare
-
-    declared, problems = declare(fields)
-    if problems:
-        told = [f"{_option(problem.path)}: {problem.text}" for problem in problems]
-        raise UsageError("; ".join(dict.fromkeys(told)), hint="nothing was sent")
-    return declared
-
-
-def _option(path: str) -> str:
-    return next((option for field, option in _OPTIONS.items() if path.startswith(field)), path)
+        return read_deployment(state, id)
+    except NotFound as error:
+        raise names.explain_missing(error, id, state) from None
 
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
     from qoder_cli.applying import apply, give_up, would
-    from qoder_cli.commands.deploy_apply import print_applied, show_changes
     from qoder_cli.pace import WRITES_PER_SECOND, Pace
-    from qoder_cli.views import deployment_fields
 
-    settings = state.client.settings
-    if step.changes and not dry_run:
-        known = f" ({step.current.id})" if step.current else ""
-        state.progress.note(f"{doing} {step.name}{known} (profile {settings.profile}, {settings.host})")
-    if dry_run or not state.progress.is_quiet:
-        show_changes(state, [step])
+    if step.error is not None:
+        raise step.error
+    _announce(state, step, dry_run=dry_run, doing=doing)
     if dry_run:
-        print_applied(state, [would(step)])
+        _print_plan(state, would(step))
         return Exit.OK
-    signalled = None
+    applied = None
     try:
         applied = apply(state, step, Pace(state.clock, per_second=WRITES_PER_SECOND))
-    except Signalled as signal:
-        signalled, applied = signal, give_up(step)
-    if (found := applied.deployment) is not None:
-        state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
-    if signalled is not None:
-        what = applied.error.message if applied.error else f"{step.name} was {applied.action.replace('_', ' ')}"
-        error = signalled.in_words(f"stopped by a signal; {what}", next=applied.error.next if applied.error else None)
-        error.kind = Exit.OUTCOME_UNKNOWN if applied.error else None
-        raise error
+        _print(state, applied)
+    except Signalled as signalled:
+        raise _stopped(state, applied or give_up(step), signalled) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
+
+
+def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
+    from qoder_cli.commands.deploy_apply import show_changes
+
+    known = f"{step.name} ({step.current.id})" if step.current else step.name
+    settings = state.client.settings
+    if not step.changes:
+        state.progress.note(f"{known} is so already: nothing is sent")
+    elif not dry_run:
+        state.progress.note(f"{doing} {known} (profile {settings.profile}, {settings.host})")
+    if dry_run or not state.progress.is_quiet:
+        show_changes(state, [step])
+
+
+def _print_plan(state: State, planned: "Applied") -> None:
+    if planned.shown or state.output.format != "id":  # what is not there has no id to print
+        id = planned.shown.id if planned.shown else ""
+        state.output.record(planned.row(), data=planned.as_json(), id=id)
+
+
+def _print(state: State, applied: "Applied") -> None:
+    from qoder_cli.views import deployment_fields
+
+    if (found := applied.deployment) is not None:
+        state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+
+
+def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:
+    """Return the last words when a signal came, having printed what is known of the deployment."""
+    if not state.output.has_written:
+        _print(state, applied)
+    did = f"{applied.step.name} was {applied.action.replace('_', ' ')}"
+    stopped = signalled.in_words(f"stopped by a signal; {applied.error.message if applied.error else did}")
+    if applied.error is not None:
+        stopped.next = applied.error.next
+        stopped.kind = Exit.OUTCOME_UNKNOWN if applied.action == "unknown" else None
+    return stopped

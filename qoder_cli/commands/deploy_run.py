@@ -16,7 +16,7 @@ from qoder_cli.leave import OnLeave
 from qoder_cli.limits import Limits
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
-from qoder_cli.options import Interval, RequireOutcome, Timeout
+from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
 from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.state import State
 from qoder_cli.trigger import OnLost, Started, check_key
@@ -65,6 +65,7 @@ def run(
         bool, typer.Option("--allow-duplicates", help="Start a deployment as often as it is named.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send no write.")] = False,
+    ci: ReportToCi = False,
 ) -> int:
     """Start runs of deployments by hand.
 
@@ -178,15 +179,21 @@ def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSki
         with suppress(ApiError):
             observer.read_once()
     run = observer.run or settle(started.run)
-    state.show_run(run)
     error = ending_error(run, state)
-    if error is None or error.exit is Exit.NOT_YET or _is_fine(error, on_skip):
-        return Exit.OK
-    raise error
+    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
+        error = None
+    if state.ci:
+        state.ci.ended_as(run, error)
+    state.show_run(run)
+    if error is not None:
+        raise error
+    return Exit.OK
 
 
 def _busy(state: State, going: Run, on_skip: OnSkip) -> int:
     """Answer --if-idle with the run that is going on."""
+    if state.ci:
+        state.ci.ended_as(going, None)
     state.show_run(going)
     if on_skip == "ok":
         return Exit.OK

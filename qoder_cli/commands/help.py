@@ -1,97 +1,145 @@
 """`qoder help`: what people read about once, made from the code that does it."""
 
-from collections.abc import Callable
-from typing import Annotated
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, VARIABLES, Named
 from qoder_cli.errors import RANKING, Exit, UsageError
 from qoder_cli.state import State
+
+WIDTH = 92  # columns of a text
 
 
 def help(
     ctx: typer.Context,
-    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="exit-codes, environment or output.")] = None,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="exit-codes, environment, output, or a command.")
+    ] = None,
+    verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True)] = None,
 ) -> None:
-    """Read about exit codes, environment and output.
+    """Read about commands, exit codes, environment and output.
+
+    The words of a command show its help, as --help does. With --json it is
+    data: without a topic everything, for agents and generators.
 
     Examples:
       qoder help exit-codes
-      qoder help environment"""
+      qoder help deploy run
+      qoder help --json | jq -r '.commands[].usage'
+      qoder help run wait --json | jq .commands[0].options
+
+    Exit 0, 2 for what there is not. All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    if topic is None:
-        state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in ABOUT.items()))
-    elif topic in TOPICS:
-        state.output.raw(TOPICS[topic]())
+    words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
+    if state.output.is_json:
+        state.output.record({}, data=_data(words, root))
+    elif not words:
+        state.output.raw("".join(f"qoder help {name:<12} {topic.about}\n" for name, topic in TOPICS.items()))
+        state.output.raw("qoder help COMMAND      the help of a command, as --help shows it\n")
+    elif _is_topic(words):
+        state.output.raw(TOPICS[words[0]].text())
     else:
-        raise UsageError(f"there is no topic {topic!r}", hint=f"the topics are {', '.join(TOPICS)}")
+        state.output.raw(_command(words, root).get_help() + "\n")
+
+
+def _data(words: list[str], root: Any) -> dict[str, Any]:
+    from qoder_cli import reference
+
+    if not words:
+        return reference.everything(root)
+    if _is_topic(words):
+        told: dict[str, Any] = getattr(reference, words[0].replace("-", "_"))()
+        return told
+    return reference.commands(root, _command(words, root).command_path.split()[1:])
+
+
+def _is_topic(words: list[str]) -> bool:
+    return len(words) == 1 and words[0] in TOPICS
+
+
+def _command(words: list[str], root: Any) -> Any:
+    """Return the context of a command. Raises UsageError, with the topics too where only one word was given."""
+    from qoder_cli.reference import context_of
+
+    try:
+        return context_of(root, words)
+    except UsageError as error:
+        error.hint = f"{error.hint}; the topics are {', '.join(TOPICS)}" if len(words) == 1 else error.hint
+        raise
 
 
 def exit_codes() -> str:
     """Return the table of exit codes, a line each."""
-    lines = "".join(f"{code.value:>4}  {code.name.lower():<16} {code.meaning}\n" for code in Exit)
-    return lines + _SAFE_TO_REPEAT
+    return "".join(f"{code.value:>4}  {code.name.lower():<16} {code.meaning}\n" for code in Exit) + SAFE_TO_REPEAT
 
 
-def exit_codes_as_markdown() -> str:
-    """Return the same for the README."""
-    rows = "".join(f"| {code.value} | {code.name.lower()} | {code.meaning} |\n" for code in Exit)
-    return "| Code | Name | When |\n|---|---|---|\n" + rows + _SAFE_TO_REPEAT
-
-
-_SAFE_TO_REPEAT = f"""
+SAFE_TO_REPEAT = f"""
 2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name the run
 that goes on, if there is one: wait again, do not start again. 9, 70 and death by another
 signal settle nothing: `qoder run wait last` does. Of several runs the first that applies
 counts: {", ".join(str(code.value) for code in RANKING)}.
 """
 
-ENVIRONMENT = """\
-QODER_PAT               the token; QODER_ACCESS_TOKEN is read too
-QODER_PAT_FILE          a file that holds the token
-QODER_BASE_URL          the server; QODER_MANAGED_BASE_URL is read too
-QODER_REGION            global or cn
-QODER_WORKSPACE_ID      sent as qoder-workspace-id
-QODER_CONFIG            the config file, instead of the usual place (qoder config path)
-QODER_STATE_DIR         the folder of the journal of triggers and of what completion remembers
-QODER_READ_ONLY=1       refuse everything but reading
-QODER_NO_PROGRESS=1     nothing on stderr but warnings and errors
-QODER_NO_INPUT=1, CI    never ask a question
-QODER_SANDBOX           set by `qoder sandbox --`; nothing inside can reach a real server
-NO_COLOR, FORCE_COLOR   colour, with TERM
-HTTPS_PROXY, NO_PROXY   proxies; loopback is never proxied
-SSL_CERT_FILE, SSL_CERT_DIR   certificates to trust
 
+def environment() -> str:
+    """Return the variables that are read, a line each."""
+    return f"""\
+{_listed(VARIABLES, 24)}
 An option beats the environment, which beats the config file. An empty variable is not set.
 """
 
-OUTPUT = """\
+
+def output() -> str:
+    """Return what the formats are and promise."""
+    return f"""\
 Standard output has the data, standard error everything else. -o chooses how data looks:
 
-table   on a terminal a table in local time; in a pipe tab-separated, without header:
-        `key<TAB>value` lines for one thing, a row a run for several
-json    one document: an object for one thing named, an array for several or for -
-jsonl   one object a line
-id      only the id
-
+{_listed(FORMATS, 8)}
 A run in JSON is the server's object, unchanged. Where the server sends no final status,
 `status`, `completed_at`, `duration_ms`, `error` and `usage` are filled in from the run's
 session, and `derived` names them: `jq -r .status` works on every server.
 
+{_listed(RUN_KEYS, 17)}
 `completed` means that the agent finished its turn, not that it did what you wanted.
 
-With JSON output the last line of stderr is `{"error": {…}}` whenever the exit code is not 0.
-"""
+Several runs are an array; each also has `input`, the word that was typed, and
+`exit_code`, its own. One that is not there is `{{"id": null, "error": {{…}}, …}}`.
 
-ABOUT = {
-    "exit-codes": "what each exit code means, and which are safe to repeat",
-    "environment": "the variables that are read",
-    "output": "formats, and what they promise",
-}
-TOPICS: dict[str, Callable[[], str]] = {
-    "exit-codes": exit_codes,
-    "environment": lambda: ENVIRONMENT,
-    "output": lambda: OUTPUT,
+With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the exit code is not
+0 or 141, always with all of these keys:
+
+{_listed(ERROR_KEYS, 17)}
+With --ci the same is told to GitHub Actions, as outputs of the step, a table in its summary
+and an annotation of a failure, and to GitLab in the file qoder.env, for
+artifacts:reports:dotenv, as QODER_RUN_ID and so on (of several QODER_RUN_IDS, with spaces
+between, and QODER_EXIT_CODE):
+
+{_listed(CI_KEYS, 17)}"""
+
+
+def _listed(those: Iterable[Named], width: int) -> str:
+    """Return names and their meanings in two columns, a meaning on as many lines as it needs."""
+    lines = []
+    for each in those:
+        names = f"{', '.join(each.names):<{width - 2}}  "
+        lines += textwrap.wrap(names + each.meaning, WIDTH, subsequent_indent=" " * width, break_on_hyphens=False)
+    return "".join(f"{line}\n" for line in lines)
+
+
+class Topic(NamedTuple):
+    """What there is to read about, beside the commands; `reference` has a function of its name for the data."""
+
+    about: str
+    text: Callable[[], str]
+
+
+TOPICS = {
+    "exit-codes": Topic("what each exit code means, and which are safe to repeat", exit_codes),
+    "environment": Topic("the variables that are read", environment),
+    "output": Topic("formats and keys, and what they promise", output),
 }
 
 COMMANDS = {"help": help}

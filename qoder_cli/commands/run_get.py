@@ -15,7 +15,7 @@ from qoder_cli.inputs import is_list, named
 from qoder_cli.limits import Limits
 from qoder_cli.model import Run, mapping
 from qoder_cli.observe import Observer
-from qoder_cli.options import Interval, RequireOutcome, Timeout
+from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
 from qoder_cli.outcome import is_going
 from qoder_cli.state import State
 from qoder_cli.wait import Watch
@@ -69,6 +69,7 @@ def wait(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
     result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
     require_outcome: RequireOutcome = False,
+    ci: ReportToCi = False,
 ) -> int:
     """Wait until runs have ended; the exit code says how.
 
@@ -97,6 +98,8 @@ def wait(
         from qoder_cli.many import wait_many
 
         return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
+    if state.ci:
+        state.ci.started(ids_of[typed[0]])
     watch = Watch(Observer(state.client, ids_of[typed[0]], progress=state.progress))
     [item] = wait_for(state, [watch], limits, wanted)
     return finish(state, item, result=result)

@@ -1,0 +1,143 @@
+"""What is sent: a JSON body made of fields or read from a file, or a form with files. Checked before anything is."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import IO, Any, NamedTuple
+
+from qoder_cli import jsontext
+from qoder_cli.errors import UsageError
+
+LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
+JSON = "application/json"
+
+_KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]
+
+
+class Body(NamedTuple):
+    """The bytes of a body, and their media type."""
+
+    content: bytes
+    kind: str = JSON
+
+
+def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
+    """Return the object that `-f key=text` and `-F key=json` describe; `a[b]=c` is a key within `a`, `a[]=b` an item.
+
+    Raises UsageError for what is no field, JSON that is none, and a key that is given twice.
+    """
+    body: dict[str, Any] = {}
+    for option, typed, read in [("-f", each, str) for each in texts] + [("-F", each, _json_value) for each in values]:
+        name, text = _split(typed, option)
+        _put(body, name, read(text), option)
+    return Body(jsontext.dump(body).encode())
+
+
+def of_file(path: str, *, stdin: IO[str] | None) -> Body:
+    """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError when it is none."""
+    name = "standard input" if path == "-" else path
+    content = _bytes_of_stdin(stdin) if path == "-" else _bytes_of_file(path, "--input")
+    try:
+        jsontext.parse(content.decode())
+    except ValueError as error:
+        raise UsageError(f"--input: {name} is not JSON: {error}", hint="check it with: jq . FILE") from None
+    return Body(content)
+
+
+def of_form(parts: Sequence[str]) -> Body:
+    """Return the multipart form that `name=text` and `name=@file` describe. Raises UsageError.
+
+    A file goes by its name, one of several (`name[]=@file`) by its relative path: a skill's files are told apart so.
+    """
+    from qoder_cli.client import multipart
+
+    texts: dict[str, list[str]] = {}
+    files: list[tuple[str, str, bytes]] = []
+    for typed in parts:
+        name, value = _split(typed, "--form")
+        if value.startswith("@"):
+            path = PurePath(value[1:])
+            whole = name.endswith("[]") and not path.is_absolute() and ".." not in path.parts
+            files.append((name, path.as_posix() if whole else path.name, _bytes_of_file(value[1:], "--form")))
+        else:
+            texts.setdefault(name, []).append(value)
+    if not files:
+        raise UsageError(
+            "--form has no file in it", hint="as in --form file=@report.txt; other fields are -f key=value"
+        )
+    return Body(*multipart(texts, files))
+
+
+def _split(typed: str, option: str) -> tuple[str, str]:
+    name, sign, value = typed.partition("=")
+    if not name or not sign:
+        raise UsageError(f"{option} takes KEY=VALUE, not {typed[:60]!r}", hint=f"as in {option} {_EXAMPLES[option]}")
+    return name, value
+
+
+_EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt"}
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return jsontext.parse(text)
+    except ValueError as error:
+        raise UsageError(
+            f"-F takes JSON, and {text[:60]!r} is none: {error}", hint="a text is -f key=text, or -F 'key=\"text\"'"
+        ) from None
+
+
+def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
+    """Put a value where its key says."""
+    match = _KEY.fullmatch(name)
+    steps = [match[1], *re.findall(r"\[([^\]]*)\]", match[2])] if match else [""]
+    is_item = len(steps) > 1 and steps[-1] == ""
+    *outer, last = steps[:-1] if is_item else steps
+    if "" in (*outer, last):
+        raise UsageError(f"{option}: {name[:60]!r} is no key", hint="a key is a, a[b] within it, or a[] for an item")
+    place: Any = body
+    for step in outer:
+        place = _child(place, step, dict, name)
+    if is_item:
+        _child(place, last, list, name).append(value)
+    elif last in place:
+        raise _twice(name)
+    else:
+        place[last] = value
+
+
+def _child(place: dict[str, Any], step: str, kind: Callable[[], Any], name: str) -> Any:
+    """Return the object or the list under a key, made when there is nothing yet."""
+    child = place.setdefault(step, kind())
+    if type(child) is not type(kind()):
+        raise _twice(name)
+    return child
+
+
+def _twice(name: str) -> UsageError:
+    return UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
+
+
+def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
+    try:
+        if stdin is None:
+            raise UsageError("--input: standard input is closed", hint="pipe JSON into it, or name a file")
+        binary = getattr(stdin, "buffer", None)
+        return _limited(binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode(), "standard input")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--input: standard input cannot be read: {error}", hint="or name a file") from None
+
+
+def _bytes_of_file(path: str, option: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return _limited(file.read(LARGEST + 1), path)
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UsageError(f"{option}: {path} cannot be read: {reason}", hint="name a file that can be read") from None
+
+
+def _limited(content: bytes, name: str) -> bytes:
+    if len(content) > LARGEST:
+        raise UsageError(f"{name} is larger than {LARGEST // 2**20} MiB", hint="the API takes 4 to 32 MB")
+    return content

@@ -1,0 +1,214 @@
+"""One request of `qoder api`, sent as often as it may be, and never said to have done nothing when it may have.
+
+A GET is asked again as ever. A write is sent once: its 4xx did nothing, and no answer, one that is not the API's, or a
+5xx leave open what it did (exit 9), unless it certainly never reached the server (exit 7). With an idempotency key it
+is sent again as a GET is, under the same key: whether that is honoured is the server's affair (api/facts.md, 3.5).
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qoder_cli import jsontext
+from qoder_cli.answers import Answer, no_answer
+from qoder_cli.api.body import Body
+from qoder_cli.api.operations import Operation, find, of_path, readable
+from qoder_cli.api.target import Target
+from qoder_cli.errors import ApiError, Exit, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.writing import LAST_WORDS, did_nothing
+
+if TYPE_CHECKING:
+    from qoder_cli.client import Pending
+    from qoder_cli.state import State
+
+WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
+_ANYTHING = "application/json, */*;q=0.5"
+_NO_FEATURE = "feature_not_available"  # an error that says that nothing was done, whatever its status
+_EMPTY = (204, 205)  # statuses without a body
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: `headers` are the caller's own, `key` an idempotency key."""
+
+    method: str
+    target: Target
+    body: Body | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation of the table that this is, None for one that the table does not have."""
+        return find(self.method, self.target.path)
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it is to change something."""
+        return self.method != "GET"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it asks for an event stream, by its operation or its Accept header."""
+        known = self.operation is not None and self.operation.kind == "stream"
+        return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers to send, but for those that every request has."""
+        is_binary = self.operation is not None and self.operation.kind == "binary"
+        return {
+            **({"accept": _ANYTHING} if is_binary else {}),
+            **({"content-type": self.body.kind} if self.body else {}),
+            **({"idempotency-key": self.key} if self.key else {}),
+            **self.headers,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.path}"
+
+
+class Call:
+    """A request and what became of it: `answer` is the last complete answer, whatever it says; `is_done` is True once
+    it says that what was asked for is done.
+    """
+
+    def __init__(self, state: "State", request: Request) -> None:
+        self.answer: Answer | None = None
+        self.is_done = False
+        self._state = state
+        self._request = request
+        self._client = state.client
+        self._announced = False
+        self._lost: ApiError | None = None  # the first attempt of which nobody knows what it did
+
+    def send(self) -> Answer:
+        """Do it, and return the answer, which is 2xx and believable.
+
+        Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain, Interrupted with what is
+        known of a write that a signal met, UsageError when writing is forbidden.
+        """
+        repeats = not self._request.is_write or self._request.key is not None
+        try:
+            return self._client.patiently(self._attempt) if repeats else self._attempt()
+        except ApiError as error:
+            if self._lost is not None:
+                raise self._unknown(error) from error
+            raise
+        except Signalled as signalled:  # between two attempts
+            if self._lost is not None:
+                raise self._stopped(signalled, self._unknown(self._lost)) from None
+            raise
+
+    def _attempt(self) -> Answer:
+        pending = self._prepared()
+        self._announce()
+        try:
+            return self._heard(pending.start(), self._timeout)
+        except Signalled as signalled:
+            if self._request.is_write and pending.started:
+                raise self._last_words(signalled, pending) from None
+            raise
+
+    @property
+    def _timeout(self) -> float:
+        """The seconds for one attempt."""
+        usual = WRITE_TIMEOUT if self._request.is_write else self._client.request_timeout
+        return self._client.settings.request_timeout or usual
+
+    def _prepared(self) -> "Pending":
+        request = self._request
+        return self._client.prepare(
+            request.method,
+            request.target.path,
+            params=request.target.params or None,
+            content=request.body.content if request.body else None,
+            headers=request.all_headers,
+            timeout=self._timeout,
+        )
+
+    def _announce(self) -> None:
+        """Say before a write what is written where."""
+        if self._request.is_write and not self._announced:
+            self._announced = True
+            settings, key = self._client.settings, self._request.key
+            again = f"; sent again under the key {key} where no answer comes" if key else ""
+            self._state.progress.note(f"{self._request} (profile {settings.profile}, {settings.host}){again}")
+
+    def _heard(self, pending: "Pending", within: float) -> Answer:
+        try:
+            self.answer = None
+            self.answer = pending.result(within)
+            answer = _believable(self._client.accept(self.answer), self._request.operation)
+        except ApiError as error:
+            if self._request.is_write and not did_nothing(error) and error.api_type != _NO_FEATURE:
+                self._lost = self._lost or error
+            raise
+        self.is_done = True
+        return answer
+
+    def _last_words(self, signalled: Signalled, pending: "Pending") -> Interrupted:
+        """Wait a little for the answer to a write that a signal met, and return the error that says what is known."""
+        self._state.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
+        try:
+            answer = self._heard(pending, LAST_WORDS)
+        except ApiError as error:
+            if self._lost is None:
+                return signalled.in_words(f"stopped by a signal; {self._request} changed nothing: {error.message}")
+            return self._stopped(signalled, self._unknown(error))
+        return self.done(signalled, answer)
+
+    def done(self, signalled: Signalled, answer: Answer) -> Interrupted:
+        """Return the error of a signal that came when the write was done."""
+        said = f"stopped by a signal; {self._request} was answered with {answer.status}: it is done"
+        return signalled.in_words(said, run_state="unknown")
+
+    def _stopped(self, signalled: Signalled, unknown: OutcomeUnknown) -> Interrupted:
+        stopped = signalled.in_words(
+            f"stopped by a signal; {unknown.message}", hint=unknown.hint, next=unknown.next, run_state="unknown"
+        )
+        stopped.kind = Exit.OUTCOME_UNKNOWN
+        return stopped
+
+    def _unknown(self, error: ApiError) -> OutcomeUnknown:
+        """Return the error that nobody knows what the write did; `error` is what the last attempt ended with."""
+        lost = self._lost or error
+        after = "" if error is lost else f"; sent again: {error.message.rstrip('.')}"
+        path = readable(self._request.target.path)
+        return OutcomeUnknown(
+            f"whether {self._request} was done is not known: {lost.message.rstrip('.')}{after}",
+            hint="look before doing it again",
+            next=self._state.command("api", "GET", path) if path else None,
+            run_state="unknown",
+            api_type=error.api_type,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        )
+
+
+def explained(request: Request, error: ApiError) -> ApiError:
+    """Return an error with a better hint, where the table or the options have one."""
+    if isinstance(error, NotFound) or error.http_status == 405:
+        methods = " or ".join(each.method for each in of_path(request.target.path))
+        if request.operation is None:
+            known = f"that path is known with {methods}" if methods else "no operation is known by that path"
+            error.hint = f"{known}; the operations: qoder api --list"
+    elif request.is_write and error.retryable and not isinstance(error, Rejected) and request.key is None:
+        error.hint = f"it was not sent again; --idempotency-key allows that{f'; {error.hint}' if error.hint else ''}"
+    return error
+
+
+def _believable(answer: Answer, operation: Operation | None) -> Answer:
+    """Return an answer that can be the API's: JSON where it must be, and no page of a gateway. Raises NoAnswer."""
+    kind = answer.kind
+    if not answer.content and (answer.status in _EMPTY or answer.headers.get("content-length") == "0"):
+        return answer
+    if kind == "text/html":
+        raise no_answer(f"the server answered {answer.status} with an answer that is not the API's ({kind})")
+    may_be_anything = operation is None or operation.kind == "binary"
+    if may_be_anything and kind != "application/json" and not kind.endswith("+json"):
+        return answer
+    try:
+        jsontext.parse(answer.body)
+    except ValueError as error:
+        raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
+    return answer

@@ -1,0 +1,73 @@
+"""The operations of the API, from the table beside this file (api/facts.md, 4): no server is asked for them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Literal, NamedTuple, cast
+
+Kind = Literal["model", "page", "stream", "binary"]  # what is answered: an object, a page, an event stream, bytes
+
+
+class Operation(NamedTuple):
+    """One operation; `path` has its ids as `{names}`. `required`, `query` and `body` are names of parameters."""
+
+    id: str
+    method: str
+    path: str
+    kind: Kind
+    required: tuple[str, ...]
+    query: tuple[str, ...]
+    body: tuple[str, ...]
+
+    @property
+    def ids(self) -> int:
+        """How many ids its path has."""
+        return self.path.count("{")
+
+    def has_path(self, path: str) -> bool:
+        """Return whether a path below the base URL is this operation's."""
+        parts, words = self.path.split("/"), path.split("/")
+        return len(parts) == len(words) and all(
+            part == word or (part.startswith("{") and word != "") for part, word in zip(parts, words, strict=True)
+        )
+
+
+@cache
+def all_operations() -> tuple[Operation, ...]:
+    """Return all operations, by their ids."""
+    table = (files("qoder_cli.api") / "operations.tsv").read_text("utf-8")
+    return tuple(_read(line.split("\t")) for line in table.splitlines())
+
+
+def _read(columns: Sequence[str]) -> Operation:
+    id, method, path, kind, *lists = columns
+    required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
+    return Operation(id, method, path, cast(Kind, kind), required, query, body)
+
+
+def search(words: Iterable[str]) -> Iterator[Operation]:
+    """Yield the operations in whose id, method or path every word occurs, in upper or lower case."""
+    wanted = [word.lower() for word in words]
+    for operation in all_operations():
+        text = f"{operation.id} {operation.method} {operation.path}".lower()
+        if all(word in text for word in wanted):
+            yield operation
+
+
+def of_path(path: str) -> list[Operation]:
+    """Return the operations with a path; `/work/poll` is none with an id in it."""
+    found = [operation for operation in all_operations() if operation.has_path(path)]
+    fewest = min((operation.ids for operation in found), default=0)
+    return [operation for operation in found if operation.ids == fewest]
+
+
+def find(method: str, path: str) -> Operation | None:
+    """Return the operation with a method and a path, None when the table has none."""
+    return next((operation for operation in of_path(path) if operation.method == method), None)
+
+
+def readable(path: str) -> str | None:
+    """Return the path to read to see what a write to `path` did: its own or one above; of `…/run` the list `…/runs`."""
+    steps = path.split("/")
+    above = ("/".join(steps[:length]) for length in range(len(steps), 1, -1))
+    return next((each for each in (f"{path}s", *above) if find("GET", each)), None)

@@ -1,0 +1,79 @@
+"""Answers on standard output: byte for byte in a pipe, harmless on a terminal."""
+
+import codecs
+import io
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli import jsontext, redact
+from qoder_cli.answers import Answer
+from qoder_cli.model import mapping, text
+from qoder_cli.screen import inert, inert_lines
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+
+def show_head(state: "State", answer: Answer) -> None:
+    """Print status line and headers, without secrets, and an empty line."""
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [f"HTTP/1.1 {answer.status} {phrase}".rstrip()]
+    lines += [redact.header(name, value) for name, value in answer.headers.multi_items()]
+    state.out.write("".join(f"{inert(line)}\n" for line in lines) + "\n")
+
+
+def show_body(state: "State", answer: Answer) -> None:
+    """Print a body; with -q the ids in it.
+
+    On a terminal JSON is indented, text only shows, and what is neither is a warning.
+    """
+    if state.flags.output == "id":
+        state.out.write("".join(f"{inert(id)}\n" for id in _ids(answer.body)))
+    elif not state.out.is_terminal:
+        state.out.write_bytes(answer.content)
+    elif answer.content:
+        _show_to_eyes(state, answer)
+
+
+def _show_to_eyes(state: "State", answer: Answer) -> None:
+    try:
+        state.out.write(state.output.document(jsontext.parse(answer.content.decode())) + "\n")
+    except UnicodeDecodeError:
+        what = f"{len(answer.content):,} bytes of {answer.kind or 'no stated type'}"
+        state.progress.warn(f"the answer is {what}, which a terminal cannot show: send it to a file with > FILE")
+    except ValueError:
+        state.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
+
+
+def _ids(body: str) -> Iterator[str]:
+    """Yield the id of an object, or those of a page's items."""
+    try:
+        value = jsontext.parse(body)
+    except ValueError:
+        return
+    data = mapping(value).get("data")
+    for item in data if isinstance(data, list) else [value]:
+        if id := text(mapping(item).get("id")):
+            yield id
+
+
+class StreamPrinter:
+    """Prints the bytes of a stream as they come: as they are, or on a terminal as text that only shows."""
+
+    def __init__(self, state: "State") -> None:
+        self._out = state.out
+        decoder: Any = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+
+    def show(self, chunk: bytes) -> None:
+        """Print the next bytes."""
+        if not chunk:
+            return
+        if self._out.is_terminal:
+            self._out.write(inert_lines(self._decoder.decode(chunk)))
+        else:
+            self._out.write_bytes(chunk)

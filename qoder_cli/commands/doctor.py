@@ -1,0 +1,97 @@
+"""`qoder doctor`: looks at everything that decides how commands work, and says what to do about it."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from qoder_cli.doctor.finding import Finding
+from qoder_cli.errors import Exit
+from qoder_cli.state import State
+
+_SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
+
+
+def doctor(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave out what asks the server.")] = False,
+) -> int:
+    """Look for what may be wrong, and say how to fix it.
+
+    Looks at the config file, which token and server win and over what, whether
+    the server answers and accepts the token, clock, proxy, certificates, what
+    this machine remembers of earlier runs, completion, and other programs
+    called qoder. Changes nothing, and shows no secret.
+
+    In a pipe a line is check, status (ok, warning or failed), what was found,
+    and its fix, with tabs between; --json is an array of objects with these
+    keys.
+
+    Examples:
+      qoder doctor
+      qoder doctor --offline
+      qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'
+
+    Exit 0, also with warnings; else that of the first failed check: 2, 4 or 7.
+    All exit codes: qoder help exit-codes"""
+    state: State = ctx.obj
+    findings = [_without_secrets(state, each) for each in _findings(state, ctx.find_root().command, offline=offline)]
+    _show(state, findings)
+    failures = [each for each in findings if each.status == "failed"]
+    if failures:
+        error = failures[0].error
+        more = f"{len(failures)} checks failed, first " if len(failures) > 1 else ""
+        error.message = more + error.message
+        raise error
+    return Exit.OK
+
+
+def _findings(state: State, tree: object, *, offline: bool) -> Iterator[Finding]:
+    """Look at one thing after the other; what needs settings is left out where there are none."""
+    from qoder_cli.doctor import memory, network, program, server
+    from qoder_cli.doctor import settings as looked_up
+
+    env = state.env
+    yield from program.version()
+    settings, found = looked_up.settings(state.flags, env)
+    of_file = list(looked_up.config_file(env, is_needed=settings is None))
+    yield from of_file
+    yield from (each for each in found if each.found not in {other.found for other in of_file})
+    if settings is not None:
+        yield network.proxy(settings, env)
+        yield network.certificates(env)
+        if not offline:
+            with state.progress.waiting(f"asking {settings.host}", leaving="nothing is changed"):
+                answers = list(server.server(state, settings))
+            yield from answers
+    yield memory.folder(env)
+    yield from memory.journal(state, settings)
+    yield from program.on_path(env)
+    yield program.completion(env, tree)
+    yield program.sandbox_extra()
+    yield looked_up.surroundings(env)
+
+
+def _without_secrets(state: State, finding: Finding) -> Finding:
+    """Return a finding without anything that looks like a token, wherever it came from."""
+    from dataclasses import replace
+
+    from qoder_cli.redact import by_shape
+
+    return replace(finding, found=by_shape(finding.found), fix=finding.fix and by_shape(finding.fix))
+
+
+def _show(state: State, findings: list[Finding]) -> None:
+    rows = [{"check": each.check, "status": each.status, "found": each.found, "fix": each.fix} for each in findings]
+    if not state.output.is_drawn:
+        state.output.records(rows, id="check")
+        return
+    sheet: dict[str, list[str]] = {}
+    for each in findings:
+        lines = sheet.setdefault(each.check, [])
+        lines.append(f"{_SIGNS[each.status]} {each.found}")
+        lines += [f"  fix: {each.fix}"] if each.fix else []
+    state.output.record(sheet)
+
+
+COMMANDS = {"doctor": doctor}

@@ -1,0 +1,141 @@
+"""The program itself: its version, its Python, which `qoder` the shell finds, completion, the sandbox's extra."""
+
+import os
+import platform
+import shlex
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from qoder_cli import __version__
+from qoder_cli.doctor.finding import Finding, warning
+from qoder_cli.errors import UsageError
+from qoder_cli.values import is_on
+
+_NAMES = ("qoder", "qoder-cli")
+_LARGEST_LAUNCHER = 2**20  # bytes; those that pip writes are smaller
+_STARTED_BY = {  # where a shell may load the script itself: below the home folder
+    "bash": (".bashrc", ".bash_profile"),
+    "zsh": (".zshrc",),
+    "fish": (".config/fish/config.fish",),
+}
+
+
+def version() -> Iterator[Finding]:
+    """Say what runs here."""
+    yield Finding("version", f"qoder {__version__} in {Path(__file__).parent.parent}")
+    yield Finding("python", f"{platform.python_version()} ({sys.executable}), {platform.system() or sys.platform}")
+
+
+def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
+    """Look for every `qoder` and `qoder-cli` on PATH: the Qoder IDE ships a launcher called qoder."""
+    for name in _NAMES:
+        places = list(_launchers(name, env))
+        if name == "qoder" or places:
+            yield _judge(name, places)
+
+
+def _judge(name: str, places: list[Path]) -> Finding:
+    if not places:
+        scripts = sysconfig.get_path("scripts")
+        fix = f"add {scripts} to PATH, or run: {sys.executable} -m qoder_cli"
+        return warning(name, "is not on PATH", fix=fix)
+    told = [f"{path} ({_whose(path)})" for path in places]
+    found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
+    if is_this(places[0]):
+        return Finding(name, found)
+    mine = next((path for path in places if is_this(path)), None)
+    other = "qoder-cli is the same program" if name == "qoder" else f"run {sys.executable} -m qoder_cli"
+    first = f"put {mine.parent} first on PATH, or: " if mine else ""
+    return warning(name, f"the shell runs {found}", fix=f"{first}{other}")
+
+
+def _launchers(name: str, env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the programs of this name in the order in which a shell finds them, each once."""
+    endings = ("", *env.get("PATHEXT", ".EXE;.CMD;.BAT").lower().split(";")) if os.name == "nt" else ("",)
+    seen: set[str] = set()
+    for folder in env.get("PATH", "").split(os.pathsep):
+        for ending in endings if folder else ():
+            path = Path(folder) / f"{name}{ending}"
+            real = os.path.realpath(path)
+            if real not in seen and os.path.isfile(real) and os.access(real, os.X_OK):
+                seen.add(real)
+                yield path
+
+
+def is_this(path: Path) -> bool:
+    """Return whether a launcher starts the installation that runs now."""
+    real = Path(os.path.realpath(path))
+    scripts = os.path.realpath(sysconfig.get_path("scripts"))
+    return str(real) == os.path.realpath(sys.argv[0]) or (str(real.parent) == scripts and _is_ours(real))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
+    except OSError:
+        return False
+
+
+def _whose(path: Path) -> str:
+    if is_this(path):
+        return "this one"
+    return "another installation" if _is_ours(path) else "another program, such as the Qoder IDE's launcher"
+
+
+def completion(env: Mapping[str, str], tree: Any) -> Finding:
+    """Look whether the shell that is used has the completion script of this version."""
+    from qoder_cli.commands.completion import _PLACES
+
+    shell = Path(env.get("SHELL", "")).name
+    if shell not in _PLACES:
+        return Finding("completion", f"not looked for: SHELL is {env.get('SHELL') or 'not set'}")
+    try:
+        path = _PLACES[shell].paths(env)[0]
+    except UsageError:
+        return Finding("completion", "not looked for: there is no home folder")
+    install = f"qoder completion {shell} --install"
+    try:
+        installed = path.read_text("utf-8", "replace") if path.is_file() else None
+    except OSError as error:
+        return warning("completion", f"{path} cannot be read: {error.strerror}", fix=install)
+    if installed is not None:
+        return _compared(shell, path, installed, tree, install)
+    if started := _in_start_file(shell, env):
+        return Finding("completion", f"{shell} loads it at its start, in {started}")
+    if is_on(env, "CI"):
+        return Finding("completion", f"{shell} has none, and nobody types here (CI)")
+    return warning("completion", f"{shell} has none: nothing at {path}", fix=install)
+
+
+def _compared(shell: str, path: Path, installed: str, tree: Any, install: str) -> Finding:
+    from qoder_cli.completion import read, script
+
+    if installed == script(shell, read(tree)):
+        return Finding("completion", f"{shell} has it, in {path}")
+    return warning("completion", f"{path} is of another version", fix=install)
+
+
+def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
+    """Return the file in which a shell is told to load the script, None when none is found."""
+    for name in _STARTED_BY[shell]:
+        path = Path(env.get("HOME") or os.path.expanduser("~")) / name
+        try:
+            if "qoder completion" in path.read_text("utf-8", "replace"):
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def sandbox_extra() -> Finding:
+    """Say whether the rehearsal server can be started."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if not missing:
+        return Finding("sandbox", "installed")
+    install = f"{shlex.quote(sys.executable)} -m pip install 'qoder-cli[sandbox]'"
+    return Finding("sandbox", f"not installed; to rehearse without cost: {install}")

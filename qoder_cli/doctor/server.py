@@ -1,0 +1,124 @@
+"""Whether the server answers and accepts the token, how its clock differs, and which generation it speaks."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.doctor.finding import Finding, broken, failed, warning
+from qoder_cli.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
+from qoder_cli.model import mapping
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    from qoder_cli.client import Client
+    from qoder_cli.config import Settings
+    from qoder_cli.state import State
+
+WITHIN = 15.0  # seconds for one answer; nothing is asked twice
+CLOCKS_MAY_DIFFER = 60.0  # seconds
+_DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
+
+
+def server(state: "State", settings: "Settings") -> Iterator[Finding]:
+    """Ask the server twice at most, and look at the answers."""
+    from qoder_cli.client import Client
+
+    if settings.token is None:
+        yield warning("server", f"{settings.host} was not asked: there is no token", fix="see token, above")
+        return
+    try:
+        client = Client(
+            settings,
+            clock=state.clock,
+            progress=state.progress,
+            transport=state.transport,
+            debug=state.flags.debug,
+        )
+    except UsageError as error:
+        yield broken("server", error)
+        return
+    try:
+        yield from _answers(client, settings)
+    finally:
+        client.close()
+
+
+def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
+    began = client.clock.monotonic()
+    error: ApiError | None = None
+    try:
+        page = _ask(client, "/deployments")
+    except ApiError as failure:
+        page, error = None, failure
+    took = f"{(client.clock.monotonic() - began) * 1000:.0f} ms"
+    yield from _verdict(settings, page, error, took)
+    yield from _clock(client)
+    if error is None:
+        yield _generation(client, page)
+
+
+def _ask(client: "Client", path: str) -> Any:
+    within = client.settings.request_timeout or WITHIN
+    return client.get(path, {"limit": 1}, within=within, retry=False)
+
+
+def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str) -> Iterator[Finding]:
+    host = settings.host
+    if isinstance(error, AuthError):
+        yield Finding("server", f"{host} answers, in {took}")
+        meaning = "not accepted" if error.http_status == 401 else "accepted, but may not read deployments"
+        fix = error.hint if error.http_status == 401 else "use a token that has this right: qoder auth login"
+        yield failed("access", f"{meaning}: {error.message}", fix=_other_region(settings, fix or ""), exit=Exit.AUTH)
+    elif error is not None:
+        yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
+    elif not isinstance(mapping(page).get("data"), list):
+        yield failed("server", f"{host} answers with JSON that is not the API's", fix=_CHECK_URL, exit=Exit.UNAVAILABLE)
+    else:
+        yield Finding("server", f"{host} answers, in {took}")
+        yield Finding("access", "the token is accepted")
+
+
+_CHECK_URL = "check the base URL (above), and what stands between: a proxy, a gateway, a login page"
+
+
+def _cure(error: ApiError) -> str:
+    """Return what to do about a server that does not answer as the API does."""
+    if isinstance(error, NoAnswer) and not error.sent:
+        return error.hint or "check the network, and the base URL (above)"
+    if error.http_status is not None and error.http_status >= 429:
+        return "nothing is wrong here: try again later"
+    return _CHECK_URL
+
+
+def _other_region(settings: "Settings", fix: str) -> str:
+    from qoder_cli.values import REGIONS
+
+    if settings.base_url not in REGIONS.values():
+        return fix
+    return f"{fix}; a token works only in the region it was made for: --region global or cn"
+
+
+def _clock(client: "Client") -> Iterator[Finding]:
+    ahead = client.on_server_clock(0.0)
+    if ahead is None:
+        return
+    off = f"{span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
+    if abs(ahead) > CLOCKS_MAY_DIFFER:
+        fix = "set it, or let it be set (NTP): what --since means and how long ago something was are off by as much"
+        yield warning("clock", f"this machine's is {off}", fix=fix)
+    else:
+        yield Finding("clock", "right to the second" if abs(ahead) < _DATE_IS_ROUNDED else f"this machine's is {off}")
+
+
+def _generation(client: "Client", page: Any) -> Finding:
+    """Return which API the server speaks, by its newest run and how it pages (api/facts.md, 1.3 and 3.6)."""
+    pages = "pages have next_page" if "next_page" in mapping(page) else "pages have no next_page"
+    try:
+        data = mapping(_ask(client, "/deployment_runs")).get("data")
+    except ApiError as error:
+        return warning("generation", f"cannot tell: {error.message}; {pages}", fix="try again: qoder run list")
+    newest = mapping(data[0]) if isinstance(data, list) and data else None
+    if newest is None:
+        return Finding("generation", f"cannot tell: there are no runs yet; {pages}")
+    if "status" in newest:
+        return Finding("generation", f"older: runs have a status; {pages}")
+    return Finding("generation", f"current: runs have no status, their sessions tell; {pages}")

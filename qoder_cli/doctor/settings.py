@@ -1,0 +1,130 @@
+"""Which token, server and workspace are used, and over what they won (contract, section 5)."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from qoder_cli.config import SERVER_VARIABLES, TOKEN_VARIABLES, WORKSPACE_VARIABLE, Settings, resolve
+from qoder_cli.configfile import ConfigFile, load, locate
+from qoder_cli.doctor.finding import Finding, broken, failed, warning
+from qoder_cli.errors import Exit, UsageError
+from qoder_cli.values import is_on, mask
+
+if TYPE_CHECKING:
+    from qoder_cli.options import Flags
+
+_ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
+
+
+def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]:
+    """Look at the config file: whether it can be read, what it has, and who else can read it.
+
+    One that cannot be used is in the way only where it `is_needed`.
+    """
+    try:
+        path = locate(env)
+        file = load(path)
+    except UsageError as error:
+        found = broken("config", error)
+        yield found if is_needed else warning("config", f"{found.found}; nothing in it is used", fix=found.fix or "")
+        return
+    if not path.exists():
+        yield Finding("config", f"none at {path}; none is needed")
+        return
+    yield Finding("config", f"{path}: {', '.join(file.profiles) or 'no profiles'}")
+    for said in file.warnings:
+        if "; run: " not in said:  # that one is about its mode, below
+            yield warning("config", said, fix=f"correct or remove them in {path}")
+    if os.name == "posix":
+        yield _mode(file)
+
+
+def _mode(file: ConfigFile) -> Finding:
+    import shlex
+
+    mode = f"{stat.S_IMODE(file.path.stat().st_mode):04o}"
+    if not int(mode, 8) & _ANYONE_ELSE:
+        return Finding("config_mode", mode)
+    if not any("token" in values for values in file.profiles.values()):
+        return Finding("config_mode", f"{mode}, open to others; no token is in it")
+    found = f"{mode}: others can read the token in it"
+    return warning("config_mode", found, fix=f"chmod 600 {shlex.quote(str(file.path))}")
+
+
+def settings(flags: "Flags", env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+    """Return the settings that commands work with, None when they cannot, and what there is to say of them."""
+    try:
+        resolved = resolve(flags, env)
+    except UsageError as error:
+        return None, [broken("settings", error)]
+    file = _file(env)
+    return resolved, [*_of(resolved, file, flags, env)]
+
+
+def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, str]) -> Iterator[Finding]:
+    for said in resolved.warnings:
+        if said not in file.warnings:
+            yield warning("settings", said, fix="unset what is not meant, or leave the option out")
+    yield Finding("profile", resolved.profile)
+    yield _token(resolved, file, env)
+    servers = [*_options(flags, "base_url", "region"), *_variables(env, SERVER_VARIABLES)]
+    servers += _keys(file, resolved.profile, "base_url", "region")
+    yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
+    if resolved.workspace_id is not None:
+        places = [*_options(flags, "workspace"), *_variables(env, (WORKSPACE_VARIABLE,))]
+        places += _keys(file, resolved.profile, "workspace_id")
+        winner = _winning_workspace(places, flags)
+        yield Finding("workspace", f"{resolved.workspace_id}, {_whence(winner, places)}")
+    if resolved.read_only:
+        yield Finding("read_only", "QODER_READ_ONLY is set: nothing but reading is allowed")
+    if resolved.sandbox:
+        yield Finding("inside_sandbox", "QODER_SANDBOX is set: nothing real can be reached")
+
+
+def _token(resolved: Settings, file: ConfigFile, env: Mapping[str, str]) -> Finding:
+    if resolved.token is None or resolved.token_source is None:
+        return failed("token", "there is none for this server", fix=resolved.why_no_token, exit=Exit.AUTH)
+    places = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
+    return Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, places)}")
+
+
+def _winning_workspace(places: list[str], flags: "Flags") -> str:
+    """Return where the workspace comes from: with --profile, the variable does not count."""
+    counting = [place for place in places if place != WORKSPACE_VARIABLE or flags.profile is None]
+    return (counting or places)[0]
+
+
+def _whence(winner: str, places: list[str]) -> str:
+    others = [place for place in places if place != winner]
+    source = "by default" if winner == "default" else f"from {winner}"
+    return f"{source}, over {' and '.join(others)}" if others else source
+
+
+def _options(flags: "Flags", *names: str) -> list[str]:
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is not None]
+
+
+def _variables(env: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if env.get(name)]
+
+
+def _keys(file: ConfigFile, profile: str, *keys: str) -> list[str]:
+    return [file.key(profile, key) for key in keys if key in file.profile(profile)]
+
+
+def _file(env: Mapping[str, str]) -> ConfigFile:
+    """Return the config file, an empty one where it cannot be read: that is a finding of its own."""
+    from pathlib import Path
+
+    try:
+        return load(locate(env))
+    except UsageError:
+        return ConfigFile(Path())
+
+
+def surroundings(env: Mapping[str, str]) -> Finding:
+    """Return what the environment says about how to write."""
+    names = ("TERM", "NO_COLOR", "FORCE_COLOR", "CI", "QODER_NO_INPUT", "QODER_NO_PROGRESS")
+    said = [f"{name}={env[name]}" if name == "TERM" else name for name in names if env.get(name) and is_on(env, name)]
+    return Finding("environment", ", ".join(said) or "nothing set that changes how it writes")
