@@ -106,7 +106,7 @@ __qoder_cli_level() {
     'api')
         options+=' -f=<text_fields> -F=<json_fields> --input=<file> --form=<form> --query=<query>
             --header=<header> --paginate --include -i --idempotency-key=<key> --list'
-        arguments='<method> <path>'
+        arguments='GET|POST|PUT|PATCH|DELETE <path>'
         ;;
     'doctor')
         options+=' --offline'

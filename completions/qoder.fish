@@ -219,6 +219,7 @@ complete -c qoder -n '__qoder_under api' -l paginate -d 'All pages of a list, as
 complete -c qoder -n '__qoder_under api' -l include -s i -d 'Print status line and headers first'
 complete -c qoder -n '__qoder_under api' -l idempotency-key -r -f -d 'Let a write be sent again, under this key'
 complete -c qoder -n '__qoder_under api' -l list -d 'List the operations with all the WORDS that follow'
+complete -c qoder -n '__qoder_at api' -fa 'GET POST PUT PATCH DELETE'
 complete -c qoder -n '__qoder_under doctor' -l offline -d 'Leave out what asks the server'
 complete -c qoder -n '__qoder_under sandbox' -l generation -r -fa 'legacy current' -d 'Which API to speak: runs with a status, or without one'
 complete -c qoder -n '__qoder_under sandbox' -l speed -r -f -d 'How many times faster sessions go'

@@ -37,7 +37,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         'config set' = '', '', 'region|base_url|workspace_id <value>'
         'config unset' = '', '', 'token|region|base_url|workspace_id'
         'config path' = '', '', ''
-        'api' = '', '-f=<text_fields> -F=<json_fields> --input=<file> --form=<form> --query=<query> --header=<header> --paginate --include -i --idempotency-key=<key> --list', '<method> <path>'
+        'api' = '', '-f=<text_fields> -F=<json_fields> --input=<file> --form=<form> --query=<query> --header=<header> --paginate --include -i --idempotency-key=<key> --list', 'GET|POST|PUT|PATCH|DELETE <path>'
         'doctor' = '', '--offline', ''
         'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --deployments=<n> --fault=<fault>', '<command>...'
         'completion' = '', '--install', 'bash|zsh|fish|powershell'

@@ -68,6 +68,10 @@ COMMANDS = [
     ("run", "logs", "drun_1"),
     ("run", "result", "drun_1"),
     ("run", "cancel", "drun_1", "--yes"),
+    ("api", "GET", "/deployments", "--include"),
+    ("api", "GET", "/deployment_runs", "--paginate"),
+    ("api", "POST", "/deployments/dep_demo/pause", "-i"),
+    ("doctor",),
     ("auth", "status"),
     ("config", "list"),
 ]

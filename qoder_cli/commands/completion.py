@@ -30,7 +30,7 @@ class Place:
         return [base / self.folder / name for name in self.files]
 
 
-_PLACES = {
+PLACES = {
     "bash": Place("XDG_DATA_HOME", ".local/share", "bash-completion/completions", ("qoder", "qoder-cli")),
     "zsh": Place("XDG_DATA_HOME", ".local/share", "zsh/site-functions", ("_qoder",)),
     "fish": Place("XDG_CONFIG_HOME", ".config", "fish/completions", ("qoder.fish", "qoder-cli.fish")),
@@ -75,12 +75,12 @@ def completion(
 
 def _install(state: State, shell: str, text: str) -> None:
     """Write the script where the shell looks, and say so. Raises UsageError."""
-    if shell not in _PLACES:
+    if shell not in PLACES:
         raise UsageError(
             f"{shell} looks for completions in no folder",
             hint=f"add to $PROFILE: qoder completion {shell} | Out-String | iex",
         )
-    paths = _PLACES[shell].paths(state.env)
+    paths = PLACES[shell].paths(state.env)
     for path in paths:
         _write(path, text)
         state.progress.note(f"wrote {path}")

@@ -89,13 +89,13 @@ def _whose(path: Path) -> str:
 
 def completion(env: Mapping[str, str], tree: Any) -> Finding:
     """Look whether the shell that is used has the completion script of this version."""
-    from qoder_cli.commands.completion import _PLACES
+    from qoder_cli.commands.completion import PLACES
 
     shell = Path(env.get("SHELL", "")).name
-    if shell not in _PLACES:
+    if shell not in PLACES:
         return Finding("completion", f"not looked for: SHELL is {env.get('SHELL') or 'not set'}")
     try:
-        path = _PLACES[shell].paths(env)[0]
+        path = PLACES[shell].paths(env)[0]
     except UsageError:
         return Finding("completion", "not looked for: there is no home folder")
     install = f"qoder completion {shell} --install"
