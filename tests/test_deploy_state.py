@@ -1,6 +1,5 @@
 """`qoder deploy pause`, `unpause` and `archive`, in the user's words, on both generations of server."""
 
-import itertools
 import json
 import signal
 from collections.abc import Callable
@@ -334,7 +333,7 @@ FAULTS = (
 @EACH
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_makes_it_lie(qoder: Qoder, world: World, verb: str, fault: str) -> None:
-    for times, beside in itertools.product((1, 3), ([], ["any:lagging=3"], ["deployment:503*4"])):
+    for times, beside in ((1, []), (3, ["any:lagging=3"]), (1, ["deployment:503*4"])):
         made = world.add_deployment(name="job", paused=verb == "unpause", at=world.now() - 3600)
         goes_wrong(qoder, world, f"{verb}:{fault}*{times}", *beside)
         code = change(qoder, verb, made.id).code

@@ -93,11 +93,9 @@ class _Relay:
 
     def pass_on(self, signum: int) -> None:
         """Give a signal to the child, unless the terminal has done so already."""
-        if signum == signal.SIGINT and _typed_at_our_terminal():
-            return
         if self._child is None:
             self._early.append(signum)
-        else:
+        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):
             self._child.send_signal(signum)  # does nothing once the child has been waited for
 
 
