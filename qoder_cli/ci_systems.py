@@ -67,7 +67,7 @@ class GitHub(_Files):
         """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
         title = f"qoder: {(error.kind or error.exit).name.lower()}, exit code {int(error.exit)}"
         message = "\n".join(filter(None, (error.message, error.hint)))[:LONGEST_MESSAGE]
-        self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n")
+        self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         """Append to the file that a variable names."""

@@ -12,6 +12,8 @@ from qoder_cli.errors import InternalError, ReaderGone
 # Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
 # terminal, or to a line that a script reads.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What the runner of GitHub Actions takes for a command: `::` at the beginning of a line, `##[` anywhere in it.
+_COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -27,6 +29,10 @@ def inert_lines(text: str) -> str:
     return "\n".join("\t".join(map(inert, line.split("\t"))) for line in lines)
 
 
+def _defused(command: re.Match[str]) -> str:
+    return command[0].replace("::", ": :").replace("##[", "## [")
+
+
 class Screen:
     """One of the two streams. `binary` is None when the stream is closed: what is written is dropped."""
 
@@ -38,6 +44,7 @@ class Screen:
         self.color = color
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
         self.has_written = False
+        self.is_actions_log = False
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -45,12 +52,14 @@ class Screen:
         if stream is None:
             return cls(None)
         is_terminal = stream.isatty()
-        return cls(
+        screen = cls(
             stream.buffer,
             is_terminal=is_terminal,
             color=wants_color(env, is_terminal=is_terminal),
             moves=env.get("TERM") != "dumb",
         )
+        screen.is_actions_log = env.get("GITHUB_ACTIONS") == "true"
+        return screen
 
     def write(self, text: str) -> None:
         """Write text at once.
@@ -74,10 +83,13 @@ class Screen:
                 f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
             ) from None
 
-    def tell(self, text: str) -> None:
-        """Write what is only for the eye; when nobody can read it, go on without."""
+    def tell(self, text: str, *, is_command: bool = False) -> None:
+        """Write what is only for the eye; when nobody can read it, go on without.
+
+        In a log of GitHub Actions nothing that others wrote becomes a command to its runner, unless it `is_command`.
+        """
         try:
-            self.write(text)
+            self.write(_COMMAND.sub(_defused, text) if self.is_actions_log and not is_command else text)
         except (ReaderGone, InternalError):
             self._binary = None
 

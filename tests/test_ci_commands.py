@@ -1,6 +1,8 @@
 """`--ci` in the user's words: what a step of a job learns from `deploy run` and `run wait`, and when."""
 
+import io
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
+from qoder_cli.screen import Screen
 from tests.conftest import TOKEN, Qoder
 from tests.test_deploy import DONE, LEGACY, RUN, TRIGGER
 from tests.wire import api_error
@@ -222,3 +225,19 @@ def test_elsewhere_a_warning_is_all(qoder: Qoder) -> None:
     ran = qoder("deploy", "run", "dep_1", "--wait", "--ci")
     assert ran.code == 0
     assert ran.err.startswith("warning: --ci: no CI system is recognised")
+
+
+@pytest.mark.parametrize("text", ["::error::forged", "\t::set-output name=a::b", "x ##[error]forged", "\n::warning::x"])
+def test_what_others_wrote_is_no_command_to_the_runner(text: str) -> None:
+    log = io.BytesIO()
+    screen = Screen.of(io.TextIOWrapper(log), {"GITHUB_ACTIONS": "true"})
+    screen.tell(f"{text}\n")
+    assert not re.search(rb"(?m)^\s*::|##\[", log.getvalue())
+    screen.tell("::error::ours\n", is_command=True)
+    assert log.getvalue().endswith(b"::error::ours\n")
+
+
+def test_elsewhere_nothing_is_changed() -> None:
+    log = io.BytesIO()
+    Screen.of(io.TextIOWrapper(log), {}).tell("::error::x ##[y]\n")
+    assert log.getvalue() == b"::error::x ##[y]\n"
