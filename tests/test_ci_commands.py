@@ -230,7 +230,8 @@ def test_elsewhere_a_warning_is_all(qoder: Qoder) -> None:
 @pytest.mark.parametrize("text", ["::error::forged", "\t::set-output name=a::b", "x ##[error]forged", "\n::warning::x"])
 def test_what_others_wrote_is_no_command_to_the_runner(text: str) -> None:
     log = io.BytesIO()
-    screen = Screen.of(io.TextIOWrapper(log), {"GITHUB_ACTIONS": "true"})
+    stream = io.TextIOWrapper(log)
+    screen = Screen.of(stream, {"GITHUB_ACTIONS": "true"})
     screen.tell(f"{text}\n")
     assert not re.search(rb"(?m)^\s*::|##\[", log.getvalue())
     screen.tell("::error::ours\n", is_command=True)
@@ -239,5 +240,6 @@ def test_what_others_wrote_is_no_command_to_the_runner(text: str) -> None:
 
 def test_elsewhere_nothing_is_changed() -> None:
     log = io.BytesIO()
-    Screen.of(io.TextIOWrapper(log), {}).tell("::error::x ##[y]\n")
+    stream = io.TextIOWrapper(log)
+    Screen.of(stream, {}).tell("::error::x ##[y]\n")
     assert log.getvalue() == b"::error::x ##[y]\n"
