@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.ending import ending_error, going_on, stopped_waiting, watch_error
 from qoder_cli.errors import (
+    ApiError,
     Exit,
     InternalError,
     Interrupted,
+    LostSight,
     NotYet,
+    QoderError,
     ReaderGone,
     RunFailed,
     Signalled,
@@ -19,15 +22,16 @@ from qoder_cli.ids import segment
 from qoder_cli.items import Item
 from qoder_cli.leave import take_leave_of
 from qoder_cli.limits import Limits
-from qoder_cli.model import Run, mapping, text
+from qoder_cli.model import mapping, text
 from qoder_cli.outcome import evaluations, is_going
 from qoder_cli.state import State
 from qoder_cli.trigger import LAST_WORDS
-from qoder_cli.wait import Waiter, Watch
+from qoder_cli.wait import LONGEST_PAUSE, Waiter, Watch
 
 if TYPE_CHECKING:
     import queue
 
+    from qoder_cli.client import Client
     from qoder_cli.launches import Launches
     from qoder_cli.listen import Listener
     from qoder_cli.roll import RollCall
@@ -38,6 +42,7 @@ class Wanted(NamedTuple):
 
     follow: bool = False  # show the session's events as they happen
     require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
+    result: bool = False  # the agent's final message goes with it into JSON
 
 
 NOTHING_MORE = Wanted()
@@ -59,7 +64,8 @@ def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wan
 class Awaiting:
     """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
 
-    It ends early when `is_enough` says so. `labels` has what the runs are called among several.
+    It ends early when `is_enough` says so. `labels` has what the runs are called among several, and `client` asks for
+    them (default: the one of the command).
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Awaiting:
         wanted: Wanted,
         on_item: Callable[[Watch, Item], None],
         *,
+        client: "Client | None" = None,
         inbox: "queue.SimpleQueue[Any] | None" = None,
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
@@ -76,19 +83,20 @@ class Awaiting:
         from queue import SimpleQueue
 
         self._state = state
+        self._client = client = state.client if client is None else client
         self._wanted = wanted
         self._on_item = on_item
         self._is_enough = is_enough
-        self._left: list[tuple[Watch, Item]] = []  # of which leave is to be taken
+        self._left: dict[Watch, Item] = {}  # of which leave is to be taken
         self._told: set[Watch] = set()
         inbox = SimpleQueue() if inbox is None else inbox
         self._waiter = Waiter(
             clock=state.clock,
             progress=state.progress,
-            request_timeout=state.client.request_timeout,
+            request_timeout=client.request_timeout,
             inbox=inbox,
-            listener=_listener(state, wanted, inbox, labels),
-            roll=None if wanted.follow else _roll_call(state),
+            listener=_listener(state, client, wanted, inbox, labels),
+            roll=None if wanted.follow else _roll_call(client, limits.interval),
             timeout=limits.timeout,
             interval=limits.interval,
             on_over=self._over,
@@ -96,37 +104,54 @@ class Awaiting:
 
     def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
         """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
-        signalled = None
         try:
             if launches:
                 launches.start()
             self._waiter.wait(watches, launches, is_enough=self._is_enough)
-        except Signalled as signal:
-            signalled = signal
+            self._tell_rest(watches, launches, None)
+        except Signalled as signalled:
+            self._tell_rest(watches, launches, signalled)
+            raise
+
+    def _tell_rest(self, watches: Sequence[Watch], launches: "Launches | None", signalled: Signalled | None) -> None:
+        """Tell of all that was not told of. A signal may come at any time, and this is called again then."""
         if launches:
             launches.stop(LAST_WORDS if signalled else None)
         for watch in [*watches, *(launches.watches if launches else ())]:
-            if watch not in self._told:  # a signal may come between an end and the telling of it
+            if watch not in self._told and watch not in self._left:
                 self._end(watch, signalled)
-        take_leave_of([item for _, item in self._left], self._state)
-        for watch, item in self._left:
+        take_leave_of(list(self._left.values()), self._state)
+        for watch, item in self._left.items():
             self._on_item(watch, item)
-        if signalled is not None:
-            raise signalled
 
     def _end(self, watch: Watch, signalled: Signalled | None) -> None:
         if watch.over:
-            self._over(watch)
+            self._over(watch, signalled)
         else:
-            self._left.append((watch, _left_behind(watch, signalled, self._state)))
+            self._left[watch] = _left_behind(watch, signalled, self._state)
 
-    def _over(self, watch: Watch) -> None:
+    def _over(self, watch: Watch, signalled: Signalled | None = None) -> None:
         item = _item(watch, self._state)
         if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
-            self._left.append((watch, item))
-        else:
-            self._on_item(watch, _judged_by_outcome(item, self._state) if self._wanted.require_outcome else item)
+            self._left[watch] = item
+            return
+        if self._wanted.require_outcome or self._wanted.result:
+            item = _unread(item, signalled) if signalled else self._read_more(item)
+        self._on_item(watch, item)
         self._told.add(watch)
+
+    def _read_more(self, item: Item) -> Item:
+        """Read what is wanted beyond the run itself; where it cannot be read, that is how the item ended."""
+        try:
+            if self._wanted.require_outcome:
+                item = _judged_by_outcome(item, self._client)
+            if self._wanted.result and item.run is not None and not is_going(item.run):
+                from qoder_cli.result import final_message
+
+                item = item._replace(more={"result": final_message(self._client, item.run)})
+        except ApiError as error:
+            return item._replace(error=item.error or _unreadable(item, error, self._wanted, self._state))
+        return item
 
 
 def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:
@@ -141,27 +166,56 @@ def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Ite
     return Item(run_id, run, going_on(error, run, state))
 
 
-def _roll_call(state: State) -> "RollCall":
+def _roll_call(client: "Client", interval: float | None) -> "RollCall":
     from qoder_cli.roll import RollCall
 
-    return RollCall(state.client, pace=state.reads)
+    return RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
 
 
-def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]) -> "Listener":
+def _listener(
+    state: State, client: "Client", wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]
+) -> "Listener":
     from qoder_cli.listen import Listener
 
     if not wanted.follow:
-        return Listener(state.client, clock=state.clock, inbox=inbox)
+        return Listener(client, clock=state.clock, inbox=inbox)
     from qoder_cli.showing import Showing
 
-    return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
+    return Listener(client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 
 
-def _judged_by_outcome(item: Item, state: State) -> Item:
+def _unread(item: Item, signalled: Signalled) -> Item:
+    """Return the item of a run of which more was to be read when a signal came."""
+    if item.error is not None or item.run is None:
+        return item
+    run = item.run
+    why = f"run {run.id} has ended, and nothing more was read of it"
+    return item._replace(error=signalled.in_words(why, run_id=run.id, session_id=run.session_id, run_state="ended"))
+
+
+def _unreadable(item: Item, error: ApiError, wanted: Wanted, state: State) -> QoderError:
+    """Return the error of a run that has ended, when what is wanted beyond that cannot be read."""
+    if (run := item.run) is None:
+        return error
+    again = ("wait", run.id, "--require-outcome") if wanted.require_outcome else ("result", run.id)
+    return LostSight(
+        f"run {run.id} has ended, but what it came to cannot be read: {error.message}",
+        hint="ask again, do not start it again",
+        next=state.command("run", *again),
+        run_id=run.id,
+        session_id=run.session_id,
+        run_state="ended",
+        api_type=error.api_type,
+        http_status=error.http_status,
+        request_id=error.request_id,
+    )
+
+
+def _judged_by_outcome(item: Item, client: "Client") -> Item:
     """Return a completed run as failed when its outcome evaluations are missing or not all satisfied."""
     if item.error is not None or item.run is None:
         return item
-    session = state.client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
+    session = client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
     results = [text(one.get("result")) or "unknown" for one in evaluations(mapping(session))]
     if results and set(results) == {"satisfied"}:
         return item
@@ -192,19 +246,30 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
         state.ci.ended(item)
     try:
         if item.run is not None:
-            _show(state, item.run, result)
+            unread = _show(state, item, result)
+            item = item._replace(error=item.error or unread)
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
+    if state.ci:
+        state.ci.ended(item)
     if item.error is not None:
         raise item.error
     return Exit.OK
 
 
-def _show(state: State, run: Run, result: bool) -> None:
+def _show(state: State, item: Item, result: bool) -> QoderError | None:
+    """Print the run or its result, and return the error if that could not be read."""
     from qoder_cli.commands.run_end import show_result
 
+    run, error = item.run, None
+    assert run is not None  # whoever calls this has a run to show
     if result and not is_going(run):
-        show_result(state, run)
-    elif not result or state.output.is_json:
+        try:
+            show_result(state, run)
+            return None
+        except ApiError as failure:
+            error = _unreadable(item, failure, Wanted(result=True), state)
+    if not result or state.output.is_json:
         state.show_run(run)
+    return error

@@ -168,10 +168,10 @@ def told(change: Change, hide: Callable[[Any], Any]) -> list[str]:
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]
     if before == after:  # what differs is a secret
-        return [f"{sign} {inert(path)}: (a secret)"]
+        return [f"{sign} {path}: (a secret)"]
     if any(map(_is_long, there)) and all(isinstance(value, str) for value in there):
-        return [f"{sign} {inert(path)}:", *_by_line(before, after)]
-    return [f"{sign} {inert(path)}: {' -> '.join(map(_in_json, there))}"]
+        return [f"{sign} {path}:", *_by_line(before, after)]
+    return [f"{sign} {path}: {' -> '.join(map(_in_json, there))}"]
 
 
 def _is_long(value: Any) -> bool:

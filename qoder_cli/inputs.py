@@ -1,7 +1,7 @@
 """The things named on the command line, with `-` for the lines of standard input."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import UsageError
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
 _LONGEST_LINE = 4096  # characters; no id or name is as long, and a file without line breaks is not read whole
+_MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
 
 
 def is_list(typed: Sequence[str]) -> bool:
@@ -21,8 +22,9 @@ def is_list(typed: Sequence[str]) -> bool:
 def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
-    Blank lines and lines that start with `#` are passed over, and so are spaces around a line. `what` names the things
-    in errors. Raises UsageError when nothing is left, or more than 10,000 things.
+    Blank lines and lines that start with `#` are passed over, and so are spaces around a line and a byte order mark.
+    `what` names the things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what
+    is no list of names: a line of 4,096 characters, a million lines.
     """
     words: list[str] = []
     for word in typed:
@@ -39,8 +41,15 @@ def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[s
 
 def _lines_of_stdin(state: "State") -> Iterator[str]:
     try:
-        while state.stdin and (line := state.stdin.readline(_LONGEST_LINE)):
-            if line.strip() and not line.lstrip().startswith("#"):
-                yield line.strip()
+        for number in count():
+            line = state.stdin.readline(_LONGEST_LINE) if state.stdin else ""
+            if not line:
+                return
+            if len(line) == _LONGEST_LINE or number == _MOST_LINES:
+                what = f"line {number + 1:,} is very long" if number < _MOST_LINES else "it has a million lines"
+                raise UsageError(f"standard input is no list of ids: {what}", hint="pipe ids into it, one a line")
+            name = line.removeprefix("\ufeff").strip()
+            if name and not name.startswith("#"):
+                yield name
     except (UnicodeDecodeError, OSError) as error:
         raise UsageError(f"standard input cannot be read: {error}", hint="pipe ids into it, one a line") from None

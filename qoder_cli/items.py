@@ -1,12 +1,11 @@
 """Several things that were asked for: what became of each, printed as it becomes known, and the exit code of all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.cells import Fields, Words
-from qoder_cli.errors import Exit, QoderError, first_by_rank
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, first_by_rank
 from qoder_cli.model import Run
 from qoder_cli.outcome import is_going
 from qoder_cli.views import missing_row, run_row
@@ -22,13 +21,15 @@ _FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "
 class Item(NamedTuple):
     """One thing that was asked for, and what became of it: the run, as far as it is known, and the error.
 
-    `attempted` is False for what was not begun, because something else ended the command first.
+    `attempted` is False for what was not begun, because something else ended the command first. `more` goes with the
+    run into JSON.
     """
 
     typed: str
     run: Run | None
     error: QoderError | None
     attempted: bool = True
+    more: dict[str, Any] = {}  # noqa: RUF012  (nobody changes it)
 
     @property
     def exit_code(self) -> int | None:
@@ -36,6 +37,11 @@ class Item(NamedTuple):
         if not self.attempted:
             return None
         return int(self.error.exit if self.error else Exit.OK)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run, as far as its id is known."""
+        return self.run.id if self.run else self.error.run_id if self.error else None
 
     @property
     def goes_on(self) -> bool:
@@ -50,7 +56,7 @@ class Item(NamedTuple):
             found = self.run.as_json()
         else:
             found = {"id": None, "error": self.error.as_json() if self.error else None}
-        return {**found, "input": self.typed, "exit_code": self.exit_code}
+        return {**found, "input": self.typed, "exit_code": self.exit_code, **self.more}
 
     def row(self) -> Fields:
         """Return the item as a row of a table in a pipe."""
@@ -72,62 +78,59 @@ class Item(NamedTuple):
 
 
 class Printed:
-    """Prints items in a `with` block: JSON lines as they come, everything else in the order of the input.
+    """Prints items: JSON lines as they come, everything else in the order of the input.
 
-    JSON is one array; cut short by an error it stays unclosed (contract, section 3).
+    JSON is one array, closed by `end`; cut short by an error it stays unclosed (contract, section 3). When the output
+    cannot be written any more, `broken` says why, and nothing further is tried.
     """
 
-    def __init__(self, state: "State", count: int, *, result: bool = False) -> None:
+    def __init__(self, state: "State", count: int) -> None:
         self.items: list[Item | None] = [None] * count
+        self.broken: ReaderGone | InternalError | None = None
         self._state = state
-        self._result = result
-        self._next = 0  # the first that is not printed yet, where the order counts
+        self._come: list[Item] = []  # in the order in which they came
+        self._shown = 0  # how many are printed
+        self._has_end = False
         self._rows = state.output.rows(fields=itemgetter(0), data=itemgetter(1), id="id", first=_FIRST)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if failure is None:
-            self._flush(len(self.items))
-        self._rows.__exit__(kind, failure, trace)
-
     def put(self, number: int, item: Item) -> None:
-        """Take in what became of the thing with this number in the input, and print what can be printed now.
+        """Take in what became of the thing with this number in the input, once, and print what can be printed now."""
+        if self.items[number] is None:
+            self.items[number] = item
+            self._come.append(item)
+        if not self._state.output.is_drawn:  # the first rows fix the columns of what is drawn: all come together
+            self._unless_broken(self._show_ready)
 
-        Once only: a signal may come between the printing and the noting of it, and it is put again then. Raises
-        ReaderGone and InternalError when it cannot be printed.
-        """
-        if self.items[number] is not None:
-            return
-        self.items[number] = item
+    def end(self) -> None:
+        """Print what is left, and the end of the array."""
+        self._unless_broken(self._show_ready)
+        if not self._has_end:
+            self._unless_broken(lambda: self._rows.__exit__(None))
+            self._has_end = True
+
+    def _unless_broken(self, write: Callable[[], None]) -> None:
+        if self.broken is None:
+            try:
+                write()
+            except (ReaderGone, InternalError) as broken:
+                self.broken = broken
+
+    def _ready(self) -> list[Item]:
+        """Return what can be printed now and is not yet."""
         if self._state.output.format == "jsonl":
-            self._show([item])
-        elif not self._state.output.is_drawn:  # the first rows fix the columns of what is drawn: all come together
-            self._flush(next((n for n in range(self._next, len(self.items)) if self.items[n] is None), len(self.items)))
+            return self._come[self._shown :]
+        places = range(self._shown, len(self.items))
+        end = next((place for place in places if self.items[place] is None), len(self.items))
+        return [item for item in self.items[self._shown : end] if item is not None]
 
-    def _flush(self, until: int) -> None:
-        """Print up to an item, each once."""
-        ready = [item for item in self.items[self._next : until] if item is not None]
-        self._next = max(self._next, until)
-        if self._state.output.format != "jsonl":
-            self._show(ready)
-
-    def _show(self, items: Sequence[Item]) -> None:
-        if self._state.output.format == "id":  # what has no run has no id to print
-            items = [item for item in items if item.run is not None]
+    def _show_ready(self) -> None:
+        if not (items := self._ready()):
+            return
+        row = Item.drawn_row if self._state.output.is_drawn else Item.row
+        seen = [item for item in items if item.run is not None or self._state.output.format != "id"]
         with self._state.progress.aside():
-            row = Item.drawn_row if self._state.output.is_drawn else Item.row
-            self._rows.show([(row(item), {**item.as_json(), **self._result_of(item)}) for item in items])
-
-    def _result_of(self, item: Item) -> dict[str, Any]:
-        from qoder_cli.result import final_message
-
-        if not self._result or item.run is None:
-            return {}
-        return {"result": None if is_going(item.run) else final_message(self._state.client, item.run)}
+            self._rows.show([(row(item), item.as_json()) for item in seen])
+            self._shown += len(items)  # after the printing: if a signal comes in between, the next time prints it
 
 
 def deciding_error(items: Sequence[Item | None]) -> QoderError | None:

@@ -19,6 +19,7 @@ from qoder_cli.wait import Arrival, Watch
 if TYPE_CHECKING:
     import queue
 
+    from qoder_cli.client import Client
     from qoder_cli.state import State
 
 _TICK = 0.1  # seconds
@@ -43,8 +44,8 @@ class Launches:
     """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
 
     With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
-    is read again, if it is not `awaited`. `on_launched` is told of each order, in the caller's thread, and returns the
-    run to wait for, if it is to be waited for.
+    is read again, if it is not `awaited`. `client` asks for the runs that were started. `on_launched` is told of each
+    order, in the caller's thread, and returns the run to wait for, if it is to be waited for.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Launches:
         state: "State",
         orders: dict[int, Order],
         *,
+        client: "Client",
         parallel: int,
         if_idle: bool,
         awaited: bool,
@@ -60,6 +62,7 @@ class Launches:
     ) -> None:
         self._state = state
         self._orders = orders
+        self._client = client
         self._parallel = parallel
         self._if_idle = if_idle
         self._awaited = awaited
@@ -109,10 +112,12 @@ class Launches:
         while self._under_way and (until is None or clock.monotonic() < until):
             clock.take(self._inbox, _TICK)  # what is in it was settled
         for number in sorted(self._open):
-            self.accept(self._settled.get(number) or self._given_up(number))
+            self.accept(self._given_up(number))
 
     def _given_up(self, number: int) -> Launched:
-        trigger = self._under_way.get(number)
+        trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
+        if settled := self._settled.get(number):
+            return settled
         if trigger is None or not trigger.may_have_started:
             return _not_attempted(number)
         return Launched(number, error=self._unknown(number, "it was stopped before the answer came"))
@@ -133,6 +138,7 @@ class Launches:
             except IndexError:
                 return
             launched = self._settled[number] = self._launched(number)
+            self._ask_more(launched)  # known already, if it takes too long
             self._under_way.pop(number, None)
             self._inbox.put(launched)
 
@@ -145,20 +151,24 @@ class Launches:
             return self._started(number, trigger.start())
         except Closed:
             return _not_attempted(number)
-        except ApiError as error:
-            return Launched(number, error=explained(self._state, order.deployment_id, error))
         except QoderError as error:
             return Launched(number, error=error)
         except Exception as error:  # a thread that dies of a bug must not leave its order open for ever
             return Launched(number, error=self._bug(number, trigger, error))
 
     def _started(self, number: int, started: Started) -> Launched:
-        run, state = started.run, self._state
-        observer = Observer(state.client, run.id, run=run, adopted=started.adopted, progress=state.progress)
-        if not self._awaited and standing(run) is Standing.HALF_WRITTEN:
-            with suppress(ApiError):
-                observer.read_once()
+        run, progress = started.run, self._state.progress
+        observer = Observer(self._client, run.id, run=run, adopted=started.adopted, progress=progress)
         return Launched(number, observer, known=not started.sent)
+
+    def _ask_more(self, launched: Launched) -> None:
+        """Ask what the answer did not say: why it was refused, or how a half-written run stands."""
+        if isinstance(launched.error, ApiError):
+            explained(self._state, self._orders[launched.number].deployment_id, launched.error)
+        run = launched.observer.run if launched.observer else None
+        if launched.observer and run and not self._awaited and standing(Run(run.raw)) is Standing.HALF_WRITTEN:
+            with suppress(ApiError):
+                launched.observer.read_once()
 
     def _bug(self, number: int, trigger: Trigger, error: Exception) -> QoderError:
         why = f"a bug in qoder: {type(error).__name__}: {error}"

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,14 @@ from qoder_cli.awaiting import Awaiting, Wanted
 from qoder_cli.conductor import Conductor
 from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
-from qoder_cli.items import Item, Printed
+from qoder_cli.items import Item
 from qoder_cli.launch import OnSkip, Order
 from qoder_cli.launches import Launched, Launches
 from qoder_cli.limits import Limits
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
 from qoder_cli.pace import READS_BESIDE_WRITES
+from qoder_cli.paced import PacedClient
 from qoder_cli.trigger import check_key
 from qoder_cli.wait import SLICE, Watch
 
@@ -100,49 +100,9 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     """
     if state.ci:
         state.ci.expect(typed)
-    settings, inbox = state.client.settings, SimpleQueue[Any]()
-    wanted = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
+    settings = state.client.settings
     state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
-    with Printed(state, len(typed), result=plan.result) as printed:
-        verb = "completed" if plan.wait else "started"
-        conductor = Conductor(state, typed, printed, verb=verb, fail_fast=plan.fail_fast)
-        numbers: dict[Watch, int] = {}
-        on_launched = partial(_on_launched, state, typed, plan, conductor, numbers)
-        launches = Launches(
-            state,
-            wanted,
-            parallel=plan.parallel,
-            if_idle=plan.if_idle,
-            awaited=plan.wait,
-            inbox=inbox,
-            on_launched=on_launched,
-        )
-
-        conductor.put_up_board(numbers)
-
-        def on_item(watch: Watch, item: Item) -> None:
-            number = numbers[watch]
-            conductor.put(number, _excused(item._replace(typed=typed[number]), plan.on_skip))
-
-        with conductor.until_signalled():
-            for number, order in enumerate(orders):
-                if isinstance(order, QoderError):
-                    conductor.put(number, Item(typed[number], None, order))
-            if plan.wait:
-                state.reads.allow(READS_BESIDE_WRITES)
-                waiting = Awaiting(
-                    state,
-                    plan.limits,
-                    plan.wanted,
-                    on_item,
-                    inbox=inbox,
-                    is_enough=conductor.is_enough,
-                    labels=typed,
-                )
-                waiting.wait([], launches)
-            else:
-                _until_started(state, launches, inbox, conductor)
-    return conductor.conclude()
+    return _Running(state, typed, plan).run(orders)
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -152,57 +112,112 @@ def _listed(typed: Sequence[str]) -> str:
     return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
 
 
-def _until_started(state: "State", launches: Launches, inbox: "SimpleQueue[Any]", conductor: Conductor) -> None:
-    try:
-        launches.start()
-        with state.progress.waiting("starting", leaving="what was not begun is not started"):
-            while not launches.done and not conductor.is_enough():
-                if (launched := state.clock.take(inbox, SLICE)) is not None:
-                    launches.accept(launched)
-                state.progress.beat()
-    except Signalled:
-        launches.stop()
-        raise
-    launches.stop(None)
+class _Running:
+    """Runs of several deployments, from what was typed to what is printed of each."""
 
+    def __init__(self, state: "State", typed: Sequence[str], plan: Plan) -> None:
+        self._state = state
+        self._typed = typed
+        self._plan = plan
+        self._client = PacedClient(state.client, state.reads)
+        self._inbox = SimpleQueue[Any]()
+        self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
+        verb = "completed" if plan.wait else "started"
+        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast)
 
-def _on_launched(
-    state: "State",
-    typed: Sequence[str],
-    plan: Plan,
-    conductor: Conductor,
-    numbers: dict[Watch, int],
-    launched: Launched,
-) -> Watch | None:
-    """Take in what became of one order: the run to wait for, or an item that is told of at once."""
-    number = launched.number
-    if (observer := launched.observer) is not None:
-        state.progress.news(f"run {observer.run_id} of {typed[number]}")
-        if state.ci:
-            state.ci.started(observer.run_id, observer.run.session_id if observer.run else None, number=number)
-        if plan.wait:
-            watch = Watch(observer, just_triggered=not launched.known, label=typed[number])
-            numbers[watch] = number
-            return watch
-        item = Item(typed[number], observer.run, _not_going(observer.run, state))
-    elif launched.going is not None:
-        error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
-        item = Item(typed[number], launched.going, going_on(error, launched.going, state))
-    else:
-        item = Item(typed[number], None, launched.error, launched.attempted)
-    conductor.put(number, _excused(item, plan.on_skip))
-    return None
+    def run(self, orders: Sequence[Order | QoderError]) -> int:
+        """Start, wait and print; return 0, or raise the error that decides the exit code."""
+        conductor, plan = self._conductor, self._plan
+        launches = Launches(
+            self._state,
+            {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
+            client=self._client,
+            parallel=plan.parallel,
+            if_idle=plan.if_idle,
+            awaited=plan.wait,
+            inbox=self._inbox,
+            on_launched=self._on_launched,
+        )
+        conductor.put_up_board(self._numbers)
+        with conductor.until_signalled():
+            for number, order in enumerate(orders):
+                if isinstance(order, QoderError):
+                    conductor.put(number, Item(self._typed[number], None, order))
+            if conductor.is_enough():
+                launches.stop()
+            if plan.wait:
+                self._wait(launches)
+            else:
+                self._until_started(launches)
+        return conductor.conclude()
+
+    def _wait(self, launches: Launches) -> None:
+        state, plan = self._state, self._plan
+        state.reads.allow(READS_BESIDE_WRITES)
+        Awaiting(
+            state,
+            plan.limits,
+            plan.wanted._replace(result=plan.result),
+            self._on_item,
+            client=self._client,
+            inbox=self._inbox,
+            is_enough=self._conductor.is_enough,
+            labels=self._typed,
+        ).wait([], launches)
+
+    def _until_started(self, launches: Launches) -> None:
+        state = self._state
+        try:
+            launches.start()
+            with state.progress.waiting("starting", leaving="what was not begun is not started"):
+                while not launches.done and not self._conductor.is_enough():
+                    if (launched := state.clock.take(self._inbox, SLICE)) is not None:
+                        launches.accept(launched)
+                    state.progress.beat()
+            launches.stop(None)
+        except Signalled:
+            launches.stop()
+            raise
+
+    def _on_launched(self, launched: Launched) -> Watch | None:
+        """Take in what became of one order: the run to wait for, or an item that is told of at once."""
+        number = launched.number
+        typed = self._typed[number]
+        if (observer := launched.observer) is not None:
+            self._tell(observer, number)
+            if self._plan.wait:
+                watch = Watch(observer, just_triggered=not launched.known, label=typed)
+                self._numbers[watch] = number
+                return watch
+            item = Item(typed, observer.run, _not_going(observer.run, self._state))
+        elif launched.going is not None:
+            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
+            item = Item(typed, launched.going, going_on(error, launched.going, self._state))
+        else:
+            item = Item(typed, None, launched.error, launched.attempted)
+        self._put(number, item)
+        return None
+
+    def _tell(self, observer: Observer, number: int) -> None:
+        self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
+        if self._state.ci:
+            session_id = observer.run.session_id if observer.run else None
+            self._state.ci.started(observer.run_id, session_id, number=number)
+
+    def _on_item(self, watch: Watch, item: Item) -> None:
+        number = self._numbers[watch]
+        self._put(number, item._replace(typed=self._typed[number]))
+
+    def _put(self, number: int, item: Item) -> None:
+        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
+        excused = is_skipped and self._plan.on_skip == "ok"
+        self._conductor.put(number, item._replace(error=None) if excused else item)
 
 
 def _not_going(run: Run | None, state: "State") -> QoderError | None:
     """Return the error of a run that is not waited for and has ended badly already."""
     error = ending_error(run, state) if run else None
     return None if error and error.exit is Exit.NOT_YET else error
-
-
-def _excused(item: Item, on_skip: OnSkip) -> Item:
-    skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-    return item._replace(error=None) if skipped and on_skip == "ok" else item
 
 
 def wait_many(
@@ -212,22 +227,24 @@ def wait_many(
 
     Returns 0, or raises the error that decides the exit code.
     """
-    numbers: dict[str, list[int]] = {}
-    for number, id in enumerate(ids):
-        numbers.setdefault(id, []).append(number)
     if state.ci:
         state.ci.expect(typed)
         for number, id in enumerate(ids):
             state.ci.started(id, number=number)
-    with Printed(state, len(typed), result=result) as printed:
-        conductor = Conductor(state, typed, printed, verb="completed")
-        watches = {Watch(Observer(state.client, id, progress=state.progress)): places for id, places in numbers.items()}
-        conductor.put_up_board({watch: places[0] for watch, places in watches.items()})
+    client = PacedClient(state.client, state.reads)
+    places: dict[str, list[int]] = {}
+    for number, id in enumerate(ids):
+        places.setdefault(id, []).append(number)
+    watches = {Watch(Observer(client, id, progress=state.progress)): numbers for id, numbers in places.items()}
+    conductor = Conductor(state, typed, verb="completed")
+    conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
 
-        def on_item(watch: Watch, item: Item) -> None:
-            for number in watches[watch]:
-                conductor.put(number, item._replace(typed=typed[number]))
+    def on_item(watch: Watch, item: Item) -> None:
+        for number in watches[watch]:
+            conductor.put(number, item._replace(typed=typed[number]))
 
-        with conductor.until_signalled():
-            Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed).wait(list(watches))
+    with conductor.until_signalled():
+        wanted = wanted._replace(result=result)
+        awaiting = Awaiting(state, limits, wanted, on_item, client=client, is_enough=conductor.is_enough, labels=typed)
+        awaiting.wait(list(watches))
     return conductor.conclude()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qoder_cli.clock import Clock
+from qoder_cli.clock import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
 from qoder_cli.model import Run
 from qoder_cli.observe import Observer
@@ -72,6 +72,11 @@ class Watch:
         """Whether there is nothing left to wait for."""
         return self.error is not None or self.observer.ended
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is such a run, for certain."""
+        return self.run is not None or self.just_triggered
+
 
 class Arrival:
     """What is put into the inbox to be handed to `Arrivals.accept`."""
@@ -127,9 +132,12 @@ class Waiter:
         self._over = 0
         self._by_session: dict[str, Watch] = {}
         self._deadline = math.inf
+        self._is_enough: Callable[[], bool] = lambda: False
         self._roll_due = clock.monotonic()
         self._roll_pause = self._first_pause
-        self._roll_trouble = ""
+        self._trouble = ""  # what was last said to go wrong with many
+        self._in_trouble = False  # in this check
+        self._asked_to_wait = 0.0  # seconds, by the server in this check
 
     @property
     def _first_pause(self) -> float:
@@ -146,7 +154,7 @@ class Waiter:
 
         Raises Signalled.
         """
-        self._arrivals = arrivals
+        self._arrivals, self._is_enough = arrivals, is_enough
         for watch in watches:
             self._begin(watch)
         with self._progress.waiting(self._summary()):
@@ -172,17 +180,17 @@ class Waiter:
     def _has_all(self) -> bool:
         return self._arrivals is None or self._arrivals.done
 
-    def _calls_roll(self, going: Sequence[Watch]) -> bool:
+    def _is_many(self, going: Sequence[Watch]) -> bool:
         """Return whether there are, or will be, too many runs to ask for each."""
         coming = 0 if self._has_all or self._arrivals is None else self._arrivals.total
-        return self._roll is not None and max(len(going), coming) > FEW
+        return max(len(going), coming) > FEW
 
     def _step(self) -> None:
         if self._has_all and self._deadline == math.inf and self._timeout is not None:
             self._deadline = self._clock.monotonic() + self._timeout
         going = self._going
-        if self._calls_roll(going):
-            self._step_many(going)
+        if self._roll and self._is_many(going):
+            self._step_many(going, self._roll)
         elif going:
             self._step_one(min(going, key=lambda watch: watch._due))
         else:
@@ -199,45 +207,61 @@ class Waiter:
         if self._clock.monotonic() >= self._deadline and not watch.over:
             self._end(watch, self._timed_out(watch))
 
-    def _step_many(self, going: Sequence[Watch]) -> None:
+    def _step_many(self, going: Sequence[Watch], roll: "RollCall") -> None:
         if not self._sleep_until(self._roll_due):
             return
-        left = self._deadline - self._clock.monotonic()
-        if left > -LAST_LOOK:
-            self._call_roll(going, min(self._request_timeout, max(left, LAST_LOOK)))
-        for watch in going if left <= 0 else ():
-            if not watch.over and (watch.looked or left < -LAST_LOOK):
-                self._end(watch, self._timed_out(watch))
+        is_last = self._clock.monotonic() >= self._deadline
+        if not self._is_late:
+            self._call_roll(going, roll)
+        checked = all(watch.looked for watch in going) or not roll.is_behind
+        if is_last and (self._timeout or checked):  # --timeout 0 means that each is checked once
+            for watch in going:
+                if not watch.over:
+                    self._end(watch, self._timed_out(watch))
 
-    def _call_roll(self, going: Sequence[Watch], within: float) -> None:
-        assert self._roll is not None  # it is only called when there is one
-        over, began = self._over, self._clock.monotonic()
+    @property
+    def _is_late(self) -> bool:
+        """Whether there is no time for any further request; --timeout 0 has time for one check."""
+        return self._timeout != 0 and self._clock.monotonic() > self._deadline + LAST_LOOK
+
+    def _patience(self) -> float:
+        """Return the seconds that the next request may take."""
+        return min(self._request_timeout, max(self._deadline - self._clock.monotonic(), LAST_LOOK))
+
+    def _call_roll(self, going: Sequence[Watch], roll: "RollCall") -> None:
+        over, began, failed = self._over, self._clock.monotonic(), False
+        self._in_trouble, self._asked_to_wait = False, 0.0
         try:
-            for watch, error in self._roll.call(going, within=within):
-                self._take(watch, error)
+            for heard in roll.call(going, within=self._patience):
+                if heard:
+                    self._take(*heard)
+                self._hear_what_came()
+                if self._is_late or self._is_enough():
+                    break
         except ApiError as error:
+            failed = True
             self._bear_all(going, error)
-        else:
-            self._roll_trouble = ""
-        behind = self._roll.is_behind or not all(watch.looked for watch in going)
-        quick = over != self._over or not self._has_all
+        self._trouble = self._trouble if self._in_trouble else ""
+        quick = not failed and (over != self._over or not self._has_all)
         self._roll_pause = self._first_pause if quick else min(self._roll_pause * 2, self._longest_pause)
-        self._roll_due = began + (0.0 if behind else self._roll_pause * self._clock.jitter())
+        pause = 0.0 if roll.is_behind else self._roll_pause * self._clock.jitter()
+        self._roll_due = max(began + pause, self._clock.monotonic() + self._asked_to_wait)
 
     def _bear_all(self, going: Sequence[Watch], error: ApiError) -> None:
-        """Go on after a list could not be read, or end the wait for all that were not heard of for too long."""
-        now = self._clock.monotonic()
+        """Go on after a list could not be read, or end the wait for those that were not heard of for too long."""
         for watch in going:
-            if isinstance(error, AuthError) or now - watch._heard > LONGEST_SILENCE:
-                self._end(watch, _lost(watch, error))
-        if error.message != self._roll_trouble:
-            self._roll_trouble = error.message
-            self._progress.change(f"{error.message.rstrip('.')}; trying again", status=self._summary())
-        self._roll_pause = max(self._roll_pause, min(error.retry_after or 0.0, 60.0))
+            if not watch.over and self._is_hopeless(watch, error):
+                self._give_up(watch, error)
+        self._say_trouble(error)
 
     def _sleep_until(self, due: float) -> bool:
         pause = min(due, self._deadline) - self._clock.monotonic()
         return pause <= 0 or self._sleep(pause)
+
+    def _hear_what_came(self) -> None:
+        while not self._inbox.empty() and (news := self._clock.take(self._inbox, 0.0)) is not None:
+            self._hear(news)
+        self._progress.beat()
 
     def _sleep(self, seconds: float) -> bool:
         """Sleep in slices, so that signs of life can be given; False when it ended early because something came in."""
@@ -263,9 +287,6 @@ class Waiter:
         watch = self._by_session.get(session_id or "")
         if watch is None or watch.over:
             return False
-        if self._roll and ended:
-            self._roll.heard_end(watch)
-            self._roll_due = self._clock.monotonic()
         watch._due = self._clock.monotonic()
         if ended:  # quick steps, for lists may lag
             watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
@@ -329,21 +350,33 @@ class Waiter:
 
     def _bear(self, watch: Watch, error: ApiError) -> None:
         """Go on after trouble, or end the watch when there is no point any more."""
-        now = self._clock.monotonic()
-        known = watch.run is not None or watch.just_triggered
-        if isinstance(error, NotFound) and known:
-            watch._missing_since = now if watch._missing_since is None else watch._missing_since
-            hopeless = now - watch._missing_since > LAGGING
-        elif isinstance(error, Unavailable):  # borne, whatever it is: a network's login page redirects and breaks TLS
-            hopeless = now - watch._heard > (LONGEST_SILENCE if known else FIRST_WORD)
-            hopeless = hopeless or not (known or error.retryable)
+        if self._is_hopeless(watch, error):
+            self._give_up(watch, error)
+        elif self._roll and self._is_many(self._going):
+            self._say_trouble(error)
         else:
-            hopeless = not error.retryable
-        if hopeless:
-            self._end(watch, _lost(watch, error) if known else error)
-            return
-        self._say(watch, f"{error.message.rstrip('.')}; trying again")
-        self._schedule(watch, max(watch._pause, min(error.retry_after or 0.0, 60.0)))
+            self._say(watch, f"{error.message.rstrip('.')}; trying again")
+            self._schedule(watch, max(watch._pause, _asked_to_wait(error)))
+
+    def _is_hopeless(self, watch: Watch, error: ApiError) -> bool:
+        now = self._clock.monotonic()
+        if isinstance(error, NotFound) and watch.is_known:
+            watch._missing_since = now if watch._missing_since is None else watch._missing_since
+            return now - watch._missing_since > LAGGING
+        if isinstance(error, Unavailable):  # borne, whatever it is: a network's login page redirects and breaks TLS
+            silent = now - watch._heard > (LONGEST_SILENCE if watch.is_known else FIRST_WORD)
+            return silent or not (watch.is_known or error.retryable)
+        return not error.retryable
+
+    def _give_up(self, watch: Watch, error: ApiError) -> None:
+        self._end(watch, _lost(watch, error) if watch.is_known else error)
+
+    def _say_trouble(self, error: ApiError) -> None:
+        """Say once, of many runs, that asking goes wrong."""
+        self._in_trouble, self._asked_to_wait = True, max(self._asked_to_wait, _asked_to_wait(error))
+        if error.message != self._trouble:
+            self._trouble = error.message
+            self._progress.change(f"{error.message.rstrip('.')}; trying again", status=self._summary())
 
     def _timed_out(self, watch: Watch) -> WaitTimeout:
         status = watch.run.status if watch.run else None
@@ -354,6 +387,11 @@ class Waiter:
             hint="wait again" if status else None,
             run_state="going" if status else "unknown",
         )
+
+
+def _asked_to_wait(error: ApiError) -> float:
+    """Return for how many seconds the server wants to be left alone, as far as that is heeded."""
+    return min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
 
 def _lost(watch: Watch, error: ApiError) -> LostSight:

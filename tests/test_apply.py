@@ -335,7 +335,7 @@ def test_the_formats_of_what_was_done(desk: Desk) -> None:
     assert gone["error"]["type"] == "not_found"
     lines = [json.loads(line) for line in desk.apply(file, "-o", "jsonl").out.splitlines()]
     assert [line["action"] for line in lines] == ["unchanged", "failed"]
-    assert desk.apply(file, "-q").out == f"{weekly.id}\n"
+    assert desk.apply(file, desk.file({"id": "dep_archived"}, name="b.json"), "-q").out == f"{weekly.id}\n"
     assert [line.split("\t") for line in desk.apply(file).out.splitlines()] == [
         ["weekly", weekly.id, "unchanged", "-", f"{file}:1", "-"],
         ["dep_gone", "-", "failed", "-", f"{file}:2", "not_found"],
@@ -449,6 +449,7 @@ def test_what_was_changed_while_the_question_stood_is_left_alone(
     assert "was changed by someone meanwhile; nothing was sent" in ran.json[0]["error"]["message"]
     assert "is archived since" in ran.json[2]["error"]["message"]
     assert [path for path, _ in desk.writes] == [f"/deployments/{daily.id}"]
+    assert desk.asked.count(f"GET {LIST}") == 1
     assert ran.error["message"].startswith("1 of 3 are as their files say; ")
 
 
@@ -511,6 +512,20 @@ def test_the_name_of_an_archived_one_is_free(desk: Desk) -> None:
     desk.add(name="weekly", archived=desk.world.now())  # a server that does not rename it
     taken = desk.add(name="daily")
     assert desk.apply_these({"id": taken.id, "name": "weekly"}).code == 0
+
+
+@pytest.mark.parametrize("older", ["the archived one", "the other one"])
+def test_a_name_means_the_one_that_is_not_archived(desk: Desk, older: str) -> None:
+    ages = {"the archived one": (10, 5), "the other one": (5, 10)}[older]
+    desk.world.add_deployment(name="weekly", at=desk.world.now() - ages[0], archived=desk.world.now())
+    weekly = desk.world.add_deployment(name="weekly", at=desk.world.now() - ages[1])
+    assert desk.apply_these({"name": "weekly", "description": "New"}).code == 0
+    assert weekly.description == "New"
+
+
+def test_what_was_listed_is_not_read_once_more(desk: Desk) -> None:
+    assert desk.apply_these({"id": "dep_demo"}, {"name": "minute"}, {"id": "dep_fail", "name": "fail"}).code == 0
+    assert desk.asked == [f"GET {LIST}"]
 
 
 def test_an_unknown_id_leaves_the_others_done(desk: Desk) -> None:
@@ -606,6 +621,14 @@ def test_a_create_whose_answer_is_lost_among_many_is_found_on_a_later_page(desk:
     assert [one.name for one in desk.named("weekly")] == ["weekly"]
 
 
+def test_what_is_older_than_a_lost_create_is_not_looked_through_for_it(desk: Desk) -> None:
+    for n in range(150):
+        desk.add(name=f"old-{n}")
+    desk.goes_wrong("create:drop-before")
+    assert desk.apply_these(NEW).code == 9
+    assert desk.asked[2:] == ["POST /deployments", *["GET /deployments?limit=100"] * 4]  # one page each time
+
+
 def test_a_namesake_that_is_older_or_different_is_not_taken_for_ours(desk: Desk) -> None:
     desk.goes_wrong("create:drop-before", unique_names=False)
 
@@ -649,6 +672,18 @@ def test_a_change_that_stays_lost_is_exit_9(desk: Desk) -> None:
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran), len(desk.writes)) == (9, [("unknown", 9)], 3)
     assert ran.error["next"] == ["qoder", "deploy", "get", weekly.id, "-o", "json"]
+
+
+def test_an_answer_that_shows_another_one_is_not_believed(qoder: Qoder) -> None:
+    one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    kept = {**one, "description": "New"}
+    qoder.wire.on("GET", "/deployments/dep_1", one, one, kept, kept).on(
+        "POST", "/deployments/dep_1", {**kept, "id": "dep_2"}
+    )
+    qoder.stdin, qoder.clock.patience = json.dumps({"id": "dep_1", "description": "New"}), 5.0
+    ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+    assert (ran.code, ran.json[0]["id"]) == (0, "dep_1")
+    assert "the answer was lost" in ran.err
 
 
 def test_a_lost_repinning_is_not_taken_for_done(desk: Desk) -> None:
@@ -741,6 +776,7 @@ def test_a_replica_that_lags_is_not_mistaken_for_a_server_that_kept_something_el
     ran = desk.apply_these(NEW | {"name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran)) == (0, [("created", 0), ("changed", 0)])
     assert [item["description"] for item in ran.json] == [None, "New"]
+    assert "warning" not in ran.err
 
 
 def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: Qoder) -> None:
@@ -836,6 +872,9 @@ def test_an_id_from_a_variable_is_still_an_id(desk: Desk) -> None:
     ran = desk.apply_these({"id": "${DEP}", "description": "New"}, words=("-q",))
     assert (ran.code, ran.out) == (0, "dep_demo\n")
     assert "changed demo (dep_demo)" in ran.err
+    desk.qoder.env["DEP"] = "dep_gone"
+    ran = desk.apply_these({"id": "${DEP}", "description": "New"})
+    assert (ran.code, ran.out.split("\t")[0], "dep_gone" in ran.err) == (5, "dep_gone", True)
 
 
 def test_a_short_value_of_a_variable_leaves_the_servers_own_fields_readable(desk: Desk) -> None:
@@ -863,6 +902,26 @@ def test_a_server_that_echoes_a_secret_is_not_repeated(qoder: Qoder, format: str
 
 
 # A signal.
+
+
+def test_a_signal_ends_it_with_what_is_known_of_each(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, taken = desk.qoder.clock.take, list[Any]()
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        taken.append(seconds)
+        if len(taken) == 3:
+            raise Signalled(signal.SIGTERM)
+        return take(inbox, seconds)
+
+    monkeypatch.setattr(desk.qoder.clock, "take", interrupted)
+    names = [f"new-{n}" for n in range(60)]
+    ran = desk.apply_these(*({**NEW, "name": name} for name in names), {"name": "demo"}, words=("--json",))
+    told = {item["name"]: item["action"] for item in ran.json}
+    assert (ran.code, list(told), told.pop("demo")) == (143, [*names, "demo"], "unchanged")
+    made = {name for name in names if desk.named(name)}
+    assert {name for name, action in told.items() if action == "created"} == made
+    assert {action for name, action in told.items() if name not in made} <= {"not_attempted"}
+    assert ran.error["message"] == f"stopped by a signal; {len(made) + 1} of 61 are as their files say"
 
 
 def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from qoder_cli.deployfile.normal import SETTABLE, comparable, settable, spelled_
 from qoder_cli.hiding import HIDDEN, Discreet, Secrets
 from qoder_cli.jsontext import Number
 from qoder_cli.model import Deployment
-from qoder_cli.screen import Screen
+from qoder_cli.screen import Screen, inert
 from tests.test_export import DEPLOYMENTS
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -257,6 +257,17 @@ def test_keys_that_are_no_words_are_quoted_in_a_path() -> None:
     assert paths == ["metadata.team", "metadata.'a.b'", "metadata.''", "metadata.'\\x1b'"]
 
 
+def test_what_the_server_never_tells_is_sent_and_not_shown() -> None:
+    repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
+    for found in (
+        changed({"resources": [repository]}),
+        Difference({"resources": [repository]}, creation({"resources": [repository]})),
+    ):
+        assert found.body == {"resources": [repository]}
+        assert [change.path for change in found.changes if "password" in change.path] == []
+        assert "hunter2" not in str(found.changes)
+
+
 # Any file against any server.
 
 NAMES = st.sampled_from(["a", "b", "c", ""])
@@ -423,9 +434,11 @@ def test_no_value_of_a_variable_that_the_server_has_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["a", "hunter2", "hid", "two\nlines here", 'quo"ted', "ü-mlaut", "back\\slash", "a.*b"]
+    "secret", ["a", "hunter2", "hid", "two\nlines here", 'quo"ted', "ü-mlaut", "back\\slash", "a.*b", "part\u2028s"]
 )
-@pytest.mark.parametrize("spell", [plain, jsontext.dump, lambda text: jsontext.dump(text, ascii_only=True), json.dumps])
+@pytest.mark.parametrize(
+    "spell", [plain, inert, jsontext.dump, lambda text: jsontext.dump(text, ascii_only=True), json.dumps]
+)
 def test_a_secret_is_in_no_value_and_no_text(secret: str, spell: Callable[[str], str]) -> None:
     secrets = Secrets([secret, ""])
     shown = secrets.out_of({"key": [f"x {secret}", 1, None, {"deep": secret}]})
@@ -435,6 +448,11 @@ def test_a_secret_is_in_no_value_and_no_text(secret: str, spell: Callable[[str],
     assert shown["key"][1:3] == [1, None]
     text = f"before {spell(secret)} after"
     assert secrets.out_of_text(text) == (text if len(secret) < 4 else text.replace(spell(secret).strip('"'), HIDDEN))
+
+
+def test_a_secret_that_begins_as_another_one_is_hidden_whole() -> None:
+    secrets = Secrets([f"hunter{end}" for end in ("", "-of", "-of-deer", "-o")])
+    assert secrets.out_of("the hunter-of-deer") == secrets.out_of_text("the hunter-of-deer") == "the [hidden]"
 
 
 def test_short_secrets_do_not_tear_words_apart_in_a_text() -> None:

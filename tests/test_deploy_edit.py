@@ -231,6 +231,14 @@ def test_someone_who_changes_it_in_between_is_exit_6(qoder: Qoder) -> None:
     assert "was changed by someone meanwhile; nothing was sent" in ran.error["message"]
 
 
+def test_someone_who_gives_it_the_same_new_name_in_between_is_exit_6_too(qoder: Qoder) -> None:
+    one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
+    theirs = {**one, "name": "monthly"}
+    qoder.wire.on("GET", "/deployments/dep_1", one, theirs).on("GET", "/deployments", page(theirs))
+    ran = qoder("deploy", "update", "dep_1", "--name", "monthly", "--json")
+    assert (ran.code, "changed by someone meanwhile" in ran.error["message"]) == (6, True)
+
+
 def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) -> None:
     one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
     kept = {**one, "description": "Shortened"}

@@ -1,0 +1,218 @@
+"""Several at once as a shell, a terminal and a script meet them: processes, their signals, pipes and exit codes."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
+
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.processes import MODULE, Ended, Shell, Terminal, sandbox, until
+
+FULL = Path("/dev/full")
+both = pytest.mark.parametrize("generation", GENERATIONS)
+SIGNALS = [(signal.SIGINT, -signal.SIGINT, 130), (signal.SIGTERM, 143, 143)]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Shell:
+    """Return a shell that knows no server."""
+    return Shell(tmp_path)
+
+
+def many(server: Server, count: int, *, seconds: float = 3600.0) -> list[str]:
+    """Add deployments whose runs take so long, and return their ids."""
+    behaviour = Behaviour(turn(seconds=seconds))
+    return [each.id for each in server.world.seed_deployments(count, behaviour=behaviour)]
+
+
+def unaccounted(server: Server, items: list[dict[str, Any]]) -> list[str]:
+    """Return the runs that were started and are neither named nor covered by an item that says unknown."""
+    named = {item["id"] for item in items}
+    unknown = {item["input"] for item in items if item["exit_code"] == 9}
+    runs = server.world.started()
+    return [run.id for run in runs if run.id not in named and run.deployment.id not in unknown]
+
+
+def journaled(alone: Shell) -> tuple[set[str], set[str]]:
+    """Return the runs that the journal knows, and the deployments of the triggers that it does not know the end of."""
+    lines = [json.loads(line) for line in (alone.home / "state" / "journal.jsonl").read_text().splitlines()]
+    settled = {line["settled"] for line in lines if "settled" in line}
+    still_open = {line["deployment"] for line in lines if "intent" in line and line["intent"] not in settled}
+    return {line["run"] for line in lines if line.get("run")}, still_open
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)], ids=["start", "wait"])
+@pytest.mark.parametrize(("signum", "code", "exit_code"), SIGNALS)
+def test_a_signal_while_they_are_started_leaves_none_unknown(
+    signum: int, code: int, exit_code: int, wait: tuple[str, ...], alone: Shell
+) -> None:
+    with sandbox("legacy" if wait else "current", "trigger:slow=0.4*inf", speed=1) as server:
+        ids = many(server, 40)
+        going = alone.enter(server).begin("deploy", "run", *ids, *wait, "--json")
+        until(lambda: len(server.world.started()) > 9, "ten runs")
+        ended = going.signal(signum).end()
+        items = ended.json
+        assert (ended.code, [item["input"] for item in items]) == (code, ids)
+        assert unaccounted(server, items) == []
+        assert 9 < len(server.world.started()) < 40
+        codes = {item["exit_code"] for item in items}
+        assert codes == {exit_code if wait else 0, None}
+        runs = [item["id"] for item in items if item["id"]]
+        assert ended.error["exit_code"] == exit_code
+        assert f"{len(runs)} runs go on" in ended.error["message"]
+        assert ended.error["next"][:3] == ["qoder", "run", "wait"]
+        assert ended.error["next"][3:-2] == runs
+
+
+def test_a_signal_while_the_triggers_hang_calls_them_unknown(alone: Shell) -> None:
+    with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
+        ids = many(server, 12)
+        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        until(lambda: len(server.world.started()) == 8, "all that start at a time")
+        ended = going.signal(signal.SIGINT).end()
+        assert (ended.code, ended.error["type"]) == (-signal.SIGINT, "outcome_unknown")
+        assert "of 8 it is not known whether they were started" in ended.error["message"]
+        assert [item["exit_code"] for item in ended.json] == [9] * 8 + [None] * 4
+        assert unaccounted(server, ended.json) == []
+        assert len(server.world.started()) == 8
+        assert journaled(alone) == (set(), set(ids[:8]))
+
+
+@both
+def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Generation, alone: Shell) -> None:
+    with sandbox(generation, speed=1) as server:
+        ids = [*many(server, 10), "dep_nothere", "dep_nostart"]
+        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        until(lambda: len(server.world.started()) == 11, "all runs")
+        until(lambda: server.world.requests[-1].path.endswith(("/deployment_runs", "/sessions")), "the waiting")
+        ended = going.signal(signal.SIGTERM).end()
+        assert ended.code == 143
+        assert [item["exit_code"] for item in ended.json] == [143] * 10 + [5, 1]
+        assert [item.get("status") for item in ended.json] == ["running"] * 10 + [None, "failed"]
+        resumed = alone.run(*ended.error["next"], "--timeout", "0")
+        assert (resumed.code, [item["exit_code"] for item in resumed.json]) == (124, [124] * 10)
+
+
+def test_a_second_signal_ends_it_at_once_and_the_journal_knows_what_was_begun(alone: Shell) -> None:
+    with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
+        ids = many(server, 12)
+        going = alone.enter(server).begin("deploy", "run", *ids, "--json")
+        until(lambda: len(server.world.started()) == 8, "all that start at a time")
+        going.signal(signal.SIGINT)
+        seen = server.world.requests[-1].at
+        until(lambda: server.world.now() - seen > 0.3, "more than what counts as one signal")
+        ended = going.signal(signal.SIGINT).end()
+        assert (ended.code, ended.out) == (-signal.SIGINT, "")
+        assert journaled(alone) == (set(), set(ids[:8]))
+
+
+def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 12)
+        words = ("--wait", "--on-leave", "cancel", "--json")
+        going = alone.enter(server).begin("deploy", "run", *ids, *words)
+        until(lambda: len(server.world.started()) == 12, "all runs")
+        until(lambda: server.world.requests[-1].method == "GET", "the waiting")
+        ended = going.signal(signal.SIGINT).end()
+        assert ended.code == -signal.SIGINT
+        cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
+        assert cancelled == {item["session_id"] for item in ended.json}
+
+
+# Pipes, and what they lead into.
+
+
+def _in_bash(alone: Shell, line: str) -> tuple[list[int], Ended]:
+    """Run a pipeline, and return the exit codes of its commands too."""
+    ended = alone.bash(f'{line}; echo "${{PIPESTATUS[@]}}" >&2')
+    *_, codes = ended.err.splitlines()
+    return [int(code) for code in codes.split()], ended
+
+
+@both
+def test_what_is_listed_is_run_and_told_line_by_line(generation: Generation, alone: Shell) -> None:
+    with sandbox(generation) as server:
+        line = "qoder deploy list --status active -q | qoder deploy run - --wait -o jsonl --timeout 2"
+        codes, ended = _in_bash(alone.enter(server), line)
+        items = [json.loads(each) for each in ended.out.splitlines()]
+        assert codes == [0, 1]
+        assert len(items) == len({item["input"] for item in items}) > 8
+        assert unaccounted(server, items) == []
+
+
+def test_a_reader_that_takes_one_line_stops_the_launching(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 40, seconds=0.1)
+        (alone.home / "ids").write_text("\n".join(ids))
+        line = "qoder deploy run - --wait -o jsonl --parallel 1 < ids | head -n1"
+        codes, ended = _in_bash(alone.enter(server), line)
+        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
+        runs, still_open = journaled(alone)
+        assert {run.id for run in server.world.started()} == runs
+        assert still_open == set()
+        assert len(runs) < 40
+        assert ended.errors == []
+
+
+def test_the_first_that_ends_can_be_taken(alone: Shell) -> None:
+    with sandbox("current", speed=4) as server:
+        line = "qoder deploy run dep_minute dep_demo dep_slow -q | qoder run wait - -o jsonl --timeout 5s | head -n1"
+        codes, ended = _in_bash(alone.enter(server), line)
+        assert json.loads(ended.out)["deployment_id"] == "dep_demo"
+        assert (codes[0], codes[2]) == (0, 0)
+        assert codes[1] in (124, 141)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_names_the_runs_that_go_on(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server, FULL.open("wb") as full:
+        ids = many(server, 3)
+        ended = alone.enter(server).qoder("deploy", "run", *ids, "--json", stdout=full)
+        assert (ended.code, ended.error["type"]) == (70, "internal")
+        assert ended.error["next"][:3] == ["qoder", "run", "wait"]
+        started = {run.id for run in server.world.started()}
+        assert set(ended.error["next"][3:-2]) == started == journaled(alone)[0]
+
+
+@pytest.mark.parametrize("source", ["yes dep_demo", "yes ''", "tr '\\0' x < /dev/zero"])
+def test_a_pipe_that_never_ends_is_refused(source: str, alone: Shell) -> None:
+    alone.env["QODER_PAT"] = "pt-0123456789abcdef"
+    codes, ended = _in_bash(alone, f"{source} | qoder deploy run - --base-url http://127.0.0.1:1")
+    assert (codes[1], len(ended.errors)) == (2, 1)
+
+
+# On a terminal.
+
+
+def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        for number in range(30):
+            seconds = 1.0 if number == 29 else 2.5
+            reason = "budget_reached" if number == 29 else "end_turn"
+            behaviour = Behaviour(turn(seconds=seconds, reason=reason))
+            server.world.add_deployment(name=f"job-{number:02}", behaviour=behaviour)
+        words = ("deploy", "run", *(f"job-{number:02}" for number in range(30)), "--wait", "--parallel", "30")
+        small = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
+        with Terminal(alone.enter(server), *small, *MODULE, *words) as terminal:
+            terminal.shows("not shown").shows("of 30 runs have ended")
+            shown = terminal.screen
+            assert len(shown) <= 24
+            until(lambda: "failed" in terminal.screen[1], "the one that failed, first")
+            assert terminal.screen[1].startswith("job-29")
+            assert terminal.end() == 1
+        left = terminal.screen
+        assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "have ended" in line]
+        assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
+        assert "30 in all: 29 completed, 1 failed" in left[-3]
+        assert left[-2].startswith("error: 29 of 30 runs completed; ")

@@ -1,0 +1,561 @@
+"""Waiting for many runs through the lists: what it costs, and that nothing the lists hide makes it say what is not."""
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qoder_cli import roll
+from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.crowd import LISTS, Asked, Crowd, Rows, pages
+from tests.wire import api_error
+
+HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for one run at a time: several threads that sleep on one clock would each push it on."""
+    monkeypatch.setattr(roll, "AT_A_TIME", 1)
+
+
+@pytest.fixture(params=GENERATIONS)
+def crowd(request: pytest.FixtureRequest, tmp_path: Path) -> Crowd:
+    return Crowd(request.param, tmp_path)
+
+
+@pytest.fixture
+def current(tmp_path: Path) -> Crowd:
+    return Crowd("current", tmp_path)
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Crowd:
+    return Crowd("legacy", tmp_path)
+
+
+def answer(status: int, kind: str = "api_error", **headers: str) -> httpx.Response:
+    _, envelope = api_error(status, kind, "Not now.")
+    return httpx.Response(status, json=envelope, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+def in_order(crowd: Crowd) -> list[str]:
+    return [item["id"] for _, item in crowd.told]
+
+
+# What it costs.
+
+
+def test_a_check_costs_a_page_for_a_hundred_runs_and_one_request_for_each_that_ended(crowd: Crowd) -> None:
+    ids = crowd.begin(300, seconds=75)
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (0, {0: 300})
+    assert sorted(in_order(crowd)) == sorted(ids)
+    assert crowd.busiest <= 20
+    before = [check for check in crowd.checks if check[-1].at < crowd.told[0].at]
+    assert max(map(len, before)) <= pages(300) + 5
+    ended = 0 if crowd.world.generation == "legacy" else 300
+    by_themselves = [asked for asked in crowd.server.asked if asked.path not in LISTS]
+    assert len(by_themselves) <= ended + (
+        crowd.clock.time - crowd.began
+    )  # and one a second, for those unasked for long
+    assert min(crowd.delays()) >= 0
+    assert max(crowd.delays()) <= 6 + 45 / 20
+
+
+def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
+    ids = crowd.begin(250, seconds=600)
+    crowd.wait(ids, "--timeout", "58")
+    assert (crowd.code, crowd.codes) == (124, {124: 250})
+    first, *others = crowd.checks[:-1]  # the last one is for what they cost
+    assert len(first) <= 2 * pages(250)  # the ids are looked for, and then their sessions
+    assert {len(check) for check in others} == {pages(250) if crowd.world.generation == "legacy" else 1}
+    steady = [check[0].at for check in others if check[0].at - crowd.began > 10]
+    assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
+
+
+def test_when_all_end_at_once_each_is_asked_for_in_its_turn(current: Crowd) -> None:
+    ids = current.begin(200, seconds=20, every=0.0)
+    current.wait(ids)
+    assert current.codes == {0: 200}
+    assert current.busiest <= 20
+    assert len(current.asked_for("/events")) == 200
+    assert max(current.delays()) <= 5 + 200 / 20 * 1.05
+
+
+def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
+    """Start runs an hour apart, and return their ids so many seconds before the first of them ends."""
+    ids = crowd.begin(count, seconds=2 * count * HOUR, every=HOUR)
+    crowd.clock.time += (count + 1) * HOUR - left
+    return ids
+
+
+def test_runs_that_are_far_apart_are_each_asked_for_by_themselves(crowd: Crowd) -> None:
+    ids = far_apart(crowd, 24, left=90)
+    crowd.wait(ids, "--timeout", "2m")
+    assert (crowd.code, crowd.codes) == (124, {0: 1, 124: 23})
+    assert 0 <= crowd.delays()[0] <= 5
+    each = [asked.at for asked in crowd.server.asked if ids[-1] in asked.path]
+    each = each or [asked.at for asked in crowd.asked_for(crowd.world.runs[ids[-1]].session.id)]  # type: ignore[union-attr]  # it has one
+    assert {round(later - earlier) for earlier, later in pairwise(each[5:])} <= {4, 5, 6}
+    assert len([asked for asked in crowd.server.asked if asked.path in LISTS]) <= 6  # for the ids, and for the cost
+
+
+def test_the_longest_pause_between_two_looks_is_the_one_asked_for(crowd: Crowd) -> None:
+    crowd.wait(far_apart(crowd, 9, left=900), "--interval", "1", "--timeout", "90")
+    assert crowd.code == 124
+    path = "/deployment_runs/" if crowd.world.generation == "legacy" else "/events"
+    assert len(crowd.asked_for(path)) >= 9 * 80
+
+
+def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
+    stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
+    ids = []
+    for _ in range(60):
+        ids += crowd.begin(1, seconds=50)
+        for _ in range(9):
+            crowd.world.start(stranger)
+        crowd.clock.time += 0.1
+    crowd.wait(ids)
+    assert crowd.codes == {0: 60}
+    assert crowd.busiest <= 20
+    assert max(crowd.delays()) <= 10
+
+
+def test_ids_from_long_ago_are_looked_for_once_and_then_asked_for_each(crowd: Crowd) -> None:
+    ids = crowd.begin(12, seconds=5)
+    crowd.clock.time += HOUR
+    crowd.begin(900, seconds=5)
+    known = [*ids[:6], "drun_nothere", *ids[6:], "drun_neither"]
+    crowd.wait(known)
+    assert (crowd.code, crowd.codes) == (5, {0: 12, 5: 2})
+    assert len(crowd.asked_for("/deployment_runs/")) == 14
+    looked_for = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
+    assert 1 <= len(looked_for) <= 3
+
+
+def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd) -> None:
+    ids = crowd.begin(9, seconds=20)
+    crowd.wait([*ids, ids[0], ids[4]])
+    assert crowd.codes == {0: 11}
+    assert sorted(in_order(crowd)) == sorted([*ids, ids[0], ids[4]])
+    assert [item["input"] for _, item in crowd.told] == in_order(crowd)
+
+
+# What the lists hide.
+
+
+def _hides_every_third(path: str, rows: Rows) -> Rows:
+    return [row for row in rows if int(row["id"][-4:], 16) % 3]
+
+
+def _oldest_first(path: str, rows: Rows) -> Rows:
+    return rows[::-1]
+
+
+def _shuffled(path: str, rows: Rows) -> Rows:
+    return random.Random(len(rows)).sample(rows, len(rows))
+
+
+def _empty(path: str, rows: Rows) -> Rows:
+    return []
+
+
+def _on_lists(respond: Callable[[Asked], httpx.Response | None]) -> Callable[[Asked], httpx.Response | None]:
+    return lambda asked: respond(asked) if asked.path in LISTS else None
+
+
+BENT: dict[str, dict[str, Any]] = {
+    "ignores times": {"deaf_to": ("created_at",)},
+    "ignores times and states": {"deaf_to": ("created_at", "statuses")},
+    "ignores everything, oldest first": {"deaf_to": ("created_at", "statuses"), "arrange": _oldest_first},
+    "oldest first": {"arrange": _oldest_first},
+    "in no order": {"arrange": _shuffled},
+    "ignores times, in no order": {"deaf_to": ("created_at",), "arrange": _shuffled},
+    "runs are missing": {"arrange": _hides_every_third},
+    "always empty": {"arrange": _empty},
+    "refuses times": {"refuse": _on_lists(lambda a: answer(400) if "created_at[gte]" in a.query else None)},
+    "refuses everything": {"refuse": _on_lists(lambda asked: answer(400))},
+    "403": {"refuse": _on_lists(lambda asked: answer(403, "permission_error"))},
+    "404": {"refuse": _on_lists(lambda asked: answer(404, "not_found_error"))},
+    "501": {"refuse": _on_lists(lambda asked: answer(501))},
+    "garbage": {"refuse": _on_lists(lambda asked: httpx.Response(200, text='{"data": ['))},
+    "no page": {"refuse": _on_lists(lambda asked: httpx.Response(200, json={"data": {}}))},
+    "rows of garbage": {"refuse": _on_lists(lambda asked: httpx.Response(200, json={"data": GARBAGE}))},
+    "502": {"refuse": _on_lists(lambda asked: httpx.Response(502, text="<html>"))},
+}
+GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {"id": 7}, {}]
+
+
+@pytest.mark.parametrize("bent", BENT)
+def test_whatever_the_lists_are_worth_every_end_is_told_once_and_none_too_early(bent: str, crowd: Crowd) -> None:
+    crowd.world.seed_runs(130, every=1.0)
+    ids = [*crowd.begin(20, seconds=45), *crowd.begin(20, exhausted(seconds=50))]
+    crowd.begin(30, seconds=3)  # strangers'
+    for name, value in BENT[bent].items():
+        setattr(crowd.server, name, value)
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (1, {0: 20, 1: 20})
+    assert sorted(in_order(crowd)) == sorted(ids)
+    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[20:])
+    assert min(crowd.delays()) >= 0
+    assert max(crowd.delays()) <= 20
+    assert crowd.busiest <= 20
+
+
+def test_lists_that_cannot_be_read_for_a_while_are_read_again(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=100)
+    began = crowd.clock.time
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        down = asked.path in LISTS and 10 < asked.at - began < 40
+        return httpx.Response(502, text="<html>") if down else None
+
+    crowd.server.refuse = refuse
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+    assert crowd.err.count("trying again") == 1
+    later = [asked for asked in crowd.server.asked if 45 < asked.at - began < 90]
+    assert {asked.path for asked in later} <= set(LISTS)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_server_asks_for_is_kept(status: int, crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=200)
+    began = crowd.clock.time
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        return answer(status, retry_after="25") if 10 < asked.at - began < 30 else None
+
+    crowd.server.refuse = refuse
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+    first = next(asked.at for asked in crowd.server.asked if asked.at - began > 10)
+    assert not [asked for asked in crowd.server.asked if first < asked.at < first + 25]
+
+
+def test_a_pause_asked_for_by_the_answer_for_one_run_holds_for_all(crowd: Crowd) -> None:
+    ids = far_apart(crowd, 20, left=900)
+    began = crowd.clock.time
+    crowd.server.refuse = lambda asked: answer(429, retry_after="40") if 60 < asked.at - began < 90 else None
+    crowd.wait(ids, "--timeout", "3m")
+    assert crowd.code == 124
+    first = next(asked.at for asked in crowd.server.asked if asked.at - began > 60)
+    assert not [asked for asked in crowd.server.asked if first < asked.at < first + 40]
+
+
+def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(legacy: Crowd) -> None:
+    ids = legacy.begin(120, seconds=30)
+    stuck = set(ids[::10])
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        return [{**row, "status": "running"} if row["id"] in stuck else row for row in rows]
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        id = asked.path.rpartition("/")[2]
+        if id not in stuck:
+            return None
+        run = {"id": id, "type": "deployment_run", "status": "running", "session_id": legacy.world.runs[id].session.id}  # type: ignore[union-attr]  # it has one
+        return httpx.Response(200, json=run)
+
+    legacy.server.arrange, legacy.server.refuse = arrange, refuse
+    legacy.wait(ids)
+    assert legacy.codes == {0: 120}
+    late = [told for told in legacy.told if told.item["id"] in stuck]
+    assert all(told.item["derived"][0] == "status" for told in late)
+    assert 60 <= max(told.at for told in late) - legacy.began <= 75
+    assert legacy.err.count("its session has ended") == 12
+    assert len(legacy.asked_for("/events")) == 12
+
+
+# What sessions do.
+
+
+def test_a_session_that_rests_before_it_works_has_not_ended(crowd: Crowd) -> None:
+    ids = crowd.begin(40, turn(seconds=60, start=40))
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+    assert min(crowd.delays()) >= 0
+    assert max(crowd.delays()) <= 8
+    assert len(crowd.server.asked) < 40 * 16
+
+
+def _story(*beats: Beat) -> Script:
+    """Return a turn that begins as all do, and goes on like this."""
+    return (Beat(0, "session.status_idle", idle("end_turn")), Beat(0.1, WORK), *beats)
+
+
+def _ends(at: float, reason: str = "end_turn") -> Beat:
+    return Beat(at, "session.status_idle", idle(reason))
+
+
+CHATS_ON = _story(_ends(20), Beat(21, WORK), Beat(200, "session.status_terminated"))
+ANSWERED = _story(_ends(20.3, "requires_action"), Beat(20.4, WORK), _ends(31))
+ASKS = _story(_ends(20, "requires_action"))
+
+
+def test_what_happens_in_a_session_later_does_not_change_how_its_run_ended(current: Crowd) -> None:
+    ids = [*current.begin(20, CHATS_ON, every=0.0), *current.begin(20, seconds=200, every=0.0)]
+    current.clock.time += 30  # nobody looked while they rested
+    current.wait(ids)
+    assert current.codes == {0: 40}
+    chatty = [told for told in current.told if told.item["id"] in ids[:20]]
+    assert all(told.item["completed_at"] < "2027-01-15T08:00:21" for told in chatty)
+    assert max(told.at for told in chatty) - current.began <= 60 + 20 + 6
+
+
+def test_a_question_ends_a_run_while_nobody_answers_it(current: Crowd) -> None:
+    ids = [*current.begin(10, ASKS, every=0.0), *current.begin(10, ANSWERED, every=0.0)]
+    current.wait(ids)
+    assert (current.code, current.codes) == (1, {1: 10, 0: 10})
+    errors = [item["error"]["type"] for _, item in current.told if item["id"] in ids[:10]]
+    assert errors == ["requires_action"] * 10
+
+
+def test_a_session_that_was_deleted_is_exit_9_and_the_others_are_told(current: Crowd) -> None:
+    ids = current.begin(40, seconds=100)
+    gone = ids[7]
+    session = current.world.runs[gone].session
+    assert session is not None
+    current.clock.time += 10
+    del current.world.sessions[session.id]
+    current.wait(ids)
+    assert (current.code, current.codes) == (9, {0: 39, 9: 1})
+    [told] = [told for told in current.told if told.item["id"] == gone]
+    assert told.item["error"]["type"] == "session_deleted"
+    assert told.at - current.began <= 70
+
+
+def test_a_session_that_someone_archives_is_asked_how_it_ended(current: Crowd) -> None:
+    ids = current.begin(20, seconds=40)
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        return [{**row, "status": "archived", "archived_at": row["created_at"]} for row in rows]
+
+    current.server.deaf_to, current.server.arrange = ("statuses",), arrange
+    current.wait(ids)
+    assert current.codes == {0: 20}
+    assert min(current.delays()) >= 0
+    assert max(current.delays()) <= 31
+
+
+def test_an_older_session_that_is_processing_is_not_at_rest(current: Crowd) -> None:
+    ids = current.begin(20, seconds=100)
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        return [{**row, "status": "processing"} if row.get("status") == "running" else row for row in rows]
+
+    current.server.deaf_to, current.server.arrange = ("statuses",), arrange
+    current.wait(ids)
+    assert current.codes == {0: 20}
+    assert len(current.asked_for("/events")) < 45
+
+
+def test_runs_that_no_replica_knows_yet_are_waited_for(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=60)
+    began = crowd.clock.time
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        lags = asked.at - began < 20 and "/events" in asked.path
+        return answer(404, "not_found_error") if lags else None
+
+    crowd.server.refuse = refuse
+    crowd.server.arrange = lambda path, rows: [] if path == "/sessions" and crowd.clock.time < began + 20 else rows
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+
+
+# When it cannot go on.
+
+
+def test_a_token_that_is_no_longer_accepted_is_exit_10_for_each(crowd: Crowd) -> None:
+    ids = [*crowd.begin(10, seconds=5), *crowd.begin(40, seconds=300)]
+    began = crowd.clock.time
+    crowd.server.refuse = lambda asked: answer(401, "authentication_error") if asked.at - began > 20 else None
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (10, {0: 10, 10: 40})
+    assert crowd.error["next"] == ["qoder", "run", "wait", *ids[10:], "-o", "jsonl"]
+    assert crowd.error["http_status"] == 401
+
+
+def test_a_token_that_is_not_accepted_at_first_is_exit_4(crowd: Crowd) -> None:
+    ids = crowd.begin(40)
+    crowd.server.refuse = lambda asked: answer(401, "authentication_error")
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes, len(crowd.server.asked)) == (4, {4: 40}, 1)
+
+
+@pytest.mark.parametrize("silence", ["502", "no connection"])
+def test_after_five_minutes_of_silence_sight_is_lost(silence: str, crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=2000)
+    began = crowd.clock.time
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        if asked.at - began <= 20:
+            return None
+        if silence == "502":
+            return httpx.Response(502, text="<html>")
+        raise httpx.ConnectError("refused")
+
+    crowd.server.refuse = refuse
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (10, {10: 40})
+    assert 295 <= crowd.clock.time - began - 20 <= 320
+    assert crowd.err.count("trying again") == 1
+    assert len(crowd.server.asked) < 600  # it does not hurry a server in trouble
+    assert {item["status"] for _, item in crowd.told} == {"running"}
+
+
+def test_a_server_that_never_answered_is_exit_7_after_half_a_minute(crowd: Crowd) -> None:
+    ids = crowd.begin(40)
+    crowd.server.refuse = lambda asked: httpx.Response(502, text="<html>")
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (7, {7: 40})
+    assert 30 <= crowd.clock.time - crowd.began <= 40
+
+
+def test_a_machine_asleep_is_not_silence(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=6000)
+    began = crowd.clock.time
+
+    def at_sleep() -> None:
+        if crowd.clock.time - began > 30:
+            crowd.clock.time += 5000
+            crowd.clock.at_sleep = lambda: None
+
+    crowd.clock.at_sleep = at_sleep
+    crowd.server.refuse = lambda asked: (
+        httpx.Response(502, text="<html>") if began + 5000 < asked.at < began + 5100 else None
+    )
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+
+
+@pytest.mark.parametrize("timeout", [0, 10])
+def test_when_the_time_is_up_one_command_goes_on(timeout: int, crowd: Crowd) -> None:
+    ids = [*crowd.begin(20, seconds=2), *crowd.begin(40, seconds=500)]
+    crowd.clock.time += 5
+    crowd.wait(ids, "--timeout", str(timeout))
+    assert (crowd.code, crowd.codes) == (124, {0: 20, 124: 40})
+    assert timeout <= crowd.clock.time - crowd.began <= timeout + 5
+    assert {item["status"] for _, item in crowd.told if item["exit_code"] == 124} == {"running"}
+    assert crowd.error["next"] == ["qoder", "run", "wait", *ids[20:], "-o", "jsonl"]
+    assert in_order(crowd)[20:] == ids[20:]
+
+
+def test_timeout_0_checks_each_of_many_once_however_long_that_takes(crowd: Crowd) -> None:
+    ids = [*crowd.begin(60, seconds=5), *crowd.begin(100, seconds=50 * HOUR)]
+    crowd.clock.time += 2 * HOUR
+    crowd.server.refuse = _on_lists(lambda asked: answer(403, "permission_error"))
+    crowd.wait(ids, "--timeout", "0")
+    assert (crowd.code, crowd.codes) == (124, {0: 60, 124: 100})
+    assert crowd.busiest <= 20
+    assert len(crowd.asked_for("/deployment_runs/")) == 160
+
+
+def test_what_was_never_heard_of_is_named_in_the_command_that_goes_on(crowd: Crowd) -> None:
+    ids = crowd.begin(12)
+    crowd.server.refuse = lambda asked: httpx.Response(502, text="<html>")
+    crowd.wait(ids, "--timeout", "5")
+    assert (crowd.code, crowd.codes) == (124, {124: 12})
+    assert crowd.error["next"] == ["qoder", "run", "wait", *ids, "-o", "jsonl"]
+    assert {item["error"]["run_state"] for _, item in crowd.told} == {"unknown"}
+
+
+def test_slow_pages_do_not_hold_what_is_out_of_time(crowd: Crowd) -> None:
+    ids = crowd.begin(300, seconds=5000)
+    began = crowd.clock.time
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        if asked.at - began > 6:
+            crowd.clock.sleep(8)
+        return None
+
+    crowd.server.refuse = refuse
+    crowd.wait(ids, "--timeout", "20")
+    assert (crowd.code, crowd.codes) == (124, {124: 300})
+    assert 20 <= crowd.clock.time - crowd.began <= 20 + 5 + 8 + 8  # and a page to say what they cost
+
+
+# Whatever comes together.
+
+
+@st.composite
+def plights(draw: st.DrawFn) -> dict[str, Any]:
+    """What may be wrong with the lists of a server, at what times."""
+    return {
+        "hidden": draw(st.integers(0, 3)),  # of four runs, by their number
+        "order": draw(st.sampled_from([None, _oldest_first, _shuffled])),
+        "deaf_to": tuple(draw(st.sets(st.sampled_from(["created_at", "statuses"])))),
+        "stale": draw(st.sampled_from([0.0, 0.0, 7.0, 40.0])),  # seconds by which lists are behind
+        "down": draw(st.lists(st.tuples(st.sampled_from(LISTS), st.integers(0, 60), st.integers(1, 60)), max_size=2)),
+        "failure": draw(st.sampled_from([502, 429, 403, 400, 200])),
+        "lengths": draw(st.lists(st.sampled_from([3, 20, 70, 130]), min_size=9, max_size=30)),
+        "apart": draw(st.sampled_from([0.0, 1.0, 45.0, 900.0])),
+    }
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(generation=st.sampled_from(GENERATIONS), plight=plights())
+def test_whatever_the_lists_hide_no_end_is_made_up_and_none_is_missed(
+    tmp_path: Path, generation: Generation, plight: dict[str, Any]
+) -> None:
+    crowd = Crowd(generation, tmp_path)
+    ids = []
+    for number, seconds in enumerate(plight["lengths"]):
+        script = exhausted(seconds=seconds) if number % 4 == 3 else turn(seconds=seconds)
+        ids += crowd.begin(1, script)
+        crowd.clock.time += plight["apart"]
+    began = crowd.clock.time
+    server = crowd.server
+    server.deaf_to = plight["deaf_to"]
+    old: dict[str, list[tuple[float, Rows]]] = {}
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        old.setdefault(path, []).append((crowd.clock.time, rows))
+        behind = [seen for at, seen in old[path] if at <= crowd.clock.time - plight["stale"]]
+        rows = behind[-1] if behind else []
+        rows = [row for row in rows if int(row["id"][-1], 16) % 4 >= plight["hidden"]]
+        return plight["order"](path, rows) if plight["order"] else rows
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        is_down = any(asked.path == path and at <= asked.at - began < at + span for path, at, span in plight["down"])
+        return answer(plight["failure"]) if is_down else None
+
+    server.arrange, server.refuse = arrange, refuse
+    crowd.wait(ids)
+    assert sorted(in_order(crowd)) == sorted(ids)
+    for told in crowd.told:
+        ending = crowd.world.ending(told.item["id"])
+        assert ending is not None
+        assert told.at >= ending.at
+        assert told.item["exit_code"] == (0 if ending.status == "completed" else 1)
+        assert told.at - max(ending.at, began) <= 150
+    assert crowd.busiest <= 20
+
+
+def test_when_a_run_began_does_not_have_to_be_readable(crowd: Crowd) -> None:
+    ids = crowd.begin(20, seconds=30)
+    strange = ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None, 5]
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        return [{**row, "created_at": strange[n % len(strange)], "triggered_at": None} for n, row in enumerate(rows)]
+
+    crowd.server.arrange = arrange
+    crowd.wait(ids)
+    assert crowd.codes == {0: 20}
+    assert datetime.fromtimestamp(crowd.began)  # and the clock is a clock
