@@ -10,6 +10,7 @@ READS_PER_SECOND = 20.0  # of a wait for many runs, though a server may be asked
 # While runs are being started they end as fast as they were started, and each end is a request, beside the checks.
 READS_BESIDE_WRITES = 40.0
 _TIGHTER = 1.02  # so that a server never counts one too many, however the network shifts them
+_TICK = 0.1  # seconds; so soon it is noticed that there are no more turns, or that the server asks for more time
 
 
 class Closed(Exception):
@@ -28,20 +29,26 @@ class Pace:
         self.allow(per_second)
         self._next = clock.monotonic()
         self._closed = False
+        self._queue = threading.Lock()  # held by the one whose turn is next, so that nobody who wakes late is overtaken
         self._lock = threading.Lock()
 
     def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
         """Wait for a turn and call `at_turn` in it, before anyone can close this. Raises Closed when there are none."""
+        with self._queue:
+            while (wait := self._turn(at_turn)) > 0:
+                self._clock.sleep(min(wait, _TICK))
+
+    def _turn(self, at_turn: Callable[[], None]) -> float:
+        """Take the turn if it has come, and return how long it takes until then, in seconds."""
         with self._lock:
-            self._check()
+            if self._closed:
+                raise Closed
             now = self._clock.monotonic()
-            turn = max(self._next, now)
-            self._next = turn + self._spacing
-        if turn > now:
-            self._clock.sleep(turn - now)
-        with self._lock:
-            self._check()
+            if now < self._next:
+                return self._next - now
+            self._next = now + self._spacing
             at_turn()
+            return 0.0
 
     def allow(self, per_second: float) -> None:
         """Let so many be sent in a second from now on."""
@@ -56,7 +63,3 @@ class Pace:
         """Give no more turns."""
         with self._lock:
             self._closed = True
-
-    def _check(self) -> None:
-        if self._closed:
-            raise Closed
