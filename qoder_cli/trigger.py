@@ -19,13 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qoder_cli.clock import TRIES, may_wait
-from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, QoderError, Signalled, Unavailable, UsageError
+from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.journal import Entry, Intent, Journal
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.pace import Closed, Pace
 from qoder_cli.progress import Progress
+from qoder_cli.resending import did_nothing, next_try
 from qoder_cli.times import parse_timestamp, span
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Trigger:
             except ApiError as error:
                 if resends and error.http_status == 409:
                     raise self._unknown(error) from error  # our own earlier attempt may be what is in its way
-                if _started_nothing(error):
+                if did_nothing(error):
                     refusals += 1
                     self.may_have_started = bool(resends)
                     self._pause(error, refusals, began)
@@ -213,10 +213,8 @@ class Trigger:
     def _pause(self, error: ApiError, refusals: int, began: float) -> None:
         """Wait before sending again what started nothing. Raises the error when that is pointless or enough."""
         clock = self.client.clock
-        backoff = min(0.5 * 2 ** (refusals - 1), 8.0) * clock.jitter()
-        wait = backoff if error.retry_after is None else error.retry_after
-        again = error.retryable and (error.http_status == 429 or isinstance(error, NoAnswer))
-        if not again or refusals == TRIES or not may_wait(wait, clock.monotonic() - began):
+        wait = next_try(error, refusals=refusals, spent=clock.monotonic() - began, jitter=clock.jitter())
+        if wait is None:
             raise error
         self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
         if self.pace and error.http_status == 429:
@@ -328,12 +326,3 @@ def _is_rival(entry: Entry, intent: Intent) -> bool:
     other = entry.intent
     recent = other.at > intent.at - RIVAL
     return entry.open and recent and other.id != intent.id and other.deployment == intent.deployment
-
-
-def _started_nothing(error: ApiError) -> bool:
-    """Return whether the answer, or its lack, is certain to mean that this attempt started nothing."""
-    if isinstance(error, NoAnswer):
-        return not error.sent
-    if isinstance(error, Unavailable):
-        return error.http_status == 429 or 300 <= (error.http_status or 0) < 400
-    return True

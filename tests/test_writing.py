@@ -10,13 +10,14 @@ from qoder_cli.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signall
 from qoder_cli.model import Deployment
 from qoder_cli.names import deployments
 from qoder_cli.pace import Closed, Pace
+from qoder_cli.resending import next_try
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from qoder_cli.screen import Screen
 from qoder_cli.state import State
-from qoder_cli.writing import Write, next_try
+from qoder_cli.writing import Write
 from tests.conftest import TOKEN, Qoder
 
 NAME = "report"

@@ -14,7 +14,8 @@ from qoder_cli.api.body import Body
 from qoder_cli.api.operations import Operation, find, of_path, readable
 from qoder_cli.api.target import Target
 from qoder_cli.errors import ApiError, Exit, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
-from qoder_cli.writing import LAST_WORDS, did_nothing
+from qoder_cli.resending import did_nothing
+from qoder_cli.writing import LAST_WORDS
 
 if TYPE_CHECKING:
     from qoder_cli.client import Pending
