@@ -9,11 +9,17 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from qoder_cli.cli import main
 from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.wire import FakeClock, Wire
+
+# The suite has to be short; `--hypothesis-profile=thorough` looks longer. A busy machine is no failure.
+settings.register_profile("short", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("short")
 
 TOKEN = "pt-planted-0123456789abcdef"
 
