@@ -62,13 +62,16 @@ def _start_at_end(form: str, text: str) -> int | None:
 
 
 class Discreet(Screen):
-    """A screen that never shows secrets."""
+    """A screen as another one, and where that one writes, that never shows secrets."""
 
     def __init__(self, screen: Screen, secrets: Secrets) -> None:
-        super().__init__(None, is_terminal=screen.is_terminal, color=screen.color, moves=screen.is_animated)
-        self._screen = screen
+        vars(self).update(vars(screen))
         self._secrets = secrets
 
     def write(self, text: str) -> None:
-        """Write text at once, without the secrets in it. Raises what the screen behind it raises."""
-        self._screen.write(self._secrets.out_of_text(text))
+        """Write text at once, without the secrets in it. Raises what any screen raises."""
+        super().write(self._secrets.out_of_text(text))
+
+    def tell(self, text: str, *, is_command: bool = False) -> None:
+        """Write what is only for the eye, without secrets; they are hidden first, for defusing may change them."""
+        super().tell(self._secrets.out_of_text(text), is_command=is_command)

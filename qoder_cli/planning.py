@@ -1,5 +1,6 @@
 """Deployment files against the server: what each would create or change, before anything is written."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 8  # deployments that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
+_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
 
 
 @dataclass
@@ -72,28 +74,32 @@ class Step:
 
 @dataclass
 class Book:
-    """The deployments that are known, by their ids and by their names: of a name those that are not archived first."""
+    """The deployments that are known, by their ids, and by their names."""
 
     by_id: dict[str, Deployment | QoderError] = field(default_factory=dict)
     by_name: dict[str, list[Deployment]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: "State") -> "Book":
-        """Return a book of all there are, from one listing. Raises ApiError."""
-        pages = state.client.pages("/deployments", {"limit": 100, "include_archived": "true"})
+    def of(cls, state: "State", *, archived: bool = False) -> "Book":
+        """Return a book of all there are, from one listing; of archived ones, of which there is no end, only if told.
+
+        Raises ApiError.
+        """
+        query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
         book = cls()
-        for found in sorted(_deployments(pages), key=lambda found: found.archived_at is not None):
-            book.by_id[found.id] = found
-            book.by_name.setdefault(found.name or "", []).append(found)
+        for page in state.client.pages("/deployments", query):
+            for found in filter(None, map(Deployment.read, page["data"])):
+                book.by_id[found.id] = found
+                book.by_name.setdefault(found.name or "", []).append(found)
         return book
 
     def alive(self, name: str | None) -> list[Deployment]:
         """Return those of a name that are not archived."""
         return [found for found in self.by_name.get(name or "", ()) if not found.archived_at]
 
-
-def _deployments(pages: Iterable[Mapping[str, Any]]) -> Iterable[Deployment]:
-    return (found for page in pages for found in map(Deployment.read, page["data"]) if found)
+    def meant(self, name: str | None) -> Deployment | None:
+        """Return the one that a name means: one that is not archived, if there is one."""
+        return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
 
 
 def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[Step]:
@@ -103,7 +109,8 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[S
     deployment; ApiError.
     """
     _ = state.client  # made here: two threads would each make their own
-    book = Book.of(state) if any(one.id is None for one in declared) else Book()
+    names = [one.name or "" for one in declared if one.id is None]
+    book = Book.of(state, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
     _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(state).by_name
@@ -130,8 +137,7 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 
 
 def _step(declared: Declared, book: Book, *, repin: bool) -> Step:
-    named = next(iter(book.by_name.get(declared.name or "", ())), None)
-    found = named if declared.id is None else book.by_id[declared.id]
+    found = book.meant(declared.name) if declared.id is None else book.by_id[declared.id]
     if isinstance(found, QoderError):
         return Step(declared, error=found)
     return creating(declared) if found is None else changing(declared, found, book, repin=repin)

@@ -343,7 +343,7 @@ def test_what_is_rewritten_is_understood(words: list[str]) -> None:
         assert parses(meant.words[1:]), meant.words
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @example(["-o"], "--token", 1, False)
 @example(["run", "--profile"], "--token", 2, False)
 @example(["-o", "--pat", "logs"], "--token", 1, False)

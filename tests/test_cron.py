@@ -210,7 +210,7 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
 
 
 @given(expression=EXPRESSIONS, start=MOMENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_fires_are_those_that_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
     name, after = start
     zone = ZoneInfo(name)

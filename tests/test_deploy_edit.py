@@ -21,6 +21,12 @@ BODY = {"name": "weekly", "agent": AGENT, "environment_id": ENV, "initial_events
 VERBS = pytest.mark.parametrize("verb", ["create", "update"])
 
 
+@pytest.fixture(autouse=True)
+def plain_http(qoder: Qoder) -> None:
+    """Spare each command reading the certificates."""
+    qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
+
+
 @pytest.fixture(params=GENERATIONS)
 def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
     return Desk(qoder, tmp_path, request.param)
@@ -475,14 +481,18 @@ def test_a_signal_between_two_tries_says_that_nothing_was_done(desk: Desk) -> No
     assert ran.error["message"] == "stopped by a signal; weekly was not attempted"
 
 
-def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("printed", [True, False])
+def test_a_signal_while_it_is_printed_does_not_make_it_undone(
+    desk: Desk, printed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record, calls = Output.record, list[Any]()
 
     def stopped(*given: Any, **named: Any) -> None:
         calls.append(given)
+        if printed or len(calls) > 1:
+            record(*given, **named)
         if len(calls) == 1:
             raise Signalled(signal.SIGTERM)
-        record(*given, **named)
 
     monkeypatch.setattr(Output, "record", stopped)
     ran = create(desk, "--json")

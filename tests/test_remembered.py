@@ -188,7 +188,7 @@ def test_what_is_no_plain_id_is_not_remembered(folder: Path) -> None:
     assert known(folder, "runs") == [("drun_1", "-")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text() | st.none(), max_size=5))
 def test_whatever_the_names_are_the_file_is_lines_of_columns(
     tmp_path_factory: pytest.TempPathFactory, names: list[str | None]
