@@ -49,7 +49,7 @@ class Exit(IntEnum):
     NOT_FOUND = 5, "no such deployment or run (404)"
     REJECTED = 6, "the server refused (409 and every other 4xx)"
     UNAVAILABLE = 7, "the server cannot be reached or does not answer sensibly; nothing was started"
-    NOT_YET = 8, "the run is still going (run get --exit-status); apply --exit-code would change something"
+    NOT_YET = 8, "still going (run get --exit-status); a file differs (apply --exit-code)"
     OUTCOME_UNKNOWN = 9, "it may or may not have happened: do not blindly repeat"
     LOST_SIGHT = 10, "the run is known but could not be followed to its end; it may be going on"
     INTERNAL = 70, "a bug here, or the output could not be written"
