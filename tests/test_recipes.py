@@ -32,3 +32,37 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
 def test_shellcheck_finds_nothing(name: str) -> None:
     checked = subprocess.run(["shellcheck", "-s", "bash", "-"], input=RECIPES[name], text=True, capture_output=True)
     assert checked.stdout == ""
+
+
+def _examples() -> list[str]:
+    """Return every line of the README's other blocks that is typed at a prompt."""
+    blocks = re.findall(r"(?<!-->\n)```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
+
+
+# What has to be there before, for a line that has the word in it.
+BEFOREHAND = {
+    "deployments/": "mkdir deployments && qoder deploy export dep_minute > deployments/minute.yaml",
+    "apply -f nightly": "qoder deploy export nightly-report > nightly-report.yaml",
+    " last": "qoder deploy run dep_demo",
+}
+
+
+def test_every_other_example_works_when_pasted(tmp_path: Path) -> None:
+    going = {}
+    with sandbox("current") as server:
+        server.world.seed_deployments(3)  # the newest, which complete
+        for number, line in enumerate(_examples()):
+            first = [command for word, command in BEFOREHAND.items() if word in line]
+            pasted = line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |")
+            pasted += " --yes" if re.search("cancel|apply -f deployments", pasted) else ""
+            while "drun_…" in pasted:
+                pasted = pasted.replace("drun_…", server.world.start("dep_demo").id, 1)
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            script = "\n".join([*first, pasted])
+            going[line] = Shell(folder, server).start("bash", "-euo", "pipefail", "-c", script)
+        ended = {line: one.end() for line, one in going.items()}
+    assert len(ended) > 12
+    assert {line: (one.code, one.err) for line, one in ended.items() if one.code} == {}
