@@ -87,7 +87,9 @@ class RollCall:
             self._looked_around = self._began
             yield from self._search(going, within)
             clusters = clusters_of(going)
-            yield from self._read_lists([*clusters, *clusters_of(self._stuck(going), SESSIONS)], within)
+            reads = [(cluster, self._part_of(cluster)) for cluster in clusters]
+            reads += [(cluster, SESSIONS) for cluster in clusters_of(self._stuck(going), SESSIONS)]
+            yield from self._read_lists(reads, within)
             due = self._due(going, clusters)
         ended = [self._ended.pop(id) for id in list(self._ended)[:BATCH]]
         yield from self._ask([watch for watch in ended if not watch.over], within)
@@ -112,12 +114,12 @@ class RollCall:
         except ApiError as error:
             self._mind(error, RUNS)
 
-    def _read_lists(self, clusters: Sequence[Cluster], within: Within) -> Iterator[Heard | None]:
+    def _read_lists(self, reads: Sequence[tuple[Cluster, Source]], within: Within) -> Iterator[Heard | None]:
         """Read the lists that pay, those first that were not read for longest, as many as one check may cost."""
-        reads = [(cluster, self._part_of(cluster)) for cluster in clusters if self._pays(cluster)]
         for cluster, source in sorted(reads, key=lambda read: self._read.get(read[0].key(read[1]), -math.inf)):
             expected = self._cost.get(cluster.key(source), len(cluster.watches) / PAGE)
-            if source.path not in self._down and (not self._pages or self._pages + expected <= MOST_PAGES):
+            has_room = not self._pages or self._pages + expected <= MOST_PAGES
+            if has_room and self._pays(cluster) and source.path not in self._down:
                 yield from self._look_through(cluster, source, within)
 
     def _part_of(self, cluster: Cluster) -> Source:
@@ -125,9 +127,8 @@ class RollCall:
         if cluster.source is RUNS:
             return RUNS
         all_seen = all(self._is_shown(watch, cluster) for watch in cluster.watches)
-        told = all(is_told_by_session(watch) for watch in cluster.watches)
         unread = self._began - self._read.get(cluster.key(SESSIONS), -math.inf)
-        return AT_REST if told and unread < (STALE if all_seen else UNSEEN * _EARLY) else SESSIONS
+        return AT_REST if unread < (STALE if all_seen else UNSEEN * _EARLY) else SESSIONS
 
     def _pays(self, cluster: Cluster) -> bool:
         """Return whether the list costs fewer requests than to ask for each run of the cluster."""

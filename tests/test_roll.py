@@ -1,5 +1,6 @@
 """Waiting for many runs through the lists: what it costs, and that nothing the lists hide makes it say what is not."""
 
+import os
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -55,20 +56,20 @@ def in_order(crowd: Crowd) -> list[str]:
 
 
 def test_a_check_costs_a_page_for_a_hundred_runs_and_one_request_for_each_that_ended(crowd: Crowd) -> None:
-    ids = crowd.begin(300, seconds=75)
+    ids = crowd.begin(210, seconds=70)
     crowd.wait(ids)
-    assert (crowd.code, crowd.codes) == (0, {0: 300})
+    assert (crowd.code, crowd.codes) == (0, {0: 210})
     assert sorted(in_order(crowd)) == sorted(ids)
     assert crowd.busiest <= 20
     before = [check for check in crowd.checks if check[-1].at < crowd.told[0].at]
-    assert max(map(len, before)) <= pages(300) + 5
-    ended = 0 if crowd.world.generation == "legacy" else 300
+    assert max(map(len, before)) <= pages(210) + 5
+    ended = 0 if crowd.world.generation == "legacy" else 210
     by_themselves = [asked for asked in crowd.server.asked if asked.path not in LISTS]
     assert len(by_themselves) <= ended + (
         crowd.clock.time - crowd.began
     )  # and one a second, for those unasked for long
     assert min(crowd.delays()) >= 0
-    assert max(crowd.delays()) <= 6 + 45 / 20
+    assert max(crowd.delays()) <= 6 + 2
 
 
 def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
@@ -83,12 +84,14 @@ def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
 
 
 def test_when_all_end_at_once_each_is_asked_for_in_its_turn(current: Crowd) -> None:
-    ids = current.begin(200, seconds=20, every=0.0)
+    ids = current.begin(120, seconds=20, every=0.0)
     current.wait(ids)
-    assert current.codes == {0: 200}
+    assert current.codes == {0: 120}
     assert current.busiest <= 20
-    assert len(current.asked_for("/events")) == 200
-    assert max(current.delays()) <= 5 + 200 / 20 * 1.05
+    assert len(current.asked_for("/events")) == 120
+    assert max(current.delays()) <= 5 + 120 / 20 * 1.05
+    lists = [asked for asked in current.server.asked if asked.path in LISTS]
+    assert len([asked for asked in lists if asked.at > current.told[0].at]) <= 2  # while others are asked for
 
 
 def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
@@ -99,21 +102,21 @@ def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
 
 
 def test_runs_that_are_far_apart_are_each_asked_for_by_themselves(crowd: Crowd) -> None:
-    ids = far_apart(crowd, 24, left=90)
-    crowd.wait(ids, "--timeout", "2m")
-    assert (crowd.code, crowd.codes) == (124, {0: 1, 124: 23})
+    ids = far_apart(crowd, 12, left=70)
+    crowd.wait(ids, "--timeout", "80")
+    assert (crowd.code, crowd.codes) == (124, {0: 1, 124: 11})
     assert 0 <= crowd.delays()[0] <= 5
     each = [asked.at for asked in crowd.server.asked if ids[-1] in asked.path]
     each = each or [asked.at for asked in crowd.asked_for(crowd.world.runs[ids[-1]].session.id)]  # type: ignore[union-attr]  # it has one
-    assert {round(later - earlier) for earlier, later in pairwise(each[5:])} <= {4, 5, 6}
+    assert {round(later - earlier) for earlier, later in pairwise(each[5:])} <= {4, 5, 6, 7, 8}
     assert len([asked for asked in crowd.server.asked if asked.path in LISTS]) <= 6  # for the ids, and for the cost
 
 
 def test_the_longest_pause_between_two_looks_is_the_one_asked_for(crowd: Crowd) -> None:
-    crowd.wait(far_apart(crowd, 9, left=900), "--interval", "1", "--timeout", "90")
+    crowd.wait(far_apart(crowd, 9, left=900), "--interval", "1", "--timeout", "30")
     assert crowd.code == 124
     path = "/deployment_runs/" if crowd.world.generation == "legacy" else "/events"
-    assert len(crowd.asked_for(path)) >= 9 * 80
+    assert len(crowd.asked_for(path)) >= 9 * 28
 
 
 def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
@@ -131,13 +134,13 @@ def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
 
 
 def test_ids_from_long_ago_are_looked_for_once_and_then_asked_for_each(crowd: Crowd) -> None:
-    ids = crowd.begin(12, seconds=5)
+    ids = crowd.begin(60, seconds=5)
     crowd.clock.time += HOUR
     crowd.begin(900, seconds=5)
     known = [*ids[:6], "drun_nothere", *ids[6:], "drun_neither"]
     crowd.wait(known)
-    assert (crowd.code, crowd.codes) == (5, {0: 12, 5: 2})
-    assert len(crowd.asked_for("/deployment_runs/")) == 14
+    assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
+    assert len(crowd.asked_for("/deployment_runs/")) == 62
     looked_for = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
     assert 1 <= len(looked_for) <= 3
 
@@ -185,9 +188,7 @@ BENT: dict[str, dict[str, Any]] = {
     "refuses times": {"refuse": _on_lists(lambda a: answer(400) if "created_at[gte]" in a.query else None)},
     "refuses everything": {"refuse": _on_lists(lambda asked: answer(400))},
     "403": {"refuse": _on_lists(lambda asked: answer(403, "permission_error"))},
-    "404": {"refuse": _on_lists(lambda asked: answer(404, "not_found_error"))},
     "501": {"refuse": _on_lists(lambda asked: answer(501))},
-    "garbage": {"refuse": _on_lists(lambda asked: httpx.Response(200, text='{"data": ['))},
     "no page": {"refuse": _on_lists(lambda asked: httpx.Response(200, json={"data": {}}))},
     "rows of garbage": {"refuse": _on_lists(lambda asked: httpx.Response(200, json={"data": GARBAGE}))},
     "502": {"refuse": _on_lists(lambda asked: httpx.Response(502, text="<html>"))},
@@ -198,14 +199,14 @@ GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {
 @pytest.mark.parametrize("bent", BENT)
 def test_whatever_the_lists_are_worth_every_end_is_told_once_and_none_too_early(bent: str, crowd: Crowd) -> None:
     crowd.world.seed_runs(130, every=1.0)
-    ids = [*crowd.begin(20, seconds=45), *crowd.begin(20, exhausted(seconds=50))]
+    ids = [*crowd.begin(12, seconds=25), *crowd.begin(12, exhausted(seconds=30))]
     crowd.begin(30, seconds=3)  # strangers'
     for name, value in BENT[bent].items():
         setattr(crowd.server, name, value)
     crowd.wait(ids)
-    assert (crowd.code, crowd.codes) == (1, {0: 20, 1: 20})
+    assert (crowd.code, crowd.codes) == (1, {0: 12, 1: 12})
     assert sorted(in_order(crowd)) == sorted(ids)
-    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[20:])
+    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[12:])
     assert min(crowd.delays()) >= 0
     assert max(crowd.delays()) <= 20
     assert crowd.busiest <= 20
@@ -229,7 +230,7 @@ def test_lists_that_cannot_be_read_for_a_while_are_read_again(crowd: Crowd) -> N
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_pause_that_the_server_asks_for_is_kept(status: int, crowd: Crowd) -> None:
-    ids = crowd.begin(40, seconds=200)
+    ids = crowd.begin(20, seconds=200)
     began = crowd.clock.time
 
     def refuse(asked: Asked) -> httpx.Response | None:
@@ -237,23 +238,23 @@ def test_a_pause_that_the_server_asks_for_is_kept(status: int, crowd: Crowd) -> 
 
     crowd.server.refuse = refuse
     crowd.wait(ids)
-    assert crowd.codes == {0: 40}
+    assert crowd.codes == {0: 20}
     first = next(asked.at for asked in crowd.server.asked if asked.at - began > 10)
     assert not [asked for asked in crowd.server.asked if first < asked.at < first + 25]
 
 
 def test_a_pause_asked_for_by_the_answer_for_one_run_holds_for_all(crowd: Crowd) -> None:
-    ids = far_apart(crowd, 20, left=900)
+    ids = far_apart(crowd, 12, left=900)
     began = crowd.clock.time
-    crowd.server.refuse = lambda asked: answer(429, retry_after="40") if 60 < asked.at - began < 90 else None
-    crowd.wait(ids, "--timeout", "3m")
+    crowd.server.refuse = lambda asked: answer(429, retry_after="40") if 30 < asked.at - began < 60 else None
+    crowd.wait(ids, "--timeout", "90")
     assert crowd.code == 124
-    first = next(asked.at for asked in crowd.server.asked if asked.at - began > 60)
+    first = next(asked.at for asked in crowd.server.asked if asked.at - began > 30)
     assert not [asked for asked in crowd.server.asked if first < asked.at < first + 40]
 
 
 def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(legacy: Crowd) -> None:
-    ids = legacy.begin(120, seconds=30)
+    ids = legacy.begin(60, seconds=30)
     stuck = set(ids[::10])
 
     def arrange(path: str, rows: Rows) -> Rows:
@@ -268,12 +269,22 @@ def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(lega
 
     legacy.server.arrange, legacy.server.refuse = arrange, refuse
     legacy.wait(ids)
-    assert legacy.codes == {0: 120}
+    assert legacy.codes == {0: 60}
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 60 <= max(told.at for told in late) - legacy.began <= 75
-    assert legacy.err.count("its session has ended") == 12
-    assert len(legacy.asked_for("/events")) == 12
+    assert legacy.err.count("its session has ended") == 6
+    assert len(legacy.asked_for("/events")) == 6
+
+
+def test_statuses_are_compared_with_sessions_by_a_list_once_a_minute(legacy: Crowd) -> None:
+    ids = legacy.begin(60, seconds=600)
+    legacy.clock.time += 25
+    ids += legacy.begin(60, seconds=600)
+    legacy.wait(ids, "--timeout", "200")
+    assert legacy.codes == {124: 120}
+    assert {asked.path for asked in legacy.server.asked} == set(LISTS)
+    assert len(legacy.asked_for("/sessions")) <= 2 * pages(120) * 200 / 60 + 1  # and what they cost
 
 
 # What sessions do.
@@ -286,6 +297,8 @@ def test_a_session_that_rests_before_it_works_has_not_ended(crowd: Crowd) -> Non
     assert min(crowd.delays()) >= 0
     assert max(crowd.delays()) <= 8
     assert len(crowd.server.asked) < 40 * 16
+    if crowd.world.generation == "current":
+        assert all(item["usage"]["total_credits"] for _, item in crowd.told)
 
 
 def _story(*beats: Beat) -> Script:
@@ -423,7 +436,7 @@ def test_a_server_that_never_answered_is_exit_7_after_half_a_minute(crowd: Crowd
 
 
 def test_a_machine_asleep_is_not_silence(crowd: Crowd) -> None:
-    ids = crowd.begin(40, seconds=6000)
+    ids = crowd.begin(20, seconds=5200)
     began = crowd.clock.time
 
     def at_sleep() -> None:
@@ -436,7 +449,7 @@ def test_a_machine_asleep_is_not_silence(crowd: Crowd) -> None:
         httpx.Response(502, text="<html>") if began + 5000 < asked.at < began + 5100 else None
     )
     crowd.wait(ids)
-    assert crowd.codes == {0: 40}
+    assert crowd.codes == {0: 20}
 
 
 @pytest.mark.parametrize("timeout", [0, 10])
@@ -452,13 +465,13 @@ def test_when_the_time_is_up_one_command_goes_on(timeout: int, crowd: Crowd) -> 
 
 
 def test_timeout_0_checks_each_of_many_once_however_long_that_takes(crowd: Crowd) -> None:
-    ids = [*crowd.begin(60, seconds=5), *crowd.begin(100, seconds=50 * HOUR)]
+    ids = [*crowd.begin(20, seconds=5), *crowd.begin(80, seconds=50 * HOUR)]
     crowd.clock.time += 2 * HOUR
     crowd.server.refuse = _on_lists(lambda asked: answer(403, "permission_error"))
     crowd.wait(ids, "--timeout", "0")
-    assert (crowd.code, crowd.codes) == (124, {0: 60, 124: 100})
+    assert (crowd.code, crowd.codes) == (124, {0: 20, 124: 80})
     assert crowd.busiest <= 20
-    assert len(crowd.asked_for("/deployment_runs/")) == 160
+    assert 100 <= len(crowd.asked_for("/deployment_runs/")) <= 100 + roll.BATCH
 
 
 def test_what_was_never_heard_of_is_named_in_the_command_that_goes_on(crowd: Crowd) -> None:
@@ -471,7 +484,7 @@ def test_what_was_never_heard_of_is_named_in_the_command_that_goes_on(crowd: Cro
 
 
 def test_slow_pages_do_not_hold_what_is_out_of_time(crowd: Crowd) -> None:
-    ids = crowd.begin(300, seconds=5000)
+    ids = crowd.begin(500, seconds=5000)
     began = crowd.clock.time
 
     def refuse(asked: Asked) -> httpx.Response | None:
@@ -481,7 +494,7 @@ def test_slow_pages_do_not_hold_what_is_out_of_time(crowd: Crowd) -> None:
 
     crowd.server.refuse = refuse
     crowd.wait(ids, "--timeout", "20")
-    assert (crowd.code, crowd.codes) == (124, {124: 300})
+    assert (crowd.code, crowd.codes) == (124, {124: 500})
     assert 20 <= crowd.clock.time - crowd.began <= 20 + 5 + 8 + 8  # and a page to say what they cost
 
 
@@ -498,13 +511,13 @@ def plights(draw: st.DrawFn) -> dict[str, Any]:
         "stale": draw(st.sampled_from([0.0, 0.0, 7.0, 40.0])),  # seconds by which lists are behind
         "down": draw(st.lists(st.tuples(st.sampled_from(LISTS), st.integers(0, 60), st.integers(1, 60)), max_size=2)),
         "failure": draw(st.sampled_from([502, 429, 403, 400, 200])),
-        "lengths": draw(st.lists(st.sampled_from([3, 20, 70, 130]), min_size=9, max_size=30)),
+        "lengths": draw(st.lists(st.sampled_from([3, 20, 70, 130]), min_size=9, max_size=20)),
         "apart": draw(st.sampled_from([0.0, 1.0, 45.0, 900.0])),
     }
 
 
 @settings(
-    max_examples=40,
+    max_examples=int(os.environ.get("QODER_TEST_EXAMPLES", "15")),
     deadline=None,
     derandomize=True,
     database=None,
