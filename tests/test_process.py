@@ -76,6 +76,8 @@ def test_every_example_works_when_pasted(tmp_path: Path, servers: Servers) -> No
         pasted = pasted if which("jq") else re.sub(r" \| jq .*", "", pasted)
         pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
         going[lines[number]] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")
+        if "pause " in line:  # one is paused and unpaused by several of them, which would be in each other's way
+            going[lines[number]].process.wait(PATIENCE)
     ended = {line: one.end() for line, one in going.items()}
     assert {line: (one.code, one.err) for line, one in ended.items() if one.code or "rror:" in one.err} == {}
 
