@@ -91,10 +91,18 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
 
 def _without_words(answer: Answer) -> str:
     if 300 <= answer.status < 400:
-        host = urlsplit(answer.headers.get("location", "")).netloc or "another place"
+        host = _host(answer.headers.get("location", "")) or "another place"
         return f"the server redirects to {host} ({answer.status})"
     what = "no words" if answer.kind in ("", "application/json") else f"an answer that is not the API's ({answer.kind})"
     return f"the server answered {answer.status} with {what}"
+
+
+def _host(url: str) -> str:
+    """Return the host and port of an address; empty when it has none, or is none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -250,17 +249,9 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
     """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
     if not state.started:
         return signalled.in_words("stopped by a signal; nothing was started")
-    from qoder_cli.ending import stopped_waiting
-    from qoder_cli.leave import take_leave
-    from qoder_cli.outcome import settle
+    from qoder_cli.ending import stopped_with
 
-    run = settle(state.started[-1])
-    if not state.output.has_written:
-        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            state.show_run(run)
-    left = stopped_waiting(signalled, [run.id], run, state)
-    take_leave(left, run, state)
-    return left
+    return stopped_with(signalled, state.started[-1], state)
 
 
 def _run(words: list[str], state: State) -> int:

@@ -296,7 +296,10 @@ class Client:
 
         Raises Unavailable for anything but a plain 200, and for a link that is neither https nor on this machine.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise no_answer("the link to the file is no address", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
             raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
         with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from qoder_cli.pending import METHODS
+
 
 class Foreign(NamedTuple):
     """A command as other tools have it: why it is another here, and which, by what is named behind it.
@@ -80,8 +82,7 @@ COMMANDS: dict[str, Foreign] = {
     "update": Foreign(_OF_DEPLOY, rest="deploy update"),
     "apply": Foreign(_OF_DEPLOY, rest="deploy apply"),
     **{
-        method: Foreign("the API's own operations are asked for with `api`", rest=f"api {method}")
-        for method in ("GET", "POST", "PUT", "DELETE")
+        method: Foreign("the API's own operations are asked for with `api`", rest=f"api {method}") for method in METHODS
     },
     "version": Foreign("the version is an option", alone="--version"),
     **dict.fromkeys(("man", "docs"), Foreign("`help` has what there is to read", alone="help")),

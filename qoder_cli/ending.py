@@ -1,18 +1,23 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
+from contextlib import suppress
+
 from qoder_cli.errors import (
     Exit,
+    InternalError,
     LostSight,
     NotYet,
     OutcomeUnknown,
     QoderError,
+    ReaderGone,
     RunFailed,
     RunSkipped,
     Signalled,
     WaitTimeout,
 )
+from qoder_cli.leave import take_leave
 from qoder_cli.model import Run
-from qoder_cli.outcome import FINAL, verdict
+from qoder_cli.outcome import FINAL, settle, verdict
 from qoder_cli.state import State
 
 
@@ -72,6 +77,17 @@ def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, s
         session_id=run.session_id if run else None,
         run_state="going" if run or len(run_ids) > 1 else "unknown",
     )
+
+
+def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
+    """Print a run that goes on, take leave of it as wanted, and return the last words of a signal that came before."""
+    run = settle(run)
+    if not state.output.has_written:
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            state.show_run(run)
+    left = stopped_waiting(signalled, [run.id], run, state)
+    take_leave(left, run, state)
+    return left
 
 
 def _failure(run: Run) -> str:

@@ -5,13 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from qoder_cli.ending import stopped_waiting
+from qoder_cli.ending import stopped_with
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
 from qoder_cli.ids import segment
-from qoder_cli.leave import take_leave
 from qoder_cli.model import Deployment, Run, mapping
 from qoder_cli.observe import Observer
-from qoder_cli.outcome import settle
 from qoder_cli.pace import Pace
 from qoder_cli.trigger import OnLost, Started, Trigger, TriggerStopped
 
@@ -109,11 +107,7 @@ def read_deployment(state: "State", id: str) -> Deployment:
 def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:
     """Return the last words when a signal came while the trigger was under way."""
     if stopped.run is not None:
-        run = settle(stopped.run)
-        state.show_run(run)
-        left = stopped_waiting(stopped.signalled, [run.id], run, state)
-        take_leave(left, run, state)
-        return left
+        return stopped_with(stopped.signalled, stopped.run, state)
     error = stopped.signalled.in_words(
         f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
         hint="do not start another before this has settled it",

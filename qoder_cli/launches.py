@@ -138,7 +138,8 @@ class Launches:
             except IndexError:
                 return
             launched = self._settled[number] = self._launched(number)
-            self._ask_more(launched)  # known already, if it takes too long
+            with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
+                self._ask_more(launched)
             self._under_way.pop(number, None)
             self._inbox.put(launched)
 

@@ -13,7 +13,8 @@ from qoder_cli import signals
 from qoder_cli.answers import Answer, no_answer
 from qoder_cli.times import span
 
-WITH_BODY = ("POST", "PUT", "PATCH")  # the methods whose requests have a body
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body
 
 
 @dataclass

@@ -91,6 +91,7 @@ CASES = {
     "GET /models --query limit=5": "api GET /models --query limit=5",
     "POST /sessions -f a=b": "api POST /sessions -f a=b",
     "PUT /x": "api PUT /x",
+    "PATCH /x": "api PATCH /x",
     "DELETE /sessions/sess_1": "api DELETE /sessions/sess_1",
     # the verb before the noun, or one that another noun has
     "list runs": "run list",

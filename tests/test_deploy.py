@@ -300,6 +300,12 @@ def test_a_redirect_is_exit_7_and_not_followed(qoder: Qoder) -> None:
     assert "elsewhere.example" in ran.errors[0]
 
 
+@pytest.mark.parametrize("location", ["https://ex[ample.com/login", "//[", "", "\\\\x"])
+def test_a_redirect_to_nowhere_is_exit_7_too(location: str, qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, httpx.Response(302, headers={"location": location}))
+    assert qoder("deploy", "run", "dep_1").code == 7
+
+
 @pytest.mark.parametrize(
     "words",
     [

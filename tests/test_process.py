@@ -638,6 +638,20 @@ def test_a_full_disk_does_not_make_the_run_unknown(shell: Shell) -> None:
     assert ended.error["run_state"] == "ended"
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_does_not_keep_a_run_from_being_cancelled_at_a_signal(alone: Shell) -> None:
+    with sandbox("legacy", "trigger:slow=1", speed=1) as server, FULL.open("wb") as full:
+        going = alone.enter(server).begin(
+            "deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json", stdout=full
+        )
+        until(server.world.started, "a run")
+        ended = going.signal(signal.SIGTERM).end()
+        assert (ended.code, ended.error["type"]) == (143, "terminated")
+        [run] = server.world.started()
+        assert ended.error["run_id"] == run.id
+        assert [request.path for request in server.world.requests][-1].endswith("/cancel")
+
+
 @pytest.mark.parametrize("env", [{}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8"}])
 def test_ids_on_stdin_that_are_no_text_are_a_usage_error(shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ids").write_bytes(b"drun_\xff\xfe\n")

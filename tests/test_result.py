@@ -139,7 +139,7 @@ def test_files_of_one_name_are_numbered(qoder: Qoder, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", ""])
+@pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
 def test_a_link_that_is_not_https_is_not_followed(qoder: Qoder, tmp_path: Path, url: str) -> None:
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, delivers("a.txt")))
     qoder.wire.on("GET", "/files/file_1/content", {"url": url})

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.pending import METHODS
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
     from qoder_cli.api.body import Body
     from qoder_cli.api.call import Call, Request
-
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def api(

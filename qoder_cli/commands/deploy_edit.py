@@ -1,10 +1,11 @@
 """`qoder deploy create` and `update`: a deployment from the options of a command line."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.errors import Exit, NotFound, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.errors import Exit, InternalError, NotFound, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.state import State
 from qoder_cli.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
@@ -187,7 +188,8 @@ def _print(state: State, applied: "Applied") -> None:
 def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:
     """Return the last words when a signal came, having printed what is known of the deployment."""
     if not state.output.has_written:
-        _print(state, applied)
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            _print(state, applied)
     did = f"{applied.step.name} was {applied.action.replace('_', ' ')}"
     stopped = signalled.in_words(f"stopped by a signal; {applied.error.message if applied.error else did}")
     if applied.error is not None:

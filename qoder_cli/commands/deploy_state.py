@@ -20,7 +20,7 @@ def pause(ctx: typer.Context, deployments: Deployments) -> int:
     """Pause deployments: their schedules stop, and they cannot be run.
 
     Exit 0 when it is paused, also if it already was; 6 when it is archived.
-    What is going on is left alone: `qoder run cancel` ends a run.
+    Runs that go on are not said to stop: `qoder run cancel` ends one.
 
     Several are paused one after the other, each once, and one that fails
     does not stop the others. JSON is then an array in the order of the
@@ -38,7 +38,7 @@ def unpause(ctx: typer.Context, deployments: Deployments) -> int:
     """Unpause deployments: their schedules go on from now.
 
     Exit 0 when it is active, also if it already was; 6 when it is archived.
-    Fires that were missed while it was paused are not made up for.
+    The API does not say that fires missed while it was paused are made up.
 
     Several are done one after the other, as by `qoder deploy pause`.
 

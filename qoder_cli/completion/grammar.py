@@ -13,13 +13,13 @@ import typer
 
 from qoder_cli.commands.help import TOPICS
 from qoder_cli.configfile import KEYS
+from qoder_cli.pending import METHODS
 from qoder_cli.values import REGIONS
 
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
 # The fixed words behind a parameter, by its name in Python.
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS), "method": _METHODS}
+_WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS), "method": METHODS}
 _REFUSED: dict[tuple[str, ...], set[str]] = {("config", "set"): {"token"}}  # a token is never an argument
 _METAVAR = re.compile(r"(?:-- )?([A-Z]+)(?:\.\.\.|\|-)?")  # RUN, RUN..., FILE|-, -- COMMAND...
 
