@@ -31,8 +31,8 @@ def run() -> None:
 
 def _stopped_early(signalled: Signalled) -> int:
     """Say that nothing was started, without what may have been half imported, and return the exit code."""
-    from qoder_cli.report import format_typed, write_error
-    from qoder_cli.screen import Screen
+    from qoder_cli.output.report import format_typed, write_error
+    from qoder_cli.output.screen import Screen
 
     error = signalled.in_words("stopped by a signal; nothing was started")
     write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))
@@ -40,7 +40,7 @@ def _stopped_early(signalled: Signalled) -> int:
 
 
 def _end(code: int) -> None:
-    from qoder_cli.screen import silence
+    from qoder_cli.output.screen import silence
 
     signals.deafen()
     for stream in (sys.stdout, sys.stderr):

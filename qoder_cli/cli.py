@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from qoder_cli import __version__, signals
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
-from qoder_cli.report import format_typed, plain
+from qoder_cli.output.report import format_typed, plain
 from qoder_cli.state import State
 
 # The contents page: a noun, the module that has its commands, and its line in `qoder --help`.
@@ -249,7 +249,7 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
     """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
     if not state.started:
         return signalled.in_words("stopped by a signal; nothing was started")
-    from qoder_cli.ending import stopped_with
+    from qoder_cli.runs.ending import stopped_with
 
     return stopped_with(signalled, state.started[-1], state)
 
@@ -266,7 +266,7 @@ def _run(words: list[str], state: State) -> int:
     except BrokenPipeError:
         raise ReaderGone from None
     except (_NoSuchCommand, _TyperUsageError) as mistake:
-        from qoder_cli.mistakes import explained
+        from qoder_cli.mistakes.explain import explained
 
         raise explained(mistake, words, tree, state.program) from None
 

@@ -11,8 +11,8 @@ from qoder_cli.ahead import OneAhead
 from qoder_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qoder_cli.progress import Progress
-    from qoder_cli.rows import Rows
+    from qoder_cli.output.progress import Progress
+    from qoder_cli.output.rows import Rows
 
 Limit = Annotated[
     int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show N at most; 20 if not given.")
@@ -112,7 +112,7 @@ class Listing(Generic[T]):
         return True
 
     def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
-        from qoder_cli.client import next_cursor
+        from qoder_cli.http.client import next_cursor
 
         if rest and not self._sifts:
             self.left_out = "more match"

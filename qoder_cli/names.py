@@ -80,7 +80,7 @@ def run(typed: str, state: "State") -> str:
     ApiError.
     """
     if ids.run(typed) in ids.LAST:
-        from qoder_cli.last import last_run
+        from qoder_cli.runs.last import last_run
 
         return last_run(state)
     if of := ids.deployment_of(typed):

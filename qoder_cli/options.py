@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.report import Format
+from qoder_cli.output.report import Format
 
 # What every command that waits takes.
 Timeout = Annotated[str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")]
@@ -21,7 +21,7 @@ RequireOutcome = Annotated[
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.ci import reporting
+        from qoder_cli.ci.reporting import reporting
 
         ctx.obj.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
 

@@ -115,7 +115,7 @@ def environment() -> JSON:
 
 def output() -> JSON:
     """Return the formats, the keys of JSON, and the columns of a table in a pipe."""
-    from qoder_cli.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+    from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 
     keys = {
         "run": documented.RUN_KEYS,

@@ -11,22 +11,22 @@ from typing import IO, TYPE_CHECKING, Any
 from qoder_cli.clock import Clock
 from qoder_cli.errors import InternalError, QoderError
 from qoder_cli.options import Flags
-from qoder_cli.report import write_error
-from qoder_cli.screen import Screen
+from qoder_cli.output.report import write_error
+from qoder_cli.output.screen import Screen
 from qoder_cli.values import is_on
 
 if TYPE_CHECKING:
     import httpx
 
-    from qoder_cli.ci import Ci
-    from qoder_cli.client import Client
+    from qoder_cli.ci.reporting import Ci
     from qoder_cli.config import Settings
+    from qoder_cli.http.client import Client
+    from qoder_cli.http.pace import Pace
     from qoder_cli.journal import Journal
-    from qoder_cli.leave import OnLeave
     from qoder_cli.model import Run
-    from qoder_cli.output import Output
-    from qoder_cli.pace import Pace
-    from qoder_cli.progress import Progress
+    from qoder_cli.output.data import Output
+    from qoder_cli.output.progress import Progress
+    from qoder_cli.runs.leave import OnLeave
 
 
 @dataclass
@@ -70,7 +70,7 @@ class State:
     @cached_property
     def client(self) -> "Client":
         """The HTTP client for the server that the settings name. Raises AuthError when there is no token."""
-        from qoder_cli.client import Client
+        from qoder_cli.http.client import Client
 
         return Client(
             self.settings, clock=self.clock, progress=self.progress, transport=self.transport, debug=self.flags.debug
@@ -79,14 +79,14 @@ class State:
     @cached_property
     def output(self) -> "Output":
         """What prints data, in the format asked for."""
-        from qoder_cli.output import Output
+        from qoder_cli.output.data import Output
 
         return Output(self.out, self.flags.output)
 
     @cached_property
     def progress(self) -> "Progress":
         """What is said on stderr while something goes on."""
-        from qoder_cli.progress import Progress
+        from qoder_cli.output.progress import Progress
 
         quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
         return Progress(self.err, clock=self.clock, quiet=quiet)
@@ -101,7 +101,7 @@ class State:
     @cached_property
     def reads(self) -> "Pace":
         """What spaces the reads of a command that makes very many."""
-        from qoder_cli.pace import READS_PER_SECOND, Pace
+        from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
         return Pace(self.clock, per_second=READS_PER_SECOND)
 
@@ -118,7 +118,7 @@ class State:
     def show_run(self, run: "Run", **more: Any) -> None:
         """Print one run in the format asked for; a table shows the fields `more` too."""
         from qoder_cli.outcome import is_going
-        from qoder_cli.views import run_fields
+        from qoder_cli.output.views import run_fields
 
         try:
             self.output.record({**run_fields(run), **more}, data=run.as_json(), id=run.id)

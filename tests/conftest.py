@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.cli import main
-from qoder_cli.screen import Screen
+from qoder_cli.output.screen import Screen
 from qoder_cli.state import State
 from tests.wire import FakeClock, Wire
 

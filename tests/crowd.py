@@ -10,15 +10,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
-from qoder_cli import roll
 from qoder_cli.cli import main
 from qoder_cli.clock import Clock
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import TOKEN, World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
+from qoder_cli.waiting import roll
 from tests.conftest import Ran
 from tests.wire import FakeClock
 

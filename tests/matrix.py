@@ -19,10 +19,10 @@ from typing import Any, Literal, NamedTuple
 import httpx
 
 from qoder_cli.cli import main
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.world import TOKEN, World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.wire import FakeClock
 

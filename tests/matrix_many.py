@@ -23,12 +23,12 @@ from typing import Any, Literal, NamedTuple
 import httpx
 
 from qoder_cli.cli import main
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import TOKEN, World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.hasty import HastyClock
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation

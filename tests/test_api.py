@@ -23,13 +23,13 @@ from qoder_cli.api import body, headers, target
 from qoder_cli.api.operations import Operation, all_operations, find, readable
 from qoder_cli.cli import main
 from qoder_cli.errors import Signalled, UsageError
-from qoder_cli.pending import Pending
-from qoder_cli.redact import REDACTED, Veil
+from qoder_cli.http.pending import Pending
+from qoder_cli.http.redact import REDACTED, Veil
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.conftest import TOKEN, Qoder
 from tests.wire import BASE, api_error, page
@@ -1103,4 +1103,4 @@ if sys.platform != "win32":
         ended = Shell(tmp_path).run(*staged(at_exit), "api", *words)
         imported = set(ended.err.splitlines()[-1].split())
         assert "qoder_cli.commands.api" in imported
-        assert {"httpx", "pydantic", "rich", "qoder_cli.client"} & imported == set()
+        assert {"httpx", "pydantic", "rich", "qoder_cli.http.client"} & imported == set()

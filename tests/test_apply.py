@@ -945,7 +945,7 @@ def test_a_signal_ends_it_with_what_is_known_of_each(desk: Desk, monkeypatch: py
 
 
 def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qoder_cli.output import Output
+    from qoder_cli.output.data import Output
 
     def stopped(*_: Any, **__: Any) -> None:
         raise Signalled(signal.SIGTERM)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.batch import LAST_WORDS, Batch
 from qoder_cli.errors import Signalled
-from qoder_cli.pace import Closed, Pace
-from qoder_cli.screen import Screen
+from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.output.screen import Screen
+from qoder_cli.several.batch import LAST_WORDS, Batch
 from qoder_cli.state import State
 from tests.wire import FakeClock
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qoder_cli import jsontext
-from qoder_cli.changes import ABSENT, LATEST, Change, Difference, creation, difference, told
 from qoder_cli.deployfile.normal import SETTABLE, comparable, settable, spelled_out
-from qoder_cli.hiding import HIDDEN, Discreet, Secrets
+from qoder_cli.deployments.changes import ABSENT, LATEST, Change, Difference, creation, difference, told
+from qoder_cli.deployments.hiding import HIDDEN, Discreet, Secrets
 from qoder_cli.jsontext import Number
 from qoder_cli.model import Deployment
-from qoder_cli.screen import Screen, inert
+from qoder_cli.output.screen import Screen, inert
 from tests.test_export import DEPLOYMENTS
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]

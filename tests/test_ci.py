@@ -14,13 +14,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli import ci_systems
-from qoder_cli.ci import Ci, System, reporting
+from qoder_cli.ci import systems as ci_systems
+from qoder_cli.ci.reporting import Ci, System, reporting
 from qoder_cli.errors import NotFound, NotYet, OutcomeUnknown, QoderError, ReaderGone, RunFailed, Signalled
-from qoder_cli.items import Item
 from qoder_cli.model import Run
-from qoder_cli.screen import Screen
+from qoder_cli.output.screen import Screen
 from qoder_cli.state import State
+from qoder_cli.waiting.items import Item
 from tests.wire import FakeClock
 
 

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from qoder_cli.errors import Signalled
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from tests.conftest import TOKEN, Qoder
 from tests.test_deploy import DONE, LEGACY, RUN, TRIGGER
 from tests.wire import api_error

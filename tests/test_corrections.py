@@ -11,12 +11,12 @@ import typer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qoder_cli import corrections
 from qoder_cli.cli import command_tree
 from qoder_cli.completion import read
-from qoder_cli.correcting import correct
-from qoder_cli.corrections import rewritten
-from qoder_cli.report import format_typed
+from qoder_cli.mistakes import tables as corrections
+from qoder_cli.mistakes.correct import correct
+from qoder_cli.mistakes.tables import rewritten
+from qoder_cli.output.report import format_typed
 from tests.conftest import Qoder
 from tests.wire import page
 

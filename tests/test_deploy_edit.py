@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.client import Client, Pending
 from qoder_cli.errors import Signalled
-from qoder_cli.output import Output
+from qoder_cli.http.client import Client, Pending
+from qoder_cli.output.data import Output
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
 from tests.test_apply import ACTED, EVENTS, HOST, LIST, LOST, Desk

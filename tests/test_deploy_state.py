@@ -9,8 +9,8 @@ import httpx
 import pytest
 import typer
 
-from qoder_cli.client import Pending
 from qoder_cli.errors import Signalled
+from qoder_cli.http.client import Pending
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS

@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.client import STREAM_SILENCE
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
-from qoder_cli.feed import Alive, Down, Feed, Heard, Recent, Up
+from qoder_cli.events.feed import Alive, Down, Feed, Heard, Recent, Up
+from qoder_cli.http.client import STREAM_SILENCE
+from qoder_cli.http.sse import FRAME_LIMIT
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
-from qoder_cli.sse import FRAME_LIMIT
 from qoder_cli.state import State
 from tests.conftest import TOKEN
 from tests.wire import FakeClock, api_error

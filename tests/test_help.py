@@ -12,10 +12,10 @@ from qoder_cli.cli import NOUNS
 from qoder_cli.commands import deploy, run
 from qoder_cli.commands.help import TOPICS
 from qoder_cli.errors import RANKING, Exit, QoderError
-from qoder_cli.items import Item
 from qoder_cli.model import Run
 from qoder_cli.outcome import Ending, apply_ending
-from qoder_cli.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+from qoder_cli.waiting.items import Item
 from tests.conftest import Qoder
 
 EXAMPLES = Path(__file__).parent / "examples.jsonl"

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from qoder_cli import listen
 from qoder_cli.errors import NoAnswer
-from qoder_cli.feed import Alive, Down, Gap, Heard, Up
-from qoder_cli.listen import Listener
+from qoder_cli.events.feed import Alive, Down, Gap, Heard, Up
 from qoder_cli.model import Run
-from qoder_cli.observe import Observer
-from qoder_cli.wait import Watch
+from qoder_cli.runs.observe import Observer
+from qoder_cli.waiting import listen
+from qoder_cli.waiting.listen import Listener
+from qoder_cli.waiting.wait import Watch
 from tests.conftest import Qoder
 from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.wire import FakeClock, page

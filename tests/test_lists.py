@@ -16,13 +16,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from qoder_cli.cli import main
-from qoder_cli.history import picture
 from qoder_cli.model import Run
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.history import picture
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.test_deploy import CURRENT, DONE, LEGACY, event
@@ -177,7 +177,7 @@ SHOWN = ["id", "status", "triggered", "duration"]
 def test_a_terminal_shows_whole_ids_and_the_columns_that_fit(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, width: int, columns: list[str]
 ) -> None:
-    monkeypatch.setattr("qoder_cli.rows.terminal_width", lambda: width)
+    monkeypatch.setattr("qoder_cli.output.rows.terminal_width", lambda: width)
     qoder.terminal = True
     long = [f"drun_{n:032}" for n in range(3)]
     failed = {"status": "failed", "error": {"type": "environment_archived_error"}}
@@ -194,7 +194,7 @@ def test_a_terminal_shows_whole_ids_and_the_columns_that_fit(
 def test_a_value_wider_than_its_column_is_cut_only_if_it_is_a_text(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qoder_cli.rows.terminal_width", lambda: 60)
+    monkeypatch.setattr("qoder_cli.output.rows.terminal_width", lambda: 60)
     qoder.terminal = True
     names = ["short", "a name of many words that goes on and on and on and on", "日本語の名前" * 8]
     pages = [page(deployment(1, name=names[0]), more=True), page(deployment(2, name=names[1]), deployment(3 * 10**20))]

@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from qoder_cli.errors import Signalled, UsageError
+from qoder_cli.events.transcript import Transcript, entry, wrapped
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
-from qoder_cli.transcript import Transcript, entry, wrapped
 from qoder_cli.when import parse_when
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.processes import Shell, sandbox

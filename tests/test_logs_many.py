@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.commands.run_logs_many import AT_A_TIME
+from qoder_cli.events.log_many import AT_A_TIME
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World

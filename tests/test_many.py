@@ -14,10 +14,10 @@ import pytest
 
 from qoder_cli.errors import RANKING, Exit, NotYet, QoderError, UsageError, first_by_rank
 from qoder_cli.inputs import named
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.conftest import Ran
 from tests.crowd import Asked, Town
@@ -537,7 +537,7 @@ def test_an_output_that_breaks_stops_the_launching_and_loses_nothing(
 
 
 def test_what_a_bug_stops_is_unknown_or_an_error_of_its_own(current: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qoder_cli.trigger import Trigger
+    from qoder_cli.runs.trigger import Trigger
 
     begin = Trigger.start
 
@@ -556,7 +556,7 @@ def test_what_a_bug_stops_is_unknown_or_an_error_of_its_own(current: Town, monke
 
 
 def test_an_item_that_was_not_attempted_has_no_exit_code() -> None:
-    from qoder_cli.items import Item
+    from qoder_cli.waiting.items import Item
 
     item = Item("dep_1", None, NotYet("not begun"), attempted=False).as_json()
     assert (item["input"], item["exit_code"], item["id"]) == ("dep_1", None, None)

@@ -8,10 +8,10 @@ import pytest
 
 from qoder_cli import names
 from qoder_cli.errors import NotFound, QoderError, UsageError
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
 from tests.conftest import TOKEN, Qoder
 from tests.test_deploy import CURRENT, LEGACY

@@ -889,12 +889,12 @@ def test_a_folder_with_modules_of_pythons_names_breaks_nothing(shell: Shell) -> 
     [
         (
             ("deploy", "run", "dep_demo", "-o", "json"),
-            {"pydantic", "yaml", "rich", "tomlkit", "asyncio", "starlette", "qoder_cli.wait"},
+            {"pydantic", "yaml", "rich", "tomlkit", "asyncio", "starlette", "qoder_cli.waiting.wait"},
         ),
         (("deploy", "run", "dep_demo"), {"pydantic", "rich"}),
-        (("--version",), {"httpx", "pydantic", "rich", "qoder_cli.client"}),
+        (("--version",), {"httpx", "pydantic", "rich", "qoder_cli.http.client"}),
         (("--help",), {"httpx", "pydantic", "rich", "qoder_cli.commands.deploy"}),
-        (("deploy", "run", "--help"), {"httpx", "pydantic", "rich", "qoder_cli.client"}),
+        (("deploy", "run", "--help"), {"httpx", "pydantic", "rich", "qoder_cli.http.client"}),
     ],
 )
 def test_what_is_not_needed_is_not_imported(shell: Shell, words: tuple[str, ...], unneeded: set[str]) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from qoder_cli import remembered
 from qoder_cli.model import Deployment, Run
+from qoder_cli.output.screen import Screen, inert_lines
 from qoder_cli.remembered import Line, remember_deployments, remember_names, remember_run, remember_runs
-from qoder_cli.screen import Screen, inert_lines
 from qoder_cli.state import State
 from tests.completions import FILES, FOLDER
 from tests.conftest import TOKEN

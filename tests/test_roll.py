@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qoder_cli import roll
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.waiting import roll
 from tests.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.wire import api_error
 

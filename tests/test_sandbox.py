@@ -1029,14 +1029,19 @@ def test_other_faults_travel_as_they_are(server: Server, wire: httpx.Client) -> 
 
 
 def test_a_real_stream_comes_live(server: Server, wire: httpx.Client) -> None:
-    server.world.heartbeat = 0.1
     run = wire.post("/deployments/dep_terminated/run", json={}).json()
     path = f"/sessions/{run['session_id']}/events"
     with wire.stream("GET", path + "/stream", headers={"Last-Event-ID": wire.get(path).json()["first_id"]}) as answer:
         lines = list(answer.iter_lines())
     told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert told == wire.get(path).json()["data"][1:]
-    assert ": heartbeat" in lines
+
+
+def test_a_real_stream_that_is_quiet_has_heartbeats(server: Server, wire: httpx.Client) -> None:
+    server.world.heartbeat = 0.1
+    run = wire.post("/deployments/dep_ask/run", json={}).json()  # its session stays open, and nothing happens any more
+    with wire.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        assert ": heartbeat" in answer.iter_lines()
 
 
 @pytest.mark.parametrize(("what", "met"), [("silent", httpx.ReadTimeout), ("truncated", httpx.RemoteProtocolError)])

@@ -4,10 +4,10 @@ import io
 
 import pytest
 
-from qoder_cli import margin
-from qoder_cli.margin import Margin, fitted
-from qoder_cli.screen import Screen
-from qoder_cli.showing import Showing
+from qoder_cli.events.showing import Showing
+from qoder_cli.output import margin
+from qoder_cli.output.margin import Margin, fitted
+from qoder_cli.output.screen import Screen
 from qoder_cli.state import State
 from tests.conftest import TOKEN
 from tests.test_logs import says

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.sse import Comment, Frame, Item, Parser, TooLong
+from qoder_cli.http.sse import Comment, Frame, Item, Parser, TooLong
 
 
 def read(stream: bytes, *, size: int = 0, limit: int = 1000) -> list[Item]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qoder_cli import ids, jsontext
 from qoder_cli.errors import UsageError
-from qoder_cli.screen import inert, inert_lines
+from qoder_cli.output.screen import inert, inert_lines
 from qoder_cli.times import local_time, milliseconds_between, parse_duration, parse_timestamp, span
 
 VALUES = st.recursive(

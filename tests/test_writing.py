@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
+from qoder_cli.deployments.writing import Write
 from qoder_cli.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
+from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.http.resending import next_try
 from qoder_cli.model import Deployment
 from qoder_cli.names import deployments
-from qoder_cli.pace import Closed, Pace
-from qoder_cli.resending import next_try
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from qoder_cli.screen import Screen
 from qoder_cli.state import State
-from qoder_cli.writing import Write
 from tests.conftest import TOKEN, Qoder
 
 NAME = "report"

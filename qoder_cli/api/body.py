@@ -49,7 +49,7 @@ def of_form(parts: Sequence[str]) -> Body:
 
     A file goes by its name, one of several (`name[]=@file`) by its relative path: a skill's files are told apart so.
     """
-    from qoder_cli.client import multipart
+    from qoder_cli.http.client import multipart
 
     texts: dict[str, list[str]] = {}
     files: list[tuple[str, str, bytes]] = []

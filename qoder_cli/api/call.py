@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qoder_cli import jsontext
-from qoder_cli.answers import Answer, no_answer
 from qoder_cli.api.body import Body
 from qoder_cli.api.operations import Operation, find, of_path, readable
 from qoder_cli.api.target import Target
+from qoder_cli.deployments.writing import LAST_WORDS
 from qoder_cli.errors import ApiError, Exit, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
-from qoder_cli.resending import did_nothing
-from qoder_cli.writing import LAST_WORDS
+from qoder_cli.http.answers import Answer, no_answer
+from qoder_cli.http.resending import did_nothing
 
 if TYPE_CHECKING:
-    from qoder_cli.client import Pending
+    from qoder_cli.http.client import Pending
     from qoder_cli.state import State
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it

@@ -8,7 +8,7 @@ from qoder_cli.api.call import Request
 from qoder_cli.api.show import StreamPrinter, show_head
 from qoder_cli.listing import LARGEST_PAGE
 from qoder_cli.model import mapping
-from qoder_cli.output import Output
+from qoder_cli.output.data import Output
 
 if TYPE_CHECKING:
     from qoder_cli.state import State

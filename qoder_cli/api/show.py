@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli import jsontext, redact
-from qoder_cli.answers import Answer
+from qoder_cli import jsontext
+from qoder_cli.http import redact
+from qoder_cli.http.answers import Answer
 from qoder_cli.model import mapping, text
-from qoder_cli.screen import inert, inert_lines
+from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
     from qoder_cli.state import State

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
-from qoder_cli.pending import METHODS
+from qoder_cli.http.pending import METHODS
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _body(
     state: State, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> "Body | None":
     """Return what is to be sent, None for nothing of one's own."""
-    from qoder_cli.pending import WITH_BODY
+    from qoder_cli.http.pending import WITH_BODY
 
     given = [name for name, value in (("-f or -F", texts + values), ("--input", input), ("--form", form)) if value]
     if input == "":
@@ -162,7 +162,7 @@ def _request(
     """Return the request that was typed, checked. Raises UsageError."""
     from qoder_cli.api import headers, target
     from qoder_cli.api.call import Request
-    from qoder_cli.trigger import check_key
+    from qoder_cli.runs.trigger import check_key
 
     own = headers.read(header)
     if body is not None and "content-type" in own and not body.kind.endswith("json"):

@@ -177,7 +177,7 @@ def _token_from_prompt(settings: Settings) -> str:
 
 def _check(state: State, settings: Settings) -> None:
     """Ask the server whether it accepts the token. Raises ApiError, saying that nothing was saved."""
-    from qoder_cli.client import Client
+    from qoder_cli.http.client import Client
 
     client = Client(settings, clock=state.clock, progress=state.progress, transport=state.transport)
     try:

@@ -8,7 +8,7 @@ import typer
 from qoder_cli.config import own_server, profile_name
 from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate, nearest
 from qoder_cli.errors import NotFound, UsageError
-from qoder_cli.screen import inert
+from qoder_cli.output.screen import inert
 from qoder_cli.state import State
 from qoder_cli.values import mask, origin, read_base_url, read_region, read_workspace
 

@@ -10,8 +10,8 @@ from qoder_cli.inputs import is_list, named
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.applying import Applied
-    from qoder_cli.planning import Step
+    from qoder_cli.deployments.applying import Applied
+    from qoder_cli.deployments.planning import Step
 
 
 def apply(
@@ -45,10 +45,10 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply -f - --exit-code
 
     All exit codes: qoder help exit-codes"""
-    from qoder_cli.applying import would
     from qoder_cli.deployfile.load import load
-    from qoder_cli.hiding import Discreet, Secrets
-    from qoder_cli.planning import plan
+    from qoder_cli.deployments.applying import would
+    from qoder_cli.deployments.hiding import Discreet, Secrets
+    from qoder_cli.deployments.planning import plan
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
@@ -69,8 +69,8 @@ def apply(
 
 def show_changes(state: State, steps: Sequence["Step"]) -> None:
     """Show what differs, each deployment under its name, on stderr: stdout has the items."""
-    from qoder_cli.changes import told
-    from qoder_cli.screen import inert
+    from qoder_cli.deployments.changes import told
+    from qoder_cli.output.screen import inert
 
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
@@ -95,7 +95,7 @@ def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
 
 def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written, with profile and host, and ask whether it shall be."""
-    from qoder_cli.planning import look_again
+    from qoder_cli.deployments.planning import look_again
 
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
@@ -129,8 +129,8 @@ def _names(steps: Sequence["Step"]) -> str:
 
 def _apply(state: State, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
-    from qoder_cli import applying
-    from qoder_cli.batch import Batch
+    from qoder_cli.deployments import applying
+    from qoder_cli.several.batch import Batch
 
     done: dict[int, Applied] = {}
 
@@ -163,7 +163,7 @@ def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
 
 def print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
-    from qoder_cli.applying import FIRST
+    from qoder_cli.deployments.applying import FIRST
 
     shown = [item for item in items if item.is_fine or state.output.format != "id"]
     state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
@@ -216,7 +216,7 @@ def export(
     from qoder_cli.ahead import in_order
     from qoder_cli.deployfile.export import export as as_file
     from qoder_cli.deployfile.normal import settable
-    from qoder_cli.launch import read_deployment
+    from qoder_cli.runs.launch import read_deployment
     from qoder_cli.schedule import next_fires
 
     state: State = ctx.obj

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.errors import Exit, InternalError, NotFound, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.state import State
-from qoder_cli.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
 if TYPE_CHECKING:
-    from qoder_cli.applying import Applied
+    from qoder_cli.deployments.applying import Applied
+    from qoder_cli.deployments.planning import Step
     from qoder_cli.model import Deployment
-    from qoder_cli.planning import Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="What it is called.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -56,7 +56,7 @@ def create(
     back does not settle it.
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.load import missing_for_create
-    from qoder_cli.planning import Book, creating
+    from qoder_cli.deployments.planning import Book, creating
 
     state: State = ctx.obj
     fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
@@ -105,7 +105,7 @@ def update(
     Exit 0 also when there was nothing to change.
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.normal import settable
-    from qoder_cli.planning import Book, changing
+    from qoder_cli.deployments.planning import Book, changing
 
     state: State = ctx.obj
     for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
@@ -128,7 +128,7 @@ def update(
 
 def _read(state: State, typed: str) -> "Deployment":
     from qoder_cli import names
-    from qoder_cli.launch import read_deployment
+    from qoder_cli.runs.launch import read_deployment
 
     id = names.deployment(typed, state)
     try:
@@ -139,8 +139,8 @@ def _read(state: State, typed: str) -> "Deployment":
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
-    from qoder_cli.applying import apply, give_up, would
-    from qoder_cli.pace import WRITES_PER_SECOND, Pace
+    from qoder_cli.deployments.applying import apply, give_up, would
+    from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:
         raise step.error
@@ -179,7 +179,7 @@ def _print_plan(state: State, planned: "Applied") -> None:
 
 
 def _print(state: State, applied: "Applied") -> None:
-    from qoder_cli.views import deployment_fields
+    from qoder_cli.output.views import deployment_fields
 
     if (found := applied.deployment) is not None:
         state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)

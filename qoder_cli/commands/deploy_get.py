@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from qoder_cli.errors import NotFound
-from qoder_cli.launch import read_deployment
+from qoder_cli.output.views import deployment_fields
+from qoder_cli.runs.launch import read_deployment
 from qoder_cli.state import State
-from qoder_cli.views import deployment_fields
 
 
 def get(
@@ -38,7 +38,7 @@ def get(
         raise names.explain_missing(error, id, state) from None
     fields = deployment_fields(found, now=state.clock.now())
     if state.output.format == "table":
-        from qoder_cli.history import recent_runs
+        from qoder_cli.runs.history import recent_runs
 
         words = {"schedule_words": fields.pop("schedule_words")}  # lines are only ever appended
         fields |= recent_runs(state, id) | words

@@ -7,19 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
-from qoder_cli.launch import OnSkip, Order, find_going, launch
-from qoder_cli.leave import OnLeave
-from qoder_cli.limits import Limits
 from qoder_cli.model import Run
-from qoder_cli.observe import Observer
 from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
 from qoder_cli.outcome import Standing, settle, standing
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.launch import OnSkip, Order, find_going, launch
+from qoder_cli.runs.leave import OnLeave
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.trigger import OnLost, Started, check_key
 from qoder_cli.state import State
-from qoder_cli.trigger import OnLost, Started, check_key
+from qoder_cli.waiting.limits import Limits
 
 PARALLEL = 8  # runs that are started at a time
 
@@ -105,8 +105,8 @@ def run(
     key = None if idempotency_key is None else check_key(idempotency_key)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
-        from qoder_cli.awaiting import Wanted
-        from qoder_cli.many import Plan, orders_for, run_many
+        from qoder_cli.several.many import Plan, orders_for, run_many
+        from qoder_cli.waiting.awaiting import Wanted
 
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
@@ -125,8 +125,8 @@ def run(
     observer = Observer(state.client, started.run.id, run=started.run, adopted=started.adopted, progress=state.progress)
     if not wait:
         return _accepted(state, started, observer, on_skip)
-    from qoder_cli.awaiting import Wanted, finish, wait_for
-    from qoder_cli.wait import Watch
+    from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+    from qoder_cli.waiting.wait import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
     [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))

@@ -8,7 +8,7 @@ import typer
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Deployment
-from qoder_cli.screen import inert
+from qoder_cli.output.screen import inert
 from qoder_cli.state import State
 
 Deployments = Annotated[
@@ -76,7 +76,7 @@ def archive(
 
 def _change(state: State, verb: str, typed: list[str], *, ask: bool = False) -> int:
     from qoder_cli import names
-    from qoder_cli.state_change import CHANGES, StateChanges, Target
+    from qoder_cli.deployments.state_change import CHANGES, StateChanges, Target
 
     words = named(typed, state, what="deployments")
     targets = [Target(*each) for each in zip(words, names.deployments(words, state), strict=True)]

@@ -76,7 +76,7 @@ def _without_secrets(state: State, finding: Finding) -> Finding:
     """Return a finding without anything that looks like a token, wherever it came from."""
     from dataclasses import replace
 
-    from qoder_cli.redact import by_shape
+    from qoder_cli.http.redact import by_shape
 
     return replace(finding, found=by_shape(finding.found), fix=finding.fix and by_shape(finding.fix))
 

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.ending import ending_error, going_on
 from qoder_cli.errors import Exit, NoAnswer, NotYet, OutcomeUnknown, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.model import Run
-from qoder_cli.observe import Observer
 from qoder_cli.outcome import is_going
-from qoder_cli.screen import inert_lines
+from qoder_cli.output.screen import inert_lines
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.observe import Observer
 from qoder_cli.state import State
 
 CANCEL_FOR = 60.0  # seconds to wait until a cancelled run is over
@@ -37,7 +37,7 @@ def result(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
-    from qoder_cli import result as results
+    from qoder_cli.runs import result as results
 
     state: State = ctx.obj
     folder = None if output_dir is None else results.prepare_folder(output_dir)
@@ -60,7 +60,7 @@ def result(
 
 def show_result(state: State, run: Run, *, files: list[str] | None = None) -> None:
     """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
-    from qoder_cli.result import final_message
+    from qoder_cli.runs.result import final_message
 
     message = final_message(state.client, run)
     if state.output.is_json:
@@ -114,9 +114,9 @@ def _ask(state: State, run: Run) -> None:
 
 
 def _until_over(state: State, observer: Observer) -> int:
-    from qoder_cli.awaiting import wait_for
-    from qoder_cli.limits import Limits
-    from qoder_cli.wait import Watch
+    from qoder_cli.waiting.awaiting import wait_for
+    from qoder_cli.waiting.limits import Limits
+    from qoder_cli.waiting.wait import Watch
 
     [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR))
     if item.run is not None:

@@ -6,19 +6,19 @@ from typing import Annotated
 import typer
 
 from qoder_cli import ids
-from qoder_cli.awaiting import Wanted, finish, wait_for
-from qoder_cli.cells import Fields
-from qoder_cli.ending import ending_error
 from qoder_cli.errors import ApiError, Exit, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
-from qoder_cli.limits import Limits
 from qoder_cli.model import Run, mapping
-from qoder_cli.observe import Observer
 from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
 from qoder_cli.outcome import is_going
+from qoder_cli.output.cells import Fields
+from qoder_cli.runs.ending import ending_error
+from qoder_cli.runs.observe import Observer
 from qoder_cli.state import State
-from qoder_cli.wait import Watch
+from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+from qoder_cli.waiting.limits import Limits
+from qoder_cli.waiting.wait import Watch
 
 
 def get(
@@ -52,7 +52,7 @@ def get(
 
 def _evaluated(state: State, run: Run) -> Fields:
     """Return how its outcomes were evaluated, where its session tells."""
-    from qoder_cli.views import evaluation_fields
+    from qoder_cli.output.views import evaluation_fields
 
     if run.session_id is None or is_going(run):
         return {}
@@ -95,7 +95,7 @@ def wait(
     ids_of = {word: names.run(word, state) for word in dict.fromkeys(typed)}
     wanted = Wanted(follow, require_outcome)
     if as_list:
-        from qoder_cli.many import wait_many
+        from qoder_cli.several.many import wait_many
 
         return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
     if state.ci:

@@ -11,12 +11,12 @@ import typer
 from qoder_cli.errors import NotFound
 from qoder_cli.listing import All, Limit, Listing, Object, rows_wanted
 from qoder_cli.model import Run, mapping, text
-from qoder_cli.run_query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
+from qoder_cli.runs.query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
 from qoder_cli.state import State
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
-    from qoder_cli.resolve import Resolver
+    from qoder_cli.runs.resolve import Resolver
 
 
 Page = dict[str, Any]
@@ -75,10 +75,10 @@ def list_runs(
 
 def _list(state: State, asked: Asked) -> None:
     """Print the list; the first page decides how the rest is read."""
-    from qoder_cli.client import next_cursor
+    from qoder_cli.http.client import next_cursor
+    from qoder_cli.output.views import RUN_FIRST, run_row
     from qoder_cli.remembered import MOST_RUNS, remember_runs
-    from qoder_cli.resolve import Resolver
-    from qoder_cli.views import RUN_FIRST, run_row
+    from qoder_cli.runs.resolve import Resolver
 
     path, query = asked.request()
     pages = state.client.pages(path, query)
@@ -143,7 +143,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
     Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
     cursor is an id, which means the same whatever the filter.
     """
-    from qoder_cli.client import next_cursor
+    from qoder_cli.http.client import next_cursor
 
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])

@@ -15,7 +15,7 @@ from qoder_cli.outcome import settle
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.follow import Selection
+    from qoder_cli.events.follow import Selection
 
 MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 
@@ -55,7 +55,7 @@ def logs(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
-    from qoder_cli.follow import Selection
+    from qoder_cli.events.follow import Selection
 
     state: State = ctx.obj
     selection = Selection(_split(types or []), None if since is None else _moment(since, state))
@@ -63,7 +63,7 @@ def logs(
         return _show_many(state, runs, selection, tail, follow=follow)
     chosen = names.run(runs[0], state)
     if follow:
-        from qoder_cli.commands.run_logs_follow import follow_run
+        from qoder_cli.events.log_follow import follow_run
 
         follow_run(state, chosen, selection, tail)
     else:
@@ -86,8 +86,8 @@ def _moment(since: str, state: State) -> datetime:
 
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
+    from qoder_cli.events.log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
     from qoder_cli.remembered import remember_run
-    from qoder_cli.run_log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
 
     run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:
@@ -109,7 +109,7 @@ def _show_many(state: State, runs: list[str], selection: "Selection", tail: int 
             hint="this waits for several, and shows what happens meanwhile",
             next=state.command("run", "wait", *runs, "--follow"),
         )
-    from qoder_cli.commands.run_logs_many import show_many
+    from qoder_cli.events.log_many import show_many
 
     typed = named(runs, state)
     for word in typed:

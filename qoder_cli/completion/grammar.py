@@ -13,7 +13,7 @@ import typer
 
 from qoder_cli.commands.help import TOPICS
 from qoder_cli.configfile import KEYS
-from qoder_cli.pending import METHODS
+from qoder_cli.http.pending import METHODS
 from qoder_cli.values import REGIONS
 
 SHELLS = ("bash", "zsh", "fish", "powershell")

@@ -8,7 +8,7 @@ from qoder_cli import jsontext
 from qoder_cli.deployfile.normal import assignments, settable
 from qoder_cli.deployfile.variables import escaped
 from qoder_cli.model import Deployment, mapping
-from qoder_cli.screen import inert
+from qoder_cli.output.screen import inert
 
 # In the order in which people read them; `message` stands in for `initial_events` where it can.
 _ORDER = (

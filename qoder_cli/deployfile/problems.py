@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qoder_cli.errors import UsageError
-from qoder_cli.screen import inert
+from qoder_cli.output.screen import inert
 
 SHOWN = 20  # problems that one error lists
 _LONGEST = 300  # characters of one problem; what a file holds may be anything

@@ -9,8 +9,8 @@ from qoder_cli.model import mapping
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.client import Client
     from qoder_cli.config import Settings
+    from qoder_cli.http.client import Client
     from qoder_cli.state import State
 
 WITHIN = 15.0  # seconds for one answer; nothing is asked twice
@@ -20,7 +20,7 @@ _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
 
 def server(state: "State", settings: "Settings") -> Iterator[Finding]:
     """Ask the server twice at most, and look at the answers."""
-    from qoder_cli.client import Client
+    from qoder_cli.http.client import Client
 
     if settings.token is None:
         yield warning("server", f"{settings.host} was not asked: there is no token", fix="see token, above")

@@ -1,0 +1,1 @@
+"""`--ci`: what CI systems are told of the runs of a command."""

@@ -1,0 +1,156 @@
+"""`--ci`: the CI system around a command is told of its runs, in the files that the system names; never on stdout.
+
+The ids are told before waiting begins, so that a step that is killed leaves them behind; how it ended is told at the
+end. What goes wrong in the telling is a warning, and changes no exit code.
+"""
+
+import re
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
+
+if TYPE_CHECKING:
+    from qoder_cli.model import Run
+    from qoder_cli.state import State
+    from qoder_cli.waiting.items import Item
+
+OFTEN = 1.0  # seconds between two tellings of the ids of several runs
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
+
+# What one thing is told as, and several: a text, or what each has, in the order in which they were named.
+Value = str | Sequence[str | int | None]
+
+
+class System:
+    """A CI system, and what it can be told. This one is not known, and told nothing."""
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Hand on values by their names; a later value of a name replaces the earlier one."""
+
+    def sum_up(self, items: "Sequence[Item]") -> None:
+        """Show people what became of what was asked for."""
+
+    def complain(self, error: QoderError) -> None:
+        """Show people the error that the command ends with."""
+
+
+class Ci:
+    """What one command tells its CI system, in a `with` block around all that it does.
+
+    One thing is told of as `run_id`, `session_id`, `status` and `exit_code`; several, when they are `expected`, as
+    `run_ids`, `session_ids`, `statuses` and `exit_codes`, in the order in which they were named, and one `exit_code`.
+    """
+
+    def __init__(self, state: "State", system: System) -> None:
+        self._state = state
+        self._system = system
+        self._typed: Sequence[str] | None = None
+        self._ids: dict[int, tuple[str | None, str | None]] = {}  # of runs and sessions, by place
+        self._items: dict[int, Item] = {}
+        self._told = float("-inf")
+
+    def expect(self, typed: Sequence[str]) -> None:
+        """Be told that several things were asked for, and how they were named, before any is told of."""
+        self._typed = typed
+
+    def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
+        """Tell of a run that is known and not waited for yet; `number` is its place among several."""
+        self._ids[number] = run_id, session_id
+        now = self._state.clock.monotonic()
+        if self._typed is None or len(self._ids) == len(self._typed) or now - self._told >= OFTEN:
+            self._told = now
+            self._tell_ids()
+
+    def ended(self, item: "Item", *, number: int = 0) -> None:
+        """Take in what became of one thing; it is told when all is known."""
+        self._items[number] = item
+        if item.run is not None:
+            self._ids[number] = item.run.id, item.run.session_id
+
+    def ended_as(self, run: "Run", error: QoderError | None) -> None:
+        """Take in what became of the one thing that was asked for."""
+        from qoder_cli.waiting.items import Item
+
+        self.ended(Item(run.id, run, error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        error = _in_words(failure)
+        if self._typed is None and not self._items:
+            self._take_in_the_one(error)
+        if not self._items and not self._ids:
+            return  # nothing was asked for that can become of anything, as with --dry-run
+        self._tell_ids()
+        self._tell_endings(Exit.OK if error is None else error.exit)
+        self._system.sum_up([self._items[number] for number in sorted(self._items)])
+        if error is not None and error.exit is not Exit.CLOSED_PIPE:
+            self._system.complain(error)
+
+    def _take_in_the_one(self, error: QoderError | None) -> None:
+        """Take in what is known of the one thing that was asked for, when nobody said what became of it."""
+        from qoder_cli.waiting.items import Item
+
+        run = self._state.started[-1] if self._state.started else None
+        if run is not None or error is not None:
+            self.ended(Item("-", run, error))
+        if run is None and error is not None and error.run_id is not None:
+            self._ids[0] = error.run_id, error.session_id
+
+    def _tell_ids(self) -> None:
+        if self._typed is None:
+            run_id, session_id = self._ids.get(0, (None, None))
+            self._system.tell({"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""})
+            return
+        ids = [self._ids.get(number, (None, None)) for number in range(len(self._typed))]
+        self._system.tell({"run_ids": [plain(run) for run, _ in ids], "session_ids": [plain(of) for _, of in ids]})
+
+    def _tell_endings(self, code: int) -> None:
+        if self._typed is None:
+            self._system.tell({"status": plain(self._items[0].word) or "unknown", "exit_code": str(code)})
+            return
+        items = [self._items.get(number) for number in range(len(self._typed))]
+        codes = [None if item is None else item.exit_code for item in items]
+        statuses = [None if item is None else plain(item.word) or "unknown" for item in items]
+        self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
+
+
+def reporting(state: "State") -> Ci:
+    """Return what tells the CI system that the environment shows; it warns when that shows none that is known."""
+    if state.env.get("GITHUB_ACTIONS") == "true":
+        from qoder_cli.ci.systems import GitHub
+
+        return Ci(state, GitHub(state))
+    if state.env.get("GITLAB_CI") == "true":
+        from qoder_cli.ci.systems import GitLab
+
+        return Ci(state, GitLab(state))
+    state.progress.warn("--ci: no CI system is recognised, so none is told; GitHub Actions and GitLab are known")
+    return Ci(state, System())
+
+
+def plain(text: str | None) -> str | None:
+    """Return an id or a status that is one plain word; None for anything else that a server may have sent."""
+    return text if text is not None and _PLAIN.fullmatch(text) else None
+
+
+def _in_words(failure: BaseException | None) -> QoderError | None:
+    """Return the error behind what ended the command; None when it ended well."""
+    match failure:
+        case None:
+            return None
+        case QoderError():
+            return failure
+        case Signalled():
+            return failure.in_words("stopped by a signal")
+        case ReaderGone():
+            error = InternalError("the reader of the output went away")
+            error.exit = Exit.CLOSED_PIPE
+            return error
+        case _:
+            return InternalError(f"a bug in qoder: {type(failure).__name__}: {failure}")

@@ -1,0 +1,154 @@
+"""How each CI system is told: in files that it names. GitHub Actions also reads one kind of line on standard error."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qoder_cli.ci.reporting import System, Value
+from qoder_cli.output.screen import inert, inert_lines
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    from qoder_cli.errors import QoderError
+    from qoder_cli.state import State
+    from qoder_cli.waiting.items import Item
+
+LONGEST_SHOWN = 200  # characters of an error in the summary
+LONGEST_MESSAGE = 2000  # characters of an annotation
+MOST_ROWS = 200  # of the summary, which holds 1 MiB
+DOTENV = "qoder.env"
+LONGEST_VALUE = 4000  # characters; a dotenv report holds 5 KB
+
+_HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
+_PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
+_WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
+
+
+class _Files(System):
+    """Writes to files, and warns once of each that cannot be written."""
+
+    def __init__(self, state: "State") -> None:
+        self._state = state
+        self._warned: set[str] = set()
+
+    def _try(self, what: str, write: Callable[[], None]) -> None:
+        """Write something; `what` is how a warning names it."""
+        try:
+            write()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._warn(what, f"{what} cannot be written: {why}")
+
+    def _warn(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self._state.progress.warn(f"--ci: {text}")
+
+
+class GitHub(_Files):
+    """GitHub Actions: step outputs (arrays as JSON), a table in the step's summary, an annotation of a failure."""
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Set outputs of the step. No value has a line break: they are plain words, or JSON of them."""
+        lines = [f"{name}={value if isinstance(value, str) else json.dumps(value)}\n" for name, value in values.items()]
+        self._append("GITHUB_OUTPUT", "".join(lines))
+
+    def sum_up(self, items: "Sequence[Item]") -> None:
+        """Add a row for each item to the summary, below the table of an earlier command of the step if there is one."""
+        if not items:
+            return
+        head = "" if _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")) else f"\n{_HEAD}"
+        more = f"\n{len(items) - MOST_ROWS} more are not shown.\n" if len(items) > MOST_ROWS else ""
+        self._append("GITHUB_STEP_SUMMARY", head + "".join(map(_row, items[:MOST_ROWS])) + more)
+
+    def complain(self, error: "QoderError") -> None:
+        """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
+        title = f"qoder: {(error.kind or error.exit).name.lower()}, exit code {int(error.exit)}"
+        message = "\n".join(filter(None, (error.message, error.hint)))[:LONGEST_MESSAGE]
+        self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n", is_command=True)
+
+    def _append(self, variable: str, text: str) -> None:
+        """Append to the file that a variable names."""
+
+        def write() -> None:
+            if not (path := self._state.env.get(variable)):
+                raise ValueError("it is not set")
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+
+        self._try(variable, write)
+
+
+class GitLab(_Files):
+    """GitLab CI: variables in the file qoder.env of the project, to be named under `artifacts:reports:dotenv`."""
+
+    def __init__(self, state: "State") -> None:
+        super().__init__(state)
+        self._path = Path(state.env.get("CI_PROJECT_DIR") or ".") / DOTENV
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Set variables; of several runs only their ids, for a report holds 5 KB."""
+        told = {name: value for name, value in values.items() if isinstance(value, str)}
+        run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
+        if len(run_ids) > LONGEST_VALUE:
+            self._warn("run_ids", f"these are more run ids than a dotenv report holds; they are not in {DOTENV}")
+        elif run_ids:
+            told["run_ids"] = run_ids
+        if told:
+            self._try(DOTENV, lambda: _set(self._path, {f"QODER_{name.upper()}": told[name] for name in told}))
+
+
+def _set(path: Path, values: dict[str, str]) -> None:
+    """Set variables of a dotenv file, all at once, and leave what else is in it."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    others = [line for line in lines if line.partition("=")[0] not in values]
+    beside = path.with_name(path.name + ".new")
+    beside.write_text("\n".join([*others, *map("=".join, values.items()), ""]), "utf-8", newline="\n")
+    beside.replace(path)
+
+
+def _row(item: "Item") -> str:
+    run = item.run
+    error = item.error.message if item.error else None
+    cells = (
+        run.id if run else item.error.run_id if item.error else None,
+        (run.deployment_id if run else None) or item.typed,
+        item.word.replace("_", " "),
+        span(run.duration_ms / 1000) if run and run.duration_ms is not None else None,
+        None if item.exit_code is None else str(item.exit_code),
+        error if error is None or len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
+    )
+    return f"| {' | '.join(map(_cell, cells))} |\n"
+
+
+def _cell(text: str | None) -> str:
+    """Return text as it shows in a table of Markdown, and does nothing else: no link, no markup, no HTML."""
+    if not text:
+        return "-"
+    shown = inert(text)
+    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(_entity, shown)
+
+
+def _entity(match: "re.Match[str]") -> str:
+    return f"&#{ord(match[0])};"
+
+
+def _ends_in_our_table(path: str | None) -> bool:
+    if not path:
+        return False
+    try:
+        text = Path(path).read_text("utf-8", errors="replace")
+    except (OSError, ValueError):
+        return False
+    _, head, rows = text.rpartition(_HEAD)
+    return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,1 @@
+"""Deployments changed: compared with what is wanted, written once, and read back."""

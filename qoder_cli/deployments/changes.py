@@ -1,0 +1,202 @@
+"""What differs between a deployment as it is wanted and as it is, and the body that changes it (api/facts.md, 1.2).
+
+Both sides are in the normal form of `deployfile.normal`. An update merges: what is left out stays; a schedule, lists
+and budgets are replaced whole; metadata keys are set and, with null, deleted. An agent that is named without a version
+stays pinned as it is, for a bare id would pin its latest version.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
+
+from qoder_cli.deployfile.normal import assignments, comparable
+from qoder_cli.deployfile.tree import Path, spelled
+from qoder_cli.deployments.hiding import HIDDEN
+from qoder_cli.jsontext import Number
+from qoder_cli.model import mapping
+from qoder_cli.output.screen import inert
+
+ABSENT: Final = object()
+LATEST = "latest"  # stands for the version that an agent is pinned to anew
+_VARIABLES = "environment_variables"
+_SHORT = 60  # characters; a longer text is compared line by line
+_LONGEST_LINE = 1000  # characters
+_MOST_LINES = 30  # of one text that changed
+_MOST_COMPARED = 4000  # lines; to find out how more differ takes seconds
+
+
+class Change(NamedTuple):
+    """One value that differs: where it is, and what it was and is to be; ABSENT where there is none."""
+
+    path: str
+    before: Any
+    after: Any
+
+    def hidden(self, hide: Callable[[Any], Any]) -> "Change":
+        """Return it as it may be shown; `hide` takes secrets out of a value.
+
+        What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
+        """
+        before, after = (value if value is ABSENT else hide(value) for value in (self.before, self.after))
+        if before is not ABSENT and (after != self.after or self.path.startswith(_VARIABLES)):
+            before = HIDDEN
+        return Change(self.path, before, after)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an object; what is absent is left out."""
+        values = {"before": self.before, "after": self.after}
+        return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
+
+
+class Difference(NamedTuple):
+    """The body of the update, which is empty when nothing differs, and each change in it."""
+
+    body: dict[str, Any]
+    changes: list[Change]
+
+
+def difference(wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False) -> Difference:
+    """Return how `current` is to be changed; what `wanted` does not name stays.
+
+    With `repin` an agent without a version is pinned to its latest, whatever that is.
+    """
+    body: dict[str, Any] = {}
+    changes: list[Change] = []
+    shown = comparable(wanted)
+    for name, value in wanted.items():
+        found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
+        if found:
+            body[name] = _patch(mapping(current.get(name)), value) if name == "metadata" else value
+            changes += found
+    return Difference(body, changes)
+
+
+def creation(wanted: Mapping[str, Any]) -> list[Change]:
+    """Return each value that a new deployment is to have."""
+    return [change for name, value in comparable(wanted).items() for change in _differing(name, ABSENT, value)]
+
+
+def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Change]:
+    if name != "agent" or not isinstance(after, str):
+        yield from _differing(name, before, after)
+        return
+    pinned = mapping(before)
+    if pinned.get("id") != after:
+        yield Change("agent.id", pinned.get("id", ABSENT), after)
+    elif repin:
+        yield Change("agent.version", pinned.get("version", ABSENT), LATEST)
+
+
+def _patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes metadata the wanted one: what differs, and null for the keys that are not wanted."""
+    return {key: value for key, value in after.items() if before.get(key, ABSENT) != value} | {
+        key: None for key in before if key not in after
+    }
+
+
+def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
+    """Yield what differs in a field; metadata and variables are compared by their keys, an empty text being one too."""
+    if name == _VARIABLES:
+        had, has = _by_name(before), _by_name(after)
+    else:
+        had, has = (mapping(before), mapping(after)) if name == "metadata" else (None, None)
+    if had is None or has is None:
+        yield from _walk((name,), before, after)
+        return
+    for key in dict.fromkeys((*had, *has)):
+        if had.get(key, ABSENT) != has.get(key, ABSENT):
+            yield Change(spelled((name, key)), had.get(key, ABSENT), has.get(key, ABSENT))
+
+
+def _by_name(variables: Any) -> dict[str, str] | None:
+    """Return a text of variables by their names; None where one is there twice, or the text is another one."""
+    pairs = assignments(variables) if isinstance(variables, str) else [] if variables is ABSENT else None
+    return dict(pairs) if pairs is not None and len(dict(pairs)) == len(pairs) else None
+
+
+def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
+    """Yield the leaves that differ; in an object, what is empty or null is the same as what is not there."""
+    if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
+        had = mapping(before)
+        for key in dict.fromkeys((*had, *after)):
+            yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
+    elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
+        yield from _walk_list(path, before if isinstance(before, list) else [], after)
+    elif not _is_same(before, after):
+        yield Change(spelled(path), before, after)
+
+
+def _walk_list(path: Path, before: list[Any], after: list[Any]) -> Iterator[Change]:
+    for index, (was, is_to_be) in enumerate(zip_longest(before, after, fillvalue=ABSENT)):
+        found = list(_walk((*path, index), was, is_to_be))
+        if not found and ABSENT in (was, is_to_be):  # an item is one, however empty
+            found = [Change(spelled((*path, index)), was, is_to_be)]
+        yield from found
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values that are not both lists or objects mean the same: 1.0 is 1, and true is not."""
+    if _is_nothing(one) and _is_nothing(other):
+        return True
+    if _is_number(one) and _is_number(other):
+        return _amount(one) == _amount(other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is ABSENT or value is None or value in ("", [], {})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Number) and not isinstance(value, bool)
+
+
+def _amount(number: Any) -> Decimal | str:
+    try:
+        return Decimal(str(number))
+    except InvalidOperation:  # an exponent beyond all bounds
+        return str(number)
+
+
+def told(change: Change, hide: Callable[[Any], Any]) -> list[str]:
+    """Return a change as lines for people: `+` comes, `-` goes, `~` changes; `hide` takes secrets out of a value.
+
+    Long texts are shown by their lines, which are indented, after a sign of their own.
+    """
+    path, before, after = change.hidden(hide)
+    sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
+    there = [value for value in (before, after) if value is not ABSENT]
+    if before == after:  # what differs is a secret
+        return [f"{sign} {path}: (a secret)"]
+    if any(map(_is_long, there)) and all(isinstance(value, str) for value in there):
+        return [f"{sign} {path}:", *_by_line(before, after)]
+    return [f"{sign} {path}: {' -> '.join(map(_in_json, there))}"]
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and (len(value) > _SHORT or "\n" in value)
+
+
+def _by_line(before: Any, after: Any) -> list[str]:
+    lines = list(_line_by_line(*([] if text is ABSENT else text.split("\n") for text in (before, after))))
+    shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
+    return shown + ([f"    … and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else [])
+
+
+def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:
+    """Yield the lines that go and come, with their signs, and one line around them."""
+    from difflib import unified_diff
+
+    if len(before) + len(after) > _MOST_COMPARED:
+        yield from (f"-{line}" for line in before)
+        yield from (f"+{line}" for line in after)
+        return
+    compared = list(unified_diff(before, after, n=1, lineterm=""))[2:]  # without the names of files
+    yield from (line for line in compared if not line.startswith("@@"))
+
+
+def _in_json(value: Any) -> str:
+    from qoder_cli import jsontext
+
+    return inert(jsontext.dump(value))

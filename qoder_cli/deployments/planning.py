@@ -1,0 +1,215 @@
+"""Deployment files against the server: what each would create or change, before anything is written."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.ahead import in_order
+from qoder_cli.deployfile.load import Declared, missing_for_create
+from qoder_cli.deployfile.normal import EMPTY, settable
+from qoder_cli.deployfile.problems import BadFiles, Problem
+from qoder_cli.deployments.changes import LATEST, Change, creation, difference
+from qoder_cli.deployments.hiding import Secrets
+from qoder_cli.errors import ApiError, NotFound, QoderError, Rejected
+from qoder_cli.model import Deployment
+from qoder_cli.names import explain_missing
+from qoder_cli.runs.launch import read_deployment
+
+if TYPE_CHECKING:
+    from qoder_cli.deployments.writing import Write
+    from qoder_cli.state import State
+
+AT_A_TIME = 8  # deployments that are read
+_LISTED = 10  # ids that an error about an ambiguous name lists
+_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
+
+
+@dataclass
+class Step:
+    """One declared deployment, and what is to become of it.
+
+    `current` is the deployment as it is, None when it is to be created; `changes` are what differs, and `body` says
+    so to the server; `error` is why it cannot be.
+    """
+
+    declared: Declared
+    current: Deployment | None = None
+    changes: Sequence[Change] = ()
+    body: Mapping[str, Any] | None = None
+    error: QoderError | None = None
+    write: "Write[Deployment] | None" = None  # once it is under way
+
+    @property
+    def place(self) -> str:
+        """Where it is declared."""
+        return f"{self.declared.source}:{self.declared.line}" if self.declared.line else self.declared.source
+
+    @property
+    def name(self) -> str:
+        """What it is called, as it may be shown."""
+        name = (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
+        return str(self.secrets.out_of(name))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to write."""
+        return self.error is None and bool(self.changes)
+
+    @property
+    def repins(self) -> bool:
+        """Whether the agent is pinned to its latest version, whichever that is."""
+        return any(change.path == "agent.version" and change.after == LATEST for change in self.changes)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What must not be shown of it."""
+        return Secrets(self.declared.secrets - {self.declared.id or ""})
+
+    def differs(self, found: Deployment) -> list[Change]:
+        """Return what is not as it is declared; a version that the file leaves to the server never differs."""
+        return difference(self.declared.fields, settable(found)).changes
+
+
+@dataclass
+class Book:
+    """The deployments that are known, by their ids, and by their names."""
+
+    by_id: dict[str, Deployment | QoderError] = field(default_factory=dict)
+    by_name: dict[str, list[Deployment]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: "State", *, archived: bool = False) -> "Book":
+        """Return a book of all there are, from one listing; of archived ones, of which there is no end, only if told.
+
+        Raises ApiError.
+        """
+        query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
+        book = cls()
+        for page in state.client.pages("/deployments", query):
+            for found in filter(None, map(Deployment.read, page["data"])):
+                book.by_id[found.id] = found
+                book.by_name.setdefault(found.name or "", []).append(found)
+        return book
+
+    def alive(self, name: str | None) -> list[Deployment]:
+        """Return those of a name that are not archived."""
+        return [found for found in self.by_name.get(name or "", ()) if not found.archived_at]
+
+    def meant(self, name: str | None) -> Deployment | None:
+        """Return the one that a name means: one that is not archived, if there is one."""
+        return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
+
+
+def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[Step]:
+    """Return what is to become of each: all names are resolved from one listing.
+
+    Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
+    deployment; ApiError.
+    """
+    _ = state.client  # made here: two threads would each make their own
+    names = [one.name or "" for one in declared if one.id is None]
+    book = Book.of(state, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
+    _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
+    if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
+        book.by_name = Book.of(state).by_name
+    steps = [_step(one, book, repin=repin) for one in declared]
+    if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
+        raise BadFiles(problems)
+    return steps
+
+
+def _read_missing(state: "State", ids: Sequence[str], book: Book) -> None:
+    def read(id: str) -> Deployment | QoderError:
+        try:
+            return read_deployment(state, id)
+        except NotFound as error:
+            return explain_missing(error, id, state)
+        except ApiError as error:
+            return error
+
+    book.by_id.update(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+
+
+def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
+    return isinstance(found, Deployment) and declared.name not in (None, found.name)
+
+
+def _step(declared: Declared, book: Book, *, repin: bool) -> Step:
+    found = book.meant(declared.name) if declared.id is None else book.by_id[declared.id]
+    if isinstance(found, QoderError):
+        return Step(declared, error=found)
+    return creating(declared) if found is None else changing(declared, found, book, repin=repin)
+
+
+def creating(declared: Declared) -> Step:
+    """Return the step that creates a deployment."""
+    said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
+    return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
+
+
+def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool) -> Step:
+    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
+    if current.archived_at:
+        return Step(declared, current, error=archived(current))
+    differs = difference(declared.fields, settable(current), repin=repin)
+    step = Step(declared, current, differs.changes, differs.body)
+    others = [found.id for found in book.alive(declared.name) if found.id != current.id]
+    if others and _is_renamed(declared, current):
+        wanted = step.secrets.out_of(declared.name)
+        step.error = Rejected(
+            f"{step.name} ({current.id}) cannot be named {wanted!r}: so is {others[0]}", hint="choose another name"
+        )
+    return step
+
+
+def archived(found: Deployment) -> Rejected:
+    """Return the error that this deployment cannot be changed any more."""
+    return Rejected(
+        f"deployment {found.id} is archived since {found.archived_at}; it cannot be changed",
+        hint="archiving cannot be undone; create it anew, under a name and without an id",
+    )
+
+
+def _ambiguous(steps: Sequence[Step], book: Book) -> Iterable[str]:
+    for step in steps:
+        alive = book.alive(step.declared.name) if step.declared.id is None else []
+        if len(alive) > 1:
+            ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
+            yield _problem(step, f"{len(alive)} deployments are named {step.name!r}: {ids}; give it the id of one")
+
+
+def _incomplete(steps: Sequence[Step]) -> Iterable[str]:
+    for step in steps:
+        is_new = step.current is None and step.error is None
+        if is_new and (missing := missing_for_create(step.declared)):
+            yield _problem(
+                step, f"no deployment is named {step.name!r}, and to create it the file lacks {', '.join(missing)}"
+            )
+
+
+def _same_target(steps: Sequence[Step]) -> Iterable[str]:
+    first: dict[str, Step] = {}
+    for step in steps:
+        if step.current and (other := first.setdefault(step.current.id, step)) is not step:
+            yield _problem(step, f"means {step.current.id}, as does {other.place}: name or id, it is one deployment")
+
+
+def _problem(step: Step, text: str) -> str:
+    return Problem(text, line=step.declared.line).told(step.declared.source)
+
+
+def look_again(state: "State", steps: Sequence[Step]) -> None:
+    """Leave alone what was to be created, and was created by someone meanwhile; one listing where there is any.
+
+    What is to be changed is looked at anew when its turn comes. Raises ApiError.
+    """
+    new = [step for step in steps if step.is_open and step.current is None]
+    book = Book.of(state) if new else Book()
+    for step in new:
+        if alive := book.alive(step.declared.name):
+            step.error = Rejected(
+                f"{step.name} was created by someone meanwhile: {alive[0].id}; nothing was sent",
+                hint="apply again, to see what differs from it",
+            )

@@ -1,0 +1,419 @@
+"""The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from qoder_cli import __version__, jsontext
+from qoder_cli.clock import TRIES, Clock, may_wait
+from qoder_cli.config import Settings
+from qoder_cli.errors import ApiError, AuthError, UsageError
+from qoder_cli.http import answers
+from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
+from qoder_cli.http.pending import WITH_BODY
+from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
+from qoder_cli.model import mapping, text
+from qoder_cli.output.progress import Progress
+from qoder_cli.times import span
+from qoder_cli.values import is_loopback
+
+# `import httpx` brings its own command line with it (rich, pygments) wherever click happens to be installed, which is
+# a third of its cost. Hiding that one module leaves the library whole.
+if "httpx" not in sys.modules:
+    sys.modules["httpx._main"] = cast(ModuleType, None)
+import httpx
+
+if sys.modules["httpx._main"] is None:
+    del sys.modules["httpx._main"]
+
+BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
+REQUEST_TIMEOUT = 30.0  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds
+STREAM_SILENCE = 75.0  # seconds in which an event stream gives a sign of life; the heartbeats come more often
+_REDACTED = "[redacted]"
+_SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An event stream that is open: status and headers in `head`, its bytes as they come when iterated."""
+
+    head: Answer
+    _chunks: Iterator[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+
+class Client:
+    """The API of one server, with one token."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        progress: Progress,
+        transport: httpx.BaseTransport | None = None,
+        debug: bool = False,
+    ) -> None:
+        if settings.token is None:
+            raise AuthError(f"no token for {settings.host}", hint=settings.why_no_token)
+        self.settings = settings
+        self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
+        self.clock = clock
+        self._progress = progress
+        self._secret = settings.token
+        self._debug = debug
+        self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
+        self._date_took = math.inf  # seconds from asking to that header
+        self._tells_all = transport is None  # a transport of a test does not say when it sends
+        self._transport = transport
+        self._http = _http_client(settings, transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def server_now(self) -> float:
+        """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
+        return self.clock.now() + (self._server_ahead or 0.0)
+
+    def on_server_clock(self, moment: float) -> float | None:
+        """Return a moment of our clock (unix seconds) on the server's clock: not later than it was, and earlier by
+        less than the fastest answer took plus a second. None while no answer has told the time.
+        """
+        return None if self._server_ahead is None else moment + self._server_ahead
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        within: float | None = None,
+        retry: bool = True,
+    ) -> Any:
+        """Return the parsed JSON answer to a GET.
+
+        `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for one try in seconds.
+        With `retry` it is asked `patiently`. Raises ApiError.
+        """
+
+        def ask() -> Any:
+            pending = self.prepare("GET", path, params=params, headers=headers)
+            return self.understand(pending.start().result(within or self.request_timeout))
+
+        return self.patiently(ask) if retry else ask()
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Return what `ask` returns, asking again after connection errors, 408, 429 and 5xx but 501.
+
+        At most 5 tries in 30 s, after 0.5 s doubling to 8 s, or as long as Retry-After says. Raises ApiError.
+        """
+        began = self.clock.monotonic()
+        pause = 0.5
+        for attempt in range(1, TRIES + 1):
+            try:
+                return ask()
+            except ApiError as error:
+                wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
+                spent = self.clock.monotonic() - began
+                if not error.retryable or attempt == TRIES or not may_wait(wait, spent):
+                    raise
+                self._progress.note(f"{error.message.rstrip('.')}; trying again in {span(wait)}")
+                self.clock.sleep(wait)
+                pause = min(pause * 2, 8.0)
+        raise AssertionError("the last try returns or raises")
+
+    def prepare(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Pending:
+        """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
+
+        A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises UsageError, before
+        anything is sent, for a write while QODER_READ_ONLY is set.
+        """
+        if method != "GET" and self.settings.read_only:
+            raise UsageError(
+                f"QODER_READ_ONLY is set: {method} {path} was not sent",
+                hint="unset QODER_READ_ONLY to allow writes",
+            )
+        if content is None and method in WITH_BODY:
+            content = jsontext.dump({} if body is None else body).encode()
+        longest = timeout or self.request_timeout
+        request = self._http.build_request(
+            method,
+            self.settings.base_url + path,
+            params=params,
+            content=content,
+            headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
+            timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
+        )
+        return Pending(lambda mine: self._exchange(request, mine), reached_server=not self._tells_all)
+
+    @contextmanager
+    def open_stream(
+        self,
+        path: str,
+        *,
+        last_event_id: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[Stream]:
+        """Open an event stream and give its bytes as they come, without a limit in time or size, until it is closed.
+
+        Our own token is taken out of them. With `last_event_id` the stream goes on after that event. Raises ApiError:
+        what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
+        at all was heard for 75 s.
+        """
+        request = self._http.build_request(
+            "GET",
+            self.settings.base_url + path,
+            params=params,
+            headers={
+                "accept": "text/event-stream",
+                "accept-encoding": "identity",  # a compressor may hold back what is meant to be heard now
+                **({"last-event-id": last_event_id} if last_event_id else {}),
+                **(headers or {}),
+            },
+            timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
+        )
+        if self._debug:
+            self._show_request(request)
+        asked = self.clock.now()
+        with self._transport_failures():
+            response = self._http.send(request, stream=True)
+        self._note_clock(response.headers.get("date"), asked)
+        try:
+            yield Stream(self._check_stream(request, response), self._chunks(response))
+        finally:
+            response.close()
+
+    def _check_stream(self, request: httpx.Request, response: httpx.Response) -> Answer:
+        """Return status and headers of an event stream. Raises ApiError for any other answer."""
+        accepted = 200 <= response.status_code < 300
+        with self._transport_failures():
+            answer = self._answer(request, response, b"" if accepted else b"".join(_limited(response)))
+        if not accepted:
+            refuse(answer, self.settings, now=self.server_now())
+        if answer.kind != "text/event-stream":
+            raise no_answer(f"the server answered {answer.status} with {answer.kind or 'nothing'}, not a stream")
+        return answer
+
+    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        from qoder_cli.http.redact import Veil
+
+        veil = Veil(self._secret.encode() if self._may_hide else b"")
+        with self._transport_failures():
+            yield from map(veil.take, response.iter_bytes())
+        yield veil.rest()
+
+    @contextmanager
+    def _transport_failures(self) -> Iterator[None]:
+        """Raise what goes wrong on the way, here or inside httpx, as NoAnswer."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.StreamError) as failure:
+            if self._debug:
+                self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
+            raise broken(failure, self.settings.host) from failure
+
+    def hide(self, text: str) -> str:
+        """Return a text without our own token, which a server may echo anywhere."""
+        return text.replace(self._secret, _REDACTED) if self._may_hide else text
+
+    @property
+    def _may_hide(self) -> bool:
+        return len(self._secret) >= _SHORTEST_SECRET
+
+    def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event.endswith("send_request_headers.started"):
+                pending.about_to_send()
+
+        request.extensions["trace"] = trace
+        if self._debug:
+            self._show_request(request)
+        asked = self.clock.now()
+        with self._transport_failures():
+            response = self._http.send(request, stream=True)
+            self._note_clock(response.headers.get("date"), asked)
+            try:
+                return self._answer(request, response, b"".join(_limited(response)))
+            finally:
+                response.close()
+                # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
+                # which then stays in memory until someone looks for such garbage.
+                del request.extensions["trace"]
+
+    def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
+        headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])
+        shown = body.replace(self._secret.encode(), _REDACTED.encode()) if self._may_hide else body
+        answer = Answer(response.status_code, headers, shown)
+        if self._debug:
+            self._show_answer(request, answer)
+        return answer
+
+    def _show_request(self, request: httpx.Request) -> None:
+        from qoder_cli.http import redact
+
+        self._progress.debug(f"> {request.method} {redact.by_shape(str(request.url), self._secret)}")
+        self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
+        if request.content:
+            kind = request.headers.get("content-type", "")
+            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
+
+    def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
+        from qoder_cli.http import redact
+
+        self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
+        self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
+        kind = answer.headers.get("content-type", "")
+        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
+
+    def _note_clock(self, date: str | None, asked: float) -> None:
+        moment, now = http_date(date), self.clock.now()
+        if moment is not None and now - asked <= max(self._date_took, 1.0):
+            self._server_ahead, self._date_took = moment.timestamp() - now, now - asked
+
+    def fetch_elsewhere(self, url: str) -> Iterator[bytes]:
+        """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
+
+        Raises Unavailable for anything but a plain 200, and for a link that is neither https nor on this machine.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise no_answer("the link to the file is no address", retryable=False) from None
+        if parts.scheme != "https" and not is_loopback(parts.netloc):
+            raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
+        with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:
+            try:
+                with elsewhere.stream("GET", url) as response:
+                    if response.status_code != 200:
+                        raise no_answer(f"{parts.hostname} answered {response.status_code} for the file")
+                    yield from response.iter_bytes()
+            except (httpx.HTTPError, httpx.InvalidURL) as failure:
+                raise no_answer(
+                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
+                ) from None
+
+    def accept(self, answer: Answer) -> Answer:
+        """Return a 2xx answer; raise the ApiError that any other one means."""
+        if not answer.is_success:
+            refuse(answer, self.settings, now=self.server_now())
+        return answer
+
+    def understand(self, answer: Answer) -> Any:
+        """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
+        return answers.understand(answer, self.settings, now=self.server_now())
+
+    def pages(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str] | None = None,
+        within: float | None = None,
+        retry: bool = True,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list, following `next_page`, else `after_id` while `has_more` (api/facts.md, 3.6).
+
+        Raises ApiError, and Unavailable for a cursor that does not move or an answer that is no page.
+        """
+        query = dict(params)
+        seen: set[str] = set()
+        while True:
+            page = self.get(path, query, headers=headers, within=within, retry=retry)
+            if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+                raise no_answer("the server answered a list with something that is no page")
+            yield page
+            cursor = next_cursor(page)
+            if cursor is None:
+                if page.get("has_more") is True:
+                    raise no_answer("the server says that its list goes on, but not where")
+                return
+            if cursor[1] in seen:
+                raise no_answer("the server's page cursor does not move, so the list cannot be read to its end")
+            seen.add(cursor[1])
+            query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
+            query[cursor[0]] = cursor[1]
+
+
+def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, str]:
+    """Return a form as it is sent, and its content type: texts by their names, files as name, file name and content."""
+    parts = [(name, (file_name, content)) for name, file_name, content in files]
+    request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
+    return request.read(), request.headers["content-type"]
+
+
+def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the query parameter and value that ask for the page after this one; None at the end."""
+    if following := text(page.get("next_page")):
+        return "page", following
+    if page.get("has_more") is not True:
+        return None
+    last_item = page["data"][-1] if page["data"] else None
+    last = text(page.get("last_id")) or text(mapping(last_item).get("id"))
+    return ("after_id", last) if last else None
+
+
+def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:
+    headers = {
+        "authorization": f"Bearer {settings.token}",
+        "accept": "application/json",
+        "user-agent": f"qoder-cli/{__version__}",
+    }
+    if settings.workspace_id:
+        headers["qoder-workspace-id"] = settings.workspace_id
+    try:
+        return httpx.Client(
+            headers=headers,
+            transport=transport,
+            verify=_trust(settings) if transport is None else True,  # a transport of a test needs no certificates
+            trust_env=not settings.is_loopback,  # loopback is never proxied
+            follow_redirects=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise UsageError(f"the proxy in the environment cannot be used: {error}", hint="check HTTPS_PROXY") from None
+
+
+def _trust(settings: Settings) -> Any:
+    """Return the TLS context: SSL_CERT_FILE and SSL_CERT_DIR are honoured. Plain http gets one that trusts nobody,
+    which saves loading the certificates.
+    """
+    import ssl
+
+    if settings.base_url.startswith("http:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return httpx.create_ssl_context(trust_env=True)
+    except OSError as error:
+        raise UsageError(
+            f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from None
+
+
+def _limited(response: httpx.Response) -> Iterator[bytes]:
+    size = 0
+    for chunk in response.iter_bytes():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise no_answer(f"the server's answer is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
+        yield chunk

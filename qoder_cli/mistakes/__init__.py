@@ -1,0 +1,1 @@
+"""Command lines that are not understood, and what was meant by them."""

@@ -1,0 +1,176 @@
+"""What is said on stderr while something goes on: progress is not output."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from qoder_cli.clock import Clock
+from qoder_cli.output.screen import Screen, inert
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_MARGIN = 3  # lines of the terminal that the board leaves free: for the status line, and for what came before
+HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
+
+
+class Progress:
+    """Notes, warnings, and the status line of a wait.
+
+    On a terminal the status line is animated; elsewhere each change is a line, with a heartbeat every 30 s. When
+    `quiet`, only warnings are said.
+    """
+
+    def __init__(self, screen: Screen, *, clock: Clock, quiet: bool) -> None:
+        self._screen = screen
+        self._clock = clock
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._board: Callable[[int], RenderableType] | None = None
+        self._status = self._leaving = ""
+        self._began = self._last_line = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only warnings are said."""
+        return self._quiet
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the status line away for as long as the block writes to the same terminal."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
+    def note(self, text: str) -> None:
+        """Say one line, unless quiet."""
+        if not self._quiet:
+            self._line(inert(text))
+
+    def show(self, text: str) -> None:
+        """Say lines that are composed already, unless quiet."""
+        if not self._quiet:
+            self._line(text.rstrip("\n"))
+
+    def warn(self, text: str) -> None:
+        """Say one line that must be heard."""
+        self._line(f"{self._screen.styled('warning:', 'yellow')} {inert(text)}")
+
+    def debug(self, text: str) -> None:
+        """Say one line of what --debug asked for, however quiet the rest is."""
+        self._line(self._screen.styled(inert(text), "dim"))
+
+    def put_up(self, board: "Callable[[int], RenderableType]") -> None:
+        """Show this above the status line of the wait to come; it is made for so many lines, again and again."""
+        self._board = board
+
+    @contextmanager
+    def waiting(self, status: str, *, leaving: str | None = None) -> Iterator[None]:
+        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving."""
+        self._status, self._began = status, self._clock.monotonic()
+        self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
+        self._last_line = self._began
+        if self._quiet or not self._screen.is_animated:
+            yield
+            return
+        self._live = self._start_live()
+        try:
+            yield
+        finally:
+            self._live.stop()
+            self._live = None
+
+    def change(self, news: str, *, status: str) -> None:
+        """Say what has changed in the wait; on a terminal only the status line changes."""
+        self._status = status
+        self.news(news)
+
+    def news(self, text: str) -> None:
+        """Say one line, unless quiet, or a terminal shows it in its status line or table anyway."""
+        if self._live is None:
+            self.note(text)
+
+    def beat(self) -> None:
+        """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
+        if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
+            self.note(f"{self._status} after {span(self._clock.monotonic() - self._began)}")
+
+    def _line(self, text: str) -> None:
+        self._last_line = self._clock.monotonic()
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text.from_ansi(text))
+        else:
+            self._screen.tell(text + "\n")
+
+    def _start_live(self) -> "Live":
+        from rich.live import Live
+
+        live = Live(
+            get_renderable=self._picture,
+            console=self._console(),
+            transient=True,  # it goes when the wait is over
+            refresh_per_second=8 if self._board is None else 4,
+            redirect_stdout=False,  # standard output is data, and not rich's to touch
+            redirect_stderr=False,
+        )
+        live.start()
+        return live
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        return Console(
+            file=cast(IO[str], ScreenFile(self._screen)),
+            force_terminal=True,
+            color_system="standard" if self._screen.color else None,
+            legacy_windows=False,
+            highlight=False,
+            markup=False,
+        )
+
+    def _picture(self) -> Any:
+        if self._board is None or self._live is None:
+            return self._status_line()
+        from rich.console import Group
+
+        return Group(self._board(self._live.console.height - _MARGIN), self._status_line())
+
+    def _status_line(self) -> Any:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
+        seconds = self._clock.monotonic() - self._began
+        line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
+        line.append(f" {inert(self._status)} {span(seconds)}")
+        return line.append(f"  Ctrl-C leaves; {self._leaving}", style="dim")
+
+
+class ScreenFile:
+    """A Screen as the text file that rich writes to."""
+
+    encoding = "utf-8"
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def write(self, text: str) -> int:
+        """Write text for the eye."""
+        self._screen.tell(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: a screen writes at once."""
+
+    def isatty(self) -> bool:
+        """Return whether a terminal shows it."""
+        return self._screen.is_terminal

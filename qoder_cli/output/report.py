@@ -1,0 +1,55 @@
+"""The one error that ends standard error: for people, or one line of JSON. Light, for it may be all that ever runs."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from qoder_cli.errors import QoderError
+from qoder_cli.output.screen import Screen, inert
+
+Format = Literal["table", "json", "jsonl", "id"]
+
+
+def write_error(error: QoderError, screen: Screen, format: Format) -> None:
+    """Write the error; with JSON output as one line, the last of stderr."""
+    if format in ("json", "jsonl"):
+        from qoder_cli.jsontext import dump
+
+        screen.tell(dump({"error": error.as_json()}) + "\n")
+        return
+    command = shlex.join(error.next) if error.next else None
+    hint = ": ".join(part for part in (error.hint, command) if part)
+    message = error.message if error.has_lines else inert(error.message)
+    screen.tell(f"{screen.styled('error:', 'red')} {message}\n")
+    if hint:
+        screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(hint)}\n")
+    if error.request_id:
+        screen.tell(f"request id: {inert(error.request_id)}\n")
+
+
+def plain(words: Sequence[str]) -> list[str]:
+    """Return a command line with what it may say in other tools' ways, `--json=true` and `-o=json`, in ours."""
+    end = words.index("--") if "--" in words else len(words)
+    ours = ["--json" if word == "--json=true" else re.sub(r"^-o=", "-o", word) for word in words[:end]]
+    return [*ours, *words[end:]]
+
+
+def format_typed(words: Sequence[str]) -> Format:
+    """Return the format that a command line asks for, read without parsing the rest of it."""
+    typed: Format = "table"
+    words = plain(words)
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == "--":
+            break
+        asked = {"--json": "json", "-q": "id"}.get(word) or _value(word, following)
+        typed = next((format for format in get_args(Format) if format == asked), typed)
+    return typed
+
+
+def _value(word: str, following: str) -> str | None:
+    """Return what an option that chooses the format is given; None when the word is no such option."""
+    if word in ("-o", "--output", "--format"):
+        return following
+    name, _, value = word.partition("=")
+    return value if name in ("--output", "--format") else word[2:] if word.startswith("-o") else None

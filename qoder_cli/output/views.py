@@ -1,0 +1,203 @@
+"""What a run or a deployment shows, as fields: declared here, drawn by `output`."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from qoder_cli.model import Deployment, Run, mapping, text
+from qoder_cli.outcome import evaluations
+from qoder_cli.output.cells import Fields, Fire, Milliseconds, Moment, Status, Words
+
+_RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
+LONGEST_MESSAGE = 200  # characters of a deployment's first message
+
+
+def run_fields(run: Run) -> Fields:
+    """Return everything a run shows, in order; absent fields are None."""
+    return {
+        "id": text(run.raw.get("id")),  # a list may hold anything
+        "deployment": run.deployment_id,
+        "status": _status(run),
+        "adopted": "yes" if run.adopted else None,
+        "status_from": _source(run),
+        "error_type": run.error_type,
+        "error_message": run.error_message,
+        "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
+        "session": run.session_id,
+        "agent": run.agent,
+        "attempt": run.extras.get("attempt"),
+        "turn": text(run.extras.get("turn_id")),
+        "triggered": _moment(run.raw.get("triggered_at") or run.raw.get("created_at")),
+        "started": _moment(run.extras.get("started_at")),
+        "completed": _moment(run.completed_at),
+        "duration": None if run.duration_ms is None else Milliseconds(run.duration_ms),
+        "credits": run.credits,
+    }
+
+
+# In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
+def evaluation_fields(session: dict[str, Any]) -> Fields:
+    """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
+    lines = [
+        ": ".join(
+            part
+            for part in (text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description")))
+            if part
+        )
+        for one in evaluations(session)
+    ]
+    return {"outcome": lines} if lines else {}
+
+
+RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
+RUN_FIRST = ("id", "status", "triggered", "duration", "error_type", "trigger", "deployment", "session")
+
+
+def run_row(run: Run) -> Fields:
+    """Return a run as one row of a list; the columns are only ever appended to."""
+    fields = run_fields(run)
+    fields["error_type"] = Words(run.error_type) if run.error_type else None
+    return {name: fields[name] for name in RUN_COLUMNS}
+
+
+def missing_row(typed: str, word: str) -> Fields:
+    """Return the row of a run that could not be read: what was typed, and one word for why."""
+    return {**dict.fromkeys(RUN_COLUMNS), "id": typed, "status": Status(word)}
+
+
+# As those of a run.
+DEPLOYMENT_COLUMNS = (
+    *("id", "name", "state", "paused_because", "schedule", "timezone", "next_run", "last_run"),
+    *("agent", "environment", "created"),
+)
+DEPLOYMENT_FIRST = (
+    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone", "last_run"),
+    *("agent", "environment", "created"),
+)
+
+
+def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fields:
+    """Return what a deployment shows, in order; absent fields are None, and lists have a line for each value.
+
+    With `now` (unix seconds) the next fires are worked out from there where the server tells none.
+    """
+    raw, schedule = deployment.raw, deployment.schedule
+    zone = text(schedule.get("timezone"))
+    return {
+        "id": text(raw.get("id")),
+        "name": deployment.name,
+        "description": text(raw.get("description")),
+        "state": Status(deployment.state),
+        "paused_because": deployment.paused_because,
+        "archived": _moment(deployment.archived_at),
+        "agent": _agent(raw.get("agent")),
+        "environment": text(raw.get("environment_id")),
+        "variables": ", ".join(_variable_names(raw.get("environment_variables"))) or None,
+        "schedule": text(schedule.get("expression")),
+        "timezone": zone,
+        "last_run": _moment(schedule.get("last_run_at")),
+        "next_run": [Fire(fire, zone) for fire in _next_fires(deployment, now)],
+        "resource": [_resource(each) for each in _objects(raw.get("resources"))],
+        "vault": [str(each) for each in _list(raw.get("vault_ids"))],
+        "budget": _budget(mapping(raw.get("budget"))),
+        "metadata": _count(mapping(raw.get("metadata")).keys() - {_RESERVED}, "key"),
+        "first_message": _first_message(_objects(raw.get("initial_events"))),
+        "created": _moment(raw.get("created_at")),
+        "updated": _moment(raw.get("updated_at")),
+        "schedule_words": _in_words(schedule),
+    }
+
+
+def _next_fires(deployment: Deployment, now: float | None) -> list[str]:
+    if now is None or deployment.archived_at:
+        return deployment.next_fires
+    from qoder_cli.schedule import next_fires
+
+    return next_fires(deployment.schedule, now=now)
+
+
+def _in_words(schedule: Mapping[str, Any]) -> str | None:
+    if not schedule:
+        return None
+    from qoder_cli.schedule import words_of
+
+    return words_of(schedule)
+
+
+def deployment_row(deployment: Deployment) -> Fields:
+    """Return a deployment as one row of a list; the columns are only ever appended to."""
+    fields = deployment_fields(deployment)
+    fields["name"] = Words(deployment.name or "-")
+    fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
+    return {name: fields[name] for name in DEPLOYMENT_COLUMNS}
+
+
+def _agent(agent: Any) -> str | None:
+    id = text(mapping(agent).get("id")) or text(agent)
+    return f"{id}@{mapping(agent).get('version', '?')}" if id else None
+
+
+def _variable_names(variables: Any) -> list[str]:
+    """Return the names alone: values may be secrets. They stand between `;` or newlines (api/facts.md, 1.2)."""
+    if isinstance(variables, dict):
+        return list(variables)
+    pairs = (text(variables) or "").replace("\n", ";").split(";")
+    return [pair.partition("=")[0].strip() for pair in pairs if pair.strip()]
+
+
+def _resource(resource: dict[str, Any]) -> str:
+    """Return a resource in one line, of fields that hold no secret."""
+    checkout = mapping(resource.get("checkout"))
+    parts = [
+        text(resource.get("type")) or "unknown",
+        text(resource.get("file_id")) or text(resource.get("memory_store_id")) or _without_login(resource.get("url")),
+        text(checkout.get("name")) or text(checkout.get("sha")),
+        text(resource.get("access")),
+        f"at {resource['mount_path']}" if text(resource.get("mount_path")) else None,
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _without_login(url: Any) -> str | None:
+    scheme, separator, rest = (text(url) or "").rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" or None
+
+
+def _budget(budget: dict[str, Any]) -> str | None:
+    most = budget.get("max_credit_cost")
+    return None if most is None else f"{most} credits a run"
+
+
+def _first_message(events: list[dict[str, Any]]) -> str | None:
+    """Return the first message's text, cut; its content is blocks, or plain text in the older generation."""
+    content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
+    said = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
+    words = " ".join(said.split())
+    return (words if len(words) <= LONGEST_MESSAGE else words[:LONGEST_MESSAGE] + "…") or None
+
+
+def _count(things: Collection[object], name: str) -> str | None:
+    return f"{len(things)} {name}{'s' if len(things) > 1 else ''}" if things else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return list(map(mapping, _list(value)))
+
+
+def _source(run: Run) -> str | None:
+    """Return what a status was read from that the server did not send; None when it did."""
+    if not run.derived:
+        return None
+    return "session" if run.session_id else "run"
+
+
+def _status(run: Run) -> Status | None:
+    return Status(run.status) if run.status else None
+
+
+def _moment(value: Any) -> Moment | None:
+    return Moment(value) if text(value) else None

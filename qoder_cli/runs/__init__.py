@@ -1,0 +1,1 @@
+"""One run: started once, read, judged, and left."""

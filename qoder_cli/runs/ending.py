@@ -1,0 +1,104 @@
+"""How a run ended, as the error that ends the command: in words, with what to do next."""
+
+from contextlib import suppress
+
+from qoder_cli.errors import (
+    Exit,
+    InternalError,
+    LostSight,
+    NotYet,
+    OutcomeUnknown,
+    QoderError,
+    ReaderGone,
+    RunFailed,
+    RunSkipped,
+    Signalled,
+    WaitTimeout,
+)
+from qoder_cli.model import Run
+from qoder_cli.outcome import FINAL, settle, verdict
+from qoder_cli.runs.leave import take_leave
+from qoder_cli.state import State
+
+
+def ending_error(run: Run, state: State) -> QoderError | None:
+    """Return the error that a settled run ends the command with; None when it completed."""
+    code = verdict(run)
+    match code:
+        case Exit.OK:
+            return None
+        case Exit.NOT_YET:
+            error: QoderError = NotYet(f"run {run.id} has not ended yet; it is {run.status}", hint="wait for its end")
+            return going_on(error, run, state)
+        case Exit.OUTCOME_UNKNOWN:
+            error = OutcomeUnknown(
+                f"how run {run.id} ended cannot be known: its session was deleted",
+                hint="look for what it was to do; starting it again may do it twice",
+                run_state="unknown",
+            )
+        case Exit.RUN_SKIPPED:
+            error = RunSkipped(
+                f"run {run.id} was skipped: the deployment's limit of runs at a time was reached",
+                hint="start it again when the other run has ended",
+                run_state="ended",
+            )
+        case _:
+            error = RunFailed(_failure(run), hint=_what_next(run), run_state="ended")
+    error.run_id, error.session_id, error.api_type = run.id, run.session_id, run.error_type
+    return error
+
+
+def going_on(error: QoderError, run: Run, state: State) -> QoderError:
+    """Return the error, naming the run that goes on and the command that waits for it."""
+    error.run_id, error.session_id = run.id, run.session_id
+    error.next = error.next or state.command("run", "wait", run.id)
+    if error.run_state == "none":
+        error.run_state = "going"
+    return error
+
+
+def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
+    """Return the error that ended a wait, completed with the run and, if it may be going on, how to wait again."""
+    if isinstance(error, WaitTimeout | LostSight):
+        error.run_id, error.session_id = run_id, run.session_id if run else None
+        error.next = state.command("run", "wait", run_id)
+    return error
+
+
+def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
+    """Return the last words when a signal ends a wait: which runs go on, and how to wait for them again."""
+    heard = "goes on" if run else "may be going on: nothing was heard of it yet"
+    what = f"run {run_ids[0]} {heard}" if len(run_ids) == 1 else f"{len(run_ids)} runs go on"
+    return signalled.in_words(
+        f"stopped waiting; {what}",
+        hint="nothing was cancelled; wait again",
+        next=state.command("run", "wait", *run_ids),
+        run_id=run_ids[0] if len(run_ids) == 1 else None,
+        session_id=run.session_id if run else None,
+        run_state="going" if run or len(run_ids) > 1 else "unknown",
+    )
+
+
+def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
+    """Print a run that goes on, take leave of it as wanted, and return the last words of a signal that came before."""
+    run = settle(run)
+    if not state.output.has_written:
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            state.show_run(run)
+    left = stopped_waiting(signalled, [run.id], run, state)
+    take_leave(left, run, state)
+    return left
+
+
+def _failure(run: Run) -> str:
+    if run.status and run.status not in FINAL:
+        return f"run {run.id} ended with the status {run.status!r}, which is unknown here: not counted as success"
+    why = ": ".join(part for part in (run.error_type, run.error_message) if part)
+    started = "failed" if run.session_id else "did not start"
+    return f"run {run.id} {started}: {why}" if why else f"run {run.id} {started}"
+
+
+def _what_next(run: Run) -> str | None:
+    if run.error_type == "requires_action":
+        return "only someone with access to the session can answer; otherwise cancel it"
+    return f"what the agent did is in session {run.session_id}" if run.session_id else None

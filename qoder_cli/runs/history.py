@@ -1,0 +1,58 @@
+"""How a deployment has been doing: its recent runs as a small picture."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from qoder_cli.errors import ApiError
+from qoder_cli.ids import segment
+from qoder_cli.model import Run, mapping
+from qoder_cli.outcome import Standing, standing
+from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
+from qoder_cli.runs.resolve import Resolver
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+RECENT = 20  # runs
+
+
+def recent_runs(state: "State", deployment_id: str) -> Fields:
+    """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
+    resolver = Resolver(state.client, progress=state.progress)
+    try:
+        page = state.client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": RECENT})
+    except ApiError as error:
+        state.progress.warn(f"its runs could not be read: {error.message}")
+        return {}
+    data = mapping(page).get("data")
+    runs = list(resolver.runs([item for item in data if isinstance(item, dict)] if isinstance(data, list) else []))
+    if resolver.unread:
+        state.progress.warn(f"{resolver.unread} of its runs are left out: their sessions could not be read")
+    return picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
+
+
+def picture(runs: Sequence[Run]) -> Fields:
+    """Return the picture of runs that come newest first: outcomes and durations with the newest last, how many of
+    those that ran came to a good end, and how long a completed one usually takes.
+
+    Left out of the rate are runs that go on, that were skipped, and whose ending cannot be known.
+    """
+    oldest_first = list(reversed(runs))
+    if not runs:
+        return {"recent_runs": "none yet"}
+    took = [run.duration_ms for run in runs if run.status == "completed" and run.duration_ms is not None]
+    return {
+        "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
+        "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
+        "success_rate": _rate([run for run in runs if standing(run) is Standing.ENDED]),
+        "usual_duration": Milliseconds(round(median(took))) if took else None,
+    }
+
+
+def _rate(ended: Sequence[Run]) -> str | None:
+    ran = [run for run in ended if run.status not in (None, "skipped")]
+    if not ran:
+        return None
+    completed = sum(run.status == "completed" for run in ran)
+    return f"{100 * completed // len(ran)}% ({completed} of {len(ran)})"

@@ -1,0 +1,139 @@
+"""From what was typed to a run: the trigger in words, and everything that can stand in its way."""
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
+from qoder_cli.http.pace import Pace
+from qoder_cli.ids import segment
+from qoder_cli.model import Deployment, Run, mapping
+from qoder_cli.runs.ending import stopped_with
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.trigger import OnLost, Started, Trigger, TriggerStopped
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+OnSkip = Literal["fail", "ok"]
+
+IDLE_LOOK = 20  # newest runs that --if-idle looks at
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that was asked for: of which deployment, under which key (None: a new one), and what if it is lost.
+
+    `options` are the words of the command line that a repetition needs too.
+    """
+
+    deployment_id: str
+    key: str | None = None
+    on_lost: OnLost = "adopt"
+    options: tuple[str, ...] = ()
+
+    def repeated(self, state: "State", key: str) -> list[str]:
+        """Return the command that gives this order again, under the key it had."""
+        return state.command("deploy", "run", self.deployment_id, "--idempotency-key", key, *self.options)
+
+
+def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:
+    """Return the trigger that an order asks for; `pace` spaces it among others."""
+    key = order.key or str(uuid.uuid4())
+    return Trigger(
+        client=state.client,
+        journal=state.journal,
+        progress=state.progress,
+        deployment_id=order.deployment_id,
+        key=key,
+        is_new_key=order.key is None,
+        on_lost=order.on_lost,
+        on_started=state.started.append,
+        repeat=order.repeated(state, key),
+        pace=pace,
+    )
+
+
+def launch(state: "State", order: Order) -> Started:
+    """Trigger one run, say which, and return it.
+
+    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
+    """
+    from qoder_cli.remembered import remember_run
+
+    settings = state.client.settings
+    state.progress.note(f"starting a run of {order.deployment_id} (profile {settings.profile}, {settings.host})")
+    try:
+        started = trigger_of(state, order).start()
+    except TriggerStopped as stopped:
+        raise _stopped(state, order, stopped) from None
+    except ApiError as error:
+        raise explained(state, order.deployment_id, error) from error
+    state.progress.note(f"run {started.run.id} of {order.deployment_id}")
+    if state.ci:
+        state.ci.started(started.run.id, started.run.session_id)
+    remember_run(state, started.run)
+    return started
+
+
+def find_going(state: "State", deployment_id: str) -> Run | None:
+    """Return the newest run of the deployment that is going on, whoever started it; None when it is idle.
+
+    Looks at the newest 20. Not a lock: another run can start right after. Raises ApiError.
+    """
+    page = state.client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": IDLE_LOOK})
+    data = mapping(page).get("data")
+    if not isinstance(data, list):
+        raise NoAnswer("the server answered a list with something that is no page")
+    for run in filter(None, map(Run.read, data)):
+        observer = Observer(state.client, run.id, run=run, progress=state.progress)
+        if not observer.ended and not observer.reread(run):
+            return observer.run
+    return None
+
+
+def read_deployment(state: "State", id: str) -> Deployment:
+    """Return a deployment by its id. Raises ApiError."""
+    try:
+        found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
+    except NotFound as error:
+        raise error.about(f"deployment {id}") from None
+    if found is None:
+        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
+    return found
+
+
+def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:
+    """Return the last words when a signal came while the trigger was under way."""
+    if stopped.run is not None:
+        return stopped_with(stopped.signalled, stopped.run, state)
+    error = stopped.signalled.in_words(
+        f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
+        hint="do not start another before this has settled it",
+        next=state.command("run", "wait", "last"),
+        run_state="unknown",
+    )
+    error.kind = Exit.OUTCOME_UNKNOWN
+    return error
+
+
+def explained(state: "State", target: str, error: ApiError) -> ApiError:
+    """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
+    if isinstance(error, NotFound):
+        from qoder_cli.names import explain_missing
+
+        return explain_missing(error.about(f"deployment {target}"), target, state)
+    if error.http_status != 409:
+        return error
+    with suppress(ApiError, OutcomeUnknown):
+        found = read_deployment(state, target)
+        if found.archived_at:
+            error.message = f"deployment {target} is archived since {found.archived_at}; {error.message}"
+            error.hint = "archiving cannot be undone: run another deployment"
+        elif found.state == "paused":
+            because = f" ({found.paused_because})" if found.paused_because else ""
+            fires = f"; then its next scheduled run is at {found.next_fires[0]}" if found.next_fires else ""
+            error.message = f"deployment {target} is paused{because}; {error.message}"
+            error.hint = f"unpause it first{fires}"
+    return error

@@ -1,0 +1,143 @@
+"""What a run leaves behind: the agent's final message, and the files it delivered."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qoder_cli.errors import NoAnswer, UsageError
+from qoder_cli.ids import segment
+from qoder_cli.model import Run, mapping, text
+from qoder_cli.outcome import ENDING_EVENTS, SessionStory
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+_ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
+
+
+class Delivered(NamedTuple):
+    """A file that the agent delivered."""
+
+    file_id: str
+    name: str
+
+
+def final_message(client: "Client", run: Run) -> str | None:
+    """Return the text of the last `agent.message` of the primary thread before the run's ending; None without one.
+
+    What is said in the session later belongs to no run. Raises ApiError.
+    """
+    if run.session_id is None:
+        return None
+    primary: str | None = None
+    for event in _back_from_the_ending(client, run.session_id, ("agent.message",)):
+        thread = text(event.get("session_thread_id"))
+        if thread is not None:
+            primary = primary or _primary_thread(client, run.session_id)
+        if thread in (None, primary):
+            return message_text(event)
+    return None
+
+
+def delivered_files(client: "Client", run: Run) -> list[Delivered]:
+    """Return the files that the agent delivered before the run's ending, first delivered first. Raises ApiError."""
+    if run.session_id is None:
+        return []
+    events = _back_from_the_ending(client, run.session_id, ("agent.artifact_delivered",))
+    found = [
+        Delivered(file_id, text(event.get("original_filename")) or file_id)
+        for event in events
+        if (file_id := text(event.get("file_id")))
+    ]
+    return found[::-1]
+
+
+def message_text(event: dict[str, Any]) -> str:
+    """Return the text of a message: its text blocks, or the plain string that older servers send."""
+    content = event.get("content")
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    return "".join(text(mapping(block).get("text")) or "" for block in blocks)
+
+
+def _back_from_the_ending(client: "Client", session_id: str, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yield events of these types, newest first, from the run's ending backwards; all of them if it has none."""
+    path = f"/sessions/{segment(session_id)}/events"
+    ending = _ending_event(client, path)
+    reached = ending is None
+    query = {"types[]": (*types, *(() if reached else _ENDS)), "limit": 100, "order": "desc"}
+    for page in client.pages(path, query):
+        for event in map(mapping, page["data"]):
+            reached = reached or event.get("id") == ending
+            if reached and event.get("type") in types:
+                yield event
+
+
+def _ending_event(client: "Client", path: str) -> str | None:
+    story = SessionStory()
+    for page in client.pages(path, {"types[]": ENDING_EVENTS, "limit": 100, "order": "asc"}):
+        for event in page["data"]:
+            if story.tell([event]).ending and not story.waits_for_action:
+                return text(mapping(event).get("id"))
+    return None
+
+
+def _primary_thread(client: "Client", session_id: str) -> str | None:
+    """Return the id of the thread without a parent (api/facts.md, 4, threads)."""
+    for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
+        for thread in map(mapping, page["data"]):
+            if thread.get("parent_thread_id") is None:
+                return text(thread.get("id"))
+    return None
+
+
+def prepare_folder(folder: str) -> Path:
+    """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--output-dir {folder}: {error.strerror or error}", hint="name a folder that can be written"
+        ) from None
+    return path
+
+
+def download(client: "Client", file: Delivered, folder: Path) -> Path:
+    """Fetch a delivered file into the folder and return where it is; its name cannot lead out of the folder.
+
+    The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, UsageError for a full disk.
+    """
+    link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
+    url = text(link.get("url"))
+    if url is None:
+        raise NoAnswer(f"the server gave no address for file {file.file_id}")
+    target = _free_name(folder, file.name)
+    handle, part = tempfile.mkstemp(dir=folder, prefix=".qoder-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            for chunk in client.fetch_elsewhere(url):
+                stream.write(chunk)
+        os.replace(part, target)
+    except OSError as error:
+        raise UsageError(
+            f"{target}: {error.strerror or error}", hint="free some space, or name another folder"
+        ) from None
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return target
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    """Return a path in the folder for a file that the server calls `name`, beside any that is there."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    safe = "".join(character if character.isprintable() and character not in '<>:"|?*' else "_" for character in base)
+    safe = safe.strip(". ")[:200] or "file"
+    stem, dot, suffix = safe.rpartition(".")
+    candidates = (folder / (f"{stem}-{n}{dot}{suffix}" if stem else f"{safe}-{n}") for n in range(2, 10_000))
+    return folder / safe if not (folder / safe).exists() else next(path for path in candidates if not path.exists())

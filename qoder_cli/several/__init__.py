@@ -1,0 +1,1 @@
+"""Several runs or deployments in one command, with one answer for all."""

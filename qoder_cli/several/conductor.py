@@ -1,0 +1,122 @@
+"""Several things at once, with one answer: each printed when it is known, and one exit code for all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, QoderError, Signalled
+from qoder_cli.output.board import Line, board
+from qoder_cli.remembered import remember_runs
+from qoder_cli.several.summary import sum_up
+from qoder_cli.waiting.items import Item, Printed, deciding_error
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+    from qoder_cli.waiting.wait import Watch
+
+
+class Conductor:
+    """Keeps what became of each thing that was named, prints it, and says at the end how all went.
+
+    It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
+    """
+
+    def __init__(self, state: "State", typed: Sequence[str], *, verb: str, fail_fast: bool = False) -> None:
+        self._state = state
+        self._typed = typed
+        self._printed = Printed(state, len(typed))
+        self._verb = verb
+        self._fail_fast = fail_fast
+        self._failed = False
+        self._signalled: Signalled | None = None
+        self._began = state.clock.monotonic()
+
+    def put(self, number: int, item: Item) -> None:
+        """Take in what became of one, once, tell of it, and print it."""
+        if self._state.ci and self._printed.items[number] is None:
+            self._state.ci.ended(item, number=number)
+        self._failed = self._failed or (item.attempted and item.error is not None)
+        self._printed.put(number, item)
+
+    def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
+        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input."""
+        self._state.progress.put_up(lambda height: board(self._lines(dict(numbers)), height=height))
+
+    def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
+        """Return a row for each thing. Called from the thread that draws."""
+        watches = {number: watch for watch, number in numbers.items()}
+        return [
+            self._line(typed, self._printed.items[number], watches.get(number))
+            for number, typed in enumerate(self._typed)
+        ]
+
+    def _line(self, typed: str, item: Item | None, watch: "Watch | None") -> Line:
+        if item is not None:
+            lasted = item.run.duration_ms if item.run else None
+            seconds = None if lasted is None else lasted / 1000
+            return Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
+        if watch is None:
+            return Line(typed, None, "to start", None)
+        status = (watch.run.status if watch.run else None) or "pending"
+        return Line(typed, watch.observer.run_id, status, self._state.clock.monotonic() - watch.began)
+
+    def is_enough(self) -> bool:
+        """Return whether the rest is to be left."""
+        return self._printed.broken is not None or (self._fail_fast and self._failed)
+
+    @contextmanager
+    def until_signalled(self) -> Iterator[None]:
+        """Let the work be ended by a signal, once all is told."""
+        try:
+            yield
+        except Signalled as signalled:
+            self._signalled = signalled
+        for number, typed in enumerate(self._typed):
+            if self._printed.items[number] is None:
+                error = NotYet("not attempted: the command was stopped before its turn")
+                self.put(number, Item(typed, None, error, attempted=False))
+
+    def conclude(self) -> int:
+        """Print the rest, say on stderr how all went, and return 0 or raise the error that decides the exit code."""
+        items = [item for item in self._printed.items if item is not None]
+        remember_runs(self._state, [item.run for item in items if item.run])
+        try:
+            self._printed.end()
+            self._sum_up(items, ask=not self._signalled and self._printed.broken is None)
+        except Signalled as signalled:
+            self._signalled = signalled
+            self._printed.end()
+            self._sum_up(items, ask=False)
+        error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
+        broken = self._printed.broken
+        if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
+            raise self._in_words(broken, items) if isinstance(broken, InternalError) else broken
+        if error is None:
+            return Exit.OK
+        raise self._in_words(error, items)
+
+    def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
+        seconds = self._state.clock.monotonic() - self._began
+        sum_up(self._state, items, seconds=seconds, costs=self._verb == "completed", ask=ask)
+
+    def _in_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
+        """Say what became of all of them, and give one command that waits for those that go on."""
+        going = [str(item.run_id) for item in items if item.goes_on]
+        unknown = sum(item.run is None and item.exit_code == Exit.OUTCOME_UNKNOWN for item in items)
+        fine = sum(item.attempted and item.error is None for item in items)
+        if isinstance(error, Interrupted):
+            error.message += f"; {_counted(len(going), 'run goes on', 'runs go on')}"
+        if isinstance(error, Interrupted) and unknown:
+            error.message += f", and of {unknown} it is not known whether they were started"
+            error.kind, error.hint = Exit.OUTCOME_UNKNOWN, "look at their deployments' runs before starting them again"
+        error.message = f"{fine} of {len(items)} runs {self._verb}; {error.message}"
+        if going and (self._verb == "completed" or isinstance(error, Interrupted | InternalError)):
+            error.next, error.hint = self._state.command("run", "wait", *going), "wait for those that go on"
+        if len(items) > 1:
+            error.run_id = error.session_id = None
+        error.run_state = "unknown" if unknown else "going" if going else error.run_state
+        return error
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

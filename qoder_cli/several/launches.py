@@ -1,0 +1,181 @@
+"""Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.model import Run
+from qoder_cli.outcome import Standing, standing
+from qoder_cli.runs.launch import Order, explained, find_going, trigger_of
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
+from qoder_cli.waiting.wait import Arrival, Watch
+
+if TYPE_CHECKING:
+    import queue
+
+    from qoder_cli.http.client import Client
+    from qoder_cli.state import State
+
+_TICK = 0.1  # seconds
+
+
+@dataclass
+class Launched(Arrival):
+    """What became of one order: its run, or the one found `going`, or an error.
+
+    `number` is the order's place in the input; not `attempted` means that nothing was sent, because it was stopped.
+    """
+
+    number: int
+    observer: Observer | None = None
+    known: bool = False  # its key had started it before
+    going: Run | None = None
+    error: QoderError | None = None
+    attempted: bool = True
+
+
+class Launches:
+    """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
+
+    With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
+    is read again, if it is not `awaited`. `client` asks for the runs that were started. `on_launched` is told of each
+    order, in the caller's thread, and returns the run to wait for, if it is to be waited for.
+    """
+
+    def __init__(
+        self,
+        state: "State",
+        orders: dict[int, Order],
+        *,
+        client: "Client",
+        parallel: int,
+        if_idle: bool,
+        awaited: bool,
+        inbox: "queue.SimpleQueue[Any]",
+        on_launched: Callable[[Launched], Watch | None],
+    ) -> None:
+        self._state = state
+        self._orders = orders
+        self._client = client
+        self._parallel = parallel
+        self._if_idle = if_idle
+        self._awaited = awaited
+        self._inbox = inbox
+        self._on_launched = on_launched
+        self._waiting = deque(orders)
+        self._under_way: dict[int, Trigger] = {}
+        self._open = set(orders)
+        self._settled: dict[int, Launched] = {}
+        self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
+        self._pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
+
+    @property
+    def total(self) -> int:
+        """How many runs were ordered."""
+        return len(self._orders)
+
+    @property
+    def done(self) -> bool:
+        """Whether every order was told of."""
+        return not self._open
+
+    def start(self) -> None:
+        """Begin, and return at once."""
+        _ = self._state.client, self._state.journal  # made here: two threads would each make their own
+        for _ in range(min(self._parallel, self.total)):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def accept(self, launched: Launched) -> Watch | None:
+        """Take in what became of one order, and return the run to wait for, if there is one."""
+        if launched.number not in self._open:
+            return None
+        watch = self._on_launched(launched)
+        self.watches += [watch] if watch else []
+        self._open.remove(launched.number)  # last: a signal may come before, and it is told of again then
+        return watch
+
+    def stop(self, within: float | None = LAST_WORDS) -> None:
+        """Send nothing more, and tell of every order that is open, within so many seconds (None: when all are settled).
+
+        It is told of as not attempted where nothing was sent, as unknown where the answer did not come in time.
+        """
+        self._pace.close()
+        self._waiting.clear()
+        clock = self._state.clock
+        until = None if within is None else clock.monotonic() + within
+        while self._under_way and (until is None or clock.monotonic() < until):
+            clock.take(self._inbox, _TICK)  # what is in it was settled
+        for number in sorted(self._open):
+            self.accept(self._given_up(number))
+
+    def _given_up(self, number: int) -> Launched:
+        trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
+        if settled := self._settled.get(number):
+            return settled
+        if trigger is None or not trigger.may_have_started:
+            return _not_attempted(number)
+        return Launched(number, error=self._unknown(number, "it was stopped before the answer came"))
+
+    def _unknown(self, number: int, why: str) -> OutcomeUnknown:
+        deployment_id = self._orders[number].deployment_id
+        return OutcomeUnknown(
+            f"whether a run of {deployment_id} was started is not known: {why}",
+            hint="look at its runs before starting another",
+            next=self._state.command("run", "list", deployment_id),
+            run_state="unknown",
+        )
+
+    def _work(self) -> None:
+        while True:
+            try:
+                number = self._waiting.popleft()
+            except IndexError:
+                return
+            launched = self._settled[number] = self._launched(number)
+            with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
+                self._ask_more(launched)
+            self._under_way.pop(number, None)
+            self._inbox.put(launched)
+
+    def _launched(self, number: int) -> Launched:
+        order = self._orders[number]
+        trigger = self._under_way[number] = trigger_of(self._state, order, pace=self._pace)
+        try:
+            if self._if_idle and (going := find_going(self._state, order.deployment_id)):
+                return Launched(number, going=going)
+            return self._started(number, trigger.start())
+        except Closed:
+            return _not_attempted(number)
+        except QoderError as error:
+            return Launched(number, error=error)
+        except Exception as error:  # a thread that dies of a bug must not leave its order open for ever
+            return Launched(number, error=self._bug(number, trigger, error))
+
+    def _started(self, number: int, started: Started) -> Launched:
+        run, progress = started.run, self._state.progress
+        observer = Observer(self._client, run.id, run=run, adopted=started.adopted, progress=progress)
+        return Launched(number, observer, known=not started.sent)
+
+    def _ask_more(self, launched: Launched) -> None:
+        """Ask what the answer did not say: why it was refused, or how a half-written run stands."""
+        if isinstance(launched.error, ApiError):
+            explained(self._state, self._orders[launched.number].deployment_id, launched.error)
+        run = launched.observer.run if launched.observer else None
+        if launched.observer and run and not self._awaited and standing(Run(run.raw)) is Standing.HALF_WRITTEN:
+            with suppress(ApiError):
+                launched.observer.read_once()
+
+    def _bug(self, number: int, trigger: Trigger, error: Exception) -> QoderError:
+        why = f"a bug in qoder: {type(error).__name__}: {error}"
+        return self._unknown(number, why) if trigger.may_have_started else InternalError(why)
+
+
+def _not_attempted(number: int) -> Launched:
+    error = NotYet("not started: the command was stopped before its turn")
+    return Launched(number, error=error, attempted=False)

@@ -1,0 +1,250 @@
+"""Many at once: runs of several deployments started and awaited, or several runs awaited, with one answer for all."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli import names
+from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
+from qoder_cli.http.pace import READS_BESIDE_WRITES
+from qoder_cli.http.paced import PacedClient
+from qoder_cli.model import Run
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.launch import OnSkip, Order
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.trigger import check_key
+from qoder_cli.several.conductor import Conductor
+from qoder_cli.several.launches import Launched, Launches
+from qoder_cli.waiting.awaiting import Awaiting, Wanted
+from qoder_cli.waiting.items import Item
+from qoder_cli.waiting.limits import Limits
+from qoder_cli.waiting.wait import SLICE, Watch
+
+if TYPE_CHECKING:
+    from qoder_cli.state import State
+
+_LISTED = 5  # names that an error lists
+
+
+def orders_for(
+    typed: Sequence[str], like: Order, state: "State", *, keep_going: bool, allow_duplicates: bool
+) -> list[Order | QoderError]:
+    """Return an order for each deployment that was typed, `like` the one given but for deployment and key.
+
+    With `keep_going` an unknown name is an error in its place; otherwise it is raised, as is a deployment that is
+    named twice, unless that is allowed. Raises QoderError, before anything is started.
+    """
+    found = names.deployments(typed, state)
+    counts = Counter(each for each in found if isinstance(each, str))
+    _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
+    unknown = [each for each in found if isinstance(each, QoderError)]
+    if unknown and not keep_going:
+        raise _nothing_started(unknown, len(typed))
+    return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
+
+
+def _order(deployment_id: str, like: Order) -> Order:
+    key = None if like.key is None else check_key(f"{like.key}:{deployment_id}")
+    return replace(like, deployment_id=deployment_id, key=key)
+
+
+def _refuse_duplicates(
+    typed: Sequence[str], found: Sequence[str | QoderError], counts: Counter[str], *, allowed: bool
+) -> None:
+    id, count = next(iter(counts.most_common(1)), ("", 0))
+    if count < 2 or allowed:
+        return
+    words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
+    named = " and ".join(words) if len(words) > 1 else f"{id} {count} times"
+    more = sum(count > 1 for count in counts.values()) - 1
+    raise UsageError(
+        f"a deployment is named more than once: {named}" + (f", and {more} others" if more else ""),
+        hint="name each once; --allow-duplicates, without --idempotency-key, starts it as often as it is named",
+    )
+
+
+def _nothing_started(unknown: Sequence[QoderError], total: int) -> QoderError:
+    """Return the error of names that are not known, or that several deployments have."""
+    if total == 1:
+        return unknown[0]
+    listed = "; ".join(error.message for error in unknown[:_LISTED])
+    more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+    kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
+    return kind(
+        f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
+        hint=f"{unknown[0].hint}; --keep-going starts the others",
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with several deployments; the fields are the options of `deploy run`."""
+
+    wait: bool
+    limits: Limits
+    wanted: Wanted
+    parallel: int
+    if_idle: bool
+    on_skip: OnSkip
+    fail_fast: bool
+    result: bool
+
+
+def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> int:
+    """Start a run of each deployment, wait for them if that is wanted, and print what became of each.
+
+    `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
+    that decides the exit code.
+    """
+    if state.ci:
+        state.ci.expect(typed)
+    settings = state.client.settings
+    state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
+    return _Running(state, typed, plan).run(orders)
+
+
+def _listed(typed: Sequence[str]) -> str:
+    """Return what is to be run in a few words."""
+    if len(typed) <= _LISTED:
+        return ", ".join(typed)
+    return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
+
+
+class _Running:
+    """Runs of several deployments, from what was typed to what is printed of each."""
+
+    def __init__(self, state: "State", typed: Sequence[str], plan: Plan) -> None:
+        self._state = state
+        self._typed = typed
+        self._plan = plan
+        self._client = PacedClient(state.client, state.reads)
+        self._inbox = SimpleQueue[Any]()
+        self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
+        verb = "completed" if plan.wait else "started"
+        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast)
+
+    def run(self, orders: Sequence[Order | QoderError]) -> int:
+        """Start, wait and print; return 0, or raise the error that decides the exit code."""
+        conductor, plan = self._conductor, self._plan
+        launches = Launches(
+            self._state,
+            {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
+            client=self._client,
+            parallel=plan.parallel,
+            if_idle=plan.if_idle,
+            awaited=plan.wait,
+            inbox=self._inbox,
+            on_launched=self._on_launched,
+        )
+        conductor.put_up_board(self._numbers)
+        with conductor.until_signalled():
+            for number, order in enumerate(orders):
+                if isinstance(order, QoderError):
+                    conductor.put(number, Item(self._typed[number], None, order))
+            if conductor.is_enough():
+                launches.stop()
+            if plan.wait:
+                self._wait(launches)
+            else:
+                self._until_started(launches)
+        return conductor.conclude()
+
+    def _wait(self, launches: Launches) -> None:
+        state, plan = self._state, self._plan
+        state.reads.allow(READS_BESIDE_WRITES)
+        Awaiting(
+            state,
+            plan.limits,
+            plan.wanted._replace(result=plan.result),
+            self._on_item,
+            client=self._client,
+            inbox=self._inbox,
+            is_enough=self._conductor.is_enough,
+            labels=self._typed,
+        ).wait([], launches)
+
+    def _until_started(self, launches: Launches) -> None:
+        state = self._state
+        try:
+            launches.start()
+            with state.progress.waiting("starting", leaving="what was not begun is not started"):
+                while not launches.done and not self._conductor.is_enough():
+                    if (launched := state.clock.take(self._inbox, SLICE)) is not None:
+                        launches.accept(launched)
+                    state.progress.beat()
+            launches.stop(None)
+        except Signalled:
+            launches.stop()
+            raise
+
+    def _on_launched(self, launched: Launched) -> Watch | None:
+        """Take in what became of one order: the run to wait for, or an item that is told of at once."""
+        number = launched.number
+        typed = self._typed[number]
+        if (observer := launched.observer) is not None:
+            self._tell(observer, number)
+            if self._plan.wait:
+                watch = Watch(observer, just_triggered=not launched.known, label=typed)
+                self._numbers[watch] = number
+                return watch
+            item = Item(typed, observer.run, _not_going(observer.run, self._state))
+        elif launched.going is not None:
+            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
+            item = Item(typed, launched.going, going_on(error, launched.going, self._state))
+        else:
+            item = Item(typed, None, launched.error, launched.attempted)
+        self._put(number, item)
+        return None
+
+    def _tell(self, observer: Observer, number: int) -> None:
+        self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
+        if self._state.ci:
+            session_id = observer.run.session_id if observer.run else None
+            self._state.ci.started(observer.run_id, session_id, number=number)
+
+    def _on_item(self, watch: Watch, item: Item) -> None:
+        number = self._numbers[watch]
+        self._put(number, item._replace(typed=self._typed[number]))
+
+    def _put(self, number: int, item: Item) -> None:
+        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
+        excused = is_skipped and self._plan.on_skip == "ok"
+        self._conductor.put(number, item._replace(error=None) if excused else item)
+
+
+def _not_going(run: Run | None, state: "State") -> QoderError | None:
+    """Return the error of a run that is not waited for and has ended badly already."""
+    error = ending_error(run, state) if run else None
+    return None if error and error.exit is Exit.NOT_YET else error
+
+
+def wait_many(
+    state: "State", typed: Sequence[str], ids: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool
+) -> int:
+    """Wait for runs, `ids` in the order of `typed`, and print what became of each.
+
+    Returns 0, or raises the error that decides the exit code.
+    """
+    if state.ci:
+        state.ci.expect(typed)
+        for number, id in enumerate(ids):
+            state.ci.started(id, number=number)
+    client = PacedClient(state.client, state.reads)
+    places: dict[str, list[int]] = {}
+    for number, id in enumerate(ids):
+        places.setdefault(id, []).append(number)
+    watches = {Watch(Observer(client, id, progress=state.progress)): numbers for id, numbers in places.items()}
+    conductor = Conductor(state, typed, verb="completed")
+    conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
+
+    def on_item(watch: Watch, item: Item) -> None:
+        for number in watches[watch]:
+            conductor.put(number, item._replace(typed=typed[number]))
+
+    with conductor.until_signalled():
+        wanted = wanted._replace(result=result)
+        awaiting = Awaiting(state, limits, wanted, on_item, client=client, is_enough=conductor.is_enough, labels=typed)
+        awaiting.wait(list(watches))
+    return conductor.conclude()

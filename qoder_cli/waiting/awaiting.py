@@ -1,0 +1,275 @@
+"""Waiting for runs as a command does: with its limits, its signals, and words for what became of each."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qoder_cli.errors import (
+    ApiError,
+    Exit,
+    InternalError,
+    Interrupted,
+    LostSight,
+    NotYet,
+    QoderError,
+    ReaderGone,
+    RunFailed,
+    Signalled,
+    WaitTimeout,
+)
+from qoder_cli.ids import segment
+from qoder_cli.model import mapping, text
+from qoder_cli.outcome import evaluations, is_going
+from qoder_cli.runs.ending import ending_error, going_on, stopped_waiting, watch_error
+from qoder_cli.runs.leave import take_leave_of
+from qoder_cli.runs.trigger import LAST_WORDS
+from qoder_cli.state import State
+from qoder_cli.waiting.items import Item
+from qoder_cli.waiting.limits import Limits
+from qoder_cli.waiting.wait import LONGEST_PAUSE, Waiter, Watch
+
+if TYPE_CHECKING:
+    import queue
+
+    from qoder_cli.http.client import Client
+    from qoder_cli.several.launches import Launches
+    from qoder_cli.waiting.listen import Listener
+    from qoder_cli.waiting.roll import RollCall
+
+
+class Wanted(NamedTuple):
+    """What is asked of the ending beyond the run itself."""
+
+    follow: bool = False  # show the session's events as they happen
+    require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
+    result: bool = False  # the agent's final message goes with it into JSON
+
+
+NOTHING_MORE = Wanted()
+
+
+def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted = NOTHING_MORE) -> list[Item]:
+    """Wait until each run has ended or its watch is over, and return what became of each.
+
+    Interrupted by a signal, it returns too: the runs as last known, with the signal as the error of each that goes on.
+    Runs that go on when the time is up or a signal came are cancelled first, if that is wanted.
+    """
+    items: dict[str, Item] = {}
+    awaiting = Awaiting(state, limits, wanted, lambda watch, item: items.update({watch.observer.run_id: item}))
+    with suppress(Signalled):  # it is the error of the items
+        awaiting.wait(watches)
+    return [items[watch.observer.run_id] for watch in watches]
+
+
+class Awaiting:
+    """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
+
+    It ends early when `is_enough` says so. `labels` has what the runs are called among several, and `client` asks for
+    them (default: the one of the command).
+    """
+
+    def __init__(
+        self,
+        state: State,
+        limits: Limits,
+        wanted: Wanted,
+        on_item: Callable[[Watch, Item], None],
+        *,
+        client: "Client | None" = None,
+        inbox: "queue.SimpleQueue[Any] | None" = None,
+        is_enough: Callable[[], bool] = lambda: False,
+        labels: Sequence[str] = (),
+    ) -> None:
+        from queue import SimpleQueue
+
+        self._state = state
+        self._client = client = state.client if client is None else client
+        self._wanted = wanted
+        self._on_item = on_item
+        self._is_enough = is_enough
+        self._left: dict[Watch, Item] = {}  # of which leave is to be taken
+        self._told: set[Watch] = set()
+        inbox = SimpleQueue() if inbox is None else inbox
+        self._waiter = Waiter(
+            clock=state.clock,
+            progress=state.progress,
+            request_timeout=client.request_timeout,
+            inbox=inbox,
+            listener=_listener(state, client, wanted, inbox, labels),
+            roll=None if wanted.follow else _roll_call(client, limits.interval),
+            timeout=limits.timeout,
+            interval=limits.interval,
+            on_over=self._over,
+        )
+
+    def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
+        """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
+        try:
+            if launches:
+                launches.start()
+            self._waiter.wait(watches, launches, is_enough=self._is_enough)
+            self._tell_rest(watches, launches, None)
+        except Signalled as signalled:
+            self._tell_rest(watches, launches, signalled)
+            raise
+
+    def _tell_rest(self, watches: Sequence[Watch], launches: "Launches | None", signalled: Signalled | None) -> None:
+        """Tell of all that was not told of. A signal may come at any time, and this is called again then."""
+        if launches:
+            launches.stop(LAST_WORDS if signalled else None)
+        for watch in [*watches, *(launches.watches if launches else ())]:
+            if watch not in self._told and watch not in self._left:
+                self._end(watch, signalled)
+        take_leave_of(list(self._left.values()), self._state)
+        for watch, item in self._left.items():
+            self._on_item(watch, item)
+
+    def _end(self, watch: Watch, signalled: Signalled | None) -> None:
+        if watch.over:
+            self._over(watch, signalled)
+        else:
+            self._left[watch] = _left_behind(watch, signalled, self._state)
+
+    def _over(self, watch: Watch, signalled: Signalled | None = None) -> None:
+        item = _item(watch, self._state)
+        if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
+            self._left[watch] = item
+            return
+        if self._wanted.require_outcome or self._wanted.result:
+            item = _unread(item, signalled) if signalled else self._read_more(item)
+        self._on_item(watch, item)
+        self._told.add(watch)
+
+    def _read_more(self, item: Item) -> Item:
+        """Read what is wanted beyond the run itself; where it cannot be read, that is how the item ended."""
+        try:
+            if self._wanted.require_outcome:
+                item = _judged_by_outcome(item, self._client)
+            if self._wanted.result and item.run is not None and not is_going(item.run):
+                from qoder_cli.runs.result import final_message
+
+                item = item._replace(more={"result": final_message(self._client, item.run)})
+        except ApiError as error:
+            return item._replace(error=item.error or _unreadable(item, error, self._wanted, self._state))
+        return item
+
+
+def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:
+    """Return what is said of a run that goes on when the wait is ended by a signal, or by another that failed."""
+    run, run_id = watch.run, watch.observer.run_id
+    if signalled is not None:
+        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
+    error = NotYet(f"run {run_id} was left going on when another failed", hint="wait for its end")
+    if run is None:
+        error.run_id, error.run_state, error.next = run_id, "unknown", state.command("run", "wait", run_id)
+        return Item(run_id, None, error)
+    return Item(run_id, run, going_on(error, run, state))
+
+
+def _roll_call(client: "Client", interval: float | None) -> "RollCall":
+    from qoder_cli.waiting.roll import RollCall
+
+    return RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
+
+
+def _listener(
+    state: State, client: "Client", wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]
+) -> "Listener":
+    from qoder_cli.waiting.listen import Listener
+
+    if not wanted.follow:
+        return Listener(client, clock=state.clock, inbox=inbox)
+    from qoder_cli.events.showing import Showing
+
+    return Listener(client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
+
+
+def _unread(item: Item, signalled: Signalled) -> Item:
+    """Return the item of a run of which more was to be read when a signal came."""
+    if item.error is not None or item.run is None:
+        return item
+    run = item.run
+    why = f"run {run.id} has ended, and nothing more was read of it"
+    return item._replace(error=signalled.in_words(why, run_id=run.id, session_id=run.session_id, run_state="ended"))
+
+
+def _unreadable(item: Item, error: ApiError, wanted: Wanted, state: State) -> QoderError:
+    """Return the error of a run that has ended, when what is wanted beyond that cannot be read."""
+    if (run := item.run) is None:
+        return error
+    again = ("wait", run.id, "--require-outcome") if wanted.require_outcome else ("result", run.id)
+    return LostSight(
+        f"run {run.id} has ended, but what it came to cannot be read: {error.message}",
+        hint="ask again, do not start it again",
+        next=state.command("run", *again),
+        run_id=run.id,
+        session_id=run.session_id,
+        run_state="ended",
+        api_type=error.api_type,
+        http_status=error.http_status,
+        request_id=error.request_id,
+    )
+
+
+def _judged_by_outcome(item: Item, client: "Client") -> Item:
+    """Return a completed run as failed when its outcome evaluations are missing or not all satisfied."""
+    if item.error is not None or item.run is None:
+        return item
+    session = client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
+    results = [text(one.get("result")) or "unknown" for one in evaluations(mapping(session))]
+    if results and set(results) == {"satisfied"}:
+        return item
+    error = RunFailed(
+        f"run {item.typed} completed, but "
+        + (f"its outcome is {', '.join(sorted(set(results)))}" if results else "no outcome was evaluated"),
+        hint="the evaluations are in: qoder run get " + item.typed,
+        run_id=item.typed,
+        session_id=item.run.session_id,
+        run_state="ended",
+    )
+    return item._replace(error=error)
+
+
+def _item(watch: Watch, state: State) -> Item:
+    run, run_id = watch.run, watch.observer.run_id
+    if watch.error is not None:
+        return Item(run_id, run, watch_error(watch.error, run_id, run, state))
+    return Item(run_id, run, ending_error(run, state) if run else None)
+
+
+def finish(state: State, item: Item, *, result: bool = False) -> int:
+    """Print what became of the one thing that was asked for, and return 0 or raise the error that it ended with.
+
+    With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
+    """
+    if state.ci:
+        state.ci.ended(item)
+    try:
+        if item.run is not None:
+            unread = _show(state, item, result)
+            item = item._replace(error=item.error or unread)
+    except (ReaderGone, InternalError):
+        if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
+            raise
+    if state.ci:
+        state.ci.ended(item)
+    if item.error is not None:
+        raise item.error
+    return Exit.OK
+
+
+def _show(state: State, item: Item, result: bool) -> QoderError | None:
+    """Print the run or its result, and return the error if that could not be read."""
+    from qoder_cli.commands.run_end import show_result
+
+    run, error = item.run, None
+    assert run is not None  # whoever calls this has a run to show
+    if result and not is_going(run):
+        try:
+            show_result(state, run)
+            return None
+        except ApiError as failure:
+            error = _unreadable(item, failure, Wanted(result=True), state)
+    if not result or state.output.is_json:
+        state.show_run(run)
+    return error

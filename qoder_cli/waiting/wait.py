@@ -1,0 +1,407 @@
+"""Waiting for runs to end: pace, deadline, and how much silence is borne. Clock and sleep are passed in.
+
+A wait ends in one of four ways: the run ended, it was lost sight of, the deadline came, or a signal arrived.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qoder_cli.clock import LONGEST_RETRY_AFTER, Clock
+from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
+from qoder_cli.http.pace import READS_PER_SECOND
+from qoder_cli.model import Run
+from qoder_cli.output.progress import Progress
+from qoder_cli.runs.observe import Observer
+from qoder_cli.times import span
+
+if TYPE_CHECKING:
+    import queue
+
+    from qoder_cli.waiting.listen import Listener
+    from qoder_cli.waiting.roll import RollCall
+
+FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
+LONGEST_PAUSE = 5.0  # seconds between checks in the end
+HEARING_PAUSE = 30.0  # seconds between checks while an event stream would tell of the end
+QUICK_PAUSE = 0.1  # seconds until the next check, doubling, once the end was heard but is not read yet
+ALERT = 5.0  # seconds for which such checks are made
+LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight is lost
+FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
+LAGGING = 30.0  # seconds for which a 404 may be a replica that has not heard of the run yet
+LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
+SLICE = 30.0  # seconds of sleep between two signs of life
+FEW = 8  # runs up to which each is asked for by itself, with an event stream
+ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
+
+
+@dataclass(eq=False)
+class Watch:
+    """One run being waited for, and how the wait for it ended: `error` is None while going, and when it just ended.
+
+    `label` says what it is, among several: its deployment as it was typed.
+    """
+
+    observer: Observer
+    just_triggered: bool = False
+    label: str | None = None
+    error: QoderError | None = None
+    looked: bool = False
+    began: float = math.nan  # when it began to be waited for, by the monotonic clock
+    _pause: float = FIRST_PAUSE
+    _due: float = -math.inf
+    _heard: float = field(default=math.nan)
+    _missing_since: float | None = None
+    _said: str = ""
+    _alert_until: float = -math.inf
+    _told: bool = False
+
+    @property
+    def run(self) -> Run | None:
+        """The newest reading of the run."""
+        return self.observer.run
+
+    @property
+    def name(self) -> str:
+        """What it is called in a line that tells of it."""
+        return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return self.error is not None or self.observer.ended
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is such a run, for certain."""
+        return self.run is not None or self.just_triggered
+
+
+class Arrival:
+    """What is put into the inbox to be handed to `Arrivals.accept`."""
+
+
+class Arrivals(Protocol):
+    """Runs that are still being started while those before them are waited for."""
+
+    @property
+    def done(self) -> bool:
+        """Whether none is to come any more."""
+
+    @property
+    def total(self) -> int:
+        """How many there will be at most."""
+
+    def accept(self, arrival: Any) -> "Watch | None":
+        """Take in what was put into the inbox, and return the run to wait for, if it is one."""
+
+
+class Waiter:
+    """Waits for runs: a few each at its own pace, many by a roll call through the lists.
+
+    What is heard of them, and what arrives, comes in through `inbox`. `timeout` and `interval` (the longest pause
+    between checks) are in seconds; no timeout means no limit, and it counts from when the last run has arrived.
+    `on_over` is told of each run when it is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        progress: Progress,
+        request_timeout: float,
+        inbox: "queue.SimpleQueue[Any]",
+        listener: "Listener | None" = None,
+        roll: "RollCall | None" = None,
+        timeout: float | None = None,
+        interval: float | None = None,
+        on_over: Callable[[Watch], None] = lambda watch: None,
+    ) -> None:
+        self._clock = clock
+        self._progress = progress
+        self._request_timeout = request_timeout
+        self._inbox = inbox
+        self._listener = listener
+        self._roll = roll
+        self._longest_pause = LONGEST_PAUSE if interval is None else interval
+        self._timeout = timeout
+        self._on_over = on_over
+        self._arrivals: Arrivals | None = None
+        self.watches: list[Watch] = []  # in the order in which they came
+        self._over = 0
+        self._by_session: dict[str, Watch] = {}
+        self._deadline = math.inf
+        self._is_enough: Callable[[], bool] = lambda: False
+        self._roll_due = clock.monotonic()
+        self._roll_pause = self._first_pause
+        self._trouble = ""  # what was last said to go wrong with many
+        self._in_trouble = False  # in this check
+        self._asked_to_wait = 0.0  # seconds, by the server in this check
+
+    @property
+    def _first_pause(self) -> float:
+        return min(FIRST_PAUSE, self._longest_pause)
+
+    def wait(
+        self,
+        watches: Sequence[Watch],
+        arrivals: Arrivals | None = None,
+        *,
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Return when every watch is over, or `is_enough` says so; what each ended with is in the watch.
+
+        Raises Signalled.
+        """
+        self._arrivals, self._is_enough = arrivals, is_enough
+        for watch in watches:
+            self._begin(watch)
+        with self._progress.waiting(self._summary()):
+            try:
+                while (self._going or not self._has_all) and not is_enough():
+                    self._step()
+            finally:
+                if self._listener:
+                    self._listener.stop()
+
+    def _begin(self, watch: Watch) -> None:
+        watch.began = watch._heard = self._clock.monotonic()
+        watch._said = (watch.run.status or "") if watch.run else ""
+        watch._pause = self._first_pause
+        self.watches.append(watch)
+        self._conclude(watch)
+
+    @property
+    def _going(self) -> list[Watch]:
+        return [watch for watch in self.watches if not watch.over]
+
+    @property
+    def _has_all(self) -> bool:
+        return self._arrivals is None or self._arrivals.done
+
+    def _is_many(self, going: Sequence[Watch]) -> bool:
+        """Return whether there are, or will be, too many runs to ask for each."""
+        coming = 0 if self._has_all or self._arrivals is None else self._arrivals.total
+        return max(len(going), coming) > FEW
+
+    def _step(self) -> None:
+        if self._has_all and self._deadline == math.inf and self._timeout is not None:
+            self._deadline = self._clock.monotonic() + self._timeout
+        going = self._going
+        if self._roll and self._is_many(going):
+            self._step_many(going, self._roll)
+        elif going:
+            self._step_one(min(going, key=lambda watch: watch._due))
+        else:
+            self._sleep(SLICE)
+
+    def _step_one(self, watch: Watch) -> None:
+        if not self._sleep_until(watch._due):
+            return  # something was heard, which may make another run the next to look at
+        left = self._deadline - self._clock.monotonic()
+        if left < -LAST_LOOK and watch.looked:
+            self._end(watch, self._timed_out(watch))
+            return
+        self._look(watch, min(self._request_timeout, max(left, LAST_LOOK)))
+        if self._clock.monotonic() >= self._deadline and not watch.over:
+            self._end(watch, self._timed_out(watch))
+
+    def _step_many(self, going: Sequence[Watch], roll: "RollCall") -> None:
+        if not self._sleep_until(self._roll_due):
+            return
+        is_last = self._clock.monotonic() >= self._deadline
+        if not self._is_late:
+            self._call_roll(going, roll)
+        checked = all(watch.looked for watch in going) or not roll.is_behind
+        if is_last and (self._timeout or checked):  # --timeout 0 means that each is checked once
+            for watch in going:
+                if not watch.over:
+                    self._end(watch, self._timed_out(watch))
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether there is no time for any further request; --timeout 0 has time for one check."""
+        return self._timeout != 0 and self._clock.monotonic() > self._deadline + LAST_LOOK
+
+    def _patience(self) -> float:
+        """Return the seconds that the next request may take."""
+        return min(self._request_timeout, max(self._deadline - self._clock.monotonic(), LAST_LOOK))
+
+    def _call_roll(self, going: Sequence[Watch], roll: "RollCall") -> None:
+        over, began, failed = self._over, self._clock.monotonic(), False
+        self._in_trouble, self._asked_to_wait = False, 0.0
+        try:
+            for heard in roll.call(going, within=self._patience):
+                if heard:
+                    self._take(*heard)
+                self._hear_what_came()
+                if self._is_late or self._is_enough():
+                    break
+        except ApiError as error:
+            failed = True
+            self._bear_all(going, error)
+        self._trouble = self._trouble if self._in_trouble else ""
+        quick = not failed and (over != self._over or not self._has_all)
+        self._roll_pause = self._first_pause if quick else min(self._roll_pause * 2, self._longest_pause)
+        pause = 0.0 if roll.is_behind else self._roll_pause * self._clock.jitter()
+        self._roll_due = max(began + pause, self._clock.monotonic() + self._asked_to_wait)
+
+    def _bear_all(self, going: Sequence[Watch], error: ApiError) -> None:
+        """Go on after a list could not be read, or end the wait for those that were not heard of for too long."""
+        for watch in going:
+            if not watch.over and self._is_hopeless(watch, error):
+                self._give_up(watch, error)
+        self._say_trouble(error)
+
+    def _sleep_until(self, due: float) -> bool:
+        pause = min(due, self._deadline) - self._clock.monotonic()
+        return pause <= 0 or self._sleep(pause)
+
+    def _hear_what_came(self) -> None:
+        while not self._inbox.empty() and (news := self._clock.take(self._inbox, 0.0)) is not None:
+            self._hear(news)
+        self._progress.beat()
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep in slices, so that signs of life can be given; False when it ended early because something came in."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            news = self._clock.take(self._inbox, min(left, SLICE))
+            if news is not None and self._hear(news):
+                return False
+            overslept = self._clock.monotonic() - until
+            if overslept > ASLEEP:  # this machine was suspended; the server was not silent
+                for watch in self.watches:
+                    watch._heard += overslept
+            self._progress.beat()
+        return True
+
+    def _hear(self, news: Any) -> bool:
+        """Take in what came in, and return whether it changes what is to be done next."""
+        if isinstance(news, Arrival):
+            if self._arrivals and (watch := self._arrivals.accept(news)):
+                self._begin(watch)
+            return True
+        session_id, ended = self._listener.take(news) if self._listener else (None, False)
+        watch = self._by_session.get(session_id or "")
+        if watch is None or watch.over:
+            return False
+        watch._due = self._clock.monotonic()
+        if ended:  # quick steps, for lists may lag
+            watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
+        return True
+
+    def _look(self, watch: Watch, within: float) -> None:
+        try:
+            watch.observer.look(within=within)
+        except ApiError as error:
+            self._take(watch, error)
+        else:
+            self._take(watch, None)
+            if self._listener and watch.run and watch.run.session_id:
+                self._by_session[watch.run.session_id] = watch
+                self._listener.attend(watch)
+            self._schedule(watch, watch._pause)
+
+    def _take(self, watch: Watch, error: ApiError | None) -> None:
+        """Take in that a run was looked at, or why it could not be."""
+        first, watch.looked = not watch.looked, True
+        if error is not None:
+            self._bear(watch, error)
+            return
+        watch._heard, watch._missing_since = self._clock.monotonic(), None
+        many = len(self.watches) > FEW
+        if watch.run and not (many and first and not watch.over):  # not a line for each of a thousand that go on
+            self._say(watch, watch.run.status or "gone")
+        self._conclude(watch)
+
+    def _end(self, watch: Watch, error: QoderError) -> None:
+        watch.error = error
+        self._conclude(watch)
+
+    def _conclude(self, watch: Watch) -> None:
+        """Tell of a run that is over, once."""
+        if watch.over and not watch._told:
+            watch._told = True
+            self._over += 1
+            self._on_over(watch)
+
+    def _say(self, watch: Watch, news: str) -> None:
+        if news != watch._said:
+            watch._said = news
+            alone = len(self.watches) == 1 and self._has_all  # its id stands in the line above
+            self._progress.change(f"{watch.name} {news}", status=news if alone else self._summary())
+
+    def _summary(self) -> str:
+        if len(self.watches) != 1 or not self._has_all:
+            total = self._arrivals.total if self._arrivals else len(self.watches)
+            return f"{self._over} of {total} runs have ended"
+        return self.watches[0]._said or "asking"
+
+    def _schedule(self, watch: Watch, pause: float) -> None:
+        now = self._clock.monotonic()
+        if self._listener and self._listener.hears(watch) and now >= watch._alert_until:
+            watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
+            return
+        watch._due = now + pause * self._clock.jitter()
+        longest = max(self._longest_pause, len(self.watches) / READS_PER_SECOND)
+        watch._pause = min(watch._pause * 2, longest)
+
+    def _bear(self, watch: Watch, error: ApiError) -> None:
+        """Go on after trouble, or end the watch when there is no point any more."""
+        if self._is_hopeless(watch, error):
+            self._give_up(watch, error)
+        elif self._roll and self._is_many(self._going):
+            self._say_trouble(error)
+        else:
+            self._say(watch, f"{error.message.rstrip('.')}; trying again")
+            self._schedule(watch, max(watch._pause, _asked_to_wait(error)))
+
+    def _is_hopeless(self, watch: Watch, error: ApiError) -> bool:
+        now = self._clock.monotonic()
+        if isinstance(error, NotFound) and watch.is_known:
+            watch._missing_since = now if watch._missing_since is None else watch._missing_since
+            return now - watch._missing_since > LAGGING
+        if isinstance(error, Unavailable):  # borne, whatever it is: a network's login page redirects and breaks TLS
+            silent = now - watch._heard > (LONGEST_SILENCE if watch.is_known else FIRST_WORD)
+            return silent or not (watch.is_known or error.retryable)
+        return not error.retryable
+
+    def _give_up(self, watch: Watch, error: ApiError) -> None:
+        self._end(watch, _lost(watch, error) if watch.is_known else error)
+
+    def _say_trouble(self, error: ApiError) -> None:
+        """Say once, of many runs, that asking goes wrong."""
+        self._in_trouble, self._asked_to_wait = True, max(self._asked_to_wait, _asked_to_wait(error))
+        if error.message != self._trouble:
+            self._trouble = error.message
+            self._progress.change(f"{error.message.rstrip('.')}; trying again", status=self._summary())
+
+    def _timed_out(self, watch: Watch) -> WaitTimeout:
+        status = watch.run.status if watch.run else None
+        when = f"within {span(self._timeout)}" if self._timeout else "when it was checked"
+        return WaitTimeout(
+            f"run {watch.observer.run_id} had not ended {when}"
+            + (f"; it is {status}" if status else "; nothing was heard of it"),
+            hint="wait again" if status else None,
+            run_state="going" if status else "unknown",
+        )
+
+
+def _asked_to_wait(error: ApiError) -> float:
+    """Return for how many seconds the server wants to be left alone, as far as that is heeded."""
+    return min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
+
+
+def _lost(watch: Watch, error: ApiError) -> LostSight:
+    return LostSight(
+        f"lost sight of run {watch.observer.run_id}, which may be going on: {error.message}",
+        hint="log in again and wait again, do not start again"
+        if isinstance(error, AuthError)
+        else "wait again, do not start again",
+        run_state="unknown",
+        api_type=error.api_type,
+        http_status=error.http_status,
+        request_id=error.request_id,
+    )
