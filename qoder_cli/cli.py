@@ -10,26 +10,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qoder_cli import __version__, signals
+from qoder_cli.contents import NOUNS, UNDERSTOOD
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
 from qoder_cli.output.report import format_typed, plain
 from qoder_cli.state import State
-
-# The contents page: a noun, the module that has its commands, and its line in `qoder --help`.
-NOUNS = {
-    "deploy": ("qoder_cli.commands.deploy", "Run deployments, and look at them"),
-    "run": ("qoder_cli.commands.run", "Look at runs, and wait for their end"),
-    "auth": ("qoder_cli.commands.auth", "Log in, log out, see which token is used"),
-    "config": ("qoder_cli.commands.config", "Read and change the config file"),
-    "api": ("qoder_cli.commands.api", "Ask for any operation of the API"),
-    "doctor": ("qoder_cli.commands.doctor", "Look for what may be wrong"),
-    "sandbox": ("qoder_cli.commands.sandbox", "Rehearse against a server on this machine"),
-    "completion": ("qoder_cli.commands.completion", "Print or install shell completion"),
-    "help": ("qoder_cli.commands.help", "Read about commands, exit codes, environment and output"),
-}
-
-# What people type for these; understood, and not shown.
-UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run", "ls": "list", "resume": "unpause"}
 
 _FLAGS = {"max_content_width": 80}
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.

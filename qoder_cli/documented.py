@@ -40,6 +40,13 @@ def _named(*pairs: tuple[str, str]) -> tuple[Named, ...]:
     return tuple(Named(tuple(names.split(", ")), meaning) for names, meaning in pairs)
 
 
+# What there is to read about, beside the commands. `commands.help` has its text and `reference` its data.
+TOPICS = {
+    "exit-codes": "what each exit code means, and which are safe to repeat",
+    "environment": "the variables that are read",
+    "output": "formats and keys, and what they promise",
+}
+
 VARIABLES = _named(
     ("QODER_PAT", "the token; QODER_ACCESS_TOKEN is read too"),
     ("QODER_PAT_FILE", "a file that holds the token"),

@@ -1,4 +1,4 @@
-"""Options used by more than one command, and those that every command takes.
+"""Arguments and options used by more than one command, and those that every command takes.
 
 The shared ones work before and after the command's words; the last one given wins. They are declared once, as an
 ordinary typer function, and handed to every level of the tree by `cli.py`.
@@ -11,29 +11,21 @@ import typer
 
 from qoder_cli.output.report import Format
 
+# What is named on a command line.
+OneDeployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")]
+Deployments = Annotated[
+    list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
+]
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")]
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
 # What every command that waits takes.
 Timeout = Annotated[str | None, typer.Option(metavar="D", help="Give up waiting after 90s, 10m, 1h30m; 0 checks once.")]
 Interval = Annotated[str | None, typer.Option(metavar="D", help="Longest pause between checks; 5s if not given.")]
 RequireOutcome = Annotated[
     bool, typer.Option("--require-outcome", help="Exit 1 unless its outcome was evaluated as satisfied.")
-]
-
-
-def _report_to_ci(ctx: typer.Context, value: bool) -> None:
-    if value:
-        from qoder_cli.ci.reporting import reporting
-
-        ctx.obj.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
-
-
-ReportToCi = Annotated[
-    bool,
-    typer.Option(
-        "--ci",
-        help="Tell GitHub Actions or GitLab the ids, and how it ended.",
-        callback=_report_to_ci,
-        expose_value=False,
-    ),
 ]
 
 

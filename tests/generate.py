@@ -6,8 +6,9 @@ from typing import Any
 
 import typer
 
-from qoder_cli.cli import NOUNS, command_tree
+from qoder_cli.cli import command_tree
 from qoder_cli.commands.help import SAFE_TO_REPEAT
+from qoder_cli.contents import NOUNS
 from qoder_cli.reference import everything
 from tests import completions
 

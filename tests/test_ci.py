@@ -15,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.ci import systems as ci_systems
-from qoder_cli.ci.reporting import Ci, System, reporting
+from qoder_cli.ci.reporting import Ci, reporting
+from qoder_cli.ci.systems import System
 from qoder_cli.errors import NotFound, NotYet, OutcomeUnknown, QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.model import Run
 from qoder_cli.output.screen import Screen

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import pytest
 import typer
 
-from qoder_cli.cli import NOUNS
 from qoder_cli.commands import deploy, run
-from qoder_cli.commands.help import TOPICS
 from qoder_cli.completion import SHELLS, read, script
 from qoder_cli.configfile import KEYS
+from qoder_cli.contents import NOUNS
+from qoder_cli.documented import TOPICS
 from qoder_cli.errors import Exit
 from tests.completions import FILES, FOLDER, scripts
 from tests.conftest import Qoder

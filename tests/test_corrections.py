@@ -15,7 +15,6 @@ from qoder_cli.cli import command_tree
 from qoder_cli.completion import read
 from qoder_cli.mistakes import tables as corrections
 from qoder_cli.mistakes.correct import correct
-from qoder_cli.mistakes.tables import rewritten
 from qoder_cli.output.report import format_typed
 from tests.conftest import Qoder
 from tests.wire import page
@@ -241,7 +240,9 @@ def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
 
 
 def test_the_line_is_that_of_the_program_that_was_called() -> None:
-    assert rewritten(["ps"], "qoder-cli") == ["qoder-cli", "run", "list"]
+    meant = correct(["ps"], read(command_tree("qoder-cli")), "qoder-cli")
+    assert meant
+    assert meant.words == ["qoder-cli", "run", "list"]
 
 
 def test_jq_is_told_how_to_be_asked(qoder: Qoder) -> None:
@@ -406,9 +407,11 @@ def test_the_format_is_heeded_by_the_error_of_a_line_that_is_not_understood(qode
     assert qoder(*words).error["type"] == "usage"
 
 
-def test_what_stands_behind_two_dashes_is_not_ours() -> None:
+def test_what_stands_behind_two_dashes_is_not_ours(qoder: Qoder) -> None:
     assert format_typed(["sandbox", "--", "qoder", "--output", "json"]) == "table"
-    assert rewritten(["sandbx", "--", "qoder", "login"], "qoder") is None
+    ran = qoder("sandbx", "--", "qoder", "login")
+    assert ran.code == 2
+    assert "auth login" not in ran.err
 
 
 def test_the_other_names_are_not_shown(qoder: Qoder) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from qoder_cli import documented
-from qoder_cli.cli import NOUNS
 from qoder_cli.commands import deploy, run
-from qoder_cli.commands.help import TOPICS
+from qoder_cli.contents import NOUNS
+from qoder_cli.documented import TOPICS
 from qoder_cli.errors import RANKING, Exit, QoderError
 from qoder_cli.model import Run
 from qoder_cli.outcome import Ending, apply_ending

@@ -17,7 +17,8 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
 
-from qoder_cli.cli import NOUNS, function_of
+from qoder_cli.cli import function_of
+from qoder_cli.contents import NOUNS
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation

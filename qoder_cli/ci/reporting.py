@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qoder_cli.ci.systems import GitHub, GitLab, System
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
 
 if TYPE_CHECKING:
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
 
 OFTEN = 1.0  # seconds between two tellings of the ids of several runs
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
-
-# What one thing is told as, and several: a text, or what each has, in the order in which they were named.
-Value = str | Sequence[str | int | None]
-
-
-class System:
-    """A CI system, and what it can be told. This one is not known, and told nothing."""
-
-    def tell(self, values: dict[str, Value]) -> None:
-        """Hand on values by their names; a later value of a name replaces the earlier one."""
-
-    def sum_up(self, items: "Sequence[Item]") -> None:
-        """Show people what became of what was asked for."""
-
-    def complain(self, error: QoderError) -> None:
-        """Show people the error that the command ends with."""
 
 
 class Ci:
@@ -123,12 +108,8 @@ class Ci:
 def reporting(state: "State") -> Ci:
     """Return what tells the CI system that the environment shows; it warns when that shows none that is known."""
     if state.env.get("GITHUB_ACTIONS") == "true":
-        from qoder_cli.ci.systems import GitHub
-
         return Ci(state, GitHub(state))
     if state.env.get("GITLAB_CI") == "true":
-        from qoder_cli.ci.systems import GitLab
-
         return Ci(state, GitLab(state))
     state.progress.warn("--ci: no CI system is recognised, so none is told; GitHub Actions and GitLab are known")
     return Ci(state, System())

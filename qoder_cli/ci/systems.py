@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qoder_cli.ci.reporting import System, Value
 from qoder_cli.output.screen import inert, inert_lines
 from qoder_cli.times import span
 
@@ -24,6 +23,23 @@ LONGEST_VALUE = 4000  # characters; a dotenv report holds 5 KB
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
 _WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
+
+
+# What one thing is told as, and several: a text, or what each has, in the order in which they were named.
+Value = str | Sequence[str | int | None]
+
+
+class System:
+    """A CI system, and what it can be told. This one is not known, and told nothing."""
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Hand on values by their names; a later value of a name replaces the earlier one."""
+
+    def sum_up(self, items: "Sequence[Item]") -> None:
+        """Show people what became of what was asked for."""
+
+    def complain(self, error: "QoderError") -> None:
+        """Show people the error that the command ends with."""
 
 
 class _Files(System):

@@ -1,1 +1,1 @@
-"""The commands, one module a noun, named as typed."""
+"""The commands: `deploy` and `run` name theirs, the other nouns are commands themselves or have a few."""

@@ -1,40 +1,16 @@
 """`qoder completion`: print the completion script of a shell, or put it where that shell looks."""
 
-import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qoder_cli.completion import SHELLS, read, script
+from qoder_cli.completion.places import PLACES, home
 from qoder_cli.errors import UsageError
 from qoder_cli.state import State
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a shell looks by itself: below the folder that `variable` names, or below `default` in the home folder."""
-
-    variable: str
-    default: str
-    folder: str
-    files: tuple[str, ...]
-
-    def paths(self, env: Mapping[str, str]) -> list[Path]:
-        """Return the files to write. Raises UsageError when there is no home folder."""
-        named = Path(env.get(self.variable) or "")
-        base = named if named.is_absolute() else _home(env) / self.default
-        return [base / self.folder / name for name in self.files]
-
-
-PLACES = {
-    "bash": Place("XDG_DATA_HOME", ".local/share", "bash-completion/completions", ("qoder", "qoder-cli")),
-    "zsh": Place("XDG_DATA_HOME", ".local/share", "zsh/site-functions", ("_qoder",)),
-    "fish": Place("XDG_CONFIG_HOME", ".config", "fish/completions", ("qoder.fish", "qoder-cli.fish")),
-}
 
 
 def completion(
@@ -115,17 +91,10 @@ def _is_on_fpath(folder: Path, line: str, env: Mapping[str, str]) -> bool:
     if str(folder) in env.get("FPATH", "").split(":"):
         return True
     try:
-        settings = Path(env.get("ZDOTDIR") or _home(env)) / ".zshrc"
+        settings = Path(env.get("ZDOTDIR") or home(env)) / ".zshrc"
         return line in settings.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-
-
-def _home(env: Mapping[str, str]) -> Path:
-    home = env.get("HOME") or os.path.expanduser("~")
-    if home.startswith("~"):  # what expanduser leaves when it knows no home
-        raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
-    return Path(home)
 
 
 COMMANDS = {"completion": completion}

@@ -7,7 +7,7 @@ COMMANDS = {
     "create": "qoder_cli.commands.deploy_edit:create",
     "update": "qoder_cli.commands.deploy_edit:update",
     "apply": "qoder_cli.commands.deploy_apply:apply",
-    "export": "qoder_cli.commands.deploy_apply:export",
+    "export": "qoder_cli.commands.deploy_export:export",
     "pause": "qoder_cli.commands.deploy_state:pause",
     "unpause": "qoder_cli.commands.deploy_state:unpause",
     "archive": "qoder_cli.commands.deploy_state:archive",

@@ -1,4 +1,4 @@
-"""`qoder deploy apply` and `export`: deployments as files."""
+"""`qoder deploy apply`: deployments made what files say."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.errors import Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
-from qoder_cli.inputs import is_list, named
+from qoder_cli.options import Yes
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def apply(
     files: Annotated[
         list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder or - for stdin; repeatable.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="--dry-run, and exit 8 when something would change.")
@@ -49,6 +49,7 @@ def apply(
     from qoder_cli.deployments.applying import would
     from qoder_cli.deployments.hiding import Discreet, Secrets
     from qoder_cli.deployments.planning import plan
+    from qoder_cli.deployments.show import show_changes
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
@@ -60,28 +61,11 @@ def apply(
     steps = plan(state, declared, repin=repin)
     if dry_run or exit_code:
         show_changes(state, steps)
-        print_applied(state, list(map(would, steps)))
+        _print_applied(state, list(map(would, steps)))
         return _would(steps, exit_code=exit_code)
     if any(step.is_open for step in steps):
         _confirm(state, steps, yes=yes)
     return _apply(state, steps)
-
-
-def show_changes(state: State, steps: Sequence["Step"]) -> None:
-    """Show what differs, each deployment under its name, on stderr: stdout has the items."""
-    from qoder_cli.deployments.changes import told
-    from qoder_cli.output.screen import inert
-
-    for step in filter(lambda step: step.is_open, steps):
-        known = step.current.id if step.current else "new"
-        state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        lines = [line for change in step.changes for line in told(change, step.secrets.out_of)]
-        state.err.tell("".join(f"  {_coloured(state, line)}\n" for line in lines))
-
-
-def _coloured(state: State, line: str) -> str:
-    style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
-    return state.err.styled(line, style) if style else line
 
 
 def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
@@ -96,6 +80,7 @@ def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
 def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written, with profile and host, and ask whether it shall be."""
     from qoder_cli.deployments.planning import look_again
+    from qoder_cli.deployments.show import show_changes
 
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
@@ -146,7 +131,7 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     try:
         with state.progress.waiting("applying", leaving="what was not begun is not done"):
             signalled = batch.run(steps, on_done)
-        print_applied(state, items())
+        _print_applied(state, items())
     except Signalled as late:  # while it was printed
         signalled = late
     return _conclude(items(), signalled)
@@ -161,7 +146,7 @@ def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
         state.progress.change(f"{applied.action} {known}", status=so_far)
 
 
-def print_applied(state: State, items: Sequence["Applied"]) -> None:
+def _print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
     from qoder_cli.deployments.applying import FIRST
 
@@ -191,50 +176,3 @@ def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:
     )
     error.kind = Exit.OUTCOME_UNKNOWN
     return error
-
-
-def export(
-    ctx: typer.Context,
-    deployments: Annotated[
-        list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
-    ],
-) -> int:
-    """Write deployments as a file that `deploy apply` takes back.
-
-    One YAML document for each, with comments; with --json the same as JSON,
-    by id. What the server does not show is missing: the tokens of
-    repositories. Values of environment variables are in it as the server has
-    them: look before you commit it.
-
-    Examples:
-      qoder deploy export nightly-report > /tmp/nightly-report.yaml
-      qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
-
-    Exit 0 when all are written; 5 when there is no such deployment.
-    All exit codes: qoder help exit-codes"""
-    from qoder_cli import names
-    from qoder_cli.ahead import in_order
-    from qoder_cli.deployfile.export import export as as_file
-    from qoder_cli.deployfile.normal import settable
-    from qoder_cli.runs.launch import read_deployment
-    from qoder_cli.schedule import next_fires
-
-    state: State = ctx.obj
-    found = names.deployments(named(deployments, state, what="deployments"), state)
-    if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
-        raise unknown
-    ids = [each for each in found if isinstance(each, str)]
-    files = []
-    for number, deployment in enumerate(in_order(lambda id: read_deployment(state, id), ids, at_a_time=8)):
-        if deployment.archived_at:
-            state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
-        if state.output.is_json or state.output.format == "id":
-            files.append({"id": deployment.id, **settable(deployment)})
-            continue
-        fires = next_fires(deployment.schedule, now=state.client.server_now())
-        state.output.raw(("---\n" if number else "") + as_file(deployment, upcoming=fires))
-    if files and is_list(deployments):
-        state.output.records(files, id="id")
-    elif files:
-        state.output.record(files[0], id=ids[0])
-    return Exit.OK

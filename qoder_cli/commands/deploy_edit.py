@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
-from qoder_cli.errors import Exit, InternalError, NotFound, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.options import OneDeployment
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.applying import Applied
     from qoder_cli.deployments.planning import Step
-    from qoder_cli.model import Deployment
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="What it is called.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -74,7 +74,7 @@ def create(
 
 def update(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
+    deployment: OneDeployment,
     name: Name = None,
     agent: Agent = None,
     environment: Environment = None,
@@ -104,8 +104,10 @@ def update(
 
     Exit 0 also when there was nothing to change.
     All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
     from qoder_cli.deployfile.normal import settable
     from qoder_cli.deployments.planning import Book, changing
+    from qoder_cli.lookup import find_deployment
 
     state: State = ctx.obj
     for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
@@ -117,24 +119,13 @@ def update(
     if not typed:
         raise UsageError("nothing to change was named", hint="qoder deploy update --help shows what can be")
     declare_fields(typed)  # what is wrong is told before anything is asked
-    current = _read(state, deployment)
+    current = find_deployment(state, names.deployment(deployment, state))
     known = settable(current)
     fields |= schedule_of(schedule, timezone, known["schedule"] or {})
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(state) if name not in (None, current.name) else Book()
     step = changing(declare_fields(fields), current, book, repin=agent is not None)
     return _write(state, step, dry_run=dry_run, doing="changing")
-
-
-def _read(state: State, typed: str) -> "Deployment":
-    from qoder_cli import names
-    from qoder_cli.runs.launch import read_deployment
-
-    id = names.deployment(typed, state)
-    try:
-        return read_deployment(state, id)
-    except NotFound as error:
-        raise names.explain_missing(error, id, state) from None
 
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
@@ -160,7 +151,7 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 
 
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.commands.deploy_apply import show_changes
+    from qoder_cli.deployments.show import show_changes
 
     known = f"{step.name} ({step.current.id})" if step.current else step.name
     settings = state.client.settings

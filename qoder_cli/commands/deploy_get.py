@@ -1,18 +1,16 @@
 """`qoder deploy get`: look at a deployment."""
 
-from typing import Annotated
-
 import typer
 
-from qoder_cli.errors import NotFound
+from qoder_cli.lookup import find_deployment
+from qoder_cli.options import OneDeployment
 from qoder_cli.output.views import deployment_fields
-from qoder_cli.runs.launch import read_deployment
 from qoder_cli.state import State
 
 
 def get(
     ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")],
+    deployment: OneDeployment,
 ) -> None:
     """Show a deployment: its state, schedule and setup, and its recent runs.
 
@@ -32,10 +30,7 @@ def get(
 
     state: State = ctx.obj
     id = names.deployment(deployment, state)
-    try:
-        found = read_deployment(state, id)
-    except NotFound as error:
-        raise names.explain_missing(error, id, state) from None
+    found = find_deployment(state, id)
     fields = deployment_fields(found, now=state.clock.now())
     if state.output.format == "table":
         from qoder_cli.runs.history import recent_runs

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run
-from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
+from qoder_cli.options import Deployments, Interval, RequireOutcome, Timeout
 from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order, find_going, launch
@@ -26,9 +27,7 @@ PARALLEL = 8  # runs that are started at a time
 
 def run(
     ctx: typer.Context,
-    deployments: Annotated[
-        list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
-    ],
+    deployments: Deployments,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
     ] = False,

@@ -1,19 +1,15 @@
 """`qoder deploy pause`, `unpause` and `archive`: what becomes of deployments, be they one or many."""
 
 from functools import partial
-from typing import Annotated
 
 import typer
 
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Deployment
+from qoder_cli.options import Deployments, Yes
 from qoder_cli.output.screen import inert
 from qoder_cli.state import State
-
-Deployments = Annotated[
-    list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
-]
 
 
 def pause(ctx: typer.Context, deployments: Deployments) -> int:
@@ -53,7 +49,7 @@ def unpause(ctx: typer.Context, deployments: Deployments) -> int:
 def archive(
     ctx: typer.Context,
     deployments: Deployments,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> int:
     """Archive deployments, for good: there is no way back.
 

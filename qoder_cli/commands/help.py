@@ -1,12 +1,12 @@
 """`qoder help`: what people read about once, made from the code that does it."""
 
 import textwrap
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, VARIABLES, Named
+from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS, VARIABLES, Named
 from qoder_cli.errors import RANKING, Exit, UsageError
 from qoder_cli.state import State
 
@@ -37,10 +37,10 @@ def help(
     if state.output.is_json:
         state.output.record({}, data=_data(words, root))
     elif not words:
-        state.output.raw("".join(f"qoder help {name:<12} {topic.about}\n" for name, topic in TOPICS.items()))
+        state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
         state.output.raw("qoder help COMMAND      the help of a command, as --help shows it\n")
     elif _is_topic(words):
-        state.output.raw(TOPICS[words[0]].text())
+        state.output.raw(_TEXTS[words[0]]())
     else:
         state.output.raw(_command(words, root).get_help() + "\n")
 
@@ -129,17 +129,6 @@ def _listed(those: Iterable[Named], width: int) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-class Topic(NamedTuple):
-    """What there is to read about, beside the commands; `reference` has a function of its name for the data."""
-
-    about: str
-    text: Callable[[], str]
-
-
-TOPICS = {
-    "exit-codes": Topic("what each exit code means, and which are safe to repeat", exit_codes),
-    "environment": Topic("the variables that are read", environment),
-    "output": Topic("formats and keys, and what they promise", output),
-}
+_TEXTS = {"exit-codes": exit_codes, "environment": environment, "output": output}
 
 COMMANDS = {"help": help}

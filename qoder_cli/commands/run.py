@@ -3,8 +3,8 @@
 COMMANDS = {
     "list": "qoder_cli.commands.run_list:list_runs",
     "get": "qoder_cli.commands.run_get:get",
-    "wait": "qoder_cli.commands.run_get:wait",
+    "wait": "qoder_cli.commands.run_wait:wait",
     "logs": "qoder_cli.commands.run_logs:logs",
-    "result": "qoder_cli.commands.run_end:result",
-    "cancel": "qoder_cli.commands.run_end:cancel",
+    "result": "qoder_cli.commands.run_result:result",
+    "cancel": "qoder_cli.commands.run_cancel:cancel",
 }

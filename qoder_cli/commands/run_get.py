@@ -1,29 +1,24 @@
-"""`qoder run get` and `wait`: how a run stands, and staying until it has ended."""
+"""`qoder run get`: how a run stands."""
 
 from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from qoder_cli import ids
-from qoder_cli.errors import ApiError, Exit, UsageError
+from qoder_cli.errors import ApiError, Exit
 from qoder_cli.ids import segment
-from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run, mapping
-from qoder_cli.options import Interval, ReportToCi, RequireOutcome, Timeout
+from qoder_cli.options import OneRun
 from qoder_cli.outcome import is_going
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import Observer
 from qoder_cli.state import State
-from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
-from qoder_cli.waiting.limits import Limits
-from qoder_cli.waiting.wait import Watch
 
 
 def get(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")],
+    run: OneRun,
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is going on.")
     ] = False,
@@ -59,47 +54,3 @@ def _evaluated(state: State, run: Run) -> Fields:
     with suppress(ApiError):
         return evaluation_fields(mapping(state.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
     return {}
-
-
-def wait(
-    ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")],
-    timeout: Timeout = None,
-    interval: Interval = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
-    result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
-    require_outcome: RequireOutcome = False,
-    ci: ReportToCi = False,
-) -> int:
-    """Wait until runs have ended; the exit code says how.
-
-    0 it completed, 1 it failed or never started, 3 it was skipped, 10 lost
-    sight of it, 124 --timeout came first (the run goes on). With several
-    runs the worst counts.
-
-    Examples:
-      qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
-      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl
-
-    All exit codes: qoder help exit-codes"""
-    from qoder_cli import names
-
-    state: State = ctx.obj
-    limits = Limits.read(wait=True, timeout=timeout, interval=interval)
-    typed = named(runs, state)
-    as_list = is_list(runs)
-    if result and as_list and not state.output.is_json:
-        raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
-    for word in typed:
-        ids.run(word)  # before anything is asked, all of them are checked
-    ids_of = {word: names.run(word, state) for word in dict.fromkeys(typed)}
-    wanted = Wanted(follow, require_outcome)
-    if as_list:
-        from qoder_cli.several.many import wait_many
-
-        return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
-    if state.ci:
-        state.ci.started(ids_of[typed[0]])
-    watch = Watch(Observer(state.client, ids_of[typed[0]], progress=state.progress))
-    [item] = wait_for(state, [watch], limits, wanted)
-    return finish(state, item, result=result)

@@ -61,6 +61,7 @@ def list_runs(
     Exit 0 whatever the status of the runs.
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
+    from qoder_cli.lookup import explain_missing
 
     state: State = ctx.obj
     window = Window.read(since, until, state=state)
@@ -70,7 +71,7 @@ def list_runs(
     try:
         _list(state, asked)
     except NotFound as error:
-        raise names.explain_missing(error, of, state) if of else error from None
+        raise explain_missing(error, of, state) if of else error from None
 
 
 def _list(state: State, asked: Asked) -> None:

@@ -11,6 +11,7 @@ from qoder_cli.errors import Exit, NoAnswer, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run
+from qoder_cli.options import Runs
 from qoder_cli.outcome import settle
 from qoder_cli.state import State
 
@@ -22,7 +23,7 @@ MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 
 def logs(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")],
+    runs: Runs,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
     tail: Annotated[
         int | None, typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Only the newest N events of a run.")

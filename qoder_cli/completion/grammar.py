@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from qoder_cli.commands.help import TOPICS
 from qoder_cli.configfile import KEYS
+from qoder_cli.documented import TOPICS
 from qoder_cli.http.pending import METHODS
 from qoder_cli.values import REGIONS
 

@@ -14,7 +14,6 @@ from qoder_cli.errors import (
     ApiError,
     Exit,
     InternalError,
-    NoAnswer,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -22,9 +21,9 @@ from qoder_cli.errors import (
 )
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.ids import segment
+from qoder_cli.lookup import read_deployment
 from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
-from qoder_cli.runs.launch import read_deployment
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -213,9 +212,7 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
 
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
     """Return the deployment if it is as it was to become; that an agent is pinned anew shows in another version."""
-    found = Deployment.read(state.client.get(f"/deployments/{segment(current.id)}", within=READ_WITHIN, retry=False))
-    if found is None:
-        raise NoAnswer(f"the server answered for {current.id} with something that is no deployment")
+    found = read_deployment(state, current.id, within=READ_WITHIN, retry=False)
     if not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
         return found
     if found.archived_at:

@@ -12,10 +12,9 @@ from qoder_cli.deployfile.normal import EMPTY, settable
 from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployments.changes import LATEST, Change, creation, difference
 from qoder_cli.deployments.hiding import Secrets
-from qoder_cli.errors import ApiError, NotFound, QoderError, Rejected
+from qoder_cli.errors import ApiError, QoderError, Rejected
+from qoder_cli.lookup import find_deployment
 from qoder_cli.model import Deployment
-from qoder_cli.names import explain_missing
-from qoder_cli.runs.launch import read_deployment
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.writing import Write
@@ -123,9 +122,7 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[S
 def _read_missing(state: "State", ids: Sequence[str], book: Book) -> None:
     def read(id: str) -> Deployment | QoderError:
         try:
-            return read_deployment(state, id)
-        except NotFound as error:
-            return explain_missing(error, id, state)
+            return find_deployment(state, id)
         except ApiError as error:
             return error
 

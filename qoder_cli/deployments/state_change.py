@@ -1,14 +1,12 @@
 """Deployments paused, unpaused and archived: each by a write that may be repeated, with one answer for all of them."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.deployments.writing import CannotBe, How, Write
 from qoder_cli.errors import (
     ApiError,
     Exit,
-    NoAnswer,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -17,11 +15,10 @@ from qoder_cli.errors import (
     first_by_rank,
 )
 from qoder_cli.ids import segment
+from qoder_cli.lookup import explain_missing, find_deployment, read_deployment
 from qoder_cli.model import Deployment
-from qoder_cli.names import explain_missing
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
-from qoder_cli.runs.launch import read_deployment
 
 if TYPE_CHECKING:
     from qoder_cli.output.rows import Rows
@@ -126,9 +123,9 @@ class StateChanges:
     def _ask(self, id: str, is_wanted: Callable[[Deployment], bool]) -> None:
         """Settle beforehand what becomes of a deployment that is so already, is not wanted or cannot be read."""
         try:
-            found = read_deployment(self._state, id)
+            found = find_deployment(self._state, id)
         except ApiError as error:
-            self._outcomes[id] = Outcome(error=self._explained(id, error))
+            self._outcomes[id] = Outcome(error=error)
             return
         if self._change.is_so(found):
             self._outcomes[id] = Outcome(found)
@@ -181,7 +178,7 @@ class StateChanges:
             self._state,
             f"/deployments/{segment(id)}/{self._change.verb}",
             what=f"{self._change.doing} {id}",
-            read=partial(self._if_so, id),
+            read=lambda answer: self._if_so(id, Deployment.read(answer)),
             settle=lambda: self._read_back(id),
             look=self._state.command("deploy", "get", id),
             repeatable=True,
@@ -189,29 +186,25 @@ class StateChanges:
         try:
             written = self._under_way.send()
         except ApiError as error:
-            return Outcome(error=self._explained(id, error))
+            return Outcome(error=explain_missing(error, id, self._state) if isinstance(error, NotFound) else error)
         except OutcomeUnknown as error:
             return Outcome(error=error)
         self._note(id, written.how)
         return Outcome(written.value)
 
-    def _if_so(self, id: str, answer: Any) -> Deployment | None:
-        """Return the deployment that an answer shows, if it is the one and as it was to become."""
-        found = Deployment.read(answer)
+    def _if_so(self, id: str, found: Deployment | None) -> Deployment | None:
+        """Return a deployment if it is the one and as it was to become."""
         return found if found and found.id == id and self._change.is_so(found) else None
 
     def _read_back(self, id: str) -> Deployment | None:
         """Return the deployment if it is as it was to become. Raises CannotBe when it never will be, ApiError."""
-        answer = self._state.client.get(f"/deployments/{segment(id)}", within=READ_WITHIN, retry=False)
-        found = Deployment.read(answer)
-        if found is None:
-            raise NoAnswer(f"the server answered for {id} with something that is no deployment")
+        found = read_deployment(self._state, id, within=READ_WITHIN, retry=False)
         if found.archived_at and self._change is not ARCHIVE:
             raise CannotBe(
                 f"{id} is archived since {found.archived_at}, so it cannot be {self._change.participle}",
                 hint="archiving cannot be undone; create it anew",
             )
-        return self._if_so(id, answer)
+        return self._if_so(id, found)
 
     def _note(self, id: str, how: How) -> None:
         if how == "already":
@@ -227,9 +220,6 @@ class StateChanges:
         if write is not None and write.may_have_acted:
             return Outcome(error=write.unknown("it was stopped before that was settled"))
         return Outcome()
-
-    def _explained(self, id: str, error: ApiError) -> ApiError:
-        return explain_missing(error, id, self._state) if isinstance(error, NotFound) else error
 
     def _deciding(self, outcomes: Sequence[Outcome]) -> QoderError | None:
         """Return the error that decides the exit code, saying what became of all; None when all went well."""

@@ -89,7 +89,7 @@ def _whose(path: Path) -> str:
 
 def completion(env: Mapping[str, str], tree: Any) -> Finding:
     """Look whether the shell that is used has the completion script of this version."""
-    from qoder_cli.commands.completion import PLACES
+    from qoder_cli.completion.places import PLACES
 
     shell = Path(env.get("SHELL", "")).name
     if shell not in PLACES:

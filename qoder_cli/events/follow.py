@@ -12,8 +12,8 @@ from qoder_cli.events.transcript import event_time
 from qoder_cli.ids import segment
 from qoder_cli.model import mapping, text
 from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS
+from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.times import parse_timestamp
-from qoder_cli.waiting.wait import LAGGING, LONGEST_SILENCE
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from qoder_cli import ids
-from qoder_cli.cli import UNDERSTOOD
 from qoder_cli.completion.grammar import Grammar, Level
+from qoder_cli.contents import UNDERSTOOD
 from qoder_cli.errors import UsageError
 from qoder_cli.mistakes.tables import COMMANDS, MOVED, OPTIONS, UNSURE, UNSURE_OPTIONS, Foreign
 

@@ -168,13 +168,3 @@ def typed_tokens(words: Sequence[str]) -> list[str]:
     """Return what was typed as a token on a command line, wherever it stands; it is not to be repeated."""
     attached = [value for word in words for name, _, value in [word.partition("=")] if name in TOKEN_OPTIONS]
     return attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
-
-
-def rewritten(words: Sequence[str], program: str) -> list[str] | None:
-    """Return the command line that was meant by one that is not understood; None where that is not sure."""
-    from qoder_cli.cli import command_tree
-    from qoder_cli.completion import read
-    from qoder_cli.mistakes.correct import correct
-
-    meant = correct(words, read(command_tree(program)), program)
-    return meant.words if meant else None

@@ -5,10 +5,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import ApiError
-from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping
+from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
+from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.resolve import Resolver
 
 if TYPE_CHECKING:
@@ -21,12 +21,11 @@ def recent_runs(state: "State", deployment_id: str) -> Fields:
     """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
     resolver = Resolver(state.client, progress=state.progress)
     try:
-        page = state.client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": RECENT})
+        newest = newest_runs(state.client, deployment_id, RECENT)
     except ApiError as error:
         state.progress.warn(f"its runs could not be read: {error.message}")
         return {}
-    data = mapping(page).get("data")
-    runs = list(resolver.runs([item for item in data if isinstance(item, dict)] if isinstance(data, list) else []))
+    runs = list(resolver.runs([run.raw for run in newest]))
     if resolver.unread:
         state.progress.warn(f"{resolver.unread} of its runs are left out: their sessions could not be read")
     return picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])

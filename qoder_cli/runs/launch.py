@@ -1,15 +1,15 @@
 """From what was typed to a run: the trigger in words, and everything that can stand in its way."""
 
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound, OutcomeUnknown, QoderError
+from qoder_cli.errors import ApiError, Exit, QoderError
 from qoder_cli.http.pace import Pace
-from qoder_cli.ids import segment
-from qoder_cli.model import Deployment, Run, mapping
+from qoder_cli.lookup import explain_refusal
+from qoder_cli.model import Run
 from qoder_cli.runs.ending import stopped_with
+from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import OnLost, Started, Trigger, TriggerStopped
 
@@ -69,7 +69,7 @@ def launch(state: "State", order: Order) -> Started:
     except TriggerStopped as stopped:
         raise _stopped(state, order, stopped) from None
     except ApiError as error:
-        raise explained(state, order.deployment_id, error) from error
+        raise explain_refusal(error, order.deployment_id, state) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
     if state.ci:
         state.ci.started(started.run.id, started.run.session_id)
@@ -82,26 +82,11 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
 
     Looks at the newest 20. Not a lock: another run can start right after. Raises ApiError.
     """
-    page = state.client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": IDLE_LOOK})
-    data = mapping(page).get("data")
-    if not isinstance(data, list):
-        raise NoAnswer("the server answered a list with something that is no page")
-    for run in filter(None, map(Run.read, data)):
+    for run in newest_runs(state.client, deployment_id, IDLE_LOOK):
         observer = Observer(state.client, run.id, run=run, progress=state.progress)
         if not observer.ended and not observer.reread(run):
             return observer.run
     return None
-
-
-def read_deployment(state: "State", id: str) -> Deployment:
-    """Return a deployment by its id. Raises ApiError."""
-    try:
-        found = Deployment.read(state.client.get(f"/deployments/{segment(id)}"))
-    except NotFound as error:
-        raise error.about(f"deployment {id}") from None
-    if found is None:
-        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
-    return found
 
 
 def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:
@@ -115,25 +100,4 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
         run_state="unknown",
     )
     error.kind = Exit.OUTCOME_UNKNOWN
-    return error
-
-
-def explained(state: "State", target: str, error: ApiError) -> ApiError:
-    """Explain a 409 by reading the deployment: its answer does not say why (api/facts.md, 3.4)."""
-    if isinstance(error, NotFound):
-        from qoder_cli.names import explain_missing
-
-        return explain_missing(error.about(f"deployment {target}"), target, state)
-    if error.http_status != 409:
-        return error
-    with suppress(ApiError, OutcomeUnknown):
-        found = read_deployment(state, target)
-        if found.archived_at:
-            error.message = f"deployment {target} is archived since {found.archived_at}; {error.message}"
-            error.hint = "archiving cannot be undone: run another deployment"
-        elif found.state == "paused":
-            because = f" ({found.paused_because})" if found.paused_because else ""
-            fires = f"; then its next scheduled run is at {found.next_fires[0]}" if found.next_fires else ""
-            error.message = f"deployment {target} is paused{because}; {error.message}"
-            error.hint = f"unpause it first{fires}"
     return error

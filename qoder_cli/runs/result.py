@@ -10,9 +10,11 @@ from qoder_cli.errors import NoAnswer, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.output.screen import inert_lines
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+    from qoder_cli.state import State
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 
@@ -141,3 +143,15 @@ def _free_name(folder: Path, name: str) -> Path:
     stem, dot, suffix = safe.rpartition(".")
     candidates = (folder / (f"{stem}-{n}{dot}{suffix}" if stem else f"{safe}-{n}") for n in range(2, 10_000))
     return folder / safe if not (folder / safe).exists() else next(path for path in candidates if not path.exists())
+
+
+def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> None:
+    """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
+    message = final_message(state.client, run)
+    if state.output.is_json:
+        delivered = {} if files is None else {"files": files}
+        state.output.record({}, data={**run.as_json(), "result": message, **delivered})
+    elif state.flags.output == "id":
+        state.show_run(run)
+    elif message:
+        state.output.raw(inert_lines(message).rstrip("\n") + "\n")

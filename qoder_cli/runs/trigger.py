@@ -26,6 +26,7 @@ from qoder_cli.ids import segment
 from qoder_cli.journal import Entry, Intent, Journal
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.output.progress import Progress
+from qoder_cli.runs.newest import newest_runs
 from qoder_cli.times import parse_timestamp, span
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def look_for_lost(client: "Client", journal: Journal, intent: Intent) -> Run | N
     for look in LOOKS if client.clock.now() - intent.at < OLD else (0.0,):
         client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
         try:
-            error, found = None, _newest_runs(client, intent.deployment)
+            error, found = None, newest_runs(client, intent.deployment, 100, within=10.0, retry=False)
         except ApiError as failure:
             error = failure
             continue
@@ -287,14 +288,6 @@ def look_for_lost(client: "Client", journal: Journal, intent: Intent) -> Run | N
     if error is not None:
         raise OutcomeUnknown(f"the run list cannot be read: {error.message}")
     return _the_one(client, journal, intent, seen)
-
-
-def _newest_runs(client: "Client", deployment_id: str) -> list[Run]:
-    page = client.get(f"/deployments/{segment(deployment_id)}/runs", {"limit": 100}, within=10.0, retry=False)
-    data = mapping(page).get("data")
-    if not isinstance(data, list):
-        raise NoAnswer("the server answered a list with something that is no page")
-    return [run for item in data if (run := Run.read(item))]
 
 
 def _is_candidate(client: "Client", run: Run, intent: Intent) -> bool:

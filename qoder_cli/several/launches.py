@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.lookup import explain_refusal
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
-from qoder_cli.runs.launch import Order, explained, find_going, trigger_of
+from qoder_cli.runs.launch import Order, find_going, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
 from qoder_cli.waiting.wait import Arrival, Watch
@@ -165,7 +166,7 @@ class Launches:
     def _ask_more(self, launched: Launched) -> None:
         """Ask what the answer did not say: why it was refused, or how a half-written run stands."""
         if isinstance(launched.error, ApiError):
-            explained(self._state, self._orders[launched.number].deployment_id, launched.error)
+            explain_refusal(launched.error, self._orders[launched.number].deployment_id, self._state)
         run = launched.observer.run if launched.observer else None
         if launched.observer and run and not self._awaited and standing(Run(run.raw)) is Standing.HALF_WRITTEN:
             with suppress(ApiError):

@@ -260,7 +260,7 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
 
 def _show(state: State, item: Item, result: bool) -> QoderError | None:
     """Print the run or its result, and return the error if that could not be read."""
-    from qoder_cli.commands.run_end import show_result
+    from qoder_cli.runs.result import show_result
 
     run, error = item.run, None
     assert run is not None  # whoever calls this has a run to show

@@ -15,6 +15,7 @@ from qoder_cli.ahead import in_order
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.model import Run, mapping, text
+from qoder_cli.runs.observe import LAGGING
 from qoder_cli.waiting.clusters import AT_REST, RUNS, SESSIONS, Cluster, Key, Source, clusters_of, is_told_by_session
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two looks at a run itself, doubling
 UNSEEN = 5.0  # seconds after which a run that its list does not show is asked for itself
 STALE = 60.0  # the same for any run, and for a list that was found not to be worth its pages
-LAGGING = 30.0  # seconds for which a list may not have heard of a run yet
 LONGEST_REST = 30.0  # seconds between two looks at a session that rests, unchanged, without having ended
 _EARLY = 0.75  # of a pause after which it is over, for the checks come earlier by as much
 _BARREN = 3  # pages without any of the runs looked for, after which a list is not read on

@@ -13,7 +13,7 @@ from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderErro
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.model import Run
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ LONGEST_PAUSE = 5.0  # seconds between checks in the end
 HEARING_PAUSE = 30.0  # seconds between checks while an event stream would tell of the end
 QUICK_PAUSE = 0.1  # seconds until the next check, doubling, once the end was heard but is not read yet
 ALERT = 5.0  # seconds for which such checks are made
-LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight is lost
 FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
-LAGGING = 30.0  # seconds for which a 404 may be a replica that has not heard of the run yet
 LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
 SLICE = 30.0  # seconds of sleep between two signs of life
 FEW = 8  # runs up to which each is asked for by itself, with an event stream

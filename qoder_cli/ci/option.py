@@ -1,0 +1,23 @@
+"""The option `--ci`, for the commands that have runs to tell of."""
+
+from typing import Annotated
+
+import typer
+
+
+def _report_to_ci(ctx: typer.Context, value: bool) -> None:
+    if value:
+        from qoder_cli.ci.reporting import reporting
+
+        ctx.obj.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+
+
+ReportToCi = Annotated[
+    bool,
+    typer.Option(
+        "--ci",
+        help="Tell GitHub Actions or GitLab the ids, and how it ended.",
+        callback=_report_to_ci,
+        expose_value=False,
+    ),
+]

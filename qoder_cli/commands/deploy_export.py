@@ -1,0 +1,53 @@
+"""`qoder deploy export`: deployments as a file that `apply` takes back."""
+
+import typer
+
+from qoder_cli.errors import Exit, QoderError, first_by_rank
+from qoder_cli.inputs import is_list, named
+from qoder_cli.options import Deployments
+from qoder_cli.state import State
+
+
+def export(
+    ctx: typer.Context,
+    deployments: Deployments,
+) -> int:
+    """Write deployments as a file that `deploy apply` takes back.
+
+    One YAML document for each, with comments; with --json the same as JSON,
+    by id. What the server does not show is missing: the tokens of
+    repositories. Values of environment variables are in it as the server has
+    them: look before you commit it.
+
+    Examples:
+      qoder deploy export nightly-report > /tmp/nightly-report.yaml
+      qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
+
+    Exit 0 when all are written; 5 when there is no such deployment.
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+    from qoder_cli.ahead import in_order
+    from qoder_cli.deployfile.export import export as as_file
+    from qoder_cli.deployfile.normal import settable
+    from qoder_cli.lookup import find_deployment
+    from qoder_cli.schedule import next_fires
+
+    state: State = ctx.obj
+    found = names.deployments(named(deployments, state, what="deployments"), state)
+    if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
+        raise unknown
+    ids = [each for each in found if isinstance(each, str)]
+    files = []
+    for number, deployment in enumerate(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8)):
+        if deployment.archived_at:
+            state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
+        if state.output.is_json or state.output.format == "id":
+            files.append({"id": deployment.id, **settable(deployment)})
+            continue
+        fires = next_fires(deployment.schedule, now=state.client.server_now())
+        state.output.raw(("---\n" if number else "") + as_file(deployment, upcoming=fires))
+    if files and is_list(deployments):
+        state.output.records(files, id="id")
+    elif files:
+        state.output.record(files[0], id=ids[0])
+    return Exit.OK

@@ -1,0 +1,76 @@
+"""`qoder run cancel`: end a run early."""
+
+from contextlib import suppress
+
+import typer
+
+from qoder_cli.errors import Exit, NoAnswer, NotYet, OutcomeUnknown, UsageError
+from qoder_cli.ids import segment
+from qoder_cli.model import Run
+from qoder_cli.options import OneRun, Yes
+from qoder_cli.outcome import is_going
+from qoder_cli.runs.ending import going_on
+from qoder_cli.runs.observe import Observer
+from qoder_cli.state import State
+
+CANCEL_FOR = 60.0  # seconds to wait until a cancelled run is over
+
+
+def cancel(
+    ctx: typer.Context,
+    run: OneRun,
+    yes: Yes = False,
+) -> int:
+    """Cancel a run, and wait until that is true.
+
+    The run's session is cancelled. Exit 0 when the run is over, also if it
+    already was. What the agent has done until then stays done.
+
+    Examples:
+      qoder run cancel last --yes
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
+    state: State = ctx.obj
+    observer = Observer(state.client, names.run(run, state), progress=state.progress)
+    found = observer.read_once()
+    if not is_going(found):
+        state.progress.note(f"run {found.id} is over already: {found.status or 'its session was deleted'}")
+        state.show_run(found)
+        return Exit.OK
+    if found.session_id is None:
+        raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
+    if not yes:
+        _ask(state, found)
+    state.progress.note(f"cancelling run {found.id} (profile {state.settings.profile}, {state.settings.host})")
+    pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
+    with suppress(NoAnswer):  # whether it was heard shows in how the run goes on
+        state.client.understand(pending.result(state.client.request_timeout))
+    return _until_over(state, observer)
+
+
+def _ask(state: State, run: Run) -> None:
+    if not state.may_ask:
+        raise UsageError(f"cancelling run {run.id} needs a yes", hint="add --yes")
+    if not typer.confirm(f"Cancel run {run.id} of {run.deployment_id}?", err=True):
+        raise UsageError("nothing was cancelled")
+
+
+def _until_over(state: State, observer: Observer) -> int:
+    from qoder_cli.waiting.awaiting import wait_for
+    from qoder_cli.waiting.limits import Limits
+    from qoder_cli.waiting.wait import Watch
+
+    [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR))
+    if item.run is not None:
+        state.show_run(item.run)
+    if item.run is None or is_going(item.run):
+        raise OutcomeUnknown(
+            f"run {item.typed} was asked to cancel and is not over yet",
+            hint="see whether it ends",
+            next=state.command("run", "wait", item.typed),
+            run_id=item.typed,
+            run_state="going",
+        )
+    return Exit.OK

@@ -1,0 +1,60 @@
+"""`qoder run wait`: stay until runs have ended."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli import ids
+from qoder_cli.ci.option import ReportToCi
+from qoder_cli.errors import UsageError
+from qoder_cli.inputs import is_list, named
+from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout
+from qoder_cli.runs.observe import Observer
+from qoder_cli.state import State
+from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+from qoder_cli.waiting.limits import Limits
+from qoder_cli.waiting.wait import Watch
+
+
+def wait(
+    ctx: typer.Context,
+    runs: Runs,
+    timeout: Timeout = None,
+    interval: Interval = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
+    result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
+    require_outcome: RequireOutcome = False,
+    ci: ReportToCi = False,
+) -> int:
+    """Wait until runs have ended; the exit code says how.
+
+    0 it completed, 1 it failed or never started, 3 it was skipped, 10 lost
+    sight of it, 124 --timeout came first (the run goes on). With several
+    runs the worst counts.
+
+    Examples:
+      qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
+      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli import names
+
+    state: State = ctx.obj
+    limits = Limits.read(wait=True, timeout=timeout, interval=interval)
+    typed = named(runs, state)
+    as_list = is_list(runs)
+    if result and as_list and not state.output.is_json:
+        raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
+    for word in typed:
+        ids.run(word)  # before anything is asked, all of them are checked
+    ids_of = {word: names.run(word, state) for word in dict.fromkeys(typed)}
+    wanted = Wanted(follow, require_outcome)
+    if as_list:
+        from qoder_cli.several.many import wait_many
+
+        return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
+    if state.ci:
+        state.ci.started(ids_of[typed[0]])
+    watch = Watch(Observer(state.client, ids_of[typed[0]], progress=state.progress))
+    [item] = wait_for(state, [watch], limits, wanted)
+    return finish(state, item, result=result)
