@@ -112,7 +112,7 @@ complete -c qoder -n '__qoder_under deploy run' -l timeout -r -f -d 'Give up wai
 complete -c qoder -n '__qoder_under deploy run' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
 complete -c qoder -n '__qoder_under deploy run' -l idempotency-key -r -f -d 'Start at most one run under this key'
 complete -c qoder -n '__qoder_under deploy run' -l on-lost -r -fa 'adopt resend fail' -d 'When the answer is lost: adopt the run if it is found, resend, or fail'
-complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while a run of it is going. Not a lock'
+complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while one of its newest 100 runs is going. Not a lock'
 complete -c qoder -n '__qoder_under deploy run' -l on-skip -r -fa 'fail ok' -d 'What a skipped run returns: fail is exit 3, ok is exit 0'
 complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cancel' -d 'On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it'
 complete -c qoder -n '__qoder_under deploy run' -l parallel -r -f -d 'Of several, start N at a time; 20 a second at most'

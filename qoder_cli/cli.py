@@ -236,7 +236,7 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
         return signalled.in_words("stopped by a signal; nothing was started")
     from qoder_cli.runs.ending import stopped_with
 
-    return stopped_with(signalled, state.started[-1], state)
+    return stopped_with(signalled, state.known_run or state.started[-1], state)
 
 
 def _run(words: list[str], state: State) -> int:
@@ -273,5 +273,9 @@ def _bug(error: Exception) -> InternalError:
 def _report(error: QoderError, state: State) -> int:
     """Write the one error that ends stderr, and return its exit code."""
     signals.begin_last_words()
+    if (run := state.known_run) is not None:
+        from qoder_cli.runs.ending import complete
+
+        complete(error, run, state)
     state.report(error)
     return error.exit

@@ -10,11 +10,16 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.model import mapping, text
 from qoder_cli.statefolder import state_folder
+
+if TYPE_CHECKING:
+    from qoder_cli.keylock import KeyLocks
 
 VERSION = 1
 LONGEST = 1000  # lines in one file; the one before is kept beside it
@@ -59,6 +64,25 @@ class Journal:
     def path(self) -> Path:
         """The journal's file: in QODER_STATE_DIR, else in the system's folder for state."""
         return state_folder(self._env) / "journal.jsonl"
+
+    @cached_property
+    def _locks(self) -> "KeyLocks":
+        from qoder_cli.keylock import KeyLocks
+
+        return KeyLocks(self.path.with_name("keys.lock"))
+
+    def take_key(self, key: str, *, host: str) -> bool:
+        """Return whether the key is now held for a trigger on this host, and not by another process."""
+        try:
+            return self._locks.take(f"{host} {key}")
+        except (OSError, RuntimeError) as error:
+            self._complain(f"cannot be locked ({error}); another trigger under the same key may not be noticed")
+            return True
+
+    def release_key(self, key: str, *, host: str) -> None:
+        """Let another process have the key."""
+        with suppress(OSError, RuntimeError):
+            self._locks.release(f"{host} {key}")
 
     def intend(self, *, at: float, profile: str, host: str, deployment: str, key: str) -> Intent:
         """Write down what is about to be triggered, and return it."""

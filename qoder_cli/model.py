@@ -41,7 +41,7 @@ class Run(Resource):
     """A run of a deployment (api/facts.md, 1.3), on either generation of server.
 
     `derived` holds the fields that were filled in here because the server sent no final status; where both have a
-    field, it wins.
+    field, it wins, and a None takes the server's away.
     """
 
     derived: dict[str, Any] = field(default_factory=dict)
@@ -77,8 +77,11 @@ class Run(Resource):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The run's error `{type, message}`, empty when there is none."""
-        return mapping(self.get("error"))
+        """The run's error `{type, message}`, empty when there is none; one in another shape is taken in as it is."""
+        error = self.get("error")
+        if isinstance(error, dict) or not error:
+            return mapping(error)
+        return {"type": "unknown_error", "message": error if isinstance(error, str) else str(error)}
 
     @property
     def error_type(self) -> str | None:
@@ -124,7 +127,8 @@ class Run(Resource):
     def as_json(self) -> dict[str, Any]:
         """Return the server's object; where fields were filled in, with them and a key `derived` naming them."""
         filled_in = {**self.derived, "derived": list(self.derived)} if self.derived else {}
-        return {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
+        shown = {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
+        return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
 
 
 @dataclass(frozen=True)

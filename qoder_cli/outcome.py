@@ -34,6 +34,9 @@ AGENT_EVENTS = (
     "agent.mcp_tool_use",
     "agent.mcp_tool_result",
     "agent.artifact_delivered",
+    "agent.thread_message_sent",
+    "agent.thread_message_received",
+    "agent.thread_context_compacted",
 )
 _TURN_DONE = frozenset({"end_turn", "stop_sequence"})
 
@@ -74,7 +77,7 @@ def standing(run: Run) -> Standing:
     if status is not None:
         ended = status in FINAL or (status not in GOING and run.completed_at is not None)
         return Standing.ENDED if ended else Standing.GOING
-    if run.error:
+    if run.error or (run.raw.get("error") is not None and not run.session_id):
         return Standing.ENDED
     return Standing.ASK_SESSION if run.session_id else Standing.HALF_WRITTEN
 
@@ -105,8 +108,8 @@ def settle(run: Run) -> Run:
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
     """Return the run with what its session's first ending fills in; `usage` is the session's own object."""
     derived: dict[str, Any] = {}
-    if ending.status:
-        derived["status"] = ending.status
+    if ending.status or run.raw.get("status") is not None:
+        derived["status"] = ending.status  # None takes a status away that the session has overruled
     if ending.at:
         derived["completed_at"] = ending.at
     start = run.raw.get("triggered_at") or run.raw.get("created_at")

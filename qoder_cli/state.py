@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
     from qoder_cli.runs.leave import OnLeave
+    from qoder_cli.runs.observe import Observer
 
 
 @dataclass
@@ -43,6 +44,7 @@ class State:
     flags: Flags = field(default_factory=Flags)
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    observed: "Observer | None" = None  # what reads the one run that the command is about
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
 
     @classmethod
@@ -56,6 +58,13 @@ class State:
             stdin=sys.stdin,
             program=program if program in ("qoder", "qoder-cli") else "qoder",
         )
+
+    @property
+    def known_run(self) -> "Run | None":
+        """The newest reading of the one run that the command is about; None while there is none."""
+        if self.observed and self.observed.run:
+            return self.observed.run
+        return self.started[-1] if self.started else None
 
     @cached_property
     def settings(self) -> "Settings":

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from qoder_cli.errors import Exit
 from qoder_cli.model import Run
-from qoder_cli.outcome import Ending, SessionStory, Standing, apply_ending, settle, standing, verdict
+from qoder_cli.outcome import (
+    SESSION_DELETED,
+    Ending,
+    SessionStory,
+    Standing,
+    apply_ending,
+    settle,
+    standing,
+    verdict,
+)
 
 RUN = {
     "id": "drun_1",
@@ -164,6 +173,10 @@ RUNS = {
         Exit.RUN_FAILED,
     ),
     "never started": ({"error": {"type": "x"}, "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
+    "an error in words": ({"error": "No capacity.", "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
+    "an error in words, with a session": ({"error": "Boom.", "session_id": "s"}, Standing.ENDED, Exit.RUN_FAILED),
+    "an empty error": ({"error": {}, "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
+    "an empty error, with a session": ({"error": {}, "session_id": "s"}, Standing.ASK_SESSION, Exit.NOT_YET),
     "session": ({"session_id": "sess_1", "error": None}, Standing.ASK_SESSION, Exit.NOT_YET),
     "half-written": ({"session_id": None, "error": None}, Standing.HALF_WRITTEN, Exit.NOT_YET),
     "null status": ({"status": None, "session_id": "sess_1"}, Standing.ASK_SESSION, Exit.NOT_YET),
@@ -206,6 +219,13 @@ def test_a_deleted_session_gives_no_status_and_exit_9() -> None:
     run = apply_ending(Run({**RUN, "session_id": "sess_1"}), ending)
     assert "status" not in run.as_json()
     assert verdict(run) is Exit.OUTCOME_UNKNOWN
+
+
+def test_a_deleted_session_takes_a_status_away_that_was_not_final() -> None:
+    run = apply_ending(Run({**RUN, "session_id": "sess_1", "status": "running"}), SESSION_DELETED)
+    assert "status" not in run.as_json()
+    assert run.as_json()["derived"] == ["status", "error"]
+    assert (run.status, verdict(run)) == (None, Exit.OUTCOME_UNKNOWN)
 
 
 def examples() -> list[dict[str, Any]]:

@@ -329,6 +329,29 @@ def test_many_at_once_each_start_one_run(shell: Shell) -> None:
     assert shell.qoder("run", "get", "last", "-q").out in {one.out for one in ended}
 
 
+@both
+def test_two_at_once_with_one_key_start_one_run(generation: Generation, alone: Shell) -> None:
+    words = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "-q")
+    with sandbox(generation, "trigger:slow=1", honour_key=False) as server:
+        first = alone.enter(server).begin(*words)
+        until(server.world.started, "a run")
+        second = alone.begin(*words).says("waiting for it")
+        ended = [first.end(), second.end()]
+        assert {one.code for one in ended} == {0}
+        assert {one.out.strip() for one in ended} == {run.id for run in server.world.started()}
+
+
+def test_a_key_is_free_again_when_its_process_was_killed(alone: Shell) -> None:
+    words = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
+    with sandbox("current", "trigger:hang-after", honour_key=False) as server:
+        killed = alone.enter(server).hurry().begin(*words)
+        until(server.world.started, "a run")
+        killed.signal(signal.SIGKILL).last()
+        ended = alone.qoder(*words)
+        assert (ended.code, ended.json["adopted"]) == (0, True)
+        assert [ended.json["id"]] == [run.id for run in server.world.started()]
+
+
 def test_a_slow_name_server_starts_nothing_twice(alone: Shell) -> None:
     slow_once = """
 import socket, time

@@ -1,14 +1,16 @@
 """`run result`, `run cancel`, `--result` and `--require-outcome`, in the user's words."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.errors import Signalled
 from tests.conftest import TOKEN, Qoder
 from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
-from tests.wire import Wire, page
+from tests.wire import Wire, api_error, page
 
 END = idle("end_turn")
 
@@ -76,7 +78,53 @@ def test_json_is_the_run_with_the_result(qoder: Qoder) -> None:
 def test_a_run_still_going_is_exit_8(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY)
     ran = qoder("run", "result", "drun_1", "--json")
-    assert (ran.code, ran.out, ran.error["type"]) == (8, "", "not_yet")
+    assert (ran.code, ran.json["id"], ran.error["type"], ran.error["run_state"]) == (8, "drun_1", "not_yet", "going")
+    qoder.wire.on(*RUN, LEGACY)
+    assert qoder("run", "result", "drun_1").out == ""
+
+
+def test_the_result_of_a_run_whose_session_was_deleted_is_exit_9(qoder: Qoder) -> None:
+    gone = api_error(404, "not_found_error", "No such session.")
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, gone)
+    ran = qoder("run", "result", "drun_1", "--json")
+    assert (ran.code, ran.json["result"], ran.json["error"]["type"]) == (9, None, "session_deleted")
+
+
+def interrupted(request: httpx.Request) -> Any:
+    raise Signalled(signal.SIGINT)
+
+
+@pytest.mark.parametrize("words", [("deploy", "run", "dep_1"), ("run", "wait", "drun_1")], ids=" ".join)
+def test_a_signal_while_the_result_is_read_does_not_deny_the_ending(qoder: Qoder, words: tuple[str, ...]) -> None:
+    if words[0] == "deploy":
+        qoder.wire.on(*TRIGGER, LEGACY)
+        words += ("--on-leave", "cancel")
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, interrupted)
+    ran = qoder(*words, "--result", "--json")
+    assert (ran.code, ran.json["status"]) == (130, "completed")
+    assert (ran.error["run_id"], ran.error["run_state"], ran.error["next"]) == ("drun_1", "ended", None)
+    assert [request.method for request in qoder.wire.requests if "cancel" in request.url.path] == []
+
+
+UNREADABLE = api_error(403, "permission_error", "Not yours.")
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "state"),
+    [
+        (("run", "get"), CURRENT, "unknown"),
+        (("run", "result"), DONE, "ended"),
+        (("run", "result"), CURRENT, "unknown"),
+        (("run", "cancel", "--yes"), LEGACY, "unknown"),
+    ],
+)
+def test_a_run_that_is_known_is_printed_whatever_cannot_be_read(
+    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], state: str
+) -> None:
+    qoder.wire.on(*RUN, first).on(*(CANCEL if "cancel" in words else EVENTS), UNREADABLE)
+    ran = qoder(*words, "drun_1", "--json")
+    assert (ran.code, ran.json["id"]) == (4, "drun_1")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
 
 
 def test_a_failed_run_still_shows_what_was_said_and_is_exit_1(qoder: Qoder) -> None:
@@ -168,7 +216,6 @@ def test_cancelling_what_is_over_is_exit_0_and_sends_nothing(qoder: Qoder) -> No
 
 
 def test_cancel_asks_and_without_anyone_to_ask_is_exit_2(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY)
     ran = qoder("run", "cancel", "drun_1")
     assert ran.code == 2
     assert "--yes" in ran.err

@@ -119,6 +119,7 @@ def test_not_found_is_exit_5(qoder: Qoder) -> None:
 TROUBLE = {
     "502": (502, "<html>"),
     "429": (429, ""),
+    "408": (408, ""),
     "reset": httpx.ReadError("reset"),
     "timeout": httpx.ReadTimeout("slow"),
     "broken JSON": (200, '{"id"'),
@@ -170,6 +171,15 @@ def test_a_status_that_does_not_follow_its_session_is_overruled_after_a_minute(q
     assert ran.json["derived"] == ["status", "completed_at", "error"]
     assert "still calls run drun_1 running" in ran.err
     assert 120 <= sum(qoder.clock.slept) < 130
+
+
+def test_an_unknown_status_that_is_overruled_is_warned_of_twice(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**LEGACY, "status": "thinking"}, repeat=True)
+    qoder.wire.on(*EVENTS, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json["status"]) == (0, "completed")
+    assert ran.err.count("which is unknown here") == 1
+    assert "still calls run drun_1 thinking" in ran.err
 
 
 SESSIONS = ("GET", "/sessions", page())  # asked for what the runs cost, where they do not say so

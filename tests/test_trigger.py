@@ -11,7 +11,7 @@ import pytest
 
 from qoder_cli.errors import Signalled
 from tests.conftest import Qoder
-from tests.test_deploy import CURRENT, DONE, LEGACY, RUN, TRIGGER
+from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event, idle
 from tests.wire import api_error, page
 
 RUNS = ("GET", "/deployments/dep_1/runs")
@@ -33,6 +33,12 @@ def shows(qoder: Qoder, *runs: dict[str, Any], ahead: float = 0.0) -> None:
     qoder.wire.on(*RUNS, lambda request: listed(*runs, at=qoder.clock.time + ahead), repeat=True)
 
 
+def shows_ours(qoder: Qoder, *runs: dict[str, Any], ahead: float = 0.0) -> None:
+    """Let the run list show them, one of which is adopted and then asked how it stands."""
+    shows(qoder, *runs, ahead=ahead)
+    qoder.wire.on(*EVENTS, page())
+
+
 LOST = {
     "cut": httpx.RemoteProtocolError("peer closed connection"),
     "no answer": httpx.ReadTimeout("timed out"),
@@ -52,7 +58,7 @@ ENVELOPED = api_error(500, "api_error", "Oops.")
 @EACH
 def test_the_one_run_that_can_be_it_is_adopted(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
-    shows(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created="2027-01-15T07:59:58Z"))
+    shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created="2027-01-15T07:59:58Z"))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
     assert "warning: run drun_7 was adopted" in ran.err
@@ -94,7 +100,7 @@ def test_the_servers_clock_counts_and_not_ours(qoder: Qoder, ahead: float) -> No
 
     qoder.wire.on(*TRIGGER, LOST["cut"])
     ours, older = fresh(7, created=stamp(NOW + ahead)), fresh(6, created=stamp(NOW + ahead - 2))
-    shows(qoder, ours, older, ahead=ahead)
+    shows_ours(qoder, ours, older, ahead=ahead)
     assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_7"
 
 
@@ -122,7 +128,7 @@ def test_a_complete_5xx_of_the_api_is_sent_again_twice_and_is_then_exit_7(qoder:
 
 def test_a_complete_5xx_that_started_a_run_all_the_same_is_not_sent_again(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
-    shows(qoder, fresh(7))
+    shows_ours(qoder, fresh(7))
     assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_7"
 
 
@@ -130,6 +136,55 @@ def test_a_conflict_after_sending_again_is_not_taken_for_a_refusal(qoder: Qoder)
     qoder.wire.on(*TRIGGER, ENVELOPED, api_error(409, "conflict_error", "Key in use."))
     shows(qoder)
     assert qoder("deploy", "run", "dep_1").code == 9
+
+
+REFUSED = {
+    "401": api_error(401, "authentication_error", "No."),
+    "403": api_error(403, "permission_error", "No."),
+    "400": api_error(400, "invalid_request_error", "No."),
+    "429": httpx.Response(429, headers={"retry-after": "120"}),
+    "302": httpx.Response(302, headers={"location": "https://elsewhere.example/"}),
+    "500 of the API": ENVELOPED,
+}
+AFTER = pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
+
+
+@AFTER
+def test_a_refusal_after_a_lost_attempt_does_not_say_that_nothing_was_started(qoder: Qoder, refused: Any) -> None:
+    qoder.wire.on(*TRIGGER, LOST["cut"], *[refused] * (2 if refused is ENVELOPED else 1))
+    shows(qoder)
+    ran = qoder("deploy", "run", "dep_1", "--on-lost", "resend", "--json")
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+
+
+@AFTER
+def test_a_refusal_does_not_settle_an_earlier_attempt_under_the_same_key(qoder: Qoder, refused: Any) -> None:
+    command = ("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    qoder.wire.on(*TRIGGER, LOST["cut"], *[refused] * (3 if refused is ENVELOPED else 1))
+    shows(qoder)
+    assert qoder(*command).code == 9
+    ran = qoder(*command)
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+    qoder.wire.expected = [one for one in qoder.wire.expected if one.path != RUNS[1]]
+    shows_ours(qoder, fresh(7, created="2027-01-15T08:00:30Z"))  # the first attempt was acted on late
+    ran = qoder(*command)
+    assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateways_answer_is_a_lost_one_whatever_its_envelope(qoder: Qoder, status: int) -> None:
+    qoder.wire.on(*TRIGGER, api_error(status, "api_error", "Upstream."))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1").code == 9
+
+
+@pytest.mark.parametrize(("seconds", "waited", "code"), [("20", 20.0, 0), ("3", 8.0, 0), ("120", 8.0, 7)])
+def test_the_pause_that_a_5xx_asks_for_is_kept(qoder: Qoder, seconds: str, waited: float, code: int) -> None:
+    busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": seconds})
+    qoder.wire.on(*TRIGGER, busy, *([LEGACY] if code == 0 else []))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1").code == code
+    assert sum(qoder.clock.slept) == waited
 
 
 def test_on_lost_fail_neither_looks_nor_sends(qoder: Qoder) -> None:
@@ -145,7 +200,7 @@ def test_on_lost_resend_sends_again_where_there_is_no_candidate(qoder: Qoder) ->
 
 def test_on_lost_resend_still_adopts(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LOST["cut"])
-    shows(qoder, fresh(7))
+    shows_ours(qoder, fresh(7))
     assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "--json").json["adopted"] is True
 
 
@@ -168,6 +223,63 @@ def test_a_key_whose_run_is_known_sends_nothing(qoder: Qoder) -> None:
     assert "nothing was sent" in again.err
 
 
+ENDED_BADLY = {
+    "legacy": (LEGACY, [(*RUN, {**DONE, "status": "failed"})]),
+    "current": (CURRENT, [(*RUN, CURRENT), (*EVENTS, page(event("status_terminated"))), (*SESSION, {})]),
+}
+
+
+@pytest.mark.parametrize("generation", ENDED_BADLY)
+def test_a_key_whose_run_has_failed_says_so_on_either_generation(qoder: Qoder, generation: str) -> None:
+    started, reads = ENDED_BADLY[generation]
+    qoder.wire.on(*TRIGGER, started)
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 0
+    for method, path, answer in reads:
+        qoder.wire.on(method, path, answer)
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.json["status"]) == (1, "failed")
+
+
+def test_an_adopted_run_that_has_failed_says_so(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LOST["cut"])
+    shows(qoder, fresh(7))
+    qoder.wire.on(*EVENTS, page(event("status_running", 7), idle("budget_reached"))).on(*SESSION, {})
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["status"], ran.json["adopted"]) == (1, "failed", True)
+
+
+NOT_YET_THERE = api_error(404, "not_found_error", "No such run.")
+
+
+def test_a_key_whose_run_no_replica_shows_yet_is_asked_for_again(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *[NOT_YET_THERE] * 3, LEGACY)
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 0
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_1\n"
+
+
+def test_a_key_whose_run_is_gone_sends_nothing(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, NOT_YET_THERE)
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 0
+    qoder.clock.time += 3600
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.error["run_id"]) == (10, "drun_1")
+
+
+@pytest.mark.parametrize("words", [("run", "get"), ("run", "wait")], ids=" ".join)
+@pytest.mark.parametrize("name", ["drun_1", "last"])
+def test_a_run_triggered_just_now_may_not_be_found_yet(qoder: Qoder, words: tuple[str, ...], name: str) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *[NOT_YET_THERE] * 4, DONE)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    assert qoder(*words, name, "--json").json["status"] == "completed"
+
+
+def test_a_run_triggered_long_ago_that_is_not_found_is_exit_5(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, NOT_YET_THERE)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    qoder.clock.time += 61
+    assert qoder("run", "get", "drun_1").code == 5
+
+
 def test_a_key_of_another_deployment_is_exit_2(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY)
     qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1")
@@ -184,7 +296,7 @@ def test_repeating_under_the_same_key_finds_what_the_lost_trigger_started(qoder:
     qoder.wire.on(*TRIGGER, LOST["cut"]).on(*RUNS, *[listed()] * 5)
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 9
     qoder.clock.time += 3600
-    shows(qoder, fresh(7, created="2027-01-15T08:00:30Z"))
+    shows_ours(qoder, fresh(7, created="2027-01-15T08:00:30Z"))
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
     assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
 
@@ -211,7 +323,7 @@ def test_a_run_that_another_trigger_of_this_machine_claimed_is_never_adopted(qod
 def test_what_another_trigger_claimed_does_not_keep_ours_from_being_adopted(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, fresh(7), LOST["cut"])
     assert qoder("deploy", "run", "dep_1").code == 0
-    shows(qoder, fresh(8), fresh(7))
+    shows_ours(qoder, fresh(8), fresh(7))
     assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_8"
 
 

@@ -17,7 +17,7 @@ from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order, find_going, launch
 from qoder_cli.runs.leave import OnLeave
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import OnLost, Started, check_key
 from qoder_cli.state import State
 from qoder_cli.waiting.limits import Limits
@@ -45,7 +45,7 @@ def run(
         OnLost, typer.Option(help="When the answer is lost: adopt the run if it is found, resend, or fail.")
     ] = "adopt",
     if_idle: Annotated[
-        bool, typer.Option("--if-idle", help="Start nothing while a run of it is going. Not a lock.")
+        bool, typer.Option("--if-idle", help="Start nothing while one of its newest 100 runs is going. Not a lock.")
     ] = False,
     on_skip: Annotated[OnSkip, typer.Option(help="What a skipped run returns: fail is exit 3, ok is exit 0.")] = "fail",
     on_leave: Annotated[
@@ -121,7 +121,7 @@ def run(
     if if_idle and (going := find_going(state, order.deployment_id)):
         return _busy(state, going, on_skip)
     started = launch(state, order)
-    observer = Observer(state.client, started.run.id, run=started.run, adopted=started.adopted, progress=state.progress)
+    observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if not wait:
         return _accepted(state, started, observer, on_skip)
     from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
@@ -174,7 +174,7 @@ def _request(state: State, order: Order) -> dict[str, Any]:
 
 def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:
     """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
-    if standing(started.run) is Standing.HALF_WRITTEN:
+    if standing(started.run) is Standing.HALF_WRITTEN or started.adopted:
         with suppress(ApiError):
             observer.read_once()
     run = observer.run or settle(started.run)

@@ -6,11 +6,10 @@ import typer
 
 from qoder_cli.errors import Exit, NoAnswer, NotYet, OutcomeUnknown, UsageError
 from qoder_cli.ids import segment
-from qoder_cli.model import Run
 from qoder_cli.options import OneRun, Yes
 from qoder_cli.outcome import is_going
 from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.state import State
 
 CANCEL_FOR = 60.0  # seconds to wait until a cancelled run is over
@@ -33,7 +32,9 @@ def cancel(
     from qoder_cli import names
 
     state: State = ctx.obj
-    observer = Observer(state.client, names.run(run, state), progress=state.progress)
+    if not yes and not state.may_ask:
+        raise UsageError("cancelling a run needs a yes", hint="add --yes")
+    observer = observer_of(state, names.run(run, state))
     found = observer.read_once()
     if not is_going(found):
         state.progress.note(f"run {found.id} is over already: {found.status or 'its session was deleted'}")
@@ -41,20 +42,13 @@ def cancel(
         return Exit.OK
     if found.session_id is None:
         raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
-    if not yes:
-        _ask(state, found)
+    if not yes and not typer.confirm(f"Cancel run {found.id} of {found.deployment_id}?", err=True):
+        raise UsageError("nothing was cancelled")
     state.progress.note(f"cancelling run {found.id} (profile {state.settings.profile}, {state.settings.host})")
     pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
     with suppress(NoAnswer):  # whether it was heard shows in how the run goes on
         state.client.understand(pending.result(state.client.request_timeout))
     return _until_over(state, observer)
-
-
-def _ask(state: State, run: Run) -> None:
-    if not state.may_ask:
-        raise UsageError(f"cancelling run {run.id} needs a yes", hint="add --yes")
-    if not typer.confirm(f"Cancel run {run.id} of {run.deployment_id}?", err=True):
-        raise UsageError("nothing was cancelled")
 
 
 def _until_over(state: State, observer: Observer) -> int:

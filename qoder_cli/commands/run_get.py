@@ -12,7 +12,7 @@ from qoder_cli.options import OneRun
 from qoder_cli.outcome import is_going
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
 
 
@@ -37,7 +37,7 @@ def get(
     from qoder_cli.remembered import remember_run
 
     state: State = ctx.obj
-    found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
+    found = observer_of(state, names.run(run, state)).read_once()
     state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
     remember_run(state, found)
     if exit_status and (error := ending_error(found, state)):

@@ -8,7 +8,7 @@ from qoder_cli.errors import Exit, NotYet
 from qoder_cli.options import OneRun
 from qoder_cli.outcome import is_going
 from qoder_cli.runs.ending import ending_error, going_on
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
 
 
@@ -36,7 +36,7 @@ def result(
 
     state: State = ctx.obj
     folder = None if output_dir is None else results.prepare_folder(output_dir)
-    found = Observer(state.client, names.run(run, state), progress=state.progress).read_once()
+    found = observer_of(state, names.run(run, state)).read_once()
     if is_going(found):
         raise going_on(
             NotYet(f"run {found.id} has not ended yet; it is {found.status}", hint="wait for it"), found, state

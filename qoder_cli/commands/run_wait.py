@@ -9,7 +9,7 @@ from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
 from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
 from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
 from qoder_cli.waiting.limits import Limits
@@ -55,6 +55,6 @@ def wait(
         return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
     if state.ci:
         state.ci.started(ids_of[typed[0]])
-    watch = Watch(Observer(state.client, ids_of[typed[0]], progress=state.progress))
+    watch = Watch(observer_of(state, ids_of[typed[0]]))
     [item] = wait_for(state, [watch], limits, wanted)
     return finish(state, item, result=result)

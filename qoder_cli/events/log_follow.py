@@ -7,7 +7,7 @@ from qoder_cli.events.follow import Selection, SessionLog
 from qoder_cli.events.log import Printer, batches_of, credits_of, explained, following, log_of
 from qoder_cli.model import Run
 from qoder_cli.outcome import SessionStory, is_going
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.state import State
 
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
@@ -17,7 +17,7 @@ _ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 def follow_run(state: State, chosen: str, selection: Selection, tail: int | None) -> None:
     """Print what has happened, and what happens until the run has ended."""
-    observer = Observer(state.client, chosen, progress=state.progress)
+    observer = observer_of(state, chosen)
     run = observer.read_once()
     try:
         run = _until_session(state, observer)

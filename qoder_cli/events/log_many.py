@@ -14,7 +14,7 @@ from qoder_cli.events.log import Event, Printer, batches_of, credits_of, explain
 from qoder_cli.model import Run
 from qoder_cli.output.data import Output
 from qoder_cli.output.screen import inert
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.state import State
 
 AT_A_TIME = 6  # runs that are read ahead of what is shown
@@ -108,6 +108,7 @@ class _Reader:
     def __init__(self, state: State, selection: Selection, tail: int | None) -> None:
         self._state = state
         self._client = state.client
+        self._is_fresh = freshness(state)
         self._selection = selection
         self._tail = tail
 
@@ -145,7 +146,7 @@ class _Reader:
 
     def _run(self, id: str) -> Run:
         """Return a run with its status, which only its session may know; that it cannot be asked is no matter here."""
-        observer = Observer(self._client, id, progress=self._state.progress)
+        observer = Observer(self._client, id, is_fresh=self._is_fresh, progress=self._state.progress)
         try:
             return observer.read_once()
         except ApiError:

@@ -59,6 +59,11 @@ class Pace:
         with self._lock:
             self._next = max(self._next, self._clock.monotonic() + seconds)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no more turns."""
+        return self._closed
+
     def close(self) -> None:
         """Give no more turns."""
         with self._lock:

@@ -1,8 +1,10 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
 from contextlib import suppress
+from typing import Any
 
 from qoder_cli.errors import (
+    ApiError,
     Exit,
     InternalError,
     LostSight,
@@ -12,11 +14,12 @@ from qoder_cli.errors import (
     ReaderGone,
     RunFailed,
     RunSkipped,
+    RunState,
     Signalled,
     WaitTimeout,
 )
 from qoder_cli.model import Run
-from qoder_cli.outcome import FINAL, settle, verdict
+from qoder_cli.outcome import FINAL, is_going, settle, verdict
 from qoder_cli.runs.leave import take_leave
 from qoder_cli.state import State
 
@@ -85,9 +88,27 @@ def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
     if not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             state.show_run(run)
+    if not is_going(run):
+        return signalled.in_words(f"stopped by a signal; run {run.id} has ended, {run.status}", **_of(run, "ended"))
     left = stopped_waiting(signalled, [run.id], run, state)
     take_leave(left, run, state)
     return left
+
+
+def complete(error: QoderError, run: Run, state: State) -> None:
+    """Let the error that ends a command name the run it is about; with JSON output print it, if nothing was printed."""
+    run = settle(run)
+    if error.run_id is None:
+        unread = is_going(run) and isinstance(error, ApiError)
+        error.run_id, error.session_id = run.id, run.session_id
+        error.run_state = "unknown" if unread else "going" if is_going(run) else "ended"
+    if state.output.is_json and not state.output.has_written:
+        with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
+            state.show_run(run)
+
+
+def _of(run: Run, run_state: RunState) -> dict[str, Any]:
+    return {"run_id": run.id, "session_id": run.session_id, "run_state": run_state}
 
 
 def _failure(run: Run) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OnSkip = Literal["fail", "ok"]
 
-IDLE_LOOK = 20  # newest runs that --if-idle looks at
+IDLE_LOOK = 100  # newest runs that --if-idle looks at: one page
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def launch(state: "State", order: Order) -> Started:
 def find_going(state: "State", deployment_id: str) -> Run | None:
     """Return the newest run of the deployment that is going on, whoever started it; None when it is idle.
 
-    Looks at the newest 20. Not a lock: another run can start right after. Raises ApiError.
+    Looks at the newest 100. Not a lock: another run can start right after. Raises ApiError.
     """
     for run in newest_runs(state.client, deployment_id, IDLE_LOOK):
         observer = Observer(state.client, run.id, run=run, progress=state.progress)

@@ -1,7 +1,9 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
@@ -25,12 +27,14 @@ from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+    from qoder_cli.state import State
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
 LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of a run is lost
 LAGGING = 30.0  # seconds for which a replica may not have heard of a run or a session yet
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
 USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
+LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
@@ -39,14 +43,23 @@ class Observer:
     """One run, and how much of its session's story is known already.
 
     `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
-    `adopted` says that its trigger's answer was lost.
+    `adopted` says that its trigger's answer was lost, `is_fresh` whether a run that the server does not show may just
+    not have reached every replica yet.
     """
 
     def __init__(
-        self, client: "Client", run_id: str, *, run: Run | None = None, adopted: bool = False, progress: Progress
+        self,
+        client: "Client",
+        run_id: str,
+        *,
+        run: Run | None = None,
+        adopted: bool = False,
+        is_fresh: Callable[[str], bool] = lambda run_id: False,
+        progress: Progress,
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
+        self._is_fresh = is_fresh
         self.session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._run = settle(run) if run else None
         self._client = client
@@ -55,7 +68,7 @@ class Observer:
         self._read_to: str | None = None  # the last session event read
         self._going_since: float | None = None
         self._session_asked = 0.0
-        self._warned = False
+        self._warned: set[str] = set()
 
     @property
     def run(self) -> Run | None:
@@ -114,14 +127,33 @@ class Observer:
         return self.ended
 
     def read_once(self) -> Run:
-        """Read without waiting for the run: with retries, and a half-written one three times in two seconds."""
-        run = self.look(retry=True)
+        """Read without waiting for the run: with retries, and a half-written one three times in two seconds.
+
+        A 404 is read again for 30 s while replicas may lag. Raises ApiError.
+        """
+        run = self._look_past_lag()
         for _ in range(HALF_WRITTEN_READS - 1):
             if standing(Run(run.raw)) is not Standing.HALF_WRITTEN:
                 break
             self._client.clock.sleep(HALF_WRITTEN_PAUSE)
-            run = self.look(retry=True)
+            run = self._look_past_lag()
         return run
+
+    def _look_past_lag(self) -> Run:
+        clock = self._client.clock
+        began = clock.monotonic()
+        while True:
+            try:
+                return self.look(retry=True)
+            except NotFound:
+                if not self.may_lag or clock.monotonic() - began >= LAGGING:
+                    raise
+            clock.sleep(LAG_PAUSE)
+
+    @property
+    def may_lag(self) -> bool:
+        """Whether the run is so young that a replica may not have heard of it, or of its session."""
+        return self._is_young(self._run) if self._run else self._is_fresh(self.run_id)
 
     def _read_run(self, within: float | None, retry: bool) -> Run:
         try:
@@ -215,9 +247,28 @@ class Observer:
             self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
 
     def _warn(self, message: str) -> None:
-        if not self._warned:
-            self._warned = True
+        if message not in self._warned:
+            self._warned.add(message)
             self._progress.warn(message)
+
+
+def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
+    """Return the observer of the one run that a command is about, which its last words can tell of."""
+    state.observed = Observer(
+        state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state), progress=state.progress
+    )
+    return state.observed
+
+
+def freshness(state: "State") -> Callable[[str], bool]:
+    """Return what tells of a run whether it was triggered here so lately that a replica may not have heard of it."""
+
+    @cache
+    def triggered_lately() -> set[str | None]:
+        since = state.clock.now() - YOUNG
+        return {entry.run for entry in state.journal.entries(state.settings.host) if entry.intent.at > since}
+
+    return lambda run_id: run_id in triggered_lately()
 
 
 def _items(page: object) -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import NoAnswer, UsageError
+from qoder_cli.errors import Exit, NoAnswer, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.outcome import ENDING_EVENTS, SessionStory, verdict
 from qoder_cli.output.screen import inert_lines
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def final_message(client: "Client", run: Run) -> str | None:
 
     What is said in the session later belongs to no run. Raises ApiError.
     """
-    if run.session_id is None:
+    if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return None
     primary: str | None = None
     for event in _back_from_the_ending(client, run.session_id, ("agent.message",)):
@@ -45,7 +45,7 @@ def final_message(client: "Client", run: Run) -> str | None:
 
 def delivered_files(client: "Client", run: Run) -> list[Delivered]:
     """Return the files that the agent delivered before the run's ending, first delivered first. Raises ApiError."""
-    if run.session_id is None:
+    if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return []
     events = _back_from_the_ending(client, run.session_id, ("agent.artifact_delivered",))
     found = [

@@ -5,9 +5,11 @@ Its page promises no idempotency, replies get lost and a server can act late (ap
     429, a connection never made       send again, under the same key
     any other 4xx, 3xx                 never again; nothing was started
     a complete 5xx in the API's        the run list decides; if it shows no candidate, again under the same key,
-    own envelope                       at most twice, then exit 7
+    own envelope, but 502 and 504      at most twice, then exit 7
     no answer, a cut or broken one,    never again by itself: the run list decides (`--on-lost` may say otherwise)
     any other 5xx, an unreadable 2xx
+
+Once an attempt was lost, here or earlier under the same key, no later refusal says that nothing was started.
 
 The run list is looked at for 8 seconds. A candidate is a manual run, created not before the attempt in whole seconds of
 the server's clock, that no other trigger of this machine claimed. Exactly one, to the end of the look: it is adopted. A
@@ -15,11 +17,13 @@ candidate that shows early is not adopted early, for it may be a stranger's whil
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qoder_cli.errors import ApiError, NoAnswer, OutcomeUnknown, QoderError, Signalled, UsageError
+from qoder_cli.clock import LONGEST_RETRY_AFTER
+from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.resending import did_nothing, next_try
 from qoder_cli.ids import segment
@@ -27,6 +31,7 @@ from qoder_cli.journal import Entry, Intent, Journal
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.newest import newest_runs
+from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.times import parse_timestamp, span
 
 if TYPE_CHECKING:
@@ -39,6 +44,8 @@ LAST_WORDS = 2.0  # seconds to settle a trigger under way when a signal arrives
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the run list is looked at
 OLD = 120.0  # seconds after which a trigger has acted, or never will, as far as one look can tell
 RESENDS = 2
+GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
+KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
 RIVAL = 120.0  # seconds in which another trigger of this machine, itself unsettled, may have started what we see
 
@@ -85,6 +92,7 @@ class Trigger:
     repeat: list[str] | None = None  # the command that repeats this trigger under the same key, as words
     pace: Pace | None = None  # where several are started at a time: what spaces them, and ends it
     may_have_started: bool = False  # an attempt was sent, and no answer has said that it started nothing
+    _lost_one: bool = False  # an attempt before the present one is unsettled, whatever becomes of this one
 
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
@@ -93,15 +101,43 @@ class Trigger:
         key that another deployment was triggered with, TriggerStopped when a signal came in between, Closed when the
         pace was closed before anything could be started.
         """
-        earlier = self._under_this_key()
-        if earlier is not None and (known := self._settled(earlier)):
-            return known
-        intent = earlier.intent if earlier else self._intend()
+        with self._key_to_itself():
+            earlier = self._under_this_key()
+            if earlier is not None and (known := self._settled(earlier)):
+                return known
+            self._lost_one = self.may_have_started = earlier is not None
+            return self._settle(earlier.intent if earlier else self._intend())
+
+    def _settle(self, intent: Intent) -> Started:
+        """Send it, and write down that nothing was started where that is certain: of earlier attempts too."""
         try:
             return self._send(intent)
-        except (ApiError, UsageError, Signalled, Closed):  # each says that nothing was started
-            self.journal.settle(intent, None)
+        except (ApiError, UsageError, Signalled, Closed) as refusal:  # each says that this attempt started nothing
+            if not self._lost_one:
+                self.journal.settle(intent, None)
+            elif isinstance(refusal, ApiError):
+                raise self._unknown(refusal, "an earlier attempt may have started one", next=self.repeat) from refusal
+            elif isinstance(refusal, Signalled):
+                raise TriggerStopped(refusal, None) from None
             raise
+
+    @contextmanager
+    def _key_to_itself(self) -> Iterator[None]:
+        """Let no other process trigger under this key meanwhile; wait for one that does. Raises Signalled, Closed."""
+        if self.is_new_key:
+            yield
+            return
+        host = self.client.settings.host
+        if not self.journal.take_key(self.key, host=host):
+            self.progress.note(f"another command is starting a run under the key {self.key!r}: waiting for it")
+            while not self.journal.take_key(self.key, host=host):
+                if self.pace and self.pace.is_closed:
+                    raise Closed
+                self.client.clock.sleep(KEY_PAUSE)
+        try:
+            yield
+        finally:
+            self.journal.release_key(self.key, host=host)
 
     def _intend(self) -> Intent:
         settings = self.client.settings
@@ -129,13 +165,26 @@ class Trigger:
         """Return the run of an earlier trigger under this key, looking for it if its answer was lost."""
         if earlier.run:
             self.progress.note(f"the key {self.key!r} already started run {earlier.run}: nothing was sent")
-            run = Run.read(self.client.get(f"/deployment_runs/{segment(earlier.run)}"))
-            if run is None:
-                raise NoAnswer(f"the server answered for run {earlier.run} with something that is no run")
-            return Started(self._is_ours(run), sent=False)
+            return Started(self._is_ours(self._read_known(earlier.run, earlier.intent)), sent=False)
         self.progress.note(f"an earlier trigger under the key {self.key!r} is unsettled: looking for its run")
-        run = look_for_lost(self.client, self.journal, earlier.intent)
+        try:
+            run = look_for_lost(self.client, self.journal, earlier.intent)
+        except Signalled as signalled:
+            raise TriggerStopped(signalled, None) from None
         return self._adopted(run) if run else None
+
+    def _read_known(self, run_id: str, intent: Intent) -> Run:
+        """Return a run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
+        is_young = self.client.clock.now() - intent.at < YOUNG
+        try:
+            return Observer(self.client, run_id, progress=self.progress, is_fresh=lambda _: is_young).read_once()
+        except NotFound as error:
+            raise LostSight(
+                f"the key {self.key!r} started run {run_id}, which the server does not show: {error.message}",
+                hint="look for it again; nothing was sent",
+                run_id=run_id,
+                run_state="unknown",
+            ) from error
 
     def _send(self, intent: Intent) -> Started:
         """Send until the answer settles it, or nobody can."""
@@ -149,7 +198,7 @@ class Trigger:
                     raise self._unknown(error) from error  # our own earlier attempt may be what is in its way
                 if did_nothing(error):
                     refusals += 1
-                    self.may_have_started = bool(resends)
+                    self.may_have_started = self._lost_one or bool(resends)
                     self._pause(error, refusals, began)
                 elif (run := self._look(intent, error)) is not None:
                     return self._adopted(run)
@@ -169,7 +218,7 @@ class Trigger:
             if not pending.started:
                 raise
             self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
-            raise TriggerStopped(signalled, self._last_words(intent, pending)) from None
+            raise self._last_words(intent, pending, signalled) from None
 
     def _take_turn(self) -> None:
         if self.pace is None:
@@ -186,11 +235,15 @@ class Trigger:
     def _begin(self) -> None:
         self.may_have_started = True
 
-    def _last_words(self, intent: Intent, pending: "Pending") -> Run | None:
+    def _last_words(self, intent: Intent, pending: "Pending", signalled: Signalled) -> Signalled | TriggerStopped:
+        """Return what is raised for a signal: itself, when the answer comes in time and says that nothing was done."""
         try:
-            return self._heard(intent, pending, LAST_WORDS)
-        except (ApiError, OutcomeUnknown):
-            return None
+            return TriggerStopped(signalled, self._heard(intent, pending, LAST_WORDS))
+        except ApiError as error:
+            self.may_have_started = self._lost_one or not did_nothing(error)
+            return TriggerStopped(signalled, None) if self.may_have_started else signalled
+        except OutcomeUnknown:
+            return TriggerStopped(signalled, None)
 
     def _heard(self, intent: Intent, pending: "Pending", within: float) -> Run:
         run = Run.read(self.client.understand(pending.result(within)))
@@ -220,8 +273,11 @@ class Trigger:
         self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
         if self.pace and error.http_status == 429:
             self.pace.hold(wait)
+        self._rest(wait)
+
+    def _rest(self, seconds: float) -> None:
         try:
-            clock.sleep(wait)
+            self.client.clock.sleep(seconds)
         except Signalled as signalled:
             if self.may_have_started:
                 raise TriggerStopped(signalled, None) from None
@@ -246,11 +302,15 @@ class Trigger:
 
     def _may_resend(self, error: ApiError, resends: int) -> None:
         """Return when it may be sent again although it was; raise what it ends with when not."""
-        if error.enveloped:
-            if resends == RESENDS:
+        if error.enveloped and error.http_status not in GATEWAY:
+            pause = error.retry_after or 0.0
+            if resends == RESENDS or pause > LONGEST_RETRY_AFTER:
                 raise error
+            self._rest(max(pause - LOOKS[-1], 0.0))  # the look took its part of what was asked for
         elif self.on_lost != "resend" or resends == RESENDS:
             raise self._unknown(error, "the run list shows no run of it", next=self.repeat) from error
+        else:
+            self._lost_one = True
         self.progress.note("the run list shows no run of it: sending again, under the same key")
 
     def _unknown(self, error: QoderError, why: str = "", *, next: list[str] | None = None) -> OutcomeUnknown:

@@ -168,7 +168,8 @@ class Launches:
         if isinstance(launched.error, ApiError):
             explain_refusal(launched.error, self._orders[launched.number].deployment_id, self._state)
         run = launched.observer.run if launched.observer else None
-        if launched.observer and run and not self._awaited and standing(Run(run.raw)) is Standing.HALF_WRITTEN:
+        is_unclear = run and (run.adopted or standing(Run(run.raw)) is Standing.HALF_WRITTEN)
+        if launched.observer and is_unclear and not self._awaited:
             with suppress(ApiError):
                 launched.observer.read_once()
 

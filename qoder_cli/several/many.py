@@ -13,7 +13,7 @@ from qoder_cli.http.paced import PacedClient
 from qoder_cli.model import Run
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.several.conductor import Conductor
 from qoder_cli.several.launches import Launched, Launches
@@ -235,7 +235,10 @@ def wait_many(
     places: dict[str, list[int]] = {}
     for number, id in enumerate(ids):
         places.setdefault(id, []).append(number)
-    watches = {Watch(Observer(client, id, progress=state.progress)): numbers for id, numbers in places.items()}
+    fresh = freshness(state)
+    watches = {
+        Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers for id, numbers in places.items()
+    }
     conductor = Conductor(state, typed, verb="completed")
     conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
 

@@ -248,6 +248,8 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
         if item.run is not None:
             unread = _show(state, item, result)
             item = item._replace(error=item.error or unread)
+    except Signalled as signalled:
+        item = item._replace(error=_unread(item._replace(error=None), signalled).error)
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise

@@ -73,7 +73,7 @@ class Watch:
     @property
     def is_known(self) -> bool:
         """Whether there is such a run, for certain."""
-        return self.run is not None or self.just_triggered
+        return self.run is not None or self.just_triggered or self.observer.may_lag
 
 
 class Arrival:
@@ -361,7 +361,8 @@ class Waiter:
         if isinstance(error, NotFound) and watch.is_known:
             watch._missing_since = now if watch._missing_since is None else watch._missing_since
             return now - watch._missing_since > LAGGING
-        if isinstance(error, Unavailable):  # borne, whatever it is: a network's login page redirects and breaks TLS
+        if isinstance(error, Unavailable) or error.retryable:
+            # Borne, whatever it is: a network's login page redirects and breaks TLS.
             silent = now - watch._heard > (LONGEST_SILENCE if watch.is_known else FIRST_WORD)
             return silent or not (watch.is_known or error.retryable)
         return not error.retryable
