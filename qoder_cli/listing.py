@@ -130,6 +130,6 @@ class Listing(Generic[T]):
         if self.strange:
             progress.warn(f"{self.strange} items of the server's list are no objects and were left out")
         if self.left_out:
-            progress.note(f"note: {self.shown} shown, {self.left_out}; --all shows them")
+            progress.note(f"note: {self.shown} shown, {self.left_out}; --all shows them", always=True)
         elif not self.shown:
             progress.note("note: none found")

@@ -66,7 +66,15 @@ def local_time(text: str, *, zone: tzinfo | None = None) -> str:
 
 def local_zone_name() -> str:
     """Return the name of the local time zone, as shown once beside a table."""
-    return datetime.now(UTC).astimezone().tzname() or "local time"
+    try:
+        return datetime.now(UTC).astimezone().tzname() or "local time"
+    except ValueError:  # TZ names a zone that is days away
+        return "local time"
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a server's query takes it: RFC 3339 in UTC, in whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def span(seconds: float) -> str:

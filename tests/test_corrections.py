@@ -401,6 +401,8 @@ def test_the_last_format_wins_whatever_its_name(qoder: Qoder) -> None:
         ["nonsense", "--format", "json"],
         ["nonsense", "--json=true"],
         ["nonsense", "-o=json"],
+        ["nonsense", "-wojson"],
+        ["nonsense", "-wo", "json"],
     ],
 )
 def test_the_format_is_heeded_by_the_error_of_a_line_that_is_not_understood(qoder: Qoder, words: list[str]) -> None:

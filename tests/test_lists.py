@@ -72,7 +72,13 @@ def test_the_newest_20_unless_told_otherwise(qoder: Qoder, world: World) -> None
     ran = qoder("run", "list", "--json")
     assert ids(ran) == newest_first(world)[:20]
     assert ran.err.splitlines()[-1] == "note: 20 shown, more match; --all shows them"
+
     assert [query["limit"] for query in asked(world)] == ["20"]
+
+
+def test_that_a_list_is_cut_is_said_however_quiet_it_is(qoder: Qoder, world: World) -> None:
+    world.seed_runs(21)
+    assert qoder("run", "list", "--no-progress", "-q").err == "note: 20 shown, more match; --all shows them\n"
 
 
 def test_all_of_them_in_order_and_nothing_to_note(qoder: Qoder, world: World) -> None:

@@ -701,6 +701,13 @@ def test_a_terminal_of_80_columns_shows_whole_ids(generation: Generation, alone:
     assert fields["status"] == "completed"
 
 
+@pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 80), ({}, 8)])
+def test_an_odd_zone_and_a_narrow_terminal_hide_nothing(shell: Shell, env: dict[str, str], columns: int) -> None:
+    with Terminal(shell, "qoder", "deploy", "run", "dep_demo", columns=columns, env=env) as terminal:
+        assert terminal.end() == 0
+        assert "running" in "".join(terminal.screen)
+
+
 def test_a_list_of_runs_shows_whole_ids_at_80_columns(shell: Shell) -> None:
     ids = [shell.qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(2)]
     with Terminal(shell, "qoder", "run", "wait", *ids) as terminal:

@@ -49,9 +49,9 @@ class Progress:
         finally:
             self._live.start()
 
-    def note(self, text: str) -> None:
-        """Say one line, unless quiet."""
-        if not self._quiet:
+    def note(self, text: str, *, always: bool = False) -> None:
+        """Say one line; unless quiet, or `always`."""
+        if always or not self._quiet:
             self._line(inert(text))
 
     def show(self, text: str) -> None:

@@ -11,6 +11,10 @@ from qoder_cli.output.screen import Screen, inert
 Format = Literal["table", "json", "jsonl", "id"]
 
 
+# -q or -o behind options that take no value in any command, as in -wq and -wojson.
+_CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
+
+
 def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     """Write the error; with JSON output as one line, the last of stderr."""
     if format in ("json", "jsonl"):
@@ -42,14 +46,18 @@ def format_typed(words: Sequence[str]) -> Format:
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
             break
-        asked = {"--json": "json", "-q": "id"}.get(word) or _value(word, following)
+        asked = "json" if word == "--json" else _value(word, following)
         typed = next((format for format in get_args(Format) if format == asked), typed)
     return typed
 
 
 def _value(word: str, following: str) -> str | None:
     """Return what an option that chooses the format is given; None when the word is no such option."""
-    if word in ("-o", "--output", "--format"):
+    if word in ("--output", "--format"):
         return following
     name, _, value = word.partition("=")
-    return value if name in ("--output", "--format") else word[2:] if word.startswith("-o") else None
+    if name in ("--output", "--format"):
+        return value
+    if cluster := _CLUSTER.fullmatch(word):
+        return "id" if cluster["quiet"] else cluster["value"] or following
+    return None

@@ -14,6 +14,7 @@ from qoder_cli.errors import InternalError, ReaderGone
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # What the runner of GitHub Actions takes for a command: `::` at the beginning of a line, `##[` anywhere in it.
 _COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
+NARROWEST = 20  # columns
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -119,8 +120,9 @@ def silence(stream: TextIO | None) -> None:
 
 
 def terminal_width() -> int:
-    """Return the terminal's width in columns."""
+    """Return the terminal's width in columns; of a narrower one than can be drawn for, lines run over."""
     try:
-        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+        columns = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns
+        return max(columns, NARROWEST) if columns else 80
     except (OSError, ValueError):
         return 80

@@ -9,7 +9,7 @@ from qoder_cli.ids import segment
 from qoder_cli.listing import LARGEST_PAGE, Object, page_size
 from qoder_cli.model import mapping
 from qoder_cli.state import State
-from qoder_cli.times import parse_timestamp
+from qoder_cli.times import parse_timestamp, utc_text
 
 
 class Status(StrEnum):
@@ -58,8 +58,8 @@ class Window(NamedTuple):
 
     def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, str]:
         """Return the window as two parameters of a request, wider by the slack: what is left over is filtered here."""
-        query = {} if self.since is None else {after: _stamp(self.since - slack)}
-        return query | ({} if self.until is None else {before: _stamp(self.until + slack)})
+        query = {} if self.since is None else {after: utc_text(self.since - slack)}
+        return query | ({} if self.until is None else {before: utc_text(self.until + slack)})
 
 
 ALWAYS = Window(None, None)
@@ -119,7 +119,3 @@ class Matches:
         created = parse_timestamp(item.get("created_at"))
         self.undated += created is None
         return created is not None and self._window.holds(created)
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

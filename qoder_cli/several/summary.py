@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import ApiError
 from qoder_cli.model import mapping, text
-from qoder_cli.times import parse_timestamp, span
+from qoder_cli.times import parse_timestamp, span, utc_text
 from qoder_cli.waiting.items import Item
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _window(created: Sequence[object]) -> dict[str, str]:
     if not moments:
         return {}
     first, last = min(moments) - timedelta(minutes=1), max(moments) + timedelta(minutes=1)
-    return {"created_at[gte]": _stamp(first), "created_at[lte]": _stamp(last)}
+    return {"created_at[gte]": utc_text(first), "created_at[lte]": utc_text(last)}
 
 
 def _amount(credits: object) -> Decimal | None:
@@ -83,7 +83,3 @@ def _amount(credits: object) -> Decimal | None:
         amount = Decimal(str(credits))
         return amount if amount.is_finite() else None
     return None
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
-from qoder_cli.times import parse_timestamp
+from qoder_cli.times import parse_timestamp, utc_text
 
 if TYPE_CHECKING:
     from qoder_cli.waiting.wait import Watch
@@ -51,8 +51,8 @@ class Cluster:
         """The times between which the list is asked for; whole seconds, as the current generation shows them."""
         slack = self.source.slack
         return {
-            "created_at[gte]": _stamp(self.first - slack),
-            "created_at[lte]": _stamp(self.last + slack + timedelta(seconds=1)),
+            "created_at[gte]": utc_text(self.first - slack),
+            "created_at[lte]": utc_text(self.last + slack + timedelta(seconds=1)),
         }
 
     @cached_property
@@ -102,7 +102,3 @@ def _created(run: Run | None) -> datetime | None:
     """Return when a run was created; None also for a time at the edge of the calendar, which none can be added to."""
     moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
     return moment if moment and 1 < moment.year < 9999 else None
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
