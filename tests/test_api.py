@@ -675,6 +675,15 @@ def test_include_prints_the_head_first(qoder: Qoder) -> None:
     assert content == "{}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: str) -> None:
+    named = 'attachment; filename="résumé.zip"'
+    head = [(b"content-disposition", named.encode(encoding)), (b"content-type", b"application/zip")]
+    qoder.wire.on("GET", "/skills/skill_1/versions/1/content", httpx.Response(200, headers=head, content=b"PK"))
+    ran = qoder("api", "GET", "/skills/skill_1/versions/1/content", "--include")
+    assert (ran.code, f"content-disposition: {named}\n" in ran.out) == (0, True)
+
+
 def test_include_prints_the_body_of_an_error_too(qoder: Qoder) -> None:
     answer = api_error(409, "conflict_error", "Paused.")
     qoder.wire.on(*PAUSE, answer)

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN as PLANTED
+from tests.conftest import Qoder
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -110,6 +113,39 @@ def test_loopback_is_never_proxied(tmp_path: Path) -> None:
         inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
         ran = qoder(tmp_path, "deploy", "get", "dep_demo", "-q", **proxies, **inside)
     assert (ran.returncode, ran.stdout, heard) == (0, "dep_demo\n", [])
+
+
+HEADERS = [
+    "X-Gateway-Node: Zürich",
+    'Content-Disposition: attachment; filename="résumé.zip"',
+    "Set-Cookie: node=Zürich; Path=/",
+    f"X-Echo: é {PLANTED}",
+]
+RUN = b'{"id": "drun_1", "deployment_id": "dep_1", "status": "completed", "session_id": "sess_1", "error": null}'
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize(
+    ("words", "content", "printed"),
+    [
+        ("deploy run dep_1 -q", RUN, "drun_1\n"),
+        ("run list -q", b'{"data": [%s], "has_more": false}' % RUN, "drun_1\n"),
+        ("api GET /skills/s_1/versions/1/content -q", b'{"id": "x"}', "x\n"),
+        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
+        ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
+    ],
+)
+def test_a_header_may_have_any_bytes(
+    qoder: Qoder, words: str, content: bytes, printed: str, header: str, encoding: str
+) -> None:
+    answer = ANSWER.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % header.encode(encoding)) % (len(content), content)
+    with listening(answer) as (port, heard):
+        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
+        qoder.transport = httpx.HTTPTransport()
+        ran = qoder(*words.split(), "--debug")
+    assert (ran.code, printed in ran.out, bool(heard)) == (0, True, True), ran.err
+    assert not any(b"cookie:" in request.lower() for request in heard)
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])

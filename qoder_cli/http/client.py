@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -238,6 +239,9 @@ class Client:
         """Return a text without our own token, which a server may echo anywhere."""
         return text.replace(self._secret, _REDACTED) if self._may_hide else text
 
+    def _hide_bytes(self, content: bytes) -> bytes:
+        return content.replace(self._secret.encode(), _REDACTED.encode()) if self._may_hide else content
+
     @property
     def _may_hide(self) -> bool:
         return len(self._secret) >= _SHORTEST_SECRET
@@ -263,9 +267,9 @@ class Client:
                 del request.extensions["trace"]
 
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
-        headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])
-        shown = body.replace(self._secret.encode(), _REDACTED.encode()) if self._may_hide else body
-        answer = Answer(response.status_code, headers, shown)
+        # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
+        headers = httpx.Headers([(name, self._hide_bytes(value)) for name, value in response.headers.raw])
+        answer = Answer(response.status_code, headers, self._hide_bytes(body))
         if self._debug:
             self._show_answer(request, answer)
         return answer
@@ -383,13 +387,16 @@ def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> h
     if settings.workspace_id:
         headers["qoder-workspace-id"] = settings.workspace_id
     try:
-        return httpx.Client(
+        client = httpx.Client(
             headers=headers,
             transport=transport,
             verify=_trust(settings) if transport is None else True,  # a transport of a test needs no certificates
             trust_env=not settings.is_loopback,  # loopback is never proxied
             follow_redirects=False,
         )
+        # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        return client
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(f"the proxy in the environment cannot be used: {error}", hint="check HTTPS_PROXY") from None
 
