@@ -66,8 +66,9 @@ def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str)
     if isinstance(error, AuthError):
         yield Finding("server", f"{host} answers, in {took}")
         meaning = "not accepted" if error.http_status == 401 else "accepted, but may not read deployments"
-        fix = error.hint if error.http_status == 401 else "use a token that has this right: qoder auth login"
-        yield failed("access", f"{meaning}: {error.message}", fix=_other_region(settings, fix or ""), exit=Exit.AUTH)
+        another = "" if error.http_status == 401 else "use a token that has this right: "
+        fix = _other_region(settings, another + settings.how_to_replace)
+        yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     elif error is not None:
         yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
     elif not isinstance(mapping(page).get("data"), list):

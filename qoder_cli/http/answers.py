@@ -77,9 +77,10 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
     """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
     asked = f"asked {settings.host} as profile {settings.profile}"
     if status == 401:
-        return AuthError, f"the token came from {settings.token_source}; `qoder auth login` saves another", False
+        return AuthError, f"the token came from {settings.token_source}; {settings.how_to_replace}", False
     if status == 403:
-        return AuthError, f"the token from {settings.token_source} may not do this ({asked})", False
+        hint = f"the token from {settings.token_source} may not do this ({asked})"
+        return AuthError, f"{hint}; for another, {settings.how_to_replace}", False
     if status == 404:
         return NotFound, asked, False
     if 400 <= status < 500 and status != 429:
