@@ -1,7 +1,9 @@
 """`--debug` shows what was asked and answered, and never a secret."""
 
 import json
+from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,48 @@ def test_what_looks_like_a_token_is_not_shown(secret: str) -> None:
 def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
     assert "hunter2" not in redact.body(json.dumps({"a": [{name: "hunter2"}]}))
     assert "hunter2" not in redact.headers([(name, "hunter2")])
+
+
+SIGNED = [
+    "x-oss-signature=hunter2",
+    "x-oss-credential=hunter2%2F20260101",
+    "x-oss-security-token=hunter2",
+    "OSSAccessKeyId=hunter2",
+    "AWSAccessKeyId=hunter2",
+    "X-Amz-Credential=hunter2%2Fus-east-1",
+    "X-Goog-Signature=hunter2",
+    "GoogleAccessId=hunter2@iam",
+    "q-signature=hunter2",
+    "sig=hunter2",
+    "Signature=hunter2~",
+    "auth_key=1800000000-0-0-hunter2",
+    "token=hunter2",
+    "access_token=hunter2",
+    "api-key=hunter2",
+]
+
+
+@pytest.mark.parametrize("parameter", SIGNED)
+def test_what_signs_a_link_is_not_shown(parameter: str) -> None:
+    inner = f"https://files.example/x?page=2&{parameter}"
+    for link in (inner, f"{inner}&other=1#part", f"https://files.example/x?{parameter}", f"https://x#{parameter}"):
+        assert "hunter2" not in redact.body(f"see {link} there")
+        assert "hunter2" not in redact.body(json.dumps({"url": link}))
+        assert "hunter2" not in redact.body(json.dumps({"url": link}).replace("&", "\\u0026")[:-1])
+        assert "hunter2" not in redact.header("location", link)
+        assert "hunter2" not in redact.header("location", f"https://login.example/?next={quote(link, safe='')}")
+    assert "page=2&" in redact.header("location", inner)
+
+
+def test_debug_shows_no_link_that_is_signed(qoder: Qoder) -> None:
+    link = f"https://oss.example/x?{'&'.join(SIGNED)}"
+    answer = httpx.Response(302, headers={"location": link}, json={"url": link})
+    qoder.wire.on("GET", "/files/file_1/content", answer)
+    words = ("api", "GET", "/files/file_1/content", "--query", "token=hunter2", "--query", "limit=5", "--debug")
+    ran = qoder(*words)
+    assert "hunter2" not in ran.err
+    assert "limit=5" in ran.err
+    assert "https://oss.example/x" in ran.err
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8), st.text(), st.text())
