@@ -375,7 +375,36 @@ def test_lines_that_are_garbage_are_counted(qoder: Qoder) -> None:
         file.write(b'{"v":1,"intent"\n\xff\xfe\n[]\n{"v":99,"host":"x"}\n' + b"[" * 5000 + b"\n")
     told = [each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal"]
     assert [each["status"] for each in told] == ["warning", "ok"]
-    assert told[0]["found"].startswith("5 of 6 lines")
+    assert told[0]["found"].startswith("5 of 6 lines in journal.jsonl are")
+
+
+@posix
+def test_to_be_rid_of_garbage_what_is_good_need_not_go(qoder: Qoder) -> None:
+    trigger(qoder, ago=60)
+    older, newer = journal_of(qoder).files
+    older.write_text("garbage\n")
+    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
+    assert finding["found"] == "1 of 1 lines in journal.1.jsonl are not readable and are passed over"
+    assert finding["fix"].endswith(f"to be rid of them when no run is going: rm {older}")
+    older.write_text(f"garbage\n{newer.read_text()}")
+    newer.write_text("[]\n{")
+    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
+    assert finding["found"].startswith("3 of 4 lines in journal.1.jsonl and journal.jsonl are")
+    assert finding["fix"].endswith(f"and of the others there, when no run is going: rm {older} {newer}")
+
+
+@posix
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_journal_that_is_too_large_to_be_read_is_not_well(qoder: Qoder, which: int) -> None:
+    trigger(qoder, ago=60)
+    file = journal_of(qoder).files[which]
+    with file.open("ab") as stream:
+        stream.truncate(95 * 2**20)
+    ran = qoder("doctor", "--offline", "--json")
+    (finding,) = [each for each in ran.json if each["check"] == "journal"]
+    assert (ran.code, finding["status"], ran.err) == (0, "warning", "")
+    assert finding["found"].startswith(f"{file} cannot be read (too large to be a journal); without it")
+    assert finding["fix"] == f"move it away: mv {file} {file}.old"
 
 
 @posix
