@@ -509,9 +509,32 @@ def test_which_qoder_the_shell_finds(qoder: Qoder, tmp_path: Path, monkeypatch: 
     assert (behind["status"], "another program" in behind["found"]) == ("ok", True)
     assert f"{old / 'qoder'} (another installation)" in behind["found"]
     before = said(ide, mine)
-    assert before["fix"] == f"put {mine} first on PATH, or: qoder-cli is the same program"
+    assert before["fix"] == f"put {mine} first on PATH, or run: {sys.executable} -m qoder_cli"
     assert said(old)["status"] == "warning"
     assert said()["found"] == "is not on PATH"
+
+
+@posix
+def test_qoder_cli_is_recommended_only_where_it_is_this_program(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = put(put(tmp_path / "mine", "qoder", OURS), "qoder-cli", OURS)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(mine))
+    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
+    ide = put(tmp_path / "ide", "qoder", "#!/bin/sh\nexec ide\n")
+    both = put(put(tmp_path / "both", "qoder", OURS), "qoder-cli", OURS)
+    as_module = "run: '/opt/my python/bin/python' -m qoder_cli"
+
+    def fixes(*folders: Path) -> list[str]:
+        qoder.env["PATH"] = os.pathsep.join(map(str, folders))
+        findings = looked(qoder, "--offline")
+        return [findings[name]["fix"] for name in ("qoder", "qoder-cli") if name in findings]
+
+    assert fixes(ide, mine) == [f"put {mine} first on PATH, or qoder-cli is the same program", None]
+    assert fixes(both, mine) == [f"put {mine} first on PATH, or {as_module}"] * 2
+    assert fixes(both) == [as_module] * 2
+    assert fixes(ide) == [as_module]
+    assert fixes() == [f"add {mine} to PATH, or {as_module}"]
 
 
 @posix
