@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from qoder_cli.cli import command_tree
 from qoder_cli.completion import read, script
 from qoder_cli.doctor import program
-from qoder_cli.doctor.network import masked
+from qoder_cli.http.proxy import masked
 from qoder_cli.journal import Journal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.wire import api_error, page

@@ -83,7 +83,7 @@ _CHECK_URL = "check the base URL (above), and what stands between: a proxy, a ga
 
 def _cure(error: ApiError) -> str:
     """Return what to do about a server that does not answer as the API does."""
-    if isinstance(error, NoAnswer) and not error.sent:
+    if isinstance(error, NoAnswer) and (error.hint or not error.sent):
         return error.hint or "check the network, and the base URL (above)"
     if error.http_status is not None and error.http_status >= 429:
         return "nothing is wrong here: try again later"

@@ -10,6 +10,7 @@ from qoder_cli import jsontext
 from qoder_cli.clock import LONGEST_RETRY_AFTER
 from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.http.proxy import Proxy
 from qoder_cli.model import mapping, text
 from qoder_cli.times import span
 
@@ -126,8 +127,11 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
     return error
 
 
-def broken(failure: Exception, host: str) -> NoAnswer:
-    """Put a transport failure into words, and say whether the request can have reached the server."""
+def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
+    """Put a transport failure into words, and say whether the request can have reached the server.
+
+    `proxy` is the one by way of which the host was asked.
+    """
     import httpx
 
     said = str(failure) or type(failure).__name__
@@ -138,15 +142,16 @@ def broken(failure: Exception, host: str) -> NoAnswer:
             retryable=False,
             hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
         )
+    where = f"{host} by way of the proxy {proxy}" if proxy else host
     if isinstance(
         failure,
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
     ):
-        hint = "check the network and the base URL: qoder auth status"
-        return no_answer(f"no connection to {host}: {said}", sent=False, hint=hint)
+        hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
+        return no_answer(f"no connection to {where}: {said}", sent=False, hint=hint)
     if isinstance(failure, httpx.TimeoutException):
-        return no_answer(f"{host} did not answer in time")
-    return no_answer(f"the connection to {host} broke: {said}")
+        return no_answer(f"{where} did not answer in time")
+    return no_answer(f"the connection to {where} broke: {said}", hint=proxy and f"if that is the proxy, {proxy.fix}")
 
 
 def http_date(value: str | None) -> datetime | None:

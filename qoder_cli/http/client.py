@@ -1,6 +1,7 @@
 """The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.http.pending import WITH_BODY
 from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
+from qoder_cli.http.proxy import Proxy, in_effect
 from qoder_cli.model import mapping, text
 from qoder_cli.output.progress import Progress
 from qoder_cli.times import span
@@ -77,11 +79,15 @@ class Client:
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
         self._transport = transport
-        self._http = _http_client(settings, transport)
+        self._proxy = self._proxy_for(settings.host)
+        self._http = _http_client(settings.base_url, transport, self._proxy, headers=_headers(settings))
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _proxy_for(self, host: str) -> Proxy | None:
+        return in_effect(host, os.environ) if self._transport is None else None
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
@@ -233,7 +239,7 @@ class Client:
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
                 self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
-            raise broken(failure, self.settings.host) from failure
+            raise broken(failure, self.settings.host, self._proxy) from failure
 
     def hide(self, text: str) -> str:
         """Return a text without our own token, which a server may echo anywhere."""
@@ -307,7 +313,8 @@ class Client:
             raise no_answer("the link to the file is no address", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
             raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
-        with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:
+        proxy = self._proxy_for(parts.netloc)
+        with _http_client(url, self._transport, proxy, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
@@ -315,7 +322,8 @@ class Client:
                     yield from response.iter_bytes()
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
-                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
+                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}",
+                    hint=proxy and f"if that is the proxy {proxy}, {proxy.fix}",
                 ) from None
 
     def accept(self, answer: Answer) -> Answer:
@@ -378,36 +386,45 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
     return ("after_id", last) if last else None
 
 
-def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:
-    headers = {
+def _headers(settings: Settings) -> dict[str, str]:
+    """Return the headers that every request has."""
+    return {
         "authorization": f"Bearer {settings.token}",
         "accept": "application/json",
         "user-agent": f"qoder-cli/{__version__}",
+        **({"qoder-workspace-id": settings.workspace_id} if settings.workspace_id else {}),
     }
-    if settings.workspace_id:
-        headers["qoder-workspace-id"] = settings.workspace_id
+
+
+def _http_client(url: str, transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
+    """Return what asks the server of a URL, by way of a proxy where there is one. Raises UsageError."""
     try:
         client = httpx.Client(
-            headers=headers,
             transport=transport,
-            verify=_trust(settings) if transport is None else True,  # a transport of a test needs no certificates
-            trust_env=not settings.is_loopback,  # loopback is never proxied
+            verify=_trust(url) if transport is None else True,  # a transport of a test needs no certificates
+            proxy=proxy.url if proxy else None,
+            trust_env=False,  # what of it counts is in `proxy` and `verify`
             follow_redirects=False,
+            **settings,
         )
-        # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        return client
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise UsageError(f"the proxy in the environment cannot be used: {error}", hint="check HTTPS_PROXY") from None
+        if proxy is None:
+            raise
+        # What httpx says of an address may be a piece of the password in it.
+        reason = "it is no address" if isinstance(error, httpx.InvalidURL) else error
+        raise UsageError(f"the proxy {proxy} cannot be used: {reason}", hint=proxy.fix) from None
+    # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client
 
 
-def _trust(settings: Settings) -> Any:
+def _trust(url: str) -> Any:
     """Return the TLS context: SSL_CERT_FILE and SSL_CERT_DIR are honoured. Plain http gets one that trusts nobody,
     which saves loading the certificates.
     """
     import ssl
 
-    if settings.base_url.startswith("http:"):
+    if url.startswith("http:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return httpx.create_ssl_context(trust_env=True)
