@@ -793,10 +793,35 @@ def test_a_list_that_breaks_off_is_no_whole_array(qoder: Qoder, second: Any, cod
         json.loads(ran.out)
 
 
-def test_what_is_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
-    ran = qoder("api", "GET", "/deployments/dep_1", "--paginate")
-    assert (ran.code, ran.out) == (7, "")
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
+def test_what_is_known_to_be_no_list_is_not_asked_for_pages(qoder: Qoder, operation: Operation) -> None:
+    ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "leave it out")
+
+
+def test_what_turns_out_to_be_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/search", {"id": "x_1"})
+    ran = qoder("api", "GET", "/search", "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (7, "", "to see what it answers: qoder api GET /search")
+
+
+@pytest.mark.parametrize("cursor", ["before_id", "before", "after"])
+def test_pages_have_no_cursor_beside_their_own(qoder: Qoder, cursor: str) -> None:
+    for words in (["/deployments", "--query", f"{cursor}=dep_9"], [f"/deployments?limit=5&{cursor}=dep_9"]):
+        ran = qoder("api", "GET", *words, "--paginate", "--json")
+        assert (ran.code, ran.out, f"{cursor} in the query" in ran.error["message"]) == (2, "", True)
+        assert "without --paginate it is one page" in ran.error["hint"]
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}))
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=dep_9", "-q").out == "dep_1\n"
+
+
+@pytest.mark.parametrize("pages", [BY_PAGE, BY_ID], ids=["current", "legacy"])
+@pytest.mark.parametrize("cursor", ["after_id", "page"])
+def test_pages_may_begin_anywhere(qoder: Qoder, pages: list[Any], cursor: str) -> None:
+    qoder.wire.on("GET", "/deployments", *pages)
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=x", "--paginate", "-q").out == "a\nb\n"
+    cursors = [{"page", "after_id"} & {*request.url.params} for request in qoder.wire.requests]
+    assert [len(names) for names in cursors] == [1] * len(pages)
 
 
 # Streams.

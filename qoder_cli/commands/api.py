@@ -188,7 +188,7 @@ def _answer(state: State, request: "Request", *, paginate: bool, include: bool) 
 def _paginate(state: State, request: "Request", *, include: bool) -> None:
     from qoder_cli.api.reading import show_pages
 
-    if request.is_write or request.is_stream:
+    if not request.may_be_list:
         raise UsageError("--paginate is for a GET of a list", hint="leave it out")
     if include:
         raise UsageError("--paginate and --include contradict each other", hint="give one of them")

@@ -354,7 +354,10 @@ class Client:
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry)
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise no_answer("the server answered a list with something that is no page")
+                raise no_answer(
+                    "the server answered a list with something that is no page",
+                    hint=f"to see what it answers: qoder api GET {path}",
+                )
             yield page
             cursor = next_cursor(page)
             if cursor is None:
