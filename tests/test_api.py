@@ -70,7 +70,7 @@ def filled(path: str) -> str:
 
 def body_words(operation: Operation, folder: Path) -> tuple[list[str], Any]:
     """Return the options that give each field of an operation's body, and the body that is to be sent."""
-    files = [name for name in operation.body if name in ("file", "files")]
+    files = [name for name in operation.body if name in ("file", "files[]")]
     if files:
         (folder / "notes.txt").write_text("some notes")
         others = [name for name in operation.body if name not in files]
@@ -155,6 +155,13 @@ def test_every_word_must_be_in_the_id_the_method_or_the_path(qoder: Qoder, words
     ran = qoder("api", "--list", *words, "--json")
     assert [each["id"] for each in ran.json] == ids
     assert ("none found" in ran.err) == (not ids)
+
+
+def test_the_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
+    for operation in qoder("api", "--list", "skills", "create", "--json").json:
+        assert "files[]" in operation["body"]
+        assert "files[]" in operation["required"]
+    assert "files[]=@skill/SKILL.md" in qoder("api", "--help").out
 
 
 def test_the_list_as_json_has_every_parameter(qoder: Qoder) -> None:
@@ -392,6 +399,13 @@ def test_fields_that_make_no_body_are_refused(qoder: Qoder, words: list[str]) ->
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
 
 
+@pytest.mark.parametrize("option", ["-f", "-F", "--form", "--query"])
+@pytest.mark.parametrize("typed", ['a="\udcff"', "\udcff=1", "a=@\udcff.txt"])
+def test_what_is_not_utf_8_is_refused(qoder: Qoder, option: str, typed: str) -> None:
+    ran = qoder("api", "POST", "/deployments", option, typed, "--json")
+    assert (ran.code, ran.out, "are not UTF-8" in ran.error["message"]) == (2, "", True)
+
+
 NAMES = st.text(st.characters(exclude_characters="[]=", exclude_categories=["Cs"]), min_size=1)
 TREES = st.recursive(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -510,6 +524,20 @@ def test_files_of_a_skill_keep_their_relative_paths(
     assert f"({len(content)} bytes of multipart/form-data" in ran.err
 
 
+@pytest.mark.parametrize("name", ["files", "files[]"])
+def test_two_files_that_nothing_tells_apart_are_refused(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "SKILL.md").write_text(folder)
+    second = "b/SKILL.md" if name == "files" else "./a/SKILL.md"
+    words = ["--form", f"{name}=@a/SKILL.md", "--form", f"{name}=@{second}"]
+    ran = qoder("api", "POST", "/skills", *words, "--json")
+    assert (ran.code, "files[]=@skill/SKILL.md" in ran.error["hint"]) == (2, True)
+
+
 @pytest.mark.parametrize("typed", ["file", "=@x", "file=@missing", "file=@", "name=only texts"])
 def test_a_form_without_a_file_that_can_be_read_is_refused(qoder: Qoder, typed: str) -> None:
     ran = qoder("api", "POST", "/files", "--form", typed, "--json")
@@ -541,6 +569,7 @@ def test_headers_are_sent(qoder: Qoder) -> None:
         *("Authorization: Bearer hunter2", "AUTHORIZATION:x", "Proxy-Authorization: x", "x-api-key: x", "Cookie: a=b"),
         *("Host: evil.example", "Content-Length: 0", "Transfer-Encoding: chunked", "Connection: close", "Upgrade: h2c"),
         *("Idempotency-Key: k", "qoder-workspace-id: ws", "no-colon", ": x", "a b: c", "x: a\r\ny: b", "x: a\nb"),
+        *("X-HTTP-Method-Override: DELETE", "x-http-method: POST", "X-Method-Override:PUT"),
         *("x: \x00", "x: é", "é: x", "x: " + "y" * 9000, ""),
     ],
 )

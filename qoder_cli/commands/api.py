@@ -56,6 +56,7 @@ def api(
     POST, PUT and PATCH send the object that -f and -F describe (`a[b]=c` is a
     key within `a`, `a[]=b` an item of a list), or --input, or the form of
     --form (key=text for its other fields), or {}. The others have a --query.
+    A skill's files are each `files[]=@skill/SKILL.md`: [] keeps the folders.
 
     GETs are tried again as everywhere. A write is sent once: exit 9 if nobody
     knows what it did. --idempotency-key lets it be sent again; not every
