@@ -665,6 +665,44 @@ def test_an_error_of_the_api_is_the_error_of_the_command(
     assert ran.error["message"] == answer[1]["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("message", "field", "told"),
+    [
+        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (the field: initial_events)"),
+        ("Missing required field: name", "name", "Missing required field: name"),
+        ("This is invalid.", "id", "This is invalid (the field: id)"),
+        ("", "agent.id", "the server answered 400 with no words (the field: agent.id)"),
+        ("Bad.", "\x1b" * 300, f"Bad (the field: {chr(27) * 200})"),
+        ("Bad.", 7, "Bad."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("api POST /deployments", ("POST", "/deployments")),
+        ("deploy run dep_1", ("POST", "/deployments/dep_1/run")),
+        ("run list", ("GET", "/deployment_runs")),
+    ],
+)
+def test_the_field_that_an_error_names_is_told(
+    qoder: Qoder, words: str, asked: tuple[str, str], message: str, field: Any, told: str
+) -> None:
+    error = {"type": "invalid_request_error", "message": message, "param": field}
+    for options in ((), ("--json",)):
+        qoder.wire.on(*asked, (400, {"type": "error", "error": error}))
+        ran = qoder(*words.split(), *options)
+        said = ran.error["message"] if options else ran.err.replace("\\u001b", "\x1b")
+        assert (ran.code, told in said, "\x1b" in ran.err) == (6, True, False)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder, method: str) -> None:
+    qoder.wire.on(method, "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
+    ran = qoder("api", method, "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
+    assert (ran.code, ran.error["message"]) == (7, "the server answered 304 with no words")
+    assert "leave out if-none-match" in ran.error["hint"]
+
+
 def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
     missing = api_error(404, "not_found_error", "Not found.")
     qoder.wire.on("GET", "/deployment", missing).on("GET", "/deployments/dep_1", missing)

@@ -1,6 +1,7 @@
 """What an answer means, or the lack of one: status and body -> the value, or the error (api/facts.md, 3.4)."""
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,8 @@ from qoder_cli.times import span
 
 if TYPE_CHECKING:
     import httpx
+
+_LONGEST_FIELD = 200  # characters
 
 
 @dataclass
@@ -58,7 +61,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
     failure = kind(
-        text(error.get("message")) or _without_words(answer),
+        _said(answer, error),
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,
@@ -74,6 +77,14 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     raise failure
 
 
+def _said(answer: Answer, error: dict[str, Any]) -> str:
+    """Return what is said of an error, with the field that the API names beside (api/facts.md, 3.4)."""
+    message, field = text(error.get("message")) or _without_words(answer), text(error.get("param"))
+    if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
+        return message
+    return f"{message.rstrip('.')} (the field: {field[:_LONGEST_FIELD]})"
+
+
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
     """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
     asked = f"asked {settings.host} as profile {settings.profile}"
@@ -86,13 +97,15 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return NotFound, asked, False
     if 400 <= status < 500 and status != 429:
         return Rejected, None, status == 408
+    if status == 304:
+        return Unavailable, "it answers a condition: leave out if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
     return Unavailable, f"nothing is wrong with the command; {asked}", status != 501 and status < 600
 
 
 def _without_words(answer: Answer) -> str:
-    if 300 <= answer.status < 400:
+    if 300 <= answer.status < 400 and answer.status != 304:
         host = _host(answer.headers.get("location", "")) or "another place"
         return f"the server redirects to {host} ({answer.status})"
     what = "no words" if answer.kind in ("", "application/json") else f"an answer that is not the API's ({answer.kind})"
