@@ -1122,17 +1122,35 @@ def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qod
         assert told in err.getvalue().decode()
 
 
-@pytest.mark.parametrize(("method", "known"), [("POST", "unknown"), ("GET", "none")])
-def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, method: str, known: str) -> None:
-    class Full(io.BytesIO):
-        def write(self, data: Any) -> int:
-            raise OSError("no space left")
+class Full(io.BytesIO):
+    def write(self, data: Any) -> int:
+        raise OSError("no space left")
 
+
+def on_a_full_disk(qoder: Qoder, *words: str) -> dict[str, Any]:
+    """Run a command that cannot print anything, and return its error."""
     err = io.BytesIO()
-    qoder.wire.on(method, "/deployments", page())
     state = State(qoder.env, Screen(Full()), Screen(err), clock=qoder.clock, transport=qoder.transport)
-    assert main(["api", method, "/deployments", "--json"], state) == 70
-    assert json.loads(err.getvalue().splitlines()[-1])["error"]["run_state"] == known
+    code = main([*words, "--json"], state)
+    error: dict[str, Any] = json.loads(err.getvalue().splitlines()[-1])["error"]
+    assert error["exit_code"] == code
+    return error
+
+
+@pytest.mark.parametrize("options", [[], ["--include"]])
+def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, options: list[str]) -> None:
+    qoder.wire.on("POST", "/deployments", (201, {"id": "dep_1"})).on("GET", "/deployments", page())
+    error = on_a_full_disk(qoder, "api", "POST", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"]) == (70, "unknown")
+    assert error["message"].endswith("no space left; POST /deployments was answered with 201 and need not be repeated")
+    error = on_a_full_disk(qoder, "api", "GET", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"], "GET" in error["message"]) == (70, "none", False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(api_error(409, "conflict_error", "Paused."), 6), (BUSY, 9)])
+def test_a_full_disk_does_not_hide_what_became_of_a_write(qoder: Qoder, answer: Any, code: int) -> None:
+    qoder.wire.on(*PAUSE, answer)
+    assert on_a_full_disk(qoder, "api", *PAUSE, "--include")["exit_code"] == code
 
 
 # Real processes.

@@ -1,5 +1,6 @@
 """`qoder api`: any operation of the API, with our token, retries and care for what must not happen twice."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -205,10 +206,11 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
     try:
         answer = call.send()
     except (ApiError, OutcomeUnknown, Interrupted):
-        if include:
-            _show_all(state, call)
-        elif call.is_done and call.answer is not None:  # a signal came before the answer, and the answer after all
-            show_body(state, call.answer)
+        with suppress(InternalError):  # a full disk is the smaller trouble
+            if include:
+                _show_all(state, call)
+            elif call.is_done and call.answer is not None:  # a signal came before the answer, and the answer after all
+                show_body(state, call.answer)
         raise
     try:
         if include:
@@ -220,8 +222,7 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
             raise call.done(signalled, answer) from None
         raise
     except InternalError as error:  # a full disk does not undo a write
-        error.run_state = "unknown" if request.is_write else "none"
-        raise
+        raise call.unprinted(error, answer) from None
 
 
 def _show_all(state: State, call: "Call") -> None:
