@@ -178,7 +178,7 @@ def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
 @pytest.mark.parametrize(
-    "proxy", ["socks5://127.0.0.1:1", "gopher://me:hunter2@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1"]
+    "proxy", ["socks5://127.0.0.1:1", "gopher://hunter2:x@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1"]
 )
 def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str, variable: str) -> None:
     ran = qoder(tmp_path, "deploy", "get", "dep_1", *AGENTS, **{variable: proxy})

@@ -413,8 +413,8 @@ def _http_client(url: str, transport: httpx.BaseTransport | None, proxy: Proxy |
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         if proxy is None:
             raise
-        # What httpx says of an address may be a piece of the password in it.
-        reason = "it is no address" if isinstance(error, httpx.InvalidURL) else error
+        # What httpx says of an address may be the user name, or a piece of the password, in it.
+        reason = error if isinstance(error, ImportError) else "it is not the address of a proxy"
         raise UsageError(f"the proxy {proxy} cannot be used: {reason}", hint=proxy.fix) from None
     # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
