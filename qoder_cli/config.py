@@ -32,6 +32,8 @@ TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PAT_FILE")
 SERVER_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL", "QODER_REGION")
 WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
 
+_OF_THE_SANDBOX = "set QODER_PAT to the token that `qoder sandbox` printed"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -46,7 +48,8 @@ class Settings:
     """What a command works with: the server and the token, each with where it came from.
 
     `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `why_no_token`
-    says how to get one where `token` is None; `warnings` are for stderr, once.
+    says how to get one where `token` is None, `how_to_replace` how another is used where the server refuses it;
+    `warnings` are for stderr, once.
     """
 
     base_url: str
@@ -60,6 +63,7 @@ class Settings:
     read_only: bool = False
     warnings: tuple[str, ...] = ()
     why_no_token: str = ""
+    how_to_replace: str = ""
 
     @property
     def host(self) -> str:
@@ -106,6 +110,7 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
         read_only=is_on(env, "QODER_READ_ONLY"),
         warnings=(*file.warnings, *warnings),
         why_no_token=why,
+        how_to_replace=_how_to_replace(token, flags, sandbox),
     )
 
 
@@ -256,9 +261,23 @@ def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]
 
 
 def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:
+    """Return how to get a token where there is none."""
+    if sandbox:
+        return _OF_THE_SANDBOX
+    return f"run: {_login(flags)}" if flags.profile is not None else f"set QODER_PAT, or run: {_login(flags)}"
+
+
+def _how_to_replace(token: Found | None, flags: "Flags", sandbox: Found | None) -> str:
+    """Return how to have another token used: one that is saved does not count while a variable has one."""
+    if sandbox:
+        return _OF_THE_SANDBOX
+    if token is None or token.source not in TOKEN_VARIABLES:
+        return f"run: {_login(flags)}"
+    anew = "put another into its file" if token.source == "QODER_PAT_FILE" else f"set {token.source} anew"
+    return f"{anew}, or unset it and run: {_login(flags)}"
+
+
+def _login(flags: "Flags") -> str:
     import shlex
 
-    if sandbox:
-        return "set QODER_PAT to the token that `qoder sandbox` printed"
-    command = shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])
-    return f"run: {command}" if flags.profile is not None else f"set QODER_PAT, or run: {command}"
+    return shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])

@@ -61,7 +61,7 @@ VARIABLES = _named(
     ("QODER_SANDBOX", "set by `qoder sandbox --`; nothing inside can reach a real server"),
     ("GITHUB_ACTIONS, GITLAB_CI", "with --ci: the CI system that is told"),
     ("NO_COLOR, FORCE_COLOR", "colour, with TERM"),
-    ("HTTPS_PROXY, NO_PROXY", "proxies; loopback is never proxied"),
+    ("HTTPS_PROXY, ALL_PROXY", "a proxy; NO_PROXY names who is asked without it; loopback always is"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust"),
 )
 

@@ -65,6 +65,11 @@ class Journal:
         """The journal's file: in QODER_STATE_DIR, else in the system's folder for state."""
         return state_folder(self._env) / "journal.jsonl"
 
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The files that it consists of, oldest lines first: the full one that was set aside, and its file."""
+        return _set_aside(self.path), self.path
+
     @cached_property
     def _locks(self) -> "KeyLocks":
         from qoder_cli.keylock import KeyLocks
@@ -150,25 +155,18 @@ class Journal:
     def _lines(self, host: str) -> Iterator[dict[str, Any]]:
         """Yield the lines on this host, oldest first; stumps, garbage and other versions are passed over."""
         try:
-            path = self.path
+            files = self.files
         except (OSError, RuntimeError):  # no home folder
             return
-        for file in (path.with_suffix(".1.jsonl"), path):
+        for file in files:
             for line in self._text(file).splitlines():
-                try:
-                    entry = mapping(json.loads(line))
-                except (ValueError, RecursionError):
-                    continue
-                if entry.get("v") == VERSION and entry.get("host") == host:
+                entry = read_line(line)
+                if entry is not None and entry["host"] == host:
                     yield entry
 
     def _text(self, file: Path) -> str:
         try:
-            if file.stat().st_size > _LARGEST_FILE:
-                raise OSError("too large to be a journal")
-            return file.read_text("utf-8", "replace")
-        except FileNotFoundError:
-            return ""
+            return read_file(file)
         except OSError as error:
             self._complain(f"cannot be read ({error}); `last` and --idempotency-key do not know of earlier runs")
             return ""
@@ -189,7 +187,7 @@ class Journal:
             return
         try:
             if path.read_bytes().count(b"\n") >= LONGEST:
-                path.replace(path.with_suffix(".1.jsonl"))
+                path.replace(_set_aside(path))
         finally:
             lock.unlink(missing_ok=True)
 
@@ -197,6 +195,32 @@ class Journal:
         if not self._warned:
             self._warned = True
             self._warn(f"the journal of triggers {what}")
+
+
+def _set_aside(path: Path) -> Path:
+    return path.with_suffix(".1.jsonl")
+
+
+def read_file(file: Path) -> str:
+    """Return the text of one of the journal's files, empty where there is none.
+
+    Raises OSError when it cannot be read, or is too large to be ours.
+    """
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise OSError("too large to be a journal")
+        return file.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def read_line(line: str) -> dict[str, Any] | None:
+    """Return what a line of the journal says; None for stumps, garbage and other versions."""
+    try:
+        entry = mapping(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+    return entry if entry.get("v") == VERSION and text(entry.get("host")) else None
 
 
 def _intent(line: dict[str, Any]) -> Intent | None:

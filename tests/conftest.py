@@ -62,7 +62,7 @@ class Qoder:
             "QODER_STATE_DIR": str(config.parent / "state"),
         }
         self.wire = Wire()
-        self.transport: httpx.BaseTransport = self.wire
+        self.transport: httpx.BaseTransport | None = self.wire  # None for real connections
         self.clock = FakeClock()
         self.stdin = ""
         self.terminal = False

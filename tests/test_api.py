@@ -70,7 +70,7 @@ def filled(path: str) -> str:
 
 def body_words(operation: Operation, folder: Path) -> tuple[list[str], Any]:
     """Return the options that give each field of an operation's body, and the body that is to be sent."""
-    files = [name for name in operation.body if name in ("file", "files")]
+    files = [name for name in operation.body if name in ("file", "files[]")]
     if files:
         (folder / "notes.txt").write_text("some notes")
         others = [name for name in operation.body if name not in files]
@@ -155,6 +155,13 @@ def test_every_word_must_be_in_the_id_the_method_or_the_path(qoder: Qoder, words
     ran = qoder("api", "--list", *words, "--json")
     assert [each["id"] for each in ran.json] == ids
     assert ("none found" in ran.err) == (not ids)
+
+
+def test_the_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
+    for operation in qoder("api", "--list", "skills", "create", "--json").json:
+        assert "files[]" in operation["body"]
+        assert "files[]" in operation["required"]
+    assert "files[]=@skill/SKILL.md" in qoder("api", "--help").out
 
 
 def test_the_list_as_json_has_every_parameter(qoder: Qoder) -> None:
@@ -392,6 +399,13 @@ def test_fields_that_make_no_body_are_refused(qoder: Qoder, words: list[str]) ->
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
 
 
+@pytest.mark.parametrize("option", ["-f", "-F", "--form", "--query"])
+@pytest.mark.parametrize("typed", ['a="\udcff"', "\udcff=1", "a=@\udcff.txt"])
+def test_what_is_not_utf_8_is_refused(qoder: Qoder, option: str, typed: str) -> None:
+    ran = qoder("api", "POST", "/deployments", option, typed, "--json")
+    assert (ran.code, ran.out, "are not UTF-8" in ran.error["message"]) == (2, "", True)
+
+
 NAMES = st.text(st.characters(exclude_characters="[]=", exclude_categories=["Cs"]), min_size=1)
 TREES = st.recursive(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -510,6 +524,20 @@ def test_files_of_a_skill_keep_their_relative_paths(
     assert f"({len(content)} bytes of multipart/form-data" in ran.err
 
 
+@pytest.mark.parametrize("name", ["files", "files[]"])
+def test_two_files_that_nothing_tells_apart_are_refused(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "SKILL.md").write_text(folder)
+    second = "b/SKILL.md" if name == "files" else "./a/SKILL.md"
+    words = ["--form", f"{name}=@a/SKILL.md", "--form", f"{name}=@{second}"]
+    ran = qoder("api", "POST", "/skills", *words, "--json")
+    assert (ran.code, "files[]=@skill/SKILL.md" in ran.error["hint"]) == (2, True)
+
+
 @pytest.mark.parametrize("typed", ["file", "=@x", "file=@missing", "file=@", "name=only texts"])
 def test_a_form_without_a_file_that_can_be_read_is_refused(qoder: Qoder, typed: str) -> None:
     ran = qoder("api", "POST", "/files", "--form", typed, "--json")
@@ -541,6 +569,7 @@ def test_headers_are_sent(qoder: Qoder) -> None:
         *("Authorization: Bearer hunter2", "AUTHORIZATION:x", "Proxy-Authorization: x", "x-api-key: x", "Cookie: a=b"),
         *("Host: evil.example", "Content-Length: 0", "Transfer-Encoding: chunked", "Connection: close", "Upgrade: h2c"),
         *("Idempotency-Key: k", "qoder-workspace-id: ws", "no-colon", ": x", "a b: c", "x: a\r\ny: b", "x: a\nb"),
+        *("X-HTTP-Method-Override: DELETE", "x-http-method: POST", "X-Method-Override:PUT"),
         *("x: \x00", "x: é", "é: x", "x: " + "y" * 9000, ""),
     ],
 )
@@ -636,6 +665,44 @@ def test_an_error_of_the_api_is_the_error_of_the_command(
     assert ran.error["message"] == answer[1]["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("message", "field", "told"),
+    [
+        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (the field: initial_events)"),
+        ("Missing required field: name", "name", "Missing required field: name"),
+        ("This is invalid.", "id", "This is invalid (the field: id)"),
+        ("", "agent.id", "the server answered 400 with no words (the field: agent.id)"),
+        ("Bad.", "\x1b" * 300, f"Bad (the field: {chr(27) * 200})"),
+        ("Bad.", 7, "Bad."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("api POST /deployments", ("POST", "/deployments")),
+        ("deploy run dep_1", ("POST", "/deployments/dep_1/run")),
+        ("run list", ("GET", "/deployment_runs")),
+    ],
+)
+def test_the_field_that_an_error_names_is_told(
+    qoder: Qoder, words: str, asked: tuple[str, str], message: str, field: Any, told: str
+) -> None:
+    error = {"type": "invalid_request_error", "message": message, "param": field}
+    for options in ((), ("--json",)):
+        qoder.wire.on(*asked, (400, {"type": "error", "error": error}))
+        ran = qoder(*words.split(), *options)
+        said = ran.error["message"] if options else ran.err.replace("\\u001b", "\x1b")
+        assert (ran.code, told in said, "\x1b" in ran.err) == (6, True, False)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder, method: str) -> None:
+    qoder.wire.on(method, "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
+    ran = qoder("api", method, "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
+    assert (ran.code, ran.error["message"]) == (7, "the server answered 304 with no words")
+    assert "leave out if-none-match" in ran.error["hint"]
+
+
 def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
     missing = api_error(404, "not_found_error", "Not found.")
     qoder.wire.on("GET", "/deployment", missing).on("GET", "/deployments/dep_1", missing)
@@ -673,6 +740,15 @@ def test_include_prints_the_head_first(qoder: Qoder) -> None:
     assert "set-cookie: [redacted]" in head
     assert "\x1b" not in head
     assert content == "{}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: str) -> None:
+    named = 'attachment; filename="résumé.zip"'
+    head = [(b"content-disposition", named.encode(encoding)), (b"content-type", b"application/zip")]
+    qoder.wire.on("GET", "/skills/skill_1/versions/1/content", httpx.Response(200, headers=head, content=b"PK"))
+    ran = qoder("api", "GET", "/skills/skill_1/versions/1/content", "--include")
+    assert (ran.code, f"content-disposition: {named}\n" in ran.out) == (0, True)
 
 
 def test_include_prints_the_body_of_an_error_too(qoder: Qoder) -> None:
@@ -784,10 +860,35 @@ def test_a_list_that_breaks_off_is_no_whole_array(qoder: Qoder, second: Any, cod
         json.loads(ran.out)
 
 
-def test_what_is_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
-    ran = qoder("api", "GET", "/deployments/dep_1", "--paginate")
-    assert (ran.code, ran.out) == (7, "")
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
+def test_what_is_known_to_be_no_list_is_not_asked_for_pages(qoder: Qoder, operation: Operation) -> None:
+    ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "leave it out")
+
+
+def test_what_turns_out_to_be_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/search", {"id": "x_1"})
+    ran = qoder("api", "GET", "/search", "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (7, "", "to see what it answers: qoder api GET /search")
+
+
+@pytest.mark.parametrize("cursor", ["before_id", "before", "after"])
+def test_pages_have_no_cursor_beside_their_own(qoder: Qoder, cursor: str) -> None:
+    for words in (["/deployments", "--query", f"{cursor}=dep_9"], [f"/deployments?limit=5&{cursor}=dep_9"]):
+        ran = qoder("api", "GET", *words, "--paginate", "--json")
+        assert (ran.code, ran.out, f"{cursor} in the query" in ran.error["message"]) == (2, "", True)
+        assert "without --paginate it is one page" in ran.error["hint"]
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}))
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=dep_9", "-q").out == "dep_1\n"
+
+
+@pytest.mark.parametrize("pages", [BY_PAGE, BY_ID], ids=["current", "legacy"])
+@pytest.mark.parametrize("cursor", ["after_id", "page"])
+def test_pages_may_begin_anywhere(qoder: Qoder, pages: list[Any], cursor: str) -> None:
+    qoder.wire.on("GET", "/deployments", *pages)
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=x", "--paginate", "-q").out == "a\nb\n"
+    cursors = [{"page", "after_id"} & {*request.url.params} for request in qoder.wire.requests]
+    assert [len(names) for names in cursors] == [1] * len(pages)
 
 
 # Streams.
@@ -1021,17 +1122,35 @@ def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qod
         assert told in err.getvalue().decode()
 
 
-@pytest.mark.parametrize(("method", "known"), [("POST", "unknown"), ("GET", "none")])
-def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, method: str, known: str) -> None:
-    class Full(io.BytesIO):
-        def write(self, data: Any) -> int:
-            raise OSError("no space left")
+class Full(io.BytesIO):
+    def write(self, data: Any) -> int:
+        raise OSError("no space left")
 
+
+def on_a_full_disk(qoder: Qoder, *words: str) -> dict[str, Any]:
+    """Run a command that cannot print anything, and return its error."""
     err = io.BytesIO()
-    qoder.wire.on(method, "/deployments", page())
     state = State(qoder.env, Screen(Full()), Screen(err), clock=qoder.clock, transport=qoder.transport)
-    assert main(["api", method, "/deployments", "--json"], state) == 70
-    assert json.loads(err.getvalue().splitlines()[-1])["error"]["run_state"] == known
+    code = main([*words, "--json"], state)
+    error: dict[str, Any] = json.loads(err.getvalue().splitlines()[-1])["error"]
+    assert error["exit_code"] == code
+    return error
+
+
+@pytest.mark.parametrize("options", [[], ["--include"]])
+def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, options: list[str]) -> None:
+    qoder.wire.on("POST", "/deployments", (201, {"id": "dep_1"})).on("GET", "/deployments", page())
+    error = on_a_full_disk(qoder, "api", "POST", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"]) == (70, "unknown")
+    assert error["message"].endswith("no space left; POST /deployments was answered with 201 and need not be repeated")
+    error = on_a_full_disk(qoder, "api", "GET", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"], "GET" in error["message"]) == (70, "none", False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(api_error(409, "conflict_error", "Paused."), 6), (BUSY, 9)])
+def test_a_full_disk_does_not_hide_what_became_of_a_write(qoder: Qoder, answer: Any, code: int) -> None:
+    qoder.wire.on(*PAUSE, answer)
+    assert on_a_full_disk(qoder, "api", *PAUSE, "--include")["exit_code"] == code
 
 
 # Real processes.

@@ -430,3 +430,49 @@ def test_help_shows_an_example_and_the_exit_codes(qoder: Qoder, capsys: pytest.C
     assert f"  qoder auth {verb}\n" in shown
     assert "qoder help exit-codes" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+# A token that is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "way"),
+    [
+        ([], {"QODER_PAT": TOKEN}, "set QODER_PAT anew, or unset it and run: qoder auth login"),
+        ([], {"QODER_ACCESS_TOKEN": TOKEN}, "set QODER_ACCESS_TOKEN anew, or unset it and run: qoder auth login"),
+        ([], {"QODER_PAT_FILE": "FILE"}, "put another into its file, or unset it and run: qoder auth login"),
+        ([], {}, "run: qoder auth login"),
+        (["--profile", "work"], {"QODER_PAT": TOKEN}, "run: qoder auth login --profile work"),
+        (["--region", "cn"], {"QODER_PAT": TOKEN}, "unset it and run: qoder auth login --region cn"),
+        ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "set QODER_PAT to the token that `qoder sandbox` printed"),
+    ],
+)
+@pytest.mark.parametrize("answer", [REFUSED, api_error(403, "permission_error", "Scope.")], ids=["401", "403"])
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ("run list", ("GET", "/deployment_runs")),
+        ("deploy run dep_1", ("POST", "/deployments/dep_1/run")),
+        ("api GET /agents", ("GET", "/agents")),
+        ("doctor", ("GET", "/deployments")),
+    ],
+)
+def test_the_way_to_another_token_is_one_that_counts(
+    qoder: Qoder,
+    tmp_path: Path,
+    words: str,
+    path: tuple[str, str],
+    answer: object,
+    options: list[str],
+    env: dict[str, str],
+    way: str,
+) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    saved(qoder, "".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
+    qoder.env |= {name: value.replace("FILE", str(tmp_path / "token")) for name, value in env.items()}
+    qoder.wire.on(*path, answer)
+    ran = qoder(*words.split(), *options, "--json")
+    assert ran.code == 4
+    hint = ran.error["hint"]
+    assert way in hint
+    assert ("unset" in hint) == ("unset" in way)

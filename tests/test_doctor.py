@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from qoder_cli.cli import command_tree
 from qoder_cli.completion import read, script
 from qoder_cli.doctor import program
-from qoder_cli.doctor.network import masked
+from qoder_cli.http.proxy import masked
 from qoder_cli.journal import Journal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.wire import api_error, page
@@ -234,9 +234,8 @@ def test_a_server_that_does_not_take_us_is_told_apart(
     qoder: Qoder, answer: Any, code: int, check: str, fix: str
 ) -> None:
     qoder.wire.on(*DEPLOYMENTS, answer)
-    if isinstance(answer, dict | str):
-        qoder.wire.on(*RUNS, page())
     findings = looked(qoder, code=code)
+    assert "generation" not in findings
     assert findings[check]["status"] == "failed"
     assert fix in findings[check]["fix"]
     assert len([request for request in qoder.wire.requests if request.url.path.endswith("/deployments")]) == 1
@@ -265,7 +264,6 @@ def test_a_clock_that_is_off_is_told(qoder: Qoder, ahead: int, status: str, told
         (page({"id": "drun_1", "status": "completed"}), page(), "older: runs have a status"),
         (page(), page(), "cannot tell: there are no runs yet; pages have no next_page"),
         (page(), {**page(), "next_page": None}, "cannot tell: there are no runs yet; pages have next_page"),
-        ([], page(), "cannot tell"),
     ],
 )
 def test_which_generation_the_server_speaks(qoder: Qoder, runs: Any, deployments: Any, told: str) -> None:
@@ -273,8 +271,9 @@ def test_which_generation_the_server_speaks(qoder: Qoder, runs: Any, deployments
     assert looked(qoder)["generation"]["found"].startswith(told)
 
 
-def test_runs_that_cannot_be_read_are_a_warning(qoder: Qoder) -> None:
-    qoder.wire.on(*DEPLOYMENTS, page()).on(*RUNS, api_error(500, "api_error", "Oops."))
+@pytest.mark.parametrize("answer", [api_error(500, "api_error", "Oops."), [], {"hello": "world"}, "null"])
+def test_runs_that_cannot_be_read_are_a_warning(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*DEPLOYMENTS, page()).on(*RUNS, answer)
     assert looked(qoder)["generation"]["status"] == "warning"
 
 
@@ -375,7 +374,36 @@ def test_lines_that_are_garbage_are_counted(qoder: Qoder) -> None:
         file.write(b'{"v":1,"intent"\n\xff\xfe\n[]\n{"v":99,"host":"x"}\n' + b"[" * 5000 + b"\n")
     told = [each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal"]
     assert [each["status"] for each in told] == ["warning", "ok"]
-    assert told[0]["found"].startswith("5 of 6 lines")
+    assert told[0]["found"].startswith("5 of 6 lines in journal.jsonl are")
+
+
+@posix
+def test_to_be_rid_of_garbage_what_is_good_need_not_go(qoder: Qoder) -> None:
+    trigger(qoder, ago=60)
+    older, newer = journal_of(qoder).files
+    older.write_text("garbage\n")
+    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
+    assert finding["found"] == "1 of 1 lines in journal.1.jsonl are not readable and are passed over"
+    assert finding["fix"].endswith(f"to be rid of them when no run is going: rm {older}")
+    older.write_text(f"garbage\n{newer.read_text()}")
+    newer.write_text("[]\n{")
+    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
+    assert finding["found"].startswith("3 of 4 lines in journal.1.jsonl and journal.jsonl are")
+    assert finding["fix"].endswith(f"and of the others there, when no run is going: rm {older} {newer}")
+
+
+@posix
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_journal_that_is_too_large_to_be_read_is_not_well(qoder: Qoder, which: int) -> None:
+    trigger(qoder, ago=60)
+    file = journal_of(qoder).files[which]
+    with file.open("ab") as stream:
+        stream.truncate(95 * 2**20)
+    ran = qoder("doctor", "--offline", "--json")
+    (finding,) = [each for each in ran.json if each["check"] == "journal"]
+    assert (ran.code, finding["status"], ran.err) == (0, "warning", "")
+    assert finding["found"].startswith(f"{file} cannot be read (too large to be a journal); without it")
+    assert finding["fix"] == f"move it away: mv {file} {file}.old"
 
 
 @posix
@@ -480,9 +508,32 @@ def test_which_qoder_the_shell_finds(qoder: Qoder, tmp_path: Path, monkeypatch: 
     assert (behind["status"], "another program" in behind["found"]) == ("ok", True)
     assert f"{old / 'qoder'} (another installation)" in behind["found"]
     before = said(ide, mine)
-    assert before["fix"] == f"put {mine} first on PATH, or: qoder-cli is the same program"
+    assert before["fix"] == f"put {mine} first on PATH, or run: {sys.executable} -m qoder_cli"
     assert said(old)["status"] == "warning"
     assert said()["found"] == "is not on PATH"
+
+
+@posix
+def test_qoder_cli_is_recommended_only_where_it_is_this_program(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = put(put(tmp_path / "mine", "qoder", OURS), "qoder-cli", OURS)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(mine))
+    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
+    ide = put(tmp_path / "ide", "qoder", "#!/bin/sh\nexec ide\n")
+    both = put(put(tmp_path / "both", "qoder", OURS), "qoder-cli", OURS)
+    as_module = "run: '/opt/my python/bin/python' -m qoder_cli"
+
+    def fixes(*folders: Path) -> list[str]:
+        qoder.env["PATH"] = os.pathsep.join(map(str, folders))
+        findings = looked(qoder, "--offline")
+        return [findings[name]["fix"] for name in ("qoder", "qoder-cli") if name in findings]
+
+    assert fixes(ide, mine) == [f"put {mine} first on PATH, or qoder-cli is the same program", None]
+    assert fixes(both, mine) == [f"put {mine} first on PATH, or {as_module}"] * 2
+    assert fixes(both) == [as_module] * 2
+    assert fixes(ide) == [as_module]
+    assert fixes() == [f"add {mine} to PATH, or {as_module}"]
 
 
 @posix

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN as PLANTED
+from tests.conftest import Qoder
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -112,7 +115,82 @@ def test_loopback_is_never_proxied(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout, heard) == (0, "dep_demo\n", [])
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])
-def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str) -> None:
-    ran = qoder(tmp_path, "deploy", "get", "dep_1", "--base-url", "https://agents.invalid", HTTPS_PROXY=proxy)
-    assert (ran.returncode, "proxy" in ran.stderr.lower(), "Traceback" in ran.stderr) == (2, True, False), ran.stderr
+HEADERS = [
+    "X-Gateway-Node: Zürich",
+    'Content-Disposition: attachment; filename="résumé.zip"',
+    "Set-Cookie: node=Zürich; Path=/",
+    f"X-Echo: é {PLANTED}",
+]
+RUN = b'{"id": "drun_1", "deployment_id": "dep_1", "status": "completed", "session_id": "sess_1", "error": null}'
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize(
+    ("words", "content", "printed"),
+    [
+        ("deploy run dep_1 -q", RUN, "drun_1\n"),
+        ("run list -q", b'{"data": [%s], "has_more": false}' % RUN, "drun_1\n"),
+        ("api GET /skills/s_1/versions/1/content -q", b'{"id": "x"}', "x\n"),
+        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
+        ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
+    ],
+)
+def test_a_header_may_have_any_bytes(
+    qoder: Qoder, words: str, content: bytes, printed: str, header: str, encoding: str
+) -> None:
+    answer = ANSWER.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % header.encode(encoding)) % (len(content), content)
+    with listening(answer) as (port, heard):
+        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
+        qoder.transport = httpx.HTTPTransport()
+        ran = qoder(*words.split(), "--debug")
+    assert (ran.code, printed in ran.out, bool(heard)) == (0, True, True), ran.err
+    assert not any(b"cookie:" in request.lower() for request in heard)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+AGENTS = ("--base-url", "https://agents.invalid")
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("words", ["deploy run dep_1", "run wait drun_1", "api POST /agents", "doctor"])
+def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, words: str, variable: str
+) -> None:
+    qoder.transport = None
+    address = f"http://me:hunter2@127.0.0.1:{closed_port()}"
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, address)
+    qoder.env[variable] = address
+    ran = qoder(*words.split(), *AGENTS)
+    named = f"the proxy {address.replace('me:hunter2', '****')} (from {variable}): "
+    assert (ran.code, named in ran.errors[0]) == (7, True), ran.err
+    assert f"correct {variable}, or unset it" in ran.err.splitlines()[-1]
+    assert "hunter2" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:1", "gopher://hunter2:x@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1"]
+)
+def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str, variable: str) -> None:
+    ran = qoder(tmp_path, "deploy", "get", "dep_1", *AGENTS, **{variable: proxy})
+    assert (ran.returncode, "Traceback" in ran.stderr, "hunter2" in ran.stderr) == (2, False, False), ran.stderr
+    assert f"(from {variable}) cannot be used: " in ran.stderr
+    assert f"hint: correct {variable}, or unset it" in ran.stderr
+
+
+def test_a_proxy_that_is_not_in_effect_is_in_nobodys_way(tmp_path: Path, authority: trustme.CA, tls: int) -> None:
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    words = ("deploy", "get", "dep_1", "-q", "--base-url", f"https://127.0.0.1:{tls}")
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "gopher://[")
+    ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted), **proxies)
+    assert (ran.returncode, ran.stdout) == (0, "dep_1\n"), ran.stderr

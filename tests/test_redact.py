@@ -1,17 +1,27 @@
 """`--debug` shows what was asked and answered, and never a secret."""
 
+import io
 import json
+from random import Random
+from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.clock import Clock
+from qoder_cli.config import Settings
 from qoder_cli.http import redact
+from qoder_cli.http.client import Client
+from qoder_cli.output.progress import Progress
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.matrix import WithoutStreams
 from tests.test_deploy import LEGACY, TRIGGER
+from tests.wire import api_error
 
 SECRETS = [
     "pt-0123456789abcdef",
@@ -35,6 +45,48 @@ def test_what_looks_like_a_token_is_not_shown(secret: str) -> None:
 def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
     assert "hunter2" not in redact.body(json.dumps({"a": [{name: "hunter2"}]}))
     assert "hunter2" not in redact.headers([(name, "hunter2")])
+
+
+SIGNED = [
+    "x-oss-signature=hunter2",
+    "x-oss-credential=hunter2%2F20260101",
+    "x-oss-security-token=hunter2",
+    "OSSAccessKeyId=hunter2",
+    "AWSAccessKeyId=hunter2",
+    "X-Amz-Credential=hunter2%2Fus-east-1",
+    "X-Goog-Signature=hunter2",
+    "GoogleAccessId=hunter2@iam",
+    "q-signature=hunter2",
+    "sig=hunter2",
+    "Signature=hunter2~",
+    "auth_key=1800000000-0-0-hunter2",
+    "token=hunter2",
+    "access_token=hunter2",
+    "api-key=hunter2",
+]
+
+
+@pytest.mark.parametrize("parameter", SIGNED)
+def test_what_signs_a_link_is_not_shown(parameter: str) -> None:
+    inner = f"https://files.example/x?page=2&{parameter}"
+    for link in (inner, f"{inner}&other=1#part", f"https://files.example/x?{parameter}", f"https://x#{parameter}"):
+        assert "hunter2" not in redact.body(f"see {link} there")
+        assert "hunter2" not in redact.body(json.dumps({"url": link}))
+        assert "hunter2" not in redact.body(json.dumps({"url": link}).replace("&", "\\u0026")[:-1])
+        assert "hunter2" not in redact.header("location", link)
+        assert "hunter2" not in redact.header("location", f"https://login.example/?next={quote(link, safe='')}")
+    assert "page=2&" in redact.header("location", inner)
+
+
+def test_debug_shows_no_link_that_is_signed(qoder: Qoder) -> None:
+    link = f"https://oss.example/x?{'&'.join(SIGNED)}"
+    answer = httpx.Response(302, headers={"location": link}, json={"url": link})
+    qoder.wire.on("GET", "/files/file_1/content", answer)
+    words = ("api", "GET", "/files/file_1/content", "--query", "token=hunter2", "--query", "limit=5", "--debug")
+    ran = qoder(*words)
+    assert "hunter2" not in ran.err
+    assert "limit=5" in ran.err
+    assert "https://oss.example/x" in ran.err
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8), st.text(), st.text())
@@ -87,3 +139,37 @@ def test_a_server_that_echoes_the_token_gets_it_nowhere(
     faults = Faults("any:echo-token", f"any:{fault}")
     qoder.transport = WithoutStreams(world, faults=faults, sleep=qoder.clock.sleep)
     qoder(*words, *options)  # what it prints, and what it leaves behind, is searched for the token there
+
+
+SLASHED = "pt-abc/def/ghijkl0123"
+SPELLED = {
+    "a slash behind a backslash": SLASHED.replace("/", "\\/"),
+    "one escape": SLASHED.replace("p", "\\u0070", 1),
+    "all of it, in capitals": "".join(f"\\u{ord(one):04X}" for one in SLASHED),
+    "mixed": SLASHED.replace("/", "\\u002f", 1).replace("/", "\\/"),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED.keys())
+@pytest.mark.parametrize("options", [[], ["--json"], ["--debug"]], ids=" ".join)
+def test_a_token_that_is_echoed_in_escapes_is_not_shown(qoder: Qoder, spelled: str, options: list[str]) -> None:
+    qoder.env["QODER_PAT"] = SLASHED
+    refused = json.dumps(api_error(401, "authentication_error", "bad token TOKEN.")[1]).replace("TOKEN", spelled)
+    qoder.wire.on("GET", "/deployments/dep_1", (401, refused))
+    ran = qoder("deploy", "get", "dep_1", *options)
+    assert ran.code == 4
+    assert SLASHED not in (ran.out + ran.err).replace("\\/", "/")
+    assert "bad token [redacted]." in ran.err
+
+
+CHARACTERS = "".join(one for one in map(chr, range(33, 127)) if one not in '"\\\\')
+
+
+@given(st.text(CHARACTERS, min_size=8, max_size=60), st.randoms())
+def test_no_spelling_of_a_token_in_json_is_shown(token: str, random: Random) -> None:
+    def spell(one: str) -> str:
+        return random.choice([one, f"\\u{ord(one):04x}", f"\\u{ord(one):04X}", *(["\\/"] if one == "/" else [])])
+
+    progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
+    client = Client(Settings("https://api.example", "here", token=token), clock=Clock(), progress=progress)
+    assert json.loads(client.hide(f'["{"".join(map(spell, token))}"]')) == ["[redacted]"]

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 
 from qoder_cli import jsontext
+from qoder_cli.api.pairs import split
 from qoder_cli.errors import UsageError
 
 LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
@@ -28,7 +29,7 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
     """
     body: dict[str, Any] = {}
     for option, typed, read in [("-f", each, str) for each in texts] + [("-F", each, _json_value) for each in values]:
-        name, text = _split(typed, option)
+        name, text = split(typed, option)
         _put(body, name, read(text), option)
     return Body(jsontext.dump(body).encode())
 
@@ -45,20 +46,27 @@ def of_file(path: str, *, stdin: IO[str] | None) -> Body:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the multipart form that `name=text` and `name=@file` describe. Raises UsageError.
+    """Return the multipart form that `name=text` and `name=@file` describe.
 
     A file goes by its name, one of several (`name[]=@file`) by its relative path: a skill's files are told apart so.
+    Raises UsageError, also for two files that nothing tells apart.
     """
     from qoder_cli.http.client import multipart
 
     texts: dict[str, list[str]] = {}
     files: list[tuple[str, str, bytes]] = []
     for typed in parts:
-        name, value = _split(typed, "--form")
+        name, value = split(typed, "--form")
         if value.startswith("@"):
             path = PurePath(value[1:])
             whole = name.endswith("[]") and not path.is_absolute() and ".." not in path.parts
-            files.append((name, path.as_posix() if whole else path.name, _bytes_of_file(value[1:], "--form")))
+            called = path.as_posix() if whole else path.name
+            if (name, called) in [file[:2] for file in files]:
+                raise UsageError(
+                    f"--form has two files called {called} in {name}",
+                    hint="relative paths are kept in a name with [], as in --form 'files[]=@skill/SKILL.md'",
+                )
+            files.append((name, called, _bytes_of_file(value[1:], "--form")))
         else:
             texts.setdefault(name, []).append(value)
     if not files:
@@ -66,16 +74,6 @@ def of_form(parts: Sequence[str]) -> Body:
             "--form has no file in it", hint="as in --form file=@report.txt; other fields are -f key=value"
         )
     return Body(*multipart(texts, files))
-
-
-def _split(typed: str, option: str) -> tuple[str, str]:
-    name, sign, value = typed.partition("=")
-    if not name or not sign:
-        raise UsageError(f"{option} takes KEY=VALUE, not {typed[:60]!r}", hint=f"as in {option} {_EXAMPLES[option]}")
-    return name, value
-
-
-_EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt"}
 
 
 def _json_value(text: str) -> Any:

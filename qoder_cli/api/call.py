@@ -13,7 +13,16 @@ from qoder_cli.api.body import Body
 from qoder_cli.api.operations import Operation, find, of_path, readable
 from qoder_cli.api.target import Target
 from qoder_cli.deployments.writing import LAST_WORDS
-from qoder_cli.errors import ApiError, Exit, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.errors import (
+    ApiError,
+    Exit,
+    InternalError,
+    Interrupted,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    Signalled,
+)
 from qoder_cli.http.answers import Answer, no_answer
 from qoder_cli.http.resending import did_nothing
 
@@ -52,6 +61,12 @@ class Request:
         """Whether it asks for an event stream, by its operation or its Accept header."""
         known = self.operation is not None and self.operation.kind == "stream"
         return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
+
+    @property
+    def may_be_list(self) -> bool:
+        """Whether it may ask for a list: nothing that is known of it is against that."""
+        known = self.operation is not None and self.operation.kind != "page"
+        return not (self.is_write or self.is_stream or known)
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -162,6 +177,13 @@ class Call:
         """Return the error of a signal that came when the write was done."""
         said = f"stopped by a signal; {self._request} was answered with {answer.status}: it is done"
         return signalled.in_words(said, run_state="unknown")
+
+    def unprinted(self, error: InternalError, answer: Answer) -> InternalError:
+        """Return the error that an answer could not be printed, saying of a write that it was answered all the same."""
+        if self._request.is_write:
+            error.run_state = "unknown"
+            error.message += f"; {self._request} was answered with {answer.status} and need not be repeated"
+        return error
 
     def _stopped(self, signalled: Signalled, unknown: OutcomeUnknown) -> Interrupted:
         stopped = signalled.in_words(

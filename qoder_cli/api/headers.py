@@ -19,6 +19,8 @@ _REFUSED = {
     "idempotency-key": "use --idempotency-key",
     "x-idempotency-key": "use --idempotency-key",
     "qoder-workspace-id": "use --workspace",
+    # A gateway that heeds these makes a write of a GET, which is sent again, and is allowed with QODER_READ_ONLY.
+    **dict.fromkeys(("x-http-method-override", "x-http-method", "x-method-override"), "METHOD is what is asked for"),
     **dict.fromkeys(
         (
             "connection",

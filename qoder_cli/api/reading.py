@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.ahead import OneAhead
 from qoder_cli.api.call import Request
 from qoder_cli.api.show import StreamPrinter, show_head
+from qoder_cli.errors import UsageError
 from qoder_cli.listing import LARGEST_PAGE
 from qoder_cli.model import mapping
 from qoder_cli.output.data import Output
@@ -14,12 +15,22 @@ if TYPE_CHECKING:
     from qoder_cli.state import State
 
 
+# Cursors that would stand beside the one that asks for the next page (api/facts.md, 3.6).
+_OTHER_CURSORS = ("before_id", "before", "after")
+
+
 def show_pages(state: "State", request: Request) -> None:
     """Print the items of all pages of a list as one array, or one a line, each page while the next is fetched.
 
-    Raises ApiError; what was printed before stands, and an array is not closed then.
+    Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
+    before stands, and an array is not closed then.
     """
     params: dict[str, Any] = dict(request.target.params)
+    if other := next((name for name in _OTHER_CURSORS if name in params), None):
+        raise UsageError(
+            f"--paginate and {other} in the query contradict each other: a page takes one cursor",
+            hint="leave it out; after_id says where to begin, and without --paginate it is one page",
+        )
     if request.operation is not None and "limit" in request.operation.query:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(state.client.pages(request.target.path, params, headers=request.all_headers))

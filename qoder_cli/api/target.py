@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from qoder_cli.api.pairs import split
 from qoder_cli.errors import UsageError
 from qoder_cli.values import API_PATH, host_of, origin, read_base_url
 
@@ -42,7 +43,7 @@ def read(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Target:
     address, _, own_query = typed.partition("?")
     path = _below(address, base_url)
     _check(path)
-    return Target(path, [*_pairs(own_query), *map(_pair, query)])
+    return Target(path, [*_pairs(own_query), *(split(each, "--query") for each in query)])
 
 
 def _below(address: str, base_url: str) -> str:
@@ -108,13 +109,6 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         return parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError:
         raise _no_path("has a query that is not UTF-8") from None
-
-
-def _pair(typed: str) -> tuple[str, str]:
-    name, sign, value = typed.partition("=")
-    if not name or not sign:
-        raise UsageError(f"--query takes NAME=VALUE, not {typed[:60]!r}", hint="as in --query limit=5")
-    return name, value
 
 
 def _no_path(what: str, *, hint: str = "as in: qoder api GET /deployments") -> UsageError:

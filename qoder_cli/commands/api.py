@@ -1,5 +1,6 @@
 """`qoder api`: any operation of the API, with our token, retries and care for what must not happen twice."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,6 +57,7 @@ def api(
     POST, PUT and PATCH send the object that -f and -F describe (`a[b]=c` is a
     key within `a`, `a[]=b` an item of a list), or --input, or the form of
     --form (key=text for its other fields), or {}. The others have a --query.
+    A skill's files are each `files[]=@skill/SKILL.md`: [] keeps the folders.
 
     GETs are tried again as everywhere. A write is sent once: exit 9 if nobody
     knows what it did. --idempotency-key lets it be sent again; not every
@@ -188,7 +190,7 @@ def _answer(state: State, request: "Request", *, paginate: bool, include: bool) 
 def _paginate(state: State, request: "Request", *, include: bool) -> None:
     from qoder_cli.api.reading import show_pages
 
-    if request.is_write or request.is_stream:
+    if not request.may_be_list:
         raise UsageError("--paginate is for a GET of a list", hint="leave it out")
     if include:
         raise UsageError("--paginate and --include contradict each other", hint="give one of them")
@@ -204,10 +206,11 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
     try:
         answer = call.send()
     except (ApiError, OutcomeUnknown, Interrupted):
-        if include:
-            _show_all(state, call)
-        elif call.is_done and call.answer is not None:  # a signal came before the answer, and the answer after all
-            show_body(state, call.answer)
+        with suppress(InternalError):  # a full disk is the smaller trouble
+            if include:
+                _show_all(state, call)
+            elif call.is_done and call.answer is not None:  # a signal came before the answer, and the answer after all
+                show_body(state, call.answer)
         raise
     try:
         if include:
@@ -219,8 +222,7 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
             raise call.done(signalled, answer) from None
         raise
     except InternalError as error:  # a full disk does not undo a write
-        error.run_state = "unknown" if request.is_write else "none"
-        raise
+        raise call.unprinted(error, answer) from None
 
 
 def _show_all(state: State, call: "Call") -> None:

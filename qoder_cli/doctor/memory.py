@@ -1,17 +1,14 @@
 """What this machine remembers: the state folder, and the journal of triggers in it."""
 
-import json
 import os
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.doctor.finding import Finding, warning
-from qoder_cli.journal import VERSION, Entry
-from qoder_cli.model import mapping, text
+from qoder_cli.journal import Entry, read_file, read_line
 from qoder_cli.statefolder import state_folder
 from qoder_cli.times import span
 
@@ -37,7 +34,7 @@ def folder(env: Mapping[str, str]) -> Finding:
         return warning("state", f"{path} is no folder that can be read and written; {_WITHOUT}", fix=_ELSEWHERE)
     mode = stat.S_IMODE(path.stat().st_mode)
     if os.name == "posix" and mode & _ANYONE_ELSE:
-        return warning("state", f"{path} is open to others ({mode:04o})", fix=f"chmod 700 {shlex.quote(str(path))}")
+        return warning("state", f"{path} is open to others ({mode:04o})", fix=f"chmod 700 {_quoted(path)}")
     return Finding("state", f"{path} ({mode:04o})" if os.name == "posix" else str(path))
 
 
@@ -48,64 +45,68 @@ def _to_be_made(path: Path) -> Finding:
     return warning("state", f"{path} cannot be made; {_WITHOUT}", fix=_ELSEWHERE)
 
 
-@dataclass
-class _Lines:
-    """How many lines the journal's files have, and how many of them are garbage."""
+class _File(NamedTuple):
+    """One of the journal's files: how many lines it has, how many of them are garbage, and why it cannot be read."""
 
-    count: int = 0
+    path: Path
+    lines: int = 0
     garbage: int = 0
-
-    def take(self, line: str) -> None:
-        self.count += 1
-        try:
-            entry = mapping(json.loads(line))
-        except (ValueError, RecursionError):
-            entry = {}
-        self.garbage += entry.get("v") != VERSION or text(entry.get("host")) is None
+    error: OSError | None = None
 
 
 def journal(state: "State", settings: "Settings | None") -> Iterator[Finding]:
     """Look at the journal: whether it can be read, and whether it knows what became of every trigger on this host."""
     try:
-        lines = _lines(state)
+        files = [_read(path) for path in state.journal.files]
     except RuntimeError:
         return  # no home folder: the state folder's finding says so
+    unreadable = [_unreadable(file.path, file.error) for file in files if file.error]
+    yield from unreadable
+    if spoilt := [file for file in files if file.garbage]:
+        yield _spoilt(spoilt)
+    if settings is not None and not unreadable:
+        yield _settled(state, settings, sum(file.lines for file in files))
+
+
+def _read(path: Path) -> _File:
+    try:
+        lines = read_file(path).splitlines()
     except OSError as error:
-        found = f"cannot be read ({error.strerror or error}); {_WITHOUT}"
-        yield warning("journal", found, fix=_ELSEWHERE)
-        return
-    if lines.garbage:
-        yield warning(
-            "journal",
-            f"{lines.garbage} of {lines.count} lines are not readable and are passed over",
-            fix=f"nothing has to be done; to be rid of them, when no run is going: rm {shlex.quote(str(_path(state)))}",
-        )
-    if settings is not None:
-        yield _settled(state, settings, lines)
+        return _File(path, error=error)
+    return _File(path, len(lines), sum(read_line(line) is None for line in lines))
 
 
-def _path(state: "State") -> Path:
-    return state.journal.path
+def _unreadable(path: Path, error: OSError) -> Finding:
+    may_be_read = error.errno is None  # the system has nothing against it: it is too large
+    fix = f"move it away: mv {_quoted(path)} {_quoted(path)}.old" if may_be_read else _ELSEWHERE
+    return warning("journal", f"{path} cannot be read ({error.strerror or error}); {_WITHOUT}", fix=fix)
 
 
-def _lines(state: "State") -> _Lines:
-    lines = _Lines()
-    for file in (_path(state).with_suffix(".1.jsonl"), _path(state)):
-        if file.exists():
-            for line in file.read_text("utf-8", "replace").splitlines():
-                lines.take(line)
-    return lines
+def _spoilt(files: list[_File]) -> Finding:
+    lines, garbage = sum(file.lines for file in files), sum(file.garbage for file in files)
+    names = " and ".join(file.path.name for file in files)
+    more = ", and of the others there," if lines > garbage else ""
+    return warning(
+        "journal",
+        f"{garbage} of {lines} lines in {names} are not readable and are passed over",
+        fix=f"nothing has to be done; to be rid of them{more} when no run is going: "
+        f"rm {' '.join(_quoted(file.path) for file in files)}",
+    )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _is_old(entry: Entry, state: "State") -> bool:
     return entry.open and state.clock.now() - entry.intent.at > OPEN_TOO_LONG
 
 
-def _settled(state: "State", settings: "Settings", lines: _Lines) -> Finding:
+def _settled(state: "State", settings: "Settings", lines: int) -> Finding:
     """Return whether it is known of every trigger on this host what became of it."""
     old = [entry for entry in state.journal.entries(settings.host) if _is_old(entry, state)]
     if not old:
-        return Finding("journal", f"{lines.count} lines; every trigger on {settings.host} is settled")
+        return Finding("journal", f"{lines} lines; every trigger on {settings.host} is settled")
     newest = old[-1].intent
     ago = span(state.clock.now() - newest.at)
     found = f"{len(old)} never settled on {settings.host}, the newest of {newest.deployment} {ago} ago"

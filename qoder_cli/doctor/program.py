@@ -32,25 +32,26 @@ def version() -> Iterator[Finding]:
 
 def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
     """Look for every `qoder` and `qoder-cli` on PATH: the Qoder IDE ships a launcher called qoder."""
-    for name in _NAMES:
-        places = list(_launchers(name, env))
+    found = {name: list(_launchers(name, env)) for name in _NAMES}
+    instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
+    if any(map(is_this, found["qoder-cli"][:1])):
+        instead = "qoder-cli is the same program"
+    for name, places in found.items():
         if name == "qoder" or places:
-            yield _judge(name, places)
+            yield _judge(name, places, instead)
 
 
-def _judge(name: str, places: list[Path]) -> Finding:
+def _judge(name: str, places: list[Path], instead: str) -> Finding:
     if not places:
-        scripts = sysconfig.get_path("scripts")
-        fix = f"add {scripts} to PATH, or run: {sys.executable} -m qoder_cli"
+        fix = f"add {sysconfig.get_path('scripts')} to PATH, or {instead}"
         return warning(name, "is not on PATH", fix=fix)
     told = [f"{path} ({_whose(path)})" for path in places]
     found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
     if is_this(places[0]):
         return Finding(name, found)
     mine = next((path for path in places if is_this(path)), None)
-    other = "qoder-cli is the same program" if name == "qoder" else f"run {sys.executable} -m qoder_cli"
-    first = f"put {mine.parent} first on PATH, or: " if mine else ""
-    return warning(name, f"the shell runs {found}", fix=f"{first}{other}")
+    first = f"put {mine.parent} first on PATH, or " if mine else ""
+    return warning(name, f"the shell runs {found}", fix=f"{first}{instead}")
 
 
 def _launchers(name: str, env: Mapping[str, str]) -> Iterator[Path]:

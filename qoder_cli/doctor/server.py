@@ -52,7 +52,7 @@ def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
     took = f"{(client.clock.monotonic() - began) * 1000:.0f} ms"
     yield from _verdict(settings, page, error, took)
     yield from _clock(client)
-    if error is None:
+    if _is_page(page):
         yield _generation(client, page)
 
 
@@ -61,16 +61,21 @@ def _ask(client: "Client", path: str) -> Any:
     return client.get(path, {"limit": 1}, within=within, retry=False)
 
 
+def _is_page(answer: Any) -> bool:
+    return isinstance(mapping(answer).get("data"), list)
+
+
 def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str) -> Iterator[Finding]:
     host = settings.host
     if isinstance(error, AuthError):
         yield Finding("server", f"{host} answers, in {took}")
         meaning = "not accepted" if error.http_status == 401 else "accepted, but may not read deployments"
-        fix = error.hint if error.http_status == 401 else "use a token that has this right: qoder auth login"
-        yield failed("access", f"{meaning}: {error.message}", fix=_other_region(settings, fix or ""), exit=Exit.AUTH)
+        another = "" if error.http_status == 401 else "use a token that has this right: "
+        fix = _other_region(settings, another + settings.how_to_replace)
+        yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     elif error is not None:
         yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
-    elif not isinstance(mapping(page).get("data"), list):
+    elif not _is_page(page):
         yield failed("server", f"{host} answers with JSON that is not the API's", fix=_CHECK_URL, exit=Exit.UNAVAILABLE)
     else:
         yield Finding("server", f"{host} answers, in {took}")
@@ -82,7 +87,7 @@ _CHECK_URL = "check the base URL (above), and what stands between: a proxy, a ga
 
 def _cure(error: ApiError) -> str:
     """Return what to do about a server that does not answer as the API does."""
-    if isinstance(error, NoAnswer) and not error.sent:
+    if isinstance(error, NoAnswer) and (error.hint or not error.sent):
         return error.hint or "check the network, and the base URL (above)"
     if error.http_status is not None and error.http_status >= 429:
         return "nothing is wrong here: try again later"
@@ -113,12 +118,13 @@ def _generation(client: "Client", page: Any) -> Finding:
     """Return which API the server speaks, by its newest run and how it pages (api/facts.md, 1.3 and 3.6)."""
     pages = "pages have next_page" if "next_page" in mapping(page) else "pages have no next_page"
     try:
-        data = mapping(_ask(client, "/deployment_runs")).get("data")
+        answer = _ask(client, "/deployment_runs")
     except ApiError as error:
         return warning("generation", f"cannot tell: {error.message}; {pages}", fix="try again: qoder run list")
-    newest = mapping(data[0]) if isinstance(data, list) and data else None
-    if newest is None:
+    if not _is_page(answer):
+        return warning("generation", "cannot tell: the list of runs is JSON that is not the API's", fix=_CHECK_URL)
+    if not answer["data"]:
         return Finding("generation", f"cannot tell: there are no runs yet; {pages}")
-    if "status" in newest:
+    if "status" in mapping(answer["data"][0]):
         return Finding("generation", f"older: runs have a status; {pages}")
     return Finding("generation", f"current: runs have no status, their sessions tell; {pages}")

@@ -1,6 +1,7 @@
 """What an answer means, or the lack of one: status and body -> the value, or the error (api/facts.md, 3.4)."""
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,11 +11,14 @@ from qoder_cli import jsontext
 from qoder_cli.clock import LONGEST_RETRY_AFTER
 from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.http.proxy import Proxy
 from qoder_cli.model import mapping, text
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
     import httpx
+
+_LONGEST_FIELD = 200  # characters
 
 
 @dataclass
@@ -57,7 +61,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
     failure = kind(
-        text(error.get("message")) or _without_words(answer),
+        _said(answer, error),
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,
@@ -73,24 +77,35 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     raise failure
 
 
+def _said(answer: Answer, error: dict[str, Any]) -> str:
+    """Return what is said of an error, with the field that the API names beside (api/facts.md, 3.4)."""
+    message, field = text(error.get("message")) or _without_words(answer), text(error.get("param"))
+    if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
+        return message
+    return f"{message.rstrip('.')} (the field: {field[:_LONGEST_FIELD]})"
+
+
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
     """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
     asked = f"asked {settings.host} as profile {settings.profile}"
     if status == 401:
-        return AuthError, f"the token came from {settings.token_source}; `qoder auth login` saves another", False
+        return AuthError, f"the token came from {settings.token_source}; {settings.how_to_replace}", False
     if status == 403:
-        return AuthError, f"the token from {settings.token_source} may not do this ({asked})", False
+        hint = f"the token from {settings.token_source} may not do this ({asked})"
+        return AuthError, f"{hint}; for another, {settings.how_to_replace}", False
     if status == 404:
         return NotFound, asked, False
     if 400 <= status < 500 and status != 429:
         return Rejected, None, status == 408
+    if status == 304:
+        return Unavailable, "it answers a condition: leave out if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
     return Unavailable, f"nothing is wrong with the command; {asked}", status != 501 and status < 600
 
 
 def _without_words(answer: Answer) -> str:
-    if 300 <= answer.status < 400:
+    if 300 <= answer.status < 400 and answer.status != 304:
         host = _host(answer.headers.get("location", "")) or "another place"
         return f"the server redirects to {host} ({answer.status})"
     what = "no words" if answer.kind in ("", "application/json") else f"an answer that is not the API's ({answer.kind})"
@@ -125,8 +140,11 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
     return error
 
 
-def broken(failure: Exception, host: str) -> NoAnswer:
-    """Put a transport failure into words, and say whether the request can have reached the server."""
+def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
+    """Put a transport failure into words, and say whether the request can have reached the server.
+
+    `proxy` is the one by way of which the host was asked.
+    """
     import httpx
 
     said = str(failure) or type(failure).__name__
@@ -137,15 +155,16 @@ def broken(failure: Exception, host: str) -> NoAnswer:
             retryable=False,
             hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
         )
+    where = f"{host} by way of the proxy {proxy}" if proxy else host
     if isinstance(
         failure,
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
     ):
-        hint = "check the network and the base URL: qoder auth status"
-        return no_answer(f"no connection to {host}: {said}", sent=False, hint=hint)
+        hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
+        return no_answer(f"no connection to {where}: {said}", sent=False, hint=hint)
     if isinstance(failure, httpx.TimeoutException):
-        return no_answer(f"{host} did not answer in time")
-    return no_answer(f"the connection to {host} broke: {said}")
+        return no_answer(f"{where} did not answer in time")
+    return no_answer(f"the connection to {where} broke: {said}", hint=proxy and f"if that is the proxy, {proxy.fix}")
 
 
 def http_date(value: str | None) -> datetime | None:

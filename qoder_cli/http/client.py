@@ -1,10 +1,14 @@
 """The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
 
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -17,6 +21,7 @@ from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.http.pending import WITH_BODY
 from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
+from qoder_cli.http.proxy import Proxy, in_effect
 from qoder_cli.model import mapping, text
 from qoder_cli.output.progress import Progress
 from qoder_cli.times import span
@@ -35,7 +40,7 @@ BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
 STREAM_SILENCE = 75.0  # seconds in which an event stream gives a sign of life; the heartbeats come more often
-_REDACTED = "[redacted]"
+_REDACTED = b"[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 T = TypeVar("T")
@@ -76,11 +81,15 @@ class Client:
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
         self._transport = transport
-        self._http = _http_client(settings, transport)
+        self._proxy = self._proxy_for(settings.host)
+        self._http = _http_client(settings.base_url, transport, self._proxy, headers=_headers(settings))
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _proxy_for(self, host: str) -> Proxy | None:
+        return in_effect(host, os.environ) if self._transport is None else None
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
@@ -232,11 +241,27 @@ class Client:
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
                 self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
-            raise broken(failure, self.settings.host) from failure
+            raise broken(failure, self.settings.host, self._proxy) from failure
 
     def hide(self, text: str) -> str:
         """Return a text without our own token, which a server may echo anywhere."""
-        return text.replace(self._secret, _REDACTED) if self._may_hide else text
+        return self._hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def _hide_bytes(self, content: bytes) -> bytes:
+        if not self._may_hide:
+            return content
+        content = content.replace(self._secret.encode(), _REDACTED)
+        return self._escaped_secret.sub(_REDACTED, content) if b"\\" in content else content
+
+    @cached_property
+    def _escaped_secret(self) -> re.Pattern[bytes]:
+        """The token as JSON may spell it: any character as `\u0041`, a slash, quote or backslash also behind one."""
+
+        def spelled(one: str) -> str:
+            behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
+            return rf"(?:{re.escape(one)}|\\u00(?i:{ord(one):02x}){behind})"
+
+        return re.compile("".join(map(spelled, self._secret)).encode())
 
     @property
     def _may_hide(self) -> bool:
@@ -263,9 +288,9 @@ class Client:
                 del request.extensions["trace"]
 
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
-        headers = httpx.Headers([(name, self.hide(value)) for name, value in response.headers.multi_items()])
-        shown = body.replace(self._secret.encode(), _REDACTED.encode()) if self._may_hide else body
-        answer = Answer(response.status_code, headers, shown)
+        # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
+        headers = httpx.Headers([(name, self._hide_bytes(value)) for name, value in response.headers.raw])
+        answer = Answer(response.status_code, headers, self._hide_bytes(body))
         if self._debug:
             self._show_answer(request, answer)
         return answer
@@ -303,7 +328,8 @@ class Client:
             raise no_answer("the link to the file is no address", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
             raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
-        with httpx.Client(transport=self._transport, timeout=self.request_timeout) as elsewhere:
+        proxy = self._proxy_for(parts.netloc)
+        with _http_client(url, self._transport, proxy, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
@@ -311,7 +337,8 @@ class Client:
                     yield from response.iter_bytes()
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
-                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}"
+                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}",
+                    hint=proxy and f"if that is the proxy {proxy}, {proxy.fix}",
                 ) from None
 
     def accept(self, answer: Answer) -> Answer:
@@ -342,7 +369,10 @@ class Client:
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry)
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise no_answer("the server answered a list with something that is no page")
+                raise no_answer(
+                    "the server answered a list with something that is no page",
+                    hint=f"to see what it answers: qoder api GET {path}",
+                )
             yield page
             cursor = next_cursor(page)
             if cursor is None:
@@ -374,33 +404,45 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
     return ("after_id", last) if last else None
 
 
-def _http_client(settings: Settings, transport: httpx.BaseTransport | None) -> httpx.Client:
-    headers = {
+def _headers(settings: Settings) -> dict[str, str]:
+    """Return the headers that every request has."""
+    return {
         "authorization": f"Bearer {settings.token}",
         "accept": "application/json",
         "user-agent": f"qoder-cli/{__version__}",
+        **({"qoder-workspace-id": settings.workspace_id} if settings.workspace_id else {}),
     }
-    if settings.workspace_id:
-        headers["qoder-workspace-id"] = settings.workspace_id
+
+
+def _http_client(url: str, transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
+    """Return what asks the server of a URL, by way of a proxy where there is one. Raises UsageError."""
     try:
-        return httpx.Client(
-            headers=headers,
+        client = httpx.Client(
             transport=transport,
-            verify=_trust(settings) if transport is None else True,  # a transport of a test needs no certificates
-            trust_env=not settings.is_loopback,  # loopback is never proxied
+            verify=_trust(url) if transport is None else True,  # a transport of a test needs no certificates
+            proxy=proxy.url if proxy else None,
+            trust_env=False,  # what of it counts is in `proxy` and `verify`
             follow_redirects=False,
+            **settings,
         )
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise UsageError(f"the proxy in the environment cannot be used: {error}", hint="check HTTPS_PROXY") from None
+        if proxy is None:
+            raise
+        # What httpx says of an address may be the user name, or a piece of the password, in it.
+        reason = error if isinstance(error, ImportError) else "it is not the address of a proxy"
+        raise UsageError(f"the proxy {proxy} cannot be used: {reason}", hint=proxy.fix) from None
+    # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client
 
 
-def _trust(settings: Settings) -> Any:
+def _trust(url: str) -> Any:
     """Return the TLS context: SSL_CERT_FILE and SSL_CERT_DIR are honoured. Plain http gets one that trusts nobody,
     which saves loading the certificates.
     """
     import ssl
 
-    if settings.base_url.startswith("http:"):
+    if url.startswith("http:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return httpx.create_ssl_context(trust_env=True)

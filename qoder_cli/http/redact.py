@@ -10,25 +10,33 @@ from qoder_cli import jsontext
 REDACTED = "[redacted]"
 LONGEST_SHOWN = 2000  # characters of a body
 
-_SECRET_NAME = re.compile(
-    r"authorization|cookie|token|secret|passw|credential|api[-_]?key|private[-_]?key|signature|environment_variables",
+_NAMES = (
+    r"authorization|cookie|token|secret|passw|credential|(?:api|private|access|auth)[-_]?key|signature"
+    r"|environment_variables"
+)
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+# A parameter of a query, also one of an address within a query, or in JSON that escapes its `&`: what goes by the name
+# of a secret, and what AWS, Alibaba, Google, Tencent and Azure sign links with.
+_SECRET_PARAMETER = re.compile(
+    rf"((?:^|[?&#;\"]|\\u0026|%3F|%26|%23)(?:[\w.~\[\]-]{{0,60}}(?:{_NAMES})[\w.~\[\]-]{{0,60}}"
+    r"|(?:x-(?:amz|oss|goog|tos)|q)-[\w-]{1,60}|GoogleAccessId|Policy|Key-Pair-Id|Expires|auth|jwt|sig|se|sp|sv|sr)"
+    r"(?:=|%3D))[^&\s\"'<>#]+",
     re.IGNORECASE,
 )
 _SECRET_SHAPE = re.compile(
     r"\bBearer\s+\S+"
     r"|\bpt-[\w.~+/=-]{6,}"  # personal access tokens (api/facts.md, 3.2)
     r"|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"  # JSON web tokens, which service accounts use
-    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b"
-    r"|(?<=[?&])(?:X-Amz-[\w-]+|Signature|Expires|OSSAccessKeyId|sig|se|sp|sv|sr)=[^&\s\"]+",  # signed URLs
+    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 )
 
 
 def by_shape(text: str, secret: str | None = None) -> str:
-    """Return the text without what looks like a token, and without `secret`."""
+    """Return the text without what looks like a token, without parameters that are secret, and without `secret`."""
     if secret:
         text = text.replace(secret, REDACTED)
-    return _SECRET_SHAPE.sub(REDACTED, text)
+    return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", _SECRET_SHAPE.sub(REDACTED, text))
 
 
 def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:

@@ -1,0 +1,72 @@
+"""The proxy between here and a server. httpx is told which, so that what is said of it is what happens."""
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from qoder_cli.values import is_loopback
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")  # the API is https; plain http is loopback, which is never proxied
+_OF_THE_SYSTEM = "the system's settings"
+
+
+class Proxy(NamedTuple):
+    """A proxy, and the variable that names it, as it is spelled there."""
+
+    address: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{masked(self.address)} (from {self.source})"
+
+    @property
+    def url(self) -> str:
+        """Its address with a scheme, which may be left out in a variable."""
+        return self.address if _SCHEME.match(self.address) else f"http://{self.address}"
+
+    @property
+    def fix(self) -> str:
+        """What to do about one that does not work."""
+        return f"correct {self.source}" + ("" if self.source == _OF_THE_SYSTEM else ", or unset it")
+
+
+def in_effect(host: str, env: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy by way of which a host is asked, None for none."""
+    proxy = None if is_loopback(host) else named(env)
+    return None if proxy is None or goes_around(host, env) else proxy
+
+
+def named(env: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy that the environment or the system names, None for none."""
+    for wanted in _VARIABLES:
+        name, address = _variable(env, wanted)
+        if address:
+            return Proxy(address, name)
+    if sys.platform in ("win32", "darwin"):
+        from urllib.request import getproxies
+
+        address = getproxies().get("https", "")
+        return Proxy(address, _OF_THE_SYSTEM) if address else None
+    return None
+
+
+def goes_around(host: str, env: Mapping[str, str]) -> bool:
+    """Return whether NO_PROXY has a host, a domain that it is in, or everything."""
+    name = urlsplit(f"//{host}").hostname or ""
+    entries = filter(None, map(str.strip, _variable(env, "NO_PROXY")[1].lower().split(",")))
+    return any(entry in ("*", host, name) or name.endswith(f".{entry.removeprefix('.')}") for entry in entries)
+
+
+def _variable(env: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Return the name that is set, in small or capital letters, and its value."""
+    return next(((each, env[each]) for each in (name.lower(), name) if env.get(each)), (name, ""))
+
+
+def masked(url: str) -> str:
+    """Return a URL without user name and password."""
+    _, at, host = url.rpartition("@")
+    scheme = _SCHEME.match(url)
+    return f"{scheme[0] if scheme else ''}****@{host}" if at else url
