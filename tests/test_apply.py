@@ -637,7 +637,13 @@ def test_what_is_older_than_a_lost_create_is_not_looked_through_for_it(desk: Des
         desk.add(name=f"old-{n}")
     desk.goes_wrong("create:drop-before")
     assert desk.apply_these(NEW).code == 9
-    assert desk.asked[2:] == ["POST /deployments", *[f"GET {LIST}"] * 4]  # one page each time
+    assert desk.asked[2:] == ["POST /deployments", *[f"GET {LIST}"] * 5]  # one page each time
+
+
+def test_a_create_that_acts_seconds_late_is_found(desk: Desk) -> None:
+    desk.goes_wrong("create:late=6")
+    assert desk.apply_these(NEW).code == 0
+    assert (len(desk.named("weekly")), len(desk.writes)) == (1, 1)
 
 
 def test_a_namesake_that_is_older_or_different_is_not_taken_for_ours(desk: Desk) -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
-COLUMNS = ("name", "id", "action", "changes", "file", "error")  # in a pipe, and only ever appended to
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
 Action = Literal[
