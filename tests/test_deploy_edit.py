@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from qoder_cli.errors import Signalled
-from qoder_cli.http.client import Client, Pending
 from qoder_cli.output.data import Output
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
+from tests.interrupting import interrupted
 from tests.test_apply import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.wire import page
 
@@ -429,35 +429,12 @@ def test_a_refusal_is_certain(desk: Desk, verb: str, fault: str, code: int) -> N
 # Signals.
 
 
-def on_signal(monkeypatch: pytest.MonkeyPatch, *, answer_comes: bool) -> None:
-    """Let a signal come while the answer to the write is waited for."""
-    prepare, wait = Client.prepare, Pending._wait
-    writes: list[Pending] = []
-
-    def prepared(client: Client, method: str, *words: Any, **more: Any) -> Pending:
-        pending = prepare(client, method, *words, **more)
-        writes.extend([pending, pending] if method == "POST" else [])
-        return pending
-
-    def waited(pending: Pending, within: float) -> None:
-        wait(pending, 20.0)
-        if len(writes) == 2 and writes.pop() is pending:
-            raise Signalled(signal.SIGTERM)
-        if pending in writes and not answer_comes:
-            pending._answer = None
-
-    monkeypatch.setattr(Client, "prepare", prepared)
-    monkeypatch.setattr(Pending, "_wait", waited)
-
-
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
-def test_a_signal_waits_for_the_answer_under_way(
-    desk: Desk, verb: str, answer_comes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_signal(monkeypatch, answer_comes=answer_comes)
+def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_comes: bool) -> None:
     words = ("--description", "New", "--json")
-    ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
+    with interrupted(desk.qoder, answer_comes=answer_comes):
+        ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
     assert (ran.code, len(desk.writes)) == (143, 1)
     if answer_comes:
         assert (ran.json["description"], ran.error["type"]) == ("New", "terminated")
