@@ -170,6 +170,33 @@ def test_what_is_exported_is_applied_without_a_change(qoder: Qoder, variant: str
     assert qoder.wire.asked("POST") == []
 
 
+LOOKS_LIKE_A_VARIABLE = "Run `echo ${HOME}`, ${NOPE:-x}, $${HOME} and ${"
+
+
+@pytest.mark.parametrize("words", [("export",), ("export", "--json"), ("export", "-o", "jsonl"), ("get", "--json")])
+def test_what_looks_like_a_variable_on_a_server_is_none(desk: Desk, words: tuple[str, ...]) -> None:
+    text = LOOKS_LIKE_A_VARIABLE
+    content = [{"type": "text", "text": text}]
+    desk.qoder.env["HOME"] = "/home/me"
+    weekly = desk.add(name=text, description=text, metadata={"a": text}, environment_variables=f"A={text}")
+    weekly.initial_events = [{"type": "user.message", "content": content}]
+    file = desk.file(desk.qoder("deploy", words[0], weekly.id, *words[1:]).out, name="file.yaml")
+    ran = desk.apply(file, "--exit-code", "--json")
+    assert (ran.code, actions(ran), ran.json[0]["description"]) == (0, [("unchanged", 0)], text)
+    weekly.description = weekly.metadata["a"] = "Old"
+    assert desk.apply(file).code == 0
+    assert (weekly.description, weekly.metadata["a"]) == (text, text)
+
+
+def test_it_is_said_where_what_looks_like_a_variable_is_none(desk: Desk) -> None:
+    desk.add(name="weekly", description="${HOME}")
+    file = desk.file(desk.qoder("deploy", "export", "weekly", "--json").out)
+    ran = desk.apply(file)
+    assert ran.err == f"{file}:1: ${{…}} in it is left as it is, for its type says that a server wrote it\n"
+    assert desk.apply(file, "--no-progress").err == ""
+    assert desk.apply_these(desk.qoder("deploy", "export", "demo", "--json").out).err == ""
+
+
 @pytest.mark.parametrize("variant", ARCHIVED)
 def test_what_is_archived_is_exported_with_a_warning_and_refused(qoder: Qoder, variant: str) -> None:
     one = ARCHIVED[variant]

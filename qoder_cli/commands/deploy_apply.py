@@ -34,7 +34,8 @@ def apply(
     found by its name, or by its id if the file has one. Only what differs is
     sent: metadata becomes what the file has, any other field that the file
     leaves out stays as it is, and an agent named without a version stays
-    pinned. ${VAR} is taken from the environment, and shown as [hidden].
+    pinned. ${VAR} is taken from the environment, and shown as [hidden]; but
+    not in what `deploy get --json` printed (`"type": "deployment"`).
 
     It shows what differs and asks; in a script it needs --yes. Afterwards it
     reads back, and exits 6 if the server kept something else. One that fails
@@ -58,6 +59,10 @@ def apply(
     for one in declared:
         if "status" in one.ignored:
             state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
+        if one.unfilled:
+            state.progress.note(
+                f"{one.source}:{one.line}: ${{…}} in it is left as it is, for its type says that a server wrote it"
+            )
     steps = plan(state, declared, repin=repin)
     if dry_run or exit_code:
         show_changes(state, steps)
