@@ -1,6 +1,7 @@
 """`qoder deploy apply` and `export`, in the user's words, on both generations of server."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from itertools import pairwise
@@ -935,6 +936,37 @@ def test_a_short_value_of_a_variable_leaves_the_servers_own_fields_readable(desk
     assert (item["type"], item["status"], item["action"], item["description"]) == (
         *("deployment", "active", "created", "[hidden]"),
     )
+
+
+ORDINARY = ("error", "null", "default", "hint", "type", "path", "qoder", "JSON", "name", "applying", HOST)
+
+
+@pytest.mark.parametrize("value", ORDINARY)
+def test_our_own_words_are_never_taken_for_a_value(desk: Desk, value: str) -> None:
+    file = desk.file({**NEW, "environment_variables": {"LOG_LEVEL": "${LEVEL}"}}, {"id": "dep_gone"})
+
+    def told(level: str) -> list[tuple[int, str, list[str]]]:
+        desk.qoder.env["LEVEL"] = level
+        desk.goes_wrong("create:403*2")
+        rans = [desk.apply(file, *words) for words in ((), ("--json",), ("--dry-run", "-o", "jsonl"))]
+        lines = [sorted(_without_request_ids(ran.err).splitlines()) for ran in rans]  # which is done first is open
+        return [(ran.code, _without_request_ids(ran.out), lines) for ran, lines in zip(rans, lines, strict=True)]
+
+    assert told(value) == told("like-no-other")
+    assert [code for code, _, _ in told(value)] == [4, 4, 5]
+
+
+def _without_request_ids(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "", text)
+
+
+@pytest.mark.parametrize("pin", ["7", "42", "9.1"])
+@pytest.mark.parametrize("words", [("--debug",), ("--debug", "--json"), ("--debug", "--dry-run")])
+def test_a_short_secret_is_not_shown_by_debug(desk: Desk, pin: str, words: tuple[str, ...]) -> None:
+    desk.qoder.env["PIN"] = pin
+    ran = desk.apply_these({**NEW, "metadata": {"pin": "<${PIN}>"}, "description": "${PIN}"}, words=words)
+    assert (ran.code, f"<{pin}>" in ran.out + ran.err, f'"{pin}"' in ran.out + ran.err) == (0, False, False)
+    assert '"metadata":{"pin":"<[hidden]>"}' in ran.err + ran.out or "<[hidden]>" in ran.err
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl"])

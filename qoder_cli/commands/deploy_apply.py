@@ -48,14 +48,14 @@ def apply(
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.load import load
     from qoder_cli.deployments.applying import would
-    from qoder_cli.deployments.hiding import Discreet, Secrets
+    from qoder_cli.deployments.hiding import Secrets
     from qoder_cli.deployments.planning import plan
     from qoder_cli.deployments.show import show_changes
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
     ids = {one.id for one in declared}
-    state.err = Discreet(state.err, Secrets({text for one in declared for text in one.secrets} - ids))
+    state.client.hide_values = Secrets({text for one in declared for text in one.secrets} - ids).out_of
     for one in declared:
         if "status" in one.ignored:
             state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
@@ -146,7 +146,7 @@ def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
     step = applied.step
     known = f"{step.name} ({applied.shown.id})" if applied.shown else step.name
     if applied.error is not None:
-        state.progress.warn(f"{known}: {step.secrets.out_of(applied.error.message)}")
+        state.progress.warn(f"{known}: {applied.error.message}")
     elif applied.action in ("created", "changed"):
         state.progress.change(f"{applied.action} {known}", status=so_far)
 

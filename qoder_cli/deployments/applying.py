@@ -1,7 +1,7 @@
 """Steps of a plan carried out: the writes, each settled and read back, and what became of each."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,7 +76,7 @@ class Applied:
             found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
         return {
             **found,
-            **({"error": _hidden(self.error, hide)} if self.error else {}),
+            **({"error": self.error.as_json()} if self.error else {}),
             "action": self.action,
             "changes": [change.as_json() for change in changes],
             "input": self.step.place,
@@ -97,11 +97,6 @@ class Applied:
 
 def _field(path: str) -> str:
     return path.partition(".")[0].partition("[")[0]
-
-
-def _hidden(error: QoderError, hide: Callable[[Any], Any]) -> dict[str, Any]:
-    said = error.as_json()
-    return {**said, "message": hide(said["message"]), "hint": hide(said["hint"])}
 
 
 def would(step: Step) -> Applied:
@@ -140,7 +135,7 @@ def apply(state: "State", step: Step, pace: Pace) -> Applied:
     except QoderError as error:
         return _failed(step, error)
     except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
+        why = f"a bug in qoder: {type(error).__name__}: {step.secrets.out_of(str(error))}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
 
