@@ -883,7 +883,10 @@ HIDING = {
     "description": "${SECRET}",
     "metadata": {"key": "pre-${SECRET}"},
     "environment_variables": {"TOKEN": "${SECRET}", "PLAIN": "on"},
-    "resources": [{"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"}],
+    "resources": [
+        {"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"},
+        {"type": "git_repository", "url": "https://x", "login": {"token": "literal-token-8"}},
+    ],
 }
 
 
@@ -903,7 +906,7 @@ def test_secrets_are_in_no_byte_that_is_shown(qoder: Qoder, tmp_path: Path, form
     keeper.description, keeper.metadata = None, {"key": "old"}
     said += [shown("--exit-code"), shown()]
     assert keeper.description == SECRET
-    for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "blue-moon", "literal-token-9"):
+    for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "blue-moon", "literal-token-9", "literal-token-8"):
         assert secret not in "".join(said)
     assert "[hidden]" in "".join(said)
 

@@ -1,5 +1,6 @@
 """Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -7,10 +8,12 @@ from typing import IO, Any
 from qoder_cli import jsontext
 from qoder_cli.deployfile import jsonread, source, yamlread
 from qoder_cli.deployfile.check import check
-from qoder_cli.deployfile.normal import REQUIRED, WRITE_ONLY, spelled_out, without_read_only
+from qoder_cli.deployfile.normal import REQUIRED, spelled_out, without_read_only
 from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployfile.tree import Node, Path, spelled
 from qoder_cli.deployfile.variables import Filler, names_variable
+
+_SECRET_NAME = re.compile("token|passw|secret|key|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class _Loader:
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
-            secrets = frozenset(filler.secrets | _tokens(fields))
+            secrets = frozenset({*filler.secrets, *filter(None, _secrets(fields.get("resources")))})
             unfilled = is_servers and names_variable(said)
             yield Declared(file, document.line, fields, deployment_id, secrets, tuple(ignored), unfilled)
 
@@ -168,7 +171,13 @@ def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
         yield (), tree
 
 
-def _tokens(fields: Mapping[str, Any]) -> set[str]:
-    """Return the tokens and passwords that resources have."""
-    found = [resource.get(name) for resource in fields.get("resources", []) for name in WRITE_ONLY]
-    return {text for text in found if isinstance(text, str) and text}
+def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:
+    """Yield the texts that stand in a value under the name of a secret, be it a known one or not."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets(item, named=named or _SECRET_NAME.search(name) is not None)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, named=named)
+    elif named and isinstance(value, str):
+        yield value
