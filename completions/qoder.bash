@@ -42,7 +42,8 @@ __qoder_cli_level() {
         arguments='<deployment>'
         ;;
     'deploy apply')
-        options+=' --filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin'
+        options+=' --filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin
+            --send-secrets'
         ;;
     'deploy export')
         arguments='<deployment>...'

@@ -287,6 +287,58 @@ def test_a_pinned_agent_stays_pinned_unless_told(desk: Desk) -> None:
     assert weekly.agent["version"] == 5
 
 
+REPOSITORY = {"type": "github_repository", "url": "https://x", "authorization_token": "${GH}"}
+
+
+@pytest.fixture
+def keeper(desk: Desk) -> Deployment:
+    """Return what has a repository, whose token may be another by now."""
+    desk.qoder.env["GH"] = "new-token"
+    shown = {name: value for name, value in REPOSITORY.items() if name != "authorization_token"}
+    return desk.add(name="keeper", resources=[shown])
+
+
+def test_a_token_that_nothing_can_be_compared_with_is_said_not_to_be_sent(desk: Desk, keeper: Deployment) -> None:
+    said = f"warning: keeper ({keeper.id}): resources[0].authorization_token cannot be compared with the server's; "
+    said += "not sent without --send-secrets\n"
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    for words in ((), ("--exit-code",), ("--no-progress",)):
+        ran = desk.apply_these(meant, words=(*words, "--json"))
+        assert (ran.code, actions(ran), ran.err, desk.writes) == (0, [("unchanged", 0)], said, [])
+    assert said in desk.apply_these({**meant, "description": "New"}).err
+    assert desk.writes == [(f"/deployments/{keeper.id}", {"description": "New"})]
+
+
+def test_a_token_is_sent_when_that_is_asked_for(desk: Desk, keeper: Deployment) -> None:
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    ran = desk.apply_these(meant, words=("--send-secrets", "--exit-code", "--json"))
+    change = {"path": "resources[0].authorization_token", "after": "[hidden]"}
+    assert (ran.code, actions(ran), ran.json[0]["changes"]) == (8, [("would_change", 0)], [change])
+    assert (desk.writes, "warning" in ran.err) == ([], False)
+    ran = desk.apply_these(meant, words=("--send-secrets",))
+    assert (ran.code, ran.out.split("\t")[2]) == (0, "changed")
+    sent = {"resources": [{**REPOSITORY, "authorization_token": "new-token"}]}
+    assert desk.writes == [(f"/deployments/{keeper.id}", sent)]
+    assert '  + resources[0].authorization_token: "[hidden]"' in ran.err
+    assert "new-token" not in ran.err
+
+
+def test_a_token_goes_with_resources_that_differ(desk: Desk, keeper: Deployment) -> None:
+    ran = desk.apply_these({"name": "keeper", "resources": [{**REPOSITORY, "mount_path": "/x"}]})
+    [(_, body)] = desk.writes
+    assert (body["resources"][0]["authorization_token"], "warning" in ran.err) == ("new-token", False)
+
+
+@pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
+def test_a_lost_token_is_sent_again_for_nothing_shows_it(desk: Desk, keeper: Deployment, fault: str) -> None:
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    desk.goes_wrong(f"update:{fault}")
+    assert (desk.apply_these(meant, words=("--send-secrets",)).code, len(desk.writes)) == (0, 2)
+    desk.goes_wrong(f"update:{fault}*inf")
+    code = 7 if fault == "503" else 9
+    assert (desk.apply_these(meant, words=("--send-secrets",)).code, len(desk.writes)) == (code, 3)
+
+
 def test_null_clears(desk: Desk) -> None:
     budget = {"type": "limit", "max_credit_cost": "5.00"}
     schedule = {"expression": "0 9 * * *", "timezone": "UTC"}
@@ -318,6 +370,10 @@ def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
     ran = desk.apply_these(shown)
     assert (ran.code, desk.writes) == (0, [])
     assert "its status is not applied; pause and unpause change it" in ran.err
+    ran = desk.apply_these({**json.loads(shown), "description": "New"})
+    first, *_, note, done = ran.err.splitlines()
+    assert first == f"applying: change 1 paused (profile default, {HOST})"
+    assert ("its status" in note, done) == (True, "changed paused (dep_paused)")
 
 
 # What is shown.

@@ -20,12 +20,17 @@ def apply(
         list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder or - for stdin; repeatable.")
     ],
     yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change, also with --no-progress.")
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="--dry-run, and exit 8 when something would change.")
     ] = False,
     repin: Annotated[
         bool, typer.Option("--repin", help="Pin agents that are named without a version to their latest.")
+    ] = False,
+    send_secrets: Annotated[
+        bool, typer.Option("--send-secrets", help="Send the tokens of resources too; no server shows them.")
     ] = False,
 ) -> int:
     """Make deployments what files say: create those missing, change the rest.
@@ -40,6 +45,10 @@ def apply(
     It shows what differs and asks; in a script it needs --yes. Afterwards it
     reads back, and exits 6 if the server kept something else. One that fails
     leaves the others done; all files are checked before anything is sent.
+
+    No server shows tokens and passwords of resources, so that nobody can say
+    whether they differ: they are sent with the resources when something else
+    in these does, or with --send-secrets, and a warning tells when not.
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply -f - --yes
@@ -56,20 +65,18 @@ def apply(
     declared = load(files, stdin=state.stdin, env=state.env)
     ids = {one.id for one in declared}
     state.client.hide_values = Secrets({text for one in declared for text in one.secrets} - ids).out_of
-    for one in declared:
-        if "status" in one.ignored:
-            state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
-        if one.unfilled:
-            state.progress.note(
-                f"{one.source}:{one.line}: ${{…}} in it is left as it is, for its type says that a server wrote it"
-            )
-    steps = plan(state, declared, repin=repin)
-    if dry_run or exit_code:
+    steps = plan(state, declared, repin=repin, send_secrets=send_secrets)
+    is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
+    if only_look:
         show_changes(state, steps)
+    elif is_open:
+        _announce(state, steps, yes=yes)
+    _tell_what_is_left(state, steps)
+    if only_look:
         _print_applied(state, list(map(would, steps)))
         return _would(steps, exit_code=exit_code)
-    if any(step.is_open for step in steps):
-        _confirm(state, steps, yes=yes)
+    if is_open and not yes:
+        _ask(state, steps)
     return _apply(state, steps)
 
 
@@ -82,27 +89,47 @@ def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
     return Exit.OK
 
 
-def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what is to be written, with profile and host, and ask whether it shall be."""
-    from qoder_cli.deployments.planning import look_again
+def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
+    """Show what is to be written; where nobody is asked, with profile and host, which else the question has."""
     from qoder_cli.deployments.show import show_changes
 
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
-    settings = state.client.settings
-    what = _in_words(steps)
-    where = f"(profile {settings.profile}, {settings.host})"
     if yes:
-        state.progress.note(f"applying: {what} {_names(steps)} {where}")
+        state.progress.note(f"applying: {_in_words(steps)} {_names(steps)} {_where(state)}")
     if not (yes and state.progress.is_quiet):
         show_changes(state, steps)
-    if yes:
-        return
+
+
+def _tell_what_is_left(state: State, steps: Sequence["Step"]) -> None:
+    """Say what of the files is not applied."""
+    for step in steps:
+        if "status" in step.declared.ignored:
+            state.progress.note(f"{step.place}: its status is not applied; pause and unpause change it")
+        if step.declared.unfilled:
+            state.progress.note(
+                f"{step.place}: ${{…}} in it is left as it is, for its type says that a server wrote it"
+            )
+        if step.unsent:
+            state.progress.warn(
+                f"{step.known}: {' and '.join(step.unsent)} cannot be compared with the server's; "
+                "not sent without --send-secrets"
+            )
+
+
+def _ask(state: State, steps: Sequence["Step"]) -> None:
+    """Ask whether it shall be written, and look once more at what was asked about."""
+    from qoder_cli.deployments.planning import look_again
+
     if not state.may_ask:
         raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
-    if not typer.confirm(f"{what.capitalize()} {where}?", err=True):
+    if not typer.confirm(f"{_in_words(steps).capitalize()} {_where(state)}?", err=True):
         raise UsageError("nothing was applied: you said no")
     look_again(state, steps)
+
+
+def _where(state: State) -> str:
+    return f"(profile {state.client.settings.profile}, {state.client.settings.host})"
 
 
 def _in_words(steps: Sequence["Step"]) -> str:

@@ -153,12 +153,11 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.deployments.show import show_changes
 
-    known = f"{step.name} ({step.current.id})" if step.current else step.name
     settings = state.client.settings
     if not step.changes:
-        state.progress.note(f"{known} is so already: nothing is sent")
+        state.progress.note(f"{step.known} is so already: nothing is sent")
     elif not dry_run:
-        state.progress.note(f"{doing} {known} (profile {settings.profile}, {settings.host})")
+        state.progress.note(f"{doing} {step.known} (profile {settings.profile}, {settings.host})")
     if dry_run or not state.progress.is_quiet:
         show_changes(state, [step])
 

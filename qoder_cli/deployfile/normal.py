@@ -30,7 +30,7 @@ EMPTY: dict[str, Any] = {
 }
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
-WRITE_ONLY = frozenset({"authorization_token", "password"})  # of a resource; never echoed (api/facts.md, 1.2)
+WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
 ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -166,7 +166,7 @@ def _sendable(value: Any) -> Any:
     return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
 
 
-def _without(value: Any, names: frozenset[str] | tuple[str, ...]) -> Any:
+def _without(value: Any, names: tuple[str, ...]) -> Any:
     return {key: item for key, item in value.items() if key not in names} if isinstance(value, dict) else value
 
 

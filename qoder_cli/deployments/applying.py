@@ -207,7 +207,7 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
     """Return the deployment if it is as it was to become; that an agent is pinned anew shows in another version."""
     found = read_deployment(state, current.id, within=READ_WITHIN, retry=False)
-    if not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
+    if step.shows and not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
         return found
     if found.archived_at:
         raise CannotBe(archived(found).message, hint=archived(found).hint)

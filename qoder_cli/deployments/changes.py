@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from qoder_cli.deployfile.normal import assignments, comparable
+from qoder_cli.deployfile.normal import WRITE_ONLY, assignments, comparable
 from qoder_cli.deployfile.tree import Path, spelled
 from qoder_cli.deployments.hiding import HIDDEN
 from qoder_cli.jsontext import Number
@@ -56,20 +56,35 @@ class Difference(NamedTuple):
     changes: list[Change]
 
 
-def difference(wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False) -> Difference:
+def difference(
+    wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False, send_secrets: bool = False
+) -> Difference:
     """Return how `current` is to be changed; what `wanted` does not name stays.
 
-    With `repin` an agent without a version is pinned to its latest, whatever that is.
+    With `repin` an agent without a version is pinned to its latest, whatever that is; with `send_secrets` those of
+    resources, which no server shows, count as different.
     """
     body: dict[str, Any] = {}
     changes: list[Change] = []
     shown = comparable(wanted)
     for name, value in wanted.items():
         found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
+        if name == "resources" and send_secrets:
+            found += secrets_of(wanted)
         if found:
             body[name] = _patch(mapping(current.get(name)), value) if name == "metadata" else value
             changes += found
     return Difference(body, changes)
+
+
+def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
+    """Return the secrets of resources that nothing can be compared with, as changes."""
+    return [
+        Change(spelled(("resources", index, name)), ABSENT, resource[name])
+        for index, resource in enumerate(wanted.get("resources", []))
+        for name in WRITE_ONLY
+        if resource.get(name)
+    ]
 
 
 def creation(wanted: Mapping[str, Any]) -> list[Change]:

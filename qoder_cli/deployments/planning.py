@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.ahead import in_order
 from qoder_cli.deployfile.load import Declared, missing_for_create
-from qoder_cli.deployfile.normal import EMPTY, settable
+from qoder_cli.deployfile.normal import EMPTY, WRITE_ONLY, settable
 from qoder_cli.deployfile.problems import BadFiles, Problem
-from qoder_cli.deployments.changes import LATEST, Change, creation, difference
+from qoder_cli.deployments.changes import LATEST, Change, creation, difference, secrets_of
 from qoder_cli.deployments.hiding import Secrets
 from qoder_cli.errors import ApiError, QoderError, Rejected
 from qoder_cli.lookup import find_deployment
@@ -52,6 +52,11 @@ class Step:
         return str(self.secrets.out_of(name))
 
     @property
+    def known(self) -> str:
+        """What it is called, with its id where it has one."""
+        return f"{self.name} ({self.current.id})" if self.current else self.name
+
+    @property
     def is_open(self) -> bool:
         """Whether there is something to write."""
         return self.error is None and bool(self.changes)
@@ -60,6 +65,18 @@ class Step:
     def repins(self) -> bool:
         """Whether the agent is pinned to its latest version, whichever that is."""
         return any(change.path == "agent.version" and change.after == LATEST for change in self.changes)
+
+    @property
+    def shows(self) -> bool:
+        """Whether reading back can show that it was written: secrets of resources are never told."""
+        return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
+
+    @property
+    def unsent(self) -> list[str]:
+        """The secrets that are not sent, for there is nothing on the server to compare them with."""
+        if self.current is None or self.error is not None or "resources" in (self.body or {}):
+            return []
+        return [change.path for change in secrets_of(self.declared.fields)]
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -101,7 +118,7 @@ class Book:
         return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
 
 
-def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[Step]:
+def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
     Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
@@ -113,7 +130,7 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[S
     _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(state).by_name
-    steps = [_step(one, book, repin=repin) for one in declared]
+    steps = [_step(one, book, repin=repin, send_secrets=send_secrets) for one in declared]
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -133,11 +150,13 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def _step(declared: Declared, book: Book, *, repin: bool) -> Step:
+def _step(declared: Declared, book: Book, *, repin: bool, send_secrets: bool) -> Step:
     found = book.meant(declared.name) if declared.id is None else book.by_id[declared.id]
     if isinstance(found, QoderError):
         return Step(declared, error=found)
-    return creating(declared) if found is None else changing(declared, found, book, repin=repin)
+    if found is None:
+        return creating(declared)
+    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
 
 
 def creating(declared: Declared) -> Step:
@@ -146,18 +165,16 @@ def creating(declared: Declared) -> Step:
     return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
 
 
-def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool) -> Step:
+def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
     """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
-    differs = difference(declared.fields, settable(current), repin=repin)
+    differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         wanted = step.secrets.out_of(declared.name)
-        step.error = Rejected(
-            f"{step.name} ({current.id}) cannot be named {wanted!r}: so is {others[0]}", hint="choose another name"
-        )
+        step.error = Rejected(f"{step.known} cannot be named {wanted!r}: so is {others[0]}", hint="choose another name")
     return step
 
 
