@@ -17,6 +17,8 @@ from qoder_cli.model import Deployment
 from tests.test_export import DEPLOYMENTS
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
+OUTCOME = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All of it."}}
+FILE = {"type": "file", "file_id": "file_1"}
 SERVER: dict[str, Any] = {
     "id": "dep_1",
     "type": "deployment",
@@ -192,10 +194,25 @@ def test_an_agent_without_a_version_stays_pinned_unless_told() -> None:
             {"resources": [{"type": "git_repository", "password": "hunter2"}]},
             {"resources": [{"type": "git_repository"}]},
         ),
+        ({"agent": "agent_1"}, {"agent": "agent_1"}),  # a server that names it only
+        ({"initial_events": [OUTCOME]}, {"initial_events": [{**OUTCOME, "max_iterations": 3}]}),
+        ({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {"initial_events": [OUTCOME]}),
+        ({"resources": [FILE]}, {"resources": [{**FILE, "mount_path": "/mnt/session/uploads/file_1"}]}),
     ],
 )
 def test_what_means_the_same_is_no_difference(said: dict[str, Any], server: dict[str, Any]) -> None:
     assert not changed(said, server=server).changes
+
+
+def test_what_is_not_what_a_server_fills_in_differs() -> None:
+    [change] = changed(
+        {"initial_events": [OUTCOME]}, server={"initial_events": [{**OUTCOME, "max_iterations": 5}]}
+    ).changes
+    assert change == ("initial_events[0].max_iterations", 5, ABSENT)
+    [change] = changed({"resources": [FILE]}, server={"resources": [{**FILE, "mount_path": "/data"}]}).changes
+    assert change == ("resources[0].mount_path", "/data", ABSENT)
+    shown = creation({"initial_events": [{**OUTCOME, "max_iterations": 3}]})
+    assert ("initial_events[0].max_iterations", ABSENT, 3) in shown
 
 
 @pytest.mark.parametrize(
@@ -371,12 +388,15 @@ def test_a_long_text_is_compared_by_its_lines() -> None:
 def test_a_long_text_that_comes_or_goes_is_shown_by_its_lines_too() -> None:
     assert told_of("description", ABSENT, "a\n- b") == ["+ description:", "    +a", "    +- b"]
     assert told_of("description", "a\n- b", ABSENT) == ["- description:", "    -a", "    -- b"]
+    assert told_of("description", ABSENT, "a\nb\n") == ["+ description:", "    +a", "    +b"]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "lines"),
     [
-        ("a\nb", "a\nb\n", ["     b", "    +"]),
+        ("a\nb", "a\nb\n", ["    +(a line break at the end)"]),
+        ("a\nb\n", "a\nc", ["     a", "    -b", "    +c", "    -(a line break at the end)"]),
+        ("a\n", "a\n\n", ["     a", "    +"]),
         ("a\r\nb", "a\nb", ["    -a\\r", "    +a", "     b"]),
         ("x" * 70, "x" * 69, ["    -" + "x" * 70, "    +" + "x" * 69]),
         ("a\n\x1b]0;title\x07", "a\nb", ["     a", "    -\\u001b]0;title\\u0007", "    +b"]),

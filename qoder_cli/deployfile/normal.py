@@ -89,6 +89,15 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
     return kept, dropped
 
 
+def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server fills in where an event or a resource leaves it out (api/facts.md, 2.3 and 4)."""
+    if fields.get("type") == "user.define_outcome":
+        return {"max_iterations": 3}
+    if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
+        return {"mount_path": f"/mnt/session/uploads/{fields['file_id']}"}
+    return {}
+
+
 def assignments(text: str) -> list[tuple[str, str]] | None:
     """Return the names and values in a text of `K=V` pairs; None where something in it is no such pair."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]

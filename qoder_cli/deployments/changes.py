@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from qoder_cli.deployfile.normal import WRITE_ONLY, assignments, comparable
+from qoder_cli.deployfile.normal import WRITE_ONLY, assignments, comparable, filled_in
 from qoder_cli.deployfile.tree import Path, spelled
 from qoder_cli.deployments.hiding import HIDDEN
 from qoder_cli.jsontext import Number
@@ -96,7 +96,7 @@ def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Cha
     if name != "agent" or not isinstance(after, str):
         yield from _differing(name, before, after)
         return
-    pinned = mapping(before)
+    pinned = {"id": before} if isinstance(before, str) else mapping(before)
     if pinned.get("id") != after:
         yield Change("agent.id", pinned.get("id", ABSENT), after)
     elif repin:
@@ -135,11 +135,18 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
         for key in dict.fromkeys((*had, *after)):
-            yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
+            if before is ABSENT or not _is_filled_in(key, had, after):
+                yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
     elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
         yield from _walk_list(path, before if isinstance(before, list) else [], after)
     elif not _is_same(before, after):
         yield Change(spelled(path), before, after)
+
+
+def _is_filled_in(key: str, had: dict[str, Any], has: dict[str, Any]) -> bool:
+    """Return whether a field is what a server fills in, where one of two objects leaves it out."""
+    one, other = ({**filled_in(fields), **fields} for fields in (had, has))
+    return not (key in had and key in has) and key in one and key in other and _is_same(one[key], other[key])
 
 
 def _walk_list(path: Path, before: list[Any], after: list[Any]) -> Iterator[Change]:
@@ -194,9 +201,16 @@ def _is_long(value: Any) -> bool:
 
 
 def _by_line(before: Any, after: Any) -> list[str]:
-    lines = list(_line_by_line(*([] if text is ABSENT else text.split("\n") for text in (before, after))))
+    lines = list(_line_by_line(_lines(before), _lines(after)))
+    if ABSENT not in (before, after) and before.endswith("\n") != after.endswith("\n"):
+        lines.append(("+" if after.endswith("\n") else "-") + "(a line break at the end)")
     shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
     return shown + ([f"    … and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else [])
+
+
+def _lines(text: Any) -> list[str]:
+    """Return the lines of a text, of which the last one may end or not."""
+    return [] if text is ABSENT else text.removesuffix("\n").split("\n")
 
 
 def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:
