@@ -226,6 +226,26 @@ def test_export_prints_nothing_when_one_is_not_known(desk: Desk) -> None:
     assert (ran.code, ran.out, ran.error["type"]) == (5, "", "not_found")
 
 
+MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_ids", "metadata", "budget")
+
+
+@pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
+@pytest.mark.parametrize("value", [1, True, "x", [1], {"type": 1}, [{"type": []}], None])
+def test_what_is_no_deployment_as_documented_is_no_bug_here(qoder: Qoder, field: str, value: Any) -> None:
+    odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
+    qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
+    qoder("deploy", "list")  # so that this is asked in any case
+    for words in (("export", "dep_1"), ("export", "dep_1", "--json"), ("get", "dep_1", "--json")):
+        exported = qoder("deploy", *words)
+        assert exported.code == 0
+        qoder.stdin = exported.out
+        assert qoder("deploy", "apply", "-f", "-", "--dry-run").code in (0, 2)
+    for words in (("--timezone", "UTC"), ("--metadata", "a=b"), ("--agent", "agent_1")):
+        assert qoder("deploy", "update", "dep_1", *words, "--dry-run").code in (0, 2)
+    qoder.stdin = json.dumps({"id": "dep_1", **BODY})
+    assert qoder("deploy", "apply", "-f", "-", "--dry-run").code == 0
+
+
 # Creating and changing.
 
 

@@ -108,6 +108,7 @@ def update(
     from qoder_cli.deployfile.normal import settable
     from qoder_cli.deployments.planning import Book, changing
     from qoder_cli.lookup import find_deployment
+    from qoder_cli.model import mapping
 
     state: State = ctx.obj
     for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
@@ -121,7 +122,7 @@ def update(
     declare_fields(typed)  # what is wrong is told before anything is asked
     current = find_deployment(state, names.deployment(deployment, state))
     known = settable(current)
-    fields |= schedule_of(schedule, timezone, known["schedule"] or {})
+    fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(state) if name not in (None, current.name) else Book()
     step = changing(declare_fields(fields), current, book, repin=agent is not None)
