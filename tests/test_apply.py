@@ -3,7 +3,8 @@
 import json
 import re
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -419,6 +420,58 @@ def test_what_differs_is_shown_before_it_is_done(desk: Desk) -> None:
         *ran.err.splitlines()[-2:],
     ]
     assert set(ran.err.splitlines()[-2:]) == {f"changed weekly ({weekly.id})", f"created new ({new.id})"}
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clocks of this machine be those of Tokyo."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of a process cannot be changed here")
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+SCHEDULE = {"expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"}
+FORESEEN = """\
+  fires at 09:00 on weekdays (Europe/Berlin); next, in local time (JST):
+    2027-01-18 17:00:00  2027-01-18 09:00:00 Europe/Berlin
+    2027-01-19 17:00:00  2027-01-19 09:00:00 Europe/Berlin
+    2027-01-20 17:00:00  2027-01-20 09:00:00 Europe/Berlin
+    2027-01-21 17:00:00  2027-01-21 09:00:00 Europe/Berlin
+    2027-01-22 17:00:00  2027-01-22 09:00:00 Europe/Berlin
+"""
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk) -> None:
+    desk.qoder.clock.time += 3 * 3600  # a Friday, past nine in Berlin
+    weekly = desk.add(name="weekly", schedule={**SCHEDULE, "expression": "0 8 * * *"})
+    file = desk.file({"name": "weekly", "schedule": SCHEDULE}, {**NEW, "name": "new", "schedule": SCHEDULE})
+    for words in (("--dry-run",), ()):
+        assert desk.apply(file, *words).err.count(FORESEEN) == 2
+    assert "fires" not in desk.apply(file).err
+    assert "fires" not in desk.apply_these({"name": "weekly", "description": "New"}).err
+    assert "fires" not in desk.apply_these({"name": "weekly", "schedule": None}).err
+    desk.world.pause(weekly)
+    ran = desk.apply_these({"name": "weekly", "schedule": {**SCHEDULE, "timezone": "Asia/Tokyo"}})
+    assert "  fires at 09:00 on weekdays (Asia/Tokyo), once it is unpaused; next, in local time (JST):\n" in ran.err
+    assert "    2027-01-18 09:00:00\n" in ran.err  # said once where both clocks show the same
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",), ("--no-progress",)])
+def test_a_schedule_that_never_fires_is_warned_of(desk: Desk, words: tuple[str, ...]) -> None:
+    ran = desk.apply_these({**NEW, "schedule": {**SCHEDULE, "expression": "0 0 30 2 *"}}, words=words)
+    assert ran.code == 0
+    assert "warning: weekly: its schedule never fires: there is no such day\n" in ran.err
+
+
+def test_a_schedule_from_a_variable_is_not_put_into_words(desk: Desk) -> None:
+    desk.qoder.env["CRON"] = SCHEDULE["expression"]
+    ran = desk.apply_these({**NEW, "schedule": {**SCHEDULE, "expression": "${CRON}"}})
+    assert (ran.code, "fires" in ran.err, "weekdays" in ran.err) == (0, False, False)
 
 
 def test_without_progress_stderr_is_empty(desk: Desk) -> None:

@@ -139,6 +139,28 @@ def test_someone_who_is_faster_is_exit_6(desk: Desk) -> None:
     assert (ran.code, len(desk.named("weekly")), len(desk.writes)) == (6, 1, 1)
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk, words: tuple[str, ...]) -> None:
+    schedule = ("--schedule", "0 9 * * *", "--timezone", "UTC")
+    for ran in (create(desk, *schedule, *words), update(desk, "demo", *schedule, *words)):
+        _, _, following = ran.err.partition("  fires every day at 09:00 (UTC); next, in local time (")
+        assert sum(line.startswith("    2027-01-") for line in following.splitlines()) == 5
+    never = ("--schedule", "0 0 30 2 *", "--timezone", "UTC", "--no-progress", *words)
+    assert "warning: demo (dep_demo): its schedule never fires" in update(desk, "demo", *never).err
+
+
+def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> None:
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    made = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
+    made |= {"schedule": schedule}
+    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments/dep_1", made, repeat=True)
+    words = ("--schedule", "0 9 * * *", "--timezone", "UTC")
+    fires = [f"next_run\t2027-01-{day}T09:00:00Z" for day in (15, 16, 17, 18, 19)]
+    shown = [qoder("deploy", "create", *NEEDED, *words).out, qoder("deploy", "update", "dep_1", *words).out]
+    assert [[line for line in out.splitlines() if line.startswith("next_run")] for out in shown] == [fires, fires]
+
+
 # Changing.
 
 

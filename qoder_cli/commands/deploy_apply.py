@@ -42,9 +42,10 @@ def apply(
     pinned. ${VAR} is taken from the environment, and shown as [hidden]; but
     not in what `deploy get --json` printed (`"type": "deployment"`).
 
-    It shows what differs and asks; in a script it needs --yes. Afterwards it
-    reads back, and exits 6 if the server kept something else. One that fails
-    leaves the others done; all files are checked before anything is sent.
+    It shows what differs, and when a new schedule fires, and asks; in a
+    script it needs --yes. Afterwards it reads back, and exits 6 if the server
+    kept something else. One that fails leaves the others done; all files are
+    checked before anything is sent.
 
     No server shows tokens and passwords of resources, so that nobody can say
     whether they differ: they are sent with the resources when something else
@@ -102,7 +103,10 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
 
 
 def _tell_what_is_left(state: State, steps: Sequence["Step"]) -> None:
-    """Say what of the files is not applied."""
+    """Say what of the files is not applied, or comes to nothing."""
+    from qoder_cli.deployments.show import warn_of_schedules
+
+    warn_of_schedules(state, steps)
     for step in steps:
         if "status" in step.declared.ignored:
             state.progress.note(f"{step.place}: its status is not applied; pause and unpause change it")

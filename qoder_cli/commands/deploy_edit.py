@@ -152,7 +152,7 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 
 
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.show import show_changes
+    from qoder_cli.deployments.show import show_changes, warn_of_schedules
 
     settings = state.client.settings
     if not step.changes:
@@ -161,6 +161,7 @@ def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
         state.progress.note(f"{doing} {step.known} (profile {settings.profile}, {settings.host})")
     if dry_run or not state.progress.is_quiet:
         show_changes(state, [step])
+    warn_of_schedules(state, [step])
 
 
 def _print_plan(state: State, planned: "Applied") -> None:
@@ -173,7 +174,8 @@ def _print(state: State, applied: "Applied") -> None:
     from qoder_cli.output.views import deployment_fields
 
     if (found := applied.deployment) is not None:
-        state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+        fields = deployment_fields(found, now=state.client.server_now())
+        state.output.record(fields, data=found.as_json(), id=found.id)
 
 
 def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:

@@ -155,7 +155,8 @@ class StateChanges:
     def _print_one(self) -> Outcome:
         outcome = self._outcome(self._targets[0])
         if (found := outcome.deployment) is not None:
-            self._state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+            fields = deployment_fields(found, now=self._state.client.server_now())
+            self._state.output.record(fields, data=found.as_json(), id=found.id)
         return outcome
 
     def _outcome(self, target: Target) -> Outcome:
