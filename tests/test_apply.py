@@ -223,8 +223,10 @@ def test_several_are_exported_into_one_file_and_taken_back(desk: Desk) -> None:
 
 
 def test_export_prints_nothing_when_one_is_not_known(desk: Desk) -> None:
-    ran = desk.qoder("deploy", "export", "dep_demo", "nobody", "--json")
-    assert (ran.code, ran.out, ran.error["type"]) == (5, "", "not_found")
+    for format in ("table", "json", "jsonl", "id"):
+        for unknown in ("nobody", "dep_gone"):
+            ran = desk.qoder("deploy", "export", "dep_demo", unknown, "-o", format)
+            assert (ran.code, ran.out) == (5, "")
 
 
 MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_ids", "metadata", "budget")

@@ -39,7 +39,8 @@ def export(
         raise unknown
     ids = [each for each in found if isinstance(each, str)]
     files = []
-    for number, deployment in enumerate(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8)):
+    known = list(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8))  # nothing is printed if one is not
+    for number, deployment in enumerate(known):
         if deployment.archived_at:
             state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
         if state.output.is_json or state.output.format == "id":

@@ -47,8 +47,8 @@ def _foreseen(state: "State", step: "Step") -> Iterator[str]:
 
     paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
     fires = _fires(state, schedule)
-    following = f"; next, in local time ({local_zone_name()}):" if fires else ""
-    yield inert(f"fires {words_of(schedule)}{paused}{following}")
+    if fires:
+        yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
     yield from (f"  {cell(Fire(fire, schedule['timezone'])).text}" for fire in fires)
 
 
