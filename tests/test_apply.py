@@ -256,7 +256,12 @@ def test_what_is_not_there_is_created(desk: Desk) -> None:
     ran = desk.apply_these(NEW, words=("--json",))
     [made] = desk.named("weekly")
     assert (ran.code, actions(ran), ran.json[0]["id"]) == (0, [("created", 0)], made.id)
-    assert desk.asked == [f"GET {LIST}", "POST /deployments", f"GET /deployments/{made.id}"]
+    assert desk.asked == [
+        f"GET {LIST}",
+        "POST /deployments",
+        f"GET /deployments/{made.id}",  # read back
+        f"GET {LIST}",  # whether someone else created one of this name
+    ]
     assert desk.writes == [("/deployments", BODY)]
     assert desk.world.requests[1].key
     assert actions(desk.apply_these(NEW, words=("--json",))) == [("unchanged", 0)]
@@ -385,7 +390,7 @@ def test_a_folder_standard_input_and_files_are_applied_together(desk: Desk) -> N
         ("minute", "unchanged", f"{elsewhere}:4"),
         ("d", "created", "-:1"),
     ]
-    assert desk.asked.count(f"GET {LIST}") == 1
+    assert desk.asked.count(f"GET {LIST}") == 2  # before and after
 
 
 def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
@@ -628,7 +633,7 @@ def test_what_was_created_while_the_question_stood_is_not_created_again(
     assert "weekly was created by someone meanwhile" in ran.json[0]["error"]["message"]
     assert [body["name"] for _, body in desk.writes] == ["daily"]
     assert [len(desk.named(name)) for name in ("weekly", "daily")] == [1, 1]
-    assert desk.asked.count(f"GET {LIST}") == 2
+    assert desk.asked.count(f"GET {LIST}") == 3
 
 
 # What cannot be meant.
@@ -933,7 +938,8 @@ def test_a_list_that_cannot_be_read_is_exit_7_and_nothing_is_sent(desk: Desk) ->
 def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
     kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
     kept |= {"name": "weekly", "description": "Shortened", "metadata": {"b": "2"}}
-    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
+    qoder.wire.on("GET", "/deployments", page(), page(kept))
+    qoder.wire.on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
     qoder.stdin = json.dumps({**NEW, "description": "All of it", "metadata": {"a": "1"}})
     qoder.clock.patience = 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
@@ -964,7 +970,7 @@ def test_a_replica_that_lags_is_not_mistaken_for_a_server_that_kept_something_el
 
 def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: Qoder) -> None:
     made = {"id": "dep_1", "type": "deployment", **BODY}
-    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments", page(), page(made)).on("POST", "/deployments", made)
     qoder.wire.on("GET", "/deployments/dep_1", api_error(403, "permission_error", "Write only."))
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
@@ -972,6 +978,66 @@ def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: 
     assert "weekly (dep_1) was created, but could not be read back: Write only." in ran.err
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_one_that_someone_creates_just_before_as_it_is_wanted_is_unchanged(desk: Desk, words: list[str]) -> None:
+    theirs = someone_creates(desk, description="Same")
+    ran = desk.apply_these({**NEW, "description": "Same"}, words=tuple(words))
+    [weekly] = desk.named("weekly")
+    assert (ran.code, weekly.id, theirs) == (0, weekly.id, [weekly.id])
+    assert f"weekly ({weekly.id}) was created by someone meanwhile, as it is wanted\n" in ran.err
+    if words:
+        [item] = ran.json
+        assert (item["id"], item["action"], item["changes"], item["exit_code"]) == (weekly.id, "unchanged", [], 0)
+    else:
+        assert ran.out.split("\t")[:3] == ["weekly", weekly.id, "unchanged"]
+
+
+def test_one_that_someone_creates_just_before_and_otherwise_is_exit_6(desk: Desk) -> None:
+    theirs = someone_creates(desk, description="Theirs")
+    ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
+    assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
+    assert ran.error["message"] == f"weekly was created by someone meanwhile: {theirs[0]}; nothing was changed"
+    assert ran.err.count("warning: weekly was created by someone meanwhile") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--no-progress"]])
+def test_two_of_one_name_by_two_at_once_are_told_with_both_ids(desk: Desk, words: list[str]) -> None:
+    desk.goes_wrong(unique_names=False)
+    theirs = someone_creates(desk, description="Same")
+    ran = desk.apply_these({**NEW, "description": "Same"}, {**NEW, "name": "daily"}, words=("--json", *words))
+    [ours] = {one.id for one in desk.named("weekly")} - set(theirs)
+    assert (ran.code, actions(ran), ran.json[0]["id"]) == (6, [("created", 6), ("created", 0)], ours)
+    said = f"weekly ({ours}) was created, and someone else created one of this name: {theirs[0]}"
+    assert ran.json[0]["error"]["message"] == said
+    assert ran.error["message"] == f"1 of 2 are as their files say; {said}"
+
+
+def test_a_listing_that_fails_afterwards_is_a_warning(qoder: Qoder) -> None:
+    made = {"id": "dep_1", "type": "deployment", **BODY}
+    denied = api_error(403, "permission_error", "No lists.")
+    qoder.wire.on("GET", "/deployments", page(), denied).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments/dep_1", made)
+    qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
+    ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+    assert (ran.code, actions(ran)) == (0, [("created", 0)])
+    assert "warning: whether someone else created one of the same name is not known: No lists." in ran.err
+
+
+def someone_creates(desk: Desk, **fields: Any) -> list[str]:
+    """Let someone else create the weekly one when we are about to; return the list that gets its id."""
+    made: list[str] = []
+    answer = desk.qoder.transport.handle_request
+
+    def handle_request(request: Any) -> Any:
+        if request.method == "POST" and not made:
+            made.append(desk.world.add_deployment(name="weekly", initial_events=EVENTS, **AGENT_AND_MORE, **fields).id)
+        return answer(request)
+
+    desk.qoder.transport.handle_request = handle_request  # type: ignore[method-assign]
+    return made
+
+
+AGENT_AND_MORE: dict[str, Any] = {"agent": {"id": "agent_1", "type": "agent", "version": 1}, "environment_id": "env_1"}
 FAULTS = (
     *("refused", "drop-before", "drop-after", "late=1", "late=3", "late=30", "hang-before", "hang-after", "slow=20"),
     *("truncated", "garbage", "list", "not-a-run", "html", "act-html", "429=2", "429", "400", "401", "403", "404"),

@@ -162,11 +162,13 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
-    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace), applying.give_up)
+    batch = Batch(state, lambda step, pace: applying.apply_or_find(state, step, pace), applying.give_up)
     signalled = None
     try:
         with state.progress.waiting("applying", leaving="what was not begun is not done"):
             signalled = batch.run(steps, on_done)
+            if signalled is None:
+                done.update(enumerate(applying.without_twins(state, items())))
         _print_applied(state, items())
     except Signalled as late:  # while it was printed
         signalled = late
@@ -174,12 +176,17 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
 
 
 def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
-    step = applied.step
-    known = f"{step.name} ({applied.shown.id})" if applied.shown else step.name
     if applied.error is not None:
-        state.progress.warn(f"{known}: {applied.error.message}")
+        said, id = applied.error.message, applied.shown.id if applied.shown else applied.step.name
+        whose = (
+            f"{applied.step.name} ",
+            f"whether creating {applied.step.name} ",
+            f"deployment {id}",
+            f"whether changing {id} ",
+        )
+        state.progress.warn(said if said.startswith(whose) else f"{applied.known}: {said}")
     elif applied.action in ("created", "changed"):
-        state.progress.change(f"{applied.action} {known}", status=so_far)
+        state.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
 
 def _print_applied(state: State, items: Sequence["Applied"]) -> None:

@@ -1,15 +1,15 @@
 """Steps of a plan carried out: the writes, each settled and read back, and what became of each."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from qoder_cli.deployfile.normal import READ_ONLY, settable
 from qoder_cli.deployments.hiding import HIDDEN
-from qoder_cli.deployments.planning import Step, archived
-from qoder_cli.deployments.writing import CannotBe, Write
+from qoder_cli.deployments.planning import Book, Step, archived, created_meanwhile
+from qoder_cli.deployments.writing import LOOKS, CannotBe, Write
 from qoder_cli.errors import (
     ApiError,
     Exit,
@@ -51,6 +51,11 @@ class Applied:
     def shown(self) -> Deployment | None:
         """The deployment as it is known last."""
         return self.deployment or self.step.current
+
+    @property
+    def known(self) -> str:
+        """What it is called, with its id where it has one."""
+        return f"{self.step.name} ({self.shown.id})" if self.shown else self.step.name
 
     @property
     def is_fine(self) -> bool:
@@ -138,6 +143,58 @@ def apply(state: "State", step: Step, pace: Pace) -> Applied:
         why = f"a bug in qoder: {type(error).__name__}: {step.secrets.out_of(str(error))}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+
+
+def apply_or_find(state: "State", step: Step, pace: Pace) -> Applied:
+    """As `apply`; but what cannot be created, for someone has just done so, may be there already as it is wanted."""
+    applied = apply(state, step, pace)
+    if step.current is not None or applied.error is None or applied.error.http_status != 409:
+        return applied
+    alive = _named_by_now(state, step)
+    if not alive:
+        return applied
+    if len(alive) == 1 and not step.differs(alive[0]):
+        state.progress.note(f"{step.name} ({alive[0].id}) was created by someone meanwhile, as it is wanted")
+        return _as_it_is(replace(step, current=alive[0], changes=()))
+    return Applied(step, "failed", error=created_meanwhile(step, alive))
+
+
+def _named_by_now(state: "State", step: Step) -> list[Deployment]:
+    """Return those of the name of a step, looking again while there are none: replicas lag."""
+    began = state.clock.monotonic()
+    for look in (0.0, *LOOKS):
+        state.clock.sleep(max(began + look - state.clock.monotonic(), 0.0))
+        with suppress(ApiError):
+            if alive := Book.of(state).alive(step.declared.name):
+                return alive
+    return []
+
+
+def without_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
+    """Return what became of all, with an error for what someone else has created as well; one listing.
+
+    No page of the API promises that names are unique (api/facts.md, 1.2).
+    """
+    created = [item for item in items if item.action == "created"]
+    if not created:
+        return list(items)
+    try:
+        book = Book.of(state)
+    except ApiError as unread:
+        state.progress.warn(f"whether someone else created one of the same name is not known: {unread.message}")
+        return list(items)
+    return [_with_twins(item, book) if item in created else item for item in items]
+
+
+def _with_twins(item: Applied, book: Book) -> Applied:
+    others = [found.id for found in book.alive(item.step.declared.name) if item.shown and found.id != item.shown.id]
+    if not others or item.error is not None:
+        return item
+    error = Rejected(
+        f"{item.known} was created, and someone else created one of this name: {', '.join(others)}",
+        hint="archive the one that is not wanted: qoder deploy archive",
+    )
+    return replace(item, error=error)
 
 
 def _done(step: Step) -> Action:

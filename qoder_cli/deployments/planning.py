@@ -223,7 +223,12 @@ def look_again(state: "State", steps: Sequence[Step]) -> None:
     book = Book.of(state) if new else Book()
     for step in new:
         if alive := book.alive(step.declared.name):
-            step.error = Rejected(
-                f"{step.name} was created by someone meanwhile: {alive[0].id}; nothing was sent",
-                hint="apply again, to see what differs from it",
-            )
+            step.error = created_meanwhile(step, alive)
+
+
+def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
+    """Return the error that there is one of this name by now, which was not looked at."""
+    return Rejected(
+        f"{step.name} was created by someone meanwhile: {', '.join(found.id for found in alive)}; nothing was changed",
+        hint="apply again, to see what differs from it",
+    )
