@@ -310,9 +310,38 @@ def test_a_pinned_agent_stays_pinned_unless_told(desk: Desk) -> None:
     assert actions(desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--json",))) == [("unchanged", 0)]
     assert (desk.writes, weekly.agent) == ([], pinned)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
-    assert (ran.code, '~ agent.version: 2 -> "latest"' in ran.err) == (0, True)
-    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
+    assert (ran.code, "~ agent.version: 2 -> 5" in ran.err) == (0, True)
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": {**pinned, "version": 5}})]
     assert weekly.agent["version"] == 5
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin", "--exit-code", "--json"))
+    assert (ran.code, actions(ran)) == (0, [("unchanged", 0)])
+
+
+def test_the_latest_version_of_an_agent_is_read_once(desk: Desk) -> None:
+    pinned = {"id": "agent_1", "type": "agent", "version": 2}
+    for name in ("a", "b", "c"):
+        desk.add(name=name, agent=pinned)
+    named = [{"name": name, "agent": "agent_1"} for name in ("a", "b", "c")]
+    other = [{"name": "demo", "agent": "agent_1"}, {**NEW, "agent": "agent_2"}]  # whose agent is another, or new
+    ran = desk.apply_these(*named, *other, words=("--repin", "--json", "--dry-run"))
+    assert (ran.code, [item["action"] for item in ran.json]) == (0, [*["would_change"] * 4, "would_create"])
+    assert desk.asked == [f"GET {LIST}", "GET /agents/agent_1"]
+
+
+def test_a_replica_that_knows_an_older_version_only_does_not_decide(desk: Desk) -> None:
+    desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin", "--dry-run"))
+    assert (ran.code, '~ agent.version: 5 -> "latest"' in ran.err) == (0, True)
+
+
+@pytest.mark.parametrize("fault", ["401", "403", "404", "503", "html", "garbage", "list"])
+def test_an_agent_that_cannot_be_read_is_repinned_all_the_same(desk: Desk, fault: str) -> None:
+    weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
+    desk.world.agent_versions["agent_1"] = 5
+    desk.goes_wrong(f"agent:{fault}*inf")
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
+    assert (ran.code, '~ agent.version: 5 -> "latest"' in ran.err) == (0, True)
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
 
 
 REPOSITORY = {"type": "github_repository", "url": "https://x", "authorization_token": "${GH}"}
@@ -867,14 +896,15 @@ def test_an_answer_that_shows_another_one_is_not_believed(qoder: Qoder) -> None:
     assert "the answer was lost" in ran.err
 
 
-def test_a_lost_repinning_is_not_taken_for_done(desk: Desk) -> None:
+@pytest.mark.parametrize("beside", [[], ["agent:403*inf"]])
+def test_a_lost_repinning_is_not_taken_for_done(desk: Desk, beside: list[str]) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 2})
     desk.world.agent_versions["agent_1"] = 5
-    desk.goes_wrong("update:drop-before")
+    desk.goes_wrong("update:drop-before", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 5, 2)
     desk.world.agent_versions["agent_1"] = 6
-    desk.goes_wrong("update:drop-after")
+    desk.goes_wrong("update:drop-after", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 6, 1)
 

@@ -173,7 +173,6 @@ def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> N
         (("--environment", "env_2"), {"environment_id": "env_2"}),
         (("--agent", "agent_2"), {"agent": "agent_2"}),
         (("--agent", "agent_1@3"), {"agent": {"id": "agent_1", "type": "agent", "version": 3}}),
-        (("--agent", "agent_1"), {"agent": "agent_1"}),  # pins its latest
         (("-m", "Go."), {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "Go."}]}]}),
         (
             ("--schedule", "30 8 * * *"),
@@ -208,9 +207,21 @@ def test_only_what_is_named_and_differs_is_sent(desk: Desk, words: tuple[str, ..
     assert desk.writes == [(f"/deployments/{weekly.id}", body)]
     assert f"changing weekly ({weekly.id}) (profile default, {HOST})" in ran.err
     desk.world.requests.clear()
-    if words not in (("--agent", "agent_1"), ("--agent", "agent_2")):  # whose latest version may be another by now
-        assert update(desk, weekly.id, *words).code == 0
-        assert desk.writes == []
+    assert update(desk, weekly.id, *words).code == 0
+    assert desk.writes == []
+
+
+def test_an_agent_without_a_version_is_pinned_to_its_latest(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 1})
+    desk.world.agent_versions["agent_1"] = 4
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    [write] = desk.writes
+    assert write == (f"/deployments/{weekly.id}", {"agent": {"id": "agent_1", "type": "agent", "version": 4}})
+    ran = update(desk, weekly.id, "--agent", "agent_1")
+    assert (ran.code, len(desk.writes), "is so already: nothing is sent" in ran.err) == (0, 1, True)
+    desk.goes_wrong("agent:403")
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
 
 
 def test_a_name_works_as_well(desk: Desk) -> None:

@@ -106,7 +106,7 @@ def update(
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
     from qoder_cli.deployfile.normal import settable
-    from qoder_cli.deployments.planning import Book, changing
+    from qoder_cli.deployments.planning import Book, changing, latest_versions, unpinned
     from qoder_cli.lookup import find_deployment
     from qoder_cli.model import mapping
 
@@ -125,7 +125,9 @@ def update(
     fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(state) if name not in (None, current.name) else Book()
-    step = changing(declare_fields(fields), current, book, repin=agent is not None)
+    declared = declare_fields(fields)
+    latest = None if agent is None else latest_versions(state, [unpinned(declared, current)])
+    step = changing(declared, current, book, latest)
     return _write(state, step, dry_run=dry_run, doing="changing")
 
 

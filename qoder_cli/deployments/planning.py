@@ -1,8 +1,9 @@
 """Deployment files against the server: what each would create or change, before anything is written."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployments.changes import LATEST, Change, creation, difference, secrets_of
 from qoder_cli.deployments.hiding import Secrets
 from qoder_cli.errors import ApiError, QoderError, Rejected
+from qoder_cli.ids import segment
 from qoder_cli.lookup import find_deployment
-from qoder_cli.model import Deployment
+from qoder_cli.model import Deployment, mapping
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.writing import Write
@@ -130,7 +132,10 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
     _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(state).by_name
-    steps = [_step(one, book, repin=repin, send_secrets=send_secrets) for one in declared]
+    found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
+    agents = {unpinned(*each) for each in zip(declared, found, strict=True)}
+    latest = latest_versions(state, agents) if repin else None
+    steps = [_step(*each, book, latest, send_secrets=send_secrets) for each in zip(declared, found, strict=True)]
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -150,13 +155,40 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def _step(declared: Declared, book: Book, *, repin: bool, send_secrets: bool) -> Step:
-    found = book.meant(declared.name) if declared.id is None else book.by_id[declared.id]
+def unpinned(declared: Declared, found: Deployment | QoderError | None) -> str | None:
+    """Return the agent that a deployment has and that is named without a version."""
+    agent = declared.fields.get("agent")
+    if not isinstance(agent, str) or not isinstance(found, Deployment):
+        return None
+    return agent if mapping(settable(found).get("agent")).get("id") == agent else None
+
+
+def latest_versions(state: "State", agents: Collection[str | None]) -> dict[str, int]:
+    """Return the latest versions of agents, without those that cannot be read (api/facts.md, 4)."""
+
+    def read(id: str) -> Any:
+        with suppress(ApiError):
+            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
+        return None
+
+    ids = sorted(filter(None, agents))
+    versions = zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True)
+    return {id: version for id, version in versions if isinstance(version, int) and version > 0}
+
+
+def _step(
+    declared: Declared,
+    found: Deployment | QoderError | None,
+    book: Book,
+    latest: Mapping[str, int] | None,
+    *,
+    send_secrets: bool,
+) -> Step:
     if isinstance(found, QoderError):
         return Step(declared, error=found)
     if found is None:
         return creating(declared)
-    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
+    return changing(declared, found, book, latest, send_secrets=send_secrets)
 
 
 def creating(declared: Declared) -> Step:
@@ -165,17 +197,37 @@ def creating(declared: Declared) -> Step:
     return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
 
 
-def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
-    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
+def changing(
+    declared: Declared,
+    current: Deployment,
+    book: Book,
+    latest: Mapping[str, int] | None,
+    *,
+    send_secrets: bool = False,
+) -> Step:
+    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken.
+
+    An agent without a version stays pinned as it is, unless there are versions in `latest`: then it is pinned to that
+    one, or, where that is not known, to whatever the server takes for the latest.
+    """
     if current.archived_at:
         return Step(declared, current, error=archived(current))
-    differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
+    known = settable(current)
+    if latest and (version := latest.get(unpinned(declared, current) or "")):
+        pinned = {**mapping(known["agent"]), "version": version}
+        if not _is_older(pinned, known["agent"]):  # a replica that lags
+            declared = replace(declared, fields={**declared.fields, "agent": pinned})
+    differs = difference(declared.fields, known, repin=latest is not None, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         wanted = step.secrets.out_of(declared.name)
         step.error = Rejected(f"{step.known} cannot be named {wanted!r}: so is {others[0]}", hint="choose another name")
     return step
+
+
+def _is_older(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return isinstance(other.get("version"), int) and bool(one["version"] < other["version"])
 
 
 def archived(found: Deployment) -> Rejected:
