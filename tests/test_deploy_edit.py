@@ -447,6 +447,15 @@ def test_what_does_not_show_is_exit_9(desk: Desk, fault: str) -> None:
 
 
 @VERBS
+@pytest.mark.parametrize("words", [("-q",), ("-q", "--base-url", f"http://{HOST}"), ()])
+def test_the_command_to_look_with_shows_more_than_an_id(desk: Desk, verb: str, words: tuple[str, ...]) -> None:
+    desk.goes_wrong("write:drop-before*inf")
+    ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)
+    look = "qoder deploy list" if verb == "create" else "qoder deploy get dep_demo"
+    assert ran.err.splitlines()[-1].endswith(" ".join([look, *words[1:]]))
+
+
+@VERBS
 @pytest.mark.parametrize(
     ("fault", "code"),
     [("400", 6), ("401", 4), ("403", 4), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("refused*inf", 7)],

@@ -214,7 +214,7 @@ def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
         what=f"creating {step.name}",
         read=Deployment.read,
         settle=lambda: _created_since(state, step, asked),
-        look=state.command("deploy", "list"),
+        look=state.looking("deploy", "list"),
         pace=pace,
     )
 
@@ -255,7 +255,7 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
         what=f"changing {current.id}",
         read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
         settle=lambda: _as_wanted(state, step, current),
-        look=state.command("deploy", "get", current.id),
+        look=state.looking("deploy", "get", current.id),
         repeatable=True,
         pace=pace,
     )
@@ -289,7 +289,7 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     error = Rejected(
         f"{step.name} ({found.id}) was {done}, but the server kept something else: {', '.join(kept[:5])}",
         hint="compare it with the file",
-        next=state.command("deploy", "get", found.id),
+        next=state.looking("deploy", "get", found.id),
     )
     return Applied(step, done, found, error)
 

@@ -181,7 +181,7 @@ class StateChanges:
             what=f"{self._change.doing} {id}",
             read=lambda answer: self._if_so(id, Deployment.read(answer)),
             settle=lambda: self._read_back(id),
-            look=self._state.command("deploy", "get", id),
+            look=self._state.looking("deploy", "get", id),
             repeatable=True,
         )
         try:
