@@ -422,6 +422,20 @@ def test_a_folder_standard_input_and_files_are_applied_together(desk: Desk) -> N
     assert desk.asked.count(f"GET {LIST}") == 2  # before and after
 
 
+def test_folders_in_a_folder_are_said_to_be_passed_over(desk: Desk) -> None:
+    file = desk.file({"name": "demo", "description": "New"})
+    for name in ("b", "a", "c", "d.yaml", ".git"):
+        (desk.folder / name).mkdir()
+        (desk.folder / name / "x.yaml").write_text("not: read")
+    note = f"{desk.folder}: the folders in it are passed over: a, b, c and 1 more"
+    ran = desk.apply(str(desk.folder))
+    assert (ran.code, ran.err.splitlines().index(note)) == (0, 3)  # after the first line, and what differs
+    assert desk.apply(str(desk.folder), "--no-progress").err == ""
+    Path(file).unlink()
+    ran = desk.apply(str(desk.folder), "--json")
+    assert (ran.code, "has no .yaml, .yml or .json file; the folders in it" in ran.error["message"]) == (2, True)
+
+
 def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
     shown = desk.qoder("deploy", "get", "dep_paused", "--json").out
     ran = desk.apply_these(shown)
@@ -785,6 +799,15 @@ def test_several_problems_are_a_line_each(desk: Desk) -> None:
 def test_bad_usage_is_exit_2_before_any_request(qoder: Qoder, words: list[str]) -> None:
     ran = qoder("deploy", "apply", *words)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+
+
+def test_several_files_behind_one_option_are_told_what_they_need(qoder: Qoder) -> None:
+    ran = qoder("deploy", "apply", "-f", "a.yaml", "b.yaml", "c.yaml")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: qoder deploy apply takes no arguments\n"
+        "hint: each file needs its own -f; a folder's files are named at once by -f FOLDER\n",
+    )
 
 
 # What goes wrong on the way.

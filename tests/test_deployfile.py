@@ -135,6 +135,13 @@ def test_a_folder_is_its_yaml_and_json_files_by_name(tmp_path: Path) -> None:
     assert [declared.name for declared in files(tmp_path)] == ["a.json", "b.yaml", "c.yml"]
 
 
+def test_a_link_that_leads_in_a_circle_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(NIGHTLY)
+    (tmp_path / "b.yaml").symlink_to("b.yaml")
+    [problem] = told_of(tmp_path)
+    assert problem.startswith(f"{tmp_path / 'b.yaml'}: cannot be read: ")
+
+
 def test_several_json_values_may_follow_each_other() -> None:
     assert [declared.line for declared in read('{"name": "a"}\n{"name": "b"}\n\n{"name": "c"}')] == [1, 2, 4]
 

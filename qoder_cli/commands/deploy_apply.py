@@ -35,12 +35,13 @@ def apply(
 ) -> int:
     """Make deployments what files say: create those missing, change the rest.
 
-    A file is YAML or JSON, of one deployment or several. A deployment is
-    found by its name, or by its id if the file has one. Only what differs is
-    sent: metadata becomes what the file has, any other field that the file
-    leaves out stays as it is, and an agent named without a version stays
-    pinned. ${VAR} is taken from the environment, and shown as [hidden]; but
-    not in what `deploy get --json` printed (`"type": "deployment"`).
+    A file is YAML or JSON, of one deployment or several; of a folder all its
+    files are taken, but none of the folders in it. A deployment is found by
+    its name, or by its id if the file has one. Only what differs is sent:
+    metadata becomes what the file has, any other field that the file leaves
+    out stays as it is, and an agent named without a version stays pinned.
+    ${VAR} is taken from the environment, and shown as [hidden]; but not in
+    what `deploy get --json` printed (`"type": "deployment"`).
 
     It shows what differs, and when a new schedule fires, and asks; in a
     script it needs --yes. Afterwards it reads back, and exits 6 if the server
@@ -72,7 +73,7 @@ def apply(
         show_changes(state, steps)
     elif is_open:
         _announce(state, steps, yes=yes)
-    _tell_what_is_left(state, steps)
+    _tell_what_is_left(state, steps, files)
     if only_look:
         _print_applied(state, list(map(would, steps)))
         return _would(steps, exit_code=exit_code)
@@ -102,10 +103,14 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
         show_changes(state, steps)
 
 
-def _tell_what_is_left(state: State, steps: Sequence["Step"]) -> None:
+def _tell_what_is_left(state: State, steps: Sequence["Step"], files: Sequence[str]) -> None:
     """Say what of the files is not applied, or comes to nothing."""
+    from qoder_cli.deployfile.source import folders_in
     from qoder_cli.deployments.show import warn_of_schedules
 
+    for path in files:
+        if folders := folders_in(path):
+            state.progress.note(f"{path}: the folders in it are passed over: {_few(folders)}")
     warn_of_schedules(state, steps)
     for step in steps:
         if "status" in step.declared.ignored:
@@ -144,7 +149,10 @@ def _in_words(steps: Sequence["Step"]) -> str:
 
 
 def _names(steps: Sequence["Step"]) -> str:
-    names = [step.name for step in steps if step.is_open]
+    return _few([step.name for step in steps if step.is_open])
+
+
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
