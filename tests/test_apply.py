@@ -1021,6 +1021,15 @@ def test_a_replica_that_lags_is_not_mistaken_for_a_server_that_kept_something_el
     assert "warning" not in ran.err
 
 
+def test_a_replica_that_lags_for_long_is_not_said_to_have_kept_something_else(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", description="Old")
+    desk.goes_wrong("any:lagging=60")
+    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
+    assert (ran.code, actions(ran), weekly.description) == (6, [("changed", 6)], "New")
+    said = f"weekly ({weekly.id}) was changed, but reading back still shows something else: description"
+    assert (ran.error["message"], ran.error["hint"]) == (said, "look again a little later")
+
+
 def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: Qoder) -> None:
     made = {"id": "dep_1", "type": "deployment", **BODY}
     qoder.wire.on("GET", "/deployments", page(), page(made)).on("POST", "/deployments", made)

@@ -642,6 +642,7 @@ def test_a_fault_is_harmless_on_a_terminal_and_short() -> None:
         ("name: a\nmetadata:\n\tb: c", "3: not YAML: nothing begins with '\\t'; indent with spaces, not tabs"),
         ("name: 😀\ndescription: @home", "2: not YAML: nothing begins with '@'; put the text in quotes"),
         ("name: a: b", "1: not YAML: mapping values are not allowed "),
+        ("name: a\nmessage: do this: now", "2: not YAML: mapping values are not allowed "),
         ("name: 'a\n\n", "3: not YAML: found unexpected end of stream (while scanning a quoted scalar, line 1)"),
         ("name: a\x00b", "1: not YAML: the control character U+0000"),
         ("name: a\n#\x1b[31m", "2: not YAML: the control character U+001B"),
@@ -653,6 +654,21 @@ def test_a_fault_is_harmless_on_a_terminal_and_short() -> None:
 )
 def test_yaml_that_is_none_or_does_too_much_is_refused(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("message: do this: now", "; a text with a colon and a space in it needs quotes"),
+        ("metadata: {p: ${PIN}}", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1, ${V}]", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1", "line 2)"),
+    ],
+)
+def test_what_needs_quotes_is_told_so(text: str, advice: str) -> None:
+    [problem] = told(f"name: a\n{text}")
+    assert problem.endswith(advice)
 
 
 LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))

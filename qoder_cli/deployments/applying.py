@@ -286,9 +286,11 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     kept = [change.path for change in step.differs(found)]
     if not kept:
         return Applied(step, done, found)
+    is_kept = bool(step.differs(written))  # the answer showed it too; else it may be a replica that lags
+    what = "the server kept something else" if is_kept else "reading back still shows something else"
     error = Rejected(
-        f"{step.name} ({found.id}) was {done}, but the server kept something else: {', '.join(kept[:5])}",
-        hint="compare it with the file",
+        f"{step.name} ({found.id}) was {done}, but {what}: {', '.join(kept[:5])}",
+        hint="compare it with the file" if is_kept else "look again a little later",
         next=state.looking("deploy", "get", found.id),
     )
     return Applied(step, done, found, error)
