@@ -38,7 +38,8 @@ __qoder_cli_level() {
     'deploy update')
         options+=' --name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text>
             --description=<text> --schedule=<cron> --timezone=<zone> --no-schedule --vault=<id>
-            --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget --dry-run'
+            --no-vault --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget
+            --dry-run'
         arguments='<deployment>'
         ;;
     'deploy apply')

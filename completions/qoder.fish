@@ -148,6 +148,7 @@ complete -c qoder -n '__qoder_under deploy update' -l schedule -r -f -d 'When it
 complete -c qoder -n '__qoder_under deploy update' -l timezone -r -f -d 'Whose clocks that means, as Europe/Berlin'
 complete -c qoder -n '__qoder_under deploy update' -l no-schedule -d 'Run it by hand only'
 complete -c qoder -n '__qoder_under deploy update' -l vault -r -f -d 'vault_…; repeatable'
+complete -c qoder -n '__qoder_under deploy update' -l no-vault -d 'Take all vaults away'
 complete -c qoder -n '__qoder_under deploy update' -l metadata -r -f -d 'Repeatable'
 complete -c qoder -n '__qoder_under deploy update' -l remove-metadata -r -f -d 'Take a key out of the metadata; repeatable'
 complete -c qoder -n '__qoder_under deploy update' -l budget -r -f -d 'The most that one run may cost'

@@ -14,7 +14,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         'deploy list' = '', '--status=active|paused --agent=<id> --include-archived --limit=<n> -n=<n> --all', ''
         'deploy get' = '', '', '<deployment>'
         'deploy create' = '', '--name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text> --description=<text> --schedule=<cron> --timezone=<zone> --vault=<id> --metadata=<metadata> --budget=<credits> --dry-run', ''
-        'deploy update' = '', '--name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text> --description=<text> --schedule=<cron> --timezone=<zone> --no-schedule --vault=<id> --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget --dry-run', '<deployment>'
+        'deploy update' = '', '--name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text> --description=<text> --schedule=<cron> --timezone=<zone> --no-schedule --vault=<id> --no-vault --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget --dry-run', '<deployment>'
         'deploy apply' = '', '--filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin --send-secrets', ''
         'deploy export' = '', '', '<deployment>...'
         'deploy pause' = '', '', '<deployment>...'

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.errors import Signalled
+from qoder_cli.errors import InternalError, Signalled
 from qoder_cli.output.data import Output
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
 from tests.interrupting import interrupted
@@ -184,6 +185,7 @@ def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> N
         ),
         (("--no-schedule",), {"schedule": None}),
         (("--vault", "vault_2"), {"vault_ids": ["vault_2"]}),
+        (("--no-vault",), {"vault_ids": []}),
         (("--metadata", "team=web", "--metadata", "new=1"), {"metadata": {"team": "web", "new": "1"}}),
         (("--remove-metadata", "team"), {"metadata": {"team": None}}),
         (("--remove-metadata", "team", "--metadata", "tier=2"), {"metadata": {"team": None, "tier": "2"}}),
@@ -367,6 +369,7 @@ def test_a_schedule_needs_both_halves(desk: Desk, words: list[str], message: str
         (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule contradict each other"),
         (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule contradict each other"),
         (["--no-budget", "--budget", "5"], "--budget and --no-budget contradict each other"),
+        (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault contradict each other"),
     ],
 )
 def test_options_that_make_no_sense_are_exit_2_before_anything_is_asked(
@@ -517,6 +520,23 @@ def test_a_signal_while_it_is_printed_does_not_make_it_undone(
     ran = create(desk, "--json")
     assert (ran.code, ran.json["name"]) == (143, "weekly")
     assert ran.error["message"] == "stopped by a signal; weekly was created"
+
+
+def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(screen: Screen, text: str) -> None:
+        raise InternalError("cannot write to standard output: no space", hint="free some space")
+
+    monkeypatch.setattr(Screen, "write", full)
+    monkeypatch.setattr(Screen, "tell", lambda screen, text, **_: screen.write_bytes(text.encode()))
+    ran = create(desk, "--json")
+    [weekly] = desk.named("weekly")
+    said = "but cannot write to standard output: no space"
+    assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was created, {said}")
+    assert ran.error["next"] == ["qoder", "deploy", "get", weekly.id, "-o", "json"]
+    ran = update(desk, weekly.id, "--description", "New", "--json")
+    assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was changed, {said}")
+    ran = desk.apply_these({"name": "weekly"}, words=("--json",))
+    assert (ran.code, ran.error["message"]) == (70, f"1 of 1 are as their files say; {said.removeprefix('but ')}")
 
 
 # The words of the help.

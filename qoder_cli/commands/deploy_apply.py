@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.errors import Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.errors import Exit, InternalError, NotYet, QoderError, Signalled, UsageError, first_by_rank
 from qoder_cli.options import Yes
 from qoder_cli.state import State
 
@@ -180,6 +180,9 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
         _print_applied(state, items())
     except Signalled as late:  # while it was printed
         signalled = late
+    except InternalError as unwritten:  # a full disk does not make undone what was done
+        unwritten.message = f"{_so_far(items())}; {unwritten.message}"
+        raise
     return _conclude(items(), signalled)
 
 
@@ -208,7 +211,7 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     error: QoderError | None = first_by_rank(item.error for item in items if item.error)
-    so_far = f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
+    so_far = _so_far(items)
     if signalled is not None:
         raise _stopped(signalled, so_far, unknown=sum(item.action == "unknown" for item in items))
     if error is None:
@@ -216,6 +219,10 @@ def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     if len(items) > 1:
         error.message = f"{so_far}; {error.message}"
     raise error
+
+
+def _so_far(items: Sequence["Applied"]) -> str:
+    return f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
 
 
 def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:

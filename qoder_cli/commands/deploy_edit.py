@@ -1,7 +1,7 @@
 """`qoder deploy create` and `update`: a deployment from the options of a command line."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,6 +84,7 @@ def update(
     timezone: Timezone = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Run it by hand only.")] = False,
     vaults: Vaults = None,
+    no_vault: Annotated[bool, typer.Option("--no-vault", help="Take all vaults away.")] = False,
     metadata: Metadata = None,
     remove_metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Take a key out of the metadata; repeatable.")
@@ -111,11 +112,16 @@ def update(
     from qoder_cli.model import mapping
 
     state: State = ctx.obj
-    for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
-        if given:
-            raise UsageError(f"{other} and --no{other[1:]} contradict each other", hint="give one of them")
-    fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
-    fields |= ({"schedule": None} if no_schedule else {}) | ({"budget": None} if no_budget else {})
+    cleared: dict[str, Any] = {}
+    for is_cleared, given, option, nothing in (
+        (no_schedule, schedule or timezone, "schedule", {"schedule": None}),
+        (no_vault, vaults, "vault", {"vault_ids": []}),
+        (no_budget, budget, "budget", {"budget": None}),
+    ):
+        if is_cleared and given:
+            raise UsageError(f"--{option} and --no-{option} contradict each other", hint="give one of them")
+        cleared |= nothing if is_cleared else {}
+    fields = read_fields(state, name, agent, environment, message, description, vaults, budget) | cleared
     typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
     if not typed:
         raise UsageError("nothing to change was named", hint="qoder deploy update --help shows what can be")
@@ -148,6 +154,8 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
         _print(state, applied)
     except Signalled as signalled:
         raise _stopped(state, applied or give_up(step), signalled) from None
+    except InternalError as unwritten:
+        raise _untold(state, applied or give_up(step), unwritten) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
@@ -178,6 +186,13 @@ def _print(state: State, applied: "Applied") -> None:
     if (found := applied.deployment) is not None:
         fields = deployment_fields(found, now=state.client.server_now())
         state.output.record(fields, data=found.as_json(), id=found.id)
+
+
+def _untold(state: State, applied: "Applied", unwritten: InternalError) -> QoderError:
+    """Return the error that standard output takes nothing, with what was to be printed."""
+    unwritten.message = f"{applied.known} was {applied.action.replace('_', ' ')}, but {unwritten.message}"
+    unwritten.next = state.looking("deploy", "get", applied.shown.id) if applied.shown else None
+    return unwritten
 
 
 def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:
