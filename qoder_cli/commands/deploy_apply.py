@@ -10,8 +10,8 @@ from qoder_cli.options import Yes
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applying import Applied
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.applied import Applied
+    from qoder_cli.deployments.step import Step
 
 
 def apply(
@@ -58,7 +58,7 @@ def apply(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.load import load
-    from qoder_cli.deployments.applying import would
+    from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.hiding import Secrets
     from qoder_cli.deployments.planning import plan
     from qoder_cli.deployments.show import show_changes
@@ -159,6 +159,7 @@ def _few(names: Sequence[str]) -> str:
 def _apply(state: State, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
     from qoder_cli.deployments import applying
+    from qoder_cli.deployments.namesakes import with_twins
     from qoder_cli.several.batch import Batch
 
     done: dict[int, Applied] = {}
@@ -170,13 +171,13 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
-    batch = Batch(state, lambda step, pace: applying.apply_or_find(state, step, pace), applying.give_up)
+    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace, or_find=True), applying.give_up)
     signalled = None
     try:
         with state.progress.waiting("applying", leaving="what was not begun is not done"):
             signalled = batch.run(steps, on_done)
             if signalled is None:
-                done.update(enumerate(applying.without_twins(state, items())))
+                done.update(enumerate(with_twins(state, items())))
         _print_applied(state, items())
     except Signalled as late:  # while it was printed
         signalled = late
@@ -202,7 +203,7 @@ def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
 
 def _print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
-    from qoder_cli.deployments.applying import FIRST
+    from qoder_cli.deployments.applied import FIRST
 
     shown = [item for item in items if item.is_fine or state.output.format != "id"]
     state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)

@@ -11,8 +11,8 @@ from qoder_cli.options import OneDeployment
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applying import Applied
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.applied import Applied
+    from qoder_cli.deployments.step import Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="What it is called.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -24,7 +24,7 @@ Timezone = Annotated[str | None, typer.Option(metavar="ZONE", help="Whose clocks
 Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="ID", help="vault_…; repeatable.")]
 Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Repeatable.")]
 Budget = Annotated[str | None, typer.Option(metavar="CREDITS", help="The most that one run may cost.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and send no write.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, also with --no-progress.")]
 
 
 def create(
@@ -107,7 +107,8 @@ def update(
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
     from qoder_cli.deployfile.normal import settable
-    from qoder_cli.deployments.planning import Book, changing, latest_versions, unpinned
+    from qoder_cli.deployments.pinning import at_latest
+    from qoder_cli.deployments.planning import Book, changing
     from qoder_cli.lookup import find_deployment
     from qoder_cli.model import mapping
 
@@ -132,14 +133,15 @@ def update(
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(state) if name not in (None, current.name) else Book()
     declared = declare_fields(fields)
-    latest = None if agent is None else latest_versions(state, [unpinned(declared, current)])
-    step = changing(declared, current, book, latest)
+    [pinned] = [declared] if agent is None else at_latest(state, [declared], [current])
+    step = changing(pinned, current, book, repin=agent is not None)
     return _write(state, step, dry_run=dry_run, doing="changing")
 
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
-    from qoder_cli.deployments.applying import apply, give_up, would
+    from qoder_cli.deployments.applied import would
+    from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:

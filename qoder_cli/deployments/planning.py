@@ -1,93 +1,26 @@
 """Deployment files against the server: what each would create or change, before anything is written."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qoder_cli.ahead import in_order
 from qoder_cli.deployfile.load import Declared, missing_for_create
-from qoder_cli.deployfile.normal import EMPTY, WRITE_ONLY, settable
+from qoder_cli.deployfile.normal import EMPTY, settable
 from qoder_cli.deployfile.problems import BadFiles, Problem
-from qoder_cli.deployments.changes import LATEST, Change, creation, difference, secrets_of
-from qoder_cli.deployments.hiding import Secrets
+from qoder_cli.deployments.changes import creation, difference
+from qoder_cli.deployments.pinning import AT_A_TIME, Found, at_latest
+from qoder_cli.deployments.step import Step
 from qoder_cli.errors import ApiError, QoderError, Rejected
-from qoder_cli.ids import segment
 from qoder_cli.lookup import find_deployment
-from qoder_cli.model import Deployment, mapping
+from qoder_cli.model import Deployment
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.writing import Write
     from qoder_cli.state import State
 
-AT_A_TIME = 8  # deployments that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
-
-
-@dataclass
-class Step:
-    """One declared deployment, and what is to become of it.
-
-    `current` is the deployment as it is, None when it is to be created; `changes` are what differs, and `body` says
-    so to the server; `error` is why it cannot be.
-    """
-
-    declared: Declared
-    current: Deployment | None = None
-    changes: Sequence[Change] = ()
-    body: Mapping[str, Any] | None = None
-    error: QoderError | None = None
-    write: "Write[Deployment] | None" = None  # once it is under way
-
-    @property
-    def place(self) -> str:
-        """Where it is declared."""
-        return f"{self.declared.source}:{self.declared.line}" if self.declared.line else self.declared.source
-
-    @property
-    def name(self) -> str:
-        """What it is called, as it may be shown."""
-        name = (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
-        return str(self.secrets.out_of(name))
-
-    @property
-    def known(self) -> str:
-        """What it is called, with its id where it has one."""
-        return f"{self.name} ({self.current.id})" if self.current else self.name
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to write."""
-        return self.error is None and bool(self.changes)
-
-    @property
-    def repins(self) -> bool:
-        """Whether the agent is pinned to its latest version, whichever that is."""
-        return any(change.path == "agent.version" and change.after == LATEST for change in self.changes)
-
-    @property
-    def shows(self) -> bool:
-        """Whether reading back can show that it was written: secrets of resources are never told."""
-        return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
-
-    @property
-    def unsent(self) -> list[str]:
-        """The secrets that are not sent, for there is nothing on the server to compare them with."""
-        if self.current is None or self.error is not None or "resources" in (self.body or {}):
-            return []
-        return [change.path for change in secrets_of(self.declared.fields)]
-
-    @cached_property
-    def secrets(self) -> Secrets:
-        """What must not be shown of it."""
-        return Secrets(self.declared.secrets - {self.declared.id or ""})
-
-    def differs(self, found: Deployment) -> list[Change]:
-        """Return what is not as it is declared; a version that the file leaves to the server never differs."""
-        return difference(self.declared.fields, settable(found)).changes
 
 
 @dataclass
@@ -133,9 +66,9 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(state).by_name
     found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
-    agents = {unpinned(*each) for each in zip(declared, found, strict=True)}
-    latest = latest_versions(state, agents) if repin else None
-    steps = [_step(*each, book, latest, send_secrets=send_secrets) for each in zip(declared, found, strict=True)]
+    pinned = at_latest(state, declared, found) if repin else declared
+    pairs = zip(pinned, found, strict=True)
+    steps = [_step(*pair, book, repin=repin, send_secrets=send_secrets) for pair in pairs]
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -155,40 +88,12 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def unpinned(declared: Declared, found: Deployment | QoderError | None) -> str | None:
-    """Return the agent that a deployment has and that is named without a version."""
-    agent = declared.fields.get("agent")
-    if not isinstance(agent, str) or not isinstance(found, Deployment):
-        return None
-    return agent if mapping(settable(found).get("agent")).get("id") == agent else None
-
-
-def latest_versions(state: "State", agents: Collection[str | None]) -> dict[str, int]:
-    """Return the latest versions of agents, without those that cannot be read (api/facts.md, 4)."""
-
-    def read(id: str) -> Any:
-        with suppress(ApiError):
-            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
-        return None
-
-    ids = sorted(filter(None, agents))
-    versions = zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True)
-    return {id: version for id, version in versions if isinstance(version, int) and version > 0}
-
-
-def _step(
-    declared: Declared,
-    found: Deployment | QoderError | None,
-    book: Book,
-    latest: Mapping[str, int] | None,
-    *,
-    send_secrets: bool,
-) -> Step:
+def _step(declared: Declared, found: Found, book: Book, *, repin: bool, send_secrets: bool) -> Step:
     if isinstance(found, QoderError):
         return Step(declared, error=found)
     if found is None:
         return creating(declared)
-    return changing(declared, found, book, latest, send_secrets=send_secrets)
+    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
 
 
 def creating(declared: Declared) -> Step:
@@ -197,37 +102,17 @@ def creating(declared: Declared) -> Step:
     return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
 
 
-def changing(
-    declared: Declared,
-    current: Deployment,
-    book: Book,
-    latest: Mapping[str, int] | None,
-    *,
-    send_secrets: bool = False,
-) -> Step:
-    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken.
-
-    An agent without a version stays pinned as it is, unless there are versions in `latest`: then it is pinned to that
-    one, or, where that is not known, to whatever the server takes for the latest.
-    """
+def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
+    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
-    known = settable(current)
-    if latest and (version := latest.get(unpinned(declared, current) or "")):
-        pinned = {**mapping(known["agent"]), "version": version}
-        if not _is_older(pinned, known["agent"]):  # a replica that lags
-            declared = replace(declared, fields={**declared.fields, "agent": pinned})
-    differs = difference(declared.fields, known, repin=latest is not None, send_secrets=send_secrets)
+    differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         wanted = step.secrets.out_of(declared.name)
         step.error = Rejected(f"{step.known} cannot be named {wanted!r}: so is {others[0]}", hint="choose another name")
     return step
-
-
-def _is_older(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return isinstance(other.get("version"), int) and bool(one["version"] < other["version"])
 
 
 def archived(found: Deployment) -> Rejected:

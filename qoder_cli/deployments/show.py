@@ -7,7 +7,7 @@ from qoder_cli.deployments.changes import told
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.step import Step
     from qoder_cli.state import State
 
 
