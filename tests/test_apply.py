@@ -1001,7 +1001,23 @@ def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
         "weekly (dep_1) was created, but the server kept something else: description, metadata.b, metadata.a"
     )
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_1", "-o", "json"]
+    assert f"warning: {ran.error['message']}\n" in ran.err  # which names it once
     assert qoder.clock.slept == []
+
+
+def test_a_server_that_fills_in_what_is_documented_keeps_nothing_else(qoder: Qoder) -> None:
+    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All."}}
+    file = {"type": "file", "file_id": "file_1"}
+    kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    kept |= {"initial_events": [{**outcome, "max_iterations": 3}]}
+    kept |= {"resources": [{**file, "mount_path": "/mnt/session/uploads/file_1"}]}
+    qoder.wire.on("GET", "/deployments", page(), page(kept), page(kept))
+    qoder.wire.on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
+    fields = {name: value for name, value in NEW.items() if name != "message"}
+    qoder.stdin, qoder.clock.patience = json.dumps({**fields, "initial_events": [outcome], "resources": [file]}), 5.0
+    for action in ("created", "unchanged"):
+        ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+        assert (ran.code, actions(ran)) == (0, [(action, 0)])
 
 
 def test_an_older_server_that_drops_a_field_is_told(qoder: Qoder, tmp_path: Path) -> None:
