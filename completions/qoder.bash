@@ -38,11 +38,13 @@ __qoder_cli_level() {
     'deploy update')
         options+=' --name=<name> --agent=<agent> --environment=<env> --message=<text> -m=<text>
             --description=<text> --schedule=<cron> --timezone=<zone> --no-schedule --vault=<id>
-            --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget --dry-run'
+            --no-vault --metadata=<metadata> --remove-metadata=<key> --budget=<credits> --no-budget
+            --dry-run'
         arguments='<deployment>'
         ;;
     'deploy apply')
-        options+=' --filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin'
+        options+=' --filename=<file> -f=<file> --yes -y --dry-run --exit-code --repin
+            --send-secrets'
         ;;
     'deploy export')
         arguments='<deployment>...'

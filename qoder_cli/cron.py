@@ -152,7 +152,7 @@ def _values(part: str, field: _Field) -> range:
     highest = 6 if field.words == WEEKDAYS else field.high  # 7 is Sunday again: it is there to end a range
     begin = field.low if first is None else _value(first, field, part)
     if last is not None:
-        end = 7 if (last, field.words) == ("sun", WEEKDAYS) else _value(last, field, part)
+        end = 7 if begin and (last, field.words) == ("sun", WEEKDAYS) else _value(last, field, part)
     else:
         end = max(begin, highest) if first is None or matched["step"] else begin
     if begin > end:

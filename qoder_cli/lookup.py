@@ -49,7 +49,8 @@ def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
     if id not in error.message:
         error.message = f"deployment {id}: {error.message}"
     with suppress(ApiError):
-        known = dict(islice(not_archived(state, retry=False), SUGGEST_FROM))
+        newest = islice(not_archived(state, retry=False), SUGGEST_FROM)
+        known = {found: str(state.client.hide_values(name)) for found, name in newest}
         error.hint = nearest(id, known, error.hint or asked(state))
     return error
 

@@ -124,6 +124,11 @@ class State:
         """Return a command to type next, with the options that select profile, host and format."""
         return [self.program, *words, *self.flags.selectors()]
 
+    def looking(self, *words: str) -> list[str]:
+        """Return a command to look with: as `command`, but in a table where only ids were asked for."""
+        command = self.command(*words)
+        return command[:-2] if self.flags.output == "id" else command
+
     def show_run(self, run: "Run", **more: Any) -> None:
         """Print one run in the format asked for; a table shows the fields `more` too."""
         from qoder_cli.outcome import is_going

@@ -1,12 +1,15 @@
 """`qoder deploy apply` and `export`, in the user's words, on both generations of server."""
 
 import json
+import re
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 
@@ -170,6 +173,33 @@ def test_what_is_exported_is_applied_without_a_change(qoder: Qoder, variant: str
     assert qoder.wire.asked("POST") == []
 
 
+LOOKS_LIKE_A_VARIABLE = "Run `echo ${HOME}`, ${NOPE:-x}, $${HOME} and ${"
+
+
+@pytest.mark.parametrize("words", [("export",), ("export", "--json"), ("export", "-o", "jsonl"), ("get", "--json")])
+def test_what_looks_like_a_variable_on_a_server_is_none(desk: Desk, words: tuple[str, ...]) -> None:
+    text = LOOKS_LIKE_A_VARIABLE
+    content = [{"type": "text", "text": text}]
+    desk.qoder.env["HOME"] = "/home/me"
+    weekly = desk.add(name=text, description=text, metadata={"a": text}, environment_variables=f"A={text}")
+    weekly.initial_events = [{"type": "user.message", "content": content}]
+    file = desk.file(desk.qoder("deploy", words[0], weekly.id, *words[1:]).out, name="file.yaml")
+    ran = desk.apply(file, "--exit-code", "--json")
+    assert (ran.code, actions(ran), ran.json[0]["description"]) == (0, [("unchanged", 0)], text)
+    weekly.description = weekly.metadata["a"] = "Old"
+    assert desk.apply(file).code == 0
+    assert (weekly.description, weekly.metadata["a"]) == (text, text)
+
+
+def test_it_is_said_where_what_looks_like_a_variable_is_none(desk: Desk) -> None:
+    desk.add(name="weekly", description="${HOME}")
+    file = desk.file(desk.qoder("deploy", "export", "weekly", "--json").out)
+    ran = desk.apply(file)
+    assert ran.err == f"{file}:1: ${{…}} in it is left as it is, for its type says that a server wrote it\n"
+    assert desk.apply(file, "--no-progress").err == ""
+    assert desk.apply_these(desk.qoder("deploy", "export", "demo", "--json").out).err == ""
+
+
 @pytest.mark.parametrize("variant", ARCHIVED)
 def test_what_is_archived_is_exported_with_a_warning_and_refused(qoder: Qoder, variant: str) -> None:
     one = ARCHIVED[variant]
@@ -194,8 +224,30 @@ def test_several_are_exported_into_one_file_and_taken_back(desk: Desk) -> None:
 
 
 def test_export_prints_nothing_when_one_is_not_known(desk: Desk) -> None:
-    ran = desk.qoder("deploy", "export", "dep_demo", "nobody", "--json")
-    assert (ran.code, ran.out, ran.error["type"]) == (5, "", "not_found")
+    for format in ("table", "json", "jsonl", "id"):
+        for unknown in ("nobody", "dep_gone"):
+            ran = desk.qoder("deploy", "export", "dep_demo", unknown, "-o", format)
+            assert (ran.code, ran.out) == (5, "")
+
+
+MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_ids", "metadata", "budget")
+
+
+@pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
+@pytest.mark.parametrize("value", [1, True, "x", [1], {"type": 1}, [{"type": []}], None])
+def test_what_is_no_deployment_as_documented_is_no_bug_here(qoder: Qoder, field: str, value: Any) -> None:
+    odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
+    qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
+    qoder("deploy", "list")  # so that this is asked in any case
+    for words in (("export", "dep_1"), ("export", "dep_1", "--json"), ("get", "dep_1", "--json")):
+        exported = qoder("deploy", *words)
+        assert exported.code == 0
+        qoder.stdin = exported.out
+        assert qoder("deploy", "apply", "-f", "-", "--dry-run").code in (0, 2)
+    for words in (("--timezone", "UTC"), ("--metadata", "a=b"), ("--agent", "agent_1")):
+        assert qoder("deploy", "update", "dep_1", *words, "--dry-run").code in (0, 2)
+    qoder.stdin = json.dumps({"id": "dep_1", **BODY})
+    assert qoder("deploy", "apply", "-f", "-", "--dry-run").code == 0
 
 
 # Creating and changing.
@@ -205,7 +257,12 @@ def test_what_is_not_there_is_created(desk: Desk) -> None:
     ran = desk.apply_these(NEW, words=("--json",))
     [made] = desk.named("weekly")
     assert (ran.code, actions(ran), ran.json[0]["id"]) == (0, [("created", 0)], made.id)
-    assert desk.asked == [f"GET {LIST}", "POST /deployments", f"GET /deployments/{made.id}"]
+    assert desk.asked == [
+        f"GET {LIST}",
+        "POST /deployments",
+        f"GET /deployments/{made.id}",  # read back
+        f"GET {LIST}",  # whether someone else created one of this name
+    ]
     assert desk.writes == [("/deployments", BODY)]
     assert desk.world.requests[1].key
     assert actions(desk.apply_these(NEW, words=("--json",))) == [("unchanged", 0)]
@@ -254,9 +311,90 @@ def test_a_pinned_agent_stays_pinned_unless_told(desk: Desk) -> None:
     assert actions(desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--json",))) == [("unchanged", 0)]
     assert (desk.writes, weekly.agent) == ([], pinned)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
-    assert (ran.code, '~ agent.version: 2 -> "latest"' in ran.err) == (0, True)
-    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
+    assert (ran.code, "~ agent.version: 2 -> 5" in ran.err) == (0, True)
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": {**pinned, "version": 5}})]
     assert weekly.agent["version"] == 5
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin", "--exit-code", "--json"))
+    assert (ran.code, actions(ran)) == (0, [("unchanged", 0)])
+
+
+def test_the_latest_version_of_an_agent_is_read_once(desk: Desk) -> None:
+    pinned = {"id": "agent_1", "type": "agent", "version": 2}
+    for name in ("a", "b", "c"):
+        desk.add(name=name, agent=pinned)
+    named = [{"name": name, "agent": "agent_1"} for name in ("a", "b", "c")]
+    other = [{"name": "demo", "agent": "agent_1"}, {**NEW, "agent": "agent_2"}]  # whose agent is another, or new
+    ran = desk.apply_these(*named, *other, words=("--repin", "--json", "--dry-run"))
+    assert (ran.code, [item["action"] for item in ran.json]) == (0, [*["would_change"] * 4, "would_create"])
+    assert desk.asked == [f"GET {LIST}", "GET /agents/agent_1"]
+
+
+def test_a_replica_that_knows_an_older_version_only_does_not_decide(desk: Desk) -> None:
+    desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin", "--dry-run"))
+    assert (ran.code, '~ agent.version: 5 -> "latest"' in ran.err) == (0, True)
+
+
+@pytest.mark.parametrize("fault", ["401", "403", "404", "503", "html", "garbage", "list"])
+def test_an_agent_that_cannot_be_read_is_repinned_all_the_same(desk: Desk, fault: str) -> None:
+    weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
+    desk.world.agent_versions["agent_1"] = 5
+    desk.goes_wrong(f"agent:{fault}*inf")
+    ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
+    assert (ran.code, '~ agent.version: 5 -> "latest"' in ran.err) == (0, True)
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
+
+
+REPOSITORY = {"type": "github_repository", "url": "https://x", "authorization_token": "${GH}"}
+
+
+@pytest.fixture
+def keeper(desk: Desk) -> Deployment:
+    """Return what has a repository, whose token may be another by now."""
+    desk.qoder.env["GH"] = "new-token"
+    shown = {name: value for name, value in REPOSITORY.items() if name != "authorization_token"}
+    return desk.add(name="keeper", resources=[shown])
+
+
+def test_a_token_that_nothing_can_be_compared_with_is_said_not_to_be_sent(desk: Desk, keeper: Deployment) -> None:
+    said = f"warning: keeper ({keeper.id}): resources[0].authorization_token cannot be compared with the server's; "
+    said += "not sent without --send-secrets\n"
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    for words in ((), ("--exit-code",), ("--no-progress",)):
+        ran = desk.apply_these(meant, words=(*words, "--json"))
+        assert (ran.code, actions(ran), ran.err, desk.writes) == (0, [("unchanged", 0)], said, [])
+    assert said in desk.apply_these({**meant, "description": "New"}).err
+    assert desk.writes == [(f"/deployments/{keeper.id}", {"description": "New"})]
+
+
+def test_a_token_is_sent_when_that_is_asked_for(desk: Desk, keeper: Deployment) -> None:
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    ran = desk.apply_these(meant, words=("--send-secrets", "--exit-code", "--json"))
+    change = {"path": "resources[0].authorization_token", "after": "[hidden]"}
+    assert (ran.code, actions(ran), ran.json[0]["changes"]) == (8, [("would_change", 0)], [change])
+    assert (desk.writes, "warning" in ran.err) == ([], False)
+    ran = desk.apply_these(meant, words=("--send-secrets",))
+    assert (ran.code, ran.out.split("\t")[2]) == (0, "changed")
+    sent = {"resources": [{**REPOSITORY, "authorization_token": "new-token"}]}
+    assert desk.writes == [(f"/deployments/{keeper.id}", sent)]
+    assert '  + resources[0].authorization_token: "[hidden]"' in ran.err
+    assert "new-token" not in ran.err
+
+
+def test_a_token_goes_with_resources_that_differ(desk: Desk, keeper: Deployment) -> None:
+    ran = desk.apply_these({"name": "keeper", "resources": [{**REPOSITORY, "mount_path": "/x"}]})
+    [(_, body)] = desk.writes
+    assert (body["resources"][0]["authorization_token"], "warning" in ran.err) == ("new-token", False)
+
+
+@pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
+def test_a_lost_token_is_sent_again_for_nothing_shows_it(desk: Desk, keeper: Deployment, fault: str) -> None:
+    meant = {"name": "keeper", "resources": [REPOSITORY]}
+    desk.goes_wrong(f"update:{fault}")
+    assert (desk.apply_these(meant, words=("--send-secrets",)).code, len(desk.writes)) == (0, 2)
+    desk.goes_wrong(f"update:{fault}*inf")
+    code = 7 if fault == "503" else 9
+    assert (desk.apply_these(meant, words=("--send-secrets",)).code, len(desk.writes)) == (code, 3)
 
 
 def test_null_clears(desk: Desk) -> None:
@@ -282,7 +420,21 @@ def test_a_folder_standard_input_and_files_are_applied_together(desk: Desk) -> N
         ("minute", "unchanged", f"{elsewhere}:4"),
         ("d", "created", "-:1"),
     ]
-    assert desk.asked.count(f"GET {LIST}") == 1
+    assert desk.asked.count(f"GET {LIST}") == 2  # before and after
+
+
+def test_folders_in_a_folder_are_said_to_be_passed_over(desk: Desk) -> None:
+    file = desk.file({"name": "demo", "description": "New"})
+    for name in ("b", "a", "c", "d.yaml", ".git"):
+        (desk.folder / name).mkdir()
+        (desk.folder / name / "x.yaml").write_text("not: read")
+    note = f"{desk.folder}: the folders in it are passed over: a, b, c and 1 more"
+    ran = desk.apply(str(desk.folder))
+    assert (ran.code, ran.err.splitlines().index(note)) == (0, 3)  # after the first line, and what differs
+    assert desk.apply(str(desk.folder), "--no-progress").err == ""
+    Path(file).unlink()
+    ran = desk.apply(str(desk.folder), "--json")
+    assert (ran.code, "has no .yaml, .yml or .json file; the folders in it" in ran.error["message"]) == (2, True)
 
 
 def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
@@ -290,6 +442,10 @@ def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
     ran = desk.apply_these(shown)
     assert (ran.code, desk.writes) == (0, [])
     assert "its status is not applied; pause and unpause change it" in ran.err
+    ran = desk.apply_these({**json.loads(shown), "description": "New"})
+    first, *_, note, done = ran.err.splitlines()
+    assert first == f"applying: change 1 paused (profile default, {HOST})"
+    assert ("its status" in note, done) == (True, "changed paused (dep_paused)")
 
 
 # What is shown.
@@ -315,6 +471,58 @@ def test_what_differs_is_shown_before_it_is_done(desk: Desk) -> None:
         *ran.err.splitlines()[-2:],
     ]
     assert set(ran.err.splitlines()[-2:]) == {f"changed weekly ({weekly.id})", f"created new ({new.id})"}
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clocks of this machine be those of Tokyo."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of a process cannot be changed here")
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+SCHEDULE = {"expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"}
+FORESEEN = """\
+  fires at 09:00 on weekdays (Europe/Berlin); next, in local time (JST):
+    2027-01-18 17:00:00  2027-01-18 09:00:00 Europe/Berlin
+    2027-01-19 17:00:00  2027-01-19 09:00:00 Europe/Berlin
+    2027-01-20 17:00:00  2027-01-20 09:00:00 Europe/Berlin
+    2027-01-21 17:00:00  2027-01-21 09:00:00 Europe/Berlin
+    2027-01-22 17:00:00  2027-01-22 09:00:00 Europe/Berlin
+"""
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk) -> None:
+    desk.qoder.clock.time += 3 * 3600  # a Friday, past nine in Berlin
+    weekly = desk.add(name="weekly", schedule={**SCHEDULE, "expression": "0 8 * * *"})
+    file = desk.file({"name": "weekly", "schedule": SCHEDULE}, {**NEW, "name": "new", "schedule": SCHEDULE})
+    for words in (("--dry-run",), ()):
+        assert desk.apply(file, *words).err.count(FORESEEN) == 2
+    assert "fires" not in desk.apply(file).err
+    assert "fires" not in desk.apply_these({"name": "weekly", "description": "New"}).err
+    assert "fires" not in desk.apply_these({"name": "weekly", "schedule": None}).err
+    desk.world.pause(weekly)
+    ran = desk.apply_these({"name": "weekly", "schedule": {**SCHEDULE, "timezone": "Asia/Tokyo"}})
+    assert "  fires at 09:00 on weekdays (Asia/Tokyo), once it is unpaused; next, in local time (JST):\n" in ran.err
+    assert "    2027-01-18 09:00:00\n" in ran.err  # said once where both clocks show the same
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",), ("--no-progress",)])
+def test_a_schedule_that_never_fires_is_warned_of(desk: Desk, words: tuple[str, ...]) -> None:
+    ran = desk.apply_these({**NEW, "schedule": {**SCHEDULE, "expression": "0 0 30 2 *"}}, words=words)
+    assert ran.code == 0
+    assert "warning: weekly: its schedule never fires: there is no such day\n" in ran.err
+
+
+def test_a_schedule_from_a_variable_is_not_put_into_words(desk: Desk) -> None:
+    desk.qoder.env["CRON"] = SCHEDULE["expression"]
+    ran = desk.apply_these({**NEW, "schedule": {**SCHEDULE, "expression": "${CRON}"}})
+    assert (ran.code, "fires" in ran.err, "weekdays" in ran.err) == (0, False, False)
 
 
 def test_without_progress_stderr_is_empty(desk: Desk) -> None:
@@ -469,7 +677,7 @@ def test_what_was_created_while_the_question_stood_is_not_created_again(
     assert "weekly was created by someone meanwhile" in ran.json[0]["error"]["message"]
     assert [body["name"] for _, body in desk.writes] == ["daily"]
     assert [len(desk.named(name)) for name in ("weekly", "daily")] == [1, 1]
-    assert desk.asked.count(f"GET {LIST}") == 2
+    assert desk.asked.count(f"GET {LIST}") == 3
 
 
 # What cannot be meant.
@@ -594,6 +802,15 @@ def test_bad_usage_is_exit_2_before_any_request(qoder: Qoder, words: list[str]) 
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
 
 
+def test_several_files_behind_one_option_are_told_what_they_need(qoder: Qoder) -> None:
+    ran = qoder("deploy", "apply", "-f", "a.yaml", "b.yaml", "c.yaml")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: qoder deploy apply takes no arguments\n"
+        "hint: each file needs its own -f; a folder's files are named at once by -f FOLDER\n",
+    )
+
+
 # What goes wrong on the way.
 
 ACTED = ("drop-after", "hang-after", "truncated", "garbage", "list", "not-a-run", "act-html", "act-503", "act-503-bare")
@@ -637,7 +854,13 @@ def test_what_is_older_than_a_lost_create_is_not_looked_through_for_it(desk: Des
         desk.add(name=f"old-{n}")
     desk.goes_wrong("create:drop-before")
     assert desk.apply_these(NEW).code == 9
-    assert desk.asked[2:] == ["POST /deployments", *[f"GET {LIST}"] * 4]  # one page each time
+    assert desk.asked[2:] == ["POST /deployments", *[f"GET {LIST}"] * 5]  # one page each time
+
+
+def test_a_create_that_acts_seconds_late_is_found(desk: Desk) -> None:
+    desk.goes_wrong("create:late=6")
+    assert desk.apply_these(NEW).code == 0
+    assert (len(desk.named("weekly")), len(desk.writes)) == (1, 1)
 
 
 def test_a_namesake_that_is_older_or_different_is_not_taken_for_ours(desk: Desk) -> None:
@@ -697,14 +920,15 @@ def test_an_answer_that_shows_another_one_is_not_believed(qoder: Qoder) -> None:
     assert "the answer was lost" in ran.err
 
 
-def test_a_lost_repinning_is_not_taken_for_done(desk: Desk) -> None:
+@pytest.mark.parametrize("beside", [[], ["agent:403*inf"]])
+def test_a_lost_repinning_is_not_taken_for_done(desk: Desk, beside: list[str]) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 2})
     desk.world.agent_versions["agent_1"] = 5
-    desk.goes_wrong("update:drop-before")
+    desk.goes_wrong("update:drop-before", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 5, 2)
     desk.world.agent_versions["agent_1"] = 6
-    desk.goes_wrong("update:drop-after")
+    desk.goes_wrong("update:drop-after", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 6, 1)
 
@@ -768,7 +992,8 @@ def test_a_list_that_cannot_be_read_is_exit_7_and_nothing_is_sent(desk: Desk) ->
 def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
     kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
     kept |= {"name": "weekly", "description": "Shortened", "metadata": {"b": "2"}}
-    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
+    qoder.wire.on("GET", "/deployments", page(), page(kept))
+    qoder.wire.on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
     qoder.stdin = json.dumps({**NEW, "description": "All of it", "metadata": {"a": "1"}})
     qoder.clock.patience = 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
@@ -777,7 +1002,23 @@ def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
         "weekly (dep_1) was created, but the server kept something else: description, metadata.b, metadata.a"
     )
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_1", "-o", "json"]
+    assert f"warning: {ran.error['message']}\n" in ran.err  # which names it once
     assert qoder.clock.slept == []
+
+
+def test_a_server_that_fills_in_what_is_documented_keeps_nothing_else(qoder: Qoder) -> None:
+    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All."}}
+    file = {"type": "file", "file_id": "file_1"}
+    kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    kept |= {"initial_events": [{**outcome, "max_iterations": 3}]}
+    kept |= {"resources": [{**file, "mount_path": "/mnt/session/uploads/file_1"}]}
+    qoder.wire.on("GET", "/deployments", page(), page(kept), page(kept))
+    qoder.wire.on("POST", "/deployments", kept).on("GET", "/deployments/dep_1", kept)
+    fields = {name: value for name, value in NEW.items() if name != "message"}
+    qoder.stdin, qoder.clock.patience = json.dumps({**fields, "initial_events": [outcome], "resources": [file]}), 5.0
+    for action in ("created", "unchanged"):
+        ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+        assert (ran.code, actions(ran)) == (0, [(action, 0)])
 
 
 def test_an_older_server_that_drops_a_field_is_told(qoder: Qoder, tmp_path: Path) -> None:
@@ -797,9 +1038,18 @@ def test_a_replica_that_lags_is_not_mistaken_for_a_server_that_kept_something_el
     assert "warning" not in ran.err
 
 
+def test_a_replica_that_lags_for_long_is_not_said_to_have_kept_something_else(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", description="Old")
+    desk.goes_wrong("any:lagging=60")
+    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
+    assert (ran.code, actions(ran), weekly.description) == (6, [("changed", 6)], "New")
+    said = f"weekly ({weekly.id}) was changed, but reading back still shows something else: description"
+    assert (ran.error["message"], ran.error["hint"]) == (said, "look again a little later")
+
+
 def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: Qoder) -> None:
     made = {"id": "dep_1", "type": "deployment", **BODY}
-    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments", page(), page(made)).on("POST", "/deployments", made)
     qoder.wire.on("GET", "/deployments/dep_1", api_error(403, "permission_error", "Write only."))
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
@@ -807,6 +1057,67 @@ def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: 
     assert "weekly (dep_1) was created, but could not be read back: Write only." in ran.err
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_one_that_someone_creates_just_before_as_it_is_wanted_is_unchanged(desk: Desk, words: list[str]) -> None:
+    theirs = someone_creates(desk, description="Same")
+    ran = desk.apply_these({**NEW, "description": "Same"}, words=tuple(words))
+    [weekly] = desk.named("weekly")
+    assert (ran.code, weekly.id, theirs) == (0, weekly.id, [weekly.id])
+    assert f"weekly ({weekly.id}) was created by someone meanwhile, as it is wanted\n" in ran.err
+    if words:
+        [item] = ran.json
+        assert (item["id"], item["action"], item["changes"], item["exit_code"]) == (weekly.id, "unchanged", [], 0)
+    else:
+        assert ran.out.split("\t")[:3] == ["weekly", weekly.id, "unchanged"]
+
+
+def test_one_that_someone_creates_just_before_and_otherwise_is_exit_6(desk: Desk) -> None:
+    theirs = someone_creates(desk, description="Theirs")
+    ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
+    assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
+    assert ran.error["message"] == f"weekly was created by someone meanwhile: {theirs[0]}; nothing was changed"
+    assert ran.err.count("warning: weekly was created by someone meanwhile") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--no-progress"]])
+def test_two_of_one_name_by_two_at_once_are_told_with_both_ids(desk: Desk, words: list[str]) -> None:
+    desk.goes_wrong(unique_names=False)
+    theirs = someone_creates(desk, description="Same")
+    ran = desk.apply_these({**NEW, "description": "Same"}, {**NEW, "name": "daily"}, words=("--json", *words))
+    [ours] = {one.id for one in desk.named("weekly")} - set(theirs)
+    assert (ran.code, actions(ran), ran.json[0]["id"]) == (6, [("created", 6), ("created", 0)], ours)
+    said = f"weekly ({ours}) was created, and someone else created one of this name: {theirs[0]}"
+    assert ran.json[0]["error"]["message"] == said
+    assert ran.error["message"] == f"1 of 2 are as their files say; {said}"
+
+
+def test_a_listing_that_fails_afterwards_is_a_warning(qoder: Qoder) -> None:
+    made = {"id": "dep_1", "type": "deployment", **BODY}
+    denied = api_error(403, "permission_error", "No lists.")
+    qoder.wire.on("GET", "/deployments", page(), denied).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments/dep_1", made)
+    qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
+    ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+    assert (ran.code, actions(ran)) == (0, [("created", 0)])
+    assert "warning: whether someone else created one of the same name is not known: No lists." in ran.err
+
+
+def someone_creates(desk: Desk, **fields: Any) -> list[str]:
+    """Let someone else create the weekly one when we are about to; return the list that gets its id."""
+    made: list[str] = []
+    server = desk.qoder.transport
+    assert server is not None
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and not made:
+            made.append(desk.world.add_deployment(name="weekly", initial_events=EVENTS, **AGENT_AND_MORE, **fields).id)
+        return server.handle_request(request)
+
+    desk.qoder.transport = httpx.MockTransport(answer)
+    return made
+
+
+AGENT_AND_MORE: dict[str, Any] = {"agent": {"id": "agent_1", "type": "agent", "version": 1}, "environment_id": "env_1"}
 FAULTS = (
     *("refused", "drop-before", "drop-after", "late=1", "late=3", "late=30", "hang-before", "hang-after", "slow=20"),
     *("truncated", "garbage", "list", "not-a-run", "html", "act-html", "429=2", "429", "400", "401", "403", "404"),
@@ -849,7 +1160,10 @@ HIDING = {
     "description": "${SECRET}",
     "metadata": {"key": "pre-${SECRET}"},
     "environment_variables": {"TOKEN": "${SECRET}", "PLAIN": "on"},
-    "resources": [{"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"}],
+    "resources": [
+        {"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"},
+        {"type": "git_repository", "url": "https://x", "login": {"token": "literal-token-8"}},
+    ],
 }
 
 
@@ -869,7 +1183,7 @@ def test_secrets_are_in_no_byte_that_is_shown(qoder: Qoder, tmp_path: Path, form
     keeper.description, keeper.metadata = None, {"key": "old"}
     said += [shown("--exit-code"), shown()]
     assert keeper.description == SECRET
-    for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "blue-moon", "literal-token-9"):
+    for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "blue-moon", "literal-token-9", "literal-token-8"):
         assert secret not in "".join(said)
     assert "[hidden]" in "".join(said)
 
@@ -902,6 +1216,37 @@ def test_a_short_value_of_a_variable_leaves_the_servers_own_fields_readable(desk
     assert (item["type"], item["status"], item["action"], item["description"]) == (
         *("deployment", "active", "created", "[hidden]"),
     )
+
+
+ORDINARY = ("error", "null", "default", "hint", "type", "path", "qoder", "JSON", "name", "applying", HOST)
+
+
+@pytest.mark.parametrize("value", ORDINARY)
+def test_our_own_words_are_never_taken_for_a_value(desk: Desk, value: str) -> None:
+    file = desk.file({**NEW, "environment_variables": {"LOG_LEVEL": "${LEVEL}"}}, {"id": "dep_gone"})
+
+    def told(level: str) -> list[tuple[int, str, list[str]]]:
+        desk.qoder.env["LEVEL"] = level
+        desk.goes_wrong("create:403*2")
+        rans = [desk.apply(file, *words) for words in ((), ("--json",), ("--dry-run", "-o", "jsonl"))]
+        lines = [sorted(_without_request_ids(ran.err).splitlines()) for ran in rans]  # which is done first is open
+        return [(ran.code, _without_request_ids(ran.out), lines) for ran, lines in zip(rans, lines, strict=True)]
+
+    assert told(value) == told("like-no-other")
+    assert [code for code, _, _ in told(value)] == [4, 4, 5]
+
+
+def _without_request_ids(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "", text)
+
+
+@pytest.mark.parametrize("pin", ["7", "42", "9.1"])
+@pytest.mark.parametrize("words", [("--debug",), ("--debug", "--json"), ("--debug", "--dry-run")])
+def test_a_short_secret_is_not_shown_by_debug(desk: Desk, pin: str, words: tuple[str, ...]) -> None:
+    desk.qoder.env["PIN"] = pin
+    ran = desk.apply_these({**NEW, "metadata": {"pin": "<${PIN}>"}, "description": "${PIN}"}, words=words)
+    assert (ran.code, f"<{pin}>" in ran.out + ran.err, f'"{pin}"' in ran.out + ran.err) == (0, False, False)
+    assert '"metadata":{"pin":"<[hidden]>"}' in ran.err + ran.out or "<[hidden]>" in ran.err
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl"])

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.errors import Signalled
-from qoder_cli.http.client import Client, Pending
+from qoder_cli.errors import InternalError, Signalled
 from qoder_cli.output.data import Output
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
+from tests.interrupting import interrupted
 from tests.test_apply import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.wire import page
 
@@ -139,6 +140,28 @@ def test_someone_who_is_faster_is_exit_6(desk: Desk) -> None:
     assert (ran.code, len(desk.named("weekly")), len(desk.writes)) == (6, 1, 1)
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk, words: tuple[str, ...]) -> None:
+    schedule = ("--schedule", "0 9 * * *", "--timezone", "UTC")
+    for ran in (create(desk, *schedule, *words), update(desk, "demo", *schedule, *words)):
+        _, _, following = ran.err.partition("  fires every day at 09:00 (UTC); next, in local time (")
+        assert sum(line.startswith("    2027-01-") for line in following.splitlines()) == 5
+    never = ("--schedule", "0 0 30 2 *", "--timezone", "UTC", "--no-progress", *words)
+    assert "warning: demo (dep_demo): its schedule never fires" in update(desk, "demo", *never).err
+
+
+def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> None:
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    made = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
+    made |= {"schedule": schedule}
+    qoder.wire.on("GET", "/deployments", page()).on("POST", "/deployments", made)
+    qoder.wire.on("GET", "/deployments/dep_1", made, repeat=True)
+    words = ("--schedule", "0 9 * * *", "--timezone", "UTC")
+    fires = [f"next_run\t2027-01-{day}T09:00:00Z" for day in (15, 16, 17, 18, 19)]
+    shown = [qoder("deploy", "create", *NEEDED, *words).out, qoder("deploy", "update", "dep_1", *words).out]
+    assert [[line for line in out.splitlines() if line.startswith("next_run")] for out in shown] == [fires, fires]
+
+
 # Changing.
 
 
@@ -151,7 +174,6 @@ def test_someone_who_is_faster_is_exit_6(desk: Desk) -> None:
         (("--environment", "env_2"), {"environment_id": "env_2"}),
         (("--agent", "agent_2"), {"agent": "agent_2"}),
         (("--agent", "agent_1@3"), {"agent": {"id": "agent_1", "type": "agent", "version": 3}}),
-        (("--agent", "agent_1"), {"agent": "agent_1"}),  # pins its latest
         (("-m", "Go."), {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "Go."}]}]}),
         (
             ("--schedule", "30 8 * * *"),
@@ -163,6 +185,7 @@ def test_someone_who_is_faster_is_exit_6(desk: Desk) -> None:
         ),
         (("--no-schedule",), {"schedule": None}),
         (("--vault", "vault_2"), {"vault_ids": ["vault_2"]}),
+        (("--no-vault",), {"vault_ids": []}),
         (("--metadata", "team=web", "--metadata", "new=1"), {"metadata": {"team": "web", "new": "1"}}),
         (("--remove-metadata", "team"), {"metadata": {"team": None}}),
         (("--remove-metadata", "team", "--metadata", "tier=2"), {"metadata": {"team": None, "tier": "2"}}),
@@ -186,9 +209,21 @@ def test_only_what_is_named_and_differs_is_sent(desk: Desk, words: tuple[str, ..
     assert desk.writes == [(f"/deployments/{weekly.id}", body)]
     assert f"changing weekly ({weekly.id}) (profile default, {HOST})" in ran.err
     desk.world.requests.clear()
-    if words not in (("--agent", "agent_1"), ("--agent", "agent_2")):  # whose latest version may be another by now
-        assert update(desk, weekly.id, *words).code == 0
-        assert desk.writes == []
+    assert update(desk, weekly.id, *words).code == 0
+    assert desk.writes == []
+
+
+def test_an_agent_without_a_version_is_pinned_to_its_latest(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 1})
+    desk.world.agent_versions["agent_1"] = 4
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    [write] = desk.writes
+    assert write == (f"/deployments/{weekly.id}", {"agent": {"id": "agent_1", "type": "agent", "version": 4}})
+    ran = update(desk, weekly.id, "--agent", "agent_1")
+    assert (ran.code, len(desk.writes), "is so already: nothing is sent" in ran.err) == (0, 1, True)
+    desk.goes_wrong("agent:403")
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
 
 
 def test_a_name_works_as_well(desk: Desk) -> None:
@@ -334,6 +369,7 @@ def test_a_schedule_needs_both_halves(desk: Desk, words: list[str], message: str
         (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule contradict each other"),
         (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule contradict each other"),
         (["--no-budget", "--budget", "5"], "--budget and --no-budget contradict each other"),
+        (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault contradict each other"),
     ],
 )
 def test_options_that_make_no_sense_are_exit_2_before_anything_is_asked(
@@ -414,6 +450,15 @@ def test_what_does_not_show_is_exit_9(desk: Desk, fault: str) -> None:
 
 
 @VERBS
+@pytest.mark.parametrize("words", [("-q",), ("-q", "--base-url", f"http://{HOST}"), ()])
+def test_the_command_to_look_with_shows_more_than_an_id(desk: Desk, verb: str, words: tuple[str, ...]) -> None:
+    desk.goes_wrong("write:drop-before*inf")
+    ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)
+    look = "qoder deploy list" if verb == "create" else "qoder deploy get dep_demo"
+    assert ran.err.splitlines()[-1].endswith(" ".join([look, *words[1:]]))
+
+
+@VERBS
 @pytest.mark.parametrize(
     ("fault", "code"),
     [("400", 6), ("401", 4), ("403", 4), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("refused*inf", 7)],
@@ -429,35 +474,12 @@ def test_a_refusal_is_certain(desk: Desk, verb: str, fault: str, code: int) -> N
 # Signals.
 
 
-def on_signal(monkeypatch: pytest.MonkeyPatch, *, answer_comes: bool) -> None:
-    """Let a signal come while the answer to the write is waited for."""
-    prepare, wait = Client.prepare, Pending._wait
-    writes: list[Pending] = []
-
-    def prepared(client: Client, method: str, *words: Any, **more: Any) -> Pending:
-        pending = prepare(client, method, *words, **more)
-        writes.extend([pending, pending] if method == "POST" else [])
-        return pending
-
-    def waited(pending: Pending, within: float) -> None:
-        wait(pending, 20.0)
-        if len(writes) == 2 and writes.pop() is pending:
-            raise Signalled(signal.SIGTERM)
-        if pending in writes and not answer_comes:
-            pending._answer = None
-
-    monkeypatch.setattr(Client, "prepare", prepared)
-    monkeypatch.setattr(Pending, "_wait", waited)
-
-
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
-def test_a_signal_waits_for_the_answer_under_way(
-    desk: Desk, verb: str, answer_comes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_signal(monkeypatch, answer_comes=answer_comes)
+def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_comes: bool) -> None:
     words = ("--description", "New", "--json")
-    ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
+    with interrupted(desk.qoder, answer_comes=answer_comes):
+        ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
     assert (ran.code, len(desk.writes)) == (143, 1)
     if answer_comes:
         assert (ran.json["description"], ran.error["type"]) == ("New", "terminated")
@@ -498,6 +520,23 @@ def test_a_signal_while_it_is_printed_does_not_make_it_undone(
     ran = create(desk, "--json")
     assert (ran.code, ran.json["name"]) == (143, "weekly")
     assert ran.error["message"] == "stopped by a signal; weekly was created"
+
+
+def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(screen: Screen, text: str) -> None:
+        raise InternalError("cannot write to standard output: no space", hint="free some space")
+
+    monkeypatch.setattr(Screen, "write", full)
+    monkeypatch.setattr(Screen, "tell", lambda screen, text, **_: screen.write_bytes(text.encode()))
+    ran = create(desk, "--json")
+    [weekly] = desk.named("weekly")
+    said = "but cannot write to standard output: no space"
+    assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was created, {said}")
+    assert ran.error["next"] == ["qoder", "deploy", "get", weekly.id, "-o", "json"]
+    ran = update(desk, weekly.id, "--description", "New", "--json")
+    assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was changed, {said}")
+    ran = desk.apply_these({"name": "weekly"}, words=("--json",))
+    assert (ran.code, ran.error["message"]) == (70, f"1 of 1 are as their files say; {said.removeprefix('but ')}")
 
 
 # The words of the help.

@@ -10,13 +10,13 @@ import pytest
 import typer
 
 from qoder_cli.errors import Signalled
-from qoder_cli.http.client import Pending
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.interrupting import interrupted
 from tests.wire import api_error
 
 VERBS = ("pause", "unpause", "archive")
@@ -347,39 +347,18 @@ def test_no_fault_makes_it_lie(qoder: Qoder, world: World, verb: str, fault: str
 # Signals.
 
 
-def on_signal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, *, answer_comes: bool) -> None:
-    """Let a signal come while the answer to the next write is waited for."""
-    wait = Pending._wait
-    calls: list[float] = []
-
-    def waited(pending: Pending, within: float) -> None:
-        calls.append(within)
-        if len(calls) == 1:
-            wait(pending, 5.0)
-            raise Signalled(signal.SIGTERM)
-        assert within == 2.0
-        if not answer_comes:
-            pending._answer = None
-
-    monkeypatch.setattr(Pending, "_wait", waited)
-
-
 @EACH
-def test_a_signal_waits_for_the_answer_under_way(
-    qoder: Qoder, world: World, verb: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_signal(qoder, monkeypatch, answer_comes=True)
-    ran = change(qoder, verb, PLAIN[verb], "--json")
+def test_a_signal_waits_for_the_answer_under_way(qoder: Qoder, world: World, verb: str) -> None:
+    with interrupted(qoder, answer_comes=True):
+        ran = change(qoder, verb, PLAIN[verb], "--json")
     assert (ran.code, ran.json["id"], ran.error["type"]) == (143, PLAIN[verb], "terminated")
     assert "waiting 2 s at most for the answer" in ran.err
     assert ran.error["message"] == f"it is {STATES[verb]}; stopped by a signal"
 
 
-def test_a_signal_without_an_answer_says_that_it_is_not_known(
-    qoder: Qoder, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_signal(qoder, monkeypatch, answer_comes=False)
-    ran = change(qoder, "pause", "dep_demo", "--json")
+def test_a_signal_without_an_answer_says_that_it_is_not_known(qoder: Qoder, world: World) -> None:
+    with interrupted(qoder, answer_comes=False):
+        ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (143, "", "outcome_unknown")
     assert "whether pausing dep_demo was done is not known" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]

@@ -135,6 +135,13 @@ def test_a_folder_is_its_yaml_and_json_files_by_name(tmp_path: Path) -> None:
     assert [declared.name for declared in files(tmp_path)] == ["a.json", "b.yaml", "c.yml"]
 
 
+def test_a_link_that_leads_in_a_circle_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(NIGHTLY)
+    (tmp_path / "b.yaml").symlink_to("b.yaml")
+    [problem] = told_of(tmp_path)
+    assert problem.startswith(f"{tmp_path / 'b.yaml'}: cannot be read: ")
+
+
 def test_several_json_values_may_follow_each_other() -> None:
     assert [declared.line for declared in read('{"name": "a"}\n{"name": "b"}\n\n{"name": "c"}')] == [1, 2, 4]
 
@@ -338,6 +345,15 @@ def test_tokens_of_resources_are_secret_too() -> None:
     assert one(text).secrets == {"open sesame"}
 
 
+@pytest.mark.parametrize("name", ["auth_token", "API_KEY", "client_secret", "deploy_key", "credentials"])
+def test_what_goes_by_the_name_of_a_secret_in_a_resource_is_secret_too(name: str) -> None:
+    resources = [
+        {"type": "git_repository", "url": "x", name: "hunter2"},
+        {"type": "file", "auth": [{name: {"a": "b"}}]},
+    ]
+    assert one(json.dumps({"name": "a", "resources": resources})).secrets == {"hunter2", "b"}
+
+
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
@@ -456,7 +472,13 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         ("initial_events:\n- type: user.message\n  content: ''", ["4: initial_events[0].content: is empty"]),
         ("initial_events:\n- type: user.message\n  content: []", ["4: initial_events[0].content: is empty"]),
         ("initial_events:\n- type: user.message\n  content:\n  - type: text\n    txet: a", [
-            "5: initial_events[0].content[0].text: is required"]),
+            "5: initial_events[0].content[0]: unknown field txet; did you mean text?"]),
+        ("initial_events: [{type: user.message, content: [{type: text, txt: a}]}]", [
+            "2: initial_events[0].content[0]: unknown field txt; did you mean text?"]),
+        ("initial_events:\n- type: user.message\n  contents: a", [
+            "3: initial_events[0]: unknown field contents; did you mean content?"]),
+        ("initial_events:\n- {type: user.define_outcome, descripton: a, rubric: {}}", [
+            "3: initial_events[0]: unknown field descripton; did you mean description?"]),
         ("initial_events:\n- type: user.message\n  content:\n  - type: text", [
             "5: initial_events[0].content[0].text: is required"]),
         ("initial_events:\n- type: user.define_outcome", [
@@ -470,6 +492,17 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
             "did you mean github_repository?"]),
         ("resources: {}", ["2: resources: must be a list"]),
         ("resources: [{}]", ["2: resources[0].type: is required"]),
+        ("resources: [{typ: file}]", ["2: resources[0]: unknown field typ; did you mean type?"]),
+        ("resources:\n- {type: github_repository, authorisation_token: ghp}", [
+            "3: resources[0]: unknown field authorisation_token; did you mean authorization_token?"]),
+        ("resources: [{type: git_repository, pasword: x}]", [
+            "2: resources[0]: unknown field pasword; did you mean password?"]),
+        ("resources: [{type: git_repository, password: 1234}]", [
+            "2: resources[0].password: must be text; put it in quotes"]),
+        ("resources: [{type: file, fileid: x}, {type: file, mountpath: /x}, {type: memory_store, memory_store: x}]", [
+            "2: resources[0]: unknown field fileid; did you mean file_id?",
+            "2: resources[1]: unknown field mountpath; did you mean mount_path?",
+            "2: resources[2]: unknown field memory_store; did you mean memory_store_id?"]),
         (f"resources: [{', '.join(['{type: file}'] * 501)}]", [
             "2: resources: has more than 500 entries"]),
         ("vault_ids: [vault_1, env_1]", ["2: vault_ids[1]: must be an id that begins with vault_"]),
@@ -491,6 +524,10 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         ("schedule: {expression: 0 9 * * *}", ["2: schedule.timezone: is required"]),
         ("schedule:\n  expression: 0 9 * * *\n  timezone: Asia/Shangai", [
             "4: schedule.timezone: is no IANA time zone: did you mean Asia/Shanghai?"]),
+        ("schedule: {expression: 0 9 * * *, timezone: Utc}", [
+            "2: schedule.timezone: is no IANA time zone: did you mean UTC?"]),
+        ("schedule: {expression: 0 9 * * *, timezone: europe/berlin}", [
+            "2: schedule.timezone: is no IANA time zone: did you mean Europe/Berlin?"]),
         ("environment_variables: FLAG", [
             "2: environment_variables: must be NAME=VALUE pairs, each on a line of its own or with ; between them"]),
         ("environment_variables: 5", [
@@ -605,6 +642,7 @@ def test_a_fault_is_harmless_on_a_terminal_and_short() -> None:
         ("name: a\nmetadata:\n\tb: c", "3: not YAML: nothing begins with '\\t'; indent with spaces, not tabs"),
         ("name: 😀\ndescription: @home", "2: not YAML: nothing begins with '@'; put the text in quotes"),
         ("name: a: b", "1: not YAML: mapping values are not allowed "),
+        ("name: a\nmessage: do this: now", "2: not YAML: mapping values are not allowed "),
         ("name: 'a\n\n", "3: not YAML: found unexpected end of stream (while scanning a quoted scalar, line 1)"),
         ("name: a\x00b", "1: not YAML: the control character U+0000"),
         ("name: a\n#\x1b[31m", "2: not YAML: the control character U+001B"),
@@ -616,6 +654,21 @@ def test_a_fault_is_harmless_on_a_terminal_and_short() -> None:
 )
 def test_yaml_that_is_none_or_does_too_much_is_refused(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("message: do this: now", "; a text with a colon and a space in it needs quotes"),
+        ("metadata: {p: ${PIN}}", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1, ${V}]", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1", "line 2)"),
+    ],
+)
+def test_what_needs_quotes_is_told_so(text: str, advice: str) -> None:
+    [problem] = told(f"name: a\n{text}")
+    assert problem.endswith(advice)
 
 
 LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))

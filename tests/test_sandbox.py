@@ -939,7 +939,7 @@ def test_the_log_says_what_was_asked_and_what_went_wrong(desk: Desk) -> None:
     ("text", "told"),
     [
         ("503", "trigger"),
-        ("nowhere:503", "trigger, run, list, deployment, session, events, stream, any"),
+        ("nowhere:503", "trigger, run, list, deployment, session, events, stream, agent, any"),
         ("any:", "drop-after"),
         ("any:explode", "drop-after"),
         ("any:302", "drop-after"),

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.errors import Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.errors import Exit, InternalError, NotYet, QoderError, Signalled, UsageError, first_by_rank
 from qoder_cli.options import Yes
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applying import Applied
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.applied import Applied
+    from qoder_cli.deployments.step import Step
 
 
 def apply(
@@ -20,25 +20,37 @@ def apply(
         list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder or - for stdin; repeatable.")
     ],
     yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change, also with --no-progress.")
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="--dry-run, and exit 8 when something would change.")
     ] = False,
     repin: Annotated[
         bool, typer.Option("--repin", help="Pin agents that are named without a version to their latest.")
     ] = False,
+    send_secrets: Annotated[
+        bool, typer.Option("--send-secrets", help="Send the tokens of resources too; no server shows them.")
+    ] = False,
 ) -> int:
     """Make deployments what files say: create those missing, change the rest.
 
-    A file is YAML or JSON, of one deployment or several. A deployment is
-    found by its name, or by its id if the file has one. Only what differs is
-    sent: metadata becomes what the file has, any other field that the file
-    leaves out stays as it is, and an agent named without a version stays
-    pinned. ${VAR} is taken from the environment, and shown as [hidden].
+    A file is YAML or JSON, of one deployment or several; of a folder all its
+    files are taken, but none of the folders in it. A deployment is found by
+    its name, or by its id if the file has one. Only what differs is sent:
+    metadata becomes what the file has, any other field that the file leaves
+    out stays as it is, and an agent named without a version stays pinned.
+    ${VAR} is taken from the environment, and shown as [hidden]; but not in
+    what `deploy get --json` printed (`"type": "deployment"`).
 
-    It shows what differs and asks; in a script it needs --yes. Afterwards it
-    reads back, and exits 6 if the server kept something else. One that fails
-    leaves the others done; all files are checked before anything is sent.
+    It shows what differs, and when a new schedule fires, and asks; in a
+    script it needs --yes. Afterwards it reads back, and exits 6 if the server
+    kept something else. One that fails leaves the others done; all files are
+    checked before anything is sent.
+
+    No server shows tokens and passwords of resources, so that nobody can say
+    whether they differ: they are sent with the resources when something else
+    in these does, or with --send-secrets, and a warning tells when not.
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply -f - --yes
@@ -46,25 +58,27 @@ def apply(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.load import load
-    from qoder_cli.deployments.applying import would
-    from qoder_cli.deployments.hiding import Discreet, Secrets
+    from qoder_cli.deployments.applied import would
+    from qoder_cli.deployments.hiding import Secrets
     from qoder_cli.deployments.planning import plan
     from qoder_cli.deployments.show import show_changes
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
     ids = {one.id for one in declared}
-    state.err = Discreet(state.err, Secrets({text for one in declared for text in one.secrets} - ids))
-    for one in declared:
-        if "status" in one.ignored:
-            state.progress.note(f"{one.source}:{one.line}: its status is not applied; pause and unpause change it")
-    steps = plan(state, declared, repin=repin)
-    if dry_run or exit_code:
+    state.client.hide_values = Secrets({text for one in declared for text in one.secrets} - ids).out_of
+    steps = plan(state, declared, repin=repin, send_secrets=send_secrets)
+    is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
+    if only_look:
         show_changes(state, steps)
+    elif is_open:
+        _announce(state, steps, yes=yes)
+    _tell_what_is_left(state, steps, files)
+    if only_look:
         _print_applied(state, list(map(would, steps)))
         return _would(steps, exit_code=exit_code)
-    if any(step.is_open for step in steps):
-        _confirm(state, steps, yes=yes)
+    if is_open and not yes:
+        _ask(state, steps)
     return _apply(state, steps)
 
 
@@ -77,27 +91,54 @@ def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
     return Exit.OK
 
 
-def _confirm(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what is to be written, with profile and host, and ask whether it shall be."""
-    from qoder_cli.deployments.planning import look_again
+def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
+    """Show what is to be written; where nobody is asked, with profile and host, which else the question has."""
     from qoder_cli.deployments.show import show_changes
 
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
-    settings = state.client.settings
-    what = _in_words(steps)
-    where = f"(profile {settings.profile}, {settings.host})"
     if yes:
-        state.progress.note(f"applying: {what} {_names(steps)} {where}")
+        state.progress.note(f"applying: {_in_words(steps)} {_names(steps)} {_where(state)}")
     if not (yes and state.progress.is_quiet):
         show_changes(state, steps)
-    if yes:
-        return
+
+
+def _tell_what_is_left(state: State, steps: Sequence["Step"], files: Sequence[str]) -> None:
+    """Say what of the files is not applied, or comes to nothing."""
+    from qoder_cli.deployfile.source import folders_in
+    from qoder_cli.deployments.show import warn_of_schedules
+
+    for path in files:
+        if folders := folders_in(path):
+            state.progress.note(f"{path}: the folders in it are passed over: {_few(folders)}")
+    warn_of_schedules(state, steps)
+    for step in steps:
+        if "status" in step.declared.ignored:
+            state.progress.note(f"{step.place}: its status is not applied; pause and unpause change it")
+        if step.declared.unfilled:
+            state.progress.note(
+                f"{step.place}: ${{…}} in it is left as it is, for its type says that a server wrote it"
+            )
+        if step.unsent:
+            state.progress.warn(
+                f"{step.known}: {' and '.join(step.unsent)} cannot be compared with the server's; "
+                "not sent without --send-secrets"
+            )
+
+
+def _ask(state: State, steps: Sequence["Step"]) -> None:
+    """Ask whether it shall be written, and look once more at what was asked about."""
+    from qoder_cli.deployments.planning import look_again
+
     if not state.may_ask:
         raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
-    if not typer.confirm(f"{what.capitalize()} {where}?", err=True):
+    if not typer.confirm(f"{_in_words(steps).capitalize()} {_where(state)}?", err=True):
         raise UsageError("nothing was applied: you said no")
     look_again(state, steps)
+
+
+def _where(state: State) -> str:
+    return f"(profile {state.client.settings.profile}, {state.client.settings.host})"
 
 
 def _in_words(steps: Sequence["Step"]) -> str:
@@ -108,13 +149,17 @@ def _in_words(steps: Sequence["Step"]) -> str:
 
 
 def _names(steps: Sequence["Step"]) -> str:
-    names = [step.name for step in steps if step.is_open]
+    return _few([step.name for step in steps if step.is_open])
+
+
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _apply(state: State, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
     from qoder_cli.deployments import applying
+    from qoder_cli.deployments.namesakes import with_twins
     from qoder_cli.several.batch import Batch
 
     done: dict[int, Applied] = {}
@@ -126,29 +171,39 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
-    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace), applying.give_up)
+    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace, or_find=True), applying.give_up)
     signalled = None
     try:
         with state.progress.waiting("applying", leaving="what was not begun is not done"):
             signalled = batch.run(steps, on_done)
+            if signalled is None:
+                done.update(enumerate(with_twins(state, items())))
         _print_applied(state, items())
     except Signalled as late:  # while it was printed
         signalled = late
+    except InternalError as unwritten:  # a full disk does not make undone what was done
+        unwritten.message = f"{_so_far(items())}; {unwritten.message}"
+        raise
     return _conclude(items(), signalled)
 
 
 def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
-    step = applied.step
-    known = f"{step.name} ({applied.shown.id})" if applied.shown else step.name
     if applied.error is not None:
-        state.progress.warn(f"{known}: {step.secrets.out_of(applied.error.message)}")
+        said, id = applied.error.message, applied.shown.id if applied.shown else applied.step.name
+        whose = (
+            f"{applied.step.name} ",
+            f"whether creating {applied.step.name} ",
+            f"deployment {id}",
+            f"whether changing {id} ",
+        )
+        state.progress.warn(said if said.startswith(whose) else f"{applied.known}: {said}")
     elif applied.action in ("created", "changed"):
-        state.progress.change(f"{applied.action} {known}", status=so_far)
+        state.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
 
 def _print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
-    from qoder_cli.deployments.applying import FIRST
+    from qoder_cli.deployments.applied import FIRST
 
     shown = [item for item in items if item.is_fine or state.output.format != "id"]
     state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
@@ -157,7 +212,7 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     error: QoderError | None = first_by_rank(item.error for item in items if item.error)
-    so_far = f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
+    so_far = _so_far(items)
     if signalled is not None:
         raise _stopped(signalled, so_far, unknown=sum(item.action == "unknown" for item in items))
     if error is None:
@@ -165,6 +220,10 @@ def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     if len(items) > 1:
         error.message = f"{so_far}; {error.message}"
     raise error
+
+
+def _so_far(items: Sequence["Applied"]) -> str:
+    return f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
 
 
 def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:

@@ -1,7 +1,7 @@
 """`qoder deploy create` and `update`: a deployment from the options of a command line."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,8 @@ from qoder_cli.options import OneDeployment
 from qoder_cli.state import State
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applying import Applied
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.applied import Applied
+    from qoder_cli.deployments.step import Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="What it is called.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -24,7 +24,7 @@ Timezone = Annotated[str | None, typer.Option(metavar="ZONE", help="Whose clocks
 Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="ID", help="vault_…; repeatable.")]
 Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Repeatable.")]
 Budget = Annotated[str | None, typer.Option(metavar="CREDITS", help="The most that one run may cost.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and send no write.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, also with --no-progress.")]
 
 
 def create(
@@ -84,6 +84,7 @@ def update(
     timezone: Timezone = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Run it by hand only.")] = False,
     vaults: Vaults = None,
+    no_vault: Annotated[bool, typer.Option("--no-vault", help="Take all vaults away.")] = False,
     metadata: Metadata = None,
     remove_metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Take a key out of the metadata; repeatable.")
@@ -106,31 +107,41 @@ def update(
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
     from qoder_cli.deployfile.normal import settable
+    from qoder_cli.deployments.pinning import at_latest
     from qoder_cli.deployments.planning import Book, changing
     from qoder_cli.lookup import find_deployment
+    from qoder_cli.model import mapping
 
     state: State = ctx.obj
-    for given, other in ((no_schedule and (schedule or timezone), "--schedule"), (no_budget and budget, "--budget")):
-        if given:
-            raise UsageError(f"{other} and --no{other[1:]} contradict each other", hint="give one of them")
-    fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
-    fields |= ({"schedule": None} if no_schedule else {}) | ({"budget": None} if no_budget else {})
+    cleared: dict[str, Any] = {}
+    for is_cleared, given, option, nothing in (
+        (no_schedule, schedule or timezone, "schedule", {"schedule": None}),
+        (no_vault, vaults, "vault", {"vault_ids": []}),
+        (no_budget, budget, "budget", {"budget": None}),
+    ):
+        if is_cleared and given:
+            raise UsageError(f"--{option} and --no-{option} contradict each other", hint="give one of them")
+        cleared |= nothing if is_cleared else {}
+    fields = read_fields(state, name, agent, environment, message, description, vaults, budget) | cleared
     typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
     if not typed:
         raise UsageError("nothing to change was named", hint="qoder deploy update --help shows what can be")
     declare_fields(typed)  # what is wrong is told before anything is asked
     current = find_deployment(state, names.deployment(deployment, state))
     known = settable(current)
-    fields |= schedule_of(schedule, timezone, known["schedule"] or {})
+    fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(state) if name not in (None, current.name) else Book()
-    step = changing(declare_fields(fields), current, book, repin=agent is not None)
+    declared = declare_fields(fields)
+    [pinned] = [declared] if agent is None else at_latest(state, [declared], [current])
+    step = changing(pinned, current, book, repin=agent is not None)
     return _write(state, step, dry_run=dry_run, doing="changing")
 
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
-    from qoder_cli.deployments.applying import apply, give_up, would
+    from qoder_cli.deployments.applied import would
+    from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:
@@ -145,22 +156,24 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
         _print(state, applied)
     except Signalled as signalled:
         raise _stopped(state, applied or give_up(step), signalled) from None
+    except InternalError as unwritten:
+        raise _untold(state, applied or give_up(step), unwritten) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
 
 
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.show import show_changes
+    from qoder_cli.deployments.show import show_changes, warn_of_schedules
 
-    known = f"{step.name} ({step.current.id})" if step.current else step.name
     settings = state.client.settings
     if not step.changes:
-        state.progress.note(f"{known} is so already: nothing is sent")
+        state.progress.note(f"{step.known} is so already: nothing is sent")
     elif not dry_run:
-        state.progress.note(f"{doing} {known} (profile {settings.profile}, {settings.host})")
+        state.progress.note(f"{doing} {step.known} (profile {settings.profile}, {settings.host})")
     if dry_run or not state.progress.is_quiet:
         show_changes(state, [step])
+    warn_of_schedules(state, [step])
 
 
 def _print_plan(state: State, planned: "Applied") -> None:
@@ -173,7 +186,15 @@ def _print(state: State, applied: "Applied") -> None:
     from qoder_cli.output.views import deployment_fields
 
     if (found := applied.deployment) is not None:
-        state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+        fields = deployment_fields(found, now=state.client.server_now())
+        state.output.record(fields, data=found.as_json(), id=found.id)
+
+
+def _untold(state: State, applied: "Applied", unwritten: InternalError) -> QoderError:
+    """Return the error that standard output takes nothing, with what was to be printed."""
+    unwritten.message = f"{applied.known} was {applied.action.replace('_', ' ')}, but {unwritten.message}"
+    unwritten.next = state.looking("deploy", "get", applied.shown.id) if applied.shown else None
+    return unwritten
 
 
 def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:

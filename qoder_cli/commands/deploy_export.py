@@ -15,9 +15,10 @@ def export(
     """Write deployments as a file that `deploy apply` takes back.
 
     One YAML document for each, with comments; with --json the same as JSON,
-    by id. What the server does not show is missing: the tokens of
-    repositories. Values of environment variables are in it as the server has
-    them: look before you commit it.
+    by id, and `"type": "deployment"` in it keeps apply from filling in what
+    looks like a variable. What the server does not show is missing: the
+    tokens of repositories. Values of environment variables are in it as the
+    server has them: look before you commit it.
 
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
@@ -38,11 +39,12 @@ def export(
         raise unknown
     ids = [each for each in found if isinstance(each, str)]
     files = []
-    for number, deployment in enumerate(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8)):
+    known = list(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8))  # nothing is printed if one is not
+    for number, deployment in enumerate(known):
         if deployment.archived_at:
             state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
         if state.output.is_json or state.output.format == "id":
-            files.append({"id": deployment.id, **settable(deployment)})
+            files.append({"id": deployment.id, "type": "deployment", **settable(deployment)})
             continue
         fires = next_fires(deployment.schedule, now=state.client.server_now())
         state.output.raw(("---\n" if number else "") + as_file(deployment, upcoming=fires))

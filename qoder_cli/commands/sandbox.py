@@ -51,8 +51,8 @@ def sandbox(
     is skipped, dep_nostart never starts, dep_ask waits for an answer.
     dep_paused and dep_archived refuse; dep_scheduled has a schedule.
 
-    Faults: WHERE is trigger, run, list, deployment, session, events, stream
-    or any; for what changes deployments create, update, pause, unpause,
+    Faults: WHERE is trigger, run, list, deployment, session, events, stream,
+    agent or any; for what changes deployments create, update, pause, unpause,
     archive, or write for all of them.
     TIMES is 1 if not given, *inf is always. WHAT, when the server does not act:
       503 429=5 503-bare    a status, with Retry-After 5, without a body

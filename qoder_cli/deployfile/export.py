@@ -64,7 +64,7 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield f"id: {deployment.id}"
     if name == "agent" and isinstance(value, dict):
         yield "Without the version, apply leaves the one that is pinned, and a new deployment pins the latest."
-    if name == "resources" and any(mapping(resource).get("type") in _REPOSITORIES for resource in value):
+    if name == "resources" and isinstance(value, list) and any(map(_is_repository, value)):
         yield "The server never tells tokens and passwords. To change resources, add them again, as ${NAME}."
     if name == "metadata":
         yield "All of it: apply deletes a key that is taken out here."
@@ -73,6 +73,10 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
             yield f"Left out, as only the server sets it: {', '.join(left_out)}"
     if name == "budget":
         yield "In credits; null is no limit."
+
+
+def _is_repository(resource: Any) -> bool:
+    return mapping(resource).get("type") in _REPOSITORIES
 
 
 def _short(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -7,10 +8,12 @@ from typing import IO, Any
 from qoder_cli import jsontext
 from qoder_cli.deployfile import jsonread, source, yamlread
 from qoder_cli.deployfile.check import check
-from qoder_cli.deployfile.normal import REQUIRED, WRITE_ONLY, spelled_out, without_read_only
+from qoder_cli.deployfile.normal import REQUIRED, spelled_out, without_read_only
 from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployfile.tree import Node, Path, spelled
-from qoder_cli.deployfile.variables import Filler
+from qoder_cli.deployfile.variables import Filler, names_variable
+
+_SECRET_NAME = re.compile("token|passw|secret|key|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Declared:
     id: str | None  # dep_…, where the file has it
     secrets: frozenset[str]  # never to be shown: what came from variables, and the tokens of resources
     ignored: tuple[str, ...]  # what an object of the API has that only the server sets
+    unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
     def name(self) -> str | None:
@@ -101,19 +105,19 @@ class _Loader:
             problems.append(Problem("a deployment must be a mapping of fields", line=document.line, path=spelled(at)))
             return
         filler = Filler(self.env)
-        said = filler.fill(document, at)
+        is_servers = _is_servers(document)
+        said = document if is_servers else filler.fill(document, at)
         problems += filler.problems
-        fields, ignored = said.plain(), list[str]()
-        if fields.get("type") == "deployment":  # an object of the API, as `deploy get --json` shows it
-            fields, ignored = without_read_only(fields)
+        fields, ignored = without_read_only(said.plain()) if is_servers else (said.plain(), list[str]())
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
         wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
-            secrets = frozenset(filler.secrets | _tokens(fields))
-            yield Declared(file, document.line, fields, deployment_id, secrets, tuple(ignored))
+            secrets = frozenset({*filler.secrets, *filter(None, _secrets(fields.get("resources")))})
+            unfilled = is_servers and names_variable(said)
+            yield Declared(file, document.line, fields, deployment_id, secrets, tuple(ignored), unfilled)
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
         """Yield what is wrong between the fields of one deployment, and between those of several."""
@@ -131,6 +135,12 @@ class _Loader:
                 yield Problem(f"is the same as at {first}", line=node.line, path=spelled((*at, key)))
             elif node.content:
                 self._places[key, node.content] = f"{file}:{node.line}"
+
+
+def _is_servers(document: Node) -> bool:
+    """Return whether it is an object of the API, as `deploy get --json` shows it."""
+    kind = document.child("type")
+    return kind is not None and kind.content == "deployment"
 
 
 def _trees(file: str, text: str, problems: list[Problem]) -> Iterator[Node]:
@@ -161,7 +171,13 @@ def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
         yield (), tree
 
 
-def _tokens(fields: Mapping[str, Any]) -> set[str]:
-    """Return the tokens and passwords that resources have."""
-    found = [resource.get(name) for resource in fields.get("resources", []) for name in WRITE_ONLY]
-    return {text for text in found if isinstance(text, str) and text}
+def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:
+    """Yield the texts that stand in a value under the name of a secret, be it a known one or not."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets(item, named=named or _SECRET_NAME.search(name) is not None)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, named=named)
+    elif named and isinstance(value, str):
+        yield value

@@ -52,16 +52,17 @@ def _time_zone(name: str) -> str:
         cron.zone(name)
     except ValueError:
         if known := _zones():  # without time zone data there is no telling
-            near = get_close_matches(name, known, n=1)
-            raise ValueError("is no IANA time zone", f"did you mean {near[0]}?" if near else "") from None
+            near = get_close_matches(name.lower(), known, n=1)
+            raise ValueError("is no IANA time zone", f"did you mean {known[near[0]]}?" if near else "") from None
     return name
 
 
 @cache
-def _zones() -> list[str]:
+def _zones() -> dict[str, str]:
+    """Return the names of all zones, by what they are in lower case."""
     import zoneinfo
 
-    return sorted(zoneinfo.available_timezones())
+    return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
 
 
 def _amount(text: str) -> str:
@@ -103,13 +104,16 @@ class _Open(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    @model_validator(mode="after")
-    def _no_slips(self) -> "_Open":
-        known = [name for name in type(self).model_fields if name not in self.model_fields_set]
-        for name in self.model_extra or {}:
-            if near := get_close_matches(name.lower(), known, n=1, cutoff=0.8):
+    @model_validator(mode="before")  # a field that is missing is so for its slip
+    @classmethod
+    def _no_slips(cls, said: Any) -> Any:
+        missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(said)}
+        needed = [name for name, field in missing.items() if field.is_required()]
+        for name in filter(lambda name: name not in cls.model_fields, mapping(said)):
+            near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
+            if near:
                 raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
-        return self
+        return said
 
 
 _UNSET: Any = None  # defaults are never looked at: what is not in the file is not checked
@@ -185,9 +189,18 @@ class DefineOutcome(_Open):
 
 
 class Resource(_Open):
-    """What is put into the session; its other fields are the server's to judge."""
+    """What is put into the session (api/facts.md, 1.2 and 4); which fields it needs is the server's to judge."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
+    file_id: Any = _UNSET
+    mount_path: Any = _UNSET
+    url: Any = _UNSET
+    checkout: Any = _UNSET
+    authorization_token: str | None = _UNSET
+    password: str | None = _UNSET
+    memory_store_id: Any = _UNSET
+    access: Any = _UNSET
+    instructions: Any = _UNSET
 
 
 InitialEvent = Annotated[UserMessage | SystemMessage | DefineOutcome, Field(discriminator="type")]

@@ -30,7 +30,7 @@ EMPTY: dict[str, Any] = {
 }
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
-WRITE_ONLY = frozenset({"authorization_token", "password"})  # of a resource; never echoed (api/facts.md, 1.2)
+WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
 ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -87,6 +87,15 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
             dropped += [f"{name}.{key}" for key in inside if key in kept[name]]
             kept[name] = _without(kept[name], inside)
     return kept, dropped
+
+
+def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server fills in where an event or a resource leaves it out (api/facts.md, 2.3 and 4)."""
+    if fields.get("type") == "user.define_outcome":
+        return {"max_iterations": 3}
+    if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
+        return {"mount_path": f"/mnt/session/uploads/{fields['file_id']}"}
+    return {}
 
 
 def assignments(text: str) -> list[tuple[str, str]] | None:
@@ -166,7 +175,7 @@ def _sendable(value: Any) -> Any:
     return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
 
 
-def _without(value: Any, names: frozenset[str] | tuple[str, ...]) -> Any:
+def _without(value: Any, names: tuple[str, ...]) -> Any:
     return {key: item for key, item in value.items() if key not in names} if isinstance(value, dict) else value
 
 

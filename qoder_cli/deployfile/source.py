@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, BinaryIO
 
 from qoder_cli.deployfile.problems import Problem
@@ -23,14 +24,26 @@ def files(path: str) -> Iterator[str]:
     if path == STDIN or not os.path.isdir(path):
         yield path
         return
+    found = _in_folder(path, _counts)
+    if not found:
+        more = "; the folders in it are passed over" if folders_in(path) else ""
+        raise Problem(f"has no .yaml, .yml or .json file{more}")
+    yield from (os.path.join(path, name) for name in found)
+
+
+def folders_in(path: str) -> list[str]:
+    """Return the names of the folders that are passed over in a folder, without those that begin with a dot."""
+    with suppress(Problem):
+        return _in_folder(path, _is_folder) if path != STDIN and os.path.isdir(path) else []
+    return []
+
+
+def _in_folder(path: str, counts: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     try:
         with os.scandir(path) as entries:
-            found = sorted(entry.name for entry in entries if _counts(entry))
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and counts(entry))
     except OSError as error:
         raise Problem(f"cannot be listed: {_reason(error)}") from None
-    if not found:
-        raise Problem("has no .yaml, .yml or .json file")
-    yield from (os.path.join(path, name) for name in found)
 
 
 def identity(path: str) -> str:
@@ -55,7 +68,14 @@ def read(path: str, *, stdin: IO[str] | None) -> str:
 
 
 def _counts(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(_SUFFIXES) and not entry.name.startswith(".") and not entry.is_dir()
+    return entry.name.lower().endswith(_SUFFIXES) and not _is_folder(entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle: whoever reads it is told so, with its name
+        return False
 
 
 def _reason(error: OSError) -> str:

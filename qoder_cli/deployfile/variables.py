@@ -1,6 +1,7 @@
 """`${VAR}` in the texts of a file, filled in from the environment. Keys are left alone, and so is what was filled in.
 
 `${VAR:-text}` is the text where the variable is not set or empty; `$${` stands for `${` itself. Any other `$` is a `$`.
+An object of the API, which says `"type": "deployment"`, is taken as it is: what it holds was not written for us.
 """
 
 import re
@@ -18,6 +19,15 @@ _SHORTEST_PART = 4  # characters; a shorter part of a secret gives little away, 
 def escaped(text: str) -> str:
     """Return the text that, in a file, stands for `text`."""
     return text.replace("${", "$${")
+
+
+def names_variable(node: Node) -> bool:
+    """Return whether a text in a tree names a variable."""
+    content = node.content
+    if isinstance(content, str):
+        return any(found[1] for found in _DOLLAR.finditer(content))
+    children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return any(map(names_variable, children))
 
 
 @dataclass

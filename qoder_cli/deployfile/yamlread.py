@@ -98,4 +98,13 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
     what = f"not YAML: {error.problem or error.context or 'it cannot be read'}"
     if error.problem and error.context and error.context_mark:
         what += f" ({error.context}, line {error.context_mark.line + 1})"
-    return Problem(what, line=line)
+    return Problem(what + _advice(error.problem or "", "".join(text.splitlines()[line - 1 : line])), line=line)
+
+
+def _advice(problem: str, line: str) -> str:
+    """Return what to do about a text that needs quotes, where that is what is wrong."""
+    if "mapping values are not allowed" in problem:
+        return "; a text with a colon and a space in it needs quotes"
+    if "${" in line and re.search(r"',' or '[]}]'", problem):
+        return "; within { } and [ ] a ${NAME} needs quotes"
+    return ""

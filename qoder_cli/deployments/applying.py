@@ -1,29 +1,21 @@
-"""Steps of a plan carried out: the writes, each settled and read back, and what became of each."""
+"""Steps of a plan carried out: the writes, each settled and read back."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from qoder_cli.deployfile.normal import READ_ONLY, settable
-from qoder_cli.deployments.hiding import HIDDEN
-from qoder_cli.deployments.planning import Step, archived
+from qoder_cli.deployfile.normal import settable
+from qoder_cli.deployments.applied import Action, Applied, as_it_is
+from qoder_cli.deployments.namesakes import there_already
+from qoder_cli.deployments.planning import archived
+from qoder_cli.deployments.step import Step
 from qoder_cli.deployments.writing import CannotBe, Write
-from qoder_cli.errors import (
-    ApiError,
-    Exit,
-    InternalError,
-    NotFound,
-    OutcomeUnknown,
-    QoderError,
-    Rejected,
-)
+from qoder_cli.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.ids import segment
 from qoder_cli.lookup import read_deployment
 from qoder_cli.model import Deployment
-from qoder_cli.output.cells import Fields, Status
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -31,97 +23,13 @@ if TYPE_CHECKING:
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
-COLUMNS = ("name", "id", "action", "changes", "file", "error")  # in a pipe, and only ever appended to
-FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
-
-Action = Literal[
-    "created", "changed", "unchanged", "would_create", "would_change", "failed", "unknown", "not_attempted"
-]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What became of a step: `deployment` is how it is now, where it was written."""
-
-    step: Step
-    action: Action
-    deployment: Deployment | None = None
-    error: QoderError | None = None
-
-    @property
-    def shown(self) -> Deployment | None:
-        """The deployment as it is known last."""
-        return self.deployment or self.step.current
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether there is a deployment that was, or needs not be, written."""
-        return self.shown is not None and self.action not in ("failed", "unknown", "not_attempted")
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code of this one; None when it was not attempted."""
-        if self.action == "not_attempted":
-            return None
-        return int(self.error.exit) if self.error else int(Exit.OK)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
-        hide = self.step.secrets.out_of
-        changes = [change.hidden(hide) for change in self.step.changes]
-        found = {"id": None, "name": self.step.name}
-        if self.shown is not None:
-            raw = self.shown.as_json()
-            found = {name: value if name in ("id", *READ_ONLY) else hide(value) for name, value in raw.items()}
-        if self.shown is self.step.current:  # as it was before
-            found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
-        return {
-            **found,
-            **({"error": _hidden(self.error, hide)} if self.error else {}),
-            "action": self.action,
-            "changes": [change.as_json() for change in changes],
-            "input": self.step.place,
-            "exit_code": self.exit_code,
-        }
-
-    def row(self) -> Fields:
-        """Return the row of a table."""
-        return {
-            "name": self.step.name,
-            "id": self.shown.id if self.shown else None,
-            "action": Status(self.action),
-            "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
-            "file": self.step.place,
-            "error": (self.error.kind or self.error.exit).name.lower() if self.error else None,
-        }
-
-
-def _field(path: str) -> str:
-    return path.partition(".")[0].partition("[")[0]
-
-
-def _hidden(error: QoderError, hide: Callable[[Any], Any]) -> dict[str, Any]:
-    said = error.as_json()
-    return {**said, "message": hide(said["message"]), "hint": hide(said["hint"])}
-
-
-def would(step: Step) -> Applied:
-    """Return what a step would come to."""
-    if not step.is_open:
-        return _as_it_is(step)
-    return Applied(step, "would_create" if step.current is None else "would_change")
-
-
-def _as_it_is(step: Step) -> Applied:
-    """Return what becomes of a step that has nothing to write."""
-    return Applied(step, "unchanged" if step.error is None else "failed", step.current, step.error)
 
 
 def give_up(step: Step) -> Applied:
     """Return what is known of a step that was stopped."""
     write = step.write
     if not step.is_open:
-        return _as_it_is(step)
+        return as_it_is(step)
     if write is None or not (write.result or write.may_have_acted):
         return Applied(step, "not_attempted")
     if write.result is None:
@@ -129,21 +37,37 @@ def give_up(step: Step) -> Applied:
     return Applied(step, _done(step), write.result.value)
 
 
-def apply(state: "State", step: Step, pace: Pace) -> Applied:
-    """Write what a step changes, and read it back; never raises but Closed."""
+def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
+    """Write what a step changes, and read it back; never raises but Closed.
+
+    With `or_find` what cannot be created, for someone has just done so, may be there already as it is wanted.
+    """
     if not step.is_open:
-        return _as_it_is(step)
+        return as_it_is(step)
     try:
-        step.write = _creation(state, step, pace) if step.current is None else _change(state, step, step.current, pace)
-        return _verified(state, step, step.write.send().value)
+        return _applied(state, step, pace, or_find=or_find)
     except Closed:
         raise
     except QoderError as error:
         return _failed(step, error)
     except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
+        why = f"a bug in qoder: {type(error).__name__}: {step.secrets.out_of(str(error))}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+
+
+def _applied(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
+    if step.current is not None:
+        step.write = _change(state, step, step.current, pace)
+        return _verified(state, step, step.write.send().value)
+    step.write = _creation(state, step, pace)
+    try:
+        return _verified(state, step, step.write.send().value)
+    except Rejected as refused:
+        there = there_already(state, step) if or_find and refused.http_status == 409 else None
+        if there is None:
+            raise
+        return there
 
 
 def _done(step: Step) -> Action:
@@ -163,7 +87,7 @@ def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
         what=f"creating {step.name}",
         read=Deployment.read,
         settle=lambda: _created_since(state, step, asked),
-        look=state.command("deploy", "list"),
+        look=state.looking("deploy", "list"),
         pace=pace,
     )
 
@@ -204,7 +128,7 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
         what=f"changing {current.id}",
         read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
         settle=lambda: _as_wanted(state, step, current),
-        look=state.command("deploy", "get", current.id),
+        look=state.looking("deploy", "get", current.id),
         repeatable=True,
         pace=pace,
     )
@@ -213,7 +137,7 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
     """Return the deployment if it is as it was to become; that an agent is pinned anew shows in another version."""
     found = read_deployment(state, current.id, within=READ_WITHIN, retry=False)
-    if not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
+    if step.shows and not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
         return found
     if found.archived_at:
         raise CannotBe(archived(found).message, hint=archived(found).hint)
@@ -235,10 +159,12 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     kept = [change.path for change in step.differs(found)]
     if not kept:
         return Applied(step, done, found)
+    is_kept = bool(step.differs(written))  # the answer showed it too; else it may be a replica that lags
+    what = "the server kept something else" if is_kept else "reading back still shows something else"
     error = Rejected(
-        f"{step.name} ({found.id}) was {done}, but the server kept something else: {', '.join(kept[:5])}",
-        hint="compare it with the file",
-        next=state.command("deploy", "get", found.id),
+        f"{step.name} ({found.id}) was {done}, but {what}: {', '.join(kept[:5])}",
+        hint="compare it with the file" if is_kept else "look again a little later",
+        next=state.looking("deploy", "get", found.id),
     )
     return Applied(step, done, found, error)
 

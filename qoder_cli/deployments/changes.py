@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from qoder_cli.deployfile.normal import assignments, comparable
+from qoder_cli.deployfile.normal import WRITE_ONLY, assignments, comparable, filled_in
 from qoder_cli.deployfile.tree import Path, spelled
 from qoder_cli.deployments.hiding import HIDDEN
 from qoder_cli.jsontext import Number
@@ -56,20 +56,35 @@ class Difference(NamedTuple):
     changes: list[Change]
 
 
-def difference(wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False) -> Difference:
+def difference(
+    wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False, send_secrets: bool = False
+) -> Difference:
     """Return how `current` is to be changed; what `wanted` does not name stays.
 
-    With `repin` an agent without a version is pinned to its latest, whatever that is.
+    With `repin` an agent without a version is pinned to its latest, whatever that is; with `send_secrets` those of
+    resources, which no server shows, count as different.
     """
     body: dict[str, Any] = {}
     changes: list[Change] = []
     shown = comparable(wanted)
     for name, value in wanted.items():
         found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
+        if name == "resources" and send_secrets:
+            found += secrets_of(wanted)
         if found:
             body[name] = _patch(mapping(current.get(name)), value) if name == "metadata" else value
             changes += found
     return Difference(body, changes)
+
+
+def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
+    """Return the secrets of resources that nothing can be compared with, as changes."""
+    return [
+        Change(spelled(("resources", index, name)), ABSENT, resource[name])
+        for index, resource in enumerate(wanted.get("resources", []))
+        for name in WRITE_ONLY
+        if resource.get(name)
+    ]
 
 
 def creation(wanted: Mapping[str, Any]) -> list[Change]:
@@ -81,7 +96,7 @@ def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Cha
     if name != "agent" or not isinstance(after, str):
         yield from _differing(name, before, after)
         return
-    pinned = mapping(before)
+    pinned = {"id": before} if isinstance(before, str) else mapping(before)
     if pinned.get("id") != after:
         yield Change("agent.id", pinned.get("id", ABSENT), after)
     elif repin:
@@ -120,11 +135,18 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
         for key in dict.fromkeys((*had, *after)):
-            yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
+            if before is ABSENT or not _is_filled_in(key, had, after):
+                yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
     elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
         yield from _walk_list(path, before if isinstance(before, list) else [], after)
     elif not _is_same(before, after):
         yield Change(spelled(path), before, after)
+
+
+def _is_filled_in(key: str, had: dict[str, Any], has: dict[str, Any]) -> bool:
+    """Return whether a field is what a server fills in, where one of two objects leaves it out."""
+    one, other = ({**filled_in(fields), **fields} for fields in (had, has))
+    return not (key in had and key in has) and key in one and key in other and _is_same(one[key], other[key])
 
 
 def _walk_list(path: Path, before: list[Any], after: list[Any]) -> Iterator[Change]:
@@ -179,9 +201,16 @@ def _is_long(value: Any) -> bool:
 
 
 def _by_line(before: Any, after: Any) -> list[str]:
-    lines = list(_line_by_line(*([] if text is ABSENT else text.split("\n") for text in (before, after))))
+    lines = list(_line_by_line(_lines(before), _lines(after)))
+    if ABSENT not in (before, after) and before.endswith("\n") != after.endswith("\n"):
+        lines.append(("+" if after.endswith("\n") else "-") + "(a line break at the end)")
     shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
     return shown + ([f"    … and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else [])
+
+
+def _lines(text: Any) -> list[str]:
+    """Return the lines of a text, of which the last one may end or not."""
+    return [] if text is ABSENT else text.removesuffix("\n").split("\n")
 
 
 def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:

@@ -1,74 +1,26 @@
 """Deployment files against the server: what each would create or change, before anything is written."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qoder_cli.ahead import in_order
 from qoder_cli.deployfile.load import Declared, missing_for_create
 from qoder_cli.deployfile.normal import EMPTY, settable
 from qoder_cli.deployfile.problems import BadFiles, Problem
-from qoder_cli.deployments.changes import LATEST, Change, creation, difference
-from qoder_cli.deployments.hiding import Secrets
+from qoder_cli.deployments.changes import creation, difference
+from qoder_cli.deployments.pinning import AT_A_TIME, Found, at_latest
+from qoder_cli.deployments.step import Step
 from qoder_cli.errors import ApiError, QoderError, Rejected
 from qoder_cli.lookup import find_deployment
 from qoder_cli.model import Deployment
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.writing import Write
     from qoder_cli.state import State
 
-AT_A_TIME = 8  # deployments that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
-
-
-@dataclass
-class Step:
-    """One declared deployment, and what is to become of it.
-
-    `current` is the deployment as it is, None when it is to be created; `changes` are what differs, and `body` says
-    so to the server; `error` is why it cannot be.
-    """
-
-    declared: Declared
-    current: Deployment | None = None
-    changes: Sequence[Change] = ()
-    body: Mapping[str, Any] | None = None
-    error: QoderError | None = None
-    write: "Write[Deployment] | None" = None  # once it is under way
-
-    @property
-    def place(self) -> str:
-        """Where it is declared."""
-        return f"{self.declared.source}:{self.declared.line}" if self.declared.line else self.declared.source
-
-    @property
-    def name(self) -> str:
-        """What it is called, as it may be shown."""
-        name = (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
-        return str(self.secrets.out_of(name))
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something to write."""
-        return self.error is None and bool(self.changes)
-
-    @property
-    def repins(self) -> bool:
-        """Whether the agent is pinned to its latest version, whichever that is."""
-        return any(change.path == "agent.version" and change.after == LATEST for change in self.changes)
-
-    @cached_property
-    def secrets(self) -> Secrets:
-        """What must not be shown of it."""
-        return Secrets(self.declared.secrets - {self.declared.id or ""})
-
-    def differs(self, found: Deployment) -> list[Change]:
-        """Return what is not as it is declared; a version that the file leaves to the server never differs."""
-        return difference(self.declared.fields, settable(found)).changes
 
 
 @dataclass
@@ -101,7 +53,7 @@ class Book:
         return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
 
 
-def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[Step]:
+def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
     Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
@@ -113,7 +65,10 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool) -> list[S
     _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(state).by_name
-    steps = [_step(one, book, repin=repin) for one in declared]
+    found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
+    pinned = at_latest(state, declared, found) if repin else declared
+    pairs = zip(pinned, found, strict=True)
+    steps = [_step(*pair, book, repin=repin, send_secrets=send_secrets) for pair in pairs]
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -133,11 +88,12 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def _step(declared: Declared, book: Book, *, repin: bool) -> Step:
-    found = book.meant(declared.name) if declared.id is None else book.by_id[declared.id]
+def _step(declared: Declared, found: Found, book: Book, *, repin: bool, send_secrets: bool) -> Step:
     if isinstance(found, QoderError):
         return Step(declared, error=found)
-    return creating(declared) if found is None else changing(declared, found, book, repin=repin)
+    if found is None:
+        return creating(declared)
+    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
 
 
 def creating(declared: Declared) -> Step:
@@ -146,18 +102,16 @@ def creating(declared: Declared) -> Step:
     return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
 
 
-def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool) -> Step:
+def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
     """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
-    differs = difference(declared.fields, settable(current), repin=repin)
+    differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         wanted = step.secrets.out_of(declared.name)
-        step.error = Rejected(
-            f"{step.name} ({current.id}) cannot be named {wanted!r}: so is {others[0]}", hint="choose another name"
-        )
+        step.error = Rejected(f"{step.known} cannot be named {wanted!r}: so is {others[0]}", hint="choose another name")
     return step
 
 
@@ -206,7 +160,12 @@ def look_again(state: "State", steps: Sequence[Step]) -> None:
     book = Book.of(state) if new else Book()
     for step in new:
         if alive := book.alive(step.declared.name):
-            step.error = Rejected(
-                f"{step.name} was created by someone meanwhile: {alive[0].id}; nothing was sent",
-                hint="apply again, to see what differs from it",
-            )
+            step.error = created_meanwhile(step, alive)
+
+
+def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
+    """Return the error that there is one of this name by now, which was not looked at."""
+    return Rejected(
+        f"{step.name} was created by someone meanwhile: {', '.join(found.id for found in alive)}; nothing was changed",
+        hint="apply again, to see what differs from it",
+    )

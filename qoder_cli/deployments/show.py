@@ -1,25 +1,64 @@
 """What differs between deployments and what is wanted, for people."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.deployments.changes import told
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.planning import Step
+    from qoder_cli.deployments.step import Step
     from qoder_cli.state import State
 
 
 def show_changes(state: "State", steps: Sequence["Step"]) -> None:
-    """Show what differs, each deployment under its name, on stderr: stdout has the items."""
+    """Show what differs, each deployment under its name, on stderr: stdout has the items.
+
+    A schedule that is new or changed is shown in words, with its next five fires.
+    """
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        lines = [line for change in step.changes for line in told(change, step.secrets.out_of)]
-        state.err.tell("".join(f"  {_coloured(state, line)}\n" for line in lines))
+        lines = [_coloured(state, line) for change in step.changes for line in told(change, step.secrets.out_of)]
+        state.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(state, step))))
+
+
+def warn_of_schedules(state: "State", steps: Sequence["Step"]) -> None:
+    """Warn of each schedule, new or changed, that never fires."""
+    for step in steps:
+        schedule = _new_schedule(step)
+        if schedule and not _fires(state, schedule):
+            state.progress.warn(f"{step.known}: its schedule never fires: there is no such day")
 
 
 def _coloured(state: "State", line: str) -> str:
     style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
     return state.err.styled(line, style) if style else line
+
+
+def _foreseen(state: "State", step: "Step") -> Iterator[str]:
+    """Yield when a schedule fires that is new or changed; nothing where that would show a secret."""
+    schedule = _new_schedule(step)
+    if not schedule or step.secrets.out_of(schedule) != schedule:
+        return
+    from qoder_cli.output.cells import Fire, cell
+    from qoder_cli.schedule import words_of
+    from qoder_cli.times import local_zone_name
+
+    paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
+    fires = _fires(state, schedule)
+    if fires:
+        yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
+    yield from (f"  {cell(Fire(fire, schedule['timezone'])).text}" for fire in fires)
+
+
+def _new_schedule(step: "Step") -> Mapping[str, Any]:
+    """Return the schedule that a step sets, empty where it sets none."""
+    schedule = (step.body or {}).get("schedule") if step.is_open else None
+    return schedule or {}
+
+
+def _fires(state: "State", schedule: Mapping[str, Any]) -> list[str]:
+    from qoder_cli.schedule import next_fires
+
+    return next_fires(schedule, now=state.client.server_now())

@@ -155,7 +155,8 @@ class StateChanges:
     def _print_one(self) -> Outcome:
         outcome = self._outcome(self._targets[0])
         if (found := outcome.deployment) is not None:
-            self._state.output.record(deployment_fields(found), data=found.as_json(), id=found.id)
+            fields = deployment_fields(found, now=self._state.client.server_now())
+            self._state.output.record(fields, data=found.as_json(), id=found.id)
         return outcome
 
     def _outcome(self, target: Target) -> Outcome:
@@ -180,7 +181,7 @@ class StateChanges:
             what=f"{self._change.doing} {id}",
             read=lambda answer: self._if_so(id, Deployment.read(answer)),
             settle=lambda: self._read_back(id),
-            look=self._state.command("deploy", "get", id),
+            look=self._state.looking("deploy", "get", id),
             repeatable=True,
         )
         try:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 LAST_WORDS = 2.0  # seconds for the answer to a write under way when a signal arrives
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
+LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
 RESENDS = 2
 
 How = Literal["answered", "read back", "already"]
@@ -54,8 +55,7 @@ class Write(Generic[T]):
     `what` says what it does, as in "pausing dep_1". `read` makes of an answer's JSON what the write was to bring about;
     None when it shows something else. `settle` reads that back, with one request and no retries: None when it does not
     show, ApiError when it cannot be read, CannotBe when it never will, OutcomeUnknown when it cannot be told from
-    someone else's. With `patient` the last look decides, for what shows early may be someone else's. `look` is the
-    command to look with, as words.
+    someone else's. `look` is the command to look with, as words.
 
     Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted` while an attempt
     was sent of which nothing says that it did nothing.
@@ -70,7 +70,6 @@ class Write(Generic[T]):
     settle: Callable[[], T | None]
     look: list[str]
     repeatable: bool = False
-    patient: bool = False
     pace: Pace | None = None  # where several are sent at a time: what spaces them, and ends it
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     result: Written[T] | None = field(default=None, init=False)
@@ -177,17 +176,15 @@ class Write(Generic[T]):
 
     def _look(self, error: ApiError) -> T | None:
         """Read back what a write brought about whose answer is lost; None when it does not show."""
-        self.state.progress.note(f"the answer was lost ({error.message}): reading back, for {LOOKS[-1]:.0f}s at most")
-        found, failure = self._read_back(LOOKS, error)
+        looks = LOOKS if self.repeatable else (*LOOKS, LAST_LOOK)
+        self.state.progress.note(f"the answer was lost ({error.message}): reading back, for {looks[-1]:.0f}s at most")
+        found, failure = self._read_back(looks, error)
         if failure is not None:
             raise self.unknown(f"reading back does not settle it: {failure.message}", error) from error
         return found
 
     def _read_back(self, looks: Sequence[float], error: ApiError) -> tuple[T | None, ApiError | OutcomeUnknown | None]:
-        """Return what the last look shows, or why it shows nothing; `looks` are in seconds from now.
-
-        Unless this is patient, the first that shows it is the last.
-        """
+        """Return what the first look that shows it shows, or why none does; `looks` are in seconds from now."""
         clock = self.state.clock
         began = clock.monotonic()
         found: T | None = None
@@ -202,7 +199,7 @@ class Write(Generic[T]):
                 raise
             except (ApiError, OutcomeUnknown) as unread:
                 found, failure = None, unread
-            if isinstance(failure, AuthError) or (found is not None and not self.patient):
+            if isinstance(failure, AuthError) or found is not None:
                 break
         return found, failure
 

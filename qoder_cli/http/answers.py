@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,23 +46,24 @@ class Answer:
         return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
-def understand(answer: Answer, settings: Settings, *, now: float) -> Any:
-    """Return the JSON of a 2xx answer; raise the ApiError that any other one means. `now` is the server's clock."""
-    if not answer.is_success:
-        refuse(answer, settings, now=now)
+def understand(answer: Answer) -> Any:
+    """Return the JSON of a 2xx answer. Raises NoAnswer when it is none."""
     try:
         return jsontext.parse(answer.body)
     except ValueError as error:
         raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
 
 
-def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
-    """Raise the ApiError that an answer with another status than 2xx means."""
+def refuse(answer: Answer, settings: Settings, *, now: float, hide: Callable[[Any], Any]) -> NoReturn:
+    """Raise the ApiError that an answer with another status than 2xx means.
+
+    `now` is the server's clock; `hide` takes what must not be shown out of the server's words.
+    """
     envelope = _parsed(answer.body)
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
     failure = kind(
-        _said(answer, error),
+        _said(answer, mapping(hide(error))),
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,

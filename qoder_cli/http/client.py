@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
 from qoder_cli import __version__, jsontext
@@ -77,6 +77,7 @@ class Client:
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
+        self.hide_values: Callable[[Any], Any] = _as_it_is  # takes what a command must not show out of a JSON value
         self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
@@ -220,7 +221,7 @@ class Client:
         with self._transport_failures():
             answer = self._answer(request, response, b"" if accepted else b"".join(_limited(response)))
         if not accepted:
-            refuse(answer, self.settings, now=self.server_now())
+            self._refuse(answer)
         if answer.kind != "text/event-stream":
             raise no_answer(f"the server answered {answer.status} with {answer.kind or 'nothing'}, not a stream")
         return answer
@@ -302,7 +303,7 @@ class Client:
         self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
         if request.content:
             kind = request.headers.get("content-type", "")
-            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
+            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret, hide=self.hide_values)}")
 
     def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
         from qoder_cli.http import redact
@@ -310,7 +311,7 @@ class Client:
         self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
         self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
         kind = answer.headers.get("content-type", "")
-        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
+        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret, hide=self.hide_values)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.now()
@@ -344,12 +345,15 @@ class Client:
     def accept(self, answer: Answer) -> Answer:
         """Return a 2xx answer; raise the ApiError that any other one means."""
         if not answer.is_success:
-            refuse(answer, self.settings, now=self.server_now())
+            self._refuse(answer)
         return answer
+
+    def _refuse(self, answer: Answer) -> NoReturn:
+        refuse(answer, self.settings, now=self.server_now(), hide=self.hide_values)
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
-        return answers.understand(answer, self.settings, now=self.server_now())
+        return answers.understand(self.accept(answer))
 
     def pages(
         self,
@@ -450,6 +454,10 @@ def _trust(url: str) -> Any:
         raise UsageError(
             f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _limited(response: httpx.Response) -> Iterator[bytes]:

@@ -1,8 +1,7 @@
 """Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qoder_cli import jsontext
@@ -49,7 +48,7 @@ def header(name: str, value: str, secret: str | None = None) -> str:
     return f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}"
 
 
-def payload(content: bytes, kind: str, secret: str | None = None) -> str:
+def payload(content: bytes, kind: str, secret: str | None = None, *, hide: Callable[[Any], Any] | None = None) -> str:
     """Return a body as it travels without secrets; of a form, and of what is no text, only its size."""
     try:
         text = content.decode()
@@ -57,13 +56,19 @@ def payload(content: bytes, kind: str, secret: str | None = None) -> str:
         text = "\0"
     if "\0" in text or kind.startswith("multipart/"):
         return f"({len(content)} bytes of {kind or 'no stated type'})"
-    return body(text, secret)
+    return body(text, secret, hide=hide)
 
 
-def body(text: str, secret: str | None = None) -> str:
-    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes."""
-    with suppress(ValueError):
-        text = jsontext.dump(_without_secrets(jsontext.parse(text)))
+def body(text: str, secret: str | None = None, *, hide: Callable[[Any], Any] | None = None) -> str:
+    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes.
+
+    `hide` takes what else must not be shown out of a value of JSON, or out of a text that is none.
+    """
+    hide = hide or (lambda value: value)
+    try:
+        text = jsontext.dump(_without_secrets(hide(jsontext.parse(text))))
+    except ValueError:
+        text = hide(text)
     text = by_shape(text, secret)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
 

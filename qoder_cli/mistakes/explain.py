@@ -49,7 +49,15 @@ def _in_our_words(mistake: Any, program: str) -> UsageError:
         arguments = [param for param in _params(context, "argument") if not param.hidden]
         takes = " ".join(param.metavar or param.name.upper() for param in arguments)
         message = f"{path} takes only {takes}" if takes else f"{path} takes no arguments"
+        where = _of_files(context) or where
     return UsageError(message, hint=where)
+
+
+def _of_files(context: Any) -> str | None:
+    """Return what to do with several files, as a shell makes of a pattern, where an option takes one each time."""
+    several = [param for param in _params(context, "option") if param.metavar == "FILE" and param.multiple]
+    name = min(several[0].opts, key=len) if several else None
+    return f"each file needs its own {name}; a folder's files are named at once by {name} FOLDER" if name else None
 
 
 def _options(context: Any) -> dict[str, str]:

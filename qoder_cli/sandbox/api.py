@@ -64,6 +64,7 @@ ROUTES = (
     Route("GET", "deployments/{}/runs/{}", ("run",), do.get_run),
     Route("GET", "deployment_runs", ("list",), do.list_runs),
     Route("GET", "deployment_runs/{}", ("run",), do.get_run),
+    Route("GET", "agents/{}", ("agent",), do.get_agent),
     Route("GET", "sessions", ("session",), do.list_sessions),
     Route("GET", "sessions/{}", ("session",), do.get_session),
     Route("POST", "sessions/{}/cancel", ("session",), do.cancel_session),

@@ -4,7 +4,7 @@ A fault is `WHERE:WHAT[=VALUE][*TIMES]`, such as `trigger:drop-after`, `run:503*
 
 WHERE names the request: `trigger` (POST …/run), `run` (one run), `list` (runs), `deployment` (reading and writing
 them), of that `write` (any of `create`, `update`, `pause`, `unpause`, `archive`), `session`, `events` (their list),
-`stream`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
+`stream`, `agent`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
 TIMES, or with `*inf` all); several for the same request take turns in the order given. A *condition* goes on for
 ever, or for TIMES requests, beside them. Seconds are real seconds, whatever the speed of the world.
 

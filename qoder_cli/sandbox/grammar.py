@@ -9,7 +9,7 @@ from typing import Literal
 from qoder_cli.errors import UsageError
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
-PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "any")
+PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any")
 
 Value = Literal["none", "seconds", "text", "status"]
 

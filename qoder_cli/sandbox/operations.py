@@ -57,6 +57,12 @@ def list_deployments(call: Call) -> Reply:
     return 200, call.page(deployments, call.show_deployment, keep=keep, name=lambda deployment: deployment.id)
 
 
+def get_agent(call: Call) -> Reply:
+    """Show one, whatever it is called: only its latest version matters here."""
+    [id] = call.ids
+    return 200, {"id": id, "type": "agent", "name": id, "version": call.world.latest_version(id), "archived_at": None}
+
+
 def pause_deployment(call: Call) -> Reply:
     """Pause one."""
     return _changed(call, call.world.pause)

@@ -1,0 +1,95 @@
+"""What became of a step of a plan, or would: as an item of JSON, and as a row."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qoder_cli.deployfile.normal import READ_ONLY
+from qoder_cli.deployments.hiding import HIDDEN
+from qoder_cli.deployments.step import Step
+from qoder_cli.errors import Exit, QoderError
+from qoder_cli.model import Deployment
+from qoder_cli.output.cells import Fields, Status
+
+FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
+
+Action = Literal[
+    "created", "changed", "unchanged", "would_create", "would_change", "failed", "unknown", "not_attempted"
+]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a step: `deployment` is how it is now, where it was written."""
+
+    step: Step
+    action: Action
+    deployment: Deployment | None = None
+    error: QoderError | None = None
+
+    @property
+    def shown(self) -> Deployment | None:
+        """The deployment as it is known last."""
+        return self.deployment or self.step.current
+
+    @property
+    def known(self) -> str:
+        """What it is called, with its id where it has one."""
+        return f"{self.step.name} ({self.shown.id})" if self.shown else self.step.name
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is a deployment that was, or needs not be, written."""
+        return self.shown is not None and self.action not in ("failed", "unknown", "not_attempted")
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of this one; None when it was not attempted."""
+        if self.action == "not_attempted":
+            return None
+        return int(self.error.exit) if self.error else int(Exit.OK)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
+        hide = self.step.secrets.out_of
+        changes = [change.hidden(hide) for change in self.step.changes]
+        found = {"id": None, "name": self.step.name}
+        if self.shown is not None:
+            raw = self.shown.as_json()
+            found = {name: value if name in ("id", *READ_ONLY) else hide(value) for name, value in raw.items()}
+        if self.shown is self.step.current:  # as it was before
+            found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
+        return {
+            **found,
+            **({"error": self.error.as_json()} if self.error else {}),
+            "action": self.action,
+            "changes": [change.as_json() for change in changes],
+            "input": self.step.place,
+            "exit_code": self.exit_code,
+        }
+
+    def row(self) -> Fields:
+        """Return the row of a table."""
+        return {
+            "name": self.step.name,
+            "id": self.shown.id if self.shown else None,
+            "action": Status(self.action),
+            "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
+            "file": self.step.place,
+            "error": (self.error.kind or self.error.exit).name.lower() if self.error else None,
+        }
+
+
+def _field(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0]
+
+
+def would(step: Step) -> Applied:
+    """Return what a step would come to."""
+    if not step.is_open:
+        return as_it_is(step)
+    return Applied(step, "would_create" if step.current is None else "would_change")
+
+
+def as_it_is(step: Step) -> Applied:
+    """Return what becomes of a step that has nothing to write."""
+    return Applied(step, "unchanged" if step.error is None else "failed", step.current, step.error)
