@@ -644,6 +644,21 @@ def test_no_means_no(
     assert desk.asked == [f"GET {LIST}"]
 
 
+def test_what_someone_else_has_changed_as_it_is_wanted_is_unchanged(
+    desk: Desk, questions: Callable[..., list[str]]
+) -> None:
+    weekly = desk.add(name="weekly")
+
+    def meanwhile() -> bool:
+        desk.world.change(weekly, {"description": "As wanted"})
+        return True
+
+    questions(meanwhile)
+    ran = desk.apply(desk.file({"name": "weekly", "description": "As wanted"}), "--json", yes=False)
+    assert (ran.code, actions(ran), desk.writes) == (0, [("unchanged", 0)], [])
+    assert "was changed by someone meanwhile, as it is wanted" in ran.err
+
+
 def test_what_was_changed_while_the_question_stood_is_left_alone(
     desk: Desk, questions: Callable[..., list[str]]
 ) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.deployfile.normal import settable
@@ -58,6 +59,11 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
 
 def _applied(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
     if step.current is not None:
+        now = _looked_at_again(state, step.current)
+        if _is_as_wanted(step, now, step.current):
+            state.progress.note(f"{step.name} ({now.id}) was changed by someone meanwhile, as it is wanted")
+            return as_it_is(replace(step, current=now, changes=()))
+        _refuse_stale(now, step.current)
         step.write = _change(state, step, step.current, pace)
         return _verified(state, step, step.write.send().value)
     step.write = _creation(state, step, pace)
@@ -111,16 +117,22 @@ def _newest(state: "State", since: float | None) -> Iterator[Deployment]:
             yield found
 
 
-def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
-    """Return the write of a change. Raises Rejected when the deployment is not any more as it was looked at."""
+def _looked_at_again(state: "State", current: Deployment) -> Deployment:
     now = read_deployment(state, current.id)
     if now.archived_at:
         raise archived(now)
+    return now
+
+
+def _refuse_stale(now: Deployment, current: Deployment) -> None:
     if settable(now) != settable(current):
         raise Rejected(
             f"deployment {current.id} was changed by someone meanwhile; nothing was sent",
             hint="look at what differs now, and apply again",
         )
+
+
+def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
     return Write(
         state,
         f"/deployments/{segment(current.id)}",
@@ -135,13 +147,18 @@ def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Writ
 
 
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
-    """Return the deployment if it is as it was to become; that an agent is pinned anew shows in another version."""
+    """Return the deployment if it is as it was to become. Raises CannotBe when it never will be."""
     found = read_deployment(state, current.id, within=READ_WITHIN, retry=False)
-    if step.shows and not step.differs(found) and not (step.repins and _agent(found) == _agent(current)):
+    if _is_as_wanted(step, found, current):
         return found
     if found.archived_at:
         raise CannotBe(archived(found).message, hint=archived(found).hint)
     return None
+
+
+def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
+    """Return whether it shows that all is as wanted; that an agent is pinned anew shows in another version."""
+    return step.shows and not step.differs(found) and not (step.repins and _agent(found) == _agent(current))
 
 
 def _agent(deployment: Deployment) -> Any:
