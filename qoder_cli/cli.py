@@ -1,7 +1,7 @@
 """The command tree, and `main`: the only place where an error becomes an exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qoder_cli import __version__, signals
-from qoder_cli.contents import NOUNS, UNDERSTOOD
+from qoder_cli.contents import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
 from qoder_cli.output.report import format_typed, plain
@@ -56,7 +56,14 @@ class Tree(TyperGroup):
     """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
 
     def __init__(
-        self, name: str, help: str, *, load: Callable[[str], Any], names: list[str], summary: Callable[[str], str]
+        self,
+        name: str,
+        help: str,
+        *,
+        load: Callable[[str], Any],
+        names: list[str],
+        summary: Callable[[str], str],
+        understood: Mapping[str, str],
     ) -> None:
         super().__init__(
             name=name,
@@ -70,6 +77,7 @@ class Tree(TyperGroup):
         self._load = load
         self._names = names
         self._summary = summary
+        self._understood = understood
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
@@ -81,7 +89,7 @@ class Tree(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with the nearest names."""
-        name = UNDERSTOOD.get(args[0], args[0])
+        name = self._understood.get(args[0], args[0])
         command = self.get_command(ctx, name)
         if command is None:
             raise _NoSuchCommand(
@@ -152,6 +160,7 @@ def load_noun(noun: str) -> Any:
         load=lambda verb: _build(verb, function_of(commands[verb])),
         names=list(commands),
         summary=lambda verb: _summary(function_of(commands[verb])),
+        understood=VERBS_UNDERSTOOD,
     )
 
 
@@ -166,7 +175,14 @@ def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
 
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet."""
-    tree = Tree(program, _ABOUT, load=load_noun, names=list(NOUNS), summary=lambda noun: NOUNS[noun][1])
+    tree = Tree(
+        program,
+        _ABOUT,
+        load=load_noun,
+        names=list(NOUNS),
+        summary=lambda noun: NOUNS[noun][1],
+        understood=NOUNS_UNDERSTOOD,
+    )
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

@@ -13,5 +13,6 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Read about commands, exit codes, environment and output"),
 }
 
-# What people type for these; understood, and not shown.
-UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run", "ls": "list", "resume": "unpause"}
+# What people type for these, a noun and a verb below one; understood, and not shown.
+NOUNS_UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run"}
+VERBS_UNDERSTOOD = {"ls": "list", "resume": "unpause"}

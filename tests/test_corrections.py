@@ -99,6 +99,9 @@ CASES = {
     "describe deployment nightly": "deploy get nightly",
     "delete deployment nightly": "deploy archive nightly",
     "create deployment --name x": "deploy create --name x",
+    "deploy runs": "run list",
+    "deploy runs nightly": "run list nightly",
+    "deployments runs dep_1 --json": "run list dep_1 --json",
     "deploy show dep_1": "deploy get dep_1",
     "deploy rm nightly": "deploy archive nightly",
     "deployments logs nightly": "run logs nightly@last",
@@ -412,6 +415,21 @@ def test_what_stands_behind_two_dashes_is_not_ours(qoder: Qoder) -> None:
     ran = qoder("sandbx", "--", "qoder", "login")
     assert ran.code == 2
     assert "auth login" not in ran.err
+
+
+@pytest.mark.parametrize("noun", ["deploy", "deployment", "deployments"])
+@pytest.mark.parametrize("verb", ["runs", "deployment", "deployments"])
+def test_another_word_for_a_noun_is_no_command_and_starts_nothing(qoder: Qoder, noun: str, verb: str) -> None:
+    ran = qoder(noun, verb, "dep_1", "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (2, "", "usage")
+    assert not qoder.wire.requests
+
+
+def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    assert qoder("deployments", "ls", "--json").json == []
+    for word in ("ls", "resume"):
+        assert qoder(word).code == 2
 
 
 def test_the_other_names_are_not_shown(qoder: Qoder) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from qoder_cli import ids
 from qoder_cli.completion.grammar import Grammar, Level
-from qoder_cli.contents import UNDERSTOOD
+from qoder_cli.contents import NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.errors import UsageError
 from qoder_cli.mistakes.tables import COMMANDS, MOVED, OPTIONS, UNSURE, UNSURE_OPTIONS, Foreign
 
@@ -79,7 +79,10 @@ class _Line:
         return ({*ours, *foreign} - flags) | {"--output", "--format"}
 
     def _level(self, plain: Sequence[str]) -> Level:
-        words = tuple(UNDERSTOOD.get(word, word) for word in plain[:2])
+        words = (
+            *(NOUNS_UNDERSTOOD.get(word, word) for word in plain[:1]),
+            *(VERBS_UNDERSTOOD.get(word, word) for word in plain[1:2]),
+        )
         return self._levels.get(words) or self._levels.get(words[:1]) or self._levels[()]
 
     # The command.
@@ -89,8 +92,8 @@ class _Line:
         if not self.plain:
             return
         first, *rest = self.plain
-        noun, second = (UNDERSTOOD.get(word, word) for word in (first, rest[0] if rest else ""))
-        if second in _KINDS and noun not in ("deploy", second) and self._is_verb(noun, first, second):
+        noun, second = (NOUNS_UNDERSTOOD.get(word, word) for word in (first, rest[0] if rest else ""))
+        if second in _KINDS and noun not in ("deploy", second) and self._is_verb(first, second):
             self.because.append("the kind of thing stands first")
             verb = "list" if first in _LISTED and len(rest) == 1 else first
             self.plain = self._under(second, verb, rest[1:])
@@ -101,13 +104,14 @@ class _Line:
         else:
             self.plain = self._foreign(first, rest)
 
-    def _is_verb(self, ours: str, typed: str, noun: str) -> bool:
+    def _is_verb(self, typed: str, noun: str) -> bool:
+        ours = VERBS_UNDERSTOOD.get(typed, typed)
         return ours in self._levels[(noun,)].commands or typed in COMMANDS or typed in UNSURE
 
     def _under(self, noun: str, verb: str, operands: list[str]) -> list[str]:
         """Return the words for a verb of `deploy` or `run`, which may be none of ours, or what stands in its place."""
         commands = self._levels[(noun,)].commands
-        ours = UNDERSTOOD.get(verb, verb)
+        ours = VERBS_UNDERSTOOD.get(verb, verb)
         if ours in commands:
             return [noun, ours, *operands]
         if verb in COMMANDS or verb in UNSURE:
@@ -231,7 +235,7 @@ def _with_rest(typed: list[Typed], because: list[str]) -> list[str]:
         return [word for each in typed for word in each.words]
     because.append(foreign.because)
     second = plain[1].words[0] if len(plain) > 1 else ""
-    is_named = UNDERSTOOD.get(second, second) == foreign.rest.split()[0]  # as in `create deployment`
+    is_named = NOUNS_UNDERSTOOD.get(second, second) == foreign.rest.split()[0]  # as in `create deployment`
     for left in plain[: 2 if is_named else 1]:
         typed.remove(left)
     return [*foreign.rest.split(), *(word for each in typed for word in each.words)]

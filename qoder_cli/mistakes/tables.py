@@ -64,6 +64,7 @@ COMMANDS: dict[str, Foreign] = {
     "whoami": Foreign("`auth status` shows whose token is used", alone="auth status"),
     **dict.fromkeys(("init", "setup", "configure"), _SETUP),
     **dict.fromkeys(("ps", "jobs", "history"), _RUNS),
+    "runs": _RUNS,  # below a noun, as in `deploy runs`; else it is one
     **dict.fromkeys(("logs", "log", "tail", "events"), _LOGS),
     **dict.fromkeys(("watch", "follow", "attach"), _WATCH),
     "wait": Foreign(_OF_RUN, alone="run wait last", run="run wait X", deployment="run wait X@last"),
