@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from itertools import pairwise, takewhile
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,11 @@ class Command(TyperCommand):
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.params += shared_options()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of this command. Raises UsageError."""
+        _refuse_option_as_value(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, without typer's braces around what is required."""
@@ -79,6 +85,11 @@ class Tree(TyperGroup):
         self._summary = summary
         self._understood = understood
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options of this group. Raises UsageError."""
+        _refuse_option_as_value(self, ctx, args)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
         return self._names
@@ -124,6 +135,18 @@ class Tree(TyperGroup):
         self.format_commands(ctx, formatter)
         with formatter.section("Everywhere"):
             formatter.write_dl([row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))])
+
+
+def _refuse_option_as_value(command: Any, ctx: Any, args: list[str]) -> None:
+    """Refuse `--idempotency-key --dry-run`, where an empty variable would start what was only to be shown."""
+    options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
+    takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
+    for word, following in pairwise(takewhile(lambda word: word != "--", args)):
+        if takes_value.get(word) and following in takes_value:
+            raise UsageError(
+                f"{word} needs a value, and what follows is the option {following}",
+                hint="was it a variable that is empty? Write its quotes too",
+            )
 
 
 def _write_as_composed(help: str | None, formatter: Any) -> None:

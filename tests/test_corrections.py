@@ -425,6 +425,21 @@ def test_another_word_for_a_noun_is_no_command_and_starts_nothing(qoder: Qoder, 
     assert not qoder.wire.requests
 
 
+@pytest.mark.parametrize("option", ["--idempotency-key", "--workspace", "--timeout", "-o"])
+@pytest.mark.parametrize("behind", ["--dry-run", "--wait", "-f", "--json", "--output"])
+def test_an_option_is_no_value_of_another_so_that_an_empty_variable_starts_nothing(
+    qoder: Qoder, option: str, behind: str
+) -> None:
+    ran = qoder("deploy", "run", "dep_1", option, behind)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{option} needs a value, and what follows is the option {behind}" in ran.err
+    assert not qoder.wire.requests
+
+
+def test_a_value_may_look_like_an_option_where_it_is_attached(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key=--wait", "--dry-run", "--json").json["dry_run"] is True
+
+
 def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", page())
     assert qoder("deployments", "ls", "--json").json == []
