@@ -97,7 +97,8 @@ class Ci:
 
     def _tell_endings(self, code: int) -> None:
         if self._typed is None:
-            self._system.tell({"status": plain(self._items[0].word) or "unknown", "exit_code": str(code)})
+            status = plain(self._items[0].word) if self._items else None
+            self._system.tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
         codes = [None if item is None else item.exit_code for item in items]
