@@ -109,10 +109,10 @@ class Tree(TyperGroup):
         return name, command, args[1:]
 
     def _nearest(self, ctx: Any, typed: str) -> str:
-        from difflib import get_close_matches
+        from qoder_cli.mistakes.near import nearest
 
-        near = get_close_matches(typed, self._names)
-        return f"did you mean '{ctx.command_path} {near[0]}'?" if near else f"{ctx.command_path} --help lists them"
+        near = nearest(typed, self._names)
+        return f"did you mean '{ctx.command_path} {near}'?" if near else f"{ctx.command_path} --help lists them"
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed; print the help when none was."""

@@ -91,7 +91,7 @@ def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
         commands={name: _sentence((child.help or "").partition("\n")[0]) for name, child in children.items()},
         options=tuple(_option(param) for param in params if param.param_type_name == "option"),
         arguments=tuple(
-            Argument(_allowed(_value(param), words), repeatable=param.nargs == -1)
+            Argument(taken_by(param, words), repeatable=param.nargs == -1)
             for param in params
             if param.param_type_name == "argument"
         ),
@@ -115,9 +115,9 @@ def _value(param: Any) -> Value:
     return Value(metavar[1] if metavar else param.name.upper(), words=choices or _WORDS.get(param.name, ()))
 
 
-def _allowed(value: Value, words: tuple[str, ...]) -> Value:
-    """Return what an argument of a command takes, without the words that it refuses."""
-    refused = _REFUSED.get(words, set())
+def taken_by(param: Any, words: tuple[str, ...]) -> Value:
+    """Return what a parameter of the command at some words takes, without the words that it refuses."""
+    value, refused = _value(param), _REFUSED.get(words, set())
     return replace(value, words=tuple(word for word in value.words if word not in refused))
 
 
