@@ -35,11 +35,29 @@ CASES: dict[str, set[str]] = {
     "qoder deploy run --region=g": {"global"},
     "qoder -o json --base-url http://127.0.0.1:8080/ dep": {"deploy"},
     "qoder --profile run aut": {"auth"},
+    "qoder deploy run --region global --wai": {"--wait"},
+    "qoder run list --no-color --trigger ": {"manual", "schedule", "retry"},
     "qoder deploy run --timeout 10m --dr": {"--dry-run"},
     "qoder config get ": set(KEYS),
     "qoder config set ": set(KEYS) - {"token"},
-    "qoder config set region ": set(),
-    "qoder help ": set(TOPICS),
+    "qoder config set region ": {"global", "cn"},
+    "qoder config set region c": {"cn"},
+    "qoder config set base_url c": set(),
+    "qoder --profile work config set region --no-c": {"--no-color"},
+    "qoder help ": {*TOPICS, *NOUNS},
+    "qoder help dep": {"deploy"},
+    "qoder help deploy ": set(deploy.COMMANDS),
+    "qoder help runs l": {"list", "logs"},
+    "qoder help exit-codes d": set(),
+    "qoder deployments ": set(deploy.COMMANDS),
+    "qoder deployment run --wai": {"--wait"},
+    "qoder runs ls --trig": {"--trigger"},
+    "qoder runs ls --since 1d --trigger ": {"manual", "schedule", "retry"},
+    "qoder deploy resume --no-c": {"--no-color"},
+    "qoder ls ": set(),
+    "qoder -q 'run' \"list\" --trigger ": {"manual", "schedule", "retry"},
+    "qoder -ojson run li": {"list"},
+    "qoder run list -n 5 --trig": {"--trigger"},
     "qoder completion ": set(SHELLS),
     "qoder nonsense ": set(),
     "qoder sandbox --generation ": {"legacy", "current"},
@@ -104,6 +122,32 @@ def test_file_names_and_what_is_hidden(shell: str, tmp_path: Path) -> None:
     text = script(shell, read(typer.main.get_command(LETTERS)))
     session = press_tab(shell, text, list(LETTER_CASES), tmp_path, BREAKS=" \t\n;|&")
     assert session.offers == LETTER_CASES
+
+
+# What stands before the cursor, and what is there when TAB has put the only thing there is behind it.
+WHOLE = {
+    "qoder deploy apply -f a:b": "qoder deploy apply -f a:b.yaml ",
+    "qoder deploy apply --filename=a:b": "qoder deploy apply --filename=a:b.yaml ",
+    "qoder deploy apply -f a:": "qoder deploy apply -f a:b.yaml ",
+    "qoder deploy apply -f 'with sp": "qoder deploy apply -f 'with space.yaml' ",
+    "qoder run result last --output-dir dra": "qoder run result last --output-dir drawer/",
+    "qoder run list -oi": "qoder run list -oid ",
+    "qoder run list -qoi": "qoder run list -qoid ",
+    'qoder run list -o "tab': 'qoder run list -o "table" ',
+    "qoder run list --trigger 'man": "qoder run list --trigger 'manual' ",
+    "qoder run list --trigger='man": "qoder run list --trigger='manual' ",
+    "qoder -qo json run li": "qoder -qo json run list ",
+}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])  # fish tells only what it offers
+def test_tab_completes_the_word_and_nothing_before_it(shell: str, tmp_path: Path) -> None:
+    for name in ("a:b.yaml", "with space.yaml", "drawer.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "drawer").mkdir()
+    text = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
+    whole = WHOLE | ({"qoder run list --trigger='man": "qoder run list --trigger=manual "} if shell == "zsh" else {})
+    assert press_tab(shell, text, list(whole), tmp_path, WHOLE="yes").typed == whole
 
 
 @pytest.mark.parametrize("name", FILES.values())

@@ -23,7 +23,9 @@ def completion(
     The script completes commands, options and fixed values of qoder and
     qoder-cli without starting either or asking a server, and the ids of
     deployments and runs that earlier commands have seen, which are kept in
-    the state folder. A deployment's name completes once it is begun.
+    the state folder: those of --profile, or of the profile `default`. A
+    deployment's name completes once it is begun, if letters, digits, . _ and
+    - are all that it has; any other is told beside the id to take instead.
 
     --install writes it where bash (with the package bash-completion), zsh or
     fish look by themselves, and says where. Without, put it into the file

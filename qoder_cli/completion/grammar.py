@@ -1,7 +1,7 @@
 """What can be typed, read from the command tree.
 
 What an option or an argument takes is known from its choices, its name in Python, or its metavar: FILE is a file name,
-COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
+DIR a folder, COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
 """
 
 import re
@@ -20,7 +20,8 @@ SHELLS = ("bash", "zsh", "fish", "powershell")
 
 # The fixed words behind a parameter, by its name in Python.
 _WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS), "method": METHODS}
-_REFUSED: dict[tuple[str, ...], set[str]] = {("config", "set"): {"token"}}  # a token is never an argument
+_SETTING = ("config", "set")
+_REFUSED: dict[tuple[str, ...], set[str]] = {_SETTING: {"token"}}  # a token is never an argument
 _METAVAR = re.compile(r"(?:-- )?([A-Z]+)(?:\.\.\.|\|-)?")  # RUN, RUN..., FILE|-, -- COMMAND...
 
 
@@ -79,6 +80,23 @@ def read(tree: Any) -> Grammar:
     shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
     own = [tuple(option for option in level.options if option not in shared) for level in levels]
     return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
+
+
+def spelled_out(grammar: Grammar) -> Grammar:
+    """Return what can be typed with arguments whose values depend on each other as words that lead on, as commands do:
+    a topic or a command behind `help`, a key and its value behind `config set`.
+    """
+    levels = {level.words: level for level in grammar.levels}
+    for level in grammar.levels:
+        if ("help",) in levels and level.commands:
+            topics = {} if level.words else TOPICS
+            levels["help", *level.words] = Level(("help", *level.words), {**topics, **level.commands}, (), ())
+    if setting := levels.get(_SETTING):
+        keys = dict.fromkeys(setting.arguments[0].value.words, "")
+        levels[_SETTING] = replace(setting, commands=keys, arguments=())
+        value = Argument(Value("REGION", tuple(REGIONS)), repeatable=False)
+        levels[*_SETTING, "region"] = Level((*_SETTING, "region"), {}, setting.options, (value,))
+    return replace(grammar, levels=tuple(levels.values()))
 
 
 def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
