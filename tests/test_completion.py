@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from qoder_cli.commands import deploy, run
-from qoder_cli.completion import SHELLS, read, script
+from qoder_cli.completion import MADE_BY, SHELLS, read, script
 from qoder_cli.configfile import KEYS
 from qoder_cli.contents import NOUNS
 from qoder_cli.documented import TOPICS
@@ -219,6 +219,46 @@ def test_install_writes_where_the_shell_looks_and_says_so(
     ]
 
 
+@pytest.mark.parametrize("name", FILES.values())
+def test_a_script_says_who_made_it(name: str) -> None:
+    assert MADE_BY in scripts()[name]
+
+
+def test_install_again_replaces_what_is_ours(qoder: Qoder, home: Path) -> None:
+    qoder("completion", "fish", "--install")
+    folder = home / ".config/fish/completions"
+    (folder / "qoder.fish").write_text(f"# {MADE_BY} fish, an older one")
+    assert "kept" not in qoder("completion", "fish", "--install").err
+    assert sorted(path.name for path in folder.iterdir()) == ["qoder-cli.fish", "qoder.fish"]
+    assert (folder / "qoder.fish").read_text("utf-8") == scripts()["qoder.fish"]
+
+
+def test_what_someone_else_put_there_is_kept(qoder: Qoder, home: Path) -> None:
+    folder = home / ".local/share/zsh/site-functions"
+    folder.mkdir(parents=True)
+    for text in ("#compdef qoder\n# from the IDE", "#compdef qoder\n# from elsewhere"):
+        (folder / "_qoder").write_text(text)
+        ran = qoder("completion", "zsh", "--install")
+        assert (ran.code, ran.err.splitlines()[0][:24]) == (0, "kept what was there as /")
+    kept = [(path.name, path.read_text("utf-8")) for path in sorted(folder.iterdir())]
+    assert kept == [
+        ("_qoder", scripts()["_qoder"]),
+        ("_qoder.bak", "#compdef qoder\n# from the IDE"),
+        ("_qoder.bak2", "#compdef qoder\n# from elsewhere"),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="not everyone may make a link there")
+def test_a_link_to_what_is_ours_stays_one(qoder: Qoder, home: Path, tmp_path: Path) -> None:
+    folder = home / ".config/fish/completions"
+    folder.mkdir(parents=True)
+    (tmp_path / "dotfiles.fish").write_text(f"# {MADE_BY} fish")
+    (folder / "qoder.fish").symlink_to(tmp_path / "dotfiles.fish")
+    assert qoder("completion", "fish", "--install").code == 0
+    assert (folder / "qoder.fish").is_symlink()
+    assert (tmp_path / "dotfiles.fish").read_text("utf-8") == scripts()["qoder.fish"]
+
+
 def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
     if not shutil.which("fish"):
         pytest.skip("fish is not installed")
@@ -240,6 +280,8 @@ def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
 def test_after_install_zsh_completes_with_the_line_it_was_told(qoder: Qoder, home: Path) -> None:
     if not shutil.which("zsh"):
         pytest.skip("zsh is not installed")
+    (home / ".local/share/zsh/site-functions").mkdir(parents=True)
+    (home / ".local/share/zsh/site-functions/_qoder").write_text("#compdef qoder qoder-cli\nnot ours")  # kept beside
     line = qoder("completion", "zsh", "--install").err.splitlines()[-1].partition("compinit: ")[2]
     found = subprocess.run(
         [

@@ -8,7 +8,9 @@ from importlib import import_module
 
 from qoder_cli.completion.grammar import SHELLS, Grammar, read, spelled_out
 
-__all__ = ["SHELLS", "Grammar", "read", "script"]
+__all__ = ["MADE_BY", "SHELLS", "Grammar", "read", "script"]
+
+MADE_BY = "Made by: qoder completion"  # stands in each script
 
 
 def script(shell: str, grammar: Grammar) -> str:
