@@ -330,6 +330,25 @@ def test_gitlab_gets_of_several_only_their_ids(job: Step) -> None:
     assert job.variables == {"QODER_RUN_IDS": "drun_0 drun_1", "QODER_EXIT_CODE": "0"}
 
 
+def test_gitlab_keeps_no_variables_of_an_earlier_command_that_had_another_shape(job: Step) -> None:
+    (job.folder / "qoder.env").write_text("OTHER=1\n")
+    for several in (False, True, False):
+        with reporting(job.state) as ci:
+            if several:
+                ci.expect(["a", "b"])
+            ci.started("drun_1")
+            ci.ended(Item("a", a_run(), None))
+        told = {"QODER_RUN_IDS"} if several else {"QODER_RUN_ID", "QODER_SESSION_ID", "QODER_STATUS"}
+        assert job.variables.keys() == told | {"OTHER", "QODER_EXIT_CODE"}
+
+
+def test_gitlab_keeps_no_ids_where_none_was_started(job: Step) -> None:
+    (job.folder / "qoder.env").write_text("QODER_RUN_IDS=drun_8 drun_9\nOTHER=1\n")
+    with ending_with(NotFound("no such deployments"), job) as ci:
+        ci.expect(["a", "b"])
+    assert job.variables == {"OTHER": "1", "QODER_EXIT_CODE": "5"}
+
+
 def test_gitlab_takes_no_more_ids_than_a_report_holds(job: Step) -> None:
     with reporting(job.state) as ci:
         ci.expect(["x"] * 300)
