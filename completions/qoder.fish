@@ -24,6 +24,18 @@ function __qoder_words --description 'Print the commands and arguments before th
                 set value follows
             case '* -*'
             case '*'
+                switch "$words $word"
+                    case ' deployment' 'help deployment'
+                        set word deploy
+                    case ' deployments' 'help deployments'
+                        set word deploy
+                    case ' runs' 'help runs'
+                        set word run
+                    case '* ls'
+                        set word list
+                    case '* resume'
+                        set word unpause
+                end
                 set -a words $word
         end
     end
@@ -41,7 +53,7 @@ end
 
 function __qoder_inside --description 'Complete the command line behind --, as it would be without that'
     if set -l line (commandline -pc | string replace -rf '^.*?\s--\s+' '')
-        complete -C $line
+        QODER_SANDBOX=inside complete -C $line
     else
         echo -- --
     end
@@ -56,11 +68,15 @@ function __qoder_remembered --description 'Print the ids that qoder remembers, a
     end
     set -l sandbox
     test -n "$QODER_SANDBOX"; and set sandbox sandbox-
+    # what the sandbox remembers is of one world, whatever the profile
+    set -l profile (string match -rg '.*\s--profile[=\s]+["\']?([\w.-]+)' -- (commandline -p))
+    set -q profile[1]; or set profile default
+    test -n "$QODER_SANDBOX"; and set profile '[^\t]*'; or set profile (string escape --style=regex -- $profile)
     test $argv[1] = runs; and printf 'last\tthe newest that was started here\n'
     for file in $folders/"$sandbox$argv[1].tsv"
         test -f $file -a -r $file; or continue
         set -l lines (head -c 262144 -- $file 2>/dev/null |
-            string match -r "^$argv[2][A-Za-z0-9_-]+"'\t[^\t]*\t[^\t]+')
+            string match -rg "^($argv[2][A-Za-z0-9_-]+"'\t[^\t]*\t[^\t]+)\t[^\t]*\t'"$profile\t")
         string replace -r '\t([^\t]*)$' ', $1' -- $lines | string replace -r ', -$' ''
         if test $argv[1] = deployments -a -n "$(commandline -ct)"
             string replace -rf '^([^\t]*)\t([\pL\pN][\pL\pN._-]*)\t.*' '$2\t$1' -- $lines
@@ -194,7 +210,7 @@ complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest 
 complete -c qoder -n '__qoder_under run logs' -l type -r -f -d 'Only events of this type; repeatable'
 complete -c qoder -n '__qoder_under run logs' -l since -r -f -d 'Only later ones: 90m or 7d ago, a date, or a time'
 complete -c qoder -n '__qoder_under run logs' -fka '(__qoder_remembered runs drun_)'
-complete -c qoder -n '__qoder_under run result' -l output-dir -r -f -d 'Also download the files it delivered into this folder'
+complete -c qoder -n '__qoder_under run result' -l output-dir -r -fa '(__fish_complete_directories)' -d 'Also download the files it delivered into this folder'
 complete -c qoder -n '__qoder_at run result' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run cancel' -l yes -s y -d 'Do not ask'
 complete -c qoder -n '__qoder_at run cancel' -fka '(__qoder_remembered runs drun_)'
@@ -209,7 +225,9 @@ complete -c qoder -n '__qoder_at config' -a set -d 'Set one value in the config 
 complete -c qoder -n '__qoder_at config' -a unset -d 'Remove one value from the config file'
 complete -c qoder -n '__qoder_at config' -a path -d 'Print where the config file is'
 complete -c qoder -n '__qoder_at config get' -fa 'token region base_url workspace_id'
-complete -c qoder -n '__qoder_at config set' -fa 'region base_url workspace_id'
+complete -c qoder -n '__qoder_at config set' -a region -d ''
+complete -c qoder -n '__qoder_at config set' -a base_url -d ''
+complete -c qoder -n '__qoder_at config set' -a workspace_id -d ''
 complete -c qoder -n '__qoder_at config unset' -fa 'token region base_url workspace_id'
 complete -c qoder -n '__qoder_under api' -s f -r -f -d 'A text in the body; repeatable'
 complete -c qoder -n '__qoder_under api' -s F -r -f -d 'A JSON value in the body; repeatable'
@@ -231,4 +249,40 @@ complete -c qoder -n '__qoder_under sandbox' -l fault -r -f -d 'Let this go wron
 complete -c qoder -n '__qoder_under sandbox' -fa '(__qoder_inside)'
 complete -c qoder -n '__qoder_under completion' -l install -d 'Put it where the shell looks by itself'
 complete -c qoder -n '__qoder_at completion' -fa 'bash zsh fish powershell'
-complete -c qoder -n '__qoder_at help' -fa 'exit-codes environment output'
+complete -c qoder -n '__qoder_at help' -a exit-codes -d 'what each exit code means, and which are safe to repeat'
+complete -c qoder -n '__qoder_at help' -a environment -d 'the variables that are read'
+complete -c qoder -n '__qoder_at help' -a output -d 'formats and keys, and what they promise'
+complete -c qoder -n '__qoder_at help' -a deploy -d 'Run deployments, and look at them'
+complete -c qoder -n '__qoder_at help' -a run -d 'Look at runs, and wait for their end'
+complete -c qoder -n '__qoder_at help' -a auth -d 'Log in, log out, see which token is used'
+complete -c qoder -n '__qoder_at help' -a config -d 'Read and change the config file'
+complete -c qoder -n '__qoder_at help' -a api -d 'Ask for any operation of the API'
+complete -c qoder -n '__qoder_at help' -a doctor -d 'Look for what may be wrong, and say how to fix it'
+complete -c qoder -n '__qoder_at help' -a sandbox -d 'Rehearse against a server on this machine, where nothing is real'
+complete -c qoder -n '__qoder_at help' -a completion -d 'Print the completion script of a shell'
+complete -c qoder -n '__qoder_at help' -a help -d 'Read about commands, exit codes, environment and output'
+complete -c qoder -n '__qoder_at help deploy' -a run -d 'Start runs of deployments by hand'
+complete -c qoder -n '__qoder_at help deploy' -a list -d 'List deployments, newest first: the newest 20 unless told otherwise'
+complete -c qoder -n '__qoder_at help deploy' -a get -d 'Show a deployment: its state, schedule and setup, and its recent runs'
+complete -c qoder -n '__qoder_at help deploy' -a create -d 'Create a deployment, once: it refuses a name that another one has'
+complete -c qoder -n '__qoder_at help deploy' -a update -d 'Change a deployment: only what the options name, and only what differs'
+complete -c qoder -n '__qoder_at help deploy' -a apply -d 'Make deployments what files say: create those missing, change the rest'
+complete -c qoder -n '__qoder_at help deploy' -a export -d 'Write deployments as a file that `deploy apply` takes back'
+complete -c qoder -n '__qoder_at help deploy' -a pause -d 'Pause deployments: their schedules stop, and they cannot be run'
+complete -c qoder -n '__qoder_at help deploy' -a unpause -d 'Unpause deployments: their schedules go on from now'
+complete -c qoder -n '__qoder_at help deploy' -a archive -d 'Archive deployments, for good: there is no way back'
+complete -c qoder -n '__qoder_at help run' -a list -d 'List runs, newest first: the newest 20 unless told otherwise'
+complete -c qoder -n '__qoder_at help run' -a get -d 'Show a run: how it stands now, or how it ended'
+complete -c qoder -n '__qoder_at help run' -a wait -d 'Wait until runs have ended; the exit code says how'
+complete -c qoder -n '__qoder_at help run' -a logs -d 'Show what the agent said and did'
+complete -c qoder -n '__qoder_at help run' -a result -d 'Print the agent\'s final message, and fetch what it delivered'
+complete -c qoder -n '__qoder_at help run' -a cancel -d 'Cancel a run, and wait until that is true'
+complete -c qoder -n '__qoder_at help auth' -a login -d 'Check a token and save it in the config file'
+complete -c qoder -n '__qoder_at help auth' -a logout -d 'Remove the token from the config file'
+complete -c qoder -n '__qoder_at help auth' -a status -d 'Show which token and server are used, and ask whether it is accepted'
+complete -c qoder -n '__qoder_at help config' -a list -d 'List what the config file sets'
+complete -c qoder -n '__qoder_at help config' -a get -d 'Print one value of the config file'
+complete -c qoder -n '__qoder_at help config' -a set -d 'Set one value in the config file'
+complete -c qoder -n '__qoder_at help config' -a unset -d 'Remove one value from the config file'
+complete -c qoder -n '__qoder_at help config' -a path -d 'Print where the config file is'
+complete -c qoder -n '__qoder_at config set region' -fa 'global cn'

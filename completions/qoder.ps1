@@ -34,14 +34,26 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         'config' = 'list get set unset path', '', ''
         'config list' = '', '', ''
         'config get' = '', '', 'token|region|base_url|workspace_id'
-        'config set' = '', '', 'region|base_url|workspace_id <value>'
+        'config set' = 'region base_url workspace_id', '', ''
         'config unset' = '', '', 'token|region|base_url|workspace_id'
         'config path' = '', '', ''
         'api' = '', '-f=<text_fields> -F=<json_fields> --input=<file> --form=<form> --query=<query> --header=<header> --paginate --include -i --idempotency-key=<key> --list', 'GET|POST|PUT|PATCH|DELETE <path>'
         'doctor' = '', '--offline', ''
         'sandbox' = '', '--generation=legacy|current --speed=<n> --port=<n> --deployments=<n> --fault=<fault>', '<command>...'
         'completion' = '', '--install', 'bash|zsh|fish|powershell'
-        'help' = '', '', 'exit-codes|environment|output'
+        'help' = 'exit-codes environment output deploy run auth config api doctor sandbox completion help', '', ''
+        'help deploy' = 'run list get create update apply export pause unpause archive', '', ''
+        'help run' = 'list get wait logs result cancel', '', ''
+        'help auth' = 'login logout status', '', ''
+        'help config' = 'list get set unset path', '', ''
+        'config set region' = '', '', 'global|cn'
+    }
+    $others = @{ # other words for a noun, and for a verb behind one
+        '/deployment' = 'deploy'
+        '/deployments' = 'deploy'
+        '/runs' = 'run'
+        '?*/ls' = 'list'
+        '?*/resume' = 'unpause'
     }
     $valueOf = { # = and the value that an option takes, or nothing when it takes none
         param($name)
@@ -60,7 +72,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         if ($what -ceq 'runs') { , @('last', 'the newest that was started here') }
         if (-not $file) { return }
         foreach ($line in Get-Content -LiteralPath $file.FullName -Encoding UTF8 -ErrorAction SilentlyContinue) {
-            $id, $known, $mark, $rest = $line -split "`t"
+            $id, $known, $mark, $of, $whose, $rest = $line -split "`t"
+            if (-not $env:QODER_SANDBOX -and $whose -cne $named) { continue }
             if ($id -cnotmatch '^d(ep|run)_[A-Za-z0-9_-]+$' -or -not $mark) { continue }
             , @($id, $(if ($mark -ceq '-') { $known } else { "$known, $mark" }))
             if ($wordToComplete -and $what -ceq 'deployments' -and $known -cmatch '^[\p{L}\p{N}][\p{L}\p{N}._-]*$') {
@@ -69,6 +82,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         }
     }
 
+    # of another profile nothing is offered; what the sandbox remembers is of one world
+    $named = if ("$commandAst" -cmatch '.*\s--profile[=\s]+["'']?([\w.-]+)') { $Matches[1] } else { 'default' }
     $before = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition })
     $path = ''
     $value = ''
@@ -85,6 +100,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         } elseif (-not $bare -and $word.StartsWith('-')) {
             $value = & $valueOf $word
         } elseif ($commands) {
+            $other = $others["$(if ($path) { '?*' })/$word"]
+            if ($other) { $word = $other }
             if (@($commands -split ' ') -cnotcontains $word) { return }
             $path = "$path $word".Trim()
             $commands, $options, $arguments = $levels[$path]

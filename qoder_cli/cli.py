@@ -1,16 +1,17 @@
 """The command tree, and `main`: the only place where an error becomes an exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from itertools import pairwise, takewhile
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qoder_cli import __version__, signals
-from qoder_cli.contents import NOUNS, UNDERSTOOD
+from qoder_cli.contents import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.options import everywhere
 from qoder_cli.output.report import format_typed, plain
@@ -31,6 +32,11 @@ class Command(TyperCommand):
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.params += shared_options()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of this command. Raises UsageError."""
+        _refuse_option_as_value(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, without typer's braces around what is required."""
@@ -56,7 +62,14 @@ class Tree(TyperGroup):
     """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
 
     def __init__(
-        self, name: str, help: str, *, load: Callable[[str], Any], names: list[str], summary: Callable[[str], str]
+        self,
+        name: str,
+        help: str,
+        *,
+        load: Callable[[str], Any],
+        names: list[str],
+        summary: Callable[[str], str],
+        understood: Mapping[str, str],
     ) -> None:
         super().__init__(
             name=name,
@@ -70,6 +83,12 @@ class Tree(TyperGroup):
         self._load = load
         self._names = names
         self._summary = summary
+        self._understood = understood
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options of this group. Raises UsageError."""
+        _refuse_option_as_value(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
@@ -81,7 +100,7 @@ class Tree(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with the nearest names."""
-        name = UNDERSTOOD.get(args[0], args[0])
+        name = self._understood.get(args[0], args[0])
         command = self.get_command(ctx, name)
         if command is None:
             raise _NoSuchCommand(
@@ -90,10 +109,10 @@ class Tree(TyperGroup):
         return name, command, args[1:]
 
     def _nearest(self, ctx: Any, typed: str) -> str:
-        from difflib import get_close_matches
+        from qoder_cli.mistakes.near import nearest
 
-        near = get_close_matches(typed, self._names)
-        return f"did you mean '{ctx.command_path} {near[0]}'?" if near else f"{ctx.command_path} --help lists them"
+        near = nearest(typed, self._names)
+        return f"did you mean '{ctx.command_path} {near}'?" if near else f"{ctx.command_path} --help lists them"
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed; print the help when none was."""
@@ -116,6 +135,18 @@ class Tree(TyperGroup):
         self.format_commands(ctx, formatter)
         with formatter.section("Everywhere"):
             formatter.write_dl([row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))])
+
+
+def _refuse_option_as_value(command: Any, ctx: Any, args: list[str]) -> None:
+    """Refuse `--idempotency-key --dry-run`, where an empty variable would start what was only to be shown."""
+    options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
+    takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
+    for word, following in pairwise(takewhile(lambda word: word != "--", args)):
+        if takes_value.get(word) and following in takes_value:
+            raise UsageError(
+                f"{word} needs a value, and what follows is the option {following}",
+                hint="was it a variable that is empty? Write its quotes too",
+            )
 
 
 def _write_as_composed(help: str | None, formatter: Any) -> None:
@@ -152,6 +183,7 @@ def load_noun(noun: str) -> Any:
         load=lambda verb: _build(verb, function_of(commands[verb])),
         names=list(commands),
         summary=lambda verb: _summary(function_of(commands[verb])),
+        understood=VERBS_UNDERSTOOD,
     )
 
 
@@ -166,7 +198,14 @@ def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
 
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet."""
-    tree = Tree(program, _ABOUT, load=load_noun, names=list(NOUNS), summary=lambda noun: NOUNS[noun][1])
+    tree = Tree(
+        program,
+        _ABOUT,
+        load=load_noun,
+        names=list(NOUNS),
+        summary=lambda noun: NOUNS[noun][1],
+        understood=NOUNS_UNDERSTOOD,
+    )
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

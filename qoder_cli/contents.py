@@ -1,5 +1,7 @@
 """The contents page: every noun of the command line, and what people type for some words of it."""
 
+from collections.abc import Sequence
+
 # A noun, the module that has its commands, and its line in `qoder --help`.
 NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run deployments, and look at them"),
@@ -13,5 +15,13 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Read about commands, exit codes, environment and output"),
 }
 
-# What people type for these; understood, and not shown.
-UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run", "ls": "list", "resume": "unpause"}
+# What people type for these, a noun and a verb below one; understood, and not shown.
+NOUNS_UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run"}
+VERBS_UNDERSTOOD = {"ls": "list", "resume": "unpause"}
+
+
+def understood(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a command with a noun and a verb of ours in the place of others for them."""
+    nouns = (NOUNS_UNDERSTOOD.get(word, word) for word in words[:1])
+    verbs = (VERBS_UNDERSTOOD.get(word, word) for word in words[1:2])
+    return (*nouns, *verbs, *words[2:])

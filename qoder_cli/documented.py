@@ -48,21 +48,41 @@ TOPICS = {
 }
 
 VARIABLES = _named(
-    ("QODER_PAT", "the token; QODER_ACCESS_TOKEN is read too"),
-    ("QODER_PAT_FILE", "a file that holds the token"),
-    ("QODER_BASE_URL", "the server; QODER_MANAGED_BASE_URL is read too"),
-    ("QODER_REGION", "global or cn"),
+    ("QODER_PAT", "the token"),
+    ("QODER_ACCESS_TOKEN", "the token, where QODER_PAT is not set"),
+    ("QODER_PAT_FILE", "a file that holds the token, where neither QODER_PAT nor QODER_ACCESS_TOKEN is set"),
+    ("QODER_BASE_URL", "the server"),
+    ("QODER_MANAGED_BASE_URL", "the server, where QODER_BASE_URL is not set"),
+    ("QODER_REGION", "the server by its region, global or cn, where no URL is set"),
     ("QODER_WORKSPACE_ID", "sent as qoder-workspace-id"),
     ("QODER_CONFIG", "the config file, instead of the usual place (qoder config path)"),
     ("QODER_STATE_DIR", "the folder of the journal of triggers and of what completion remembers"),
-    ("QODER_READ_ONLY=1", "refuse everything but reading"),
-    ("QODER_NO_PROGRESS=1", "nothing on stderr but warnings and errors"),
-    ("QODER_NO_INPUT=1, CI", "never ask a question"),
+    ("QODER_READ_ONLY", "set to 1: refuse everything but reading"),
+    ("QODER_NO_PROGRESS", "set to 1: nothing on stderr but warnings and errors"),
+    ("QODER_NO_INPUT, CI", "set to 1 or anything but 0: never ask a question"),
     ("QODER_SANDBOX", "set by `qoder sandbox --`; nothing inside can reach a real server"),
-    ("GITHUB_ACTIONS, GITLAB_CI", "with --ci: the CI system that is told"),
-    ("NO_COLOR, FORCE_COLOR", "colour, with TERM"),
-    ("HTTPS_PROXY, ALL_PROXY", "a proxy; NO_PROXY names who is asked without it; loopback always is"),
+    (
+        "GITHUB_ACTIONS",
+        "true: with --ci GitHub Actions is told; with and without, nothing that others wrote becomes a command to its "
+        "runner",
+    ),
+    ("GITHUB_OUTPUT, GITHUB_STEP_SUMMARY", "the files in which --ci tells it"),
+    ("GITLAB_CI", "true: with --ci GitLab is told"),
+    ("CI_PROJECT_DIR", "the folder of qoder.env, in which --ci tells it"),
+    ("NO_COLOR", "no colours"),
+    ("FORCE_COLOR", "colours also where there is no terminal; 0 is none"),
+    ("TERM", "dumb: no colours, and nothing is drawn anew"),
+    ("HTTPS_PROXY, ALL_PROXY", "a proxy, in small letters too"),
+    ("NO_PROXY", "who is asked without it; loopback always is"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates to trust"),
+    (
+        "XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME",
+        "the folders of config, state and installed completion, where the system has them",
+    ),
+    ("HOME", "the home folder, in which they are otherwise"),
+    ("PATH, PATHEXT", "where `sandbox --` finds its command, and `doctor` other programs of this name"),
+    ("SHELL", "of which `doctor` looks for the completion"),
+    ("FPATH, ZDOTDIR", "where zsh looks, for `completion zsh --install`"),
 )
 
 FORMATS = _named(
@@ -101,9 +121,68 @@ RUN_KEYS = _named(
 ITEM_KEYS = _named(
     ("input", "the word that was typed, or read from standard input"),
     ("exit_code", "the exit code of this one alone; null when it was not attempted"),
-    ("id", "the run, whose other keys stand beside; null when there is none"),
-    ("error", "the error, with the keys of an error, when there is no run"),
+    ("id", "the run or deployment, whose other keys stand beside; null when there is none"),
+    ("error", "the error, with the keys of an error, when there is none"),
 )
+
+# What `deploy apply`, and `create` and `update` with --dry-run, print beside the keys of a deployment.
+APPLY_KEYS = _named(
+    (
+        "action",
+        "created, changed, unchanged, would_create, would_change, failed, not_attempted, or unknown where an answer "
+        "was lost and reading back does not settle it",
+    ),
+    ("changes", "what differs: objects of path, before and after; what is absent is left out"),
+    ("name", "the name, also of one that is not there yet"),
+    ("id", "the deployment, null while there is none"),
+    ("error", "the error, with the keys of an error, where it failed"),
+    ("input", "the file and the line in it"),
+    ("exit_code", "the exit code of this one alone; null when it was not attempted"),
+)
+
+DRY_RUN_KEYS = _named(
+    ("dry_run", "true"),
+    ("deployment", "the deployment, dep_…"),
+    ("method, url, body", "the request that would be sent"),
+    ("idempotency_key", "the key it would have"),
+    ("token_from", "where the token comes from"),
+    ("profile", "the profile of the config file"),
+)
+
+AUTH_STATUS_KEYS = _named(
+    ("profile", "the profile of the config file"),
+    ("base_url, base_url_source", "the server, and where that comes from"),
+    ("token, token_source", "the end of the token, or null, and where it comes from"),
+    ("workspace_id", "the workspace that is sent, or null"),
+    ("accepted", "true or false; null where the server cannot be asked"),
+    ("reason", "why it is not accepted, or null"),
+)
+
+CONFIG_KEYS = _named(("key", "profiles.NAME.KEY"), ("value", "what the config file says; of a token its end"))
+
+FINDING_KEYS = _named(
+    ("check", "what was looked at"),
+    ("status", "ok, warning or failed"),
+    ("found", "what was found"),
+    ("fix", "what to do, or null"),
+)
+
+OPERATION_KEYS = _named(
+    ("method, path", "the request, with the names of what to fill in"),
+    ("id", "the operation's name"),
+    ("kind", "what it answers"),
+    ("query, body", "arrays of the names that it takes there"),
+    ("required", "an array of those that it needs"),
+)
+
+EVENT_KEYS = _named(("run_id", "the run, in JSON lines of several runs"))
+
+# What `deploy get` shows in a pipe, besides the fields of every deployment.
+RECENT_FIELDS = ("recent_runs", "durations", "success_rate", "usual_duration")
+# And `run get`, besides those of every run: a line for each outcome that was evaluated.
+OUTCOME_FIELDS = ("outcome",)
+# What `deploy apply` shows of each, in a pipe.
+APPLY_COLUMNS = ("name", "id", "action", "changes", "file", "error")
 
 ERROR_KEYS = _named(
     ("type", "the name of the exit code, or what is known beyond it"),

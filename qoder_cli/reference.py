@@ -1,6 +1,6 @@
 """All that is told of the program, as data: the commands from their tree, and the rest from `documented`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -58,7 +58,7 @@ def _command(context: Any, level: Level) -> JSON:
         "text": text,
         "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
         "arguments": _arguments(level, context.command),
-        "options": _options(level.options, context.command),
+        "options": _options(level.options, context.command, _needed(level)),
     }
 
 
@@ -76,12 +76,13 @@ def _arguments(level: Level, command: Any) -> list[JSON]:
     ]
 
 
-def _options(options: Iterable[Option], command: Any) -> list[JSON]:
+def _options(options: Iterable[Option], command: Any, required: Collection[str] = ()) -> list[JSON]:
     params = {name: param for param in command.params for name in param.opts}
     return [
         {
             "names": list(option.names),
             "metavar": option.value and (params[_any(option, params)].metavar or "|".join(option.value.words)),
+            "required": params[_any(option, params)].required or bool({*option.names} & {*required}),
             "values": list(option.value.words) if option.value else [],
             "default": _default(params[_any(option, params)].default),
             "repeatable": option.repeatable,
@@ -89,6 +90,16 @@ def _options(options: Iterable[Option], command: Any) -> list[JSON]:
         }
         for option in options
     ]
+
+
+def _needed(level: Level) -> list[str]:
+    """Return the options without which a command refuses, though typer would not."""
+    if level.words != ("deploy", "create"):
+        return []
+    from qoder_cli.deployfile.normal import REQUIRED
+    from qoder_cli.deployments.typed import OPTIONS
+
+    return [OPTIONS[field] for field in REQUIRED]
 
 
 def _any(option: Option, params: JSON) -> str:
@@ -114,19 +125,50 @@ def environment() -> JSON:
 
 
 def output() -> JSON:
-    """Return the formats, the keys of JSON, and the columns of a table in a pipe."""
-    from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
-
-    keys = {
-        "run": documented.RUN_KEYS,
-        "item": documented.ITEM_KEYS,
-        "error": documented.ERROR_KEYS,
-        "ci": documented.CI_KEYS,
-    }
+    """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
     return {
         "formats": _named(documented.FORMATS),
-        "keys": {of: _named(those) for of, those in keys.items()},
-        "columns": {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS)},
+        "keys": {of: _named(those) for of, those in KEYS.items()},
+        "columns": columns(),
+        "fields": fields(),
+    }
+
+
+# The keys of JSON by what has them. Those of a deployment are the server's; `item` and `apply` say what is added.
+KEYS = {
+    "run": documented.RUN_KEYS,
+    "item": documented.ITEM_KEYS,
+    "error": documented.ERROR_KEYS,
+    "ci": documented.CI_KEYS,
+    "apply": documented.APPLY_KEYS,
+    "dry_run": documented.DRY_RUN_KEYS,
+    "auth_status": documented.AUTH_STATUS_KEYS,
+    "config_list": documented.CONFIG_KEYS,
+    "doctor": documented.FINDING_KEYS,
+    "api_list": documented.OPERATION_KEYS,
+    "event": documented.EVENT_KEYS,
+}
+
+
+def columns() -> dict[str, list[str]]:
+    """Return the columns of a table in a pipe, in order, by what its rows are."""
+    from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+
+    return {
+        "run": list(RUN_COLUMNS),
+        "deployment": list(DEPLOYMENT_COLUMNS),
+        "apply": list(documented.APPLY_COLUMNS),
+    }
+
+
+def fields() -> dict[str, list[str]]:
+    """Return the names of the lines that one run or deployment is in a pipe, in order; absent ones are left out."""
+    from qoder_cli.model import Deployment, Run
+    from qoder_cli.output.views import deployment_fields, run_fields
+
+    return {
+        "run": [*run_fields(Run({})), *documented.OUTCOME_FIELDS],
+        "deployment": [*deployment_fields(Deployment({})), *documented.RECENT_FIELDS],
     }
 
 

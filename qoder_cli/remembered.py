@@ -1,8 +1,9 @@
 """What completion remembers: the deployments and the newest runs that commands have seen, in two small text files.
 
 `deployments.tsv` and `runs.tsv` in the state folder are read by the completion scripts, without Python. A line is an id
-with what people know it by, newest first, between tabs; all of it is inert. In the sandbox the files are others,
-`sandbox-…`: what is rehearsed is offered only there. Nothing here is ever in the way: what fails is silent.
+with what people know it by, newest first, between tabs; all of it is inert. TAB offers what is of the profile on the
+command line. In the sandbox the files are others, `sandbox-…`: what is rehearsed is offered only there. Nothing here is
+ever in the way: what fails is silent.
 """
 
 import os
@@ -33,8 +34,8 @@ _ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | g
 class Line(NamedTuple):
     """One thing that is remembered, as it stands in the file; an absent value is `-`.
 
-    `known_as` is what people know it by. `mark` says whose it is, where things of several profiles or hosts are
-    remembered. `when` orders runs.
+    `known_as` is what people know it by. `mark` says where it is, where things of several hosts are remembered.
+    `when` orders runs, and deployments as far as it is known of them.
     """
 
     id: str
@@ -58,12 +59,15 @@ def remember_deployments(state: "State", deployments: Iterable[Deployment], *, w
     """
     found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
     gone = {each.id for each in found if each.archived_at}
-    _remember_names(state, {each.id: each.name for each in found if each.id not in gone}, gone=gone, whole=whole)
+    names = {each.id: each.name for each in found if each.id not in gone}
+    _remember_names(
+        state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found}
+    )
 
 
 def remember_names(state: "State", names: Mapping[str, str], *, whole: bool = False) -> None:
     """Remember deployments by id and name, as `remember_deployments` does."""
-    _remember_names(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole)
+    _remember_names(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
 
 
 def remember_runs(state: "State", runs: Iterable[Run]) -> None:
@@ -82,16 +86,32 @@ def remember_run(state: "State", run: Run) -> None:
     remember_runs(state, [run])
 
 
-def _remember_names(state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool) -> None:
-    """Put what is new before what is known, which keeps its place, so that the same list changes nothing."""
+def _remember_names(
+    state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
+) -> None:
+    """Put the newest first, as far as it is known when they were `created`, and before them what is new.
+
+    What is known keeps its place otherwise, so that the same list changes nothing.
+    """
     with suppress(OSError, RuntimeError):
         file = _File(state, "deployments")
-        new = {id: file.line(id, name) for id, name in names.items()}
-        known = {line.id: new.get(line.id, line) for line in file.lines if line.id not in gone}
+        known = {line.id: line for line in file.lines if line.id not in gone}
+        new = {id: file.line(id, name, when=_when(created.get(id), known.get(id))) for id, name in names.items()}
+        first = [line for id, line in new.items() if id not in known]
+        known = {id: new.get(id, line) for id, line in known.items()}
         if whole:
             known = {id: line for id, line in known.items() if id in new or not file.is_here(line)}
-        first = [line for id, line in new.items() if id not in known]
-        file.write([*first, *known.values()][:MOST_DEPLOYMENTS])
+        file.write(_newest_first([*first, *known.values()])[:MOST_DEPLOYMENTS])
+
+
+def _when(created_at: object, known: Line | None) -> str | None:
+    return text(created_at) or (known.when if known else None)
+
+
+def _newest_first(lines: list[Line]) -> list[Line]:
+    """Return lines with those whose age is known in the order of it, in the places that they have together."""
+    dated = iter(sorted((line for line in lines if line.when != _NOTHING), key=lambda line: line.when, reverse=True))
+    return [line if line.when == _NOTHING else next(dated) for line in lines]
 
 
 def _run_line(file: "_File", run: Run, names: Mapping[str, str]) -> Line:
@@ -150,14 +170,9 @@ def _text(lines: list[Line]) -> str:
 
 
 def _marked(lines: list[Line]) -> list[Line]:
-    """Return the lines marked with profile or host, where they differ."""
-    profiles, hosts = {line.profile for line in lines}, {line.host for line in lines}
-
-    def mark(line: Line) -> str:
-        told = [line.profile] * (len(profiles) > 1) + [line.host] * (len(hosts) > 1)
-        return ", ".join(told) or _NOTHING
-
-    return [line._replace(mark=mark(line)) for line in lines]
+    """Return the lines marked with their host, where they differ."""
+    differ = len({line.host for line in lines}) > 1
+    return [line._replace(mark=line.host if differ else _NOTHING) for line in lines]
 
 
 def _column(value: str | None) -> str:

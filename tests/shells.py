@@ -17,28 +17,30 @@ from tests.completions import FILES
 
 @dataclass
 class Session:
-    """What a shell offered for each line, all that it showed, and whether a program was started."""
+    """What a shell offered for each line, the line then, all that it showed, and whether a program was started."""
 
     offers: dict[str, set[str]]
+    typed: dict[str, str]
     screen: str
     started: bool
 
 
-# TAB inserts all that it would offer into the line, or with $LISTED lists it; Ctrl-X w writes the line down in $TYPED.
-# No terminal acts on these keys by itself, so none is lost when the shell is not reading yet.
+# TAB inserts all that it would offer into the line, or with $LISTED lists it, or with $WHOLE completes it. Ctrl-X w
+# writes the line down in $TYPED. No terminal acts on these keys by itself, so none is lost when the shell is not
+# reading yet.
 SETUP = {
     "bash": r"""PS1= HISTFILE=; set -u; shopt -s failglob
 COMP_WORDBREAKS=${BREAKS-$COMP_WORDBREAKS}
 written() { printf '%s\n' "$READLINE_LINE" >>"$TYPED"; READLINE_LINE= READLINE_POINT=0; }
 bind 'set bell-style none'; bind 'set show-all-if-ambiguous on'
-[[ ${LISTED-} ]] || bind '"\t": insert-completions'; bind -x '"\C-xw": written'
+[[ ${LISTED-}${WHOLE-} ]] || bind '"\t": insert-completions'; bind -x '"\C-xw": written'
 . "$SCRIPT"; echo ready >>"$TYPED"
 """,
     "zsh": r"""PS1=; unset HISTFILE; unsetopt beep
 [[ -v BREAKS ]] || fpath=(${SCRIPT:h} $fpath)
 autoload -Uz compinit; compinit -D -u
 [[ -v BREAKS ]] && . $SCRIPT
-zle -C all complete-word _generic; [[ -v LISTED ]] || bindkey '^I' all
+zle -C all complete-word _generic; [[ -v LISTED || -v WHOLE ]] || bindkey '^I' all
 zstyle ':completion:all:*' completer _all_matches _complete
 zstyle ':completion:all:*' insert true
 written() { print -r -- $BUFFER >>$TYPED; BUFFER=; }
@@ -53,7 +55,7 @@ def press_tab(shell: str, text: str, lines: list[str], folder: Path, **more: str
     """Put a completion script into a real shell, and TAB behind each line."""
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
-    completion = folder / FILES[shell]
+    completion, typed = folder / FILES[shell], list[str]()
     completion.write_text(text, encoding="utf-8")
     (folder / "letter.txt").touch()
     env = {**environment(folder), "SCRIPT": str(completion), "TYPED": str(folder / "typed"), **more}
@@ -64,9 +66,10 @@ def press_tab(shell: str, text: str, lines: list[str], folder: Path, **more: str
         screen = ran.stderr
     else:
         typed, screen = type_into([shell, {"bash": "--norc", "zsh": "-f"}[shell], "-i"], SETUP[shell], lines, env)
-        answers = [inserted(line, after) for line, after in zip(lines, typed, strict=True)]
-    offers = {line: {bare(word) for word in words} for line, words in zip(lines, answers, strict=True)}
-    return Session(offers, screen, started=(folder / "started").exists())
+        offered = [] if "WHOLE" in more else zip(lines, typed, strict=True)
+        answers = [inserted(line, after) for line, after in offered]
+    offers = {line: {bare(word) for word in words} for line, words in zip(lines, answers, strict=False)}
+    return Session(offers, dict(zip(lines, typed, strict=False)), screen, started=(folder / "started").exists())
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -3,7 +3,10 @@
 import html
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -327,6 +330,25 @@ def test_gitlab_gets_of_several_only_their_ids(job: Step) -> None:
     assert job.variables == {"QODER_RUN_IDS": "drun_0 drun_1", "QODER_EXIT_CODE": "0"}
 
 
+def test_gitlab_keeps_no_variables_of_an_earlier_command_that_had_another_shape(job: Step) -> None:
+    (job.folder / "qoder.env").write_text("OTHER=1\n")
+    for several in (False, True, False):
+        with reporting(job.state) as ci:
+            if several:
+                ci.expect(["a", "b"])
+            ci.started("drun_1")
+            ci.ended(Item("a", a_run(), None))
+        told = {"QODER_RUN_IDS"} if several else {"QODER_RUN_ID", "QODER_SESSION_ID", "QODER_STATUS"}
+        assert job.variables.keys() == told | {"OTHER", "QODER_EXIT_CODE"}
+
+
+def test_gitlab_keeps_no_ids_where_none_was_started(job: Step) -> None:
+    (job.folder / "qoder.env").write_text("QODER_RUN_IDS=drun_8 drun_9\nOTHER=1\n")
+    with ending_with(NotFound("no such deployments"), job) as ci:
+        ci.expect(["a", "b"])
+    assert job.variables == {"OTHER": "1", "QODER_EXIT_CODE": "5"}
+
+
 def test_gitlab_takes_no_more_ids_than_a_report_holds(job: Step) -> None:
     with reporting(job.state) as ci:
         ci.expect(["x"] * 300)
@@ -361,6 +383,65 @@ def test_a_file_that_cannot_be_written_is_one_warning(step: Step, variable: str,
         ci.started("drun_1")
         ci.ended(Item("drun_1", a_run(), None))
     assert step.err.count(f"warning: --ci: {variable} cannot be written: ") == step.err.count("\n") == 1
+
+
+# A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
+NO_FILES = {
+    "a pipe without a reader": "os.mkfifo(path)",
+    "a pipe that is full": """os.mkfifo(path)
+reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+while True:
+    try:
+        os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        break""",
+    "no end": "os.symlink('/dev/full', path)",
+    "standard error": "os.symlink('/dev/stderr', path)",
+}
+REPORT = """import os, resource, sys
+from tests.test_ci import Item, a_run, github, reporting
+path, folder = sys.argv[1:]
+{setup}
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+from pathlib import Path
+step = github(Path(folder))
+step.state.env = {{**step.state.env, "{variable}": path}}
+with reporting(step.state) as ci:
+    ci.started("drun_1")
+    ci.ended(Item("drun_1", a_run(), None))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there are no such files")
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
+@pytest.mark.parametrize("setup", NO_FILES.values(), ids=list(NO_FILES))
+def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, variable: str, setup: str) -> None:
+    script = REPORT.format(setup=setup, variable=variable)
+    words = [sys.executable, "-c", script, str(tmp_path / "no file"), str(tmp_path)]
+    ran = subprocess.run(words, capture_output=True, timeout=20)
+    assert (ran.returncode, ran.stdout) == (0, b""), ran.stderr
+
+
+def test_only_the_end_of_a_long_summary_is_read(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = step.folder / "summary"
+    with reporting(step.state) as ci:
+        ci.ended(Item("drun_1", a_run(), None))
+    table = summary.read_text()
+    with summary.open("w") as file:
+        file.truncate(1 << 40)  # a terabyte of nothing
+        file.seek(0, os.SEEK_END)
+        file.write(table)
+    assert ci_systems._end_of(str(summary)).endswith(table)
+    assert ci_systems._ends_in_our_table(str(summary))
+
+
+@pytest.mark.parametrize("setup", ["os.mkfifo(path)", "os.symlink('/dev/zero', path)"])
+def test_a_dotenv_file_that_is_none_is_one_warning(job: Step, setup: str) -> None:
+    exec(setup, {"os": os, "path": job.folder / "qoder.env"})
+    with reporting(job.state) as ci:
+        ci.started("drun_1")
+    assert job.err == "warning: --ci: qoder.env cannot be written: it is no file of variables\n"
 
 
 def test_a_dotenv_file_that_cannot_be_written_is_one_warning(job: Step) -> None:

@@ -1,5 +1,6 @@
 """`--ci` in the user's words: what a step of a job learns from `deploy run` and `run wait`, and when."""
 
+import html
 import io
 import json
 import re
@@ -195,6 +196,52 @@ def test_several_on_both_generations(qoder: Qoder, output: Path, world: World) -
     assert qoder("run", "wait", *ids, "--ci").code == 1
     assert json.loads(output.read_text().splitlines()[-5].partition("=")[2]) == ids
     assert json.loads(read(output)["exit_codes"]) == [0, 1]
+
+
+def rows(output: Path) -> list[list[str]]:
+    lines = (output.parent / "summary").read_text().splitlines()
+    return [[html.unescape(cell) for cell in line[2:-2].split(" | ")] for line in lines if line.startswith("| ")][1:]
+
+
+def test_each_row_has_what_was_said_of_its_own(qoder: Qoder, output: Path, world: World) -> None:
+    assert qoder("deploy", "run", "dep_fail", "dep_nostart", "dep_paused", "--wait", "--ci").code == 6
+    said = {row[1]: row[-1] for row in rows(output)}
+    assert said["dep_paused"].startswith("deployment dep_paused")
+    assert " failed: " in said["dep_fail"]
+    assert " did not start: " in said["dep_nostart"]
+    assert not any("of 3 runs" in error for error in said.values())
+
+
+@pytest.mark.parametrize("words", [("deploy", "run", "nope"), ("run", "wait", "nope@last")])
+def test_what_was_asked_for_is_named_where_there_is_no_run(
+    qoder: Qoder, output: Path, world: World, words: tuple[str, ...]
+) -> None:
+    assert qoder(*words, "--ci").code == 5
+    assert rows(output) == [["-", words[-1], "not found", "-", "5", "no deployment is named 'nope'"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("deploy", "run", "dep_demo", "nope"), 5), (("deploy", "run", "demo", "dep_demo"), 2)],
+)
+def test_several_that_are_not_all_known_are_told_as_several(
+    qoder: Qoder, output: Path, world: World, words: tuple[str, ...], code: int
+) -> None:
+    assert qoder(*words, "--ci").code == code
+    outputs = {name: json.loads(value) for name, value in read(output).items()}
+    assert outputs == {
+        "run_ids": [None, None],
+        "session_ids": [None, None],
+        "statuses": ["not_started", "not_started"],
+        "exit_codes": [None, None],
+        "exit_code": code,
+    }
+    assert [row[1] for row in rows(output)] == list(words[2:])
+
+
+def test_several_that_are_only_looked_at_tell_nothing(qoder: Qoder, output: Path) -> None:
+    assert qoder("deploy", "run", "dep_1", "dep_2", "--dry-run", "--ci").code == 0
+    assert not output.exists()
 
 
 def test_several_started_and_not_awaited(qoder: Qoder, output: Path, world: World) -> None:

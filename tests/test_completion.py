@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from qoder_cli.commands import deploy, run
-from qoder_cli.completion import SHELLS, read, script
+from qoder_cli.completion import MADE_BY, SHELLS, read, script
 from qoder_cli.configfile import KEYS
 from qoder_cli.contents import NOUNS
 from qoder_cli.documented import TOPICS
@@ -35,11 +35,29 @@ CASES: dict[str, set[str]] = {
     "qoder deploy run --region=g": {"global"},
     "qoder -o json --base-url http://127.0.0.1:8080/ dep": {"deploy"},
     "qoder --profile run aut": {"auth"},
+    "qoder deploy run --region global --wai": {"--wait"},
+    "qoder run list --no-color --trigger ": {"manual", "schedule", "retry"},
     "qoder deploy run --timeout 10m --dr": {"--dry-run"},
     "qoder config get ": set(KEYS),
     "qoder config set ": set(KEYS) - {"token"},
-    "qoder config set region ": set(),
-    "qoder help ": set(TOPICS),
+    "qoder config set region ": {"global", "cn"},
+    "qoder config set region c": {"cn"},
+    "qoder config set base_url c": set(),
+    "qoder --profile work config set region --no-c": {"--no-color"},
+    "qoder help ": {*TOPICS, *NOUNS},
+    "qoder help dep": {"deploy"},
+    "qoder help deploy ": set(deploy.COMMANDS),
+    "qoder help runs l": {"list", "logs"},
+    "qoder help exit-codes d": set(),
+    "qoder deployments ": set(deploy.COMMANDS),
+    "qoder deployment run --wai": {"--wait"},
+    "qoder runs ls --trig": {"--trigger"},
+    "qoder runs ls --since 1d --trigger ": {"manual", "schedule", "retry"},
+    "qoder deploy resume --no-c": {"--no-color"},
+    "qoder ls ": set(),
+    "qoder -q 'run' \"list\" --trigger ": {"manual", "schedule", "retry"},
+    "qoder -ojson run li": {"list"},
+    "qoder run list -n 5 --trig": {"--trigger"},
     "qoder completion ": set(SHELLS),
     "qoder nonsense ": set(),
     "qoder sandbox --generation ": {"legacy", "current"},
@@ -104,6 +122,32 @@ def test_file_names_and_what_is_hidden(shell: str, tmp_path: Path) -> None:
     text = script(shell, read(typer.main.get_command(LETTERS)))
     session = press_tab(shell, text, list(LETTER_CASES), tmp_path, BREAKS=" \t\n;|&")
     assert session.offers == LETTER_CASES
+
+
+# What stands before the cursor, and what is there when TAB has put the only thing there is behind it.
+WHOLE = {
+    "qoder deploy apply -f a:b": "qoder deploy apply -f a:b.yaml ",
+    "qoder deploy apply --filename=a:b": "qoder deploy apply --filename=a:b.yaml ",
+    "qoder deploy apply -f a:": "qoder deploy apply -f a:b.yaml ",
+    "qoder deploy apply -f 'with sp": "qoder deploy apply -f 'with space.yaml' ",
+    "qoder run result last --output-dir dra": "qoder run result last --output-dir drawer/",
+    "qoder run list -oi": "qoder run list -oid ",
+    "qoder run list -qoi": "qoder run list -qoid ",
+    'qoder run list -o "tab': 'qoder run list -o "table" ',
+    "qoder run list --trigger 'man": "qoder run list --trigger 'manual' ",
+    "qoder run list --trigger='man": "qoder run list --trigger='manual' ",
+    "qoder -qo json run li": "qoder -qo json run list ",
+}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])  # fish tells only what it offers
+def test_tab_completes_the_word_and_nothing_before_it(shell: str, tmp_path: Path) -> None:
+    for name in ("a:b.yaml", "with space.yaml", "drawer.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "drawer").mkdir()
+    text = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
+    whole = WHOLE | ({"qoder run list --trigger='man": "qoder run list --trigger=manual "} if shell == "zsh" else {})
+    assert press_tab(shell, text, list(whole), tmp_path, WHOLE="yes").typed == whole
 
 
 @pytest.mark.parametrize("name", FILES.values())
@@ -175,6 +219,46 @@ def test_install_writes_where_the_shell_looks_and_says_so(
     ]
 
 
+@pytest.mark.parametrize("name", FILES.values())
+def test_a_script_says_who_made_it(name: str) -> None:
+    assert MADE_BY in scripts()[name]
+
+
+def test_install_again_replaces_what_is_ours(qoder: Qoder, home: Path) -> None:
+    qoder("completion", "fish", "--install")
+    folder = home / ".config/fish/completions"
+    (folder / "qoder.fish").write_text(f"# {MADE_BY} fish, an older one")
+    assert "kept" not in qoder("completion", "fish", "--install").err
+    assert sorted(path.name for path in folder.iterdir()) == ["qoder-cli.fish", "qoder.fish"]
+    assert (folder / "qoder.fish").read_text("utf-8") == scripts()["qoder.fish"]
+
+
+def test_what_someone_else_put_there_is_kept(qoder: Qoder, home: Path) -> None:
+    folder = home / ".local/share/zsh/site-functions"
+    folder.mkdir(parents=True)
+    for text in ("#compdef qoder\n# from the IDE", "#compdef qoder\n# from elsewhere"):
+        (folder / "_qoder").write_text(text)
+        ran = qoder("completion", "zsh", "--install")
+        assert (ran.code, ran.err.splitlines()[0][:24]) == (0, "kept what was there as /")
+    kept = [(path.name, path.read_text("utf-8")) for path in sorted(folder.iterdir())]
+    assert kept == [
+        ("_qoder", scripts()["_qoder"]),
+        ("_qoder.bak", "#compdef qoder\n# from the IDE"),
+        ("_qoder.bak2", "#compdef qoder\n# from elsewhere"),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="not everyone may make a link there")
+def test_a_link_to_what_is_ours_stays_one(qoder: Qoder, home: Path, tmp_path: Path) -> None:
+    folder = home / ".config/fish/completions"
+    folder.mkdir(parents=True)
+    (tmp_path / "dotfiles.fish").write_text(f"# {MADE_BY} fish")
+    (folder / "qoder.fish").symlink_to(tmp_path / "dotfiles.fish")
+    assert qoder("completion", "fish", "--install").code == 0
+    assert (folder / "qoder.fish").is_symlink()
+    assert (tmp_path / "dotfiles.fish").read_text("utf-8") == scripts()["qoder.fish"]
+
+
 def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
     if not shutil.which("fish"):
         pytest.skip("fish is not installed")
@@ -196,6 +280,8 @@ def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
 def test_after_install_zsh_completes_with_the_line_it_was_told(qoder: Qoder, home: Path) -> None:
     if not shutil.which("zsh"):
         pytest.skip("zsh is not installed")
+    (home / ".local/share/zsh/site-functions").mkdir(parents=True)
+    (home / ".local/share/zsh/site-functions/_qoder").write_text("#compdef qoder qoder-cli\nnot ours")  # kept beside
     line = qoder("completion", "zsh", "--install").err.splitlines()[-1].partition("compinit: ")[2]
     found = subprocess.run(
         [

@@ -16,6 +16,8 @@ from qoder_cli.completion import read
 from qoder_cli.mistakes import tables as corrections
 from qoder_cli.mistakes.correct import correct
 from qoder_cli.output.report import format_typed
+from qoder_cli.output.screen import Screen
+from qoder_cli.state import State
 from tests.conftest import Qoder
 from tests.wire import page
 
@@ -24,7 +26,8 @@ CASES = {
     # a deployment or a run where a command should stand
     "run nightly": "deploy run nightly",
     "run nightly --wait": "deploy run nightly --wait",
-    "run nightly weekly --wait --timeout 10m": "deploy run nightly weekly --wait --timeout 10m",
+    "run dep_1 dep_2 --wait --timeout 10m": "deploy run dep_1 dep_2 --wait --timeout 10m",
+    "run run nightly": "deploy run nightly",
     "--profile work run dep_1 -w": "deploy run dep_1 --profile work -w",
     "run deployment nightly": "deploy run nightly",
     "run drun_1": "run get drun_1",
@@ -38,9 +41,14 @@ CASES = {
     "init": "auth login",
     "setup": "auth login",
     "configure": "auth login",
+    "configure set region cn": "config set region cn",
+    "configure list --json": "config list --json",
     "version": "--version",
     "man": "help",
     "docs": "help",
+    "man deploy run": "help deploy run",
+    "man runs ls": "help runs ls",
+    "docs exit-codes": "help exit-codes",
     "ps": "run list",
     "ps -a": "run list --all",
     "jobs": "run list",
@@ -54,7 +62,17 @@ CASES = {
     "follow nightly": "run wait nightly@last --follow",
     "attach": "run wait last --follow",
     "wait drun_1 drun_2 --timeout 1m": "run wait drun_1 drun_2 --timeout 1m",
+    "wait -": "run wait -",
+    "logs - --tail 5": "run logs - --tail 5",
+    "watch -": "run wait - --follow",
     "result drun_1": "run result drun_1",
+    "result drun_1 sess_2": "run wait drun_1 sess_2 --result --json",
+    "result a dep_1": "run wait a@last dep_1@last --result --json",
+    "result nightly": "run result nightly@last",
+    "output drun_1": "run result drun_1",
+    "run output last": "run result last",
+    "run download drun_1": "run result drun_1 --output-dir .",
+    "download drun_1 --output-dir x": "run result drun_1 --output-dir x",
     "get drun_1": "run get drun_1",
     "get dep_1": "deploy get dep_1",
     "show drun_1": "run get drun_1",
@@ -94,11 +112,20 @@ CASES = {
     "DELETE /sessions/sess_1": "api DELETE /sessions/sess_1",
     # the verb before the noun, or one that another noun has
     "list runs": "run list",
+    "list runs nightly": "run list nightly",
+    "get runs nightly": "run list nightly",
+    "get runs drun_1": "run get drun_1",
+    "run deployments list": "deploy list",
+    "deploy runs list": "run list",
+    "run runs": "run list",
     "get deployments": "deploy list",
     "get run drun_1": "run get drun_1",
     "describe deployment nightly": "deploy get nightly",
     "delete deployment nightly": "deploy archive nightly",
     "create deployment --name x": "deploy create --name x",
+    "deploy runs": "run list",
+    "deploy runs nightly": "run list nightly",
+    "deployments runs dep_1 --json": "run list dep_1 --json",
     "deploy show dep_1": "deploy get dep_1",
     "deploy rm nightly": "deploy archive nightly",
     "deployments logs nightly": "run logs nightly@last",
@@ -111,6 +138,12 @@ CASES = {
     "run list --query '[].id'": "run list --json",
     "run list --jmespath x": "run list --json",
     "run list -L 5": "run list -n 5",
+    "run list -L=5": "run list -n 5",
+    "run list -n=5": "run list -n 5",
+    "run list -L 5 --json status,conclusion": "run list -n 5 --json",
+    "run list --json=status": "run list --json",
+    "deploy run nightly --wait=true": "deploy run nightly --wait",
+    "deploy run nightly --detach=true": "deploy run nightly",
     "run list --max 5": "run list -n 5",
     "run list --max-results=5": "run list -n 5",
     "deploy list --max-items 5": "deploy list -n 5",
@@ -125,6 +158,8 @@ CASES = {
     "run get drun_1 --follow": "run wait drun_1 --follow",
     "run get drun_1 -f": "run wait drun_1 --follow",
     "run get drun_1 --wait": "run wait drun_1",
+    "run get last --wait --timeout 5m": "run wait last --timeout 5m",
+    "run get last --timeout 5m --wait": "run wait last --timeout 5m",
     "run result last --watch": "run wait last --follow",
     "run result last --follow": "run wait last --follow",
     "run result last -f": "run wait last --follow",
@@ -156,6 +191,33 @@ CASES = {
 # What is typed of which it is not known what was meant, and what the hint names instead.
 UNSURE = {
     "list": "qoder run list",
+    "ls": "qoder run list",
+    "run nightly weekly": "qoder deploy run DEPLOYMENT",
+    "run exec nightly": "qoder deploy run DEPLOYMENT",
+    "run attach-to drun_1": "qoder deploy run DEPLOYMENT",
+    "run dep_1 drun_1": "qoder deploy run DEPLOYMENT",
+    "run get-logs drun_1": "qoder deploy run DEPLOYMENT",
+    "run drun_1 drun_2": "qoder run get --help",
+    "get deploy demo -o yaml": "qoder deploy get --help",
+    "inspect dep_1 --format '{{.Name}}'": "qoder deploy get --help",
+    "run list --state bogus": "qoder run list --help",
+    "run list -L five": "qoder run list --help",
+    "run wait last --wait --timeout soon": "qoder run wait --help",
+    "update": "qoder deploy update --help",
+    "apply": "qoder deploy apply --help",
+    "update --name x": "qoder deploy update --help",
+    "docs nonsense": "qoder help --help",
+    "configure set token x": "qoder config set --help",
+    "configure frobnicate": "qoder config --help",
+    "get run nightly": "qoder run get --help",
+    "get -": "qoder run get RUN",
+    "result a drun_1": "run wait --result",
+    "whoami really": "`auth status`",
+    "login me": "qoder auth login",
+    "init me": "qoder auth login",
+    "deploy run x --wait=false": "--wait takes no value",
+    "deploy run x --detach=false": "unless --wait is given",
+    "deploy apply -f x --dry-run=client": "--dry-run takes no value",
     "status": "qoder auth status",
     **dict.fromkeys(("get", "show", "view", "describe", "inspect", "info"), "qoder deploy get"),
     **{f"{verb} nightly": "qoder run cancel" for verb in ("stop", "kill", "abort", "cancel", "terminate")},
@@ -188,18 +250,18 @@ SLIPS = {
 
 
 def parses(words: list[str]) -> bool:
-    """Return whether the command tree understands a line, without running it."""
+    """Return whether the command tree takes a line, by all that typer checks, without running it."""
+    state = State(env={}, out=Screen(None), err=Screen(None))
     command: Any = command_tree("qoder")
-    context: Any = typer.Context(command, info_name="qoder", **command.context_settings)
+    context: Any = None
     try:
         while True:
-            _, words, _ = command.make_parser(context).parse_args(list(words))
-            if not hasattr(command, "resolve_command"):
-                return not words
-            if not words:
+            context = command.make_context(command.name, list(words), parent=context, obj=state)
+            if not hasattr(command, "resolve_command") or not (words := [*context._protected_args, *context.args]):
                 return True
-            name, command, words = command.resolve_command(context, words)
-            context = typer.Context(command, info_name=name, parent=context, **command.context_settings)
+            _, command, words = command.resolve_command(context, words)
+    except typer.Exit:
+        return True  # --help and --version
     except Exception:
         return False
 
@@ -233,6 +295,44 @@ def test_a_slip_gets_a_suggestion(qoder: Qoder, typed: str) -> None:
     assert f"did you mean {SLIPS[typed]}" in ran.err.replace("'", "")
 
 
+@pytest.mark.parametrize(
+    "typed", ["deploy run x --web", "run list --user me", "vaults", "vault list", "run list --foo", "agents", "xyz"]
+)
+def test_what_is_no_slip_gets_no_suggestion(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    assert ran.code == 2
+    assert "did you mean" not in ran.err
+    assert "--help" in ran.err
+
+
+# What typer says of a mistake, in plain words.
+SAID = {
+    "run list --limit five": "--limit takes a number of at least 1, not 'five'",
+    "run list -n 0": "--limit takes a number of at least 1, not 0",
+    "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
+    "sandbox --speed fast": "--speed takes a number, not 'fast'",
+    "run list -o yaml": "-o takes table, json, jsonl or id, not 'yaml'",
+    "deploy list --status gone": "--status takes active or paused, not 'gone'",
+    "deploy run": "DEPLOYMENT... is missing",
+    "config set": "KEY is missing",
+    "deploy apply": "--filename is missing",
+    "run list --wait=x": "qoder run list has no option --wait",
+    "deploy run x --dry-run=maybe": "--dry-run takes no value",
+    "runs ls --since": "--since needs a value",
+    "run get a b": "qoder run get takes only RUN",
+}
+
+
+@pytest.mark.parametrize("typed", SAID)
+def test_a_mistake_is_told_in_plain_words_with_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    words = typed.replace("runs ls", "run list").split()
+    command = words[0] if words[0] == "sandbox" else " ".join(words[:2])
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[0] == f"error: {SAID[typed]}"
+    assert f"qoder {command} --help" in ran.err or "--dry-run takes no value: leave it out" in ran.err
+
+
 def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
     error = qoder("run", "my report", "--wait", "-o", "json").error
     assert error["message"] == "there is no command 'qoder run my report'"
@@ -240,13 +340,14 @@ def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
 
 
 def test_the_line_is_that_of_the_program_that_was_called() -> None:
-    meant = correct(["ps"], read(command_tree("qoder-cli")), "qoder-cli")
+    meant = correct(["ps"], command_tree("qoder-cli"), "qoder-cli")
     assert meant
     assert meant.words == ["qoder-cli", "run", "list"]
 
 
 def test_jq_is_told_how_to_be_asked(qoder: Qoder) -> None:
-    assert "belongs: | jq '.[] | .id': qoder run list --json" in qoder("run", "list", "--jq", ".[] | .id").err
+    told = qoder("run", "list", "--jq", ".[] | .id").err
+    assert "jq picks from JSON: put | jq '.[] | .id' behind the line: qoder run list --json" in told
 
 
 def test_every_entry_of_the_tables_has_a_case() -> None:
@@ -325,7 +426,8 @@ WORDS = st.sampled_from(
     + ["auth", "config", "api", "doctor", "dep_1", "drun_1", "-", "-o", "json", "--json", "--profile", "-n", "3"]
 )
 LINES = st.lists(WORDS | st.text(max_size=8), max_size=7)
-GRAMMAR = read(command_tree("qoder"))
+TREE = command_tree("qoder")
+GRAMMAR = read(TREE)
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +440,7 @@ def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
 
 @given(LINES)
 def test_what_is_rewritten_is_understood(words: list[str]) -> None:
-    meant = correct(words, GRAMMAR, "qoder")
+    meant = correct(words, TREE, "qoder")
     if meant and meant.words:
         assert meant.because
         assert meant.words[0] == "qoder"
@@ -414,6 +516,36 @@ def test_what_stands_behind_two_dashes_is_not_ours(qoder: Qoder) -> None:
     ran = qoder("sandbx", "--", "qoder", "login")
     assert ran.code == 2
     assert "auth login" not in ran.err
+
+
+@pytest.mark.parametrize("noun", ["deploy", "deployment", "deployments"])
+@pytest.mark.parametrize("verb", ["runs", "deployment", "deployments"])
+def test_another_word_for_a_noun_is_no_command_and_starts_nothing(qoder: Qoder, noun: str, verb: str) -> None:
+    ran = qoder(noun, verb, "dep_1", "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (2, "", "usage")
+    assert not qoder.wire.requests
+
+
+@pytest.mark.parametrize("option", ["--idempotency-key", "--workspace", "--timeout", "-o"])
+@pytest.mark.parametrize("behind", ["--dry-run", "--wait", "-f", "--json", "--output"])
+def test_an_option_is_no_value_of_another_so_that_an_empty_variable_starts_nothing(
+    qoder: Qoder, option: str, behind: str
+) -> None:
+    ran = qoder("deploy", "run", "dep_1", option, behind)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{option} needs a value, and what follows is the option {behind}" in ran.err
+    assert not qoder.wire.requests
+
+
+def test_a_value_may_look_like_an_option_where_it_is_attached(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key=--wait", "--dry-run", "--json").json["dry_run"] is True
+
+
+def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    assert qoder("deployments", "ls", "--json").json == []
+    for word in ("ls", "resume"):
+        assert qoder(word).code == 2
 
 
 def test_the_other_names_are_not_shown(qoder: Qoder) -> None:

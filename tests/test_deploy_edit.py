@@ -272,12 +272,13 @@ def test_someone_who_changes_it_in_between_is_exit_6(qoder: Qoder) -> None:
     assert "was changed by someone meanwhile; nothing was sent" in ran.error["message"]
 
 
-def test_someone_who_gives_it_the_same_new_name_in_between_is_exit_6_too(qoder: Qoder) -> None:
+def test_someone_who_changes_it_in_between_as_it_is_wanted_leaves_nothing_to_do(qoder: Qoder) -> None:
     one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
     theirs = {**one, "name": "monthly"}
     qoder.wire.on("GET", "/deployments/dep_1", one, theirs).on("GET", "/deployments", page(theirs))
     ran = qoder("deploy", "update", "dep_1", "--name", "monthly", "--json")
-    assert (ran.code, "changed by someone meanwhile" in ran.error["message"]) == (6, True)
+    assert (ran.code, ran.json["name"], qoder.wire.asked("POST")) == (0, "monthly", [])
+    assert "changed by someone meanwhile, as it is wanted" in ran.err
 
 
 def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) -> None:

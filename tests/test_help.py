@@ -1,7 +1,10 @@
 """`qoder help`: the same as text for people and as data for agents and generators, and true."""
 
+import ast
 import json
+import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from qoder_cli.errors import RANKING, Exit, QoderError
 from qoder_cli.model import Run
 from qoder_cli.outcome import Ending, apply_ending
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+from qoder_cli.runs.history import picture
 from qoder_cli.waiting.items import Item
 from tests.conftest import Qoder
+from tests.test_deploy import DONE
+from tests.wire import page
 
 EXAMPLES = Path(__file__).parent / "examples.jsonl"
 
@@ -145,10 +151,12 @@ def test_the_environment_is_the_same_in_text_and_in_json(qoder: Qoder, told: dic
 
 def test_the_output_is_the_same_in_text_and_in_json(qoder: Qoder, told: dict[str, Any]) -> None:
     found = qoder("help", "output", "--json").json
-    assert found == {key: told[key] for key in ("formats", "keys", "columns")}
+    assert found == {key: told[key] for key in ("formats", "keys", "columns", "fields")}
     text = " ".join(qoder("help", "output").out.split())
-    those = [*found["formats"], *(key for of in ("run", "error", "ci") for key in found["keys"][of])]
+    those = [*found["formats"], *(key for of in found["keys"].keys() - {"item"} for key in found["keys"][of])]
     assert all(f"{', '.join(each['names'])} {each['meaning']}" in text for each in those)
+    shown = [found["columns"]["run"], found["columns"]["deployment"], *found["fields"].values()]
+    assert all(f" {' '.join(names)} " in text for names in shown)
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -182,8 +190,99 @@ def test_the_keys_of_an_item_and_of_an_error_are_all_told(told: dict[str, Any]) 
     assert names(told["keys"]["item"]) == set(Item("dep_1", None, error).as_json())
 
 
-def test_the_columns_of_a_pipe_are_told(told: dict[str, Any]) -> None:
-    assert told["columns"] == {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS)}
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        ("dry_run", ["deploy", "run", "dep_1", "--dry-run", "--json"]),
+        ("auth_status", ["auth", "status", "--json"]),
+        ("config_list", ["config", "list", "--json"]),
+        ("doctor", ["doctor", "--offline", "--json"]),
+        ("api_list", ["api", "--list", "--json"]),
+    ],
+)
+def test_the_keys_of_other_answers_are_all_told(qoder: Qoder, told: dict[str, Any], of: str, words: list[str]) -> None:
+    Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\nregion = "global"\n')
+    if of == "auth_status":
+        qoder.wire.on("GET", "/deployments", page())
+    answer = qoder(*words).json
+    assert set(answer[0] if isinstance(answer, list) else answer) == names(told["keys"][of])
+
+
+CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environment", "env_1", "-m", "y", "--dry-run"]
+
+
+def test_the_keys_and_columns_of_what_is_applied_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    qoder.wire.on("GET", "/deployments", page(), page())
+    answer = qoder(*CREATE, "--json").json
+    assert set(answer) == names(told["keys"]["apply"]) - {"error"}
+    lines = [line.partition("\t")[0] for line in qoder(*CREATE).out.splitlines()]
+    assert lines == [name for name in told["columns"]["apply"] if name in lines]
+
+
+def test_the_columns_of_a_pipe_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    assert told["columns"].keys() == {"run", "deployment", "apply"}
+    assert told["columns"] | {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS)} == told["columns"]
+    qoder.wire.on("GET", "/deployment_runs", page(DONE))
+    assert len(qoder("run", "list").out.split("\t")) == len(told["columns"]["run"])
+
+
+def test_the_lines_of_one_thing_in_a_pipe_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    session = {"id": "sess_1", "outcome_evaluations": [{"result": "satisfied"}]}
+    qoder.wire.on("GET", "/deployment_runs/drun_1", DONE).on("GET", "/sessions/sess_1", session)
+    lines = [line.partition("\t")[0] for line in qoder("run", "get", "drun_1").out.splitlines()]
+    assert lines == [name for name in told["fields"]["run"] if name in lines]
+    assert lines[-1] == "outcome"
+    assert set(picture([Run(DONE)])) == set(documented.RECENT_FIELDS)
+    assert told["fields"]["deployment"][-4:] == list(documented.RECENT_FIELDS)
+
+
+# The environment.
+
+CODE = [path for path in (Path(__file__).parent.parent / "qoder_cli").rglob("*.py") if path.name != "documented.py"]
+# Read by platformdirs, and by the completion scripts.
+READ_ELSEWHERE = {"XDG_STATE_HOME"}
+# Capitals with a _ between them that name no variable.
+NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW"}
+
+
+def read_from(env: ast.expr) -> bool:
+    return ast.unparse(env).rpartition(".")[2].lstrip("_") in ("env", "environ")
+
+
+def variables() -> Iterator[str]:
+    """Yield the name of every variable that the code reads."""
+    for node in (node for path in CODE for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+        match node:
+            case ast.Call(func=ast.Attribute(value=env, attr="get"), args=[ast.Constant(value=str(name)), *_]):
+                yield from [name] if read_from(env) else []
+            case ast.Subscript(value=env, slice=ast.Constant(value=str(name))):
+                yield from [name] if read_from(env) else []
+            case ast.Call(func=ast.Name(id="is_on"), args=[_, ast.Constant(value=str(name))]):
+                yield name
+            case ast.Constant(value=str(name)) if re.fullmatch("[A-Z]+(_[A-Z]+)+", name):
+                yield name
+
+
+def test_every_variable_that_is_read_is_told_and_no_other(told: dict[str, Any]) -> None:
+    shown = names(told["environment"])
+    assert shown == (set(variables()) | READ_ELSEWHERE) - NO_VARIABLES
+    assert all(re.fullmatch("[A-Z]+(_[A-Z]+)*", name) for name in shown)
+
+
+def test_names_are_names_only(told: dict[str, Any]) -> None:
+    for of in told["keys"].values():
+        assert all(re.fullmatch("[a-z_]+", name) for name in names(of))
+
+
+def test_what_must_be_given_is_told(told: dict[str, Any]) -> None:
+    needed = {
+        (*each["path"], max(option["names"], key=len))
+        for each in told["commands"]
+        for option in each["options"]
+        if option["required"]
+    }
+    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
+    assert needed == create | {("deploy", "apply", "--filename")}
 
 
 def test_what_to_do_is_said_for_every_exit_code() -> None:

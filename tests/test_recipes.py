@@ -1,11 +1,14 @@
 """The README's recipes: each is run by bash against the sandbox, and shellcheck has nothing to say."""
 
+import fcntl
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.processes import Shell, sandbox
 
@@ -13,8 +16,23 @@ README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```sh\n(.*?)```", README, re.DOTALL))
 
 
+PIPELINES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```yaml\n(.*?)```", README, re.DOTALL))
+
+
 def test_there_are_recipes() -> None:
-    assert len(RECIPES) == README.count("<!-- recipe:") > 5
+    assert len(RECIPES) + len(PIPELINES) == README.count("<!-- recipe:") > 5
+
+
+def test_one_job_of_a_pipeline_starts_a_run_and_another_waits_for_it(tmp_path: Path) -> None:
+    start, wait = (job for job in yaml.safe_load(PIPELINES["two jobs"]).values())
+    variables = tmp_path / start["artifacts"]["reports"]["dotenv"]
+    project = f"export GITLAB_CI=true CI_PROJECT_DIR='{tmp_path}'\n"
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server)
+        for before, job in ((project, start), (f"set -a; . '{variables}'\n", wait)):
+            ended = shell.start("bash", "-euo", "pipefail", "-c", before + "\n".join(job["script"])).end()
+            assert ended.code == 0, ended.err
+    assert variables.read_text().splitlines()[0].removeprefix("QODER_RUN_ID=") in ended.out
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -27,10 +45,25 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
     assert (ended.code, "rror" in ended.err) == (0, False), ended.err
 
 
+def test_a_busy_lock_is_as_a_run_that_is_going(tmp_path: Path) -> None:
+    lock = tmp_path / "nightly.lock"
+    recipe = RECIPES["cron"].replace("/tmp/nightly.lock", str(lock))
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert subprocess.run(["bash", "-c", recipe], env={"PATH": os.environ["PATH"]}).returncode == 3
+
+
+SCRIPTS = RECIPES | {
+    f"{name} {job}": "\n".join(said["script"])
+    for name, text in PIPELINES.items()
+    for job, said in yaml.safe_load(text).items()
+}
+
+
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="there is no shellcheck here")
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_shellcheck_finds_nothing(name: str) -> None:
-    checked = subprocess.run(["shellcheck", "-s", "bash", "-"], input=RECIPES[name], text=True, capture_output=True)
+    checked = subprocess.run(["shellcheck", "-s", "bash", "-"], input=SCRIPTS[name], text=True, capture_output=True)
     assert checked.stdout == ""
 
 

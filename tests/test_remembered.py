@@ -86,18 +86,41 @@ def test_a_whole_list_says_nothing_about_other_hosts(folder: Path) -> None:
     assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "-")]
 
 
-def test_where_there_are_several_profiles_each_line_is_marked(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    """Return a config file with a profile besides the default one."""
     config = tmp_path / "config.toml"
     config.write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
     config.chmod(0o600)
-    remember_names(state_in(folder), {"dep_1": "mine"})
-    remember_run(state_in(folder), run("drun_1"))
-    other = state_in(folder, QODER_CONFIG=str(config))
-    other.flags.profile = "work"
-    remember_names(other, {"dep_2": "theirs"})
-    remember_run(other, run("drun_2", "dep_2"))
-    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "work"), ("dep_1", "default")]
-    assert {line.id: line.mark for line in lines(folder, "runs")} == {"drun_1": "default", "drun_2": "work"}
+    return config
+
+
+def at_work(folder: Path, profiles: Path, **env: str) -> State:
+    """Return a state with --profile work."""
+    state = state_in(folder, QODER_CONFIG=str(profiles), **env)
+    state.flags.profile = "work"
+    return state
+
+
+def test_whose_each_is_stands_in_its_line(folder: Path, profiles: Path) -> None:
+    for state, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
+        remember_names(state, {f"dep_{number}": "nightly"})
+        remember_run(state, run(f"drun_{number}", f"dep_{number}"))
+    assert [(line.id, line.profile, line.mark) for line in lines(folder)] == [
+        ("dep_2", "work", "-"),
+        ("dep_1", "default", "-"),
+    ]
+    assert {line.id: line.profile for line in lines(folder, "runs")} == {"drun_1": "default", "drun_2": "work"}
+
+
+def test_across_lists_the_newest_are_first(folder: Path) -> None:
+    state = state_in(folder)
+    day = "2026-06-{:02}T08:54:06Z".format
+    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (9, 8)])
+    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
+    remember_deployments(state, [deployment("dep_10", created_at=day(10))])
+    remember_names(state, {"dep_7": "named again", "dep_6": "nightly"})
+    assert [id for id, _ in known(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
 
 
 def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +320,15 @@ LINES: dict[str, set[str]] = {
     "qoder run result drun_1": {"drun_1"},
     "qoder run cancel drun_1": {"drun_1"},
     "qoder run get nightly": set(),
-    "qoder sandbox -- qoder run get drun_": {"drun_1", "drun_2"},
+    "qoder sandbox -- qoder run get drun_": {"drun_9"},
+    "qoder sandbox --speed 10 -- qoder-cli deploy run ": {"dep_demo"},
+    "qoder --profile work deploy run ": {"dep_work"},
+    "qoder deploy run --profile work ": {"dep_work"},
+    "qoder deploy run --profile=work wor": {"work-report"},
+    "qoder --profile default deploy run --profile 'work' ": {"dep_work"},
+    "qoder --profile wor deploy run ": set(),
+    "qoder --profile work run wait ": {"last", "drun_work"},
+    "qoder sandbox -- qoder --profile work run get drun_": {"drun_9"},
 }
 # fish looks at what is said of an id too.
 FISH = {"qoder deploy run Dai": {"dep_2"}, "qoder deploy run \\$": {"dep_4"}, "qoder run get nightly": {"drun_1"}}
@@ -321,11 +352,21 @@ def tab(shell: str, home: Path, lines: list[str], **env: str) -> Session:
 
 @pytest.fixture(params=SHELLS, scope="module")
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Session]:
-    """Return a shell, and what it offers after commands have seen some deployments and runs."""
+    """Return a shell, and what it offers after commands have seen some deployments and runs, also of another profile
+    and in the sandbox.
+    """
     home = tmp_path_factory.mktemp(request.param)
-    state = state_in(home / ".local/state/qoder")
+    folder = home / ".local/state/qoder"
+    state = state_in(folder)
     remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
     remember_runs(state, [run("drun_1"), run("drun_2", "dep_4")])
+    (home / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+    work = at_work(folder, home / "config.toml")
+    remember_names(work, {"dep_work": "work-report"})
+    remember_run(work, run("drun_work"))
+    rehearsing = state_in(folder, QODER_SANDBOX="http://127.0.0.1:8001")
+    remember_names(rehearsing, {"dep_demo": "nightly"})
+    remember_run(rehearsing, run("drun_9"))
     return request.param, tab(request.param, home, list(LINES))
 
 
@@ -387,6 +428,15 @@ def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(shell: str, tmp_pa
     remember_names(state_in(folder, QODER_SANDBOX=url), {"dep_demo": "nightly"})
     inside = tab(shell, tmp_path, ["qoder deploy run "], QODER_SANDBOX=url)
     assert inside.offers == {"qoder deploy run ": {"dep_demo"}}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])  # what stands behind the cursor fish cannot be told in a script
+def test_a_profile_behind_the_cursor_counts(shell: str, tmp_path: Path, profiles: Path) -> None:
+    remember_names(state_in(tmp_path / ".local/state/qoder"), {"dep_1": "nightly"})
+    remember_names(at_work(tmp_path / ".local/state/qoder", profiles), {"dep_work": "nightly"})
+    line = "qoder deploy get dep --profile work\x1b[D" + "\x1b[D" * len(" --profile wor")
+    [typed] = press_tab(shell, script_of(shell), [line], tmp_path, WHOLE="yes").typed.values()
+    assert typed.split() == ["qoder", "deploy", "get", "dep_work", "--profile", "work"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

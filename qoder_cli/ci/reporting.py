@@ -6,6 +6,7 @@ end. What goes wrong in the telling is a warning, and changes no exit code.
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -32,13 +33,18 @@ class Ci:
         self._state = state
         self._system = system
         self._typed: Sequence[str] | None = None
+        self._word = "-"
         self._ids: dict[int, tuple[str | None, str | None]] = {}  # of runs and sessions, by place
         self._items: dict[int, Item] = {}
         self._told = float("-inf")
 
     def expect(self, typed: Sequence[str]) -> None:
-        """Be told that several things were asked for, and how they were named, before any is told of."""
+        """Be told that several things were asked for, and how they were named, before any is looked for."""
         self._typed = typed
+
+    def expect_one(self, typed: str) -> None:
+        """Be told how the one thing that was asked for was named, before it is looked for."""
+        self._word = typed
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Tell of a run that is known and not waited for yet; `number` is its place among several."""
@@ -49,8 +55,8 @@ class Ci:
             self._tell_ids()
 
     def ended(self, item: "Item", *, number: int = 0) -> None:
-        """Take in what became of one thing; it is told when all is known."""
-        self._items[number] = item
+        """Take in what became of one thing; it is told when all is known, as it was said of this one."""
+        self._items[number] = item._replace(error=copy(item.error))
         if item.run is not None:
             self._ids[number] = item.run.id, item.run.session_id
 
@@ -69,6 +75,8 @@ class Ci:
         error = _in_words(failure)
         if self._typed is None and not self._items:
             self._take_in_the_one(error)
+        if self._typed is not None and error is not None:
+            self._take_in_the_rest(self._typed)
         if not self._items and not self._ids:
             return  # nothing was asked for that can become of anything, as with --dry-run
         self._tell_ids()
@@ -83,9 +91,16 @@ class Ci:
 
         run = self._state.started[-1] if self._state.started else None
         if run is not None or error is not None:
-            self.ended(Item("-", run, error))
+            self.ended(Item(self._word, run, error))
         if run is None and error is not None and error.run_id is not None:
             self._ids[0] = error.run_id, error.session_id
+
+    def _take_in_the_rest(self, typed: Sequence[str]) -> None:
+        """Take in that what nobody told of was not begun."""
+        from qoder_cli.waiting.items import Item
+
+        for number in set(range(len(typed))) - self._items.keys() - self._ids.keys():
+            self.ended(Item(typed[number], None, None, attempted=False), number=number)
 
     def _tell_ids(self) -> None:
         if self._typed is None:
@@ -97,7 +112,8 @@ class Ci:
 
     def _tell_endings(self, code: int) -> None:
         if self._typed is None:
-            self._system.tell({"status": plain(self._items[0].word) or "unknown", "exit_code": str(code)})
+            status = plain(self._items[0].word) if self._items else None
+            self._system.tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
         codes = [None if item is None else item.exit_code for item in items]

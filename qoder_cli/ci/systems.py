@@ -1,8 +1,10 @@
 """How each CI system is told: in files that it names. GitHub Actions also reads one kind of line on standard error."""
 
 import json
+import os
 import re
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation
 MOST_ROWS = 200  # of the summary, which holds 1 MiB
+LOOKED_AT = 16 * 1024  # bytes at the end of the summary
+LARGEST_DOTENV = 64 * 1024  # bytes
 DOTENV = "qoder.env"
 LONGEST_VALUE = 4000  # characters; a dotenv report holds 5 KB
 
@@ -24,6 +28,9 @@ _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|-
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
 _WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
 
+
+_OF_ONE = {"run_id", "session_id", "status"}
+_OF_SEVERAL = {"run_ids"}
 
 # What one thing is told as, and several: a text, or what each has, in the order in which they were named.
 Value = str | Sequence[str | int | None]
@@ -91,7 +98,7 @@ class GitHub(_Files):
         def write() -> None:
             if not (path := self._state.env.get(variable)):
                 raise ValueError("it is not set")
-            with open(path, "a", encoding="utf-8", newline="\n") as file:
+            with open(path, "a", encoding="utf-8", newline="\n", opener=_without_waiting) as file:
                 file.write(text)
 
         self._try(variable, write)
@@ -105,22 +112,37 @@ class GitLab(_Files):
         self._path = Path(state.env.get("CI_PROJECT_DIR") or ".") / DOTENV
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set variables; of several runs only their ids, for a report holds 5 KB."""
+        """Set variables; of several runs only their ids, for a report holds 5 KB.
+
+        Those of an earlier command that these do not replace are taken out: they would be taken for this one's.
+        """
         told = {name: value for name, value in values.items() if isinstance(value, str)}
+        gone = _OF_SEVERAL if told.keys() & _OF_ONE else _OF_ONE | (_OF_SEVERAL & values.keys())
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
         if len(run_ids) > LONGEST_VALUE:
             self._warn("run_ids", f"these are more run ids than a dotenv report holds; they are not in {DOTENV}")
         elif run_ids:
             told["run_ids"] = run_ids
-        if told:
-            self._try(DOTENV, lambda: _set(self._path, {f"QODER_{name.upper()}": told[name] for name in told}))
+        self._try(
+            DOTENV, lambda: _set(self._path, {_variable(name): told[name] for name in told}, map(_variable, gone))
+        )
 
 
-def _set(path: Path, values: dict[str, str]) -> None:
-    """Set variables of a dotenv file, all at once, and leave what else is in it."""
+def _variable(name: str) -> str:
+    return f"QODER_{name.upper()}"
+
+
+def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
+    """Set variables of a dotenv file and take out others, all at once, and leave what else is in it."""
+    if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
+        raise ValueError("it is no file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    others = [line for line in lines if line.partition("=")[0] not in values]
+    replaced = {*values, *gone}
+    others = [line for line in lines if line.partition("=")[0] not in replaced]
+    if others == lines and not values:
+        return
     beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
     beside.write_text("\n".join([*others, *map("=".join, values.items()), ""]), "utf-8", newline="\n")
     beside.replace(path)
 
@@ -155,11 +177,26 @@ def _ends_in_our_table(path: str | None) -> bool:
     if not path:
         return False
     try:
-        text = Path(path).read_text("utf-8", errors="replace")
+        text = _end_of(path)
     except (OSError, ValueError):
         return False
     _, head, rows = text.rpartition(_HEAD)
     return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
+
+
+def _end_of(path: str) -> str:
+    """Return the end of a file; nothing of what is none and may have no end, as a pipe."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            return ""
+        file.seek(max(0, found.st_size - LOOKED_AT))
+        return file.read(LOOKED_AT).decode("utf-8", "replace")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody empties is an error then, and never waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _data(text: str) -> str:

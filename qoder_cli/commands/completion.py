@@ -1,13 +1,16 @@
 """`qoder completion`: print the completion script of a shell, or put it where that shell looks."""
 
+import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qoder_cli.completion import SHELLS, read, script
+from qoder_cli.completion import MADE_BY, SHELLS, read, script
 from qoder_cli.completion.places import PLACES, home
 from qoder_cli.errors import UsageError
 from qoder_cli.state import State
@@ -23,10 +26,13 @@ def completion(
     The script completes commands, options and fixed values of qoder and
     qoder-cli without starting either or asking a server, and the ids of
     deployments and runs that earlier commands have seen, which are kept in
-    the state folder. A deployment's name completes once it is begun.
+    the state folder: those of --profile, or of the profile `default`. A
+    deployment's name completes once it is begun, if letters, digits, . _ and
+    - are all that it has; any other is told beside the id to take instead.
 
     --install writes it where bash (with the package bash-completion), zsh or
-    fish look by themselves, and says where. Without, put it into the file
+    fish look by themselves, and says where; a file there that is not from
+    here is kept as FILE.bak. Without, put it into the file
     that your shell reads at its start:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
@@ -58,20 +64,39 @@ def _install(state: State, shell: str, text: str) -> None:
         )
     paths = PLACES[shell].paths(state.env)
     for path in paths:
-        _write(path, text)
+        _write(state, path, text)
         state.progress.note(f"wrote {path}")
     state.progress.note(_what_is_left(shell, paths[0], state.env))
 
 
-def _write(path: Path, text: str) -> None:
+def _write(state: State, path: Path, text: str) -> None:
+    """Write the script all at once, over one of ours; anything else that stands there is kept beside it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        if os.path.lexists(path) and not _is_ours(path):
+            kept = path.replace(_free_name(path))
+            state.progress.note(f"kept what was there as {kept}")
+        part.replace(path.resolve())
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror}",
             hint="without --install it is printed, to be put anywhere",
         ) from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and MADE_BY.encode() in path.read_bytes()
+
+
+def _free_name(path: Path) -> Path:
+    """Return FILE.bak, or FILE.bak2 and so on where that is taken."""
+    names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:

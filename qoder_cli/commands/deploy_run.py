@@ -110,11 +110,15 @@ def run(
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
         typed = named(deployments, state, what="deployments")
+        if state.ci:
+            state.ci.expect(typed)
         orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
             return _show_requests(state, orders)
         plan = Plan(wait, limits, Wanted(follow, require_outcome), parallel, if_idle, on_skip, fail_fast, result)
         return run_many(state, typed, orders, plan)
+    if state.ci:
+        state.ci.expect_one(deployments[0])
     order = replace(order, deployment_id=names.deployment(deployments[0], state))
     if dry_run:
         return _show_requests(state, [order], as_list=False)

@@ -1,7 +1,7 @@
 """`qoder help`: what people read about once, made from the code that does it."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -89,11 +89,14 @@ def environment() -> str:
     return f"""\
 {_listed(VARIABLES, 24)}
 An option beats the environment, which beats the config file. An empty variable is not set.
+A deployment's file may ask for any other.
 """
 
 
 def output() -> str:
     """Return what the formats are and promise."""
+    from qoder_cli.reference import columns, fields
+
     return f"""\
 Standard output has the data, standard error everything else. -o chooses how data looks:
 
@@ -105,9 +108,20 @@ session, and `derived` names them: `jq -r .status` works on every server.
 {_listed(RUN_KEYS, 17)}
 `completed` means that the agent finished its turn, not that it did what you wanted.
 
-Several runs are an array; each also has `input`, the word that was typed, and
-`exit_code`, its own. One that is not there is `{{"id": null, "error": {{…}}, …}}`.
+Several runs or deployments are an array; each also has `input`, the word that was typed, and
+`exit_code`, its own. One that is not there is `{{"id": null, "error": {{…}}, …}}`. A
+deployment is the server's object, unchanged.
 
+In a pipe these are the columns of runs and of deployments in a table. New ones are only ever
+added at the end:
+
+{_words(columns()["run"])}
+{_words(columns()["deployment"])}
+One run or deployment alone is lines that begin with these names, as far as there is something
+to say:
+
+{_words(fields()["run"])}
+{_words(fields()["deployment"])}
 With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the exit code is not
 0 or 141, always with all of these keys:
 
@@ -117,7 +131,31 @@ and an annotation of a failure, and to GitLab in the file qoder.env, for
 artifacts:reports:dotenv, as QODER_RUN_ID and so on (of several QODER_RUN_IDS, with spaces
 between, and QODER_EXIT_CODE):
 
-{_listed(CI_KEYS, 17)}"""
+{_listed(CI_KEYS, 17)}
+{_others()}"""
+
+
+def _others() -> str:
+    """Return the keys of what is neither a run nor an error."""
+    from qoder_cli.reference import KEYS
+
+    return "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
+
+
+_TITLES = {
+    "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, has besides the deployment's",
+    "dry_run": "JSON of `deploy run --dry-run`",
+    "auth_status": "JSON of `auth status`",
+    "config_list": "JSON of `config list`",
+    "doctor": "JSON of `doctor`",
+    "api_list": "JSON of `api --list`",
+    "event": "JSON of `run logs` is the server's events, with",
+}
+
+
+def _words(words: Sequence[str]) -> str:
+    """Return words in lines of their own."""
+    return textwrap.fill(" ".join(words), WIDTH, initial_indent="  ", subsequent_indent="  ") + "\n"
 
 
 def _listed(those: Iterable[Named], width: int) -> str:

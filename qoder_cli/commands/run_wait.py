@@ -43,6 +43,10 @@ def wait(
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
     typed = named(runs, state)
     as_list = is_list(runs)
+    if state.ci and as_list:
+        state.ci.expect(typed)
+    elif state.ci:
+        state.ci.expect_one(typed[0])
     if result and as_list and not state.output.is_json:
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
     for word in typed:

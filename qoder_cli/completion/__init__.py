@@ -6,12 +6,14 @@ cursor stands is read from the words before it; a table, or in fish a line, then
 
 from importlib import import_module
 
-from qoder_cli.completion.grammar import SHELLS, Grammar, read
+from qoder_cli.completion.grammar import SHELLS, Grammar, read, spelled_out
 
-__all__ = ["SHELLS", "Grammar", "read", "script"]
+__all__ = ["MADE_BY", "SHELLS", "Grammar", "read", "script"]
+
+MADE_BY = "Made by: qoder completion"  # stands in each script
 
 
 def script(shell: str, grammar: Grammar) -> str:
     """Return the completion script of one of SHELLS, each of which has a module here."""
-    made: str = import_module(f"{__name__}.{shell}").render(grammar)
+    made: str = import_module(f"{__name__}.{shell}").render(spelled_out(grammar))
     return made

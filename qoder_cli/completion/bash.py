@@ -4,7 +4,7 @@ import textwrap
 
 from qoder_cli.completion.grammar import Grammar, Level
 from qoder_cli.completion.table import arguments, options
-from qoder_cli.completion.texts import filled
+from qoder_cli.completion.texts import filled, understood
 
 
 def render(grammar: Grammar) -> str:
@@ -13,7 +13,12 @@ def render(grammar: Grammar) -> str:
         _TEMPLATE,
         shared=_wrapped(f"    options='{options(grammar.shared)}'"),
         rows="\n".join(filter(None, map(_row, grammar.levels))),
+        others="\n".join(_other(*each) for each in understood()),
     )
+
+
+def _other(word: str, ours: str, is_noun: bool) -> str:
+    return f"    {f'/{word} | help/{word}' if is_noun else f'[!/]*/{word}'}) word={ours} ;;"
 
 
 def _row(level: Level) -> str:
@@ -53,11 +58,28 @@ __qoder_cli_value_of() {
     done
 }
 
+# Sets `value` to what the last of the short options $1 takes, and `rest` to what stands behind it in the same word.
+__qoder_cli_short() {
+    rest=${1#-} value=''
+    while [[ -n $rest && -z $value ]]; do
+        __qoder_cli_value_of "-${rest:0:1}"
+        rest=${rest:1}
+    done
+}
+
+# Puts the word of ours that stands behind the words $path in the place of another for it in `word`.
+__qoder_cli_understand() {
+    case ${path// //}/$word in
+@OTHERS@
+    esac
+}
+
 # Offers what begins with $2 of the words $1, or of what the <name> $1 stands for; $3 goes before each.
 __qoder_cli_offer() {
     local word
     case $1 in
     '<file>') __qoder_cli_generate -f "$2" "${3-}" ;;
+    '<dir>') __qoder_cli_generate -d "$2" "${3-}" ;;
     '<command>') __qoder_cli_offer -- "$2" ;; # it stands behind --
     '<deployment>') __qoder_cli_remembered deployments dep_ "$2" "${3-}" ;;
     '<run>')
@@ -73,11 +95,11 @@ __qoder_cli_offer() {
     esac
 }
 
-# Offers what bash itself finds, -f files or -c commands that begin with $2; $3 goes before each.
+# Offers what bash itself finds, -f files, -d folders or -c commands that begin with $2; $3 goes before each.
 __qoder_cli_generate() {
     local word
     # bash 3.2 has no compopt, and leaves the / behind a folder to be typed
-    if [[ $1 == -f || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
+    if [[ $1 != -c || $2 == */* ]]; then compopt -o filenames 2>/dev/null; fi
     while IFS='' read -r word; do COMPREPLY+=("${3-}$word"); done < <(compgen "$1" -- "$2")
 }
 
@@ -87,7 +109,7 @@ __qoder_cli_file() {
     [[ $base == /* ]] || base=$home/.local/state
     folders=("$base/qoder" "$home/Library/Application Support/qoder" "${LOCALAPPDATA-}/qoder")
     if [[ -n $own ]]; then folders=("${own/#[~]\//$home/}"); fi
-    if [[ -n ${QODER_SANDBOX-} ]]; then name=sandbox-$name; fi
+    if [[ -n $inside ]]; then name=sandbox-$name; fi
     for folder in "${folders[@]}"; do
         file=$folder/$name
         if [[ -f $file && -r $file ]]; then return; fi
@@ -95,14 +117,23 @@ __qoder_cli_file() {
     file=''
 }
 
+# Sets `profile` to the one that the command line names, wherever it does.
+__qoder_cli_profile() {
+    local named='.*[[:space:]]--profile[=[:space:]]+["'\'']?([[:alnum:]._-]+)'
+    profile=default
+    if [[ $COMP_LINE =~ $named ]]; then profile=${BASH_REMATCH[1]}; fi
+}
+
 # Offers what begins with $3 of the remembered $1, whose ids begin with $2: the ids, and once something is typed the
-# plain names of deployments; $4 goes before each. What is no such id or name is passed over.
+# plain names of deployments; $4 goes before each. What is no such id or name, or of another profile, is passed over.
 __qoder_cli_remembered() {
-    local file id name mark i n=0 first=${#COMPREPLY[@]} seen=' ' about=()
+    local file id name mark of profile i n=0 first=${#COMPREPLY[@]} seen=' ' about=()
     __qoder_cli_file "$1"
     [[ -n $file ]] || return 0
+    __qoder_cli_profile
     compopt -o nosort 2>/dev/null # newest first; bash 4.4 and newer
-    while ((n++ < 1000)) && IFS=$'\t' read -r -n 2000 id name mark _; do
+    while ((n++ < 1000)) && IFS=$'\t' read -r -n 2000 id name mark _ of _; do
+        if [[ -z $inside && $of != "$profile" ]]; then continue; fi
         if [[ -z $mark || $id != "$2"* || $id == *[![:alnum:]_-]* ]]; then continue; fi
         if [[ $mark == - ]]; then mark=''; fi
         if [[ $id == "$3"* ]]; then __qoder_cli_remember "$id" "$name${mark:+, $mark}" "$4"; fi
@@ -128,7 +159,7 @@ __qoder_cli_remember() {
 
 # Completes the command line that begins at word $1, behind `qoder sandbox --`, as it would be without that.
 __qoder_cli_inside() {
-    local offset
+    local offset inside=yes
     if (($1 < last)) && [[ ${words[$1]##*/} == qoder || ${words[$1]##*/} == qoder-cli ]]; then
         __qoder_cli_walk "$1"
         return
@@ -144,7 +175,7 @@ __qoder_cli_inside() {
 
 # Reads the words from the program's name at $1 up to the cursor, and offers what can stand there.
 __qoder_cli_walk() {
-    local path='' value='' bare='' word commands options arguments i n=0
+    local path='' value='' bare='' word rest commands options arguments i n=0
     __qoder_cli_level ''
     for ((i = $1 + 1; i < last; i++)); do
         word=${words[i]}
@@ -156,9 +187,13 @@ __qoder_cli_walk() {
                 return
             fi
             bare=1
-        elif [[ -z $bare && $word == -* ]]; then
+        elif [[ -z $bare && $word == --* ]]; then
             __qoder_cli_value_of "$word"
+        elif [[ -z $bare && $word == -?* ]]; then
+            __qoder_cli_short "$word"
+            if [[ -n $rest ]]; then value=''; fi
         elif [[ -n $commands ]]; then
+            __qoder_cli_understand
             [[ " $commands " == *" $word "* ]] || return 0
             path+="${path:+ }$word"
             __qoder_cli_level "$path"
@@ -171,11 +206,13 @@ __qoder_cli_walk() {
         __qoder_cli_offer "${value#=}" "$word"
     elif [[ -z $bare && $word == --*=* ]]; then
         __qoder_cli_value_of "${word%%=*}"
-        # where bash cuts at = it wants only what comes behind it
-        if [[ $COMP_WORDBREAKS == *=* ]]; then i=''; else i=${word%%=*}=; fi
-        __qoder_cli_offer "${value#=}" "${word#*=}" "$i"
+        __qoder_cli_offer "${value#=}" "${word#*=}" "${word%%=*}="
     elif [[ -z $bare && $word == -* ]]; then
         for i in $options; do __qoder_cli_offer "${i%%=*}" "$word"; done
+        if [[ $word == -[!-]?* ]]; then
+            __qoder_cli_short "$word"
+            __qoder_cli_offer "${value#=}" "$rest" "${word%"$rest"}"
+        fi
     elif [[ -n $commands ]]; then
         __qoder_cli_offer "$commands" "$word"
     else
@@ -189,8 +226,8 @@ __qoder_cli_walk() {
 }
 
 _qoder_cli() {
-    local IFS=$' \t\n' rest=${COMP_LINE:0:COMP_POINT} piece i last=-1
-    local words=() places=()
+    local IFS=$' \t\n' rest=${COMP_LINE:0:COMP_POINT} piece head i last=-1
+    local words=() places=() inside=${QODER_SANDBOX-}
     COMPREPLY=()
     # bash 4 and newer cut words at = and : too: what has no space between is one word again, up to the cursor.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -202,7 +239,13 @@ _qoder_cli() {
         words[last]+=$piece
         rest=${rest#"$piece"}
     done
+    if [[ -z ${piece//[$COMP_WORDBREAKS]/} ]]; then piece=''; fi # the cursor stands right behind a cut
+    head=${words[last]%"$piece"}
+    for ((i = 0; i <= last; i++)); do words[i]=${words[i]//[\"\'\\]/}; done
     __qoder_cli_walk 0
+    # bash wants only what comes behind the last cut
+    head=${head//[\"\'\\]/}
+    for ((i = 0; i < ${#COMPREPLY[@]}; i++)); do COMPREPLY[i]=${COMPREPLY[i]#"$head"}; done
 }
 
 complete -F _qoder_cli qoder qoder-cli

@@ -3,14 +3,20 @@
 from collections.abc import Iterator
 
 from qoder_cli.completion.grammar import Grammar, Level, Option, Value
-from qoder_cli.completion.texts import escaped, filled
+from qoder_cli.completion.texts import escaped, filled, understood
 
 
 def render(grammar: Grammar) -> str:
     """Return the script."""
     lines = [f"complete -c qoder{_option(option)}" for option in grammar.shared]
     lines += [line for level in grammar.levels for line in _lines(level)]
-    return filled(_TEMPLATE, takers=_takers(grammar), lines="\n".join(lines))
+    others = "\n".join(_other(*each) for each in understood())
+    return filled(_TEMPLATE, takers=_takers(grammar), others=others, lines="\n".join(lines))
+
+
+def _other(word: str, ours: str, is_noun: bool) -> str:
+    places = f"' {word}' 'help {word}'" if is_noun else f"'* {word}'"
+    return f"                    case {places}\n                        set word {ours}"
 
 
 def _lines(level: Level) -> Iterator[str]:
@@ -54,6 +60,7 @@ def _quoted(text: str) -> str:
 
 _SOURCES = {
     "FILE": " -F",
+    "DIR": " -fa '(__fish_complete_directories)'",
     "COMMAND": " -fa '(__qoder_inside)'",
     "DEPLOYMENT": " -fka '(__qoder_remembered deployments dep_)'",
     "RUN": " -fka '(__qoder_remembered runs drun_)'",
@@ -74,6 +81,9 @@ function __qoder_words --description 'Print the commands and arguments before th
                 set value follows
             case '* -*'
             case '*'
+                switch "$words $word"
+@OTHERS@
+                end
                 set -a words $word
         end
     end
@@ -91,7 +101,7 @@ end
 
 function __qoder_inside --description 'Complete the command line behind --, as it would be without that'
     if set -l line (commandline -pc | string replace -rf '^.*?\s--\s+' '')
-        complete -C $line
+        QODER_SANDBOX=inside complete -C $line
     else
         echo -- --
     end
@@ -106,11 +116,15 @@ function __qoder_remembered --description 'Print the ids that qoder remembers, a
     end
     set -l sandbox
     test -n "$QODER_SANDBOX"; and set sandbox sandbox-
+    # what the sandbox remembers is of one world, whatever the profile
+    set -l profile (string match -rg '.*\s--profile[=\s]+["\']?([\w.-]+)' -- (commandline -p))
+    set -q profile[1]; or set profile default
+    test -n "$QODER_SANDBOX"; and set profile '[^\t]*'; or set profile (string escape --style=regex -- $profile)
     test $argv[1] = runs; and printf 'last\tthe newest that was started here\n'
     for file in $folders/"$sandbox$argv[1].tsv"
         test -f $file -a -r $file; or continue
         set -l lines (head -c 262144 -- $file 2>/dev/null |
-            string match -r "^$argv[2][A-Za-z0-9_-]+"'\t[^\t]*\t[^\t]+')
+            string match -rg "^($argv[2][A-Za-z0-9_-]+"'\t[^\t]*\t[^\t]+)\t[^\t]*\t'"$profile\t")
         string replace -r '\t([^\t]*)$' ', $1' -- $lines | string replace -r ', -$' ''
         if test $argv[1] = deployments -a -n "$(commandline -ct)"
             string replace -rf '^([^\t]*)\t([\pL\pN][\pL\pN._-]*)\t.*' '$2\t$1' -- $lines

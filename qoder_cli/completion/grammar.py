@@ -1,7 +1,7 @@
 """What can be typed, read from the command tree.
 
 What an option or an argument takes is known from its choices, its name in Python, or its metavar: FILE is a file name,
-COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
+DIR a folder, COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
 """
 
 import re
@@ -20,7 +20,8 @@ SHELLS = ("bash", "zsh", "fish", "powershell")
 
 # The fixed words behind a parameter, by its name in Python.
 _WORDS = {"key": KEYS, "region": tuple(REGIONS), "shell": SHELLS, "topic": tuple(TOPICS), "method": METHODS}
-_REFUSED: dict[tuple[str, ...], set[str]] = {("config", "set"): {"token"}}  # a token is never an argument
+_SETTING = ("config", "set")
+_REFUSED: dict[tuple[str, ...], set[str]] = {_SETTING: {"token"}}  # a token is never an argument
 _METAVAR = re.compile(r"(?:-- )?([A-Z]+)(?:\.\.\.|\|-)?")  # RUN, RUN..., FILE|-, -- COMMAND...
 
 
@@ -81,6 +82,23 @@ def read(tree: Any) -> Grammar:
     return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
 
 
+def spelled_out(grammar: Grammar) -> Grammar:
+    """Return what can be typed with arguments whose values depend on each other as words that lead on, as commands do:
+    a topic or a command behind `help`, a key and its value behind `config set`.
+    """
+    levels = {level.words: level for level in grammar.levels}
+    for level in grammar.levels:
+        if ("help",) in levels and level.commands:
+            topics = {} if level.words else TOPICS
+            levels["help", *level.words] = Level(("help", *level.words), {**topics, **level.commands}, (), ())
+    if setting := levels.get(_SETTING):
+        keys = dict.fromkeys(setting.arguments[0].value.words, "")
+        levels[_SETTING] = replace(setting, commands=keys, arguments=())
+        value = Argument(Value("REGION", tuple(REGIONS)), repeatable=False)
+        levels[*_SETTING, "region"] = Level((*_SETTING, "region"), {}, setting.options, (value,))
+    return replace(grammar, levels=tuple(levels.values()))
+
+
 def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
     context = typer.Context(command, **command.context_settings)
     params = [param for param in command.get_params(context) if not getattr(param, "hidden", False)]
@@ -91,7 +109,7 @@ def _levels(command: Any, words: tuple[str, ...]) -> Iterator[Level]:
         commands={name: _sentence((child.help or "").partition("\n")[0]) for name, child in children.items()},
         options=tuple(_option(param) for param in params if param.param_type_name == "option"),
         arguments=tuple(
-            Argument(_allowed(_value(param), words), repeatable=param.nargs == -1)
+            Argument(taken_by(param, words), repeatable=param.nargs == -1)
             for param in params
             if param.param_type_name == "argument"
         ),
@@ -115,9 +133,9 @@ def _value(param: Any) -> Value:
     return Value(metavar[1] if metavar else param.name.upper(), words=choices or _WORDS.get(param.name, ()))
 
 
-def _allowed(value: Value, words: tuple[str, ...]) -> Value:
-    """Return what an argument of a command takes, without the words that it refuses."""
-    refused = _REFUSED.get(words, set())
+def taken_by(param: Any, words: tuple[str, ...]) -> Value:
+    """Return what a parameter of the command at some words takes, without the words that it refuses."""
+    value, refused = _value(param), _REFUSED.get(words, set())
     return replace(value, words=tuple(word for word in value.words if word not in refused))
 
 

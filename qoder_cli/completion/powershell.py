@@ -2,7 +2,7 @@
 
 from qoder_cli.completion.grammar import Grammar
 from qoder_cli.completion.table import arguments, options
-from qoder_cli.completion.texts import filled
+from qoder_cli.completion.texts import filled, understood
 
 
 def render(grammar: Grammar) -> str:
@@ -11,7 +11,10 @@ def render(grammar: Grammar) -> str:
         f"        '{level.path}' = '{' '.join(level.commands)}', '{options(level.options)}', '{arguments(level)}'"
         for level in grammar.levels
     )
-    return filled(_TEMPLATE, shared=options(grammar.shared), rows=rows)
+    others = "\n".join(
+        f"        '{'/' if is_noun else '?*/'}{word}' = '{ours}'" for word, ours, is_noun in understood()
+    )
+    return filled(_TEMPLATE, shared=options(grammar.shared), rows=rows, others=others)
 
 
 _TEMPLATE = r"""# Completion of qoder and qoder-cli in PowerShell 5 and newer. Made by: qoder completion powershell
@@ -25,6 +28,9 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     $shared = '@SHARED@'
     $levels = @{
 @ROWS@
+    }
+    $others = @{ # other words for a noun, and for a verb behind one
+@OTHERS@
     }
     $valueOf = { # = and the value that an option takes, or nothing when it takes none
         param($name)
@@ -43,7 +49,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         if ($what -ceq 'runs') { , @('last', 'the newest that was started here') }
         if (-not $file) { return }
         foreach ($line in Get-Content -LiteralPath $file.FullName -Encoding UTF8 -ErrorAction SilentlyContinue) {
-            $id, $known, $mark, $rest = $line -split "`t"
+            $id, $known, $mark, $of, $whose, $rest = $line -split "`t"
+            if (-not $env:QODER_SANDBOX -and $whose -cne $named) { continue }
             if ($id -cnotmatch '^d(ep|run)_[A-Za-z0-9_-]+$' -or -not $mark) { continue }
             , @($id, $(if ($mark -ceq '-') { $known } else { "$known, $mark" }))
             if ($wordToComplete -and $what -ceq 'deployments' -and $known -cmatch '^[\p{L}\p{N}][\p{L}\p{N}._-]*$') {
@@ -52,6 +59,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         }
     }
 
+    # of another profile nothing is offered; what the sandbox remembers is of one world
+    $named = if ("$commandAst" -cmatch '.*\s--profile[=\s]+["'']?([\w.-]+)') { $Matches[1] } else { 'default' }
     $before = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition })
     $path = ''
     $value = ''
@@ -68,6 +77,8 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
         } elseif (-not $bare -and $word.StartsWith('-')) {
             $value = & $valueOf $word
         } elseif ($commands) {
+            $other = $others["$(if ($path) { '?*' })/$word"]
+            if ($other) { $word = $other }
             if (@($commands -split ' ') -cnotcontains $word) { return }
             $path = "$path $word".Trim()
             $commands, $options, $arguments = $levels[$path]

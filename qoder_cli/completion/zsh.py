@@ -1,7 +1,7 @@
 """Completion in zsh: the specifications that its `_arguments` reads."""
 
 from qoder_cli.completion.grammar import Argument, Grammar, Level, Option, Value
-from qoder_cli.completion.texts import escaped, filled
+from qoder_cli.completion.texts import escaped, filled, understood
 
 
 def render(grammar: Grammar) -> str:
@@ -10,7 +10,12 @@ def render(grammar: Grammar) -> str:
         _TEMPLATE,
         shared="\n".join(f"    {_option(option)}" for option in grammar.shared),
         rows="\n".join(filter(None, map(_row, grammar.levels))),
+        others="\n".join(_other(*each) for each in understood()),
     )
+
+
+def _other(word: str, ours: str, is_noun: bool) -> str:
+    return f"        ({f'/{word}|help/{word}' if is_noun else f'?*/{word}'}) words[1]={ours} ;;"
 
 
 def _row(level: Level) -> str:
@@ -58,6 +63,7 @@ def _quoted(text: str) -> str:
 # Behind a space stands what is called as it is, without what _arguments would tell it of the group.
 _ACTIONS = {
     "FILE": "_files",
+    "DIR": "_files -/",
     "COMMAND": "(--)",
     "DEPLOYMENT": " _qoder_remembered deployments dep_",
     "RUN": " _qoder_remembered runs drun_",
@@ -77,6 +83,7 @@ _qoder_level() {
   if [[ $values == *'(--)' ]] && (( dashes < CURRENT )); then # a command line of its own
     shift dashes words
     (( CURRENT -= dashes ))
+    local QODER_SANDBOX=inside
     _normal
     return
   fi
@@ -87,16 +94,21 @@ _qoder_level() {
     _arguments -s -S : $flags $shared $values
     return
   fi
-  _arguments -C -s -S : $flags $shared '1: :->command' '*:: :->rest' && return
+  _arguments -C -s -S : $flags $shared '(-)1: :->command' '(-)*:: :->rest' && return
   case $state in
     (command) _describe -t commands command verbs ;;
-    (rest) (( $verbs[(I)${(b)words[1]}:*] )) && _qoder_level "${1:+$1 }$words[1]" ;;
+    (rest)
+      words[1]=${(Q)words[1]}
+      case ${1// //}/$words[1] in
+@OTHERS@
+      esac
+      (( $verbs[(I)${(b)words[1]}:*] )) && _qoder_level "${1:+$1 }$words[1]" ;;
   esac
 }
 
 # Offers what commands of qoder remember of $1, whose ids begin with $2; plain names too, once something is typed.
 _qoder_remembered() {
-  local base=${XDG_STATE_HOME-} file line about
+  local base=${XDG_STATE_HOME-} file line about profile=default
   local -a folders files column offers
   [[ $base == /* ]] || base=$HOME/.local/state
   folders=($base/qoder "$HOME/Library/Application Support/qoder" ${LOCALAPPDATA:+$LOCALAPPDATA/qoder})
@@ -104,10 +116,16 @@ _qoder_remembered() {
   for file in $folders; do # a plain file, and no larger than one of ours
     files+=("$file/${QODER_SANDBOX:+sandbox-}$1.tsv"(N-.Lk-256))
   done
+  for line in ${(Q)typed}; do # --profile NAME or --profile=NAME, wherever it stands; the last one counts
+    [[ $file == --profile ]] && profile=$line
+    [[ $line == --profile=* ]] && profile=${line#*=}
+    file=$line
+  done
   [[ $1 == runs ]] && offers+=('last:the newest that was started here')
   [[ -n $files && -r $files[1] ]] && for line in ${${(f)"$(<$files[1])"}[1,1000]}; do
     column=("${(@ps:\t:)line}")
     [[ $column[1] == $2[[:alnum:]_-]## && -n $column[3] ]] || continue
+    [[ -n $QODER_SANDBOX || $column[5] == "$profile" ]] || continue
     about=$column[2]
     [[ $column[3] == - ]] || about+=", $column[3]"
     offers+=("$column[1]:${about//\\/\\\\}")
@@ -118,7 +136,7 @@ _qoder_remembered() {
 } 2>/dev/null
 
 _qoder() {
-  local -a shared=(
+  local -a typed=("${words[@]}") shared=(
 @SHARED@
   )
   _qoder_level ''

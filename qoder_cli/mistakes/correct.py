@@ -1,19 +1,23 @@
 """Finds what was meant by a command line that is not understood, by the `tables`."""
 
+import re
 import shlex
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
-from itertools import takewhile
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, takewhile
+from typing import Any, NamedTuple
 
 from qoder_cli import ids
-from qoder_cli.completion.grammar import Grammar, Level
-from qoder_cli.contents import UNDERSTOOD
+from qoder_cli.completion.grammar import Grammar, Level, Option, read
+from qoder_cli.contents import NOUNS_UNDERSTOOD, understood
 from qoder_cli.errors import UsageError
-from qoder_cli.mistakes.tables import COMMANDS, MOVED, OPTIONS, UNSURE, UNSURE_OPTIONS, Foreign
+from qoder_cli.mistakes.fitting import fits
+from qoder_cli.mistakes.near import nearest
+from qoder_cli.mistakes.tables import A_DEPLOYMENT, A_WORD, COMMANDS, MOVED, OPTIONS, UNSURE, UNSURE_OPTIONS, Foreign
 
 _KINDS = ("deploy", "run")  # the nouns whose verbs other tools have too
 _LISTED = ("list", "ls", "get", "show")
+_DEPLOYMENTS = {"name", "deployment"}
+_FIELDS = re.compile(r"\w+(,\w+)+", re.ASCII)  # which gh's --json takes
 
 
 class Correction(NamedTuple):
@@ -35,11 +39,11 @@ class _Unsure(Exception):
     """It is not sure what was meant. `args` has a hint, which may be empty."""
 
 
-def correct(words: Sequence[str], grammar: Grammar, program: str) -> Correction | None:
+def correct(words: Sequence[str], tree: Any, program: str) -> Correction | None:
     """Return what was meant by a command line that is not understood; None when nothing is known of it."""
     if "--" in words:
         return None  # what stands behind may be anyone's
-    line = _Line(words, grammar)
+    line = _Line(words, read(tree))
     try:
         line.take_our_command()
         line.take_our_options()
@@ -48,8 +52,15 @@ def correct(words: Sequence[str], grammar: Grammar, program: str) -> Correction 
         return Correction(hint) if hint else None
     if not line.because:
         return None
-    meant = [program, *line.plain, *(word for option in line.options for word in option.words)]
-    return Correction("; ".join(line.because), meant if line.fits() else None)
+    meant = [*line.plain, *(word for option in line.options for word in option.words)]
+    if fits(meant, tree):
+        return Correction("; ".join(line.because), [program, *meant])
+    return Correction("; ".join([*line.because, f"{line.command(program)} --help shows what it takes"]))
+
+
+def command_typed(words: Sequence[str], tree: Any, program: str) -> str:
+    """Return the words of a line that name a command, with the program."""
+    return _Line(words, read(tree)).command(program)
 
 
 class _Line:
@@ -66,20 +77,36 @@ class _Line:
         typed = list(_pieces(words, self._valued()))
         level = self._level([each.words[0] for each in typed if not each.name])
         typed = typed if level.commands else list(_pieces(words, self._valued(level)))
+        typed = self._without_fields(typed)
         self.plain = [each.words[0] for each in typed if not each.name]
         self.options = [each for each in typed if each.name]
 
+    def _without_fields(self, typed: list[Typed]) -> list[Typed]:
+        """Return what was typed without the fields that gh's --json takes: --json a,b and --json=a."""
+        fields = [
+            after
+            for before, after in pairwise(typed)
+            if before.name == "--json" and not after.name and _FIELDS.fullmatch(after.words[0])
+        ]
+        attached = [each for each in typed if each.name == "--json" and each.value not in (None, "true", "false")]
+        self.because += ["--json takes no fields: jq picks them"] if fields or attached else []
+        kept = [each for each in typed if not any(each is field for field in fields)]
+        return [Typed(("--json",), "--json") if each in attached else each for each in kept]
+
     def _valued(self, of: Level | None = None) -> set[str]:
-        """Return the options that take a value: those of a level, or of any where no level has them without."""
-        levels = self._levels.values() if of is None else [of]
-        options = [option for level in levels for option in level.options] + list(self._shared)
-        ours = {name for option in options if option.value for name in option.names}
-        flags = {name for option in options if not option.value for name in option.names}
+        """Return the options that take a value: those of a level, and of others where no level has them without."""
+        everywhere = [option for level in self._levels.values() for option in level.options] + list(self._shared)
         foreign = {name for name, instead in OPTIONS.items() if instead.valued}
-        return ({*ours, *foreign} - flags) | {"--output", "--format"}
+        elsewhere = foreign | _names(everywhere, valued=True) - _names(everywhere, valued=False)
+        own = [*(of.options if of else ()), *self._shared]
+        return (elsewhere | _names(own, valued=True) | {"--output", "--format"}) - _names(own, valued=False)
+
+    def command(self, program: str) -> str:
+        """Return the words that name the command, with the program."""
+        return " ".join([program, *self._level(self.plain).words])
 
     def _level(self, plain: Sequence[str]) -> Level:
-        words = tuple(UNDERSTOOD.get(word, word) for word in plain[:2])
+        words = understood(plain[:2])
         return self._levels.get(words) or self._levels.get(words[:1]) or self._levels[()]
 
     # The command.
@@ -89,11 +116,12 @@ class _Line:
         if not self.plain:
             return
         first, *rest = self.plain
-        noun, second = (UNDERSTOOD.get(word, word) for word in (first, rest[0] if rest else ""))
-        if second in _KINDS and noun not in ("deploy", second) and self._is_verb(noun, first, second):
+        noun, second = (NOUNS_UNDERSTOOD.get(word, word) for word in (first, rest[0] if rest else ""))
+        if noun in _KINDS and second in _KINDS and rest[0] not in self._levels[(noun,)].commands:
+            self.plain = self._of_two_nouns(noun, second, rest)
+        elif second in _KINDS and noun not in _KINDS and self._is_verb(first, second):
             self.because.append("the kind of thing stands first")
-            verb = "list" if first in _LISTED and len(rest) == 1 else first
-            self.plain = self._under(second, verb, rest[1:])
+            self.plain = self._under(second, self._listing(first, *rest), rest[1:])
         elif noun in _KINDS and rest:
             self.plain = self._under(noun, rest[0], rest[1:])
         elif noun in self._levels[()].commands:
@@ -101,28 +129,51 @@ class _Line:
         else:
             self.plain = self._foreign(first, rest)
 
-    def _is_verb(self, ours: str, typed: str, noun: str) -> bool:
+    def _of_two_nouns(self, noun: str, second: str, rest: list[str]) -> list[str]:
+        """Return the words for `run deployment X`, which begins with a verb, or `deploy runs list`, which does not."""
+        operands = rest[1:]
+        if operands and self._is_verb(operands[0], second):
+            self.because.append("one kind of thing is named")
+            return self._under(second, operands[0], operands[1:])
+        if noun == "run" and second == "deploy":
+            self.because.append("the kind of thing stands first")
+            return self._under("deploy", "run", operands)
+        if noun == second and rest[0] not in COMMANDS:  # as in `run run X`
+            if not operands:
+                raise _Unsure
+            return self._under(noun, operands[0], operands[1:])
+        return self._under(noun, rest[0], operands)
+
+    def _listing(self, verb: str, kind: str, *operands: str) -> str:
+        """Return the verb for `get runs`, and for `get runs X` where X has runs and is none."""
+        lists = not operands or (kind == "runs" and {*map(_kind, operands)} <= _DEPLOYMENTS)
+        return "list" if verb in _LISTED and lists else verb
+
+    def _is_verb(self, typed: str, noun: str) -> bool:
+        ours = understood([noun, typed])[1]
         return ours in self._levels[(noun,)].commands or typed in COMMANDS or typed in UNSURE
 
     def _under(self, noun: str, verb: str, operands: list[str]) -> list[str]:
         """Return the words for a verb of `deploy` or `run`, which may be none of ours, or what stands in its place."""
         commands = self._levels[(noun,)].commands
-        ours = UNDERSTOOD.get(verb, verb)
+        ours = understood([noun, verb])[1]
         if ours in commands:
             return [noun, ours, *operands]
         if verb in COMMANDS or verb in UNSURE:
             return self._foreign(verb, operands, under=noun)
         kind = _kind(verb)
-        if kind == "name" and get_close_matches(verb, commands):
+        if kind == "name" and nearest(verb, commands):
             raise _Unsure  # a slip: the nearest is told
-        if noun == "run" and kind in ("name", "deployment"):
+        if noun == "run" and kind in _DEPLOYMENTS:
+            if operands and not {kind, *map(_kind, operands)} == {"deployment"}:
+                raise _Unsure(A_WORD)  # the first may be a verb of another tool
             self.because.append("a deployment is run by `deploy run`")
             return ["deploy", "run", verb, *operands]
         if noun == "run" and kind == "run":
             self.because.append("`get` shows a run")
             return ["run", "get", verb, *operands]
         if kind == "deployment":
-            raise _Unsure("`qoder deploy run DEPLOYMENT` starts a run, `qoder deploy get DEPLOYMENT` shows it")
+            raise _Unsure(A_DEPLOYMENT)
         raise _Unsure
 
     def _foreign(self, verb: str, operands: list[str], *, under: str = "") -> list[str]:
@@ -136,15 +187,11 @@ class _Line:
 
     def _filled(self, template: str, operands: Sequence[str]) -> list[str]:
         """Return the plain words of a template, with what is named in the place of X; its options are added."""
-        plain: list[str] = []
-        for word in template.split():
-            if word.startswith("X"):
-                plain += [operand + word[1:] for operand in operands]
-            elif not word.startswith("-"):
-                plain.append(word)
-            elif all(option.name != word for option in self.options):
-                self.options.insert(0, Typed((word,), word))
-        return plain
+        pieces = list(_pieces(template.split(), self._valued()))
+        have = {option.name for option in self.options}
+        self.options[:0] = [piece for piece in pieces if piece.name and piece.name not in have]
+        words = [piece.words[0] for piece in pieces if not piece.name]
+        return [each for word in words for each in _named(word, operands)]
 
     # The options.
 
@@ -152,11 +199,30 @@ class _Line:
         """Put options of ours in the place of others. Raises _Unsure when one is neither."""
         for _ in range(1 + 2 * len(self.options)):  # a replaced one may turn the command into another
             known = self._known()
-            unknown = next((option for option in self.options if option.name not in known), None)
-            if unknown is None:
+            unknown = [option for option in self.options if option.name not in known]
+            if not unknown:
+                self.options = [self._as_ours(option, takes_value=known[option.name]) for option in self.options]
                 return
-            self._take_instead(unknown, known)
+            path = self._level(self.plain).path
+            moving = next((option for option in unknown if (path, option.name) in MOVED), None)
+            if moving:
+                self._move(moving, MOVED[path, moving.name])
+            else:
+                self._take_instead(unknown[0], known)
         raise _Unsure
+
+    def _as_ours(self, option: Typed, *, takes_value: bool) -> Typed:
+        """Return an option of ours as it is written here: -n 5 for -n=5, --wait for --wait=true. Raises _Unsure."""
+        name, value = option.name, option.value
+        if takes_value and value and value.startswith("=") and not name.startswith("--"):
+            self.because.append(f"the value of {name} stands behind a space")
+            return Typed((name, value[1:]), name, value[1:])
+        if takes_value or value is None:
+            return option
+        if value != "true":
+            raise _Unsure(f"{name} takes no value: leave it out, or give it alone")
+        self.because.append(f"{name} takes no value")
+        return Typed((name,), name)
 
     def _known(self) -> dict[str, bool]:
         """Return the options of the command by their names, and whether each takes a value."""
@@ -164,35 +230,36 @@ class _Line:
         ours = {name: option.value is not None for option in options for name in option.names}
         return ours | dict.fromkeys(("--output", "--format"), True)
 
-    def _take_instead(self, unknown: Typed, known: dict[str, bool]) -> None:
-        place = self.options.index(unknown)
+    def _move(self, option: Typed, moved: Foreign) -> None:
+        """Turn the command into the one that an option of another tool's means."""
         level = self._level(self.plain)
-        if moved := MOVED.get((level.path, unknown.name)):
-            del self.options[place]
-            self.because.append(moved.because)
-            self.plain = self._filled(moved.run, self.plain[len(level.words) :])
-            return
+        self.options.remove(option)
+        self.because.append(moved.because)
+        self.plain = self._filled(moved.run, self.plain[len(level.words) :])
+
+    def _take_instead(self, unknown: Typed, known: dict[str, bool]) -> None:
         instead = OPTIONS.get(unknown.name)
         ours = next((name for name in instead.ours if name in ("", "X") or name in known), None) if instead else None
         if instead is None or ours is None or (instead.only_with and instead.only_with not in known):
             raise _Unsure(UNSURE_OPTIONS.get(unknown.name, ""))
-        value = unknown.value or ""
+        value = (unknown.value or "").removeprefix("=")
         self.because.append(instead.because.replace("{value}", shlex.quote(value)))
-        if instead.valued and (not value or value.startswith("-")):
-            raise _Unsure  # what follows is no value but an option
+        if (not value or value.startswith("-")) if instead.valued else value not in ("", "true"):
+            raise _Unsure  # what follows is no value but an option; or it is switched off
         self.plain += [value] if ours == "X" else []
         have = {option.name for option in self.options}
         replaced = Typed((ours, value) if known.get(ours) else (ours,), ours, value if known.get(ours) else None)
+        place = self.options.index(unknown)
         self.options[place : place + 1] = [] if ours in ("", "X") or ours in have else [replaced]
 
-    def fits(self) -> bool:
-        """Return whether it is a line of ours, with the options of its command and not too many arguments."""
-        level, known = self._level(self.plain), self._known()
-        places = level.arguments
-        count = len(self.plain) - len(level.words)
-        return (count <= len(places) or any(place.repeatable for place in places)) and all(
-            known[option.name] is (option.value is not None) for option in self.options
-        )
+
+def _names(options: Iterable[Option], *, valued: bool) -> set[str]:
+    return {name for option in options if (option.value is not None) is valued for name in option.names}
+
+
+def _named(word: str, operands: Sequence[str]) -> Iterator[str]:
+    """Yield the operands for X, and X@last of each for that; any other word as it is."""
+    yield from (operand + word[1:] for operand in operands) if word in ("X", "X@last") else (word,)
 
 
 def _pieces(words: Sequence[str], valued: set[str]) -> Iterator[Typed]:
@@ -227,11 +294,11 @@ def _with_rest(typed: list[Typed], because: list[str]) -> list[str]:
     """Return the words with a command that takes all that follows as it is, `create` or `apply`, put under its noun."""
     plain = [each for each in typed if not each.name]
     foreign = COMMANDS.get(plain[0].words[0]) if plain else None
-    if not foreign or not foreign.rest:
+    if not foreign or not foreign.rest or (foreign.alone and len(plain) == 1):
         return [word for each in typed for word in each.words]
     because.append(foreign.because)
     second = plain[1].words[0] if len(plain) > 1 else ""
-    is_named = UNDERSTOOD.get(second, second) == foreign.rest.split()[0]  # as in `create deployment`
+    is_named = NOUNS_UNDERSTOOD.get(second, second) == foreign.rest.split()[0]  # as in `create deployment`
     for left in plain[: 2 if is_named else 1]:
         typed.remove(left)
     return [*foreign.rest.split(), *(word for each in typed for word in each.words)]
@@ -239,18 +306,28 @@ def _with_rest(typed: list[Typed], because: list[str]) -> list[str]:
 
 def _template(foreign: Foreign, operands: Sequence[str], under: str) -> str:
     """Return the template for what is named; empty when it is not sure what is meant."""
-    if not operands or not (foreign.run or foreign.deployment):
+    if not operands:
         return foreign.alone
     kinds = set(map(_kind, operands))
     if kinds == {"name"} and under == "run" and not foreign.deployment.startswith(("run ", "deploy run ")):
         return ""  # runs have no names
+    if foreign.several and len(operands) > 1:
+        return (
+            foreign.several if kinds == {"run"} else foreign.several.replace(" X", " X@last") * (kinds <= _DEPLOYMENTS)
+        )
     if kinds == {"run"}:
         return foreign.run
-    if kinds <= {"name", "deployment"}:
+    if kinds <= _DEPLOYMENTS:
         return foreign.deployment
-    if kinds == {"-"} and not (foreign.run and foreign.deployment):
+    if kinds == {"-"} and _is_one_command(foreign):
         return foreign.run or foreign.deployment
     return ""
+
+
+def _is_one_command(foreign: Foreign) -> bool:
+    """Return whether runs and deployments lead to the same command, or only one of them to any."""
+    commands = {tuple(template.split()[:2]) for template in (foreign.run, foreign.deployment) if template}
+    return len(commands) == 1
 
 
 def _kind(word: str) -> str:

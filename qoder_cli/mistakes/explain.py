@@ -1,13 +1,12 @@
 """A command line that is not understood, in words: what is wrong, and the line that was meant where that is sure."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
-from qoder_cli.completion import read
 from qoder_cli.errors import UsageError
 from qoder_cli.http.redact import by_shape
-from qoder_cli.mistakes.correct import correct
+from qoder_cli.mistakes.correct import command_typed, correct
+from qoder_cli.mistakes.near import nearest
 from qoder_cli.mistakes.tables import typed_tokens
 
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
@@ -18,9 +17,10 @@ def explained(mistake: Exception, words: Sequence[str], tree: Any, program: str)
 
     A token that was typed is not repeated.
     """
-    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, program)
+    where = command_typed(words, tree, program)
+    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, where)
     tokens = [token for token in typed_tokens(words) if len(token) >= SHORTEST_TOKEN]
-    if meant := correct(words, read(tree), program):
+    if meant := correct(words, tree, program):
         error.hint = meant.because
         secret = any(_without(tokens, word) != word for word in meant.words or ())
         error.next = None if secret else meant.words
@@ -35,22 +35,48 @@ def _without(tokens: Sequence[str], text: str) -> str:
     return text
 
 
-def _in_our_words(mistake: Any, program: str) -> UsageError:
-    """Return what typer says of a mistake, which its `str` leaves out."""
+def _in_our_words(mistake: Any, where: str) -> UsageError:
+    """Return what typer says of a mistake, which its `str` leaves out; `where` is the command, if it does not know."""
     context = getattr(mistake, "ctx", None)
-    path = context.command_path if context else program
-    where = f"{path} --help shows what it takes"
-    if (option := getattr(mistake, "option_name", None)) and hasattr(mistake, "possibilities"):
-        near = get_close_matches(option, names := _options(context), n=1)
-        hint = f"did you mean {names[near[0]]}? {where}" if near else where
-        return UsageError(f"{path} has no option {option}", hint=hint)
-    message = str(getattr(mistake, "format_message", mistake.__str__)()).rstrip(".")
+    path = context.command_path if context else where
+    help = f"{path} --help shows what it takes"
+    param, option = getattr(mistake, "param", None), getattr(mistake, "option_name", None)
+    message = str(mistake.format_message()).rstrip(".")
+    if option and hasattr(mistake, "possibilities"):
+        near = nearest(option, names := _options(context))
+        return UsageError(
+            f"{path} has no option {option}", hint=f"did you mean {names[near]}? {help}" if near else help
+        )
+    if option:
+        takes = "needs a value" if message.endswith("argument") else "takes no value"
+        return UsageError(f"{option} {takes}", hint=help)
+    if param is not None:
+        return UsageError(_of_a_value(param, mistake), hint=help)
     if message.startswith("Got unexpected extra argument"):  # which is not repeated: it may be a token
         arguments = [param for param in _params(context, "argument") if not param.hidden]
         takes = " ".join(param.metavar or param.name.upper() for param in arguments)
         message = f"{path} takes only {takes}" if takes else f"{path} takes no arguments"
-        where = _of_files(context) or where
-    return UsageError(message, hint=where)
+        help = _of_files(context) or help
+    return UsageError(message, hint=help)
+
+
+def _of_a_value(param: Any, mistake: Any) -> str:
+    """Return what is wrong with the value of a parameter, or that it is missing."""
+    name = max(param.opts, key=len) if param.param_type_name == "option" else param.metavar or param.name.upper()
+    value, _, why = mistake.message.partition(" is not ")
+    if hasattr(mistake, "param_type"):
+        return f"{name} is missing"
+    return f"{name} takes {_wanted(param.type)}, not {value}" if why else f"{name}: {mistake.message}"
+
+
+def _wanted(kind: Any) -> str:
+    """Return what values of a type of typer's there are, in words."""
+    if choices := [str(choice) for choice in getattr(kind, "choices", ())]:
+        return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is None:
+        return "a number"
+    return f"a number from {least} to {most}" if most is not None else f"a number of at least {least}"
 
 
 def _of_files(context: Any) -> str | None:

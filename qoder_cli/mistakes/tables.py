@@ -14,12 +14,14 @@ from qoder_cli.http.pending import METHODS
 class Foreign(NamedTuple):
     """A command as other tools have it: why it is another here, and which, by what is named behind it.
 
-    X stands for what is named. `rest` takes whatever follows as it is.
+    X stands for what is named, `several` for runs where `run` takes one. `rest` takes whatever follows as it is; where
+    there is `alone` too, only when something is named.
     """
 
     because: str
     alone: str = ""
     run: str = ""
+    several: str = ""
     deployment: str = ""
     rest: str = ""
 
@@ -52,6 +54,13 @@ _WATCH = Foreign(
     run="run wait X --follow",
     deployment="run wait X@last --follow",
 )
+_RESULT = Foreign(
+    "`run result` prints the final message of one run, `run wait --result` those of several",
+    alone="run result last",
+    run="run result X",
+    several="run wait X --result --json",
+    deployment="run result X@last",
+)
 _STOP = Foreign("a run is cancelled", run="run cancel X")
 _REMOVE = Foreign("a deployment is not deleted but archived, and that cannot be undone", deployment="deploy archive X")
 _START = Foreign("a run is started by `deploy run`", deployment="deploy run X")
@@ -62,12 +71,17 @@ COMMANDS: dict[str, Foreign] = {
     "login": Foreign(_AUTH, alone="auth login"),
     "logout": Foreign(_AUTH, alone="auth logout"),
     "whoami": Foreign("`auth status` shows whose token is used", alone="auth status"),
-    **dict.fromkeys(("init", "setup", "configure"), _SETUP),
+    **dict.fromkeys(("init", "setup"), _SETUP),
+    "configure": Foreign(
+        "`config` changes the config file, `auth login` saves a token", alone="auth login", rest="config"
+    ),
     **dict.fromkeys(("ps", "jobs", "history"), _RUNS),
+    "runs": _RUNS,  # below a noun, as in `deploy runs`; else it is one
     **dict.fromkeys(("logs", "log", "tail", "events"), _LOGS),
     **dict.fromkeys(("watch", "follow", "attach"), _WATCH),
     "wait": Foreign(_OF_RUN, alone="run wait last", run="run wait X", deployment="run wait X@last"),
-    "result": Foreign(_OF_RUN, alone="run result last", run="run result X", deployment="run result X@last"),
+    **dict.fromkeys(("result", "output"), _RESULT),
+    "download": Foreign("what a run delivered is fetched by `run result`", run="run result X --output-dir ."),
     **dict.fromkeys(("get", "show", "view", "describe", "inspect", "info", "status"), _LOOK),
     **dict.fromkeys(("stop", "kill", "abort", "cancel", "terminate"), _STOP),
     **dict.fromkeys(("rm", "delete", "remove", "destroy"), _REMOVE),
@@ -85,12 +99,13 @@ COMMANDS: dict[str, Foreign] = {
         method: Foreign("the API's own operations are asked for with `api`", rest=f"api {method}") for method in METHODS
     },
     "version": Foreign("the version is an option", alone="--version"),
-    **dict.fromkeys(("man", "docs"), Foreign("`help` has what there is to read", alone="help")),
+    **dict.fromkeys(("man", "docs"), Foreign("`help` has what there is to read", rest="help")),
 }
 
 # What a word can mean that stands for none of the commands alone.
 UNSURE: dict[str, str] = {
-    "list": "`qoder deploy list` lists deployments, `qoder run list` runs",
+    **dict.fromkeys(("list", "ls"), "`qoder deploy list` lists deployments, `qoder run list` runs"),
+    **dict.fromkeys(("login", "init", "setup"), "`qoder auth login` asks for a token, which is never an argument"),
     "status": "`qoder run get RUN` shows how a run stands, `qoder auth status` which token is used",
     **dict.fromkeys(
         ("get", "show", "view", "describe", "inspect", "info"),
@@ -107,6 +122,10 @@ UNSURE: dict[str, str] = {
     ),
 }
 
+# What can be meant by a deployment where a command should stand, and by a word that may be one or another tool's verb.
+A_DEPLOYMENT = "`qoder deploy run DEPLOYMENT` starts a run, `qoder deploy get DEPLOYMENT` shows it"
+A_WORD = "`qoder deploy run DEPLOYMENT` starts a run, `qoder run --help` lists what can be done with one"
+
 _DETACH = Instead("it does not wait unless --wait is given", only_with="--wait")
 _LIMIT = Instead("how many is -n", ("-n",), valued=True)
 TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-token")
@@ -119,10 +138,10 @@ _YES = Instead("it asks nothing", ("--yes", ""))
 _SERVER = Instead("the server is --base-url", ("--base-url",), valued=True)
 
 OPTIONS: dict[str, Instead] = {
-    "--jq": Instead("jq picks from JSON; behind the line belongs: | jq {value}", ("--json",), valued=True),
+    "--jq": Instead("jq picks from JSON: put | jq {value} behind the line", ("--json",), valued=True),
     **dict.fromkeys(
         ("--query", "--jmespath"),
-        Instead("jq picks from JSON; behind the line belongs: | jq", ("--json",), valued=True),
+        Instead("jq picks from JSON: put | jq and a filter behind the line", ("--json",), valued=True),
     ),
     **dict.fromkeys(("-L", "--max", "--max-results", "--max-items", "--first", "--page-size", "--per-page"), _LIMIT),
     **dict.fromkeys(("-n", "--lines"), Instead("how many is --tail", ("--tail",), valued=True)),
