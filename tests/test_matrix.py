@@ -223,7 +223,10 @@ TestMachine.settings = settings(
 )
 
 
-def test_fifty_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None:
+MANY = 16  # processes
+
+
+def test_many_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None:
     world = World(speed=20)
     with serve(world) as server:
         environment = {
@@ -235,12 +238,12 @@ def test_fifty_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None
         command = [sys.executable, "-m", "qoder_cli"]
         triggers = [
             subprocess.Popen([*command, "deploy", "run", "dep_demo", "-q"], env=environment, stdout=subprocess.PIPE)
-            for _ in range(50)
+            for _ in range(MANY)
         ]
         answers = [(trigger.communicate(timeout=60)[0].decode().strip(), trigger.returncode) for trigger in triggers]
         last = subprocess.run([*command, "run", "get", "last", "-q"], env=environment, capture_output=True, check=True)
     assert {code for _, code in answers} == {0}
-    assert len({run for run, _ in answers}) == 50 == len(world.started())
+    assert len({run for run, _ in answers}) == MANY == len(world.started())
     lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert len(lines) == 100
+    assert len(lines) == 2 * MANY
     assert last.stdout.decode().strip() in {run for run, _ in answers}

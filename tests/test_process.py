@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
-from inspect import cleandoc
 from pathlib import Path
 from shutil import which
 
@@ -17,8 +15,6 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
 
-from qoder_cli.cli import function_of
-from qoder_cli.contents import NOUNS
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
@@ -62,25 +58,6 @@ def shell(alone: Shell, servers: Servers) -> Shell:
 
 
 # What takes long stands first, so that it runs beside the rest.
-
-
-def test_every_example_works_when_pasted(tmp_path: Path, servers: Servers) -> None:
-    going = {}
-    for number, line in enumerate(lines := _examples()):
-        if "auth login" in line and "--with-token" not in line:
-            continue  # asks at a terminal: below
-        shell = _furnished(tmp_path / str(number), servers["current"])
-        if " last" in line:
-            shell.qoder("deploy", "run", "dep_demo")
-        line = re.sub(r"drun_[0-9a-f]{32}", servers["current"].world.start("dep_demo").id, line)
-        pasted = line.replace("qoder sandbox ", "qoder sandbox --speed 40 ").replace("/tmp/", f"{shell.home}/")
-        pasted = pasted if which("jq") else re.sub(r" \| jq .*", "", pasted)
-        pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
-        going[lines[number]] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")
-        if "pause " in line:  # one is paused and unpaused by several of them, which would be in each other's way
-            going[lines[number]].process.wait(PATIENCE)
-    ended = {line: one.end() for line, one in going.items()}
-    assert {line: (one.code, one.err) for line, one in ended.items() if one.code or "rror:" in one.err} == {}
 
 
 def test_what_the_network_does_not_answer(alone: Shell) -> None:
@@ -771,91 +748,12 @@ def test_a_terminal_that_is_closed_is_exit_129(alone: Shell, lasting: Servers, w
         assert terminal.process.wait(PATIENCE) == 129
 
 
-# Help.
-
-PATHS = [
-    (noun, *verb)
-    for noun, (module, _) in NOUNS.items()
-    for name in import_module(module).COMMANDS
-    for verb in [[name] if name != noun else []]
-]
-GROUPS = [(), *sorted({path[:1] for path in PATHS if len(path) > 1})]
-
-
-@pytest.mark.parametrize("path", PATHS, ids=" ".join)
-def test_every_command_explains_itself(shell: Shell, path: tuple[str, ...]) -> None:
-    ended = shell.qoder(*path, "--help")
-    assert (ended.code, ended.err) == (0, "")
-    usage, _, summary, *rest = ended.out.splitlines()
-    assert usage.startswith("Usage: qoder " + " ".join(path))
-    assert summary.startswith("  ")
-    assert summary.endswith(".")
-    assert "  Examples:" in rest
-    assert max(map(len, ended.out.splitlines())) <= 80
-    assert "exit" in ended.out.partition("\nOptions:")[0].lower()  # its codes, or where to find them
-
-
-@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "qoder")
-def test_a_group_lists_its_commands(shell: Shell, path: tuple[str, ...]) -> None:
-    bare = shell.qoder(*path)
-    assert (bare.code, bare.err) == (0, "")
-    names = {command[len(path)] for command in PATHS if command[: len(path)] == path}
-    listed = dict(re.findall(r"^  (\w+) +(\S.*)$", bare.out.partition("Commands:")[2], re.MULTILINE))
-    assert names <= set(listed)
-
-
-def test_help_has_a_short_name(shell: Shell) -> None:
-    assert shell.qoder("deploy", "run", "-h").out == shell.qoder("deploy", "run", "--help").out
-
-
 def test_the_program_has_three_names(shell: Shell) -> None:
     ways = [MODULE, (str(BIN / "qoder"),), (str(BIN / "qoder-cli"),)]
     for words in (("--version",), ("deploy", "get", "dep_demo", "--json")):
         assert len({shell.run(*way, *words).out for way in ways}) == 1
     hint = shell.run("qoder-cli", "deploy", "run", "dep_minute", "--wait", "--timeout", "0", "--json").error["next"]
     assert hint[0] == "qoder-cli"
-
-
-def _examples() -> list[str]:
-    """Return every example line of every help."""
-    lines = []
-    for path in PATHS:
-        command = function_of(import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]])
-        block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__ or ""))
-        assert block, path
-        lines += [line.strip() for line in block[1].replace("\\\n", "").splitlines()]
-    return lines
-
-
-CONFIG = """\
-[profiles.default]
-region = "global"
-[profiles.work]
-base_url = "https://api.qoder.com.cn/api/v1/cloud"
-token = "pt-0123456789abcdef"
-"""
-
-
-def _furnished(home: Path, server: Server) -> Shell:
-    """Return a shell in a sandbox, with what the examples take for granted: a config file, a token, a run."""
-    home.mkdir()
-    shell = Shell(home, server).hurry()
-    (home / "config.toml").write_text(CONFIG)
-    (home / "config.toml").chmod(0o600)
-    (home / "token.txt").write_text(shell.env["QODER_PAT"] + "\n")
-    shell.env["QODER_CONFIG"] = str(home / "config.toml")
-    return shell
-
-
-def test_the_examples_that_ask_work_when_pasted(tmp_path: Path, servers: Servers) -> None:
-    asking = [line for line in _examples() if "auth login" in line and "--with-token" not in line]
-    assert asking
-    for number, line in enumerate(asking):
-        shell = _furnished(tmp_path / str(number), servers["current"])
-        with Terminal(shell, *line.split(), "--yes") as terminal:
-            terminal.shows("Token for").type(f"{shell.env['QODER_PAT']}\n")
-            assert terminal.end() == 0
-            assert shell.env["QODER_PAT"] not in terminal.raw
 
 
 # Odd environments.
