@@ -2,15 +2,17 @@
 
 QoderError                     carries the message, the hint and all that the error line says
 ├── UsageError            2    bad option, argument, file or config value
+│   └── BadFiles          2    (deployfile) deployment files are wrong: a line for each problem
 ├── RunFailed             1    the run failed or never started
 ├── RunSkipped            3    the run was skipped
 ├── ApiError                   the server, or the way to it, said no
 │   ├── AuthError         4    no token, 401, 403
 │   ├── NotFound          5    404
 │   ├── Rejected          6    409 and every other 4xx
+│   │   └── CannotBe      6    (deployments) reading back shows that a write can never come true
 │   └── Unavailable       7    429, 5xx, 3xx
 │       └── NoAnswer      7    no connection, a cut or unreadable answer
-├── NotYet                8    the run is still going
+├── NotYet                8    the run is still going, or a file differs
 ├── OutcomeUnknown        9    nobody can tell what happened
 ├── LostSight            10    a run is known and could not be followed
 ├── InternalError        70    a bug here, or nowhere to write to
@@ -198,7 +200,7 @@ class NoAnswer(Unavailable):
 
 
 class NotYet(QoderError):
-    """The run is still going."""
+    """What was asked for is not so yet: the run is going on, a file differs, or it was stopped before its turn."""
 
     exit = Exit.NOT_YET
 

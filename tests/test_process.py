@@ -434,7 +434,7 @@ threading.Thread.start = slowly
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_the_trigger_waits_a_moment_for_the_answer(signum: int, alone: Shell) -> None:
-    with sandbox("current", "trigger:slow=0.8", speed=1) as server:
+    with sandbox("current", "trigger:slow=0.4", speed=1) as server:
         going = alone.enter(server).begin("deploy", "run", "dep_minute", "--wait", "--json")
         until(server.world.started, "a run")
         ended = going.signal(signum).end()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation
-MOST_ROWS = 200  # of the summary, which holds 1 MiB
+MOST_ROWS = 200  # of the summary, for which GitHub allows 1 MiB a step
 LOOKED_AT = 16 * 1024  # bytes at the end of the summary
 LARGEST_DOTENV = 64 * 1024  # bytes
 DOTENV = "qoder.env"
-LONGEST_VALUE = 4000  # characters; a dotenv report holds 5 KB
+LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")

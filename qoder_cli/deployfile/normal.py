@@ -34,7 +34,7 @@ WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed 
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
 ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
-_OURS = ("input", "exit_code")  # what `qoder deploy get A B --json` adds to each
+_OURS = ("input", "exit_code")  # what commands that change several add to each in JSON
 _SCHEDULE_READ_ONLY = ("last_run_at", "upcoming_runs_at")
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")

@@ -1,4 +1,4 @@
-"""Data on standard output, in the format asked for. Nothing else ever writes there."""
+"""Data on standard output, in the format asked for: objects and lists, drawn, in columns, as JSON, or as ids."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence

@@ -34,7 +34,6 @@ def run_fields(run: Run) -> Fields:
     }
 
 
-# In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
     lines = [
@@ -48,6 +47,7 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     return {"outcome": lines} if lines else {}
 
 
+# In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
 RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
 RUN_FIRST = ("id", "status", "triggered", "duration", "error_type", "trigger", "deployment", "session")
 
