@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.matrix import WithoutStreams
 from tests.processes import Shell, sandbox
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -68,34 +73,39 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 
 
 def _examples() -> list[str]:
-    """Return every line of the README's other blocks that is typed at a prompt."""
+    """Return every line of the README's other blocks that is typed at a prompt, with what `…` stands for."""
     blocks = re.findall(r"(?<!-->\n)```sh\n(.*?)```", README, re.DOTALL)
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
+    lines = [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
+    lines = [f"{line} --yes" if re.search("cancel|apply -f deployments", line) else line for line in lines]
+    return [line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |") for line in lines]
 
 
-# What has to be there before, for a line that has the word in it.
-BEFOREHAND = {
-    "deployments/": "mkdir deployments && qoder deploy export dep_minute > deployments/minute.yaml",
-    "apply -f nightly": "qoder deploy export nightly-report > nightly-report.yaml",
-    " last": "qoder deploy run dep_demo",
-}
+PASTED = [line for line in _examples() if "|" in line or ">" in line]
+TYPED = [line for line in _examples() if line not in PASTED]
 
 
-def test_every_other_example_works_when_pasted(tmp_path: Path) -> None:
-    going = {}
+@pytest.mark.parametrize("line", PASTED)
+def test_an_example_works_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete
-        for number, line in enumerate(_examples()):
-            first = [command for word, command in BEFOREHAND.items() if word in line]
-            pasted = line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |")
-            pasted += " --yes" if re.search("cancel|apply -f deployments", pasted) else ""
-            while "drun_…" in pasted:
-                pasted = pasted.replace("drun_…", server.world.start("dep_demo").id, 1)
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            script = "\n".join([*first, pasted])
-            going[line] = Shell(folder, server).start("bash", "-euo", "pipefail", "-c", script)
-        ended = {line: one.end() for line, one in going.items()}
-    assert len(ended) > 12
-    assert {line: (one.code, one.err) for line, one in ended.items() if one.code} == {}
+        ended = Shell(tmp_path, server).run("bash", "-euo", "pipefail", "-c", line)
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_an_example_works_as_typed(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(clock=qoder.clock.now, token=TOKEN)
+    qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deployments").mkdir()
+    if "-f " in line and "apply" in line:
+        exported = qoder("deploy", "export", "nightly-report").out
+        (tmp_path / "deployments" / "nightly.yaml").write_text(exported)
+        (tmp_path / "nightly-report.yaml").write_text(exported)
+    if " last" in line:
+        assert qoder("deploy", "run", "dep_demo").code == 0
+        qoder.clock.time += 0 if "cancel" in line else 60
+    words = [world.start("dep_demo").id if word == "drun_…" else word for word in shlex.split(line)[1:]]
+    ran = qoder(*words)
+    assert ran.code == 0, ran.err
