@@ -1,5 +1,6 @@
 """Real processes against a real server: what a shell does with the installed program, and what a terminal shows."""
 
+import atexit
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
+from tests.nursery import PATIENCE as PATIENCE
+from tests.nursery import Nursery, Process, is_ordinary
 
 MODULE = (sys.executable, "-m", "qoder_cli")
 BIN = Path(sys.executable).parent
-PATIENCE = 60.0  # seconds until something is held to hang
 HASTE = 40.0  # how many times faster than written the sessions of a sandbox go
 
 # Gives the process that follows the terminal on its stdin as its own, so that what is typed there reaches it.
@@ -64,6 +67,14 @@ def staged(prologue: str) -> tuple[str, ...]:
     return (sys.executable, "-c", prologue + "\nimport runpy; runpy.run_module('qoder_cli', run_name='__main__')")
 
 
+@cache
+def nursery() -> Nursery:
+    """Return the nursery of this process, which ends with it."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made
+
+
 class Ended:
     """A process that has ended. `code` is negative when a signal killed it, as subprocess has it."""
 
@@ -98,7 +109,7 @@ class Ended:
 class Going:
     """A process under way, with what it has said so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Process") -> None:
         self.process = process
         self._said = {"out": bytearray(), "err": bytearray()}
         self._readers = []
@@ -186,18 +197,18 @@ class Shell:
 
     def start(self, *command: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
         """Start a command; `env` is added to the environment, `settings` are those of subprocess.Popen."""
-        given = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "cwd": self.home,
-            **settings,
-        }
-        return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **given))
+        return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **self._given(settings)))
 
-    def begin(self, *words: str, **settings: Any) -> Going:
+    def begin(self, *words: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
         """Start qoder."""
-        return self.start(*MODULE, *words, **settings)
+        whole, given = {**self.env, **(env or {})}, self._given(settings)
+        if is_ordinary(whole) and given.keys() == self._given({}).keys():
+            return Going(nursery().start(list(words), env=whole, **given))
+        return self.start(*MODULE, *words, env=env, **settings)
+
+    def _given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return {"stdin": subprocess.DEVNULL, **pipes, "cwd": self.home, **settings}
 
     def run(self, *command: str, **settings: Any) -> Ended:
         """Run a command to its end."""

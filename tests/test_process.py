@@ -498,7 +498,7 @@ def test_a_signal_while_it_ends_shows_no_traceback(shell: Shell) -> None:
 
 def test_ctrl_c_at_any_moment_shows_no_traceback_of_ours(shell: Shell) -> None:
     for step in range(1, 13):
-        going = shell.begin("deploy", "run", "dep_demo")
+        going = shell.start(*MODULE, "deploy", "run", "dep_demo")
         with pytest.raises(subprocess.TimeoutExpired):
             going.process.wait(step / 100)
         code, err = going.signal(signal.SIGINT).last()
