@@ -216,3 +216,56 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
         assert "30 in all: 29 completed, 1 failed" in left[-3]
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
+
+
+FOUR = ("demo", "silent", "fail", "slow")
+TINY = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
+
+
+def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
+    """Run a line of sh on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
+    with (
+        sandbox(generation, speed=4) as server,
+        Terminal(alone.enter(server), *TINY, "sh", "-c", line) as terminal,
+    ):
+        terminal.end()
+        return terminal.screen, terminal.raw, server
+
+
+@both
+@pytest.mark.parametrize("format", ["-q", "-o jsonl", "-o json"])
+@pytest.mark.parametrize("follow", ["", "--follow"])
+def test_on_a_terminal_no_data_is_lost_to_the_table(
+    format: str, follow: str, generation: Generation, alone: Shell
+) -> None:
+    left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
+    text = "\n".join(left)
+    assert "Ctrl-C leaves" in raw
+    assert "Ctrl-C leaves" not in text
+    for run in server.world.started():
+        if format == "-q":
+            assert run.id in left
+        else:
+            assert f'"id": "{run.id}"' in text or f'"id":"{run.id}"' in text
+
+
+@both
+def test_where_the_data_goes_on_to_a_program_on_the_same_terminal_changes_are_lines(
+    generation: Generation, alone: Shell
+) -> None:
+    line = f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl | cat"
+    left, raw, server = _on_terminal(alone, line, generation)
+    data = [json.loads(line) for line in left if line.startswith("{") and '"input"' in line]
+    assert sorted(item["input"] for item in data) == sorted(FOUR)
+    assert "\x1b[1A" not in raw
+    for item in data:
+        assert left.count(f"{item['input']} {item['id']} {item['status']}") == 1
+    assert {item["id"] for item in data} == {run.id for run in server.world.started()}
+
+
+def test_a_table_lives_on_while_the_data_goes_to_a_file(alone: Shell) -> None:
+    left, raw, _ = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl > data", "current")
+    assert "Ctrl-C leaves" in raw
+    assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
+    assert len((alone.home / "data").read_text().splitlines()) == 4
+    assert left[-1].startswith('{"error"')

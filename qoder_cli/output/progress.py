@@ -27,6 +27,7 @@ class Progress:
         self._screen = screen
         self._clock = clock
         self._quiet = quiet
+        self._moves = screen.is_animated
         self._live: Live | None = None
         self._board: Callable[[int], RenderableType] | None = None
         self._status = self._leaving = ""
@@ -47,7 +48,7 @@ class Progress:
         try:
             yield
         finally:
-            self._live.start()
+            self._start_live()  # a new one: the old one would go up to where it began, over what was written
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Say one line; unless quiet, or `always`."""
@@ -71,20 +72,25 @@ class Progress:
         """Show this above the status line of the wait to come; it is made for so many lines, again and again."""
         self._board = board
 
+    def settle_for_lines(self) -> None:
+        """Tell of changes in lines also on a terminal, for others may write to it, and nobody could take that back."""
+        self._moves = False
+
     @contextmanager
     def waiting(self, status: str, *, leaving: str | None = None) -> Iterator[None]:
         """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving."""
         self._status, self._began = status, self._clock.monotonic()
         self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
         self._last_line = self._began
-        if self._quiet or not self._screen.is_animated:
+        if self._quiet or not self._moves:
             yield
             return
-        self._live = self._start_live()
         try:
+            self._start_live()
             yield
         finally:
-            self._live.stop()
+            if self._live is not None:
+                self._live.stop()
             self._live = None
 
     def change(self, news: str, *, status: str) -> None:
@@ -111,10 +117,10 @@ class Progress:
         else:
             self._screen.tell(text + "\n")
 
-    def _start_live(self) -> "Live":
+    def _start_live(self) -> None:
         from rich.live import Live
 
-        live = Live(
+        self._live = Live(
             get_renderable=self._picture,
             console=self._console(),
             transient=True,  # it goes when the wait is over
@@ -122,8 +128,7 @@ class Progress:
             redirect_stdout=False,  # standard output is data, and not rich's to touch
             redirect_stderr=False,
         )
-        live.start()
-        return live
+        self._live.start()
 
     def _console(self) -> Any:
         from rich.console import Console

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -44,6 +45,7 @@ class Screen:
         self.is_terminal = is_terminal
         self.color = color
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
+        self.is_piped = False  # another program reads it
         self.has_written = False
         self.is_actions_log = False
 
@@ -59,6 +61,7 @@ class Screen:
             color=wants_color(env, is_terminal=is_terminal),
             moves=env.get("TERM") != "dumb",
         )
+        screen.is_piped = _is_pipe(stream)
         screen.is_actions_log = env.get("GITHUB_ACTIONS") == "true"
         return screen
 
@@ -97,6 +100,14 @@ class Screen:
     def styled(self, text: str, style: str) -> str:
         """Return the text in a style, where this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def wants_color(env: Mapping[str, str], *, is_terminal: bool) -> bool:

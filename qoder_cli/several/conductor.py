@@ -39,7 +39,12 @@ class Conductor:
         self._printed.put(number, item)
 
     def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
-        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input."""
+        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input.
+
+        Not where standard output is a pipe: what reads it may write to the same terminal, in the midst of the table.
+        """
+        if self._state.out.is_piped:
+            self._state.progress.settle_for_lines()
         self._state.progress.put_up(lambda height: board(self._lines(dict(numbers)), height=height))
 
     def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:

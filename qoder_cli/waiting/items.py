@@ -1,6 +1,7 @@
 """Several things that were asked for: what became of each, printed as it becomes known, and the exit code of all."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -128,7 +129,7 @@ class Printed:
             return
         row = Item.drawn_row if self._state.output.is_drawn else Item.row
         seen = [item for item in items if item.run is not None or self._state.output.format != "id"]
-        with self._state.progress.aside():
+        with self._state.progress.aside() if self._state.out.is_terminal else nullcontext():
             self._rows.show([(row(item), item.as_json()) for item in seen])
             self._shown += len(items)  # after the printing: if a signal comes in between, the next time prints it
 
