@@ -381,6 +381,16 @@ def test_under_a_key_each_is_started_once_however_often_it_is_asked(town: Town) 
     assert again.err.count("nothing was sent") == 2
 
 
+def test_under_a_key_twelve_hundred_are_started_once(tmp_path: Path) -> None:
+    town = Town("current", tmp_path, HastyClock(1000.0))
+    ids = [each.id for each in town.world.seed_deployments(1200)]
+    words = ("deploy", "run", "-", "-q", "--idempotency-key", "nightly", "--parallel", "20")
+    first, again = (town(*words, stdin="\n".join(ids)) for _ in range(2))
+    assert (first.code, again.code) == (0, 0)
+    assert again.out == first.out
+    assert sorted(posts(town)) == sorted(ids)
+
+
 def test_a_key_that_becomes_too_long_starts_nothing(current: Town) -> None:
     ran = current("deploy", "run", "dep_demo", "dep_fail", "--idempotency-key", "k" * 250)
     assert (ran.code, ran.out, current.server.asked) == (2, "", [])
