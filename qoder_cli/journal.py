@@ -29,7 +29,7 @@ LONGEST = 13 * 2**20
 _STALE = 60.0  # seconds after which a lock has no holder any more
 _LARGEST_FILE = 4 * LONGEST  # bytes; a larger one is not ours
 _AT_ONCE = 2**20  # bytes read at a time
-_NEWEST = 2**16  # bytes; the last of so many are looked at first for the newest trigger
+_NEWEST = (2**16, 2**20)  # bytes; so many are read first where the newest triggers are enough
 _ID = re.compile(rb'"(?:intent|settled)": ?"([^"]+)"')
 
 
@@ -112,9 +112,11 @@ class Journal:
         self._append({"settled": intent.id, "host": intent.host, "open": True})
         return False
 
-    def entries(self, host: str) -> list[Entry]:
-        """Return the triggers on this host, oldest first."""
-        return _entries(self._lines(host))
+    def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
+        """Return the triggers on this host, oldest first; all those `since` a time (unix seconds), or all."""
+        if since is None:
+            return _entries(self._lines(host))
+        return self._newest(host, lambda entries: entries[0].intent.at < since)
 
     def owners(self, host: str) -> dict[str, str]:
         """Return which trigger each run on this host belongs to: the first that claimed it."""
@@ -126,11 +128,19 @@ class Journal:
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the newest trigger with this profile on this host that started something, or may have."""
-        for newest in (_NEWEST, None):
+
+        def is_it(entry: Entry) -> bool:
+            return entry.intent.profile == profile and not entry.nothing
+
+        return next(filter(is_it, reversed(self._newest(host, lambda entries: any(map(is_it, entries))))), None)
+
+    def _newest(self, host: str, are_enough: Callable[[list[Entry]], bool]) -> list[Entry]:
+        """Return the newest triggers on this host, or all: so many that they are enough."""
+        for newest in _NEWEST:
             entries = _entries(_parsed(self._chunks(newest=newest), host))
-            if mine := [entry for entry in entries if entry.intent.profile == profile and not entry.nothing]:
-                return mine[-1]
-        return None
+            if entries and are_enough(entries):
+                return entries
+        return self.entries(host)
 
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         """Return the triggers under this key on this host, oldest first."""

@@ -444,6 +444,16 @@ def test_last_is_found_though_only_others_were_triggered_since(tmp_path: Path) -
     last = journal.last(profile="mine", host="h")
     assert last is not None
     assert last.run == "drun_1"
+    assert len(journal.entries("h", since=1.7e9)) == 301
+
+
+def test_of_a_long_journal_only_the_newest_triggers_are_read_where_those_are_enough(tmp_path: Path) -> None:
+    journal = Journal({"QODER_STATE_DIR": str(tmp_path)}, warn=pytest.fail)
+    for number in range(600):
+        journal.intend(at=1.8e9 + number, profile="p", host="h", deployment="dep_1", key="k")
+    newest = journal.entries("h", since=1.8e9 + 590)
+    assert 10 <= len(newest) < 600
+    assert [entry.intent.at for entry in newest[-10:]] == [1.8e9 + number for number in range(590, 600)]
 
 
 def test_a_journal_that_is_set_aside_while_it_is_read_is_read_whole(tmp_path: Path) -> None:
