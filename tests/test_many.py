@@ -4,6 +4,7 @@ import errno
 import io
 import itertools
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -160,6 +161,97 @@ def test_what_one_command_prints_another_takes(town: Town) -> None:
     ended = town("run", "wait", "-", "-o", "jsonl", "--timeout", "60", stdin=started.out)
     assert len(lines(ended)) == len(started.out.splitlines()) > 8
     assert {item["exit_code"] for item in lines(ended)} >= {0, 1, 124}
+
+
+# What is said of those that came to nothing.
+
+
+def warnings(ran: Ran) -> list[str]:
+    return [line for line in ran.err.splitlines() if line.startswith("warning:")]
+
+
+@pytest.mark.parametrize("format", ["-q", "--json", "-o=table"])
+def test_each_of_which_there_is_no_run_is_warned_of_with_what_to_do(town: Town, format: str) -> None:
+    ran = town("deploy", "run", "demo", "dep_paused", "dep_nothere", "locked", "typo", "--keep-going", format)
+    said = sorted(warnings(ran))
+    assert [next(word for word in ("nothere", "paused", "locked", "typo") if word in line) for line in said] == [
+        "nothere",
+        "paused",
+        "locked",
+        "typo",
+    ]
+    assert "(hint: unpause it first)" in said[1]
+    assert "no deployment is named 'typo'" in said[3]
+    if format == "-q":
+        assert ran.errors == [f"error: 1 of 5 runs started; {said[2].removeprefix('warning: ').partition(' (')[0]}"]
+
+
+def test_one_that_decides_alone_is_not_warned_of(town: Town) -> None:
+    ran = town("deploy", "run", "-", stdin="dep_nothere\n")
+    assert (ran.code, warnings(ran)) == (5, [])
+
+
+def test_the_error_names_the_deployment_whose_run_decides(town: Town) -> None:
+    ran = town("deploy", "run", "demo", "fail", "--wait", "--json")
+    assert ran.error["message"].startswith(f"1 of 2 runs completed; fail: run {ran.json[1]['id']} failed: ")
+    assert ran.json[1]["error"] == {"type": "retries_exhausted", "message": ran.json[1]["error"]["message"]}
+
+
+def test_a_flood_of_the_same_is_warned_of_for_a_few(town: Town) -> None:
+    refused = town.server.refuse
+    town.server.refuse = lambda asked: answer(403, "permission_error") if "/run" in asked.path else refused(asked)
+    ids = [each.id for each in town.world.seed_deployments(40)]
+    ran = town("deploy", "run", *ids, "-q")
+    assert ran.code == 4
+    assert len(warnings(ran)) == 11
+    assert warnings(ran)[-1].endswith("are not named")
+
+
+def test_each_that_is_unknown_is_told_with_the_command_that_repeats_it_under_its_key(town: Town) -> None:
+    town.server.faults = Faults("trigger:drop-before*2")
+    words = ("--wait", "--timeout", "4", "--parallel", "1")
+    ran = town("deploy", "run", "dep_demo", "dep_silent", "dep_long", *words, "--json")
+    assert [item["exit_code"] for item in ran.json] == [9, 9, 124]
+    said = [line for line in warnings(ran) if "is not known" in line]
+    keys = [seen.key for seen in town.world.requests if seen.method == "POST"]
+    for line, id in zip(said, ["dep_demo", "dep_silent"], strict=True):
+        repeated = re.search(rf"qoder deploy run {id} --idempotency-key (\S+) --wait --timeout 4 -o json\)", line)
+        assert repeated is not None, line
+        assert repeated[1] in keys
+    assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
+    assert ran.error["hint"] == (
+        "look at the runs of those 2 before starting them again, each as its warning says; wait for those that go on"
+    )
+    assert ran.error["next"] == ["qoder", "run", "wait", ran.json[2]["id"], "-o", "json"]
+    again = town(*ran.json[0]["error"]["next"][1:])
+    assert (again.code, again.json["deployment_id"]) == (0, "dep_demo")
+
+
+def test_of_one_that_is_unknown_the_last_error_has_the_command(town: Town) -> None:
+    town.server.faults = Faults("trigger:drop-before")
+    ran = town("deploy", "run", "dep_demo", "dep_silent", "--parallel", "1", "--json")
+    assert ran.error["next"] == ran.json[0]["error"]["next"]
+    assert ran.error["next"][:4] == ["qoder", "deploy", "run", "dep_demo"]
+
+
+def test_those_that_were_refused_are_started_by_one_command_under_their_keys(town: Town) -> None:
+    town.server.refuse = lambda asked: answer(429) if asked.path == "/deployments/dep_silent/run" else None
+    words = ("deploy", "run", "dep_demo", "silent", "dep_paused", "dep_nothere", "--idempotency-key", "night", "--json")
+    ran = town(*words)
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (7, [0, 7, 6, 5])
+    repeat = ["qoder", "deploy", "run", "dep_silent", "dep_paused", "--idempotency-key", "night", "-o", "json"]
+    assert ran.error["next"] == repeat
+    assert ran.error["hint"].endswith("this starts those that were not started")
+    town.server.refuse = lambda asked: None
+    again = town(*repeat[1:])
+    assert [item["exit_code"] for item in again.json] == [0, 6]
+    assert again.error["next"] == [*repeat[:3], "dep_paused", "--idempotency-key", "night:dep_paused", "-o", "json"]
+    assert town(*words).json[1]["id"] == again.json[0]["id"]
+
+
+def test_where_none_was_started_the_error_has_no_command(town: Town) -> None:
+    ran = town("deploy", "run", "dep_paused", "dep_nothere", "--json")
+    assert (ran.code, ran.error["next"]) == (6, None)
 
 
 # What is named.

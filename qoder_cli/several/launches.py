@@ -121,16 +121,7 @@ class Launches:
             return settled
         if trigger is None or not trigger.may_have_started:
             return _not_attempted(number)
-        return Launched(number, error=self._unknown(number, "it was stopped before the answer came"))
-
-    def _unknown(self, number: int, why: str) -> OutcomeUnknown:
-        deployment_id = self._orders[number].deployment_id
-        return OutcomeUnknown(
-            f"whether a run of {deployment_id} was started is not known: {why}",
-            hint="look at its runs before starting another",
-            next=self._state.command("run", "list", deployment_id),
-            run_state="unknown",
-        )
+        return Launched(number, error=_unknown(trigger, "it was stopped before the answer came"))
 
     def _work(self) -> None:
         while True:
@@ -153,10 +144,13 @@ class Launches:
             return self._started(number, trigger.start())
         except Closed:
             return _not_attempted(number)
+        except OutcomeUnknown as error:
+            return Launched(number, error=_repeatable(error, trigger))
         except QoderError as error:
             return Launched(number, error=error)
         except Exception as error:  # a thread that dies of a bug must not leave its order open for ever
-            return Launched(number, error=self._bug(number, trigger, error))
+            why = f"a bug in qoder: {type(error).__name__}: {error}"
+            return Launched(number, error=_unknown(trigger, why) if trigger.may_have_started else InternalError(why))
 
     def _started(self, number: int, started: Started) -> Launched:
         run, progress = started.run, self._state.progress
@@ -173,9 +167,20 @@ class Launches:
             with suppress(ApiError):
                 launched.observer.read_once()
 
-    def _bug(self, number: int, trigger: Trigger, error: Exception) -> QoderError:
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
-        return self._unknown(number, why) if trigger.may_have_started else InternalError(why)
+
+def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
+    error = OutcomeUnknown(
+        f"whether a run of {trigger.deployment_id} was started is not known: {why}", run_state="unknown"
+    )
+    return _repeatable(error, trigger)
+
+
+def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
+    """Return the error with the command that repeats the trigger under its key, unless it has a better one."""
+    if error.next is None and error.run_id is None:
+        error.hint = "look at its runs first; this looks for its run, and repeats it under the same key"
+        error.next = trigger.repeat
+    return error
 
 
 def _not_attempted(number: int) -> Launched:

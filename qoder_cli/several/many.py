@@ -102,7 +102,7 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
         state.ci.expect(typed)
     settings = state.client.settings
     state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
-    return _Running(state, typed, plan).run(orders)
+    return _Running(state, typed, orders, plan).run()
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -115,19 +115,20 @@ def _listed(typed: Sequence[str]) -> str:
 class _Running:
     """Runs of several deployments, from what was typed to what is printed of each."""
 
-    def __init__(self, state: "State", typed: Sequence[str], plan: Plan) -> None:
+    def __init__(self, state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
         self._state = state
         self._typed = typed
+        self._orders = orders
         self._plan = plan
         self._client = PacedClient(state.client, state.reads)
         self._inbox = SimpleQueue[Any]()
         self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
         verb = "completed" if plan.wait else "started"
-        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast)
+        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
 
-    def run(self, orders: Sequence[Order | QoderError]) -> int:
+    def run(self) -> int:
         """Start, wait and print; return 0, or raise the error that decides the exit code."""
-        conductor, plan = self._conductor, self._plan
+        conductor, plan, orders = self._conductor, self._plan, self._orders
         launches = Launches(
             self._state,
             {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
@@ -178,6 +179,17 @@ class _Running:
         except Signalled:
             launches.stop()
             raise
+
+    def _restart(self, numbers: Sequence[int]) -> list[str]:
+        """Return the command that gives some of the orders again, under the keys that they had."""
+        orders = [order for number in numbers if isinstance(order := self._orders[number], Order)]
+        ids = [order.deployment_id for order in orders]
+        key = orders[0].key
+        if key is not None and len(orders) > 1:
+            key = key.removesuffix(f":{ids[0]}")
+        words = [*([] if key is None else ["--idempotency-key", key]), *orders[0].options]
+        words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
+        return self._state.command("deploy", "run", *ids, *words)
 
     def _on_launched(self, launched: Launched) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""

@@ -1,5 +1,6 @@
 """Several things that were asked for: what became of each, printed as it becomes known, and the exit code of all."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from operator import itemgetter
@@ -50,6 +51,18 @@ class Item(NamedTuple):
         if self.run is None:
             return bool(self.error and self.error.run_id and self.error.run_state != "ended")
         return is_going(self.run)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows if a run was started."""
+        return self.run is None and self.exit_code == Exit.OUTCOME_UNKNOWN
+
+    @property
+    def said(self) -> str:
+        """The error in words that name what was typed."""
+        message = self.error.message if self.error else ""
+        named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)
+        return message if named else f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the run, or what went wrong, with what was typed and the exit code."""
