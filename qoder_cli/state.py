@@ -44,6 +44,7 @@ class State:
     flags: Flags = field(default_factory=Flags)
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
     observed: "Observer | None" = None  # what reads the one run that the command is about
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
 
@@ -62,6 +63,8 @@ class State:
     @property
     def known_run(self) -> "Run | None":
         """The newest reading of the one run that the command is about; None while there is none."""
+        if self.is_of_several:
+            return None
         if self.observed and self.observed.run:
             return self.observed.run
         return self.started[-1] if self.started else None

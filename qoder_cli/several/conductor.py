@@ -33,6 +33,7 @@ class Conductor:
         restart: Restart | None = None,
     ) -> None:
         self._state = state
+        state.is_of_several = True
         self._typed = typed
         self._printed = Printed(state, len(typed))
         self._verb = verb
