@@ -82,6 +82,7 @@ def test_each_has_its_item_in_the_order_of_the_input_and_the_first_by_rank_is_th
     assert [item["exit_code"] for item in ran.json] == [0, 1, skipped, 6, 5, 4, 1]
     assert [item["id"] is None for item in ran.json] == [False, False, False, True, True, True, False]
     assert (ran.code, ran.error["type"]) == (4, "auth")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "none")
     assert ran.error["message"].startswith("1 of 7 runs completed; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
     assert is_accounted_for(town, ran.json)
@@ -506,6 +507,11 @@ def test_what_may_not_be_sent_is_not(current: Town, change: dict[str, str]) -> N
         assert "QODER_READ_ONLY" in ran.error["message"]
 
 
+def test_the_progress_counts_what_has_ended_and_what_was_refused(town: Town) -> None:
+    ran = town("deploy", "run", "dep_demo", "dep_paused", "dep_long", "--wait", "--timeout", "45", "-q")
+    assert "\n1 of 3 runs have ended, 1 not started after " in ran.err
+
+
 # What is asked of the end.
 
 
@@ -528,6 +534,25 @@ def test_a_result_that_cannot_be_read_is_exit_10_and_the_others_are_told(town: T
     assert [item["id"] is None for item in ran.json] == [False, False, True]
     assert (ran.code, ran.error["type"]) == (10, "lost_sight")
     assert "cannot be read" in ran.error["message"]
+
+
+def test_results_are_read_beside_the_wait(town: Town) -> None:
+    ids = [each.id for each in town.world.seed_deployments(20, behaviour=Behaviour(turn(seconds=2)))]
+    last = town.world.add_deployment(name="last", behaviour=Behaviour(turn(seconds=8))).id
+
+    def refuse(asked: Asked) -> None:
+        if "agent.message" in str(asked.query):
+            town.clock.sleep(10)
+
+    town.server.refuse = refuse
+    ran = town("deploy", "run", *ids, last, "--parallel", "20", "--result", "--timeout", "20", "--json")
+    assert {item["status"] for item in ran.json} == {"completed"}
+    codes = Counter(item["exit_code"] for item in ran.json)
+    assert codes.keys() == {0, 10}
+    assert codes[0] >= 6  # so many at a time
+    assert [item["exit_code"] for item in ran.json if "result" in item] == [0] * codes[0]
+    assert (ran.code, ran.error["run_state"]) == (10, "ended")
+    assert "there was no time left" in ran.error["message"]
 
 
 def test_an_outcome_that_cannot_be_read_is_exit_10(current: Town) -> None:

@@ -105,7 +105,7 @@ def run(
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many
-        from qoder_cli.waiting.awaiting import Wanted
+        from qoder_cli.waiting.beyond import Wanted
 
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
@@ -128,7 +128,8 @@ def run(
     observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if not wait:
         return _accepted(state, started, observer, on_skip)
-    from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+    from qoder_cli.waiting.awaiting import finish, wait_for
+    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.wait import Watch
 
     watch = Watch(observer, just_triggered=started.sent)

@@ -11,7 +11,8 @@ from qoder_cli.inputs import is_list, named
 from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
-from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+from qoder_cli.waiting.awaiting import finish, wait_for
+from qoder_cli.waiting.beyond import Wanted
 from qoder_cli.waiting.limits import Limits
 from qoder_cli.waiting.wait import Watch
 

@@ -30,7 +30,8 @@ class Progress:
         self._moves = screen.is_animated
         self._live: Live | None = None
         self._board: Callable[[int], RenderableType] | None = None
-        self._status = self._leaving = ""
+        self._status: Callable[[], str] = str
+        self._leaving = ""
         self._began = self._last_line = 0.0
 
     @property
@@ -77,9 +78,12 @@ class Progress:
         self._moves = False
 
     @contextmanager
-    def waiting(self, status: str, *, leaving: str | None = None) -> Iterator[None]:
-        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving."""
-        self._status, self._began = status, self._clock.monotonic()
+    def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
+        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving.
+
+        A `status` that is a function is asked whenever it is shown; on a terminal from another thread.
+        """
+        self._status, self._began = _function(status), self._clock.monotonic()
         self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
         self._last_line = self._began
         if self._quiet or not self._moves:
@@ -93,9 +97,10 @@ class Progress:
                 self._live.stop()
             self._live = None
 
-    def change(self, news: str, *, status: str) -> None:
+    def change(self, news: str, *, status: str | None = None) -> None:
         """Say what has changed in the wait; on a terminal only the status line changes."""
-        self._status = status
+        if status is not None:
+            self._status = _function(status)
         self.news(news)
 
     def news(self, text: str) -> None:
@@ -106,7 +111,7 @@ class Progress:
     def beat(self) -> None:
         """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
         if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
-            self.note(f"{self._status} after {span(self._clock.monotonic() - self._began)}")
+            self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
     def _line(self, text: str) -> None:
         self._last_line = self._clock.monotonic()
@@ -156,8 +161,12 @@ class Progress:
         spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
-        line.append(f" {inert(self._status)} {span(seconds)}")
+        line.append(f" {inert(self._status())} {span(seconds)}")
         return line.append(f"  Ctrl-C leaves; {self._leaving}", style="dim")
+
+
+def _function(status: str | Callable[[], str]) -> Callable[[], str]:
+    return (lambda: status) if isinstance(status, str) else status
 
 
 class ScreenFile:

@@ -1,12 +1,12 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.ahead import Workers
 from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.lookup import explain_refusal
@@ -15,7 +15,7 @@ from qoder_cli.outcome import Standing, standing
 from qoder_cli.runs.launch import Order, find_going, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
-from qoder_cli.waiting.wait import Arrival, Watch
+from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
     import queue
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.state import State
 
-_TICK = 0.1  # seconds
-
 
 @dataclass
-class Launched(Arrival):
+class Launched:
     """What became of one order: its run, or the one found `going`, or an error.
 
     `number` is the order's place in the input; not `attempted` means that nothing was sent, because it was stopped.
@@ -46,7 +44,7 @@ class Launches:
 
     With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
     is read again, if it is not `awaited`. `client` asks for the runs that were started. `on_launched` is told of each
-    order, in the caller's thread, and returns the run to wait for, if it is to be waited for.
+    order, in the caller's thread, and returns the run to wait for, if it is to be waited for; `on_done` after the last.
     """
 
     def __init__(
@@ -60,16 +58,17 @@ class Launches:
         awaited: bool,
         inbox: "queue.SimpleQueue[Any]",
         on_launched: Callable[[Launched], Watch | None],
+        on_done: Callable[[], None],
     ) -> None:
         self._state = state
         self._orders = orders
         self._client = client
-        self._parallel = parallel
         self._if_idle = if_idle
         self._awaited = awaited
         self._inbox = inbox
         self._on_launched = on_launched
-        self._waiting = deque(orders)
+        self._on_done = on_done
+        self._workers = Workers(self._launch, at_a_time=parallel)
         self._under_way: dict[int, Trigger] = {}
         self._open = set(orders)
         self._settled: dict[int, Launched] = {}
@@ -86,11 +85,15 @@ class Launches:
         """Whether every order was told of."""
         return not self._open
 
+    @property
+    def refused(self) -> int:
+        """Of how many it was told that there is no run to wait for."""
+        return self.total - len(self._open) - len(self.watches)
+
     def start(self) -> None:
         """Begin, and return at once."""
         _ = self._state.client, self._state.journal  # made here: two threads would each make their own
-        for _ in range(min(self._parallel, self.total)):
-            threading.Thread(target=self._work, daemon=True).start()
+        self._workers.give(self._orders)
 
     def accept(self, launched: Launched) -> Watch | None:
         """Take in what became of one order, and return the run to wait for, if there is one."""
@@ -98,7 +101,9 @@ class Launches:
             return None
         watch = self._on_launched(launched)
         self.watches += [watch] if watch else []
-        self._open.remove(launched.number)  # last: a signal may come before, and it is told of again then
+        self._open.remove(launched.number)  # only now: a signal may come before, and it is told of again then
+        if self.done:
+            self._on_done()
         return watch
 
     def stop(self, within: float | None = LAST_WORDS) -> None:
@@ -107,11 +112,7 @@ class Launches:
         It is told of as not attempted where nothing was sent, as unknown where the answer did not come in time.
         """
         self._pace.close()
-        self._waiting.clear()
-        clock = self._state.clock
-        until = None if within is None else clock.monotonic() + within
-        while self._under_way and (until is None or clock.monotonic() < until):
-            clock.take(self._inbox, _TICK)  # what is in it was settled
+        self._workers.stop(self._state.clock, self._inbox, within)  # what is in the inbox was settled
         for number in sorted(self._open):
             self.accept(self._given_up(number))
 
@@ -123,17 +124,12 @@ class Launches:
             return _not_attempted(number)
         return Launched(number, error=_unknown(trigger, "it was stopped before the answer came"))
 
-    def _work(self) -> None:
-        while True:
-            try:
-                number = self._waiting.popleft()
-            except IndexError:
-                return
-            launched = self._settled[number] = self._launched(number)
-            with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
-                self._ask_more(launched)
-            self._under_way.pop(number, None)
-            self._inbox.put(launched)
+    def _launch(self, number: int) -> None:
+        launched = self._settled[number] = self._launched(number)
+        with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
+            self._ask_more(launched)
+        self._under_way.pop(number, None)
+        self._inbox.put(partial(self.accept, launched))
 
     def _launched(self, number: int) -> Launched:
         order = self._orders[number]

@@ -17,7 +17,8 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.several.conductor import Conductor
 from qoder_cli.several.launches import Launched, Launches
-from qoder_cli.waiting.awaiting import Awaiting, Wanted
+from qoder_cli.waiting.awaiting import Awaiting
+from qoder_cli.waiting.beyond import Wanted
 from qoder_cli.waiting.items import Item
 from qoder_cli.waiting.limits import Limits
 from qoder_cli.waiting.wait import SLICE, Watch
@@ -138,6 +139,7 @@ class _Running:
             awaited=plan.wait,
             inbox=self._inbox,
             on_launched=self._on_launched,
+            on_done=self._on_done,
         )
         conductor.put_up_board(self._numbers)
         with conductor.until_signalled():
@@ -172,8 +174,8 @@ class _Running:
             launches.start()
             with state.progress.waiting("starting", leaving="what was not begun is not started"):
                 while not launches.done and not self._conductor.is_enough():
-                    if (launched := state.clock.take(self._inbox, SLICE)) is not None:
-                        launches.accept(launched)
+                    if (accept := state.clock.take(self._inbox, SLICE)) is not None:
+                        accept()
                     state.progress.beat()
             launches.stop(None)
         except Signalled:
@@ -209,6 +211,10 @@ class _Running:
             item = Item(typed, None, launched.error, launched.attempted)
         self._put(number, item)
         return None
+
+    def _on_done(self) -> None:
+        if self._state.ci:
+            self._state.ci.launched()
 
     def _tell(self, observer: Observer, number: int) -> None:
         self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
