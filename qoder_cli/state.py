@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qoder_cli.ci.reporting import Ci
     from qoder_cli.config import Settings
     from qoder_cli.http.client import Client
-    from qoder_cli.http.pace import Pace
     from qoder_cli.journal import Journal
     from qoder_cli.model import Run
     from qoder_cli.output.data import Output
@@ -110,12 +109,13 @@ class State:
 
         return Journal(self.env, warn=self.progress.warn)
 
-    @cached_property
-    def reads(self) -> "Pace":
-        """What spaces the reads of a command that makes very many."""
+    def pace_reads(self, per_second: float | None = None) -> None:
+        """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        return Pace(self.clock, per_second=READS_PER_SECOND)
+        if self.client.pace is None:
+            self.client.pace = Pace(self.clock, per_second=READS_PER_SECOND)
+        self.client.pace.allow(per_second or READS_PER_SECOND)
 
     @property
     def may_ask(self) -> bool:

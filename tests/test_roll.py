@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qoder_cli.events import log_many
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.waiting import roll
@@ -25,7 +26,8 @@ HOUR = 3600.0
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for one run at a time: several threads that sleep on one clock would each push it on."""
-    monkeypatch.setattr(roll, "AT_A_TIME", 1)
+    for module in (roll, log_many):
+        monkeypatch.setattr(module, "AT_A_TIME", 1)
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -81,6 +83,13 @@ def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
     assert {len(check) for check in others} == {pages(250) if crowd.world.generation == "legacy" else 1}
     steady = [check[0].at for check in others if check[0].at - crowd.began > 10]
     assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
+
+
+def test_the_logs_of_many_are_read_no_faster(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=2)
+    crowd.clock.time += 10
+    assert crowd("run", "logs", "-", "--tail", "2", stdin="\n".join(ids)).code == 0
+    assert crowd.busiest <= 20
 
 
 def test_when_all_end_at_once_each_is_asked_for_in_its_turn(current: Crowd) -> None:

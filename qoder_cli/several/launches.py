@@ -20,7 +20,6 @@ from qoder_cli.waiting.wait import Watch
 if TYPE_CHECKING:
     import queue
 
-    from qoder_cli.http.client import Client
     from qoder_cli.state import State
 
 
@@ -43,8 +42,8 @@ class Launches:
     """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
 
     With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
-    is read again, if it is not `awaited`. `client` asks for the runs that were started. `on_launched` is told of each
-    order, in the caller's thread, and returns the run to wait for, if it is to be waited for; `on_done` after the last.
+    is read again, if it is not `awaited`. `on_launched` is told of each order, in the caller's thread, and returns the
+    run to wait for, if it is to be waited for; `on_done` is called after the last.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class Launches:
         state: "State",
         orders: dict[int, Order],
         *,
-        client: "Client",
         parallel: int,
         if_idle: bool,
         awaited: bool,
@@ -62,7 +60,6 @@ class Launches:
     ) -> None:
         self._state = state
         self._orders = orders
-        self._client = client
         self._if_idle = if_idle
         self._awaited = awaited
         self._inbox = inbox
@@ -150,7 +147,7 @@ class Launches:
 
     def _started(self, number: int, started: Started) -> Launched:
         run, progress = started.run, self._state.progress
-        observer = Observer(self._client, run.id, run=run, adopted=started.adopted, progress=progress)
+        observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted, progress=progress)
         return Launched(number, observer, known=not started.sent)
 
     def _ask_more(self, launched: Launched) -> None:

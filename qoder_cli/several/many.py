@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli import names
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.http.pace import READS_BESIDE_WRITES
-from qoder_cli.http.paced import PacedClient
 from qoder_cli.model import Run
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order
@@ -101,6 +100,7 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     """
     if state.ci:
         state.ci.expect(typed)
+    state.pace_reads(READS_BESIDE_WRITES)
     settings = state.client.settings
     state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
     return _Running(state, typed, orders, plan).run()
@@ -121,7 +121,6 @@ class _Running:
         self._typed = typed
         self._orders = orders
         self._plan = plan
-        self._client = PacedClient(state.client, state.reads)
         self._inbox = SimpleQueue[Any]()
         self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
         verb = "completed" if plan.wait else "started"
@@ -133,7 +132,6 @@ class _Running:
         launches = Launches(
             self._state,
             {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
-            client=self._client,
             parallel=plan.parallel,
             if_idle=plan.if_idle,
             awaited=plan.wait,
@@ -156,13 +154,11 @@ class _Running:
 
     def _wait(self, launches: Launches) -> None:
         state, plan = self._state, self._plan
-        state.reads.allow(READS_BESIDE_WRITES)
         Awaiting(
             state,
             plan.limits,
             plan.wanted._replace(result=plan.result),
             self._on_item,
-            client=self._client,
             inbox=self._inbox,
             is_enough=self._conductor.is_enough,
             labels=self._typed,
@@ -249,11 +245,11 @@ def wait_many(
         state.ci.expect(typed)
         for number, id in enumerate(ids):
             state.ci.started(id, number=number)
-    client = PacedClient(state.client, state.reads)
     places: dict[str, list[int]] = {}
     for number, id in enumerate(ids):
         places.setdefault(id, []).append(number)
-    fresh = freshness(state)
+    state.pace_reads()
+    fresh, client = freshness(state), state.client
     watches = {
         Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers for id, numbers in places.items()
     }
@@ -266,6 +262,6 @@ def wait_many(
 
     with conductor.until_signalled():
         wanted = wanted._replace(result=result)
-        awaiting = Awaiting(state, limits, wanted, on_item, client=client, is_enough=conductor.is_enough, labels=typed)
+        awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
         awaiting.wait(list(watches))
     return conductor.conclude()

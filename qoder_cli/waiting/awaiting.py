@@ -50,8 +50,7 @@ def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wan
 class Awaiting:
     """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
 
-    It ends early when `is_enough` says so. `labels` has what the runs are called among several, and `client` asks for
-    them (default: the one of the command).
+    It ends early when `is_enough` says so. `labels` has what the runs are called among several.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class Awaiting:
         wanted: Wanted,
         on_item: Callable[[Watch, Item], None],
         *,
-        client: "Client | None" = None,
         inbox: "queue.SimpleQueue[Any] | None" = None,
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
@@ -69,7 +67,7 @@ class Awaiting:
         from queue import SimpleQueue
 
         self._state = state
-        self._client = client = state.client if client is None else client
+        client = state.client
         self._wanted = wanted
         self._on_item = on_item
         self._is_enough = is_enough
@@ -78,13 +76,13 @@ class Awaiting:
         self._reads_beside = bool(labels)
         self._patience = None if not limits.timeout else LAST_LOOK
         inbox = SimpleQueue() if inbox is None else inbox
-        self._beyond = Beyond(state, client, wanted, inbox=inbox, tell=self._tell)
+        self._beyond = Beyond(state, wanted, inbox=inbox, tell=self._tell)
         self._waiter = Waiter(
             clock=state.clock,
             progress=state.progress,
             request_timeout=client.request_timeout,
             inbox=inbox,
-            listener=_listener(state, client, wanted, inbox, labels),
+            listener=_listener(state, wanted, inbox, labels),
             roll=None if wanted.follow else _roll_call(client, limits.interval),
             timeout=limits.timeout,
             interval=limits.interval,
@@ -170,16 +168,14 @@ def _roll_call(client: "Client", interval: float | None) -> "RollCall":
     return RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
 
 
-def _listener(
-    state: State, client: "Client", wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]
-) -> "Listener":
+def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]) -> "Listener":
     from qoder_cli.waiting.listen import Listener
 
     if not wanted.follow:
-        return Listener(client, clock=state.clock, inbox=inbox)
+        return Listener(state.client, clock=state.clock, inbox=inbox)
     from qoder_cli.events.showing import Showing
 
-    return Listener(client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
+    return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 
 
 def _item(watch: Watch, state: State) -> Item:

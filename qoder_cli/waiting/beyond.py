@@ -40,14 +40,12 @@ class Beyond:
     def __init__(
         self,
         state: "State",
-        client: "Client",
         wanted: Wanted,
         *,
         inbox: "queue.SimpleQueue[Any]",
         tell: "Callable[[Watch, Item], None]",
     ) -> None:
         self._state = state
-        self._client = client
         self._wanted = wanted
         self._inbox = inbox
         self._tell = tell
@@ -84,11 +82,11 @@ class Beyond:
         """Return an item with what is wanted; where it cannot be read, that is how the item ended."""
         try:
             if self._wanted.require_outcome:
-                item = _judged_by_outcome(item, self._client)
+                item = _judged_by_outcome(item, self._state.client)
             if self._wanted.result and item.run is not None:
                 from qoder_cli.runs.result import final_message
 
-                item = item._replace(more={"result": final_message(self._client, item.run)})
+                item = item._replace(more={"result": final_message(self._state.client, item.run)})
         except ApiError as error:
             return item._replace(error=item.error or unreadable(item, error, self._wanted, self._state))
         return item
