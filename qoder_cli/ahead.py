@@ -20,6 +20,10 @@ R = TypeVar("R")
 _TICK = 0.2  # seconds; on Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them
 
 
+class Late(Exception):
+    """What was waited for did not come in time."""
+
+
 class _Task(Generic[R]):
     """One call, and what came of it."""
 
@@ -42,10 +46,11 @@ class _Task(Generic[R]):
         finally:
             self._done.set()
 
-    def result(self) -> R:
-        """Wait for the call and return its result, or raise its failure."""
+    def result(self, *, is_late: Callable[[], bool] = lambda: False) -> R:
+        """Wait for the call and return its result, or raise its failure. Raises Late when it is."""
         while not self._done.wait(_TICK):
-            pass
+            if is_late():
+                raise Late
         if self._failure is not None:
             raise self._failure
         return self._results[0]
@@ -81,6 +86,16 @@ def in_order(work: Callable[[T], R], items: Iterable[T], *, at_a_time: int) -> I
         begun.append(_Task(partial(work, item)).begin())
     while begun:
         yield begun.popleft().result()
+
+
+def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:
+    """Do work in a thread, and return whether it was done within the time. Raises what came out of it."""
+    until = clock.monotonic() + seconds
+    try:
+        _Task(work).begin().result(is_late=lambda: clock.monotonic() >= until)
+    except Late:
+        return False
+    return True
 
 
 class Workers(Generic[T]):

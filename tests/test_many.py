@@ -164,6 +164,57 @@ def test_what_one_command_prints_another_takes(town: Town) -> None:
     assert {item["exit_code"] for item in lines(ended)} >= {0, 1, 124}
 
 
+# Which runs are waited for.
+
+
+def test_what_cannot_be_found_has_its_item_and_the_others_are_waited_for(town: Town) -> None:
+    good = town("deploy", "run", "dep_demo", "-q").out.strip()
+    words = (good, "drun_missing", "sess_missing", "nosuch@last", "dep_slow@last", "dep_demo@last", "last")
+    ran = town("run", "wait", *words, "--json")
+    assert [item["input"] for item in ran.json] == list(words)
+    assert [item["exit_code"] for item in ran.json] == [0, 5, 5, 5, 5, 0, 0]
+    assert [item["id"] for item in ran.json] == [good, None, None, None, None, good, good]
+    assert ran.code == 5
+    said = " ".join(warnings(ran))
+    for word in ("drun_missing", "sess_missing", "nosuch", "dep_slow"):
+        assert word in said
+
+
+def test_a_name_that_several_have_is_an_item_too(current: Town) -> None:
+    good = current("deploy", "run", "dep_demo", "-q").out.strip()
+    current.world.unique_names = False
+    for _ in range(2):
+        current.world.add_deployment(name="twin")
+    ran = current("run", "wait", "twin@last", good, "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (2, [2, 0])
+
+
+def test_what_can_be_no_run_is_refused_before_anything_is_asked(current: Town) -> None:
+    ran = current("run", "wait", "drun_1", "dep_1", "--json")
+    assert (ran.code, ran.out, current.server.asked) == (2, "", [])
+
+
+def test_when_a_token_is_refused_no_further_run_is_looked_for(current: Town) -> None:
+    current.server.refuse = lambda asked: answer(401, "authentication_error")
+    ran = current("run", "wait", "-", "--json", stdin="\n".join(f"dep_{n}@last" for n in range(40)))
+    assert (ran.code, {item["exit_code"] for item in ran.json}) == (4, {4})
+    assert len(current.server.asked) <= 8
+
+
+def test_finding_out_which_runs_are_meant_is_part_of_the_time(town: Town) -> None:
+    known = town.world.start("dep_long").id
+    deployments = town.world.seed_deployments(800, behaviour=Behaviour(turn(seconds=3600)))
+    for each in deployments:
+        town.world.start(each)
+    words = [known, *(f"{each.id}@last" for each in deployments)]
+    ran = town("run", "wait", "-", "--timeout", "10", "--json", stdin="\n".join(words))
+    assert (ran.code, {item["exit_code"] for item in ran.json}) == (124, {124})
+    missed = [item for item in ran.json if "was not found out within 10s" in str(item["error"])]
+    assert len(missed) > 100  # to find all takes 40 s
+    assert len([asked for asked in town.server.asked if asked.path.endswith("/runs")]) < 700
+    assert {known, *(item["input"] for item in missed)} <= set(ran.error["next"])
+
+
 # What is said of those that came to nothing.
 
 

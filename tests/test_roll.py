@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qoder_cli import names
 from qoder_cli.events import log_many
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
@@ -26,7 +27,7 @@ HOUR = 3600.0
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for one run at a time: several threads that sleep on one clock would each push it on."""
-    for module in (roll, log_many):
+    for module in (roll, log_many, names):
         monkeypatch.setattr(module, "AT_A_TIME", 1)
 
 
@@ -160,6 +161,46 @@ def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd)
     assert crowd.codes == {0: 11}
     assert sorted(in_order(crowd)) == sorted([*ids, ids[0], ids[4]])
     assert [item["input"] for _, item in crowd.told] == in_order(crowd)
+
+
+# Which runs are meant.
+
+
+def test_sessions_are_found_among_the_newest_runs_in_as_few_requests(crowd: Crowd) -> None:
+    ids = crowd.begin(150, seconds=5)
+    crowd.begin(50, seconds=5)  # strangers'
+    crowd.clock.time += 60
+    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
+    crowd.wait(sessions)
+    assert crowd.codes == {0: 150}
+    assert [item["input"] for _, item in crowd.told if item["id"] == ids[7]] == [sessions[7]]
+    before = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
+    assert len(before) <= pages(200) + pages(200)  # to find them, and to look at them
+    assert crowd.busiest <= 20
+
+
+def test_old_sessions_of_one_deployment_are_found_in_its_runs_at_once(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=5)
+    crowd.clock.time += HOUR
+    crowd.begin(400, seconds=5)
+    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
+    crowd.wait(sessions)
+    assert crowd.codes == {0: 40}
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) <= pages(40)
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 3 + 3
+    assert crowd.busiest <= 20
+
+
+def test_names_cost_one_listing_and_a_request_a_deployment(crowd: Crowd) -> None:
+    deployments = crowd.world.seed_deployments(130)
+    for each in deployments:
+        crowd.world.start(each)
+    crowd.clock.time += HOUR
+    crowd.wait([f"{each.name}@last" for each in deployments])
+    assert crowd.codes == {0: 130}
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployments"]) == pages(145)
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) == 130
+    assert crowd.busiest <= 20
 
 
 # What the lists hide.

@@ -113,18 +113,11 @@ class _Reader:
 
         Raises UsageError, before anything is yielded, for a name that several deployments have.
         """
-        looked_up = [word for word in dict.fromkeys(typed) if not word.startswith("drun_")]
-        ids = dict(zip(looked_up, in_order(self._id, looked_up, at_a_time=AT_A_TIME), strict=True))
+        ids = names.runs(typed, self._state)
+        if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
+            raise mistake
         size = max(1, min(AT_A_TIME, MOST_AHEAD // max(self._tail or 1, 1)))
-        yield from in_order(lambda word: self._open(word, ids.get(word, word)), typed, at_a_time=size)
-
-    def _id(self, word: str) -> str | QoderError:
-        try:
-            return names.run(word, self._state)
-        except UsageError:
-            raise
-        except QoderError as error:
-            return error
+        yield from in_order(lambda word: self._open(word, ids[word]), typed, at_a_time=size)
 
     def _open(self, word: str, id: str | QoderError) -> Log:
         log = Log(word)

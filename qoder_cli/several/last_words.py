@@ -32,7 +32,7 @@ class LastWords:
         """Return the error that decides the exit code, saying what became of all."""
         decided = next((item for item in items if item.error is error), None)
         error = copy(error)  # the one of the item stays as it is
-        going = [str(item.run_id) for item in items if item.goes_on]
+        going = [item.wait_for for item in items if item.goes_on]
         unknown = [item for item in items if item.is_unknown]
         fine = sum(item.attempted and item.error is None for item in items)
         message = decided.said if decided and len(items) > 1 else error.message

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli import names
+from qoder_cli import ids, names
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.model import Run
@@ -234,33 +234,41 @@ def _not_going(run: Run | None, state: "State") -> QoderError | None:
     return None if error and error.exit is Exit.NOT_YET else error
 
 
-def wait_many(
-    state: "State", typed: Sequence[str], ids: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool
-) -> int:
-    """Wait for runs, `ids` in the order of `typed`, and print what became of each.
+def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:
+    """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
 
-    Returns 0, or raises the error that decides the exit code.
+    Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
     """
+    for word in typed:
+        ids.run(word)
+    state.pace_reads()
     if state.ci:
         state.ci.expect(typed)
-        for number, id in enumerate(ids):
-            state.ci.started(id, number=number)
-    places: dict[str, list[int]] = {}
-    for number, id in enumerate(ids):
-        places.setdefault(id, []).append(number)
-    state.pace_reads()
-    fresh, client = freshness(state), state.client
-    watches = {
-        Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers for id, numbers in places.items()
-    }
     conductor = Conductor(state, typed, verb="completed")
-    conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-
-    def on_item(watch: Watch, item: Item) -> None:
-        for number in watches[watch]:
-            conductor.put(number, item._replace(typed=typed[number]))
-
+    began = state.clock.monotonic()
+    found = names.runs(typed, state, timeout=limits.timeout)
+    limits = limits.since(began, state.clock)
     with conductor.until_signalled():
+        places: dict[str, list[int]] = {}
+        for number, word in enumerate(typed):
+            id = found[word]
+            if isinstance(id, QoderError):
+                conductor.put(number, Item(word, None, id))
+                continue
+            places.setdefault(id, []).append(number)
+            if state.ci:
+                state.ci.started(id, number=number)
+        fresh, client = freshness(state), state.client
+        watches = {
+            Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers
+            for id, numbers in places.items()
+        }
+
+        def on_item(watch: Watch, item: Item) -> None:
+            for number in watches[watch]:
+                conductor.put(number, item._replace(typed=typed[number]))
+
+        conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
         wanted = wanted._replace(result=result)
         awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
         awaiting.wait(list(watches))

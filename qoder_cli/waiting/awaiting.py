@@ -85,6 +85,7 @@ class Awaiting:
             listener=_listener(state, wanted, inbox, labels),
             roll=None if wanted.follow else _roll_call(client, limits.interval),
             timeout=limits.timeout,
+            spent=limits.spent,
             interval=limits.interval,
             on_over=self._over,
             has_more=lambda: self._beyond.is_open,

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, first_by_rank
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, WaitTimeout, first_by_rank
 from qoder_cli.model import Run
 from qoder_cli.outcome import is_going
 from qoder_cli.output.cells import Fields, Words
@@ -48,9 +48,15 @@ class Item(NamedTuple):
     @property
     def goes_on(self) -> bool:
         """Whether there is a run that may not have ended."""
-        if self.run is None:
-            return bool(self.error and self.error.run_id and self.error.run_state != "ended")
-        return is_going(self.run)
+        if self.run is not None:
+            return is_going(self.run)
+        error = self.error
+        return isinstance(error, WaitTimeout) or bool(error and error.run_id and error.run_state != "ended")
+
+    @property
+    def wait_for(self) -> str:
+        """What to type to wait for it again."""
+        return self.run_id or self.typed
 
     @property
     def is_unknown(self) -> bool:

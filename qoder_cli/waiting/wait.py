@@ -83,7 +83,7 @@ class Waiter:
     What is heard of them comes in through `inbox`, and so do functions that are to be called in this thread; each may
     return another run to wait for. `has_more` says whether some are still to come though all runs are over. `timeout`
     and `interval` (the longest pause between checks) are in seconds; no timeout means no limit, and it counts from when
-    the last run was launched. `on_over` is told of each run when it is over.
+    the last run was launched; so much of it is `spent` already. `on_over` is told of each run when it is over.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Waiter:
         listener: "Listener | None" = None,
         roll: "RollCall | None" = None,
         timeout: float | None = None,
+        spent: float = 0.0,
         interval: float | None = None,
         on_over: Callable[[Watch], None] = lambda watch: None,
         has_more: Callable[[], bool] = lambda: False,
@@ -108,6 +109,7 @@ class Waiter:
         self._roll = roll
         self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._timeout = timeout
+        self._spent = spent
         self._on_over = on_over
         self._has_more = has_more
         self._launches: Launches | None = None
@@ -175,7 +177,7 @@ class Waiter:
 
     def _step(self) -> None:
         if self._has_all and self._deadline == math.inf and self._timeout is not None:
-            self._deadline = self._clock.monotonic() + self._timeout
+            self._deadline = self._clock.monotonic() + max(self._timeout - self._spent, 0.0)
         going = self._going
         if self._roll and self._is_many(going):
             self._step_many(going, self._roll)
