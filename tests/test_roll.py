@@ -143,16 +143,68 @@ def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
     assert max(crowd.delays()) <= 10
 
 
-def test_ids_from_long_ago_are_looked_for_once_and_then_asked_for_each(crowd: Crowd) -> None:
+def test_ids_from_long_ago_are_found_around_the_times_of_some_of_them(crowd: Crowd) -> None:
     ids = crowd.begin(60, seconds=5)
     crowd.clock.time += HOUR
     crowd.begin(900, seconds=5)
     known = [*ids[:6], "drun_nothere", *ids[6:], "drun_neither"]
     crowd.wait(known)
     assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
-    assert len(crowd.asked_for("/deployment_runs/")) == 62
+    assert len(crowd.asked_for("/deployment_runs/")) <= 3 + 2
     looked_for = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
-    assert 1 <= len(looked_for) <= 3
+    assert 3 < len(looked_for) <= 3 + pages(960)  # a list that hears of no times is read that far
+
+
+def test_ids_from_long_ago_that_are_far_apart_are_asked_for_each(current: Crowd) -> None:
+    ids = far_apart(current, 60, left=900)
+    current.begin(500, seconds=5)
+    current.wait(ids, "--timeout", "20")
+    assert current.codes == {124: 60}
+    assert len(current.asked_for("/deployment_runs/")) == 60
+    assert len([asked for asked in current.server.asked if asked.path == "/deployment_runs"]) <= 30
+    assert current.busiest <= 20
+
+
+@pytest.mark.parametrize("windows", ["heeded", "ignored", "refused"])
+def test_many_behind_many_newer_ones_cost_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
+    ids = crowd.begin(300, seconds=3 * HOUR)
+    crowd.clock.time += HOUR
+    crowd.begin(1800, seconds=5 * HOUR)
+    if windows == "ignored":
+        crowd.server.deaf_to = ("created_at",)
+    if windows == "refused":
+        crowd.server.refuse = _on_lists(lambda a: answer(400) if "created_at[gte]" in a.query else None)
+    crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "40")
+    assert crowd.codes == {124: 300}
+    assert {item.get("status") for _, item in crowd.told} == {"running"}
+    assert len(crowd.asked_for("/deployment_runs/")) <= 3 + 40
+    assert max(map(len, crowd.checks[:-1])) <= 25  # the last one is for what they cost, too
+
+
+@pytest.mark.parametrize("strangers", [0, 2])
+def test_no_check_of_many_costs_more_than_25(strangers: int, crowd: Crowd) -> None:
+    stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
+    ids = []
+    for _ in range(1000):
+        ids += crowd.begin(1, seconds=600)
+        for _ in range(strangers):
+            crowd.world.start(stranger)
+        crowd.clock.time += 0.05
+    crowd.wait(ids, "--timeout", "80")
+    assert crowd.codes == {124: 1000}
+    assert max(map(len, crowd.checks[:-1])) <= 25  # the last one is for what they cost, too
+    assert len(crowd.server.asked) <= 80 / 5 * pages(1000 * (1 + strangers)) * 1.5
+
+
+def test_many_that_end_behind_newer_ones_cost_a_request_each_at_most(crowd: Crowd) -> None:
+    ids = crowd.begin(500, seconds=60, every=0.05)
+    crowd.begin(400, seconds=HOUR, every=0.02)
+    crowd.wait(ids)
+    assert crowd.codes == {0: 500}
+    of_runs = [asked for asked in crowd.server.asked if asked.path not in LISTS]
+    assert len(of_runs) <= 500 * (crowd.world.generation == "current") + 30
+    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(900)
+    assert crowd.busiest <= 20
 
 
 def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd) -> None:
@@ -187,7 +239,7 @@ def test_old_sessions_of_one_deployment_are_found_in_its_runs_at_once(crowd: Cro
     crowd.wait(sessions)
     assert crowd.codes == {0: 40}
     assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) <= pages(40)
-    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 3 + 3
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 10
     assert crowd.busiest <= 20
 
 

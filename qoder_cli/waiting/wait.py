@@ -203,7 +203,7 @@ class Waiter:
         is_last = self._clock.monotonic() >= self._deadline
         if not self._is_late:
             self._call_roll(going, roll)
-        checked = all(watch.looked for watch in going) or not roll.is_behind
+        checked = all(watch.looked for watch in going) or not (roll.is_behind or roll.is_halfway)
         if is_last and (self._timeout or checked):  # --timeout 0 means that each is checked once
             for watch in going:
                 if not watch.over:
@@ -234,8 +234,10 @@ class Waiter:
         self._trouble = self._trouble if self._in_trouble else ""
         quick = not failed and (over != self._over or not self._has_all)
         self._roll_pause = self._first_pause if quick else min(self._roll_pause * 2, self._longest_pause)
-        pause = 0.0 if roll.is_behind else self._roll_pause * self._clock.jitter()
-        self._roll_due = max(began + pause, self._clock.monotonic() + self._asked_to_wait)
+        now, jitter = self._clock.monotonic(), self._clock.jitter()
+        pause = self._first_pause if roll.is_halfway else self._roll_pause
+        due = now if roll.is_behind else max(now + self._first_pause * jitter, began + pause * jitter)
+        self._roll_due = max(due, now + self._asked_to_wait)
 
     def _bear_all(self, going: Sequence[Watch], error: ApiError) -> None:
         """Go on after a list could not be read, or end the wait for those that were not heard of for too long."""
