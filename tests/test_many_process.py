@@ -1,6 +1,7 @@
 """Several at once as a shell, a terminal and a script meet them: processes, their signals, pipes and exit codes."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -216,6 +217,35 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
         assert "30 in all: 29 completed, 1 failed" in left[-3]
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 3, seconds=3)
+        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
+        with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
+            terminal.shows("0 of 3 runs have ended").shows("running")
+            until(lambda: re.search(r"running +\d\.\ds", "\n".join(terminal.screen)), "for how long")
+            rows = [line for line in terminal.screen if line.startswith("dep_") and "running" in line]
+            assert terminal.end() == 0
+    assert len(rows) == 3
+    for id, row in zip(ids, rows, strict=True):
+        assert len(row) <= columns
+        assert re.search(r"running +\d\.\ds", row)
+        assert row.startswith(id if columns >= 80 else id[:8])
+        assert row.split()[0].endswith(id[-8:])
+        assert ("drun_" in row) == (columns == 120)
+
+
+def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        runs = [server.world.start(id).id for id in many(server, 3, seconds=3)]
+        with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
+            terminal.shows("running")
+            rows = [line for line in terminal.screen if line.startswith("drun_")]
+            terminal.end()
+    assert [row.count("drun_") for row in rows] == [1, 1, 1]
 
 
 FOUR = ("demo", "silent", "fail", "slow")

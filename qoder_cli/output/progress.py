@@ -29,7 +29,7 @@ class Progress:
         self._quiet = quiet
         self._moves = screen.is_animated
         self._live: Live | None = None
-        self._board: Callable[[int], RenderableType] | None = None
+        self._board: Callable[[int, int], RenderableType] | None = None
         self._status: Callable[[], str] = str
         self._leaving = ""
         self._began = self._last_line = 0.0
@@ -69,8 +69,8 @@ class Progress:
         """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
-    def put_up(self, board: "Callable[[int], RenderableType]") -> None:
-        """Show this above the status line of the wait to come; it is made for so many lines, again and again."""
+    def put_up(self, board: "Callable[[int, int], RenderableType]") -> None:
+        """Show this above the status line of the wait to come; it is made again and again, for a width and a height."""
         self._board = board
 
     def settle_for_lines(self) -> None:
@@ -152,7 +152,8 @@ class Progress:
             return self._status_line()
         from rich.console import Group
 
-        return Group(self._board(self._live.console.height - _MARGIN), self._status_line())
+        width, height = self._live.console.size
+        return Group(self._board(width, height - _MARGIN), self._status_line())
 
     def _status_line(self) -> Any:
         from rich.spinner import Spinner

@@ -61,7 +61,7 @@ class Conductor:
         """
         if self._state.out.is_piped:
             self._state.progress.settle_for_lines()
-        self._state.progress.put_up(lambda height: board(self._lines(dict(numbers)), height=height))
+        self._state.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
 
     def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
         """Return a row for each thing. Called from the thread that draws."""
