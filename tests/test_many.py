@@ -541,11 +541,28 @@ def test_a_key_that_becomes_too_long_starts_nothing(current: Town) -> None:
 
 
 def test_a_dry_run_shows_each_request_and_sends_none(current: Town) -> None:
-    words = ("demo", "dep_fail", "nope")
-    ran = current("deploy", "run", *words, "--keep-going", "--dry-run", "--idempotency-key", "k", "--json")
+    ran = current("deploy", "run", "demo", "dep_fail", "--dry-run", "--idempotency-key", "k", "--json")
     assert (ran.code, posts(current)) == (0, [])
     assert [item["idempotency_key"] for item in ran.json] == ["k:dep_demo", "k:dep_fail"]
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("demo", 0), ("dep_fail", 0)]
     assert current("deploy", "run", "demo", "nope", "--dry-run").code == 5
+
+
+def test_a_dry_run_names_what_is_not_known_and_ends_as_the_command_would(current: Town) -> None:
+    words = ("deploy", "run", "demo", "nope", "dep_fail", "--keep-going")
+    ran = current(*words, "--dry-run", "--json")
+    assert [item["exit_code"] for item in ran.json] == [0, 5, 0]
+    assert (ran.json[1]["id"], ran.json[1]["input"], ran.json[1]["error"]["type"]) == (None, "nope", "not_found")
+    assert (ran.code, ran.error["message"]) == (5, "2 of 3 runs would be started; no deployment is named 'nope'")
+    rows = [line.split("\t") for line in current(*words, "--dry-run").out.splitlines()]
+    assert [(row[1], row[7], row[8]) for row in rows] == [
+        ("POST", "dep_demo", "-"),
+        ("-", "nope", "not_found"),
+        ("POST", "dep_fail", "-"),
+    ]
+    assert current(*words, "--dry-run", "-q").out.splitlines() == ["dep_demo", "dep_fail"]
+    assert posts(current) == []
+    assert current(*words).code == 5
 
 
 @pytest.mark.parametrize("change", [{"QODER_READ_ONLY": "1"}, {"QODER_PAT": ""}])
