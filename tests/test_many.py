@@ -137,11 +137,20 @@ def test_a_pipe_gets_rows_in_the_order_of_the_input(town: Town) -> None:
     ran = town("deploy", "run", "dep_slow", "dep_demo", "dep_nothere", "--wait")
     rows = [line.split("\t") for line in ran.out.splitlines()]
     assert [row[1] for row in rows] == ["completed", "completed", "not_found"]
-    assert [row[2] for row in rows] == ["dep_slow", "dep_demo", "-"]
-    assert rows[2][0] == "dep_nothere"
+    assert [row[2] for row in rows] == ["dep_slow", "dep_demo", "dep_nothere"]
+    assert rows[2][0] == ""
     assert "\x1b" not in ran.out
     assert "3 in all: 2 completed, 1 not found · " in ran.err
     assert "credits" in ran.err
+
+
+def test_the_first_column_has_ids_that_another_command_takes(town: Town) -> None:
+    ran = town("deploy", "run", "nosuch", "demo", "dep_paused", "fail", "--keep-going")
+    first = "\n".join(line.split("\t")[0] for line in ran.out.splitlines())
+    ended = town("run", "wait", "-", "drun_none", "nosuch@last", stdin=first)
+    rows = [line.split("\t")[:3] for line in ended.out.splitlines()]
+    assert [row[1] for row in rows] == ["completed", "failed", "not_found", "not_found"]
+    assert rows[2:] == [["drun_none", "not_found", "-"], ["", "not_found", "nosuch@last"]]
 
 
 def test_quiet_prints_the_ids_of_runs_alone(town: Town) -> None:
