@@ -175,6 +175,18 @@ def test_the_first_that_ends_can_be_taken(alone: Shell) -> None:
         assert codes[1] in (124, 141)
 
 
+@both
+@pytest.mark.parametrize("others", [1, 12])
+def test_that_the_reader_has_gone_is_noticed_while_others_run(
+    generation: Generation, others: int, alone: Shell
+) -> None:
+    with sandbox(generation, speed=1) as server:
+        ids = [*many(server, 1, seconds=0.5), *many(server, others)]
+        codes, ended = _in_bash(alone.enter(server), f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1")
+        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
+        assert ended.errors == []
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_names_the_runs_that_go_on(alone: Shell) -> None:
     with sandbox("current", speed=1) as server, FULL.open("wb") as full:

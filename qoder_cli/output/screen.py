@@ -87,6 +87,17 @@ class Screen:
                 f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
             ) from None
 
+    @property
+    def reader_is_gone(self) -> bool:
+        """Whether nobody reads a pipe any more; what is no pipe, and Windows, does not tell before the next write."""
+        if not self.is_piped or self._binary is None or sys.platform == "win32":
+            return False
+        import select
+
+        poll = select.poll()
+        poll.register(self._binary.fileno(), 0)  # errors are always told
+        return bool(poll.poll(0))
+
     def tell(self, text: str, *, is_command: bool = False) -> None:
         """Write what is only for the eye; when nobody can read it, go on without.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, Signalled
+from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, ReaderGone, Signalled
 from qoder_cli.output.board import Line, board
 from qoder_cli.remembered import remember_runs
 from qoder_cli.several.last_words import LastWords, Restart, Warnings
@@ -83,6 +83,8 @@ class Conductor:
 
     def is_enough(self) -> bool:
         """Return whether the rest is to be left."""
+        if self._printed.broken is None and self._state.out.reader_is_gone:
+            self._printed.broken = ReaderGone()
         return self._printed.broken is not None or (self._fail_fast and self._failed)
 
     @contextmanager

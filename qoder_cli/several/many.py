@@ -16,11 +16,11 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.several.conductor import Conductor
 from qoder_cli.several.launches import Launched, Launches
-from qoder_cli.waiting.awaiting import Awaiting
+from qoder_cli.waiting.awaiting import Awaiting, glance
 from qoder_cli.waiting.beyond import Wanted
 from qoder_cli.waiting.items import Item
 from qoder_cli.waiting.limits import Limits
-from qoder_cli.waiting.wait import SLICE, Watch
+from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
@@ -170,7 +170,7 @@ class _Running:
             launches.start()
             with state.progress.waiting("starting", leaving="what was not begun is not started"):
                 while not launches.done and not self._conductor.is_enough():
-                    if (accept := state.clock.take(self._inbox, SLICE)) is not None:
+                    if (accept := state.clock.take(self._inbox, glance(state))) is not None:
                         accept()
                     state.progress.beat()
             launches.stop(None)

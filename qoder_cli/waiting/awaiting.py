@@ -23,7 +23,7 @@ from qoder_cli.state import State
 from qoder_cli.waiting.beyond import NOTHING_MORE, Beyond, Wanted, unread, unreadable
 from qoder_cli.waiting.items import Item
 from qoder_cli.waiting.limits import Limits
-from qoder_cli.waiting.wait import LAST_LOOK, LONGEST_PAUSE, Waiter, Watch
+from qoder_cli.waiting.wait import GLANCE, LAST_LOOK, LONGEST_PAUSE, SLICE, Waiter, Watch
 
 if TYPE_CHECKING:
     import queue
@@ -87,6 +87,7 @@ class Awaiting:
             timeout=limits.timeout,
             spent=limits.spent,
             interval=limits.interval,
+            slice=glance(state),
             on_over=self._over,
             has_more=lambda: self._beyond.is_open,
         )
@@ -149,6 +150,11 @@ class Awaiting:
         if watch not in self._told:
             self._on_item(watch, item)
             self._told.add(watch)
+
+
+def glance(state: State) -> float:
+    """Return for how many seconds a wait may sleep before it looks around."""
+    return GLANCE if state.out.is_piped else SLICE
 
 
 def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:

@@ -31,6 +31,7 @@ ALERT = 5.0  # seconds for which such checks are made
 FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
 LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
 SLICE = 30.0  # seconds of sleep between two signs of life
+GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 FEW = 8  # runs up to which each is asked for by itself, with an event stream
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 
@@ -98,6 +99,7 @@ class Waiter:
         timeout: float | None = None,
         spent: float = 0.0,
         interval: float | None = None,
+        slice: float = SLICE,
         on_over: Callable[[Watch], None] = lambda watch: None,
         has_more: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -110,6 +112,7 @@ class Waiter:
         self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._timeout = timeout
         self._spent = spent
+        self._slice = slice
         self._on_over = on_over
         self._has_more = has_more
         self._launches: Launches | None = None
@@ -256,11 +259,11 @@ class Waiter:
         self._progress.beat()
 
     def _sleep(self, seconds: float) -> bool:
-        """Sleep in slices, so that signs of life can be given; False when it ended early because something came in."""
+        """Sleep in slices, so that signs of life can be given; False when it ended early, for something came in."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            news = self._clock.take(self._inbox, min(left, SLICE))
-            if news is not None and self._hear(news):
+            news = self._clock.take(self._inbox, min(left, self._slice))
+            if (news is not None and self._hear(news)) or self._is_enough():
                 return False
             overslept = self._clock.monotonic() - until
             if overslept > ASLEEP:  # this machine was suspended; the server was not silent
