@@ -113,6 +113,7 @@ class QoderError(Exception):
         self.message = message
         self.hint = hint
         self.next = next
+        self.shell: str | None = None  # the same for a shell, where it is longer than what one types
         self.run_id = run_id
         self.session_id = session_id
         self.run_state = run_state
@@ -123,7 +124,7 @@ class QoderError(Exception):
     @property
     def advice(self) -> str:
         """What to do next, with the command that does it; empty when there is nothing to say."""
-        command = shlex.join(self.next) if self.next else None
+        command = self.shell or (shlex.join(self.next) if self.next else None)
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:

@@ -131,6 +131,25 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
         assert cancelled == {item["session_id"] for item in ended.json}
 
 
+def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 100)
+        words = ("deploy", "run", *ids, "--wait", "--timeout", "0", "--parallel", "50")
+        ended = alone.enter(server).qoder(*words)
+        [command] = [line.partition(": ")[2] for line in ended.err.splitlines() if line.startswith("hint: ")]
+        command = command.partition(": ")[2]
+        assert len(command) < 300
+        assert command.startswith("qoder run wait - < ")
+        file = Path(command.rpartition(" ")[2])
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.read_text().splitlines() == [line.split("\t")[0] for line in ended.out.splitlines()]
+        again = alone.bash(f"{command} --timeout 0")
+        assert (again.code, len(again.out.splitlines())) == (124, 100)
+        file.unlink()
+        told = alone.qoder(*words, "--json").error["next"]
+        assert (len(told), file.exists()) == (105, False)
+
+
 # Pipes, and what they lead into.
 
 

@@ -1,10 +1,14 @@
 """The one error that ends a command for several things: what became of all of them, and the command that goes on."""
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from copy import copy
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import Exit, InternalError, Interrupted, QoderError
+from qoder_cli.statefolder import keep
 from qoder_cli.waiting.items import Item
 
 if TYPE_CHECKING:
@@ -14,6 +18,8 @@ Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to th
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
 _WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # of an item; None: it was not attempted
+LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
+IDS = "ids.txt"  # in the state folder
 _ALIKE = 10  # things that go wrong in the same words and are each warned of
 
 
@@ -69,6 +75,23 @@ class LastWords:
         else:
             return
         error.hint = "; ".join(hints)
+        if error.next and not self._state.output.is_json:
+            error.shell = self._shortened(error.next)
+
+    def _shortened(self, command: Sequence[str]) -> str | None:
+        """Return a command with its ids in a file, where it is too long for a line of a terminal; None where it is not.
+
+        The ids follow the program, the noun and the verb.
+        """
+        if len(shlex.join(command)) <= LONGEST_LINE:
+            return None
+        ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
+        short = shlex.join([*command[:3], "-", *command[3 + len(ids) :]])
+        try:
+            path = shlex.quote(str(keep(self._state.env, IDS, "".join(f"{id}\n" for id in ids))))
+        except (OSError, RuntimeError):
+            return None
+        return f"type {path} | {short}" if sys.platform == "win32" else f"{short} < {path}"
 
 
 class Warnings:
