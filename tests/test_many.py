@@ -370,10 +370,23 @@ def test_a_pipe_that_never_ends_is_exit_2(line: str) -> None:
         named(["-"], state)
 
 
-def test_standard_input_that_is_closed_or_no_text_is_exit_2() -> None:
-    for stdin in (None, io.TextIOWrapper(io.BytesIO(b"dep_\xff\xfe\n"), "utf-8")):
-        with pytest.raises(UsageError):
-            named(["-"], State(env={}, out=Screen(None), err=Screen(None), stdin=stdin))
+def piped(data: bytes, encoding: str = "utf-8") -> State:
+    """Return a state whose standard input has this data, in a locale with this encoding."""
+    return State(env={}, out=Screen(None), err=Screen(None), stdin=io.TextIOWrapper(io.BytesIO(data), encoding))
+
+
+def test_standard_input_that_is_closed_is_exit_2() -> None:
+    with pytest.raises(UsageError, match="named nothing"):
+        named(["-"], State(env={}, out=Screen(None), err=Screen(None)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_standard_input_is_utf_8_whatever_the_locale(encoding: str) -> None:
+    assert named(["-"], piped("\ufeffTäglich\r\n日報\n".encode(), encoding)) == ["Täglich", "日報"]
+    with pytest.raises(UsageError, match="line 2 is not UTF-8"):
+        named(["-"], piped("demo\nTäglich\n".encode("cp1252"), encoding))
+    with pytest.raises(UsageError, match="line 1 is not UTF-8"):
+        named(["-"], piped("demo\n".encode("utf-16"), encoding))
 
 
 @pytest.mark.parametrize(

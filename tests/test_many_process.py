@@ -250,6 +250,17 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
 
 
+def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
+    with (
+        sandbox("current", speed=1) as server,
+        Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
+    ):
+        terminal.shows("reading ids of deployments from the terminal, one a line, until Ctrl-D")
+        terminal.type("dep_demo\n\x04")
+        assert terminal.end() == 0
+        assert terminal.screen[-1] == server.world.started()[0].id
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
