@@ -430,6 +430,13 @@ def test_while_a_name_is_not_known_nothing_is_started(current: Town, words: list
     assert "--keep-going" in ran.error["hint"]
 
 
+def test_each_name_that_is_not_known_has_its_nearest(current: Town) -> None:
+    ran = current("deploy", "run", "demmo", "silnt", "quuxquux", "fail", "--json")
+    assert "named 'demmo', did you mean 'demo' (dep_demo)?" in ran.error["message"]
+    assert "named 'silnt', did you mean 'silent' (dep_silent)" in ran.error["message"]
+    assert ran.error["message"].endswith("no deployment is named 'quuxquux'")
+
+
 def test_keep_going_starts_the_others(current: Town) -> None:
     current.world.unique_names = False
     for _ in range(2):

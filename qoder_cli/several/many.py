@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli import ids, names
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.http.pace import READS_BESIDE_WRITES
+from qoder_cli.lookup import asked
 from qoder_cli.model import Run
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order
@@ -41,7 +42,7 @@ def orders_for(
     _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
     unknown = [each for each in found if isinstance(each, QoderError)]
     if unknown and not keep_going:
-        raise _nothing_started(unknown, len(typed))
+        raise _nothing_started(unknown, len(typed), state)
     return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
 
 
@@ -65,17 +66,23 @@ def _refuse_duplicates(
     )
 
 
-def _nothing_started(unknown: Sequence[QoderError], total: int) -> QoderError:
+def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") -> QoderError:
     """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
-    listed = "; ".join(error.message for error in unknown[:_LISTED])
+    listed = "; ".join(_with_nearest(error, state) for error in unknown[:_LISTED])
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
-        hint=f"{unknown[0].hint}; --keep-going starts the others",
+        hint=f"qoder deploy list shows what there is; {asked(state)}; --keep-going starts the others",
     )
+
+
+def _with_nearest(error: QoderError, state: "State") -> str:
+    """Return an error in words, with what may have been meant."""
+    near = (error.hint or "").removesuffix(asked(state)).strip()
+    return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
 @dataclass(frozen=True)
