@@ -119,6 +119,9 @@ added at the end:
 
 {_words(columns()["run"])}
 {_words(columns()["deployment"])}
+Of several runs, one that there is not leaves its `id` empty, and what was typed stands below
+`deployment`, unless it is the id of a run or a session.
+
 One run or deployment alone is lines that begin with these names, as far as there is something
 to say:
 
