@@ -222,6 +222,7 @@ def test_finding_out_which_runs_are_meant_is_part_of_the_time(town: Town) -> Non
     assert len(missed) > 100  # to find all takes 40 s
     assert len([asked for asked in town.server.asked if asked.path.endswith("/runs")]) < 700
     assert {known, *(item["input"] for item in missed)} <= set(ran.error["next"])
+    assert warnings(ran) == []
 
 
 # What is said of those that came to nothing.

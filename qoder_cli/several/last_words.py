@@ -7,7 +7,7 @@ from copy import copy
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import Exit, InternalError, Interrupted, QoderError
+from qoder_cli.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
 from qoder_cli.statefolder import keep
 from qoder_cli.waiting.items import Item
 
@@ -104,8 +104,9 @@ class Warnings:
     def take(self, item: Item) -> None:
         """Warn of one that came to nothing or is not known; no more once many have gone wrong in the same words."""
         error = item.error
-        if error is None or not item.attempted or not (item.run_id is None or item.is_unknown):
-            return
+        has_run = item.run_id is not None and not item.is_unknown
+        if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
+            return  # what the time was not enough for is in the command that goes on
         alike = self._counts[error.message, error.hint] = self._counts.get((error.message, error.hint), 0) + 1
         if alike <= _ALIKE:
             advice = error.advice
