@@ -5,13 +5,23 @@ The threads are daemons, so that Ctrl-C and an early end never wait for a server
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+if TYPE_CHECKING:
+    import queue
+
+    from qoder_cli.clock import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _TICK = 0.2  # seconds; on Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them
+
+
+class Late(Exception):
+    """What was waited for did not come in time."""
 
 
 class _Task(Generic[R]):
@@ -23,8 +33,12 @@ class _Task(Generic[R]):
         self._results: list[R] = []
         self._failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Make the call and keep its result or failure."""
+    def begin(self) -> Self:
+        """Make the call, in a thread, and return itself at once."""
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def _run(self) -> None:
         try:
             self._results.append(self._work())
         except BaseException as failure:  # handed to the thread that waits
@@ -32,10 +46,11 @@ class _Task(Generic[R]):
         finally:
             self._done.set()
 
-    def result(self) -> R:
-        """Wait for the call and return its result, or raise its failure."""
+    def result(self, *, is_late: Callable[[], bool] = lambda: False) -> R:
+        """Wait for the call and return its result, or raise its failure. Raises Late when it is."""
         while not self._done.wait(_TICK):
-            pass
+            if is_late():
+                raise Late
         if self._failure is not None:
             raise self._failure
         return self._results[0]
@@ -51,8 +66,7 @@ class OneAhead(Generic[T]):
     def prepare(self) -> None:
         """Begin to get the next item, in a thread."""
         if self._next is None:
-            self._next = _Task(lambda: next(self._items, None))
-            threading.Thread(target=self._next.run, daemon=True).start()
+            self._next = _Task(lambda: next(self._items, None)).begin()
 
     def take(self) -> T | None:
         """Return the next item, None at the end. Raises what getting it raised."""
@@ -60,30 +74,64 @@ class OneAhead(Generic[T]):
         return next(self._items, None) if task is None else task.result()
 
 
-def in_order(work: Callable[[T], R], items: Sequence[T], *, at_a_time: int) -> Iterator[R]:
-    """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them under way.
+def in_order(work: Callable[[T], R], items: Iterable[T], *, at_a_time: int) -> Iterator[R]:
+    """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them begun before they are wanted.
 
     A failure is raised in its place. When the caller stops early, no further one is begun.
     """
-    tasks = [_Task(_bound(work, item)) for item in items]
-    waiting = deque(tasks)
-    for _ in range(min(at_a_time, len(tasks))):
-        threading.Thread(target=_work_off, args=[waiting], daemon=True).start()
+    begun: deque[_Task[R]] = deque()
+    for item in items:
+        if len(begun) == at_a_time:
+            yield begun.popleft().result()
+        begun.append(_Task(partial(work, item)).begin())
+    while begun:
+        yield begun.popleft().result()
+
+
+def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:
+    """Do work in a thread, and return whether it was done within the time. Raises what came out of it."""
+    until = clock.monotonic() + seconds
     try:
-        for task in tasks:
-            yield task.result()
-    finally:
-        waiting.clear()
+        _Task(work).begin().result(is_late=lambda: clock.monotonic() >= until)
+    except Late:
+        return False
+    return True
 
 
-def _bound(work: Callable[[T], R], item: T) -> Callable[[], R]:
-    return lambda: work(item)
+class Workers(Generic[T]):
+    """Does `work` for each thing that it is given, up to `at_a_time` of them in threads. Nothing may come out of it."""
 
+    def __init__(self, work: Callable[[T], None], *, at_a_time: int) -> None:
+        self._work = work
+        self._at_a_time = at_a_time
+        self._waiting: deque[T] = deque()
+        self._threads = 0
+        self._hiring = threading.Lock()
 
-def _work_off(waiting: deque[_Task[R]]) -> None:
-    while True:
-        try:
-            task = waiting.popleft()
-        except IndexError:
-            return
-        task.run()
+    def give(self, things: Iterable[T]) -> None:
+        """Take on more, and return at once."""
+        with self._hiring:
+            self._waiting.extend(things)
+            new = min(self._at_a_time - self._threads, len(self._waiting))
+            self._threads += new
+        for _ in range(new):
+            threading.Thread(target=self._work_off, daemon=True).start()
+
+    def stop(self, clock: "Clock", inbox: "queue.SimpleQueue[Any]", within: float | None) -> None:
+        """Begin nothing more, and wait so many seconds for what is under way (None: until it is done).
+
+        What is put into the inbox meanwhile is lost.
+        """
+        self._waiting.clear()
+        until = None if within is None else clock.monotonic() + within
+        while self._threads and (until is None or clock.monotonic() < until):
+            clock.take(inbox, _TICK)
+
+    def _work_off(self) -> None:
+        while True:
+            with self._hiring:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                thing = self._waiting.popleft()
+            self._work(thing)

@@ -23,6 +23,7 @@ Signalled                      the signal itself, raised by the handler (a BaseE
 ReaderGone                     standard output was closed by its reader: exit 141, nothing said
 """
 
+import shlex
 import signal
 from collections.abc import Iterable
 from enum import IntEnum
@@ -112,12 +113,19 @@ class QoderError(Exception):
         self.message = message
         self.hint = hint
         self.next = next
+        self.shell: str | None = None  # the same for a shell, where it is longer than what one types
         self.run_id = run_id
         self.session_id = session_id
         self.run_state = run_state
         self.api_type = api_type
         self.http_status = http_status
         self.request_id = request_id
+
+    @property
+    def advice(self) -> str:
+        """What to do next, with the command that does it; empty when there is nothing to say."""
+        command = self.shell or (shlex.join(self.next) if self.next else None)
+        return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that stands under `error` with JSON output: always the same keys."""

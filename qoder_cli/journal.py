@@ -7,13 +7,14 @@ file decides who claimed a run first. Nothing here is ever in the way: what cann
 
 import json
 import os
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from qoder_cli.model import mapping, text
 from qoder_cli.statefolder import state_folder
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from qoder_cli.keylock import KeyLocks
 
 VERSION = 1
-LONGEST = 1000  # lines in one file; the one before is kept beside it
-_SHORTEST_LINE = 80  # bytes; a smaller file has fewer than LONGEST lines and need not be counted
+# Bytes of one file; the one before is kept beside it. It has room for 20,000 triggers, however long their keys are:
+# twice as many as one command takes, of which each must be known when the command is repeated under its key.
+LONGEST = 13 * 2**20
 _STALE = 60.0  # seconds after which a lock has no holder any more
-_LARGEST_FILE = 16 * 2**20  # bytes; a larger one is not ours
+_LARGEST_FILE = 4 * LONGEST  # bytes; a larger one is not ours
+_AT_ONCE = 2**20  # bytes read at a time
+_NEWEST = (2**16, 2**20)  # bytes; so many are read first where the newest triggers are enough
+_ID = re.compile(rb'"(?:intent|settled)": ?"([^"]+)"')
 
 
 class Intent(NamedTuple):
@@ -107,17 +112,11 @@ class Journal:
         self._append({"settled": intent.id, "host": intent.host, "open": True})
         return False
 
-    def entries(self, host: str) -> list[Entry]:
-        """Return the triggers on this host, oldest first."""
-        entries: dict[str, Entry] = {}
-        for line in self._lines(host):
-            if intent := _intent(line):
-                entries[intent.id] = Entry(intent)
-            elif entry := entries.get(str(line.get("settled"))):
-                run = text(line.get("run"))
-                nothing = run is None and not line.get("open")
-                entries[entry.intent.id] = Entry(entry.intent, run, nothing)
-        return list(entries.values())
+    def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
+        """Return the triggers on this host, oldest first; all those `since` a time (unix seconds), or all."""
+        if since is None:
+            return _entries(self._lines(host))
+        return self._newest(host, lambda entries: entries[0].intent.at < since)
 
     def owners(self, host: str) -> dict[str, str]:
         """Return which trigger each run on this host belongs to: the first that claimed it."""
@@ -129,12 +128,24 @@ class Journal:
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the newest trigger with this profile on this host that started something, or may have."""
-        mine = [entry for entry in self.entries(host) if entry.intent.profile == profile and not entry.nothing]
-        return mine[-1] if mine else None
+
+        def is_it(entry: Entry) -> bool:
+            return entry.intent.profile == profile and not entry.nothing
+
+        return next(filter(is_it, reversed(self._newest(host, lambda entries: any(map(is_it, entries))))), None)
+
+    def _newest(self, host: str, are_enough: Callable[[list[Entry]], bool]) -> list[Entry]:
+        """Return the newest triggers on this host, or all: so many that they are enough."""
+        for newest in _NEWEST:
+            entries = _entries(_parsed(self._chunks(newest=newest), host))
+            if entries and are_enough(entries):
+                return entries
+        return self.entries(host)
 
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         """Return the triggers under this key on this host, oldest first."""
-        return [entry for entry in self.entries(host) if entry.intent.key == key]
+        entries = _entries(_parsed(self._lines_of_key(key), host))
+        return [entry for entry in entries if entry.intent.key == key]
 
     def _append(self, line: dict[str, Any]) -> None:
         data = (json.dumps({"v": VERSION, **line}, separators=(",", ":")) + "\n").encode()
@@ -154,42 +165,65 @@ class Journal:
 
     def _lines(self, host: str) -> Iterator[dict[str, Any]]:
         """Yield the lines on this host, oldest first; stumps, garbage and other versions are passed over."""
+        return _parsed(self._chunks(), host)
+
+    def _lines_of_key(self, key: str) -> Iterator[bytes]:
+        """Yield the lines of the triggers that may have this key: parsing all would take long where there are many."""
+        word, ids = json.dumps(key).encode(), set[bytes]()
+        for chunk in self._chunks():
+            for line in chunk.splitlines() if ids or word in chunk else ():
+                if (id := _ID.search(line)) and (id[1] in ids or word in line):
+                    ids.add(id[1])
+                    yield line
+
+    def _chunks(self, *, newest: int | None = None) -> Iterator[bytes]:
+        """Yield what is written down, oldest first, some whole lines at a time; or only the `newest` bytes of it."""
         try:
             files = self.files
         except (OSError, RuntimeError):  # no home folder
             return
-        for file in files:
-            for line in self._text(file).splitlines():
-                entry = read_line(line)
-                if entry is not None and entry["host"] == host:
-                    yield entry
+        with ExitStack() as opened:
+            # The newer file first: if it is set aside in between, its lines are read twice, which does not matter.
+            newer, older = (self._open(file, opened) for file in reversed(files))
+            if newer and newest is not None:
+                newer.seek(max(newer.seek(0, os.SEEK_END) - newest, 0))
+                older = None
+            for file in filter(None, (older, newer)):
+                with self._reading():
+                    while chunk := file.read(_AT_ONCE):
+                        yield chunk + file.readline()
 
-    def _text(self, file: Path) -> str:
+    def _open(self, path: Path, opened: ExitStack) -> BinaryIO | None:
+        file = None
+        with self._reading():
+            file = open_file(path)
+        return opened.enter_context(file) if file else None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Let what cannot be read be a warning."""
         try:
-            return read_file(file)
+            yield
         except OSError as error:
             self._complain(f"cannot be read ({error}); `last` and --idempotency-key do not know of earlier runs")
-            return ""
 
     def _make_room(self, path: Path) -> None:
         """Set a full file aside. Only the one who holds the lock does; an append in between lands in either file."""
-        try:
-            if path.stat().st_size < LONGEST * _SHORTEST_LINE or path.read_bytes().count(b"\n") < LONGEST:
-                return
-        except FileNotFoundError:
-            return
         lock = path.with_suffix(".lock")
-        try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            if time.time() - lock.stat().st_mtime > _STALE:
-                lock.unlink(missing_ok=True)  # its holder was killed; the next trigger makes room
-            return
-        try:
-            if path.read_bytes().count(b"\n") >= LONGEST:
-                path.replace(_set_aside(path))
-        finally:
-            lock.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be set aside now goes on to be written to
+            if path.stat().st_size < LONGEST:
+                return
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                if time.time() - lock.stat().st_mtime > _STALE:
+                    lock.unlink(missing_ok=True)  # its holder was killed; the next trigger makes room
+                return
+            try:
+                if path.stat().st_size >= LONGEST:
+                    path.replace(_set_aside(path))
+            finally:
+                lock.unlink(missing_ok=True)
 
     def _complain(self, what: str) -> None:
         if not self._warned:
@@ -201,26 +235,45 @@ def _set_aside(path: Path) -> Path:
     return path.with_suffix(".1.jsonl")
 
 
-def read_file(file: Path) -> str:
-    """Return the text of one of the journal's files, empty where there is none.
+def open_file(path: Path) -> BinaryIO | None:
+    """Return one of the journal's files, None where there is none.
 
     Raises OSError when it cannot be read, or is too large to be ours.
     """
     try:
-        if file.stat().st_size > _LARGEST_FILE:
+        if path.stat().st_size > _LARGEST_FILE:
             raise OSError("too large to be a journal")
-        return file.read_text("utf-8", "replace")
+        return path.open("rb")
     except FileNotFoundError:
-        return ""
+        return None
 
 
-def read_line(line: str) -> dict[str, Any] | None:
+def read_line(line: bytes) -> dict[str, Any] | None:
     """Return what a line of the journal says; None for stumps, garbage and other versions."""
     try:
         entry = mapping(json.loads(line))
     except (ValueError, RecursionError):
         return None
     return entry if entry.get("v") == VERSION and text(entry.get("host")) else None
+
+
+def _parsed(chunks: Iterable[bytes], host: str) -> Iterator[dict[str, Any]]:
+    for chunk in chunks:
+        for line in chunk.splitlines():
+            if (entry := read_line(line)) is not None and entry["host"] == host:
+                yield entry
+
+
+def _entries(lines: Iterable[dict[str, Any]]) -> list[Entry]:
+    entries: dict[str, Entry] = {}
+    for line in lines:
+        if intent := _intent(line):
+            entries[intent.id] = Entry(intent)
+        elif entry := entries.get(str(line.get("settled"))):
+            run = text(line.get("run"))
+            nothing = run is None and not line.get("open")
+            entries[entry.intent.id] = Entry(entry.intent, run, nothing)
+    return list(entries.values())
 
 
 def _intent(line: dict[str, Any]) -> Intent | None:

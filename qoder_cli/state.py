@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qoder_cli.ci.reporting import Ci
     from qoder_cli.config import Settings
     from qoder_cli.http.client import Client
-    from qoder_cli.http.pace import Pace
     from qoder_cli.journal import Journal
     from qoder_cli.model import Run
     from qoder_cli.output.data import Output
@@ -44,6 +43,7 @@ class State:
     flags: Flags = field(default_factory=Flags)
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
     observed: "Observer | None" = None  # what reads the one run that the command is about
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
 
@@ -62,6 +62,8 @@ class State:
     @property
     def known_run(self) -> "Run | None":
         """The newest reading of the one run that the command is about; None while there is none."""
+        if self.is_of_several:
+            return None
         if self.observed and self.observed.run:
             return self.observed.run
         return self.started[-1] if self.started else None
@@ -107,12 +109,13 @@ class State:
 
         return Journal(self.env, warn=self.progress.warn)
 
-    @cached_property
-    def reads(self) -> "Pace":
-        """What spaces the reads of a command that makes very many."""
+    def pace_reads(self, per_second: float | None = None) -> None:
+        """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        return Pace(self.clock, per_second=READS_PER_SECOND)
+        if self.client.pace is None:
+            self.client.pace = Pace(self.clock, per_second=READS_PER_SECOND)
+        self.client.pace.allow(per_second or READS_PER_SECOND)
 
     @property
     def may_ask(self) -> bool:

@@ -1,5 +1,6 @@
 """Where this machine's state is kept: what was triggered, and what completion remembers."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,3 +15,20 @@ def state_folder(env: Mapping[str, str]) -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("qoder", appauthor=False)
+
+
+def keep(env: Mapping[str, str], name: str, text: str) -> Path:
+    """Write a file into the folder for state, for its owner alone, in the place of the one before; return where it is.
+
+    Raises OSError, RuntimeError.
+    """
+    path = state_folder(env) / name
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f"{name}.{os.getpid()}")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -18,7 +18,7 @@ from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import TOKEN, World
 from qoder_cli.state import State
-from qoder_cli.waiting import roll
+from qoder_cli.waiting import search
 from tests.conftest import Ran
 from tests.wire import FakeClock
 
@@ -196,7 +196,7 @@ class Crowd(Town):
     def delays(self) -> list[float]:
         """Return for each run how many seconds after its end it was told of."""
         ended = {id: run.ending(self.world.now()) for id, run in self.world.runs.items()}
-        return [told.at - ending.at for told in self.told if (ending := ended[told.item["id"]])]
+        return [told.at - ending.at for told in self.told if (ending := ended.get(told.item["id"]))]
 
 
 class _Noted(io.BytesIO):
@@ -214,4 +214,4 @@ class _Noted(io.BytesIO):
 
 def pages(runs: int) -> int:
     """Return how many pages so many rows fill."""
-    return math.ceil(runs / roll.PAGE)
+    return math.ceil(runs / search.PAGE)

@@ -61,7 +61,9 @@ def drawn_board() -> str:
         Line(run.deployment.name, run.id, run.status(clock.time), min(clock.time - run.created, 24)) for run in runs
     ]
     screen = io.StringIO()
-    Console(file=screen, width=WIDTH, force_terminal=True, color_system="standard").print(board(lines, height=12))
+    Console(file=screen, width=WIDTH, force_terminal=True, color_system="standard").print(
+        board(lines, width=WIDTH, height=12)
+    )
     return screen.getvalue()
 
 

@@ -244,6 +244,23 @@ def test_several_that_are_only_looked_at_tell_nothing(qoder: Qoder, output: Path
     assert not output.exists()
 
 
+@pytest.mark.parametrize("refused", ["dep_paused", "dep_nothere"])
+def test_the_ids_of_several_are_told_before_the_waiting_though_one_is_refused(
+    qoder: Qoder, output: Path, world: World, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.ci.reporting.OFTEN", 1e9)
+    told: list[str] = []
+
+    def look() -> None:
+        told.extend([read(output)["run_ids"]] if output.exists() else [])
+
+    qoder.clock.at_sleep = look
+    ran = qoder("deploy", "run", "dep_demo", "dep_silent", refused, "--wait", "--json", "--ci", "--parallel", "1")
+    ids = [item["id"] for item in ran.json]
+    assert ids[2] is None
+    assert json.loads(told[-1]) == ids
+
+
 def test_several_started_and_not_awaited(qoder: Qoder, output: Path, world: World) -> None:
     ran = qoder("deploy", "run", "dep_demo", "dep_slow", "--json", "--ci")
     assert ran.code == 0

@@ -3,6 +3,7 @@
 import pytest
 
 from qoder_cli.journal import Journal
+from qoder_cli.several.last_words import IDS
 from tests.conftest import Qoder
 from tests.generate import PARTS, README, readme
 
@@ -28,4 +29,4 @@ def test_the_readme_tells_every_command_and_option(qoder: Qoder) -> None:
 def test_what_an_uninstall_leaves_is_told(qoder: Qoder) -> None:
     text = README.read_text("utf-8")
     files = [file.name for file in Journal(qoder.env, warn=pytest.fail).files]
-    assert [name for name in [*files, "deployments.tsv", "runs.tsv"] if f"`{name}`" not in text] == []
+    assert [name for name in [*files, IDS, "deployments.tsv", "runs.tsv"] if f"`{name}`" not in text] == []

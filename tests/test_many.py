@@ -4,6 +4,7 @@ import errno
 import io
 import itertools
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_each_has_its_item_in_the_order_of_the_input_and_the_first_by_rank_is_th
     assert [item["exit_code"] for item in ran.json] == [0, 1, skipped, 6, 5, 4, 1]
     assert [item["id"] is None for item in ran.json] == [False, False, False, True, True, True, False]
     assert (ran.code, ran.error["type"]) == (4, "auth")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "none")
     assert ran.error["message"].startswith("1 of 7 runs completed; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
     assert is_accounted_for(town, ran.json)
@@ -135,11 +137,20 @@ def test_a_pipe_gets_rows_in_the_order_of_the_input(town: Town) -> None:
     ran = town("deploy", "run", "dep_slow", "dep_demo", "dep_nothere", "--wait")
     rows = [line.split("\t") for line in ran.out.splitlines()]
     assert [row[1] for row in rows] == ["completed", "completed", "not_found"]
-    assert [row[2] for row in rows] == ["dep_slow", "dep_demo", "-"]
-    assert rows[2][0] == "dep_nothere"
+    assert [row[2] for row in rows] == ["dep_slow", "dep_demo", "dep_nothere"]
+    assert rows[2][0] == ""
     assert "\x1b" not in ran.out
     assert "3 in all: 2 completed, 1 not found · " in ran.err
     assert "credits" in ran.err
+
+
+def test_the_first_column_has_ids_that_another_command_takes(town: Town) -> None:
+    ran = town("deploy", "run", "nosuch", "demo", "dep_paused", "fail", "--keep-going")
+    first = "\n".join(line.split("\t")[0] for line in ran.out.splitlines())
+    ended = town("run", "wait", "-", "drun_none", "nosuch@last", stdin=first)
+    rows = [line.split("\t")[:3] for line in ended.out.splitlines()]
+    assert [row[1] for row in rows] == ["completed", "failed", "not_found", "not_found"]
+    assert rows[2:] == [["drun_none", "not_found", "-"], ["", "not_found", "nosuch@last"]]
 
 
 def test_quiet_prints_the_ids_of_runs_alone(town: Town) -> None:
@@ -160,6 +171,149 @@ def test_what_one_command_prints_another_takes(town: Town) -> None:
     ended = town("run", "wait", "-", "-o", "jsonl", "--timeout", "60", stdin=started.out)
     assert len(lines(ended)) == len(started.out.splitlines()) > 8
     assert {item["exit_code"] for item in lines(ended)} >= {0, 1, 124}
+
+
+# Which runs are waited for.
+
+
+def test_what_cannot_be_found_has_its_item_and_the_others_are_waited_for(town: Town) -> None:
+    good = town("deploy", "run", "dep_demo", "-q").out.strip()
+    words = (good, "drun_missing", "sess_missing", "nosuch@last", "dep_slow@last", "dep_demo@last", "last")
+    ran = town("run", "wait", *words, "--json")
+    assert [item["input"] for item in ran.json] == list(words)
+    assert [item["exit_code"] for item in ran.json] == [0, 5, 5, 5, 5, 0, 0]
+    assert [item["id"] for item in ran.json] == [good, None, None, None, None, good, good]
+    assert ran.code == 5
+    said = " ".join(warnings(ran))
+    for word in ("drun_missing", "sess_missing", "nosuch", "dep_slow"):
+        assert word in said
+
+
+def test_a_name_that_several_have_is_an_item_too(current: Town) -> None:
+    good = current("deploy", "run", "dep_demo", "-q").out.strip()
+    current.world.unique_names = False
+    for _ in range(2):
+        current.world.add_deployment(name="twin")
+    ran = current("run", "wait", "twin@last", good, "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (2, [2, 0])
+
+
+def test_what_can_be_no_run_is_refused_before_anything_is_asked(current: Town) -> None:
+    ran = current("run", "wait", "drun_1", "dep_1", "--json")
+    assert (ran.code, ran.out, current.server.asked) == (2, "", [])
+
+
+def test_when_a_token_is_refused_no_further_run_is_looked_for(current: Town) -> None:
+    current.server.refuse = lambda asked: answer(401, "authentication_error")
+    ran = current("run", "wait", "-", "--json", stdin="\n".join(f"dep_{n}@last" for n in range(40)))
+    assert (ran.code, {item["exit_code"] for item in ran.json}) == (4, {4})
+    assert len(current.server.asked) <= 8
+
+
+def test_finding_out_which_runs_are_meant_is_part_of_the_time(town: Town) -> None:
+    known = town.world.start("dep_long").id
+    deployments = town.world.seed_deployments(800, behaviour=Behaviour(turn(seconds=3600)))
+    for each in deployments:
+        town.world.start(each)
+    words = [known, *(f"{each.id}@last" for each in deployments)]
+    ran = town("run", "wait", "-", "--timeout", "10", "--json", stdin="\n".join(words))
+    assert (ran.code, {item["exit_code"] for item in ran.json}) == (124, {124})
+    missed = [item for item in ran.json if "was not found out within 10s" in str(item["error"])]
+    assert len(missed) > 100  # to find all takes 40 s
+    assert len([asked for asked in town.server.asked if asked.path.endswith("/runs")]) < 700
+    assert {known, *(item["input"] for item in missed)} <= set(ran.error["next"])
+    assert warnings(ran) == []
+
+
+# What is said of those that came to nothing.
+
+
+def warnings(ran: Ran) -> list[str]:
+    return [line for line in ran.err.splitlines() if line.startswith("warning:")]
+
+
+@pytest.mark.parametrize("format", ["-q", "--json", "-o=table"])
+def test_each_of_which_there_is_no_run_is_warned_of_with_what_to_do(town: Town, format: str) -> None:
+    ran = town("deploy", "run", "demo", "dep_paused", "dep_nothere", "locked", "typo", "--keep-going", format)
+    said = sorted(warnings(ran))
+    assert [next(word for word in ("nothere", "paused", "locked", "typo") if word in line) for line in said] == [
+        "nothere",
+        "paused",
+        "locked",
+        "typo",
+    ]
+    assert "(hint: unpause it first)" in said[1]
+    assert "no deployment is named 'typo'" in said[3]
+    if format == "-q":
+        assert ran.errors == [f"error: 1 of 5 runs started; {said[2].removeprefix('warning: ').partition(' (')[0]}"]
+
+
+def test_one_that_decides_alone_is_not_warned_of(town: Town) -> None:
+    ran = town("deploy", "run", "-", stdin="dep_nothere\n")
+    assert (ran.code, warnings(ran)) == (5, [])
+
+
+def test_the_error_names_the_deployment_whose_run_decides(town: Town) -> None:
+    ran = town("deploy", "run", "demo", "fail", "--wait", "--json")
+    assert ran.error["message"].startswith(f"1 of 2 runs completed; fail: run {ran.json[1]['id']} failed: ")
+    assert ran.json[1]["error"] == {"type": "retries_exhausted", "message": ran.json[1]["error"]["message"]}
+
+
+def test_a_flood_of_the_same_is_warned_of_for_a_few(town: Town) -> None:
+    refused = town.server.refuse
+    town.server.refuse = lambda asked: answer(403, "permission_error") if "/run" in asked.path else refused(asked)
+    ids = [each.id for each in town.world.seed_deployments(40)]
+    ran = town("deploy", "run", *ids, "-q")
+    assert ran.code == 4
+    assert len(warnings(ran)) == 11
+    assert warnings(ran)[-1].endswith("are not named")
+
+
+def test_each_that_is_unknown_is_told_with_the_command_that_repeats_it_under_its_key(town: Town) -> None:
+    town.server.faults = Faults("trigger:drop-before*2")
+    words = ("--wait", "--timeout", "4", "--parallel", "1")
+    ran = town("deploy", "run", "dep_demo", "dep_silent", "dep_long", *words, "--json")
+    assert [item["exit_code"] for item in ran.json] == [9, 9, 124]
+    said = [line for line in warnings(ran) if "is not known" in line]
+    keys = [seen.key for seen in town.world.requests if seen.method == "POST"]
+    for line, id in zip(said, ["dep_demo", "dep_silent"], strict=True):
+        repeated = re.search(rf"qoder deploy run {id} --idempotency-key (\S+) --wait --timeout 4 -o json\)", line)
+        assert repeated is not None, line
+        assert repeated[1] in keys
+    assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
+    assert ran.error["hint"] == (
+        "look at the runs of those 2 before starting them again, each as its warning says; wait for those that go on"
+    )
+    assert ran.error["next"] == ["qoder", "run", "wait", ran.json[2]["id"], "-o", "json"]
+    again = town(*ran.json[0]["error"]["next"][1:])
+    assert (again.code, again.json["deployment_id"]) == (0, "dep_demo")
+
+
+def test_of_one_that_is_unknown_the_last_error_has_the_command(town: Town) -> None:
+    town.server.faults = Faults("trigger:drop-before")
+    ran = town("deploy", "run", "dep_demo", "dep_silent", "--parallel", "1", "--json")
+    assert ran.error["next"] == ran.json[0]["error"]["next"]
+    assert ran.error["next"][:4] == ["qoder", "deploy", "run", "dep_demo"]
+
+
+def test_those_that_were_refused_are_started_by_one_command_under_their_keys(town: Town) -> None:
+    town.server.refuse = lambda asked: answer(429) if asked.path == "/deployments/dep_silent/run" else None
+    words = ("deploy", "run", "dep_demo", "silent", "dep_paused", "dep_nothere", "--idempotency-key", "night", "--json")
+    ran = town(*words)
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (7, [0, 7, 6, 5])
+    repeat = ["qoder", "deploy", "run", "dep_silent", "dep_paused", "--idempotency-key", "night", "-o", "json"]
+    assert ran.error["next"] == repeat
+    assert ran.error["hint"].endswith("this starts those that were not started")
+    town.server.refuse = lambda asked: None
+    again = town(*repeat[1:])
+    assert [item["exit_code"] for item in again.json] == [0, 6]
+    assert again.error["next"] == [*repeat[:3], "dep_paused", "--idempotency-key", "night:dep_paused", "-o", "json"]
+    assert town(*words).json[1]["id"] == again.json[0]["id"]
+
+
+def test_where_none_was_started_the_error_has_no_command(town: Town) -> None:
+    ran = town("deploy", "run", "dep_paused", "dep_nothere", "--json")
+    assert (ran.code, ran.error["next"]) == (6, None)
 
 
 # What is named.
@@ -217,10 +371,23 @@ def test_a_pipe_that_never_ends_is_exit_2(line: str) -> None:
         named(["-"], state)
 
 
-def test_standard_input_that_is_closed_or_no_text_is_exit_2() -> None:
-    for stdin in (None, io.TextIOWrapper(io.BytesIO(b"dep_\xff\xfe\n"), "utf-8")):
-        with pytest.raises(UsageError):
-            named(["-"], State(env={}, out=Screen(None), err=Screen(None), stdin=stdin))
+def piped(data: bytes, encoding: str = "utf-8") -> State:
+    """Return a state whose standard input has this data, in a locale with this encoding."""
+    return State(env={}, out=Screen(None), err=Screen(None), stdin=io.TextIOWrapper(io.BytesIO(data), encoding))
+
+
+def test_standard_input_that_is_closed_is_exit_2() -> None:
+    with pytest.raises(UsageError, match="named nothing"):
+        named(["-"], State(env={}, out=Screen(None), err=Screen(None)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_standard_input_is_utf_8_whatever_the_locale(encoding: str) -> None:
+    assert named(["-"], piped("\ufeffTäglich\r\n日報\n".encode(), encoding)) == ["Täglich", "日報"]
+    with pytest.raises(UsageError, match="line 2 is not UTF-8"):
+        named(["-"], piped("demo\nTäglich\n".encode("cp1252"), encoding))
+    with pytest.raises(UsageError, match="line 1 is not UTF-8"):
+        named(["-"], piped("demo\n".encode("utf-16"), encoding))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +429,13 @@ def test_while_a_name_is_not_known_nothing_is_started(current: Town, words: list
     assert (ran.code, ran.out, posts(current)) == (code, "", [])
     assert said in ran.error["message"]
     assert "--keep-going" in ran.error["hint"]
+
+
+def test_each_name_that_is_not_known_has_its_nearest(current: Town) -> None:
+    ran = current("deploy", "run", "demmo", "silnt", "quuxquux", "fail", "--json")
+    assert "named 'demmo', did you mean 'demo' (dep_demo)?" in ran.error["message"]
+    assert "named 'silnt', did you mean 'silent' (dep_silent)" in ran.error["message"]
+    assert ran.error["message"].endswith("no deployment is named 'quuxquux'")
 
 
 def test_keep_going_starts_the_others(current: Town) -> None:
@@ -381,17 +555,44 @@ def test_under_a_key_each_is_started_once_however_often_it_is_asked(town: Town) 
     assert again.err.count("nothing was sent") == 2
 
 
+def test_under_a_key_twelve_hundred_are_started_once(tmp_path: Path) -> None:
+    town = Town("current", tmp_path, HastyClock(1000.0))
+    ids = [each.id for each in town.world.seed_deployments(1200)]
+    words = ("deploy", "run", "-", "-q", "--idempotency-key", "nightly", "--parallel", "20")
+    first, again = (town(*words, stdin="\n".join(ids)) for _ in range(2))
+    assert (first.code, again.code) == (0, 0)
+    assert again.out == first.out
+    assert sorted(posts(town)) == sorted(ids)
+
+
 def test_a_key_that_becomes_too_long_starts_nothing(current: Town) -> None:
     ran = current("deploy", "run", "dep_demo", "dep_fail", "--idempotency-key", "k" * 250)
     assert (ran.code, ran.out, current.server.asked) == (2, "", [])
 
 
 def test_a_dry_run_shows_each_request_and_sends_none(current: Town) -> None:
-    words = ("demo", "dep_fail", "nope")
-    ran = current("deploy", "run", *words, "--keep-going", "--dry-run", "--idempotency-key", "k", "--json")
+    ran = current("deploy", "run", "demo", "dep_fail", "--dry-run", "--idempotency-key", "k", "--json")
     assert (ran.code, posts(current)) == (0, [])
     assert [item["idempotency_key"] for item in ran.json] == ["k:dep_demo", "k:dep_fail"]
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("demo", 0), ("dep_fail", 0)]
     assert current("deploy", "run", "demo", "nope", "--dry-run").code == 5
+
+
+def test_a_dry_run_names_what_is_not_known_and_ends_as_the_command_would(current: Town) -> None:
+    words = ("deploy", "run", "demo", "nope", "dep_fail", "--keep-going")
+    ran = current(*words, "--dry-run", "--json")
+    assert [item["exit_code"] for item in ran.json] == [0, 5, 0]
+    assert (ran.json[1]["id"], ran.json[1]["input"], ran.json[1]["error"]["type"]) == (None, "nope", "not_found")
+    assert (ran.code, ran.error["message"]) == (5, "2 of 3 runs would be started; no deployment is named 'nope'")
+    rows = [line.split("\t") for line in current(*words, "--dry-run").out.splitlines()]
+    assert [(row[1], row[7], row[8]) for row in rows] == [
+        ("POST", "dep_demo", "-"),
+        ("-", "nope", "not_found"),
+        ("POST", "dep_fail", "-"),
+    ]
+    assert current(*words, "--dry-run", "-q").out.splitlines() == ["dep_demo", "dep_fail"]
+    assert posts(current) == []
+    assert current(*words).code == 5
 
 
 @pytest.mark.parametrize("change", [{"QODER_READ_ONLY": "1"}, {"QODER_PAT": ""}])
@@ -402,6 +603,11 @@ def test_what_may_not_be_sent_is_not(current: Town, change: dict[str, str]) -> N
     if ran.out:
         assert [item["exit_code"] for item in ran.json] == [2, 2]
         assert "QODER_READ_ONLY" in ran.error["message"]
+
+
+def test_the_progress_counts_what_has_ended_and_what_was_refused(town: Town) -> None:
+    ran = town("deploy", "run", "dep_demo", "dep_paused", "dep_long", "--wait", "--timeout", "45", "-q")
+    assert "\n1 of 3 runs have ended, 1 not started after " in ran.err
 
 
 # What is asked of the end.
@@ -426,6 +632,25 @@ def test_a_result_that_cannot_be_read_is_exit_10_and_the_others_are_told(town: T
     assert [item["id"] is None for item in ran.json] == [False, False, True]
     assert (ran.code, ran.error["type"]) == (10, "lost_sight")
     assert "cannot be read" in ran.error["message"]
+
+
+def test_results_are_read_beside_the_wait(town: Town) -> None:
+    ids = [each.id for each in town.world.seed_deployments(20, behaviour=Behaviour(turn(seconds=2)))]
+    last = town.world.add_deployment(name="last", behaviour=Behaviour(turn(seconds=8))).id
+
+    def refuse(asked: Asked) -> None:
+        if "agent.message" in str(asked.query):
+            town.clock.sleep(10)
+
+    town.server.refuse = refuse
+    ran = town("deploy", "run", *ids, last, "--parallel", "20", "--result", "--timeout", "20", "--json")
+    assert {item["status"] for item in ran.json} == {"completed"}
+    codes = Counter(item["exit_code"] for item in ran.json)
+    assert codes.keys() == {0, 10}
+    assert codes[0] >= 6  # so many at a time
+    assert [item["exit_code"] for item in ran.json if "result" in item] == [0] * codes[0]
+    assert (ran.code, ran.error["run_state"]) == (10, "ended")
+    assert "there was no time left" in ran.error["message"]
 
 
 def test_an_outcome_that_cannot_be_read_is_exit_10(current: Town) -> None:

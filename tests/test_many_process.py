@@ -1,6 +1,7 @@
 """Several at once as a shell, a terminal and a script meet them: processes, their signals, pipes and exit codes."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -130,6 +131,25 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
         assert cancelled == {item["session_id"] for item in ended.json}
 
 
+def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 100)
+        words = ("deploy", "run", *ids, "--wait", "--timeout", "0", "--parallel", "50")
+        ended = alone.enter(server).qoder(*words)
+        [command] = [line.partition(": ")[2] for line in ended.err.splitlines() if line.startswith("hint: ")]
+        command = command.partition(": ")[2]
+        assert len(command) < 300
+        assert command.startswith("qoder run wait - < ")
+        file = Path(command.rpartition(" ")[2])
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.read_text().splitlines() == [line.split("\t")[0] for line in ended.out.splitlines()]
+        again = alone.bash(f"{command} --timeout 0")
+        assert (again.code, len(again.out.splitlines())) == (124, 100)
+        file.unlink()
+        told = alone.qoder(*words, "--json").error["next"]
+        assert (len(told), file.exists()) == (105, False)
+
+
 # Pipes, and what they lead into.
 
 
@@ -174,6 +194,18 @@ def test_the_first_that_ends_can_be_taken(alone: Shell) -> None:
         assert codes[1] in (124, 141)
 
 
+@both
+@pytest.mark.parametrize("others", [1, 12])
+def test_that_the_reader_has_gone_is_noticed_while_others_run(
+    generation: Generation, others: int, alone: Shell
+) -> None:
+    with sandbox(generation, speed=1) as server:
+        ids = [*many(server, 1, seconds=0.5), *many(server, others)]
+        codes, ended = _in_bash(alone.enter(server), f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1")
+        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
+        assert ended.errors == []
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_names_the_runs_that_go_on(alone: Shell) -> None:
     with sandbox("current", speed=1) as server, FULL.open("wb") as full:
@@ -216,3 +248,96 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
         assert "30 in all: 29 completed, 1 failed" in left[-3]
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
+
+
+def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
+    with (
+        sandbox("current", speed=1) as server,
+        Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
+    ):
+        terminal.shows("reading ids of deployments from the terminal, one a line, until Ctrl-D")
+        terminal.type("dep_demo\n\x04")
+        assert terminal.end() == 0
+        assert terminal.screen[-1] == server.world.started()[0].id
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 3, seconds=3)
+        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
+        with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
+            terminal.shows("0 of 3 runs have ended").shows("running")
+            until(lambda: re.search(r"running +\d\.\ds", "\n".join(terminal.screen)), "for how long")
+            rows = [line for line in terminal.screen if line.startswith("dep_") and "running" in line]
+            assert terminal.end() == 0
+    assert len(rows) == 3
+    for id, row in zip(ids, rows, strict=True):
+        assert len(row) <= columns
+        assert re.search(r"running +\d\.\ds", row)
+        assert row.startswith(id if columns >= 80 else id[:8])
+        assert row.split()[0].endswith(id[-8:])
+        assert ("drun_" in row) == (columns == 120)
+
+
+def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        runs = [server.world.start(id).id for id in many(server, 3, seconds=3)]
+        with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
+            terminal.shows("running")
+            rows = [line for line in terminal.screen if line.startswith("drun_")]
+            terminal.end()
+    assert [row.count("drun_") for row in rows] == [1, 1, 1]
+
+
+FOUR = ("demo", "silent", "fail", "slow")
+TINY = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
+
+
+def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
+    """Run a line of sh on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
+    with (
+        sandbox(generation, speed=4) as server,
+        Terminal(alone.enter(server), *TINY, "sh", "-c", line) as terminal,
+    ):
+        terminal.end()
+        return terminal.screen, terminal.raw, server
+
+
+@both
+@pytest.mark.parametrize("format", ["-q", "-o jsonl", "-o json"])
+@pytest.mark.parametrize("follow", ["", "--follow"])
+def test_on_a_terminal_no_data_is_lost_to_the_table(
+    format: str, follow: str, generation: Generation, alone: Shell
+) -> None:
+    left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
+    text = "\n".join(left)
+    assert "Ctrl-C leaves" in raw
+    assert "Ctrl-C leaves" not in text
+    for run in server.world.started():
+        if format == "-q":
+            assert run.id in left
+        else:
+            assert f'"id": "{run.id}"' in text or f'"id":"{run.id}"' in text
+
+
+@both
+def test_where_the_data_goes_on_to_a_program_on_the_same_terminal_changes_are_lines(
+    generation: Generation, alone: Shell
+) -> None:
+    line = f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl | cat"
+    left, raw, server = _on_terminal(alone, line, generation)
+    data = [json.loads(line) for line in left if line.startswith("{") and '"input"' in line]
+    assert sorted(item["input"] for item in data) == sorted(FOUR)
+    assert "\x1b[1A" not in raw
+    for item in data:
+        assert left.count(f"{item['input']} {item['id']} {item['status']}") == 1
+    assert {item["id"] for item in data} == {run.id for run in server.world.started()}
+
+
+def test_a_table_lives_on_while_the_data_goes_to_a_file(alone: Shell) -> None:
+    left, raw, _ = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl > data", "current")
+    assert "Ctrl-C leaves" in raw
+    assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
+    assert len((alone.home / "data").read_text().splitlines()) == 4
+    assert left[-1].startswith('{"error"')

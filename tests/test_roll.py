@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qoder_cli import names
+from qoder_cli.events import log_many
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.waiting import roll
@@ -25,7 +27,8 @@ HOUR = 3600.0
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for one run at a time: several threads that sleep on one clock would each push it on."""
-    monkeypatch.setattr(roll, "AT_A_TIME", 1)
+    for module in (roll, log_many, names):
+        monkeypatch.setattr(module, "AT_A_TIME", 1)
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -83,6 +86,13 @@ def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
     assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
 
 
+def test_the_logs_of_many_are_read_no_faster(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=2)
+    crowd.clock.time += 10
+    assert crowd("run", "logs", "-", "--tail", "2", stdin="\n".join(ids)).code == 0
+    assert crowd.busiest <= 20
+
+
 def test_when_all_end_at_once_each_is_asked_for_in_its_turn(current: Crowd) -> None:
     ids = current.begin(120, seconds=20, every=0.0)
     current.wait(ids)
@@ -133,16 +143,68 @@ def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
     assert max(crowd.delays()) <= 10
 
 
-def test_ids_from_long_ago_are_looked_for_once_and_then_asked_for_each(crowd: Crowd) -> None:
+def test_ids_from_long_ago_are_found_around_the_times_of_some_of_them(crowd: Crowd) -> None:
     ids = crowd.begin(60, seconds=5)
     crowd.clock.time += HOUR
     crowd.begin(900, seconds=5)
     known = [*ids[:6], "drun_nothere", *ids[6:], "drun_neither"]
     crowd.wait(known)
     assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
-    assert len(crowd.asked_for("/deployment_runs/")) == 62
+    assert len(crowd.asked_for("/deployment_runs/")) <= 3 + 2
     looked_for = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
-    assert 1 <= len(looked_for) <= 3
+    assert 3 < len(looked_for) <= 3 + pages(960)  # a list that hears of no times is read that far
+
+
+def test_ids_from_long_ago_that_are_far_apart_are_asked_for_each(current: Crowd) -> None:
+    ids = far_apart(current, 60, left=900)
+    current.begin(500, seconds=5)
+    current.wait(ids, "--timeout", "20")
+    assert current.codes == {124: 60}
+    assert len(current.asked_for("/deployment_runs/")) == 60
+    assert len([asked for asked in current.server.asked if asked.path == "/deployment_runs"]) <= 30
+    assert current.busiest <= 20
+
+
+@pytest.mark.parametrize("windows", ["heeded", "ignored", "refused"])
+def test_many_behind_many_newer_ones_cost_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
+    ids = crowd.begin(300, seconds=3 * HOUR)
+    crowd.clock.time += HOUR
+    crowd.begin(1800, seconds=5 * HOUR)
+    if windows == "ignored":
+        crowd.server.deaf_to = ("created_at",)
+    if windows == "refused":
+        crowd.server.refuse = _on_lists(lambda a: answer(400) if "created_at[gte]" in a.query else None)
+    crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "40")
+    assert crowd.codes == {124: 300}
+    assert {item.get("status") for _, item in crowd.told} == {"running"}
+    assert len(crowd.asked_for("/deployment_runs/")) <= 3 + 40
+    assert max(map(len, crowd.checks[:-1])) <= 25  # the last one is for what they cost, too
+
+
+@pytest.mark.parametrize("strangers", [0, 2])
+def test_no_check_of_many_costs_more_than_25(strangers: int, crowd: Crowd) -> None:
+    stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
+    ids = []
+    for _ in range(1000):
+        ids += crowd.begin(1, seconds=600)
+        for _ in range(strangers):
+            crowd.world.start(stranger)
+        crowd.clock.time += 0.05
+    crowd.wait(ids, "--timeout", "80")
+    assert crowd.codes == {124: 1000}
+    assert max(map(len, crowd.checks[:-1])) <= 25  # the last one is for what they cost, too
+    assert len(crowd.server.asked) <= 80 / 5 * pages(1000 * (1 + strangers)) * 1.5
+
+
+def test_many_that_end_behind_newer_ones_cost_a_request_each_at_most(crowd: Crowd) -> None:
+    ids = crowd.begin(500, seconds=60, every=0.05)
+    crowd.begin(400, seconds=HOUR, every=0.02)
+    crowd.wait(ids)
+    assert crowd.codes == {0: 500}
+    of_runs = [asked for asked in crowd.server.asked if asked.path not in LISTS]
+    assert len(of_runs) <= 500 * (crowd.world.generation == "current") + 30
+    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(900)
+    assert crowd.busiest <= 20
 
 
 def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd) -> None:
@@ -151,6 +213,46 @@ def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd)
     assert crowd.codes == {0: 11}
     assert sorted(in_order(crowd)) == sorted([*ids, ids[0], ids[4]])
     assert [item["input"] for _, item in crowd.told] == in_order(crowd)
+
+
+# Which runs are meant.
+
+
+def test_sessions_are_found_among_the_newest_runs_in_as_few_requests(crowd: Crowd) -> None:
+    ids = crowd.begin(150, seconds=5)
+    crowd.begin(50, seconds=5)  # strangers'
+    crowd.clock.time += 60
+    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
+    crowd.wait(sessions)
+    assert crowd.codes == {0: 150}
+    assert [item["input"] for _, item in crowd.told if item["id"] == ids[7]] == [sessions[7]]
+    before = [asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]
+    assert len(before) <= pages(200) + pages(200)  # to find them, and to look at them
+    assert crowd.busiest <= 20
+
+
+def test_old_sessions_of_one_deployment_are_found_in_its_runs_at_once(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=5)
+    crowd.clock.time += HOUR
+    crowd.begin(400, seconds=5)
+    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
+    crowd.wait(sessions)
+    assert crowd.codes == {0: 40}
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) <= pages(40)
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 10
+    assert crowd.busiest <= 20
+
+
+def test_names_cost_one_listing_and_a_request_a_deployment(crowd: Crowd) -> None:
+    deployments = crowd.world.seed_deployments(130)
+    for each in deployments:
+        crowd.world.start(each)
+    crowd.clock.time += HOUR
+    crowd.wait([f"{each.name}@last" for each in deployments])
+    assert crowd.codes == {0: 130}
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployments"]) == pages(145)
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) == 130
+    assert crowd.busiest <= 20
 
 
 # What the lists hide.

@@ -54,6 +54,11 @@ class Ci:
             self._told = now
             self._tell_ids()
 
+    def launched(self) -> None:
+        """Tell of the runs that are known: before the waiting no more are to come."""
+        self._told = self._state.clock.monotonic()
+        self._tell_ids()
+
     def ended(self, item: "Item", *, number: int = 0) -> None:
         """Take in what became of one thing; it is told when all is known, as it was said of this one."""
         self._items[number] = item._replace(error=copy(item.error))

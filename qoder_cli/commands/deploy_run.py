@@ -1,15 +1,13 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
-from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run
 from qoder_cli.options import Deployments, Interval, RequireOutcome, Timeout
@@ -105,7 +103,7 @@ def run(
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many
-        from qoder_cli.waiting.awaiting import Wanted
+        from qoder_cli.waiting.beyond import Wanted
 
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
@@ -114,21 +112,26 @@ def run(
             state.ci.expect(typed)
         orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
-            return _show_requests(state, orders)
+            from qoder_cli.several.rehearsal import show_requests
+
+            return show_requests(state, typed, orders)
         plan = Plan(wait, limits, Wanted(follow, require_outcome), parallel, if_idle, on_skip, fail_fast, result)
         return run_many(state, typed, orders, plan)
     if state.ci:
         state.ci.expect_one(deployments[0])
     order = replace(order, deployment_id=names.deployment(deployments[0], state))
     if dry_run:
-        return _show_requests(state, [order], as_list=False)
+        from qoder_cli.several.rehearsal import show_request
+
+        return show_request(state, order)
     if if_idle and (going := find_going(state, order.deployment_id)):
         return _busy(state, going, on_skip)
     started = launch(state, order)
     observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if not wait:
         return _accepted(state, started, observer, on_skip)
-    from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+    from qoder_cli.waiting.awaiting import finish, wait_for
+    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.wait import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
@@ -149,31 +152,6 @@ def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates")
-
-
-def _show_requests(state: State, orders: Sequence[Order | QoderError], *, as_list: bool = True) -> int:
-    """Answer --dry-run; what cannot be ordered is passed over, for it would not be sent."""
-    requests = [_request(state, order) for order in orders if isinstance(order, Order)]
-    rows = [{**request, "body": "{}"} for request in requests]
-    if as_list:
-        state.output.records(rows, data=requests, id="deployment")
-    else:
-        state.output.record(rows[0], data=requests[0], id=rows[0]["deployment"])
-    return 0
-
-
-def _request(state: State, order: Order) -> dict[str, Any]:
-    settings = state.client.settings  # by way of the client, so that a missing token is found here too
-    return {
-        "dry_run": True,
-        "method": "POST",
-        "url": f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
-        "idempotency_key": order.key or "(a new one)",
-        "token_from": settings.token_source,
-        "profile": settings.profile,
-        "body": {},
-        "deployment": order.deployment_id,
-    }
 
 
 def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:

@@ -77,10 +77,12 @@ def exit_codes() -> str:
 
 
 SAFE_TO_REPEAT = f"""
-2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name the run
-that goes on, if there is one: wait again, do not start again. 9, 70 and death by another
-signal settle nothing: `qoder run wait last` does. Of several runs the first that applies
-counts: {", ".join(str(code.value) for code in RANKING)}.
+Of one run, 2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name
+the run that goes on, if there is one: wait again, do not start again. 9, 70 and death by
+another signal settle nothing: `qoder run wait last` does. Of several runs the first that
+applies counts: {", ".join(str(code.value) for code in RANKING)}.
+Some of them may have been started then: each one's own `exit_code` in JSON says it of that
+one, and with 4, 6 and 7 the error's `next` starts those that were not.
 """
 
 
@@ -117,6 +119,9 @@ added at the end:
 
 {_words(columns()["run"])}
 {_words(columns()["deployment"])}
+Of several runs, one that there is not leaves its `id` empty, and what was typed stands below
+`deployment`, unless it is the id of a run or a session.
+
 One run or deployment alone is lines that begin with these names, as far as there is something
 to say:
 

@@ -115,4 +115,5 @@ def _show_many(state: State, runs: list[str], selection: "Selection", tail: int 
     typed = named(runs, state)
     for word in typed:
         ids.run(word)  # before anything is asked, all of them are checked
+    state.pace_reads()
     return show_many(state, typed, selection, tail)

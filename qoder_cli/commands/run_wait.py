@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli import ids
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
 from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
-from qoder_cli.waiting.awaiting import Wanted, finish, wait_for
+from qoder_cli.waiting.awaiting import finish, wait_for
+from qoder_cli.waiting.beyond import Wanted
 from qoder_cli.waiting.limits import Limits
 from qoder_cli.waiting.wait import Watch
 
@@ -49,16 +49,15 @@ def wait(
         state.ci.expect_one(typed[0])
     if result and as_list and not state.output.is_json:
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
-    for word in typed:
-        ids.run(word)  # before anything is asked, all of them are checked
-    ids_of = {word: names.run(word, state) for word in dict.fromkeys(typed)}
     wanted = Wanted(follow, require_outcome)
     if as_list:
         from qoder_cli.several.many import wait_many
 
-        return wait_many(state, typed, [ids_of[word] for word in typed], limits, wanted, result=result)
+        return wait_many(state, typed, limits, wanted, result=result)
+    began = state.clock.monotonic()
+    run_id = names.run(typed[0], state, timeout=limits.timeout)
     if state.ci:
-        state.ci.started(ids_of[typed[0]])
-    watch = Watch(observer_of(state, ids_of[typed[0]]))
-    [item] = wait_for(state, [watch], limits, wanted)
+        state.ci.started(run_id)
+    watch = Watch(observer_of(state, run_id))
+    [item] = wait_for(state, [watch], limits.since(began, state.clock), wanted)
     return finish(state, item, result=result)

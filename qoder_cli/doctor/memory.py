@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.doctor.finding import Finding, warning
-from qoder_cli.journal import Entry, read_file, read_line
+from qoder_cli.journal import Entry, open_file, read_line
 from qoder_cli.statefolder import state_folder
 from qoder_cli.times import span
 
@@ -70,10 +70,14 @@ def journal(state: "State", settings: "Settings | None") -> Iterator[Finding]:
 
 def _read(path: Path) -> _File:
     try:
-        lines = read_file(path).splitlines()
+        file = open_file(path)
+        if file is None:
+            return _File(path)
+        with file:
+            lines = list(map(read_line, file))
     except OSError as error:
         return _File(path, error=error)
-    return _File(path, len(lines), sum(read_line(line) is None for line in lines))
+    return _File(path, len(lines), lines.count(None))
 
 
 def _unreadable(path: Path, error: OSError) -> Finding:

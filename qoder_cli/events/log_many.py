@@ -1,13 +1,12 @@
 """`qoder run logs` of several runs: each log in the order in which the runs were named, read ahead of what is shown."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from qoder_cli import names
-from qoder_cli.ahead import OneAhead
+from qoder_cli.ahead import in_order
 from qoder_cli.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError, first_by_rank
 from qoder_cli.events.follow import Events, Selection
 from qoder_cli.events.log import Event, Printer, batches_of, credits_of, explained, log_of, nothing_shown
@@ -20,9 +19,6 @@ from qoder_cli.state import State
 AT_A_TIME = 6  # runs that are read ahead of what is shown
 MOST_AHEAD = 10_000  # events that are held for it
 GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tried for 30 s
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass
@@ -117,18 +113,11 @@ class _Reader:
 
         Raises UsageError, before anything is yielded, for a name that several deployments have.
         """
-        looked_up = [word for word in dict.fromkeys(typed) if not word.startswith("drun_")]
-        ids = dict(zip(looked_up, _ahead(self._id, looked_up, size=AT_A_TIME), strict=True))
+        ids = names.runs(typed, self._state)
+        if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
+            raise mistake
         size = max(1, min(AT_A_TIME, MOST_AHEAD // max(self._tail or 1, 1)))
-        yield from _ahead(lambda word: self._open(word, ids.get(word, word)), typed, size=size)
-
-    def _id(self, word: str) -> str | QoderError:
-        try:
-            return names.run(word, self._state)
-        except UsageError:
-            raise
-        except QoderError as error:
-            return error
+        yield from in_order(lambda word: self._open(word, ids[word]), typed, at_a_time=size)
 
     def _open(self, word: str, id: str | QoderError) -> Log:
         log = Log(word)
@@ -251,16 +240,3 @@ def _without_events(log: Log) -> Event:
 
 def _of_input(log: Log) -> Event:
     return {"input": log.typed, "exit_code": log.exit_code}
-
-
-def _ahead(work: Callable[[T], R], items: Sequence[T], *, size: int) -> Iterator[R]:
-    """Yield `work(item)` for each item, in their order, with `size` of them begun before they are wanted."""
-    begun: deque[OneAhead[R]] = deque()
-    for item in items:
-        if len(begun) == size and (result := begun.popleft().take()) is not None:
-            yield result
-        begun.append(OneAhead(map(work, [item])))
-        begun[-1].prepare()
-    while begun:
-        if (result := begun.popleft().take()) is not None:
-            yield result

@@ -19,6 +19,7 @@ from qoder_cli.config import Settings
 from qoder_cli.errors import ApiError, AuthError, UsageError
 from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
+from qoder_cli.http.pace import Pace
 from qoder_cli.http.pending import WITH_BODY
 from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
 from qoder_cli.http.proxy import Proxy, in_effect
@@ -74,6 +75,7 @@ class Client:
         self.settings = settings
         self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
         self.clock = clock
+        self.pace: Pace | None = None  # what spaces the reads of a command that makes very many
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
@@ -166,6 +168,8 @@ class Client:
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
+        if method == "GET":
+            self._wait_for_turn()
         longest = timeout or self.request_timeout
         request = self._http.build_request(
             method,
@@ -176,6 +180,10 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         return Pending(lambda mine: self._exchange(request, mine), reached_server=not self._tells_all)
+
+    def _wait_for_turn(self) -> None:
+        if self.pace is not None:
+            self.pace.take()
 
     @contextmanager
     def open_stream(
@@ -192,6 +200,7 @@ class Client:
         what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
         at all was heard for 75 s.
         """
+        self._wait_for_turn()
         request = self._http.build_request(
             "GET",
             self.settings.base_url + path,

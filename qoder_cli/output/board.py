@@ -1,17 +1,20 @@
 """The live table of a wait for many runs: a row each, worst first when they do not all fit, and a line of totals."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.output.cells import COLOURS
+from qoder_cli.output.margin import columns, fitted
 from qoder_cli.output.screen import inert
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LONGEST_LABEL = 32  # columns
+LONGEST_LABEL = 40  # columns, beside which a run's id is shown
+LONGEST_WORD = 20  # columns
+_GAP = 2  # columns
 _UNCOLOURED = frozenset({"pending", "running", "to start", "not started"})
 # What a person has to see first; anything that is not named here went wrong.
 _WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
@@ -26,22 +29,37 @@ class Line(NamedTuple):
     seconds: float | None
 
 
-def board(lines: Sequence[Line], *, height: int) -> "RenderableType":
-    """Return the table, in so many lines at most."""
+def board(lines: Sequence[Line], *, height: int, width: int) -> "RenderableType":
+    """Return the table, in so many lines at most.
+
+    How each stands and for how long is always shown; where the terminal is narrow, its run's id is left out first, and
+    then what is cut is what it is called.
+    """
     from rich.console import Group
-    from rich.table import Table
+
+    room = max(height - 1, 1)
+    shown = lines if len(lines) <= room else sorted(lines, key=_badness)[:room]
+    return Group(*_rows(shown, width), _totals(lines, hidden=len(lines) - len(shown)))
+
+
+def _rows(lines: Sequence[Line], width: int) -> Iterator["RenderableType"]:
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=LONGEST_LABEL)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
-    room = max(height - 1, 1)
-    for line in lines if len(lines) <= room else sorted(lines, key=_badness)[:room]:
-        lasted = "" if line.seconds is None else span(line.seconds)
-        table.add_row(inert(line.label), Text(inert(line.word), style=_style(line.word)), lasted, line.run_id or "")
-    return Group(table, _totals(lines, hidden=max(len(lines) - room, 0)))
+    labels, words = [inert(line.label) for line in lines], [inert(line.word) for line in lines]
+    lasted = ["" if line.seconds is None else span(line.seconds) for line in lines]
+    ids = ["" if line.run_id in (None, line.label) else inert(str(line.run_id)) for line in lines]
+    of_word, of_time, of_id = min(_widest(words), LONGEST_WORD), _widest(lasted), _widest(ids)
+    left = max(width - of_word - of_time - 2 * _GAP, 1)  # for what it is called
+    has_ids = of_id > 0 and min(_widest(labels), LONGEST_LABEL) + _GAP + of_id <= left
+    of_label = min(_widest(labels), left - _GAP - of_id if has_ids else left)
+    for line, label, word, time, id in zip(lines, labels, words, lasted, ids, strict=True):
+        row = Text(no_wrap=True, overflow="crop").append(fitted(label, of_label)).append(" " * _GAP)
+        row.append(fitted(word, of_word), _style(line.word)).append(" " * _GAP).append(time.rjust(of_time))
+        yield row.append(" " * _GAP + id, "dim") if has_ids else row
+
+
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(columns, texts), default=0)
 
 
 def _badness(line: Line) -> tuple[int, float]:

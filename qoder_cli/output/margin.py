@@ -29,7 +29,7 @@ class Margin:
             self.room = terminal_width()
             if self._labels:
                 widest = max(1, min(WIDEST, self.room // 4))
-                self._width = min(widest, max(map(_columns, self._labels.values())))
+                self._width = min(widest, max(map(columns, self._labels.values())))
                 self.room -= self._width + len(_BAR)
 
     def beside(self, lines: str, label: str) -> str:
@@ -45,7 +45,7 @@ class Margin:
 
 def fitted(label: str, width: int) -> str:
     """Return a label that takes `width` columns: with spaces behind it, or with a piece of its middle left out."""
-    left_out = _columns(label) - width
+    left_out = columns(label) - width
     if left_out <= 0:
         return label + " " * -left_out
     head = _sized(label, width // 2)
@@ -53,7 +53,8 @@ def fitted(label: str, width: int) -> str:
     return head + _ELLIPSIS + tail
 
 
-def _columns(label: str) -> int:
+def columns(label: str) -> int:
+    """Return how many columns of a terminal a text takes."""
     from rich.cells import cell_len
 
     return cell_len(label)

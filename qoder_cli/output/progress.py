@@ -27,9 +27,11 @@ class Progress:
         self._screen = screen
         self._clock = clock
         self._quiet = quiet
+        self._moves = screen.is_animated
         self._live: Live | None = None
-        self._board: Callable[[int], RenderableType] | None = None
-        self._status = self._leaving = ""
+        self._board: Callable[[int, int], RenderableType] | None = None
+        self._status: Callable[[], str] = str
+        self._leaving = ""
         self._began = self._last_line = 0.0
 
     @property
@@ -47,7 +49,7 @@ class Progress:
         try:
             yield
         finally:
-            self._live.start()
+            self._start_live()  # a new one: the old one would go up to where it began, over what was written
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Say one line; unless quiet, or `always`."""
@@ -67,29 +69,38 @@ class Progress:
         """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
-    def put_up(self, board: "Callable[[int], RenderableType]") -> None:
-        """Show this above the status line of the wait to come; it is made for so many lines, again and again."""
+    def put_up(self, board: "Callable[[int, int], RenderableType]") -> None:
+        """Show this above the status line of the wait to come; it is made again and again, for a width and a height."""
         self._board = board
 
+    def settle_for_lines(self) -> None:
+        """Tell of changes in lines also on a terminal, for others may write to it, and nobody could take that back."""
+        self._moves = False
+
     @contextmanager
-    def waiting(self, status: str, *, leaving: str | None = None) -> Iterator[None]:
-        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving."""
-        self._status, self._began = status, self._clock.monotonic()
+    def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
+        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving.
+
+        A `status` that is a function is asked whenever it is shown; on a terminal from another thread.
+        """
+        self._status, self._began = _function(status), self._clock.monotonic()
         self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
         self._last_line = self._began
-        if self._quiet or not self._screen.is_animated:
+        if self._quiet or not self._moves:
             yield
             return
-        self._live = self._start_live()
         try:
+            self._start_live()
             yield
         finally:
-            self._live.stop()
+            if self._live is not None:
+                self._live.stop()
             self._live = None
 
-    def change(self, news: str, *, status: str) -> None:
+    def change(self, news: str, *, status: str | None = None) -> None:
         """Say what has changed in the wait; on a terminal only the status line changes."""
-        self._status = status
+        if status is not None:
+            self._status = _function(status)
         self.news(news)
 
     def news(self, text: str) -> None:
@@ -100,7 +111,7 @@ class Progress:
     def beat(self) -> None:
         """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
         if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
-            self.note(f"{self._status} after {span(self._clock.monotonic() - self._began)}")
+            self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
     def _line(self, text: str) -> None:
         self._last_line = self._clock.monotonic()
@@ -111,10 +122,10 @@ class Progress:
         else:
             self._screen.tell(text + "\n")
 
-    def _start_live(self) -> "Live":
+    def _start_live(self) -> None:
         from rich.live import Live
 
-        live = Live(
+        self._live = Live(
             get_renderable=self._picture,
             console=self._console(),
             transient=True,  # it goes when the wait is over
@@ -122,8 +133,7 @@ class Progress:
             redirect_stdout=False,  # standard output is data, and not rich's to touch
             redirect_stderr=False,
         )
-        live.start()
-        return live
+        self._live.start()
 
     def _console(self) -> Any:
         from rich.console import Console
@@ -142,7 +152,8 @@ class Progress:
             return self._status_line()
         from rich.console import Group
 
-        return Group(self._board(self._live.console.height - _MARGIN), self._status_line())
+        width, height = self._live.console.size
+        return Group(self._board(width, height - _MARGIN), self._status_line())
 
     def _status_line(self) -> Any:
         from rich.spinner import Spinner
@@ -151,8 +162,12 @@ class Progress:
         spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
-        line.append(f" {inert(self._status)} {span(seconds)}")
+        line.append(f" {inert(self._status())} {span(seconds)}")
         return line.append(f"  Ctrl-C leaves; {self._leaving}", style="dim")
+
+
+def _function(status: str | Callable[[], str]) -> Callable[[], str]:
+    return (lambda: status) if isinstance(status, str) else status
 
 
 class ScreenFile:

@@ -1,7 +1,6 @@
 """The one error that ends standard error: for people, or one line of JSON. Light, for it may be all that ever runs."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -22,12 +21,10 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
 
         screen.tell(dump({"error": error.as_json()}) + "\n")
         return
-    command = shlex.join(error.next) if error.next else None
-    hint = ": ".join(part for part in (error.hint, command) if part)
     message = error.message if error.has_lines else inert(error.message)
     screen.tell(f"{screen.styled('error:', 'red')} {message}\n")
-    if hint:
-        screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(hint)}\n")
+    if advice := error.advice:
+        screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(advice)}\n")
     if error.request_id:
         screen.tell(f"request id: {inert(error.request_id)}\n")
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -44,6 +45,7 @@ class Screen:
         self.is_terminal = is_terminal
         self.color = color
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
+        self.is_piped = False  # another program reads it
         self.has_written = False
         self.is_actions_log = False
 
@@ -59,6 +61,7 @@ class Screen:
             color=wants_color(env, is_terminal=is_terminal),
             moves=env.get("TERM") != "dumb",
         )
+        screen.is_piped = _is_pipe(stream)
         screen.is_actions_log = env.get("GITHUB_ACTIONS") == "true"
         return screen
 
@@ -84,6 +87,17 @@ class Screen:
                 f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
             ) from None
 
+    @property
+    def reader_is_gone(self) -> bool:
+        """Whether nobody reads a pipe any more; what is no pipe, and Windows, does not tell before the next write."""
+        if not self.is_piped or self._binary is None or sys.platform == "win32":
+            return False
+        import select
+
+        poll = select.poll()
+        poll.register(self._binary.fileno(), 0)  # errors are always told
+        return bool(poll.poll(0))
+
     def tell(self, text: str, *, is_command: bool = False) -> None:
         """Write what is only for the eye; when nobody can read it, go on without.
 
@@ -97,6 +111,14 @@ class Screen:
     def styled(self, text: str, style: str) -> str:
         """Return the text in a style, where this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def wants_color(env: Mapping[str, str], *, is_terminal: bool) -> bool:

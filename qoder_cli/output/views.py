@@ -60,8 +60,15 @@ def run_row(run: Run) -> Fields:
 
 
 def missing_row(typed: str, word: str) -> Fields:
-    """Return the row of a run that could not be read: what was typed, and one word for why."""
-    return {**dict.fromkeys(RUN_COLUMNS), "id": typed, "status": Status(word)}
+    """Return the row of a run that there is not, or that could not be read: what was typed, and one word for why.
+
+    What was typed stands below what it is the id of, so that the first column has ids of runs alone; a deployment's
+    name and everything else below `deployment`.
+    """
+    kinds = {"drun_": "id", "sess_": "session"}
+    column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
+    shown = typed if column != "deployment" else Words(typed)
+    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(word), column: shown}
 
 
 # As those of a run.

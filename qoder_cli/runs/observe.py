@@ -266,7 +266,9 @@ def freshness(state: "State") -> Callable[[str], bool]:
     @cache
     def triggered_lately() -> set[str | None]:
         since = state.clock.now() - YOUNG
-        return {entry.run for entry in state.journal.entries(state.settings.host) if entry.intent.at > since}
+        return {
+            entry.run for entry in state.journal.entries(state.settings.host, since=since) if entry.intent.at > since
+        }
 
     return lambda run_id: run_id in triggered_lately()
 

@@ -369,7 +369,7 @@ def _the_one(client: "Client", journal: Journal, intent: Intent, seen: dict[str,
         raise OutcomeUnknown(f"the server does not tell its time, so no run can be held for it; the newest: {names}")
     if len(candidates) > 1:
         raise OutcomeUnknown(f"{len(candidates)} runs could be it: {names}")
-    if any(_is_rival(entry, intent) for entry in journal.entries(intent.host)):
+    if any(_is_rival(entry, intent) for entry in journal.entries(intent.host, since=intent.at - RIVAL)):
         raise OutcomeUnknown(f"run {names} could be it, or belong to another trigger of this machine just now")
     return candidates[0] if journal.claim(intent, candidates[0].id) else None
 

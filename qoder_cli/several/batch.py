@@ -1,11 +1,10 @@
 """Several pieces of work at a time, in threads, each told of when it is done; a signal leaves none of them unknown."""
 
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from qoder_cli.ahead import Workers
 from qoder_cli.errors import Signalled
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 
@@ -32,8 +31,7 @@ class Batch(Generic[T, R]):
         self._work = work
         self._give_up = give_up
         self._pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
-        self._waiting: deque[tuple[int, T]] = deque()
-        self._under_way: set[int] = set()
+        self._workers = Workers(self._do, at_a_time=AT_A_TIME)
         self._done: dict[int, R] = {}
         self._inbox: SimpleQueue[int] = SimpleQueue()
 
@@ -44,7 +42,7 @@ class Batch(Generic[T, R]):
         """
         told: set[int] = set()
         try:
-            self._begin(items)
+            self._workers.give(enumerate(items))
             while len(told) < len(items):
                 number = self._state.clock.take(self._inbox, _TICK)
                 if number is None:
@@ -53,36 +51,17 @@ class Batch(Generic[T, R]):
                 on_done(number, self._done[number])
                 told.add(number)
         except Signalled as signalled:
-            self._stop()
+            self._pace.close()
+            self._workers.stop(self._state.clock, self._inbox, LAST_WORDS)
             for number in sorted(set(range(len(items))) - told):
                 on_done(number, self._done[number] if number in self._done else self._give_up(items[number]))
             return signalled
         return None
 
-    def _begin(self, items: Sequence[T]) -> None:
-        self._waiting.extend(enumerate(items))
-        for _ in range(min(AT_A_TIME, len(items))):
-            threading.Thread(target=self._work_off, daemon=True).start()
-
-    def _stop(self) -> None:
-        """Let nothing more be sent, and wait a little for what was."""
-        self._pace.close()
-        self._waiting.clear()
-        clock = self._state.clock
-        until = clock.monotonic() + LAST_WORDS
-        while self._under_way and clock.monotonic() < until:
-            clock.take(self._inbox, _TICK)
-
-    def _work_off(self) -> None:
-        while True:
-            try:
-                number, item = self._waiting.popleft()
-            except IndexError:
-                return
-            self._under_way.add(number)
-            try:
-                self._done[number] = self._work(item, self._pace)
-            except Closed:
-                self._done[number] = self._give_up(item)
-            self._under_way.discard(number)
-            self._inbox.put(number)
+    def _do(self, job: tuple[int, T]) -> None:
+        number, item = job
+        try:
+            self._done[number] = self._work(item, self._pace)
+        except Closed:
+            self._done[number] = self._give_up(item)
+        self._inbox.put(number)

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, QoderError, Signalled
+from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, ReaderGone, Signalled
 from qoder_cli.output.board import Line, board
 from qoder_cli.remembered import remember_runs
+from qoder_cli.several.last_words import LastWords, Restart, Warnings
 from qoder_cli.several.summary import sum_up
 from qoder_cli.waiting.items import Item, Printed, deciding_error
 
@@ -19,13 +20,25 @@ class Conductor:
     """Keeps what became of each thing that was named, prints it, and says at the end how all went.
 
     It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
+    `verb` and `restart` are those of LastWords.
     """
 
-    def __init__(self, state: "State", typed: Sequence[str], *, verb: str, fail_fast: bool = False) -> None:
+    def __init__(
+        self,
+        state: "State",
+        typed: Sequence[str],
+        *,
+        verb: str,
+        fail_fast: bool = False,
+        restart: Restart | None = None,
+    ) -> None:
         self._state = state
+        state.is_of_several = True
         self._typed = typed
         self._printed = Printed(state, len(typed))
         self._verb = verb
+        self._last_words = LastWords(state, verb=verb, restart=restart)
+        self._warnings = Warnings(state)
         self._fail_fast = fail_fast
         self._failed = False
         self._signalled: Signalled | None = None
@@ -33,14 +46,22 @@ class Conductor:
 
     def put(self, number: int, item: Item) -> None:
         """Take in what became of one, once, tell of it, and print it."""
-        if self._state.ci and self._printed.items[number] is None:
-            self._state.ci.ended(item, number=number)
+        if self._printed.items[number] is None:
+            if self._state.ci:
+                self._state.ci.ended(item, number=number)
+            if len(self._typed) > 1:
+                self._warnings.take(item)
         self._failed = self._failed or (item.attempted and item.error is not None)
         self._printed.put(number, item)
 
     def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
-        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input."""
-        self._state.progress.put_up(lambda height: board(self._lines(dict(numbers)), height=height))
+        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input.
+
+        Not where standard output is a pipe: what reads it may write to the same terminal, in the midst of the table.
+        """
+        if self._state.out.is_piped:
+            self._state.progress.settle_for_lines()
+        self._state.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
 
     def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
         """Return a row for each thing. Called from the thread that draws."""
@@ -62,6 +83,8 @@ class Conductor:
 
     def is_enough(self) -> bool:
         """Return whether the rest is to be left."""
+        if self._printed.broken is None and self._state.out.reader_is_gone:
+            self._printed.broken = ReaderGone()
         return self._printed.broken is not None or (self._fail_fast and self._failed)
 
     @contextmanager
@@ -90,33 +113,11 @@ class Conductor:
         error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
         broken = self._printed.broken
         if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
-            raise self._in_words(broken, items) if isinstance(broken, InternalError) else broken
+            raise self._last_words.of(broken, items) if isinstance(broken, InternalError) else broken
         if error is None:
             return Exit.OK
-        raise self._in_words(error, items)
+        raise self._last_words.of(error, items)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
         seconds = self._state.clock.monotonic() - self._began
         sum_up(self._state, items, seconds=seconds, costs=self._verb == "completed", ask=ask)
-
-    def _in_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
-        """Say what became of all of them, and give one command that waits for those that go on."""
-        going = [str(item.run_id) for item in items if item.goes_on]
-        unknown = sum(item.run is None and item.exit_code == Exit.OUTCOME_UNKNOWN for item in items)
-        fine = sum(item.attempted and item.error is None for item in items)
-        if isinstance(error, Interrupted):
-            error.message += f"; {_counted(len(going), 'run goes on', 'runs go on')}"
-        if isinstance(error, Interrupted) and unknown:
-            error.message += f", and of {unknown} it is not known whether they were started"
-            error.kind, error.hint = Exit.OUTCOME_UNKNOWN, "look at their deployments' runs before starting them again"
-        error.message = f"{fine} of {len(items)} runs {self._verb}; {error.message}"
-        if going and (self._verb == "completed" or isinstance(error, Interrupted | InternalError)):
-            error.next, error.hint = self._state.command("run", "wait", *going), "wait for those that go on"
-        if len(items) > 1:
-            error.run_id = error.session_id = None
-        error.run_state = "unknown" if unknown else "going" if going else error.run_state
-        return error
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"

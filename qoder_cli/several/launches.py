@@ -1,12 +1,12 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.ahead import Workers
 from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.lookup import explain_refusal
@@ -15,19 +15,16 @@ from qoder_cli.outcome import Standing, standing
 from qoder_cli.runs.launch import Order, find_going, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
-from qoder_cli.waiting.wait import Arrival, Watch
+from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
     import queue
 
-    from qoder_cli.http.client import Client
     from qoder_cli.state import State
-
-_TICK = 0.1  # seconds
 
 
 @dataclass
-class Launched(Arrival):
+class Launched:
     """What became of one order: its run, or the one found `going`, or an error.
 
     `number` is the order's place in the input; not `attempted` means that nothing was sent, because it was stopped.
@@ -45,8 +42,8 @@ class Launches:
     """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
 
     With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
-    is read again, if it is not `awaited`. `client` asks for the runs that were started. `on_launched` is told of each
-    order, in the caller's thread, and returns the run to wait for, if it is to be waited for.
+    is read again, if it is not `awaited`. `on_launched` is told of each order, in the caller's thread, and returns the
+    run to wait for, if it is to be waited for; `on_done` is called after the last.
     """
 
     def __init__(
@@ -54,22 +51,21 @@ class Launches:
         state: "State",
         orders: dict[int, Order],
         *,
-        client: "Client",
         parallel: int,
         if_idle: bool,
         awaited: bool,
         inbox: "queue.SimpleQueue[Any]",
         on_launched: Callable[[Launched], Watch | None],
+        on_done: Callable[[], None],
     ) -> None:
         self._state = state
         self._orders = orders
-        self._client = client
-        self._parallel = parallel
         self._if_idle = if_idle
         self._awaited = awaited
         self._inbox = inbox
         self._on_launched = on_launched
-        self._waiting = deque(orders)
+        self._on_done = on_done
+        self._workers = Workers(self._launch, at_a_time=parallel)
         self._under_way: dict[int, Trigger] = {}
         self._open = set(orders)
         self._settled: dict[int, Launched] = {}
@@ -86,11 +82,15 @@ class Launches:
         """Whether every order was told of."""
         return not self._open
 
+    @property
+    def refused(self) -> int:
+        """Of how many it was told that there is no run to wait for."""
+        return self.total - len(self._open) - len(self.watches)
+
     def start(self) -> None:
         """Begin, and return at once."""
         _ = self._state.client, self._state.journal  # made here: two threads would each make their own
-        for _ in range(min(self._parallel, self.total)):
-            threading.Thread(target=self._work, daemon=True).start()
+        self._workers.give(self._orders)
 
     def accept(self, launched: Launched) -> Watch | None:
         """Take in what became of one order, and return the run to wait for, if there is one."""
@@ -98,7 +98,9 @@ class Launches:
             return None
         watch = self._on_launched(launched)
         self.watches += [watch] if watch else []
-        self._open.remove(launched.number)  # last: a signal may come before, and it is told of again then
+        self._open.remove(launched.number)  # only now: a signal may come before, and it is told of again then
+        if self.done:
+            self._on_done()
         return watch
 
     def stop(self, within: float | None = LAST_WORDS) -> None:
@@ -107,11 +109,7 @@ class Launches:
         It is told of as not attempted where nothing was sent, as unknown where the answer did not come in time.
         """
         self._pace.close()
-        self._waiting.clear()
-        clock = self._state.clock
-        until = None if within is None else clock.monotonic() + within
-        while self._under_way and (until is None or clock.monotonic() < until):
-            clock.take(self._inbox, _TICK)  # what is in it was settled
+        self._workers.stop(self._state.clock, self._inbox, within)  # what is in the inbox was settled
         for number in sorted(self._open):
             self.accept(self._given_up(number))
 
@@ -121,28 +119,14 @@ class Launches:
             return settled
         if trigger is None or not trigger.may_have_started:
             return _not_attempted(number)
-        return Launched(number, error=self._unknown(number, "it was stopped before the answer came"))
+        return Launched(number, error=_unknown(trigger, "it was stopped before the answer came"))
 
-    def _unknown(self, number: int, why: str) -> OutcomeUnknown:
-        deployment_id = self._orders[number].deployment_id
-        return OutcomeUnknown(
-            f"whether a run of {deployment_id} was started is not known: {why}",
-            hint="look at its runs before starting another",
-            next=self._state.command("run", "list", deployment_id),
-            run_state="unknown",
-        )
-
-    def _work(self) -> None:
-        while True:
-            try:
-                number = self._waiting.popleft()
-            except IndexError:
-                return
-            launched = self._settled[number] = self._launched(number)
-            with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
-                self._ask_more(launched)
-            self._under_way.pop(number, None)
-            self._inbox.put(launched)
+    def _launch(self, number: int) -> None:
+        launched = self._settled[number] = self._launched(number)
+        with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
+            self._ask_more(launched)
+        self._under_way.pop(number, None)
+        self._inbox.put(partial(self.accept, launched))
 
     def _launched(self, number: int) -> Launched:
         order = self._orders[number]
@@ -153,14 +137,17 @@ class Launches:
             return self._started(number, trigger.start())
         except Closed:
             return _not_attempted(number)
+        except OutcomeUnknown as error:
+            return Launched(number, error=_repeatable(error, trigger))
         except QoderError as error:
             return Launched(number, error=error)
         except Exception as error:  # a thread that dies of a bug must not leave its order open for ever
-            return Launched(number, error=self._bug(number, trigger, error))
+            why = f"a bug in qoder: {type(error).__name__}: {error}"
+            return Launched(number, error=_unknown(trigger, why) if trigger.may_have_started else InternalError(why))
 
     def _started(self, number: int, started: Started) -> Launched:
         run, progress = started.run, self._state.progress
-        observer = Observer(self._client, run.id, run=run, adopted=started.adopted, progress=progress)
+        observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted, progress=progress)
         return Launched(number, observer, known=not started.sent)
 
     def _ask_more(self, launched: Launched) -> None:
@@ -173,9 +160,20 @@ class Launches:
             with suppress(ApiError):
                 launched.observer.read_once()
 
-    def _bug(self, number: int, trigger: Trigger, error: Exception) -> QoderError:
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
-        return self._unknown(number, why) if trigger.may_have_started else InternalError(why)
+
+def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
+    error = OutcomeUnknown(
+        f"whether a run of {trigger.deployment_id} was started is not known: {why}", run_state="unknown"
+    )
+    return _repeatable(error, trigger)
+
+
+def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
+    """Return the error with the command that repeats the trigger under its key, unless it has a better one."""
+    if error.next is None and error.run_id is None:
+        error.hint = "look at its runs first; this looks for its run, and repeats it under the same key"
+        error.next = trigger.repeat
+    return error
 
 
 def _not_attempted(number: int) -> Launched:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli import names
+from qoder_cli import ids, names
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.http.pace import READS_BESIDE_WRITES
-from qoder_cli.http.paced import PacedClient
+from qoder_cli.lookup import asked
 from qoder_cli.model import Run
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import OnSkip, Order
@@ -17,10 +17,11 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.several.conductor import Conductor
 from qoder_cli.several.launches import Launched, Launches
-from qoder_cli.waiting.awaiting import Awaiting, Wanted
+from qoder_cli.waiting.awaiting import Awaiting, glance
+from qoder_cli.waiting.beyond import Wanted
 from qoder_cli.waiting.items import Item
 from qoder_cli.waiting.limits import Limits
-from qoder_cli.waiting.wait import SLICE, Watch
+from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
@@ -41,7 +42,7 @@ def orders_for(
     _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
     unknown = [each for each in found if isinstance(each, QoderError)]
     if unknown and not keep_going:
-        raise _nothing_started(unknown, len(typed))
+        raise _nothing_started(unknown, len(typed), state)
     return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
 
 
@@ -65,17 +66,23 @@ def _refuse_duplicates(
     )
 
 
-def _nothing_started(unknown: Sequence[QoderError], total: int) -> QoderError:
+def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") -> QoderError:
     """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
-    listed = "; ".join(error.message for error in unknown[:_LISTED])
+    listed = "; ".join(_with_nearest(error, state) for error in unknown[:_LISTED])
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
-        hint=f"{unknown[0].hint}; --keep-going starts the others",
+        hint=f"qoder deploy list shows what there is; {asked(state)}; --keep-going starts the others",
     )
+
+
+def _with_nearest(error: QoderError, state: "State") -> str:
+    """Return an error in words, with what may have been meant."""
+    near = (error.hint or "").removesuffix(asked(state)).strip()
+    return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,10 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     """
     if state.ci:
         state.ci.expect(typed)
+    state.pace_reads(READS_BESIDE_WRITES)
     settings = state.client.settings
     state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
-    return _Running(state, typed, plan).run(orders)
+    return _Running(state, typed, orders, plan).run()
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -115,28 +123,28 @@ def _listed(typed: Sequence[str]) -> str:
 class _Running:
     """Runs of several deployments, from what was typed to what is printed of each."""
 
-    def __init__(self, state: "State", typed: Sequence[str], plan: Plan) -> None:
+    def __init__(self, state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
         self._state = state
         self._typed = typed
+        self._orders = orders
         self._plan = plan
-        self._client = PacedClient(state.client, state.reads)
         self._inbox = SimpleQueue[Any]()
         self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
         verb = "completed" if plan.wait else "started"
-        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast)
+        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
 
-    def run(self, orders: Sequence[Order | QoderError]) -> int:
+    def run(self) -> int:
         """Start, wait and print; return 0, or raise the error that decides the exit code."""
-        conductor, plan = self._conductor, self._plan
+        conductor, plan, orders = self._conductor, self._plan, self._orders
         launches = Launches(
             self._state,
             {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
-            client=self._client,
             parallel=plan.parallel,
             if_idle=plan.if_idle,
             awaited=plan.wait,
             inbox=self._inbox,
             on_launched=self._on_launched,
+            on_done=self._on_done,
         )
         conductor.put_up_board(self._numbers)
         with conductor.until_signalled():
@@ -153,13 +161,11 @@ class _Running:
 
     def _wait(self, launches: Launches) -> None:
         state, plan = self._state, self._plan
-        state.reads.allow(READS_BESIDE_WRITES)
         Awaiting(
             state,
             plan.limits,
             plan.wanted._replace(result=plan.result),
             self._on_item,
-            client=self._client,
             inbox=self._inbox,
             is_enough=self._conductor.is_enough,
             labels=self._typed,
@@ -171,13 +177,24 @@ class _Running:
             launches.start()
             with state.progress.waiting("starting", leaving="what was not begun is not started"):
                 while not launches.done and not self._conductor.is_enough():
-                    if (launched := state.clock.take(self._inbox, SLICE)) is not None:
-                        launches.accept(launched)
+                    if (accept := state.clock.take(self._inbox, glance(state))) is not None:
+                        accept()
                     state.progress.beat()
             launches.stop(None)
         except Signalled:
             launches.stop()
             raise
+
+    def _restart(self, numbers: Sequence[int]) -> list[str]:
+        """Return the command that gives some of the orders again, under the keys that they had."""
+        orders = [order for number in numbers if isinstance(order := self._orders[number], Order)]
+        ids = [order.deployment_id for order in orders]
+        key = orders[0].key
+        if key is not None and len(orders) > 1:
+            key = key.removesuffix(f":{ids[0]}")
+        words = [*([] if key is None else ["--idempotency-key", key]), *orders[0].options]
+        words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
+        return self._state.command("deploy", "run", *ids, *words)
 
     def _on_launched(self, launched: Launched) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
@@ -197,6 +214,10 @@ class _Running:
             item = Item(typed, None, launched.error, launched.attempted)
         self._put(number, item)
         return None
+
+    def _on_done(self) -> None:
+        if self._state.ci:
+            self._state.ci.launched()
 
     def _tell(self, observer: Observer, number: int) -> None:
         self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
@@ -220,34 +241,42 @@ def _not_going(run: Run | None, state: "State") -> QoderError | None:
     return None if error and error.exit is Exit.NOT_YET else error
 
 
-def wait_many(
-    state: "State", typed: Sequence[str], ids: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool
-) -> int:
-    """Wait for runs, `ids` in the order of `typed`, and print what became of each.
+def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:
+    """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
 
-    Returns 0, or raises the error that decides the exit code.
+    Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
     """
+    for word in typed:
+        ids.run(word)
+    state.pace_reads()
     if state.ci:
         state.ci.expect(typed)
-        for number, id in enumerate(ids):
-            state.ci.started(id, number=number)
-    client = PacedClient(state.client, state.reads)
-    places: dict[str, list[int]] = {}
-    for number, id in enumerate(ids):
-        places.setdefault(id, []).append(number)
-    fresh = freshness(state)
-    watches = {
-        Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers for id, numbers in places.items()
-    }
     conductor = Conductor(state, typed, verb="completed")
-    conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-
-    def on_item(watch: Watch, item: Item) -> None:
-        for number in watches[watch]:
-            conductor.put(number, item._replace(typed=typed[number]))
-
+    began = state.clock.monotonic()
+    found = names.runs(typed, state, timeout=limits.timeout)
+    limits = limits.since(began, state.clock)
     with conductor.until_signalled():
+        places: dict[str, list[int]] = {}
+        for number, word in enumerate(typed):
+            id = found[word]
+            if isinstance(id, QoderError):
+                conductor.put(number, Item(word, None, id))
+                continue
+            places.setdefault(id, []).append(number)
+            if state.ci:
+                state.ci.started(id, number=number)
+        fresh, client = freshness(state), state.client
+        watches = {
+            Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers
+            for id, numbers in places.items()
+        }
+
+        def on_item(watch: Watch, item: Item) -> None:
+            for number in watches[watch]:
+                conductor.put(number, item._replace(typed=typed[number]))
+
+        conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
         wanted = wanted._replace(result=result)
-        awaiting = Awaiting(state, limits, wanted, on_item, client=client, is_enough=conductor.is_enough, labels=typed)
+        awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
         awaiting.wait(list(watches))
     return conductor.conclude()

@@ -53,13 +53,11 @@ def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:
 
 def _asked(state: "State", sessions: set[str], created: Sequence[object]) -> dict[str, object]:
     """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
-    from qoder_cli.http.paced import PacedClient
-
     told: dict[str, object] = {}
     until = state.clock.monotonic() + _WITHIN
     with suppress(ApiError, OverflowError):
         query = {"limit": 100, "include_archived": "true", **_window(created)}
-        pages = PacedClient(state.client, state.reads).pages("/sessions", query, within=_WITHIN, retry=False)
+        pages = state.client.pages("/sessions", query, within=_WITHIN, retry=False)
         for page in islice(pages, MOST_PAGES):
             for row in map(mapping, page["data"]):
                 if (id := text(row.get("id"))) in sessions:

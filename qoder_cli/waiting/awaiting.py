@@ -2,31 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import (
     ApiError,
     Exit,
     InternalError,
     Interrupted,
-    LostSight,
     NotYet,
     QoderError,
     ReaderGone,
-    RunFailed,
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.ids import segment
-from qoder_cli.model import mapping, text
-from qoder_cli.outcome import evaluations, is_going
+from qoder_cli.outcome import is_going
 from qoder_cli.runs.ending import ending_error, going_on, stopped_waiting, watch_error
 from qoder_cli.runs.leave import take_leave_of
 from qoder_cli.runs.trigger import LAST_WORDS
 from qoder_cli.state import State
+from qoder_cli.waiting.beyond import NOTHING_MORE, Beyond, Wanted, unread, unreadable
 from qoder_cli.waiting.items import Item
 from qoder_cli.waiting.limits import Limits
-from qoder_cli.waiting.wait import LONGEST_PAUSE, Waiter, Watch
+from qoder_cli.waiting.wait import GLANCE, LAST_LOOK, LONGEST_PAUSE, SLICE, Waiter, Watch
 
 if TYPE_CHECKING:
     import queue
@@ -35,17 +32,6 @@ if TYPE_CHECKING:
     from qoder_cli.several.launches import Launches
     from qoder_cli.waiting.listen import Listener
     from qoder_cli.waiting.roll import RollCall
-
-
-class Wanted(NamedTuple):
-    """What is asked of the ending beyond the run itself."""
-
-    follow: bool = False  # show the session's events as they happen
-    require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
-    result: bool = False  # the agent's final message goes with it into JSON
-
-
-NOTHING_MORE = Wanted()
 
 
 def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted = NOTHING_MORE) -> list[Item]:
@@ -64,8 +50,7 @@ def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wan
 class Awaiting:
     """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
 
-    It ends early when `is_enough` says so. `labels` has what the runs are called among several, and `client` asks for
-    them (default: the one of the command).
+    It ends early when `is_enough` says so. `labels` has what the runs are called among several.
     """
 
     def __init__(
@@ -75,7 +60,6 @@ class Awaiting:
         wanted: Wanted,
         on_item: Callable[[Watch, Item], None],
         *,
-        client: "Client | None" = None,
         inbox: "queue.SimpleQueue[Any] | None" = None,
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
@@ -83,23 +67,29 @@ class Awaiting:
         from queue import SimpleQueue
 
         self._state = state
-        self._client = client = state.client if client is None else client
+        client = state.client
         self._wanted = wanted
         self._on_item = on_item
         self._is_enough = is_enough
         self._left: dict[Watch, Item] = {}  # of which leave is to be taken
         self._told: set[Watch] = set()
+        self._reads_beside = bool(labels)
+        self._patience = None if not limits.timeout else LAST_LOOK
         inbox = SimpleQueue() if inbox is None else inbox
+        self._beyond = Beyond(state, wanted, inbox=inbox, tell=self._tell)
         self._waiter = Waiter(
             clock=state.clock,
             progress=state.progress,
             request_timeout=client.request_timeout,
             inbox=inbox,
-            listener=_listener(state, client, wanted, inbox, labels),
+            listener=_listener(state, wanted, inbox, labels),
             roll=None if wanted.follow else _roll_call(client, limits.interval),
             timeout=limits.timeout,
+            spent=limits.spent,
             interval=limits.interval,
+            slice=glance(state),
             on_over=self._over,
+            has_more=lambda: self._beyond.is_open,
         )
 
     def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
@@ -118,40 +108,53 @@ class Awaiting:
         if launches:
             launches.stop(LAST_WORDS if signalled else None)
         for watch in [*watches, *(launches.watches if launches else ())]:
-            if watch not in self._told and watch not in self._left:
+            if not (watch in self._told or watch in self._left or self._beyond.has(watch)):
                 self._end(watch, signalled)
         take_leave_of(list(self._left.values()), self._state)
         for watch, item in self._left.items():
             self._on_item(watch, item)
+        is_cut_short = bool(signalled) or self._is_enough()
+        for watch, item in self._beyond.rest(
+            within=0.0 if is_cut_short else self._patience, error_of=lambda item: self._unread(item, signalled)
+        ):
+            self._tell(watch, item)
 
     def _end(self, watch: Watch, signalled: Signalled | None) -> None:
-        if watch.over:
-            self._over(watch, signalled)
-        else:
+        if not watch.over:
             self._left[watch] = _left_behind(watch, signalled, self._state)
+        elif signalled and self._beyond.is_wanted_of(item := _item(watch, self._state)):
+            self._tell(watch, item._replace(error=item.error or self._unread(item, signalled)))
+        else:
+            self._over(watch)
 
-    def _over(self, watch: Watch, signalled: Signalled | None = None) -> None:
+    def _unread(self, item: Item, signalled: Signalled | None) -> QoderError:
+        """Return the error of a run that has ended, of which more was to be read when the wait ended."""
+        if item.run is None or not (signalled or self._is_enough()):
+            return self._beyond.too_late(item)
+        if signalled:
+            return unread(item.run, signalled)
+        return NotYet(f"run {item.run.id} has ended, but nothing more was read of it when another failed")
+
+    def _over(self, watch: Watch) -> None:
         item = _item(watch, self._state)
         if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
             self._left[watch] = item
-            return
-        if self._wanted.require_outcome or self._wanted.result:
-            item = _unread(item, signalled) if signalled else self._read_more(item)
-        self._on_item(watch, item)
-        self._told.add(watch)
+        elif not self._beyond.is_wanted_of(item):
+            self._tell(watch, item)
+        elif self._reads_beside:
+            self._beyond.begin(watch, item)
+        else:
+            self._tell(watch, self._beyond.read(item))
 
-    def _read_more(self, item: Item) -> Item:
-        """Read what is wanted beyond the run itself; where it cannot be read, that is how the item ended."""
-        try:
-            if self._wanted.require_outcome:
-                item = _judged_by_outcome(item, self._client)
-            if self._wanted.result and item.run is not None and not is_going(item.run):
-                from qoder_cli.runs.result import final_message
+    def _tell(self, watch: Watch, item: Item) -> None:
+        if watch not in self._told:
+            self._on_item(watch, item)
+            self._told.add(watch)
 
-                item = item._replace(more={"result": final_message(self._client, item.run)})
-        except ApiError as error:
-            return item._replace(error=item.error or _unreadable(item, error, self._wanted, self._state))
-        return item
+
+def glance(state: State) -> float:
+    """Return for how many seconds a wait may sleep before it looks around."""
+    return GLANCE if state.out.is_piped else SLICE
 
 
 def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:
@@ -172,62 +175,14 @@ def _roll_call(client: "Client", interval: float | None) -> "RollCall":
     return RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
 
 
-def _listener(
-    state: State, client: "Client", wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]
-) -> "Listener":
+def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]) -> "Listener":
     from qoder_cli.waiting.listen import Listener
 
     if not wanted.follow:
-        return Listener(client, clock=state.clock, inbox=inbox)
+        return Listener(state.client, clock=state.clock, inbox=inbox)
     from qoder_cli.events.showing import Showing
 
-    return Listener(client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
-
-
-def _unread(item: Item, signalled: Signalled) -> Item:
-    """Return the item of a run of which more was to be read when a signal came."""
-    if item.error is not None or item.run is None:
-        return item
-    run = item.run
-    why = f"run {run.id} has ended, and nothing more was read of it"
-    return item._replace(error=signalled.in_words(why, run_id=run.id, session_id=run.session_id, run_state="ended"))
-
-
-def _unreadable(item: Item, error: ApiError, wanted: Wanted, state: State) -> QoderError:
-    """Return the error of a run that has ended, when what is wanted beyond that cannot be read."""
-    if (run := item.run) is None:
-        return error
-    again = ("wait", run.id, "--require-outcome") if wanted.require_outcome else ("result", run.id)
-    return LostSight(
-        f"run {run.id} has ended, but what it came to cannot be read: {error.message}",
-        hint="ask again, do not start it again",
-        next=state.command("run", *again),
-        run_id=run.id,
-        session_id=run.session_id,
-        run_state="ended",
-        api_type=error.api_type,
-        http_status=error.http_status,
-        request_id=error.request_id,
-    )
-
-
-def _judged_by_outcome(item: Item, client: "Client") -> Item:
-    """Return a completed run as failed when its outcome evaluations are missing or not all satisfied."""
-    if item.error is not None or item.run is None:
-        return item
-    session = client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
-    results = [text(one.get("result")) or "unknown" for one in evaluations(mapping(session))]
-    if results and set(results) == {"satisfied"}:
-        return item
-    error = RunFailed(
-        f"run {item.typed} completed, but "
-        + (f"its outcome is {', '.join(sorted(set(results)))}" if results else "no outcome was evaluated"),
-        hint="the evaluations are in: qoder run get " + item.typed,
-        run_id=item.typed,
-        session_id=item.run.session_id,
-        run_state="ended",
-    )
-    return item._replace(error=error)
+    return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 
 
 def _item(watch: Watch, state: State) -> Item:
@@ -246,10 +201,10 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
         state.ci.ended(item)
     try:
         if item.run is not None:
-            unread = _show(state, item, result)
-            item = item._replace(error=item.error or unread)
+            error = _show(state, item, result)
+            item = item._replace(error=item.error or error)
     except Signalled as signalled:
-        item = item._replace(error=_unread(item._replace(error=None), signalled).error)
+        item = item._replace(error=unread(item.run, signalled) if item.run else None)
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
@@ -271,7 +226,7 @@ def _show(state: State, item: Item, result: bool) -> QoderError | None:
             show_result(state, run)
             return None
         except ApiError as failure:
-            error = _unreadable(item, failure, Wanted(result=True), state)
+            error = unreadable(item, failure, Wanted(result=True), state)
     if not result or state.output.is_json:
         state.show_run(run)
     return error

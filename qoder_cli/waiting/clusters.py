@@ -1,6 +1,6 @@
 """Where in the lists of runs and of sessions the runs that are waited for stand, and what to ask those lists for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -14,7 +14,8 @@ from qoder_cli.times import parse_timestamp, utc_text
 if TYPE_CHECKING:
     from qoder_cli.waiting.wait import Watch
 
-_APART = timedelta(minutes=10)  # runs created closer together are asked for in one list
+APART = timedelta(minutes=10)  # runs created closer together are asked for in one list
+_ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
 class Source(NamedTuple):
@@ -44,16 +45,12 @@ class Cluster:
 
     def key(self, source: Source) -> Key:
         """What is remembered of reading it from a list, though runs leave it."""
-        return source.name, int(self.first.timestamp() / _APART.total_seconds())
+        return source.name, int(self.first.timestamp() / APART.total_seconds())
 
     @property
-    def window(self) -> dict[str, str]:
-        """The times between which the list is asked for; whole seconds, as the current generation shows them."""
-        slack = self.source.slack
-        return {
-            "created_at[gte]": utc_text(self.first - slack),
-            "created_at[lte]": utc_text(self.last + slack + timedelta(seconds=1)),
-        }
+    def span(self) -> tuple[datetime, datetime]:
+        """The times between which the list is asked for."""
+        return self.first - self.source.slack, self.last + self.source.slack
 
     @cached_property
     def by_id(self) -> dict[str, "Watch"]:
@@ -73,19 +70,21 @@ class Cluster:
         return bool(newest and oldest and newest > oldest and oldest < self.first - self.source.slack)
 
 
-def clusters_of(watches: Iterable["Watch"], source: Source | None = None) -> list[Cluster]:
+def clusters_of(
+    watches: Iterable["Watch"], source: Source | None = None, *, unwindowed: Collection[str] = ()
+) -> list[Cluster]:
     """Return the runs that go on in groups that were created close together and that one list shows.
 
     It is the list given, or the one that tells most of a run: its own, or that of sessions where only its session tells
-    how it ended. Runs of which no time is known are in none.
+    how it ended. Of an `unwindowed` list all runs are one group. Runs of which no time is known are in none.
     """
     clusters: list[Cluster] = []
     newest: dict[str, Cluster] = {}
-    dated = [(created, watch) for watch in watches if not watch.over and (created := _created(watch.run))]
+    dated = [(created, watch) for watch in watches if not watch.over and (created := created_of(watch.run))]
     for created, watch in sorted(dated, key=itemgetter(0)):
         of = source or (SESSIONS if is_told_by_session(watch) else RUNS)
         cluster = newest.get(of.path)
-        if cluster is None or created - cluster.last > _APART:
+        if cluster is None or (created - cluster.last > APART and of.path not in unwindowed):
             cluster = newest[of.path] = Cluster(of, [], created, created)
             clusters.append(cluster)
         cluster.watches.append(watch)
@@ -98,7 +97,23 @@ def is_told_by_session(watch: "Watch") -> bool:
     return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
 
 
-def _created(run: Run | None) -> datetime | None:
+def window_of(first: datetime, last: datetime) -> dict[str, str]:
+    """Return what asks a list for a time; whole seconds, as the current generation shows them."""
+    return {"created_at[gte]": utc_text(first), "created_at[lte]": utc_text(last + _ROUNDED)}
+
+
+def has_strays(rows: Iterable[dict[str, Any]], first: datetime, last: datetime) -> bool:
+    """Return whether a list that was asked for a time has rows of other times."""
+    moments = filter(None, map(moment_of, rows))
+    return any(not first - _ROUNDED <= moment <= last + 2 * _ROUNDED for moment in moments)
+
+
+def created_of(run: Run | None) -> datetime | None:
     """Return when a run was created; None also for a time at the edge of the calendar, which none can be added to."""
-    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
+    return moment_of(run.raw) if run else None
+
+
+def moment_of(row: dict[str, Any]) -> datetime | None:
+    """Return what `created_of` does, for a row of a list."""
+    moment = parse_timestamp(row.get("created_at") or row.get("triggered_at"))
     return moment if moment and 1 < moment.year < 9999 else None

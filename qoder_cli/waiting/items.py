@@ -1,10 +1,12 @@
 """Several things that were asked for: what became of each, printed as it becomes known, and the exit code of all."""
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, first_by_rank
+from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, WaitTimeout, first_by_rank
 from qoder_cli.model import Run
 from qoder_cli.outcome import is_going
 from qoder_cli.output.cells import Fields, Words
@@ -46,9 +48,27 @@ class Item(NamedTuple):
     @property
     def goes_on(self) -> bool:
         """Whether there is a run that may not have ended."""
-        if self.run is None:
-            return bool(self.error and self.error.run_id and self.error.run_state != "ended")
-        return is_going(self.run)
+        if self.run is not None:
+            return is_going(self.run)
+        error = self.error
+        return isinstance(error, WaitTimeout) or bool(error and error.run_id and error.run_state != "ended")
+
+    @property
+    def wait_for(self) -> str:
+        """What to type to wait for it again."""
+        return self.run_id or self.typed
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows if a run was started."""
+        return self.run is None and self.exit_code == Exit.OUTCOME_UNKNOWN
+
+    @property
+    def said(self) -> str:
+        """The error in words that name what was typed."""
+        message = self.error.message if self.error else ""
+        named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)
+        return message if named else f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the run, or what went wrong, with what was typed and the exit code."""
@@ -128,7 +148,7 @@ class Printed:
             return
         row = Item.drawn_row if self._state.output.is_drawn else Item.row
         seen = [item for item in items if item.run is not None or self._state.output.format != "id"]
-        with self._state.progress.aside():
+        with self._state.progress.aside() if self._state.out.is_terminal else nullcontext():
             self._rows.show([(row(item), item.as_json()) for item in seen])
             self._shown += len(items)  # after the printing: if a signal comes in between, the next time prints it
 

@@ -1,18 +1,25 @@
 """How long to wait, as it is typed. Apart from the waiting itself, which a command without --wait does not load."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.errors import UsageError
 from qoder_cli.times import parse_duration
+
+if TYPE_CHECKING:
+    from qoder_cli.clock import Clock
 
 SHORTEST_INTERVAL = 0.1  # seconds
 
 
 class Limits(NamedTuple):
-    """How long to wait, and the longest pause between checks, both in seconds; None when not given."""
+    """How long to wait, and the longest pause between checks, both in seconds; None when not given.
+
+    `spent` is how much of the time was spent before the waiting begins.
+    """
 
     timeout: float | None = None
     interval: float | None = None
+    spent: float = 0.0
 
     @classmethod
     def read(cls, *, wait: bool, timeout: str | None, interval: str | None) -> "Limits":
@@ -27,3 +34,7 @@ class Limits(NamedTuple):
         if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
             raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
         return limits
+
+    def since(self, began: float, clock: "Clock") -> "Limits":
+        """Return the limits of a wait that began at a time, by the monotonic clock, with finding out what it is for."""
+        return self._replace(spent=clock.monotonic() - began)

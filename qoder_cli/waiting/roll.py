@@ -8,7 +8,8 @@ to time, because a list may hide what happened (a colleague chats on in a sessio
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.ahead import in_order
@@ -16,23 +17,35 @@ from qoder_cli.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.runs.observe import LAGGING
-from qoder_cli.waiting.clusters import AT_REST, RUNS, SESSIONS, Cluster, Key, Source, clusters_of, is_told_by_session
+from qoder_cli.waiting.clusters import (
+    AT_REST,
+    RUNS,
+    SESSIONS,
+    Cluster,
+    Key,
+    Source,
+    clusters_of,
+    has_strays,
+    is_told_by_session,
+    window_of,
+)
+from qoder_cli.waiting.search import PAGE, Search
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.waiting.wait import Watch
 
-PAGE = 100  # rows
-MOST_PAGES = 20  # of lists, in one check; more only of a list that is as long
-SPARE = 5  # stale runs that are asked for themselves in one check, and no more of them than one a second
-BATCH = 40  # runs asked for between two looks around
+MOST = 20  # requests of one check, beside those for runs that have just ended: a list that is longer is read in parts
+SPARE = 5  # more of them that are kept for runs to ask for themselves; of stale ones no more than one a second
+BATCH = 40  # runs that have ended asked for between two looks around
+CROWD = 200  # such runs, of which it takes a while to learn how they ended: lists could only tell of more
+MOST_PAGES = 20  # of a list, to look at the runs of a cluster; more only where there are as many
 AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two looks at a run itself, doubling
 UNSEEN = 5.0  # seconds after which a run that its list does not show is asked for itself
 STALE = 60.0  # the same for any run, and for a list that was found not to be worth its pages
 LONGEST_REST = 30.0  # seconds between two looks at a session that rests, unchanged, without having ended
 _EARLY = 0.75  # of a pause after which it is over, for the checks come earlier by as much
-_BARREN = 3  # pages without any of the runs looked for, after which a list is not read on
 # Sessions that have not come to rest; the last word is an older generation's (api/facts.md, 2.2).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 
@@ -50,6 +63,16 @@ class _Record:
     rested: tuple[Any, ...] | None = None
 
 
+@dataclass
+class _Reading:
+    """A list that is being read for a cluster, over several checks if it is long."""
+
+    rows: Iterator[list[dict[str, Any]]]
+    began: float
+    pages: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
 class RollCall:
     """Checks on watched runs. `longest_pause` is how long, in seconds, a run that no list shows is left alone."""
 
@@ -64,16 +87,30 @@ class RollCall:
         self._refused: set[str] = set()  # lists that this server does not give
         self._unwindowed: set[str] = set()  # lists that cannot be asked for a time
         self._down: dict[str, ApiError] = {}  # lists that cannot be read in this check
-        self._searched = False
+        self._readings: dict[Key, _Reading] = {}  # lists that go on in the next check
+        self._unread: dict[str, Watch] = {}  # runs of which only the id is known
         self._hurries = False
-        self._pages = 0  # of this check
-        self._looked_around = self._spared = -math.inf
+        self._spent = 0  # requests of this check
+        self._looked_around = self._listed = self._spared = -math.inf
         self._began = 0.0  # when this check did
+        self._within: Within = lambda: client.request_timeout
+        self._search = Search(
+            rows=self._rows,
+            take=self._take,
+            ask=self._probe,
+            has_room=lambda: self._has_room,
+            unwindowed=self._unwindowed,
+        )
 
     @property
     def is_behind(self) -> bool:
         """Whether there are runs to ask for at once."""
         return bool(self._ended) or self._hurries
+
+    @property
+    def is_halfway(self) -> bool:
+        """Whether a list is read in part, and goes on in the next check."""
+        return bool(self._readings) or self._is_searching
 
     def call(self, going: Sequence["Watch"], *, within: Within) -> Iterator[Heard | None]:
         """Check on runs, and yield those that were heard of, with the error if asking for one failed.
@@ -82,50 +119,66 @@ class RollCall:
         longest time for the next request in seconds. Raises ApiError when a list cannot be read now.
         """
         due: list[Watch] = []
-        self._began, self._pages, self._down, self._hurries = self._clock.monotonic(), 0, {}, False
-        if not self._ended or self._began - self._looked_around >= self._longest_pause:
+        hurried, self._hurries = self._hurries, False
+        self._began, self._spent, self._down = self._clock.monotonic(), 0, {}
+        self._within = within
+        rest = self._longest_pause if len(self._ended) <= CROWD else LONGEST_REST
+        if not self._ended or self._began - self._looked_around >= rest:
             self._looked_around = self._began
-            yield from self._search(going, within)
-            clusters = clusters_of(going)
-            reads = [(cluster, self._part_of(cluster)) for cluster in clusters]
-            reads += [(cluster, SESSIONS) for cluster in clusters_of(self._stuck(going), SESSIONS)]
-            yield from self._read_lists(reads, within)
+            self._unread = {watch.observer.run_id: watch for watch in going if watch.run is None and not watch.over}
+            yield from self._look_for_unread()
+            clusters = clusters_of(going, unwindowed=self._unwindowed)
+            if not hurried or self._began - self._listed >= self._longest_pause:
+                self._listed = self._began
+                reads = [(cluster, self._part_of(cluster)) for cluster in clusters]
+                stuck = clusters_of(self._stuck(going), SESSIONS, unwindowed=self._unwindowed)
+                yield from self._read_lists([*reads, *((cluster, SESSIONS) for cluster in stuck)])
             due = self._due(going, clusters)
         ended = [self._ended.pop(id) for id in list(self._ended)[:BATCH]]
-        yield from self._ask([watch for watch in ended if not watch.over], within)
-        yield from self._ask_for(due, within)
+        yield from self._ask([watch for watch in ended if not watch.over])
+        yield from self._ask_for(due)
         for error in self._down.values():
             raise error
 
-    def _search(self, going: Sequence["Watch"], within: Within) -> Iterator[Heard | None]:
-        """Find runs of which only the ids are known among the newest, once."""
-        unread = {watch.observer.run_id: watch for watch in going if watch.run is None}
-        if self._searched or not unread:
-            return
-        barren, most = 0, _most_pages(len(unread))
+    @property
+    def _has_room(self) -> bool:
+        return self._spent < MOST
+
+    def _look_for_unread(self) -> Iterator[Heard | None]:
+        """Find runs of which only the ids are known in the list of runs, if that is worth it."""
         try:
-            for rows in self._rows(RUNS, {}, within):
-                found = [(unread.pop(id), row) for row in rows if (id := text(row.get("id"))) in unread]
-                yield from [self._take(watch, row) for watch, row in found] or [None]
-                barren = 0 if found else barren + 1
-                if len(unread) <= barren or barren == _BARREN or self._pages >= most:
-                    break
-            self._searched = True
+            yield from self._search.go_on(self._unread)
         except ApiError as error:
             self._mind(error, RUNS)
+            if RUNS.path in self._refused:
+                self._search.give_up()
 
-    def _read_lists(self, reads: Sequence[tuple[Cluster, Source]], within: Within) -> Iterator[Heard | None]:
+    @property
+    def _is_searching(self) -> bool:
+        return self._search.is_open(self._unread) and RUNS.path not in self._down
+
+    def _probe(self, watches: Sequence["Watch"]) -> Iterator[Heard]:
+        """Ask for runs of which nothing is known yet: for each, and where it has no status for its session's events."""
+        self._spent += 2 * len(watches)
+        for watch, error in self._ask(watches):
+            yield watch, error
+            if isinstance(error, Unavailable):
+                self._down[RUNS.path] = error
+
+    def _read_lists(self, reads: Sequence[tuple[Cluster, Source]]) -> Iterator[Heard | None]:
         """Read the lists that pay, those first that were not read for longest, as many as one check may cost."""
+        keys = {cluster.key(source) for cluster, source in reads}
+        self._readings = {key: reading for key, reading in self._readings.items() if key in keys}
         for cluster, source in sorted(reads, key=lambda read: self._read.get(read[0].key(read[1]), -math.inf)):
-            expected = self._cost.get(cluster.key(source), len(cluster.watches) / PAGE)
-            has_room = not self._pages or self._pages + expected <= MOST_PAGES
-            if has_room and self._pays(cluster) and source.path not in self._down:
-                yield from self._look_through(cluster, source, within)
+            if self._has_room and self._pays(cluster) and source.path not in self._down:
+                yield from self._look_through(cluster, source)
 
     def _part_of(self, cluster: Cluster) -> Source:
         """Return what to read of a cluster's list: all, or those at rest if all were seen in it lately."""
         if cluster.source is RUNS:
             return RUNS
+        if begun := [source for source in (SESSIONS, AT_REST) if cluster.key(source) in self._readings]:
+            return begun[0]
         all_seen = all(self._is_shown(watch, cluster) for watch in cluster.watches)
         unread = self._began - self._read.get(cluster.key(SESSIONS), -math.inf)
         return AT_REST if unread < (STALE if all_seen else UNSEEN * _EARLY) else SESSIONS
@@ -140,36 +193,53 @@ class RollCall:
     def _is_long_ago(self, key: Key) -> bool:
         return self._began - self._read.get(key, -math.inf) >= STALE
 
-    def _look_through(self, cluster: Cluster, source: Source, within: Within) -> Iterator[Heard | None]:
-        """Read a list that shows the cluster, as far as it can show more of it."""
-        key, before, seen = cluster.key(source), self._pages, 0
-        windowed = source.path not in self._unwindowed
+    def _look_through(self, cluster: Cluster, source: Source) -> Iterator[Heard | None]:
+        """Read a list that shows the cluster, as far as it can show more of it, and as this check has room for."""
+        key, windowed = cluster.key(source), source.path not in self._unwindowed
+        reading = self._readings.pop(key, None)
+        if reading is None:
+            rows = self._rows(source, window_of(*cluster.span) if windowed else {})
+            reading = _Reading(rows, self._clock.monotonic())
         most = min(len(cluster.watches), _most_pages(len(cluster.watches)))
-        is_whole = True
-        self._read[key] = self._clock.monotonic()
         try:
-            for rows in self._rows(source, cluster.window if windowed else {}, within):
-                found = [(cluster.by_id[id], row) for row in rows if (id := text(row.get("id"))) in cluster.by_id]
-                yield from [self._take(watch, row) for watch, row in found] or [None]
-                seen += len(found)
-                if seen >= len(cluster.watches) or cluster.is_passed(rows):
+            while (page := next(reading.rows, None)) is not None:
+                if windowed and has_strays(page, *cluster.span):
+                    self._unwindowed.add(source.path)
+                yield from self._look_at(page, cluster, source, reading)
+                is_whole = cluster.by_id.keys() <= reading.seen or cluster.is_passed(page)
+                if is_whole or reading.pages >= most:
                     break
-                if self._pages - before >= most:
-                    is_whole = False
-                    break
+                if not self._has_room:
+                    self._readings[key] = reading
+                    return
+            else:
+                is_whole = True
         except ApiError as error:
             if windowed and error.http_status == 400:
                 self._unwindowed.add(source.path)
             else:
+                self._read[key] = reading.began
                 self._mind(error, source)
             return
-        pages = self._pages - before
+        self._read[key] = reading.began
         if source is AT_REST:
-            self._cost[key] = pages if is_whole else math.inf
+            self._cost[key] = reading.pages if is_whole else math.inf
             yield from ((watch, None) for watch in cluster.watches if is_whole and self._is_shown(watch, cluster))
         else:
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
-            self._cost[key] = pages if seen >= pages or is_young else math.inf
+            self._cost[key] = reading.pages if len(reading.seen) >= reading.pages or is_young else math.inf
+
+    def _look_at(
+        self, page: list[dict[str, Any]], cluster: Cluster, source: Source, reading: _Reading
+    ) -> Iterator[Heard | None]:
+        """Take in a page of a cluster's list, also what it shows of runs that nothing was known of yet."""
+        reading.pages += 1
+        wanted = {**self._unread, **cluster.by_id} if source is RUNS else cluster.by_id
+        found = [(wanted[id], row) for row in page if (id := text(row.get("id"))) in wanted]
+        for _, row in found:
+            reading.seen.add(row["id"])
+            self._unread.pop(row["id"], None)
+        yield from [self._take(watch, row) for watch, row in found] or [None]
 
     def _take(self, watch: "Watch", row: dict[str, Any]) -> Heard | None:
         """Take in what a list shows of a run or of its session."""
@@ -206,7 +276,8 @@ class RollCall:
     def _due(self, going: Sequence["Watch"], clusters: Sequence[Cluster]) -> list["Watch"]:
         """Return the runs to ask for themselves though nothing says that they ended, the longest unasked first."""
         listed = {id(watch): cluster for cluster in clusters if self._pays(cluster) for watch in cluster.watches}
-        left = [watch for watch in going if not watch.over and watch.observer.run_id not in self._ended]
+        searched = self._unread if self._is_searching else {}
+        left = [w for w in going if not w.over and w.observer.run_id not in self._ended | searched]
         left.sort(key=self._unasked, reverse=True)
         alone = [watch for watch in left if not self._is_shown(watch, listed.get(id(watch)))]
         longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
@@ -218,8 +289,14 @@ class RollCall:
             return max(min(self._record(watch).pause, longest), UNSEEN if id(watch) in listed else 0.0) * _EARLY
 
         lone = [watch for watch in alone if self._unasked(watch) >= pause(watch)]
-        self._hurries = len(lone) > BATCH
-        return list(dict.fromkeys([*lone[:BATCH], *stale]))
+        due = self._affordable(list(dict.fromkeys([*lone, *stale])))
+        self._hurries = len(lone) > len(due)
+        return due
+
+    def _affordable(self, watches: Sequence["Watch"]) -> list["Watch"]:
+        """Return as many of the first as this check may still ask for, some of them also for their session's events."""
+        costs = accumulate(1 if is_told_by_session(watch) else 2 for watch in watches)
+        return [watch for watch, cost in zip(watches, costs, strict=True) if self._spent + cost <= MOST + SPARE]
 
     def _is_shown(self, watch: "Watch", cluster: Cluster | None) -> bool:
         """Return whether the cluster's list showed the run when it was last read whole."""
@@ -227,17 +304,17 @@ class RollCall:
             return False
         return self._record(watch).shown >= self._read.get(cluster.key(cluster.source), -math.inf)
 
-    def _ask_for(self, due: Sequence["Watch"], within: Within) -> Iterator[Heard]:
+    def _ask_for(self, due: Sequence["Watch"]) -> Iterator[Heard]:
         """Ask for runs themselves; while a list cannot be read for a few first, lest nothing can be read at all."""
         if self._down:
             self._hurries = False
             few, due = due[:SPARE], due[SPARE:]
-            for watch, error in self._ask(few, within):
+            for watch, error in self._ask(few):
                 yield watch, error
                 due = [] if isinstance(error, Unavailable) else due
-        yield from self._ask(due, within)
+        yield from self._ask(due)
 
-    def _ask(self, watches: Sequence["Watch"], within: Within) -> Iterator[Heard]:
+    def _ask(self, watches: Sequence["Watch"]) -> Iterator[Heard]:
         """Ask for each run itself, several at a time; no further one once the server has asked for a pause."""
         pause: list[ApiError] = []
 
@@ -245,7 +322,7 @@ class RollCall:
             if pause:
                 return pause[0]
             try:
-                watch.observer.look(within=within())
+                watch.observer.look(within=self._within())
             except ApiError as error:
                 pause.extend([error] if error.retry_after else [])
                 return error
@@ -271,11 +348,11 @@ class RollCall:
         """Return for how many seconds a run was not asked for itself."""
         return self._began - self._record(watch).asked
 
-    def _rows(self, source: Source, window: dict[str, str], within: Within) -> Iterator[list[dict[str, Any]]]:
+    def _rows(self, source: Source, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list as objects."""
         query = {"limit": PAGE, **source.filters, **window}
-        for page in self._client.pages(source.path, query, within=within(), retry=False):
-            self._pages += 1
+        for page in self._client.pages(source.path, query, within=self._within(), retry=False):
+            self._spent += 1
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
                 raise NoAnswer("the server answered a list with something that is no page")
@@ -293,4 +370,4 @@ class RollCall:
 
 def _most_pages(watches: int) -> int:
     """Return how far a list is read for so many runs: strangers may stand between them."""
-    return max(MOST_PAGES, 2 * math.ceil(watches / PAGE))
+    return max(MOST_PAGES, watches // 10)

@@ -6,7 +6,7 @@ A wait ends in one of four ways: the run ended, it was lost sight of, the deadli
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.clock import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
@@ -19,6 +19,7 @@ from qoder_cli.times import span
 if TYPE_CHECKING:
     import queue
 
+    from qoder_cli.several.launches import Launches
     from qoder_cli.waiting.listen import Listener
     from qoder_cli.waiting.roll import RollCall
 
@@ -30,6 +31,7 @@ ALERT = 5.0  # seconds for which such checks are made
 FIRST_WORD = 30.0  # the same, before anything was heard of the run at all
 LAST_LOOK = 5.0  # seconds one check may take beyond the deadline
 SLICE = 30.0  # seconds of sleep between two signs of life
+GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 FEW = 8  # runs up to which each is asked for by itself, with an event stream
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 
@@ -76,31 +78,13 @@ class Watch:
         return self.run is not None or self.just_triggered or self.observer.may_lag
 
 
-class Arrival:
-    """What is put into the inbox to be handed to `Arrivals.accept`."""
-
-
-class Arrivals(Protocol):
-    """Runs that are still being started while those before them are waited for."""
-
-    @property
-    def done(self) -> bool:
-        """Whether none is to come any more."""
-
-    @property
-    def total(self) -> int:
-        """How many there will be at most."""
-
-    def accept(self, arrival: Any) -> "Watch | None":
-        """Take in what was put into the inbox, and return the run to wait for, if it is one."""
-
-
 class Waiter:
     """Waits for runs: a few each at its own pace, many by a roll call through the lists.
 
-    What is heard of them, and what arrives, comes in through `inbox`. `timeout` and `interval` (the longest pause
-    between checks) are in seconds; no timeout means no limit, and it counts from when the last run has arrived.
-    `on_over` is told of each run when it is over.
+    What is heard of them comes in through `inbox`, and so do functions that are to be called in this thread; each may
+    return another run to wait for. `has_more` says whether some are still to come though all runs are over. `timeout`
+    and `interval` (the longest pause between checks) are in seconds; no timeout means no limit, and it counts from when
+    the last run was launched; so much of it is `spent` already. `on_over` is told of each run when it is over.
     """
 
     def __init__(
@@ -113,8 +97,11 @@ class Waiter:
         listener: "Listener | None" = None,
         roll: "RollCall | None" = None,
         timeout: float | None = None,
+        spent: float = 0.0,
         interval: float | None = None,
+        slice: float = SLICE,
         on_over: Callable[[Watch], None] = lambda watch: None,
+        has_more: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._progress = progress
@@ -124,8 +111,11 @@ class Waiter:
         self._roll = roll
         self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._timeout = timeout
+        self._spent = spent
+        self._slice = slice
         self._on_over = on_over
-        self._arrivals: Arrivals | None = None
+        self._has_more = has_more
+        self._launches: Launches | None = None
         self.watches: list[Watch] = []  # in the order in which they came
         self._over = 0
         self._by_session: dict[str, Watch] = {}
@@ -144,20 +134,20 @@ class Waiter:
     def wait(
         self,
         watches: Sequence[Watch],
-        arrivals: Arrivals | None = None,
+        launches: "Launches | None" = None,
         *,
         is_enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Return when every watch is over, or `is_enough` says so; what each ended with is in the watch.
+        """Return when every watch is over, also of `launches`, or `is_enough` says so.
 
-        Raises Signalled.
+        What each ended with is in the watch. Raises Signalled.
         """
-        self._arrivals, self._is_enough = arrivals, is_enough
+        self._launches, self._is_enough = launches, is_enough
         for watch in watches:
             self._begin(watch)
-        with self._progress.waiting(self._summary()):
+        with self._progress.waiting(self._summary):
             try:
-                while (self._going or not self._has_all) and not is_enough():
+                while self._is_busy and not is_enough():
                     self._step()
             finally:
                 if self._listener:
@@ -176,23 +166,28 @@ class Waiter:
 
     @property
     def _has_all(self) -> bool:
-        return self._arrivals is None or self._arrivals.done
+        return self._launches is None or self._launches.done
+
+    @property
+    def _is_busy(self) -> bool:
+        waits = self._going or not self._has_all
+        return bool(waits) or (self._has_more() and self._clock.monotonic() < self._deadline)
 
     def _is_many(self, going: Sequence[Watch]) -> bool:
         """Return whether there are, or will be, too many runs to ask for each."""
-        coming = 0 if self._has_all or self._arrivals is None else self._arrivals.total
+        coming = 0 if self._has_all or self._launches is None else self._launches.total
         return max(len(going), coming) > FEW
 
     def _step(self) -> None:
         if self._has_all and self._deadline == math.inf and self._timeout is not None:
-            self._deadline = self._clock.monotonic() + self._timeout
+            self._deadline = self._clock.monotonic() + max(self._timeout - self._spent, 0.0)
         going = self._going
         if self._roll and self._is_many(going):
             self._step_many(going, self._roll)
         elif going:
             self._step_one(min(going, key=lambda watch: watch._due))
         else:
-            self._sleep(SLICE)
+            self._sleep_until(self._clock.monotonic() + SLICE)
 
     def _step_one(self, watch: Watch) -> None:
         if not self._sleep_until(watch._due):
@@ -211,7 +206,7 @@ class Waiter:
         is_last = self._clock.monotonic() >= self._deadline
         if not self._is_late:
             self._call_roll(going, roll)
-        checked = all(watch.looked for watch in going) or not roll.is_behind
+        checked = all(watch.looked for watch in going) or not (roll.is_behind or roll.is_halfway)
         if is_last and (self._timeout or checked):  # --timeout 0 means that each is checked once
             for watch in going:
                 if not watch.over:
@@ -242,8 +237,10 @@ class Waiter:
         self._trouble = self._trouble if self._in_trouble else ""
         quick = not failed and (over != self._over or not self._has_all)
         self._roll_pause = self._first_pause if quick else min(self._roll_pause * 2, self._longest_pause)
-        pause = 0.0 if roll.is_behind else self._roll_pause * self._clock.jitter()
-        self._roll_due = max(began + pause, self._clock.monotonic() + self._asked_to_wait)
+        now, jitter = self._clock.monotonic(), self._clock.jitter()
+        pause = self._first_pause if roll.is_halfway else self._roll_pause
+        due = now if roll.is_behind else max(now + self._first_pause * jitter, began + pause * jitter)
+        self._roll_due = max(due, now + self._asked_to_wait)
 
     def _bear_all(self, going: Sequence[Watch], error: ApiError) -> None:
         """Go on after a list could not be read, or end the wait for those that were not heard of for too long."""
@@ -262,11 +259,11 @@ class Waiter:
         self._progress.beat()
 
     def _sleep(self, seconds: float) -> bool:
-        """Sleep in slices, so that signs of life can be given; False when it ended early because something came in."""
+        """Sleep in slices, so that signs of life can be given; False when it ended early, for something came in."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            news = self._clock.take(self._inbox, min(left, SLICE))
-            if news is not None and self._hear(news):
+            news = self._clock.take(self._inbox, min(left, self._slice))
+            if (news is not None and self._hear(news)) or self._is_enough():
                 return False
             overslept = self._clock.monotonic() - until
             if overslept > ASLEEP:  # this machine was suspended; the server was not silent
@@ -277,8 +274,8 @@ class Waiter:
 
     def _hear(self, news: Any) -> bool:
         """Take in what came in, and return whether it changes what is to be done next."""
-        if isinstance(news, Arrival):
-            if self._arrivals and (watch := self._arrivals.accept(news)):
+        if callable(news):
+            if (watch := news()) is not None:
                 self._begin(watch)
             return True
         session_id, ended = self._listener.take(news) if self._listener else (None, False)
@@ -310,9 +307,9 @@ class Waiter:
             return
         watch._heard, watch._missing_since = self._clock.monotonic(), None
         many = len(self.watches) > FEW
+        self._conclude(watch)
         if watch.run and not (many and first and not watch.over):  # not a line for each of a thousand that go on
             self._say(watch, watch.run.status or "gone")
-        self._conclude(watch)
 
     def _end(self, watch: Watch, error: QoderError) -> None:
         watch.error = error
@@ -328,14 +325,14 @@ class Waiter:
     def _say(self, watch: Watch, news: str) -> None:
         if news != watch._said:
             watch._said = news
-            alone = len(self.watches) == 1 and self._has_all  # its id stands in the line above
-            self._progress.change(f"{watch.name} {news}", status=news if alone else self._summary())
+            self._progress.change(f"{watch.name} {news}")
 
     def _summary(self) -> str:
-        if len(self.watches) != 1 or not self._has_all:
-            total = self._arrivals.total if self._arrivals else len(self.watches)
-            return f"{self._over} of {total} runs have ended"
-        return self.watches[0]._said or "asking"
+        if len(self.watches) == 1 and self._has_all:
+            return self.watches[0]._said or "asking"  # its id stands in the line above
+        total = self._launches.total if self._launches else len(self.watches)
+        refused = self._launches.refused if self._launches else 0
+        return f"{self._over} of {total} runs have ended" + (f", {refused} not started" if refused else "")
 
     def _schedule(self, watch: Watch, pause: float) -> None:
         now = self._clock.monotonic()
@@ -375,7 +372,7 @@ class Waiter:
         self._in_trouble, self._asked_to_wait = True, max(self._asked_to_wait, _asked_to_wait(error))
         if error.message != self._trouble:
             self._trouble = error.message
-            self._progress.change(f"{error.message.rstrip('.')}; trying again", status=self._summary())
+            self._progress.change(f"{error.message.rstrip('.')}; trying again")
 
     def _timed_out(self, watch: Watch) -> WaitTimeout:
         status = watch.run.status if watch.run else None
