@@ -196,8 +196,9 @@ def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
     return function
 
 
+@cache
 def command_tree(program: str) -> Tree:
-    """Return the root of the tree, with nothing behind its words imported yet."""
+    """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
     tree = Tree(
         program,
         _ABOUT,

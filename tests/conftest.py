@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,29 @@ from qoder_cli.state import State
 from tests.wire import FakeClock, Wire
 
 # The suite has to be short; `--hypothesis-profile=thorough` looks longer. A busy machine is no failure.
-settings.register_profile("short", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("short", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("short")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal what waits in real time among the workers, at the start of what each gets: none ends long after the others.
+
+    Each worker begins with its part of the list (`--dist worksteal`). The cases of one test stay together, for the
+    fixtures that they share.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    tests = [list(cases) for _, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0])]
+    tests.sort(key=lambda cases: not _starts_processes(cases[0]))
+    for cases in tests:
+        min(hands, key=len).extend(cases)
+    items[:] = [item for hand in hands for item in hand]
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and not {"Shell", "press_tab", "subprocess"}.isdisjoint(vars(item.module))
+
 
 TOKEN = "pt-planted-0123456789abcdef"
 

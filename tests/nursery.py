@@ -63,6 +63,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self.news = threading.Condition()
+        self._one_at_a_time = threading.Lock()  # so that each hears of its own birth
         self.ended: dict[int, int] = {}
         self._births: list[int] = []
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -81,6 +82,7 @@ class Nursery:
                 if "status" in told:
                     self.ended[told["pid"]] = told["status"]
                 else:
+                    self.ended.pop(told["pid"], None)  # of an earlier process: the numbers are used again
                     self._births.append(told["pid"])
                 self.news.notify_all()
 
@@ -90,7 +92,7 @@ class Nursery:
         """Start qoder with these words; the streams are those of subprocess.Popen."""
         given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
         request = json.dumps({"words": words, "env": env, "cwd": str(cwd)}).encode()
-        with self.news:
+        with self._one_at_a_time, self.news:
             socket.send_fds(self._line, [request], [stream.theirs for stream in given])
             self.news.wait_for(lambda: self._births)
             pid = self._births.pop()

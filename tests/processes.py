@@ -135,8 +135,14 @@ class Going:
     def says(self, word: str) -> "Going":
         """Wait until stderr has a word, and return itself."""
         until(lambda: word in self.err or self.process.poll() is not None, f"{word!r} on stderr")
-        assert word in self.err, self.err
+        assert word in self.err or word in self._whole_err(), f"ended in {self.process.poll()}, and said {self.err!r}"
         return self
+
+    def _whole_err(self) -> str:
+        """What is on stderr when all of it has been read; its end is known sooner than its last words."""
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return self.err
 
     def signal(self, signum: int) -> "Going":
         """Send a signal, and return itself."""

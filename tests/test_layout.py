@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -13,8 +14,13 @@ HOUSE = Path(qoder_cli.__file__).parent
 MODULES = {".".join(path.relative_to(HOUSE.parent).with_suffix("").parts): path for path in HOUSE.rglob("*.py")}
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Yield what a module imports, also inside functions, but for what only types need."""
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """Return what a module imports, also inside functions, but for what only types need."""
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text("utf-8"))
     for_types = {
         node

@@ -1,13 +1,9 @@
-"""Every cell of the fault matrix in process, a sample of it as real processes, and a machine that mixes it all up."""
+"""Every cell of the fault matrix in process, and a machine that mixes it all up."""
 
 import json
 import os
-import random
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
-from tests.matrix import Cell, Outcome, WithoutStreams, cells, play, run_against
+from tests.matrix import WithoutStreams, cells, play, run_against
 from tests.wire import FakeClock
 
 CHUNKS = 8
@@ -36,45 +31,6 @@ def test_no_fault_starts_a_run_twice_or_loses_one_or_makes_it_lie(chunk: int, tm
     # Two blurs cannot be seen through: a list that is never readable, and a server that never tells its time.
     blurred = [cell for cell, outcome in outcomes.items() if outcome.could_have_been_settled]
     assert all({"list:503-bare*inf", "any:no-date"} & set(cell.faults) for cell in blurred)
-
-
-# Without those that need more than the 15 s given: three of the same in a row, and what no real server can do.
-QUICK = [cell for cell in cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
-SAMPLE = random.Random(7).sample(QUICK, 20)
-
-
-def test_a_sample_of_the_matrix_holds_for_real_processes(tmp_path: Path) -> None:
-    folders = [tmp_path / str(n) for n in range(len(SAMPLE))]
-    with ThreadPoolExecutor(len(SAMPLE)) as pool:
-        outcomes = list(pool.map(play_for_real, SAMPLE, folders))
-    for cell, outcome in zip(SAMPLE, outcomes, strict=True):
-        wrong = outcome.twice or outcome.lost or outcome.lied
-        assert not wrong, f"{cell}: {outcome}"
-        assert outcome.exit_code in (0, 4, 5, 6, 7, 9, 10, 124), f"{cell}: {outcome}"
-
-
-def play_for_real(cell: Cell, folder: Path) -> Outcome:
-    """Run a cell as a real process over a real socket, with less patience than users have."""
-    world = World(generation=cell.generation, honour_key=cell.honours_key, speed=5)
-    faults = Faults(*(fault.replace("=31536000", "=1").replace("=20", "=1") for fault in cell.faults))
-    with serve(world, faults=faults) as server:
-        words = ["deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "15", "--request-timeout", "2"]
-        environment = {
-            **os.environ,
-            "QODER_SANDBOX": server.base_url,
-            "QODER_PAT": world.token,
-            "QODER_STATE_DIR": str(folder),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "qoder_cli", *words],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr
-        reported = json.loads(done.stdout)["id"] if done.stdout else None
-        started = [run.id for run in world.started()]
-        ending = world.ending(reported) if reported else None
-        visible = len([run for run in world.runs.values() if run.origin in ("request", "other")])
-    return Outcome(started, reported, done.returncode, ending.status if ending else None, visible)
 
 
 class Killed(BaseException):
@@ -221,29 +177,3 @@ TestMachine.settings = settings(
     derandomize=True,
     database=None,
 )
-
-
-MANY = 16  # processes
-
-
-def test_many_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None:
-    world = World(speed=20)
-    with serve(world) as server:
-        environment = {
-            **os.environ,
-            "QODER_SANDBOX": server.base_url,
-            "QODER_PAT": world.token,
-            "QODER_STATE_DIR": str(tmp_path),
-        }
-        command = [sys.executable, "-m", "qoder_cli"]
-        triggers = [
-            subprocess.Popen([*command, "deploy", "run", "dep_demo", "-q"], env=environment, stdout=subprocess.PIPE)
-            for _ in range(MANY)
-        ]
-        answers = [(trigger.communicate(timeout=60)[0].decode().strip(), trigger.returncode) for trigger in triggers]
-        last = subprocess.run([*command, "run", "get", "last", "-q"], env=environment, capture_output=True, check=True)
-    assert {code for _, code in answers} == {0}
-    assert len({run for run, _ in answers}) == MANY == len(world.started())
-    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert len(lines) == 2 * MANY
-    assert last.stdout.decode().strip() in {run for run, _ in answers}

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +17,12 @@ import trustme
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN as PLANTED
-from tests.conftest import Qoder
+from tests.conftest import Qoder, Ran
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 TOKEN = "pt-0123456789abcdef"
+AGENTS = ("--base-url", "https://agents.invalid")
 
 
 def qoder(tmp_path: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -88,22 +89,37 @@ def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -
     assert (ran.returncode, "SSL_CERT_FILE" in ran.stderr) == (2, True), ran.stderr
 
 
-def test_the_proxy_is_asked_and_never_hears_the_token(tmp_path: Path) -> None:
+@pytest.fixture
+def proxied(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Return what runs a command line over real connections, with these variables and no other for proxies."""
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    qoder.transport = None
+
+    def run(*words: str, **variables: str) -> Ran:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        qoder.env |= variables
+        return qoder(*words)
+
+    return run
+
+
+def test_the_proxy_is_asked_and_never_hears_the_token(proxied: Callable[..., Ran]) -> None:
     with listening(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n") as (port, heard):
-        proxy = f"http://127.0.0.1:{port}"
-        ran = qoder(tmp_path, "deploy", "run", "dep_1", "--base-url", "https://agents.invalid", HTTPS_PROXY=proxy)
-    assert ran.returncode == 7, ran.stderr
+        ran = proxied("deploy", "run", "dep_1", *AGENTS, HTTPS_PROXY=f"http://127.0.0.1:{port}")
+    assert ran.code == 7, ran.err
     assert heard
     assert all(request.startswith(b"CONNECT agents.invalid:443 ") for request in heard)
-    assert not any(TOKEN.encode() in request for request in heard)
+    assert not any(PLANTED.encode() in request for request in heard)
 
 
-def test_no_proxy_goes_around_the_proxy(tmp_path: Path) -> None:
+def test_no_proxy_goes_around_the_proxy(proxied: Callable[..., Ran]) -> None:
     with listening(b"") as (port, heard):
         proxy = f"http://127.0.0.1:{port}"
-        words = ("deploy", "get", "dep_1", "--base-url", "https://agents.invalid")
-        ran = qoder(tmp_path, *words, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
-    assert (ran.returncode, heard) == (7, [])
+        ran = proxied("deploy", "get", "dep_1", *AGENTS, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
+    assert (ran.code, heard) == (7, [])
 
 
 def test_loopback_is_never_proxied(tmp_path: Path) -> None:
@@ -154,22 +170,13 @@ def closed_port() -> int:
         return port
 
 
-AGENTS = ("--base-url", "https://agents.invalid")
-
-
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("words", ["deploy run dep_1", "run wait drun_1", "api POST /agents", "doctor"])
 def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, words: str, variable: str
+    proxied: Callable[..., Ran], words: str, variable: str
 ) -> None:
-    qoder.transport = None
     address = f"http://me:hunter2@127.0.0.1:{closed_port()}"
-    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv(variable, address)
-    qoder.env[variable] = address
-    ran = qoder(*words.split(), *AGENTS)
+    ran = proxied(*words.split(), *AGENTS, **{variable: address})
     named = f"the proxy {address.replace('me:hunter2', '****')} (from {variable}): "
     assert (ran.code, named in ran.errors[0]) == (7, True), ran.err
     assert f"correct {variable}, or unset it" in ran.err.splitlines()[-1]

@@ -385,12 +385,13 @@ def test_a_shell_without_the_file_offers_nothing_of_it(shell: str, tmp_path: Pat
 def test_garbage_breaks_nothing(shell: str, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
+    nothing: dict[str, set[str]] = {"qoder deploy run ": set(), "qoder run get ": {"last"}}
     for number, found in enumerate(GARBAGE.values()):
         home = tmp_path / str(number)
         home.mkdir()
         for name in ("deployments.tsv", "runs.tsv"):
             (state / name).write_bytes(found)
-        assert tab(shell, home, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
+        assert tab(shell, home, list(nothing), QODER_STATE_DIR=str(state)).offers == nothing
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")

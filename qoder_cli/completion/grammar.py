@@ -7,6 +7,7 @@ DIR a folder, COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `q
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import typer
@@ -74,8 +75,12 @@ class Grammar:
     levels: tuple[Level, ...]
 
 
+@cache
 def read(tree: Any) -> Grammar:
-    """Return what can be typed, from the root of the command tree; hidden commands and options are left out."""
+    """Return what can be typed, from the root of the command tree; hidden commands and options are left out.
+
+    A tree is read once: each correction of a line asks for it.
+    """
     levels = tuple(_levels(tree, ()))
     shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
     own = [tuple(option for option in level.options if option not in shared) for level in levels]

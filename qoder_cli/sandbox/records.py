@@ -95,10 +95,18 @@ class Session:
     created: float
     speed: float
     cancelled: float | None = None
-    _ended: Ending | None = None  # the ending, once it was found: lists ask for thousands
+    # Lists ask for thousands of sessions, again and again.
+    _ended: Ending | None = None  # the ending, once it was found
+    _placed: tuple[object, list[Moment]] | None = None  # the moments, and what they were placed by
 
     def moments(self) -> list[Moment]:
         """Return everything that happens in it, past and future, in order."""
+        by = (self.cancelled, self.speed)
+        if self._placed is None or self._placed[0] != by:
+            self._placed = by, self._place()
+        return self._placed[1]
+
+    def _place(self) -> list[Moment]:
         placed = [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
         if self.cancelled is None:
             return placed

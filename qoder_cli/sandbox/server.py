@@ -132,11 +132,17 @@ class Server:
         self.base_url = self.origin + BASE_PATH
         self._listener = listener
         self._uvicorn = uvicorn.Server(_settings(_App(world, faults)))
-        self._thread = threading.Thread(target=self._uvicorn.run, kwargs={"sockets": [listener]}, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def start(self) -> None:
         """Serve in a thread. The socket is listening already, so that nobody has to wait for the thread."""
         self._thread.start()
+
+    async def _serve(self) -> None:
+        await self._uvicorn.serve(sockets=[self._listener])
+        for connection in list(self._uvicorn.server_state.connections):  # those whose answer was cut off
+            connection.transport.abort()
+        await asyncio.sleep(0)  # what is aborted is closed on the next turn of the loop
 
     def __enter__(self) -> "Server":
         return self

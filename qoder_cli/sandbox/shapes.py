@@ -1,6 +1,7 @@
 """How things look on the wire, in either generation. Key order is that of api/examples.jsonl."""
 
 import time
+from functools import lru_cache
 from typing import Any
 
 from qoder_cli.sandbox.records import Deployment, Ending, Moment, Run, Session
@@ -10,6 +11,7 @@ from qoder_cli.sandbox.wire import Generation
 Shape = dict[str, Any]
 
 
+@lru_cache(20_000)  # lists show the same thousands again and again
 def stamp(moment: float, *, digits: int = 0) -> str:
     """Return a unix time as RFC 3339 UTC: seconds, microseconds without trailing zeros (6), all 9 digits."""
     whole, nanos = divmod(int(moment * 1_000_000_000), 1_000_000_000)
