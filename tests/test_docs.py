@@ -1,11 +1,15 @@
 """What is written about the program is made from it, or checked against it."""
 
+from pathlib import Path
+
 import pytest
 
 from qoder_cli.journal import Journal
 from qoder_cli.several.last_words import IDS
 from tests.conftest import Qoder
+from tests.crowd import Town
 from tests.generate import PARTS, README, readme
+from tests.wire import FakeClock
 
 
 def test_the_readme_is_up_to_date() -> None:
@@ -26,7 +30,13 @@ def test_the_readme_tells_every_command_and_option(qoder: Qoder) -> None:
         assert all(name in line for option in command["options"] for name in option["names"])
 
 
-def test_what_an_uninstall_leaves_is_told(qoder: Qoder) -> None:
+def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:
     text = README.read_text("utf-8")
-    files = [file.name for file in Journal(qoder.env, warn=pytest.fail).files]
-    assert [name for name in [*files, IDS, "deployments.tsv", "runs.tsv"] if f"`{name}`" not in text] == []
+    town = Town("current", tmp_path, FakeClock())
+    assert town("deploy", "run", "dep_demo", "--wait", "--idempotency-key", "k").code == 0
+    assert town("deploy", "list").code == 0
+    files = {file.name for file in tmp_path.iterdir()} | {
+        file.name for file in Journal(town.env, warn=pytest.fail).files
+    }
+    assert files >= {"journal.jsonl", "keys.lock", "deployments.tsv", "runs.tsv"}
+    assert [name for name in (*files, IDS) if f"`{name}`" not in text] == []
