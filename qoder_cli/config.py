@@ -71,6 +71,11 @@ class Settings:
         return host_of(self.base_url)
 
     @property
+    def whereabouts(self) -> str:
+        """Where a write goes, as it is told before it is sent."""
+        return f"(profile {self.profile}, {self.host})"
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the server is this machine."""
         return is_loopback(self.host)

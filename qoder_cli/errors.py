@@ -89,7 +89,8 @@ class QoderError(Exception):
     """An expected failure: what happened, what to do next, and the exit code.
 
     `next` is the command that goes on, as words. `run_state` says what is known of the run when the command ends:
-    none was started, it ended, it is going on, or nobody knows.
+    none was started, it ended, it is going on, or nobody knows. What the server said comes from `cause`, if another
+    error is what it comes of.
     """
 
     exit = Exit.INTERNAL
@@ -107,6 +108,7 @@ class QoderError(Exception):
         api_type: str | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
+        cause: "QoderError | None" = None,
     ) -> None:
         super().__init__(message)
         self.kind: Exit | None = None  # what it is called, where that is not the name of its exit code
@@ -117,9 +119,14 @@ class QoderError(Exception):
         self.run_id = run_id
         self.session_id = session_id
         self.run_state = run_state
-        self.api_type = api_type
-        self.http_status = http_status
-        self.request_id = request_id
+        self.api_type: str | None = cause.api_type if cause else api_type
+        self.http_status: int | None = cause.http_status if cause else http_status
+        self.request_id: str | None = cause.request_id if cause else request_id
+
+    @property
+    def type_name(self) -> str:
+        """What it is called in JSON, and wherever one word has to do."""
+        return (self.kind or self.exit).name.lower()
 
     @property
     def advice(self) -> str:
@@ -130,7 +137,7 @@ class QoderError(Exception):
     def as_json(self) -> dict[str, Any]:
         """Return the object that stands under `error` with JSON output: always the same keys."""
         return {
-            "type": (self.kind or self.exit).name.lower(),
+            "type": self.type_name,
             "exit_code": int(self.exit),
             "message": self.message,
             "hint": self.hint,

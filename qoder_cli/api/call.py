@@ -148,7 +148,7 @@ class Call:
             self._announced = True
             settings, key = self._client.settings, self._request.key
             again = f"; sent again under the key {key} where no answer comes" if key else ""
-            self._state.progress.note(f"{self._request} (profile {settings.profile}, {settings.host}){again}")
+            self._state.progress.note(f"{self._request} {settings.whereabouts}{again}")
 
     def _heard(self, pending: "Pending", within: float) -> Answer:
         try:
@@ -202,9 +202,7 @@ class Call:
             hint="look before doing it again",
             next=self._state.command("api", "GET", path) if path else None,
             run_state="unknown",
-            api_type=error.api_type,
-            http_status=error.http_status,
-            request_id=error.request_id,
+            cause=error,
         )
 
 

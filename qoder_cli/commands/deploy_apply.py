@@ -98,7 +98,7 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
     if yes:
-        state.progress.note(f"applying: {_in_words(steps)} {_names(steps)} {_where(state)}")
+        state.progress.note(f"applying: {_in_words(steps)} {_names(steps)} {state.client.settings.whereabouts}")
     if not (yes and state.progress.is_quiet):
         show_changes(state, steps)
 
@@ -132,13 +132,9 @@ def _ask(state: State, steps: Sequence["Step"]) -> None:
 
     if not state.may_ask:
         raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
-    if not typer.confirm(f"{_in_words(steps).capitalize()} {_where(state)}?", err=True):
+    if not typer.confirm(f"{_in_words(steps).capitalize()} {state.client.settings.whereabouts}?", err=True):
         raise UsageError("nothing was applied: you said no")
     look_again(state, steps)
-
-
-def _where(state: State) -> str:
-    return f"(profile {state.client.settings.profile}, {state.client.settings.host})"
 
 
 def _in_words(steps: Sequence["Step"]) -> str:

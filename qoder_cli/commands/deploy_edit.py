@@ -166,11 +166,10 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.deployments.show import show_changes, warn_of_schedules
 
-    settings = state.client.settings
     if not step.changes:
         state.progress.note(f"{step.known} is so already: nothing is sent")
     elif not dry_run:
-        state.progress.note(f"{doing} {step.known} (profile {settings.profile}, {settings.host})")
+        state.progress.note(f"{doing} {step.known} {state.client.settings.whereabouts}")
     if dry_run or not state.progress.is_quiet:
         show_changes(state, [step])
     warn_of_schedules(state, [step])

@@ -44,7 +44,7 @@ def cancel(
         raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
     if not yes and not typer.confirm(f"Cancel run {found.id} of {found.deployment_id}?", err=True):
         raise UsageError("nothing was cancelled")
-    state.progress.note(f"cancelling run {found.id} (profile {state.settings.profile}, {state.settings.host})")
+    state.progress.note(f"cancelling run {found.id} {state.settings.whereabouts}")
     pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
     with suppress(NoAnswer):  # whether it was heard shows in how the run goes on
         state.client.understand(pending.result(state.client.request_timeout))

@@ -75,7 +75,7 @@ class Applied:
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
             "file": self.step.place,
-            "error": (self.error.kind or self.error.exit).name.lower() if self.error else None,
+            "error": self.error.type_name if self.error else None,
         }
 
 

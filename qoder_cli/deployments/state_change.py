@@ -74,7 +74,7 @@ class Outcome(NamedTuple):
         """Return the row of a table, for what was typed."""
         if self.deployment is not None:
             return deployment_row(self.deployment)
-        word = (self.error.kind or self.error.exit).name.lower() if self.error else "not_attempted"
+        word = self.error.type_name if self.error else "not_attempted"
         return {**dict.fromkeys(DEPLOYMENT_COLUMNS), "id": typed, "state": Status(word)}
 
 
@@ -112,13 +112,12 @@ class StateChanges:
         return Exit.OK
 
     def _announce(self, ids: Sequence[str]) -> None:
-        settings = self._state.client.settings
         typed = {target.found: target.typed for target in reversed(self._targets) if isinstance(target.found, str)}
         words = [id if typed[id] == id else f"{typed[id]} ({id})" for id in ids[:_SHOWN]]
         words += [f"{len(ids) - _SHOWN} more"] if len(ids) > _SHOWN else []
         if words:
-            listed = ", ".join(words)
-            self._state.progress.note(f"{self._change.doing} {listed} (profile {settings.profile}, {settings.host})")
+            where = self._state.client.settings.whereabouts
+            self._state.progress.note(f"{self._change.doing} {', '.join(words)} {where}")
 
     def _ask(self, id: str, is_wanted: Callable[[Deployment], bool]) -> None:
         """Settle beforehand what becomes of a deployment that is so already, is not wanted or cannot be read."""

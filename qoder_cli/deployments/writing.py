@@ -221,7 +221,5 @@ class Write(Generic[T]):
             "; ".join(part for part in parts if part),
             hint="look; repeating it does no harm" if self.repeatable else "look before doing it again",
             next=self.look,
-            api_type=error.api_type if error else None,
-            http_status=error.http_status if error else None,
-            request_id=error.request_id if error else None,
+            cause=error,
         )

@@ -85,7 +85,5 @@ def _lost(state: State, observer: Observer, error: ApiError) -> LostSight:
         run_id=run_id,
         session_id=observer.run.session_id if observer.run else None,
         run_state="unknown",
-        api_type=error.api_type,
-        http_status=error.http_status,
-        request_id=error.request_id,
+        cause=error,
     )

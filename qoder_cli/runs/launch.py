@@ -62,8 +62,7 @@ def launch(state: "State", order: Order) -> Started:
     """
     from qoder_cli.remembered import remember_run
 
-    settings = state.client.settings
-    state.progress.note(f"starting a run of {order.deployment_id} (profile {settings.profile}, {settings.host})")
+    state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
     try:
         started = trigger_of(state, order).start()
     except TriggerStopped as stopped:

@@ -322,9 +322,7 @@ class Trigger:
             else "look at the deployment's runs before starting another",
             next=next,
             run_state="unknown",
-            api_type=error.api_type,
-            http_status=error.http_status,
-            request_id=error.request_id,
+            cause=error,
         )
 
 

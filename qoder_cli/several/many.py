@@ -108,8 +108,7 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     if state.ci:
         state.ci.expect(typed)
     state.pace_reads(READS_BESIDE_WRITES)
-    settings = state.client.settings
-    state.progress.note(f"starting runs of {_listed(typed)} (profile {settings.profile}, {settings.host})")
+    state.progress.note(f"starting runs of {_listed(typed)} {state.client.settings.whereabouts}")
     return _Running(state, typed, orders, plan).run()
 
 

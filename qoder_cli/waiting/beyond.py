@@ -127,9 +127,7 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> Q
         run_id=run.id,
         session_id=run.session_id,
         run_state="ended",
-        api_type=error.api_type,
-        http_status=error.http_status,
-        request_id=error.request_id,
+        cause=error,
     )
 
 

@@ -94,7 +94,7 @@ class Item(NamedTuple):
             return self.run.status or "gone"
         if not self.attempted:
             return "not_started"
-        return (self.error.kind or self.error.exit).name.lower() if self.error else "pending"
+        return self.error.type_name if self.error else "pending"
 
 
 class Printed:

@@ -397,7 +397,5 @@ def _lost(watch: Watch, error: ApiError) -> LostSight:
         if isinstance(error, AuthError)
         else "wait again, do not start again",
         run_state="unknown",
-        api_type=error.api_type,
-        http_status=error.http_status,
-        request_id=error.request_id,
+        cause=error,
     )
