@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from qoder_cli.runs.observe import Observer
 
 
+_SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
+
+
 @dataclass
 class State:
     """One invocation: its environment, streams, clock and shared options; and what is made from them."""
@@ -46,6 +49,14 @@ class State:
     is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
     observed: "Observer | None" = None  # what reads the one run that the command is about
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
+
+    def __post_init__(self) -> None:
+        for name in ("QODER_PAT", "QODER_ACCESS_TOKEN"):
+            self._never_tell(self.env.get(name))
+
+    def _never_tell(self, token: str | None) -> None:
+        if token and len(token) >= _SHORTEST_TOKEN:
+            self.err.secrets.add(token)
 
     @classmethod
     def of_this_process(cls) -> "State":
@@ -74,6 +85,7 @@ class State:
         from qoder_cli.config import resolve
 
         settings = resolve(self.flags, self.env)
+        self._never_tell(settings.token)
         for warning in settings.warnings:
             self.progress.warn(warning)
         return settings

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
@@ -173,3 +174,29 @@ def test_no_spelling_of_a_token_in_json_is_shown(token: str, random: Random) -> 
     progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
     client = Client(Settings("https://api.example", "here", token=token), clock=Clock(), progress=progress)
     assert json.loads(client.hide(f'["{"".join(map(spell, token))}"]')) == ["[redacted]"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["deploy", "get", "dep_1", "--profile", TOKEN],
+        ["run", "list", "--status", TOKEN],
+        ["config", "get", TOKEN],
+        ["api", "GET", f"/{TOKEN}", "-f", TOKEN],
+        ["deploy", "run", "dep_1", "--idempotency-key", f"night-{TOKEN}"],
+        ["deploy", "run", "dep_1", "dep_2", "--idempotency-key", TOKEN],
+        ["api", "POST", "/deployments", "--idempotency-key", TOKEN],
+    ],
+)
+def test_a_token_that_is_typed_where_something_else_belongs_is_not_shown(qoder: Qoder, words: list[str]) -> None:
+    ran = qoder(*words, "--json")  # which looks for the token in all that is written
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.error["message"]
+
+
+def test_a_token_from_the_file_is_not_shown_either(qoder: Qoder) -> None:
+    del qoder.env["QODER_PAT"]
+    Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\ntoken = "pt-kept-in-the-file"\n')
+    qoder.wire.on("GET", "/deployments", {"data": []})
+    ran = qoder("deploy", "get", "pt-kept-in-the-file")
+    assert (ran.code, "no deployment" in ran.err, "pt-kept" in ran.err) == (5, True, False)

@@ -99,7 +99,7 @@ def run(
     if require_outcome and not wait:
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
-    key = None if idempotency_key is None else check_key(idempotency_key)
+    key = None if idempotency_key is None else check_key(idempotency_key, state.err.secrets)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many

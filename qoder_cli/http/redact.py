@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qoder_cli import jsontext
+from qoder_cli.output.screen import REDACTED as REDACTED
 
-REDACTED = "[redacted]"
 LONGEST_SHOWN = 2000  # characters of a body
 
 _NAMES = (

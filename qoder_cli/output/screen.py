@@ -16,6 +16,7 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # What the runner of GitHub Actions takes for a command: `::` at the beginning of a line, `##[` anywhere in it.
 _COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
 NARROWEST = 20  # columns
+REDACTED = "[redacted]"
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -48,6 +49,7 @@ class Screen:
         self.is_piped = False  # another program reads it
         self.has_written = False
         self.is_actions_log = False
+        self.secrets: set[str] = set()  # what is never shown here: a token may have been typed as anything
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -66,10 +68,12 @@ class Screen:
         return screen
 
     def write(self, text: str) -> None:
-        """Write text at once.
+        """Write text at once, without secrets.
 
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
+        for secret in self.secrets:
+            text = text.replace(secret, REDACTED)
         self.write_bytes(text.encode("utf-8", "replace"))
 
     def write_bytes(self, data: bytes) -> None:

@@ -17,7 +17,7 @@ candidate that shows early is not adopted early, for it may be a stranger's whil
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -67,8 +67,13 @@ class TriggerStopped(Exception):
         self.run = run
 
 
-def check_key(key: str) -> str:
-    """Return an idempotency key that was typed. Raises UsageError for one that no header can carry."""
+def check_key(key: str, secrets: Collection[str] = ()) -> str:
+    """Return an idempotency key that was typed. Raises UsageError for one that no header can carry, or with a secret.
+
+    The key is kept in the journal and shown in the command to repeat; a token must come to neither.
+    """
+    if any(secret in key for secret in secrets):
+        raise UsageError("--idempotency-key contains your token", hint="take another key, as nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
         raise UsageError(
             f"--idempotency-key takes 1 to {LONGEST_KEY} printable ASCII characters without spaces around them",
