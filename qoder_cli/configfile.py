@@ -101,6 +101,8 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
     written; then it is as it was.
     """
     file = load(path)
+    if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
+        raise _unusable(path, "is no regular file; nothing was changed", hint="set QODER_CONFIG to a file")
     file.require(profile, may_create=True)
     edited = _edited(file.text, profile, values)
     if edited is None or not _differs_only(file.text, edited, profile, values):

@@ -43,9 +43,9 @@ def found(ran: Ran) -> dict[str, dict[str, Any]]:
 def looked(qoder: Qoder, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
     """Return what the doctor found, having ended with this exit code; whatever it found, nothing has changed."""
     folder = Path(qoder.env["QODER_CONFIG"]).parent
-    before = {path: path.stat() for path in folder.rglob("*")}
+    before = {path: path.lstat() for path in folder.rglob("*")}
     ran = qoder("doctor", "--json", *words)
-    after = {path: path.stat() for path in folder.rglob("*")}
+    after = {path: path.lstat() for path in folder.rglob("*")}
     assert {path: (stat.st_mtime, stat.st_mode) for path, stat in after.items()} == {
         path: (stat.st_mtime, stat.st_mode) for path, stat in before.items()
     }
@@ -422,6 +422,14 @@ def test_a_state_folder_that_cannot_be_is_a_warning(qoder: Qoder, tmp_path: Path
     qoder.env["QODER_STATE_DIR"] = str(tmp_path / folder)
     finding = looked(qoder, "--offline")["state"]
     assert (finding["status"], "QODER_STATE_DIR" in finding["fix"]) == ("warning", True)
+
+
+@posix
+def test_a_state_folder_that_leads_to_nothing_is_a_warning(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path / "link")
+    finding = looked(qoder, "--offline")["state"]
+    assert (finding["status"], "leads to nothing" in finding["found"]) == ("warning", True)
 
 
 def test_a_journal_that_is_a_folder_is_a_warning(qoder: Qoder) -> None:

@@ -33,7 +33,7 @@ PLACES = {
 
 def home(env: Mapping[str, str]) -> Path:
     """Return the home folder. Raises UsageError when there is none."""
-    folder = env.get("HOME") or os.path.expanduser("~")
-    if folder.startswith("~"):  # what expanduser leaves when it knows no home
+    folder = env["HOME"] if "HOME" in env else os.path.expanduser("~")
+    if not os.path.isabs(folder):  # it is set to nothing, or expanduser knows none
         raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
     return Path(folder)

@@ -39,6 +39,8 @@ def folder(env: Mapping[str, str]) -> Finding:
 
 
 def _to_be_made(path: Path) -> Finding:
+    if os.path.islink(path):
+        return warning("state", f"{path} leads to nothing; {_WITHOUT}", fix=_ELSEWHERE)
     nearest = next((each for each in path.parents if os.path.exists(each)), path)
     if os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
         return Finding("state", f"{path} is made when there is something to keep")
