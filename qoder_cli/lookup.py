@@ -71,9 +71,9 @@ def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
             error.hint = "archiving cannot be undone: run another deployment"
         elif found.state == "paused":
             because = f" ({found.paused_because})" if found.paused_because else ""
-            fires = f"; then its next scheduled run is at {found.next_fires[0]}" if found.next_fires else ""
+            fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
             error.message = f"deployment {id} is paused{because}; {error.message}"
-            error.hint = f"unpause it first{fires}"
+            error.hint = f"unpause it first with qoder deploy unpause {id}{fires}"
     return error
 
 
@@ -91,6 +91,7 @@ def nearest(typed: str, known: dict[str, str], asked: str) -> str:
 def _nearest_ids(typed: str, known: dict[str, str]) -> list[str]:
     from difflib import get_close_matches
 
+    known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
     by_name = {name.lower(): id for id, name in known.items()}
     near_ids = get_close_matches(typed, known, n=SUGGESTIONS, cutoff=_NEAR_ID)
     near_names = get_close_matches(typed.removeprefix("dep_").lower(), by_name, n=SUGGESTIONS)

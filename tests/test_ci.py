@@ -147,6 +147,13 @@ def test_a_failure_is_annotated(step: Step) -> None:
     )
 
 
+def test_an_annotation_has_the_command_that_goes_on(step: Step) -> None:
+    error = RunFailed("it failed", hint="read on", next=["qoder", "run", "logs", "drun_1"])
+    with ending_with(error, step) as ci:
+        ci.ended(Item("drun_1", FAILED, error))
+    assert step.err.endswith("::it failed%0Aread on: qoder run logs drun_1\n")
+
+
 def test_what_never_came_to_a_run(step: Step) -> None:
     with ending_with(NotFound("deployment nightly: there is none"), step):
         pass

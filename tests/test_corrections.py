@@ -311,6 +311,7 @@ SAID = {
     "run list -n 0": "--limit takes a number of at least 1, not 0",
     "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
     "sandbox --speed fast": "--speed takes a number, not 'fast'",
+    "run list --format yaml": "--format takes table, json, jsonl or id, not 'yaml'",
     "run list -o yaml": "-o takes table, json, jsonl or id, not 'yaml'",
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "DEPLOYMENT... is missing",

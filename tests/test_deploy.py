@@ -244,25 +244,30 @@ def test_a_refused_trigger_started_nothing_and_is_not_repeated(
 
 
 @pytest.mark.parametrize(
-    ("deployment", "words"),
+    ("deployment", "words", "hint"),
     [
         (
             {"status": "paused", "paused_reason": {"type": "manual"}, "archived_at": None},
             "is paused (manual)",
+            "qoder deploy unpause dep_1",
         ),
         (
             {"status": "active", "archived_at": "2026-06-14T08:58:42Z"},
             "is archived since 2026-06-14T08:58:42Z",
+            "another deployment",
         ),
-        ({"status": "active", "archived_at": None}, "not active"),
+        ({"status": "active", "archived_at": None}, "not active", ""),
     ],
 )
-def test_a_409_is_explained_by_reading_the_deployment(qoder: Qoder, deployment: dict[str, Any], words: str) -> None:
+def test_a_409_is_explained_by_reading_the_deployment(
+    qoder: Qoder, deployment: dict[str, Any], words: str, hint: str
+) -> None:
     qoder.wire.on(*TRIGGER, api_error(409, "conflict_error", "Deployment is not active."))
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", **deployment})
     ran = qoder("deploy", "run", "dep_1")
     assert ran.code == 6
     assert words in ran.errors[0]
+    assert hint in ran.err
 
 
 def test_429_and_a_connection_never_made_are_sent_again_under_the_same_key(qoder: Qoder) -> None:

@@ -89,7 +89,7 @@ class GitHub(_Files):
     def complain(self, error: "QoderError") -> None:
         """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
         title = f"qoder: {error.type_name}, exit code {int(error.exit)}"
-        message = "\n".join(filter(None, (error.message, error.hint)))[:LONGEST_MESSAGE]
+        message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
         self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:

@@ -66,8 +66,7 @@ def create(
     if taken := Book.of(state).alive(declared.name):
         raise Rejected(
             f"a deployment named {declared.name!r} exists already: {', '.join(found.id for found in taken)}",
-            hint="change it, or choose another name",
-            next=state.command("deploy", "update", taken[0].id),
+            hint=f"choose another name, or change that one with qoder deploy update {taken[0].id}",
         )
     return _write(state, creating(declared), dry_run=dry_run, doing="creating")
 

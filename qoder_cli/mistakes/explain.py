@@ -18,7 +18,7 @@ def explained(mistake: Exception, words: Sequence[str], tree: Any, program: str)
     A token that was typed is not repeated.
     """
     where = command_typed(words, tree, program)
-    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, where)
+    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, where, words)
     tokens = [token for token in typed_tokens(words) if len(token) >= SHORTEST_TOKEN]
     if meant := correct(words, tree, program):
         error.hint = meant.because
@@ -35,7 +35,7 @@ def _without(tokens: Sequence[str], text: str) -> str:
     return text
 
 
-def _in_our_words(mistake: Any, where: str) -> UsageError:
+def _in_our_words(mistake: Any, where: str, words: Sequence[str]) -> UsageError:
     """Return what typer says of a mistake, which its `str` leaves out; `where` is the command, if it does not know."""
     context = getattr(mistake, "ctx", None)
     path = context.command_path if context else where
@@ -51,7 +51,7 @@ def _in_our_words(mistake: Any, where: str) -> UsageError:
         takes = "needs a value" if message.endswith("argument") else "takes no value"
         return UsageError(f"{option} {takes}", hint=help)
     if param is not None:
-        return UsageError(_of_a_value(param, mistake), hint=help)
+        return UsageError(_of_a_value(param, mistake, words), hint=help)
     if message.startswith("Got unexpected extra argument"):  # which is not repeated: it may be a token
         arguments = [param for param in _params(context, "argument") if not param.hidden]
         takes = " ".join(param.metavar or param.name.upper() for param in arguments)
@@ -60,9 +60,12 @@ def _in_our_words(mistake: Any, where: str) -> UsageError:
     return UsageError(message, hint=help)
 
 
-def _of_a_value(param: Any, mistake: Any) -> str:
-    """Return what is wrong with the value of a parameter, or that it is missing."""
-    name = max(param.opts, key=len) if param.param_type_name == "option" else param.metavar or param.name.upper()
+def _of_a_value(param: Any, mistake: Any, words: Sequence[str]) -> str:
+    """Return what is wrong with the value of a parameter, by the name that was typed, or that it is missing."""
+    name = param.metavar or param.name.upper()
+    if param.param_type_name == "option":
+        typed = (word.partition("=")[0] for word in words)
+        name = next((word for word in typed if word in param.opts and word.startswith("--")), max(param.opts, key=len))
     value, _, why = mistake.message.partition(" is not ")
     if hasattr(mistake, "param_type"):
         return f"{name} is missing"

@@ -42,7 +42,8 @@ CONDITIONS: dict[str, Value] = {
     "silent": "none",
 }
 
-WORDS = (*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS)
+_IN_PROCESS = "refused"  # what only a sandbox within the process can do
+_WORDS = (*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS)
 
 STATUS = re.compile(r"(act-)?([45]\d\d)(-bare)?")
 _TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
@@ -101,7 +102,7 @@ def _check_value(text: str, what: str, value: str, *, given: bool) -> None:
         return
     kind = (DISRUPTIONS | CONDITIONS).get(what)
     if kind is None:
-        raise _wrong(text, f"WHAT is one of {', '.join(WORDS)}")
+        raise _wrong(text, f"WHAT is one of {', '.join(word for word in _WORDS if word != _IN_PROCESS)}")
     if kind == "none" and given:
         raise _wrong(text, f"{what} takes no value")
     if kind == "seconds" and not _is_seconds(value, signed=what == "skew"):
@@ -126,5 +127,5 @@ def _wrong(text: str, why: str) -> UsageError:
 def check_real(faults: Iterable[Fault]) -> None:
     """Raise UsageError for a fault that a real server cannot have."""
     for fault in faults:
-        if fault.what == "refused":
+        if fault.what == _IN_PROCESS:
             raise UsageError(f"{fault} works only in process", hint="use drop-before, or point at a port nobody serves")
