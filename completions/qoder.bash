@@ -146,9 +146,9 @@ __qoder_cli_level() {
 
 # Sets `value` to = and the value that option $1 takes, or to nothing when it takes none.
 __qoder_cli_value_of() {
-    local option
+    local option unshown='--format=table|json|jsonl|id --output=table|json|jsonl|id' # understood, and not offered
     value=''
-    for option in $options; do
+    for option in $options $unshown; do
         if [[ $option == "$1="* ]]; then value=${option#"$1"}; fi
     done
 }

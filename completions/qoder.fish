@@ -9,7 +9,7 @@ function __qoder_words --description 'Print the commands and arguments before th
             continue
         end
         switch "$words $word"
-            case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout} \
+            case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout,--format,--output} \
                 'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave,--parallel} \
                 'deploy list* '{--status,--agent,--limit,-n} \
                 'deploy create* '{--name,--agent,--environment,--message,-m,--description,--schedule,--timezone,--vault,--metadata,--budget} \
@@ -49,6 +49,13 @@ end
 
 function __qoder_under --description 'Test whether the words typed begin with these'
     string match -q -- "$argv *" (string join ' ' -- (__qoder_words))' '
+end
+
+function __qoder_typed --description 'Test whether one of these options stands before the cursor'
+    for option in $argv
+        string match -q -- "* $option *" (commandline -cp | string replace -ra '[\s=]' ' ')' '; and return
+    end
+    return 1
 end
 
 function __qoder_inside --description 'Complete the command line behind --, as it would be without that'
@@ -100,6 +107,7 @@ complete -c qoder -l no-input -d 'Never ask a question'
 complete -c qoder -l debug -d 'Show requests and answers, without secrets'
 complete -c qoder -l no-color -d 'No colours'
 complete -c qoder -l help -s h -d 'Show this text'
+complete -c qoder -n '__qoder_typed --format --output' -l format -l output -r -fa 'table json jsonl id' -d 'Understood'
 complete -c qoder -n '__qoder_at' -a deploy -d 'Run deployments, and look at them'
 complete -c qoder -n '__qoder_at' -a run -d 'Look at runs, and wait for their end'
 complete -c qoder -n '__qoder_at' -a auth -d 'Log in, log out, see which token is used'

@@ -7,6 +7,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     # Commands, options and arguments that can follow the words. Behind = stands the value that an option takes:
     # words|or|others, or the <name> of something that is not fixed. Arguments are in order; ... repeats the last.
     $shared = '-o=table|json|jsonl|id --json -q --profile=<name> --region=global|cn --base-url=<url> --workspace=<id> --request-timeout=<d> --no-progress --no-input --debug --no-color --help -h'
+    $unshown = '--format=table|json|jsonl|id --output=table|json|jsonl|id' # understood, and not offered
     $levels = @{
         '' = 'deploy run auth config api doctor sandbox completion help', '--version', ''
         'deploy' = 'run list get create update apply export pause unpause archive', '', ''
@@ -57,7 +58,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     }
     $valueOf = { # = and the value that an option takes, or nothing when it takes none
         param($name)
-        "$shared $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
+        "$shared $unshown $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
             ForEach-Object { $_.Substring($name.Length) } | Select-Object -First 1
     }
 

@@ -87,7 +87,9 @@ def _shared(flags: str, help: str, **settings: Any) -> Any:
 
 def everywhere(
     output: Annotated[Format | None, _shared("-o", "table, json, jsonl or id.", metavar="FORMAT")] = None,
-    output_by_another_name: Annotated[Format | None, _shared("--output --format", "Understood.", hidden=True)] = None,
+    output_by_another_name: Annotated[
+        Format | None, _shared("--output --format", "Understood.", metavar="FORMAT", hidden=True)
+    ] = None,
     json: Annotated[bool, _shared("--json", "The same as -o json.")] = False,
     quiet: Annotated[bool, _shared("-q", "The same as -o id: only the id.")] = False,
     profile: Annotated[str | None, _shared("--profile", "Use this profile of the config file.", metavar="NAME")] = None,

@@ -553,7 +553,6 @@ def test_the_other_names_are_not_shown(qoder: Qoder) -> None:
     shown = qoder("deploy", "run", "--help").out
     assert "--output" not in shown
     assert "--format" not in shown
-    assert "--output" not in qoder("completion", "bash").out.replace("--output-dir", "")
 
 
 def test_no_command_has_an_option_of_these_names_of_its_own() -> None:

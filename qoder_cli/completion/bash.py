@@ -12,6 +12,7 @@ def render(grammar: Grammar) -> str:
     return filled(
         _TEMPLATE,
         shared=_wrapped(f"    options='{options(grammar.shared)}'"),
+        unshown=options(grammar.unshown),
         rows="\n".join(filter(None, map(_row, grammar.levels))),
         others="\n".join(_other(*each) for each in understood()),
     )
@@ -51,9 +52,9 @@ __qoder_cli_level() {
 
 # Sets `value` to = and the value that option $1 takes, or to nothing when it takes none.
 __qoder_cli_value_of() {
-    local option
+    local option unshown='@UNSHOWN@' # understood, and not offered
     value=''
-    for option in $options; do
+    for option in $options $unshown; do
         if [[ $option == "$1="* ]]; then value=${option#"$1"}; fi
     done
 }

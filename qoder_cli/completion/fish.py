@@ -9,6 +9,7 @@ from qoder_cli.completion.texts import escaped, filled, understood
 def render(grammar: Grammar) -> str:
     """Return the script."""
     lines = [f"complete -c qoder{_option(option)}" for option in grammar.shared]
+    lines += [_unshown(option) for option in grammar.unshown]
     lines += [line for level in grammar.levels for line in _lines(level)]
     others = "\n".join(_other(*each) for each in understood())
     return filled(_TEMPLATE, takers=_takers(grammar), others=others, lines="\n".join(lines))
@@ -37,6 +38,11 @@ def _option(option: Option) -> str:
     return f"{names}{value} -d {_quoted(option.help)}"
 
 
+def _unshown(option: Option) -> str:
+    """Return an option that fish knows of only once it was typed, and so does not offer."""
+    return f"complete -c qoder -n '__qoder_typed {' '.join(option.names)}'{_option(option)}"
+
+
 def _value(value: Value) -> str:
     if value.words:
         return f" -fa '{' '.join(value.words)}'"
@@ -45,7 +51,10 @@ def _value(value: Value) -> str:
 
 def _takers(grammar: Grammar) -> str:
     """Return a pattern for each option that takes a value, behind the words where it does."""
-    places = [("* ", grammar.shared), *((f"{level.path}* ", level.options) for level in grammar.levels)]
+    places = [
+        ("* ", grammar.shared + grammar.unshown),
+        *((f"{level.path}* ", level.options) for level in grammar.levels),
+    ]
     rows = []
     for place, options in places:
         names = [name for option in options if option.value for name in option.names]
@@ -97,6 +106,13 @@ end
 
 function __qoder_under --description 'Test whether the words typed begin with these'
     string match -q -- "$argv *" (string join ' ' -- (__qoder_words))' '
+end
+
+function __qoder_typed --description 'Test whether one of these options stands before the cursor'
+    for option in $argv
+        string match -q -- "* $option *" (commandline -cp | string replace -ra '[\s=]' ' ')' '; and return
+    end
+    return 1
 end
 
 function __qoder_inside --description 'Complete the command line behind --, as it would be without that'

@@ -69,22 +69,28 @@ class Level:
 
 @dataclass(frozen=True)
 class Grammar:
-    """All that can be typed: the options that work everywhere, and each level with what only it has."""
+    """All that can be typed: the options that work everywhere, and each level with what only it has.
+
+    Those `unshown` work everywhere and are not offered; what they take is.
+    """
 
     shared: tuple[Option, ...]
+    unshown: tuple[Option, ...]
     levels: tuple[Level, ...]
 
 
 @cache
 def read(tree: Any) -> Grammar:
-    """Return what can be typed, from the root of the command tree; hidden commands and options are left out.
+    """Return what can be typed, from the root of the command tree; hidden commands are left out.
 
     A tree is read once: each correction of a line asks for it.
     """
+    unshown = tuple(_option(param) for param in tree.params if param.hidden and not param.is_flag)
     levels = tuple(_levels(tree, ()))
     shared = tuple(option for option in levels[0].options if all(option in level.options for level in levels))
     own = [tuple(option for option in level.options if option not in shared) for level in levels]
-    return Grammar(shared, tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True)))
+    levels = tuple(replace(level, options=options) for level, options in zip(levels, own, strict=True))
+    return Grammar(shared, unshown, levels)
 
 
 def spelled_out(grammar: Grammar) -> Grammar:

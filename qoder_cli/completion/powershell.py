@@ -14,7 +14,7 @@ def render(grammar: Grammar) -> str:
     others = "\n".join(
         f"        '{'/' if is_noun else '?*/'}{word}' = '{ours}'" for word, ours, is_noun in understood()
     )
-    return filled(_TEMPLATE, shared=options(grammar.shared), rows=rows, others=others)
+    return filled(_TEMPLATE, shared=options(grammar.shared), unshown=options(grammar.unshown), rows=rows, others=others)
 
 
 _TEMPLATE = r"""# Completion of qoder and qoder-cli in PowerShell 5 and newer. Made by: qoder completion powershell
@@ -26,6 +26,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     # Commands, options and arguments that can follow the words. Behind = stands the value that an option takes:
     # words|or|others, or the <name> of something that is not fixed. Arguments are in order; ... repeats the last.
     $shared = '@SHARED@'
+    $unshown = '@UNSHOWN@' # understood, and not offered
     $levels = @{
 @ROWS@
     }
@@ -34,7 +35,7 @@ Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     }
     $valueOf = { # = and the value that an option takes, or nothing when it takes none
         param($name)
-        "$shared $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
+        "$shared $unshown $options" -split ' ' | Where-Object { $_.StartsWith("$name=", 'Ordinal') } |
             ForEach-Object { $_.Substring($name.Length) } | Select-Object -First 1
     }
 

@@ -8,7 +8,10 @@ def render(grammar: Grammar) -> str:
     """Return the script."""
     return filled(
         _TEMPLATE,
-        shared="\n".join(f"    {_option(option)}" for option in grammar.shared),
+        shared="\n".join(
+            [f"    {_option(option)}" for option in grammar.shared]
+            + [f"    {_unshown(option)}" for option in grammar.unshown]
+        ),
         rows="\n".join(filter(None, map(_row, grammar.levels))),
         others="\n".join(_other(*each) for each in understood()),
     )
@@ -45,6 +48,12 @@ def _option(option: Option) -> str:
     if len(names) == 1:
         return _quoted(once + names[0] + rest)
     return f"{_quoted(once)}{{{','.join(names)}}}{_quoted(rest)}"
+
+
+def _unshown(option: Option) -> str:
+    """Return each name of an option with the ! that keeps it from being offered."""
+    assert option.value
+    return " ".join(_quoted(f"!{name}=:{_value(option.value)}") for name in option.names)
 
 
 def _argument(place: int, argument: Argument) -> str:

@@ -68,7 +68,7 @@ class _Line:
 
     def __init__(self, words: Sequence[str], grammar: Grammar) -> None:
         self._levels = {level.words: level for level in grammar.levels}
-        self._shared = grammar.shared
+        self._shared = grammar.shared + grammar.unshown
         self.because: list[str] = []
         self._read(_with_rest(list(_pieces(words, self._valued())), self.because))
 
@@ -99,7 +99,7 @@ class _Line:
         foreign = {name for name, instead in OPTIONS.items() if instead.valued}
         elsewhere = foreign | _names(everywhere, valued=True) - _names(everywhere, valued=False)
         own = [*(of.options if of else ()), *self._shared]
-        return (elsewhere | _names(own, valued=True) | {"--output", "--format"}) - _names(own, valued=False)
+        return (elsewhere | _names(own, valued=True)) - _names(own, valued=False)
 
     def command(self, program: str) -> str:
         """Return the words that name the command, with the program."""
@@ -227,8 +227,7 @@ class _Line:
     def _known(self) -> dict[str, bool]:
         """Return the options of the command by their names, and whether each takes a value."""
         options = (*self._level(self.plain).options, *self._shared)
-        ours = {name: option.value is not None for option in options for name in option.names}
-        return ours | dict.fromkeys(("--output", "--format"), True)
+        return {name: option.value is not None for option in options for name in option.names}
 
     def _move(self, option: Typed, moved: Foreign) -> None:
         """Turn the command into the one that an option of another tool's means."""
