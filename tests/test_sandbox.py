@@ -1150,11 +1150,13 @@ def test_a_command_is_led_into_the_sandbox_and_nowhere_else() -> None:
 
 
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
-    code, out, err = outcome("--", "no-such-command")
-    assert (code, out) == (127, "")
-    assert "error: cannot run 'no-such-command'" in err
+    code, out, err = outcome("-o", "json", "--", "no-such-command")
+    assert (code, out) == (2, "")
+    assert json.loads(err.splitlines()[-1])["error"]["message"].startswith("cannot run 'no-such-command': ")
     (tmp_path / "data").write_text("no program")
-    assert outcome("--", str(tmp_path / "data"))[0] in (126, 127)
+    assert outcome("--", str(tmp_path / "data"))[0] == 2
+    code, _, err = outcome("deploy", "run", "dep_demo")
+    assert (code, "as in: qoder sandbox -- qoder deploy run dep_demo\n" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.errors import UsageError
-from qoder_cli.sandbox.child import CannotRun, environment, exports, run, until_signal
+from qoder_cli.sandbox.child import environment, exports, run, until_signal
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.state import State
 
@@ -114,11 +114,7 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
 
 def _run_inside(state: State, server: "Server", command: list[str]) -> int:
     env = environment(state.env, base_url=server.base_url, token=server.world.token)
-    try:
-        return run(command, env)
-    except CannotRun as error:
-        state.err.tell(f"error: {error}\nhint: what follows -- is a command, as in: qoder sandbox -- qoder --help\n")
-        return error.code
+    return run(command, env)
 
 
 def _serve(state: State, server: "Server") -> int:

@@ -1,6 +1,7 @@
 """A command that runs inside the sandbox: its environment, the signals it is to hear, its exit code."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from qoder_cli.contents import NOUNS
+from qoder_cli.errors import UsageError
 
 # What would lead a command out of the sandbox, or give it a second token.
 _CONFUSING = (
@@ -39,18 +43,10 @@ def own_folders() -> list[str]:
     return list(dict.fromkeys([*([str(script)] if holds_it else []), str(Path(sys.executable).parent)]))
 
 
-class CannotRun(Exception):
-    """The command cannot be started. `code` is what a shell would exit with."""
-
-    def __init__(self, command: str, why: str, *, code: int) -> None:
-        super().__init__(f"cannot run {command!r}: {why}")
-        self.code = code
-
-
 def run(command: Sequence[str], env: Mapping[str, str]) -> int:
     """Run `command` to its end and return its exit code; 128+N when signal N killed it.
 
-    Signals that arrive meanwhile are passed on. Raises CannotRun.
+    Signals that arrive meanwhile are passed on. Raises UsageError when it cannot be started.
     """
     relay = _Relay()
     with catching(relay.pass_on):
@@ -64,9 +60,17 @@ def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[
     try:
         return subprocess.Popen(_looked_up(command, env), env=dict(env))
     except FileNotFoundError:
-        raise CannotRun(command[0], "there is no such command", code=127) from None
+        raise _cannot_run(command, "there is no such command") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte
-        raise CannotRun(command[0], getattr(error, "strerror", None) or str(error), code=126) from None
+        raise _cannot_run(command, getattr(error, "strerror", None) or str(error)) from None
+
+
+def _cannot_run(command: Sequence[str], why: str) -> UsageError:
+    example = ["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"]
+    return UsageError(
+        f"cannot run {command[0]!r}: {why}",
+        hint=f"what follows -- is a command, as in: qoder sandbox -- {shlex.join(example)}",
+    )
 
 
 def _looked_up(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
