@@ -776,7 +776,31 @@ def test_q_prints_the_ids_in_an_answer(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
     assert qoder("api", "GET", "/deployments/dep_1", "-q").out == "dep_1\n"
     qoder.wire.on("DELETE", "/files/file_1", (204, ""))
-    assert qoder("api", "DELETE", "/files/file_1", "-q").out == ""
+    ran = qoder("api", "DELETE", "/files/file_1", "-q")
+    assert (ran.out, "warning" in ran.err) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "out", "lacking"),
+    [
+        ([{"id": "a"}, {"id": "b"}], "a\nb\n", None),
+        ([], "", None),
+        ([{"id": "a"}, 5], "a\n", "1 of 2"),
+        ({"data": {"id": "within"}}, "", "1 of 1"),
+        (httpx.Response(200, text="plain text"), "", "1 of 1"),
+    ],
+)
+def test_q_says_when_there_is_no_id(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
+    qoder.wire.on("GET", "/search", answer)
+    ran = qoder("api", "GET", "/search", "-q")
+    assert (ran.code, ran.out) == (0, out)
+    assert ran.err == (f"warning: {lacking} in the answer have no id, and -q prints only ids\n" if lacking else "")
+
+
+def test_an_answer_without_a_body_is_no_page_and_not_asked_for_again(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", (204, ""))
+    ran = qoder("api", "GET", "/deployments", "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["message"]) == (7, "", "the server answered 204, with nothing in it")
 
 
 def test_a_terminal_gets_indented_json_that_steers_nothing(qoder: Qoder) -> None:

@@ -23,7 +23,7 @@ from qoder_cli.errors import (
     Rejected,
     Signalled,
 )
-from qoder_cli.http.answers import Answer, no_answer
+from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer
 from qoder_cli.http.resending import did_nothing
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _ANYTHING = "application/json, */*;q=0.5"
 _NO_FEATURE = "feature_not_available"  # an error that says that nothing was done, whatever its status
-_EMPTY = (204, 205)  # statuses without a body
 
 
 @dataclass(frozen=True)
@@ -221,7 +220,7 @@ def explained(request: Request, error: ApiError) -> ApiError:
 def _believable(answer: Answer, operation: Operation | None) -> Answer:
     """Return an answer that can be the API's: JSON where it must be, and no page of a gateway. Raises NoAnswer."""
     kind = answer.kind
-    if not answer.content and (answer.status in _EMPTY or answer.headers.get("content-length") == "0"):
+    if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return answer
     if kind == "text/html":
         raise no_answer(f"the server answered {answer.status} with an answer that is not the API's ({kind})")

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ def show_body(state: "State", answer: Answer) -> None:
     On a terminal JSON is indented, text only shows, and what is neither is a warning.
     """
     if state.flags.output == "id":
-        state.out.write("".join(f"{inert(id)}\n" for id in _ids(answer.body)))
+        _show_ids(state, answer.body)
     elif not state.out.is_terminal:
         state.out.write_bytes(answer.content)
     elif answer.content:
@@ -50,16 +49,23 @@ def _show_to_eyes(state: "State", answer: Answer) -> None:
         state.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
 
 
-def _ids(body: str) -> Iterator[str]:
-    """Yield the id of an object, or those of a page's items."""
+def _show_ids(state: "State", body: str) -> None:
+    """Print the id of an object, or those of the items of a page or an array; what has none is a warning."""
+    items = _items(body)
+    ids = [id for item in items if (id := text(mapping(item).get("id")))]
+    state.out.write("".join(f"{inert(id)}\n" for id in ids))
+    if len(ids) < len(items):
+        state.progress.warn(f"{len(items) - len(ids)} of {len(items)} in the answer have no id, and -q prints only ids")
+
+
+def _items(body: str) -> list[Any]:
+    """Return what may have an id in an answer: none in one without a body."""
     try:
         value = jsontext.parse(body)
     except ValueError:
-        return
-    data = mapping(value).get("data")
-    for item in data if isinstance(data, list) else [value]:
-        if id := text(mapping(item).get("id")):
-            yield id
+        return [body] if body else []
+    data = value if isinstance(value, list) else mapping(value).get("data")
+    return data if isinstance(data, list) else [value]
 
 
 class StreamPrinter:

@@ -19,6 +19,7 @@ from qoder_cli.times import span
 if TYPE_CHECKING:
     import httpx
 
+WITHOUT_BODY = (204, 205)  # statuses
 _LONGEST_FIELD = 200  # characters
 
 
@@ -48,6 +49,8 @@ class Answer:
 
 def understand(answer: Answer) -> Any:
     """Return the JSON of a 2xx answer. Raises NoAnswer when it is none."""
+    if answer.status in WITHOUT_BODY:  # which is meant, so that asking again does not help
+        raise no_answer(f"the server answered {answer.status}, with nothing in it", retryable=False)
     try:
         return jsontext.parse(answer.body)
     except ValueError as error:
