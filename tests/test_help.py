@@ -111,7 +111,7 @@ def test_the_words_of_a_command_choose_it_in_json_too(qoder: Qoder, told: dict[s
         (["deplyo"], "did you mean 'qoder deploy'?"),
         (["deploy", "rnu"], "did you mean 'qoder deploy run'?"),
         (["run", "get", "drun_1"], "qoder run get --help"),
-        (["exit-codes", "more"], "qoder --help lists them"),
+        (["exit-codes", "more"], "qoder help exit-codes shows it"),
     ],
 )
 @pytest.mark.parametrize("format", ["table", "json"])
@@ -140,7 +140,8 @@ def test_exit_codes_are_told_with_what_to_do(qoder: Qoder, told: dict[str, Any])
         key: told[key] for key in ("exit_codes", "exit_codes_of_several")
     }
     text = qoder("help", "exit-codes").out
-    assert all(f"{each['code']:>4}  {each['name']}" in text and each["meaning"] in text for each in told["exit_codes"])
+    assert all(f"{each['code']:>4}  {each['name']}" in text for each in told["exit_codes"])
+    assert all(each["meaning"] in " ".join(text.split()) for each in told["exit_codes"])
 
 
 def test_the_environment_is_the_same_in_text_and_in_json(qoder: Qoder, told: dict[str, Any]) -> None:
@@ -161,7 +162,7 @@ def test_the_output_is_the_same_in_text_and_in_json(qoder: Qoder, told: dict[str
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_fits_a_terminal(qoder: Qoder, topic: str) -> None:
-    assert max(map(len, qoder("help", topic).out.splitlines())) <= 100
+    assert max(map(len, qoder("help", topic).out.splitlines())) <= 80
 
 
 def names(keys: list[dict[str, Any]]) -> set[str]:

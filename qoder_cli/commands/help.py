@@ -10,7 +10,7 @@ from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS,
 from qoder_cli.errors import RANKING, Exit, UsageError
 from qoder_cli.state import State
 
-WIDTH = 92  # columns of a text
+WIDTH = 80  # columns of a text
 
 
 def help(
@@ -64,6 +64,8 @@ def _command(words: list[str], root: Any) -> Any:
     """Return the context of a command. Raises UsageError, with the topics too where only one word was given."""
     from qoder_cli.reference import context_of
 
+    if words[0] in TOPICS:
+        raise UsageError(f"{words[0]} is a topic, and has none below it", hint=f"qoder help {words[0]} shows it")
     try:
         return context_of(root, words)
     except UsageError as error:
@@ -72,8 +74,9 @@ def _command(words: list[str], root: Any) -> Any:
 
 
 def exit_codes() -> str:
-    """Return the table of exit codes, a line each."""
-    return "".join(f"{code.value:>4}  {code.name.lower():<16} {code.meaning}\n" for code in Exit) + SAFE_TO_REPEAT
+    """Return the table of exit codes, and what they mean for what is done next."""
+    rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
+    return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
 
 
 SAFE_TO_REPEAT = f"""
@@ -88,8 +91,10 @@ one, and with 4, 6 and 7 the error's `next` starts those that were not.
 
 def environment() -> str:
     """Return the variables that are read, a line each."""
-    return f"""\
-{_listed(VARIABLES, 24)}
+    return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
+
+
+_PRECEDENCE = """\
 An option beats the environment, which beats the config file. An empty variable is not set.
 A deployment's file may ask for any other.
 """
@@ -99,7 +104,7 @@ def output() -> str:
     """Return what the formats are and promise."""
     from qoder_cli.reference import columns, fields
 
-    return f"""\
+    return _flowed(f"""\
 Standard output has the data, standard error everything else. -o chooses how data looks:
 
 {_listed(FORMATS, 8)}
@@ -137,7 +142,7 @@ artifacts:reports:dotenv, as QODER_RUN_ID and so on (of several QODER_RUN_IDS, w
 between, and QODER_EXIT_CODE):
 
 {_listed(CI_KEYS, 17)}
-{_others()}"""
+{_others()}""")
 
 
 def _others() -> str:
@@ -158,6 +163,16 @@ _TITLES = {
 }
 
 
+def _flowed(text: str) -> str:
+    """Return text with its paragraphs as wide as they may be; those with columns are left as they are."""
+    paragraphs = text.strip("\n").split("\n\n")
+    return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
 def _words(words: Sequence[str]) -> str:
     """Return words in lines of their own."""
     return textwrap.fill(" ".join(words), WIDTH, initial_indent="  ", subsequent_indent="  ") + "\n"
@@ -165,11 +180,13 @@ def _words(words: Sequence[str]) -> str:
 
 def _listed(those: Iterable[Named], width: int) -> str:
     """Return names and their meanings in two columns, a meaning on as many lines as it needs."""
-    lines = []
-    for each in those:
-        names = f"{', '.join(each.names):<{width - 2}}  "
-        lines += textwrap.wrap(names + each.meaning, WIDTH, subsequent_indent=" " * width, break_on_hyphens=False)
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(_row(f"{', '.join(each.names):<{width - 2}}  ", each.meaning, width) for each in those)
+
+
+def _row(name: str, meaning: str, width: int | None = None) -> str:
+    """Return a row of two columns, the first as wide as the name or given, the other on as many lines as it needs."""
+    indent = " " * (width or len(name))
+    return textwrap.fill(name + meaning, WIDTH, subsequent_indent=indent, break_on_hyphens=False) + "\n"
 
 
 _TEXTS = {"exit-codes": exit_codes, "environment": environment, "output": output}
