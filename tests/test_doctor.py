@@ -435,7 +435,9 @@ def test_a_state_folder_that_leads_to_nothing_is_a_warning(qoder: Qoder, tmp_pat
 def test_a_journal_that_is_a_folder_is_a_warning(qoder: Qoder) -> None:
     path = journal_of(qoder).path
     path.mkdir(parents=True)
-    assert "cannot be read" in looked(qoder, "--offline")["journal"]["found"]
+    finding = looked(qoder, "--offline")["journal"]
+    assert "cannot be read" in finding["found"]
+    assert finding["fix"] == f"move it away: mv {path} {path}.old"
     path.rmdir()
 
 

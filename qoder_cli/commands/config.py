@@ -22,6 +22,10 @@ _Key = Annotated[
     str,
     typer.Argument(metavar="KEY", help="region, base_url, workspace_id, token; or profiles.NAME.KEY."),
 ]
+_KeyToSet = Annotated[  # a token is never an argument
+    str,
+    typer.Argument(metavar="KEY", help="region, base_url, workspace_id; or profiles.NAME.KEY."),
+]
 
 
 def list_(ctx: typer.Context) -> None:
@@ -71,7 +75,7 @@ def get(ctx: typer.Context, key: _Key) -> None:
 
 def set_(
     ctx: typer.Context,
-    key: _Key,
+    key: _KeyToSet,
     value: Annotated[str | None, typer.Argument(metavar="VALUE", help="The new value.")] = None,
 ) -> None:
     """Set one value in the config file.

@@ -83,8 +83,8 @@ def _read(path: Path) -> _File:
 
 
 def _unreadable(path: Path, error: OSError) -> Finding:
-    may_be_read = error.errno is None  # the system has nothing against it: it is too large
-    fix = f"move it away: mv {_quoted(path)} {_quoted(path)}.old" if may_be_read else _ELSEWHERE
+    in_the_way = error.errno is None or os.path.isdir(path)  # too large, or no file: the system lets us read it
+    fix = f"move it away: mv {_quoted(path)} {_quoted(path)}.old" if in_the_way else _ELSEWHERE
     return warning("journal", f"{path} cannot be read ({error.strerror or error}); {_WITHOUT}", fix=fix)
 
 

@@ -181,7 +181,7 @@ class _Line:
         foreign = COMMANDS.get(verb)
         template = foreign and _template(foreign, operands, under)
         if not foreign or not template:
-            raise _Unsure(UNSURE.get(verb) or (foreign.because if foreign else ""))
+            raise _Unsure(UNSURE.get(verb) or (_in_general(foreign) if foreign else ""))
         self.because.append(foreign.because)
         return self._filled(template, operands)
 
@@ -321,6 +321,12 @@ def _template(foreign: Foreign, operands: Sequence[str], under: str) -> str:
     if kinds == {"-"} and _is_one_command(foreign):
         return foreign.run or foreign.deployment
     return ""
+
+
+def _in_general(foreign: Foreign) -> str:
+    """Return why a command is another here, and which, where nothing or another kind of thing is named."""
+    template = foreign.run.replace("X", "RUN") or foreign.deployment.replace("X", "DEPLOYMENT")
+    return f"{foreign.because}: qoder {template}" if template else foreign.because
 
 
 def _is_one_command(foreign: Foreign) -> bool:
