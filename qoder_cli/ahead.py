@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from qoder_cli.threads import Gate, begin
+
 if TYPE_CHECKING:
     import queue
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TICK = 0.2  # seconds; on Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them
+_TICK = 0.2  # seconds between two looks at whether it is late
 
 
 class Late(Exception):
@@ -29,13 +31,13 @@ class _Task(Generic[R]):
 
     def __init__(self, work: Callable[[], R]) -> None:
         self._work = work
-        self._done = threading.Event()
+        self._done = Gate()
         self._results: list[R] = []
         self._failure: BaseException | None = None
 
     def begin(self) -> Self:
         """Make the call, in a thread, and return itself at once."""
-        threading.Thread(target=self._run, daemon=True).start()
+        begin(self._run)
         return self
 
     def _run(self) -> None:
@@ -44,7 +46,7 @@ class _Task(Generic[R]):
         except BaseException as failure:  # handed to the thread that waits
             self._failure = failure
         finally:
-            self._done.set()
+            self._done.open()
 
     def result(self, *, is_late: Callable[[], bool] = lambda: False) -> R:
         """Wait for the call and return its result, or raise its failure. Raises Late when it is."""
@@ -74,25 +76,36 @@ class OneAhead(Generic[T]):
         return next(self._items, None) if task is None else task.result()
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], *, at_a_time: int) -> Iterator[R]:
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], *, at_a_time: int, is_late: Callable[[], bool] = lambda: False
+) -> Iterator[R]:
     """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them begun before they are wanted.
 
-    A failure is raised in its place. When the caller stops early, no further one is begun.
+    A failure is raised in its place; Late when one is waited for and `is_late` says so, as it does for `unless_late`.
+    When the caller stops early, no further one is begun.
     """
     begun: deque[_Task[R]] = deque()
     for item in items:
         if len(begun) == at_a_time:
-            yield begun.popleft().result()
+            yield begun.popleft().result(is_late=is_late)
         begun.append(_Task(partial(work, item)).begin())
     while begun:
-        yield begun.popleft().result()
+        yield begun.popleft().result(is_late=is_late)
+
+
+def unless_late(work: Callable[[], R], is_late: Callable[[], bool]) -> R:
+    """Do work in a thread, and return its result or raise what came out of it.
+
+    Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work goes on then.
+    """
+    return _Task(work).begin().result(is_late=is_late)
 
 
 def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:
     """Do work in a thread, and return whether it was done within the time. Raises what came out of it."""
     until = clock.monotonic() + seconds
     try:
-        _Task(work).begin().result(is_late=lambda: clock.monotonic() >= until)
+        unless_late(work, lambda: clock.monotonic() >= until)
     except Late:
         return False
     return True
@@ -115,7 +128,7 @@ class Workers(Generic[T]):
             new = min(self._at_a_time - self._threads, len(self._waiting))
             self._threads += new
         for _ in range(new):
-            threading.Thread(target=self._work_off, daemon=True).start()
+            begin(self._work_off)
 
     def stop(self, clock: "Clock", inbox: "queue.SimpleQueue[Any]", within: float | None) -> None:
         """Begin nothing more, and wait so many seconds for what is under way (None: until it is done).

@@ -1,7 +1,6 @@
 """Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
 
 import queue
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
 from qoder_cli.ids import segment
 from qoder_cli.model import mapping, text
+from qoder_cli.threads import Gate, begin
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -109,28 +109,28 @@ class Feed:
         self._cursor = after
         self._recent = Recent()
         self._gap = False
-        self._left = threading.Event()
+        self._left = Gate()
         self._over = False
 
     @property
     def stopped(self) -> bool:
         """Whether it is over for good: nothing more is to be heard."""
-        return self._over or self._left.is_set()
+        return self._over or self._left.is_open
 
     def start(self) -> None:
         """Begin to listen, and return at once."""
-        threading.Thread(target=self._run, daemon=True).start()
+        begin(self._run)
 
     def stop(self) -> None:
         """Want nothing more, and return at once; the thread ends by itself."""
-        self._left.set()
+        self._left.open()
 
     def _run(self) -> None:
         failures = 0
         while not self.stopped:
             began = self._clock.monotonic()
             error = self._listen()
-            if self._left.is_set():
+            if self._left.is_open:
                 return
             if error and error.http_status == 409 and self._cursor is not None:
                 self._cursor, self._gap = None, True  # the server does not know this event any more
@@ -163,7 +163,7 @@ class Feed:
             for chunk in chunks:
                 for item in parser.take(chunk):
                     self._wait_for_reader()
-                    if self._left.is_set():
+                    if self._left.is_open:
                         return
                     self._take(item)
 

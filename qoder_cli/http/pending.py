@@ -4,13 +4,12 @@ It runs in a thread of its own while the caller waits for it, so that a total de
 server does: httpx's own timeouts are per read, and a server that sends a byte a second satisfies them for ever.
 """
 
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from qoder_cli import signals
 from qoder_cli.http.answers import Answer, no_answer
+from qoder_cli.threads import Gate, begin
 from qoder_cli.times import span
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -29,14 +28,14 @@ class Pending:
     started: bool = False
     _given_up: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _done: threading.Event = field(default_factory=threading.Event)
+    _done: Gate = field(default_factory=Gate)
     _answer: Answer | None = None
     _failure: BaseException | None = None
 
     def start(self) -> "Pending":
         """Send it, and return itself. From here on it counts as started, whatever interrupts this."""
         self.started = True
-        threading.Thread(target=self._run, daemon=True).start()
+        begin(self._run)
         return self
 
     def _run(self) -> None:
@@ -45,14 +44,14 @@ class Pending:
         except BaseException as failure:  # handed to the thread that waits
             self._failure = failure
         finally:
-            self._done.set()
+            self._done.open()
 
     def result(self, within: float) -> Answer:
         """Return the answer, waiting `within` seconds at most.
 
         Raises NoAnswer when there is none by then or the connection failed; the request goes on in its thread.
         """
-        self._wait(within)
+        self._done.wait(within)
         if self._failure is not None:
             raise self._failure
         if self._answer is None:
@@ -71,11 +70,3 @@ class Pending:
         with self._lock:
             self._given_up = True
             return self.reached_server
-
-    def _wait(self, within: float) -> None:
-        signals.raise_swallowed()
-        if sys.platform != "win32":
-            self._done.wait(within)
-            return
-        while within > 0 and not self._done.wait(min(within, 0.2)):  # there a wait cannot be interrupted by Ctrl-C
-            within -= 0.2
