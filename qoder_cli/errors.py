@@ -94,6 +94,7 @@ class QoderError(Exception):
     """
 
     exit = Exit.INTERNAL
+    asked_to_cancel = False  # whether the run that it leaves going was
     has_lines = False  # whether the message has several, made harmless already
 
     def __init__(

@@ -255,7 +255,7 @@ def test_the_ids_of_several_are_told_before_the_waiting_though_one_is_refused(
         told.extend([read(output)["run_ids"]] if output.exists() else [])
 
     qoder.clock.at_sleep = look
-    ran = qoder("deploy", "run", "dep_demo", "dep_silent", refused, "--wait", "--json", "--ci", "--parallel", "1")
+    ran = qoder("deploy", "run", "dep_slow", "dep_minute", refused, "--wait", "--json", "--ci", "--parallel", "1")
     ids = [item["id"] for item in ran.json]
     assert ids[2] is None
     assert json.loads(told[-1]) == ids

@@ -514,6 +514,24 @@ def test_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: Town, wait: t
             assert "not started" in item["error"]["message"]
 
 
+def test_fail_fast_starts_nothing_after_one_that_failed_whatever_is_being_read(town: Town) -> None:
+    words = ["dep_slow", "dep_paused", "dep_minute", "dep_silent"]
+    ran = town("deploy", "run", *words, "--wait", "--fail-fast", "--parallel", "1", "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (6, [8, 6, None, None])
+    assert posts(town) == words[:2]
+    restart = "3 were not started, which this does: qoder deploy run dep_paused dep_minute dep_silent --wait -o json"
+    assert ran.error["hint"].endswith(f"{restart}; wait for those that go on")
+    assert ran.error["next"] == ["qoder", "run", "wait", ran.json[0]["id"], "-o", "json"]
+
+
+@pytest.mark.parametrize("options", [("--on-skip", "ok"), ()])
+def test_what_is_excused_does_not_stop_the_others(town: Town, options: tuple[str, ...]) -> None:
+    words = ("dep_slow", "--parallel", "1", "--fail-fast", "--if-idle", "--json")
+    assert town("deploy", "run", "dep_slow").code == 0
+    ran = town("deploy", "run", "dep_demo", *words, "dep_silent", *options)
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == ((0, [0, 0, 0]) if options else (3, [0, 3, None]))
+
+
 def test_fail_fast_waits_no_longer_when_one_of_them_fails(current: Town) -> None:
     ran = current("deploy", "run", "dep_long", "dep_fail", "dep_minute", "--wait", "--fail-fast", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (1, [8, 1, 8])
@@ -668,6 +686,8 @@ def test_an_outcome_that_cannot_be_read_is_exit_10(current: Town) -> None:
 def test_without_an_evaluation_no_outcome_is_good_enough(current: Town) -> None:
     ran = current("deploy", "run", "dep_demo", "dep_silent", "--wait", "--require-outcome", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (1, [1, 1])
+    assert "2 in all: 2 completed" in ran.err
+    assert ran.error["message"].startswith("0 of 2 runs went well; dep_demo: ")
 
 
 def test_on_leave_cancel_cancels_each_that_goes_on(town: Town) -> None:
@@ -677,6 +697,7 @@ def test_on_leave_cancel_cancels_each_that_goes_on(town: Town) -> None:
     sessions = {item["session_id"] for item in ran.json}
     cancelled = {seen.path.split("/")[-2] for seen in town.world.requests if seen.path.endswith("/cancel")}
     assert cancelled == sessions
+    assert ran.error["message"].endswith("; it was asked to cancel; 12 were asked to cancel")
 
 
 def test_an_adopted_run_among_them_is_not_cancelled(current: Town) -> None:
@@ -688,6 +709,7 @@ def test_an_adopted_run_among_them_is_not_cancelled(current: Town) -> None:
     cancelled = [seen.path.split("/")[-2] for seen in current.world.requests if seen.path.endswith("/cancel")]
     assert cancelled == [ran.json[1]["session_id"]]
     assert "was not cancelled: it was adopted" in ran.err
+    assert ran.error["message"].endswith("; 1 was asked to cancel")
 
 
 def test_following_several_names_the_deployment_in_each_line(current: Town) -> None:

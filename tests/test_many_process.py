@@ -129,6 +129,31 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
         assert ended.code == -signal.SIGINT
         cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
         assert cancelled == {item["session_id"] for item in ended.json}
+        assert ended.error["message"].endswith("; 12 runs go on; 12 were asked to cancel")
+
+
+# A server that does not answer.
+
+HANGS = [f"{where}:hang-before*inf" for where in ("session", "run", "list", "events")]
+
+
+def test_whatever_hangs_the_ids_are_told_and_the_time_is_kept(alone: Shell) -> None:
+    with sandbox("current", *HANGS, speed=1) as server:
+        words = ("--wait", "-o", "jsonl", "--timeout", "0.5")
+        going = alone.enter(server).begin("deploy", "run", "dep_minute", "dep_slow", "dep_nostart", *words)
+        until(lambda: going.err.count("run drun_") == 3, "the ids")
+        until(lambda: '"dep_nostart"' in going.out, "the end of what never began")
+        ended = going.end()
+        assert "no complete answer" not in ended.err  # that would take 30 s
+        assert (ended.code, ended.error["type"]) == (1, "run_failed")
+        assert [json.loads(line)["exit_code"] for line in ended.out.splitlines()] == [1, 124, 124]
+
+
+def test_whatever_hangs_a_reader_that_has_enough_is_noticed(alone: Shell) -> None:
+    with sandbox("current", *HANGS, speed=1) as server:
+        line = "qoder deploy run dep_minute dep_slow dep_nostart --wait -o jsonl | head -n1"
+        ended = alone.enter(server).bash(f"timeout 20 {line}; echo ${{PIPESTATUS[0]}}")
+        assert (json.loads(ended.out.splitlines()[0])["input"], ended.out.splitlines()[1:]) == ("dep_nostart", ["141"])
 
 
 def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:

@@ -77,7 +77,8 @@ def run(
     that can be it, that one is adopted; otherwise the exit code is 9.
 
     Several deployments are started together, each once: nothing is sent while
-    one is named twice or a name is not known. JSON is then an array in the
+    one is named twice or a name is not known; that there is no deployment of
+    an id is known when it is to be started. JSON is then an array in the
     order of the input, jsonl a line as each ends; the worst exit code counts.
     --timeout begins when the last of them has been started.
 

@@ -85,7 +85,8 @@ the run that goes on, if there is one: wait again, do not start again. 9, 70 and
 another signal settle nothing: `qoder run wait last` does. Of several runs the first that
 applies counts: {", ".join(str(code.value) for code in RANKING)}.
 Some of them may have been started then: each one's own `exit_code` in JSON says it of that
-one, and with 4, 6 and 7 the error's `next` starts those that were not.
+one. With --wait the error's `next` waits for those that go on, if any does; otherwise, with
+4, 6 and 7, it starts those that were not started.
 """
 
 

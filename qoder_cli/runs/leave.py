@@ -52,5 +52,6 @@ def take_leave(error: QoderError | None, run: Run | None, state: "State") -> Non
     except QoderError as failure:
         state.progress.warn(f"run {run.id} could not be cancelled, and may be going on: {failure.message}")
     else:
+        error.asked_to_cancel = True
         error.message += "; it was asked to cancel"
         error.hint = "see how it ended"

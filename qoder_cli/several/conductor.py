@@ -51,7 +51,7 @@ class Conductor:
                 self._state.ci.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
-        self._failed = self._failed or (item.attempted and item.error is not None)
+        self._failed = self._failed or item.is_failure
         self._printed.put(number, item)
 
     def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:

@@ -18,6 +18,7 @@ Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to th
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
 _WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # of an item; None: it was not attempted
+LONGEST_HINT = 1000  # characters of a command within it
 LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
 IDS = "ids.txt"  # in the state folder
 _ALIKE = 10  # things that go wrong in the same words and are each warned of
@@ -40,19 +41,29 @@ class LastWords:
         error = copy(error)  # the one of the item stays as it is
         going = [item.wait_for for item in items if item.goes_on]
         unknown = [item for item in items if item.is_unknown]
-        fine = sum(item.attempted and item.error is None for item in items)
+        fine = [item for item in items if item.attempted and item.error is None]
+        cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
         message = decided.said if decided and len(items) > 1 else error.message
         if isinstance(error, Interrupted):
             message += f"; {_counted(len(going), 'run goes on', 'runs go on')}"
-            if unknown:
-                message += f", and of {len(unknown)} it is not known whether they were started"
-                error.kind = Exit.OUTCOME_UNKNOWN
-        error.message = f"{fine} of {len(items)} runs {self._verb}; {message}"
+        if cancelled and len(items) > 1:
+            message += f"; {_counted(cancelled, 'was', 'were')} asked to cancel"
+        if isinstance(error, Interrupted) and unknown:
+            message += f"; of {len(unknown)} it is not known whether they were started"
+            error.kind = Exit.OUTCOME_UNKNOWN
+        error.message = f"{len(fine)} of {len(items)} runs {self._went(fine, items)}; {message}"
         self._say_what_next(error, items, going, unknown)
         if len(items) > 1:
             error.run_id = error.session_id = None
         error.run_state = "unknown" if unknown else "going" if going else error.run_state
         return error
+
+    def _went(self, fine: Sequence[Item], items: Sequence[Item]) -> str:
+        """Return the verb for those that went well: not that they completed, where it took more or less than that."""
+        if self._verb != "completed":
+            return self._verb
+        completed = [item for item in items if item.run is not None and item.run.status == "completed"]
+        return "completed" if len(completed) == len(fine) else "went well"
 
     def _say_what_next(
         self, error: QoderError, items: Sequence[Item], going: Sequence[str], unknown: Sequence[Item]
@@ -63,6 +74,8 @@ class LastWords:
             hints = [_about_unknown(unknown)]
         if going and (self._verb == "completed" or isinstance(error, Interrupted | InternalError)):
             error.next = self._state.command("run", "wait", *going)
+            if self._restart and (left := _left_over(items)):
+                hints.append(_of_left_over(left, self._restart(left)))
             hints.append("wait for those that go on")
         elif self._restart and error.exit in _STARTS_NOTHING and (left := _left_over(items)):
             error.next = self._restart(left)
@@ -126,6 +139,13 @@ def _left_over(items: Sequence[Item]) -> list[int]:
     if not any(item.run_id for item in items):
         return []
     return [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
+
+
+def _of_left_over(left: Sequence[int], restart: Sequence[str]) -> str:
+    """Return what is said of those that were not started, where the command that comes next is about others."""
+    command = shlex.join(restart)
+    are = _counted(len(left), "was", "were")
+    return f"{are} not started{f', which this does: {command}' if len(command) <= LONGEST_HINT else ''}"
 
 
 def _counted(count: int, one: str, several: str) -> str:

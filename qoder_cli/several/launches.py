@@ -42,7 +42,8 @@ class Launches:
     """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
 
     With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
-    is read again, if it is not `awaited`. `on_launched` is told of each order, in the caller's thread, and returns the
+    is read again, if it is not `awaited`. Nothing more is sent after an order of which `is_last`, asked in the thread
+    that learns what became of it, says so. `on_launched` is told of each order, in the caller's thread, and returns the
     run to wait for, if it is to be waited for; `on_done` is called after the last.
     """
 
@@ -55,6 +56,7 @@ class Launches:
         if_idle: bool,
         awaited: bool,
         inbox: "queue.SimpleQueue[Any]",
+        is_last: Callable[[Launched], bool],
         on_launched: Callable[[Launched], Watch | None],
         on_done: Callable[[], None],
     ) -> None:
@@ -63,6 +65,7 @@ class Launches:
         self._if_idle = if_idle
         self._awaited = awaited
         self._inbox = inbox
+        self._is_last = is_last
         self._on_launched = on_launched
         self._on_done = on_done
         self._workers = Workers(self._launch, at_a_time=parallel)
@@ -123,6 +126,8 @@ class Launches:
 
     def _launch(self, number: int) -> None:
         launched = self._settled[number] = self._launched(number)
+        if self._is_last(launched):
+            self._pace.close()
         with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
             self._ask_more(launched)
         self._under_way.pop(number, None)

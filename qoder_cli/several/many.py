@@ -142,6 +142,7 @@ class _Running:
             if_idle=plan.if_idle,
             awaited=plan.wait,
             inbox=self._inbox,
+            is_last=self._is_last,
             on_launched=self._on_launched,
             on_done=self._on_done,
         )
@@ -198,21 +199,28 @@ class _Running:
     def _on_launched(self, launched: Launched) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
         number = launched.number
-        typed = self._typed[number]
         if (observer := launched.observer) is not None:
             self._tell(observer, number)
             if self._plan.wait:
-                watch = Watch(observer, just_triggered=not launched.known, label=typed)
+                watch = Watch(observer, just_triggered=not launched.known, label=self._typed[number])
                 self._numbers[watch] = number
                 return watch
-            item = Item(typed, observer.run, _not_going(observer.run, self._state))
-        elif launched.going is not None:
-            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
-            item = Item(typed, launched.going, going_on(error, launched.going, self._state))
-        else:
-            item = Item(typed, None, launched.error, launched.attempted)
-        self._put(number, item)
+        self._put(number, self._item(launched))
         return None
+
+    def _item(self, launched: Launched) -> Item:
+        """Return what became of one order, by the answer to its trigger."""
+        typed = self._typed[launched.number]
+        if launched.observer is not None:
+            return Item(typed, launched.observer.run, _not_going(launched.observer.run, self._state))
+        if launched.going is not None:
+            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
+            return Item(typed, launched.going, going_on(error, launched.going, self._state))
+        return Item(typed, None, launched.error, launched.attempted)
+
+    def _is_last(self, launched: Launched) -> bool:
+        """Return whether nothing is to be started after an order; it is known sooner than the conductor hears of it."""
+        return self._plan.fail_fast and self._excused(self._item(launched)).is_failure
 
     def _on_done(self) -> None:
         if self._state.ci:
@@ -229,9 +237,12 @@ class _Running:
         self._put(number, item._replace(typed=self._typed[number]))
 
     def _put(self, number: int, item: Item) -> None:
+        self._conductor.put(number, self._excused(item))
+
+    def _excused(self, item: Item) -> Item:
+        """Return an item without the error of a skipped run, where that is none."""
         is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        excused = is_skipped and self._plan.on_skip == "ok"
-        self._conductor.put(number, item._replace(error=None) if excused else item)
+        return item._replace(error=None) if is_skipped and self._plan.on_skip == "ok" else item
 
 
 def _not_going(run: Run | None, state: "State") -> QoderError | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qoder_cli.state import State
 
 MOST_PAGES = 5  # of sessions, to learn what the runs cost where they do not say so
-_WITHIN = 5.0  # seconds after which no further one is read
+_WITHIN = 2.0  # seconds after which no further one is read
 
 
 def sum_up(state: "State", items: Sequence[Item], *, seconds: float, costs: bool, ask: bool) -> None:

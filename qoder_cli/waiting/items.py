@@ -41,6 +41,11 @@ class Item(NamedTuple):
         return int(self.error.exit if self.error else Exit.OK)
 
     @property
+    def is_failure(self) -> bool:
+        """Whether it was begun and did not go well."""
+        return self.attempted and self.error is not None
+
+    @property
     def run_id(self) -> str | None:
         """The run, as far as its id is known."""
         return self.run.id if self.run else self.error.run_id if self.error else None

@@ -9,10 +9,11 @@ to time, because a list may hide what happened (a colleague chats on in a sessio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.ahead import in_order
+from qoder_cli.ahead import in_order, unless_late
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.model import Run, mapping, text
@@ -94,6 +95,7 @@ class RollCall:
         self._looked_around = self._listed = self._spared = -math.inf
         self._began = 0.0  # when this check did
         self._within: Within = lambda: client.request_timeout
+        self._is_late: Callable[[], bool] = lambda: False
         self._search = Search(
             rows=self._rows,
             take=self._take,
@@ -112,16 +114,19 @@ class RollCall:
         """Whether a list is read in part, and goes on in the next check."""
         return bool(self._readings) or self._is_searching
 
-    def call(self, going: Sequence["Watch"], *, within: Within) -> Iterator[Heard | None]:
+    def call(
+        self, going: Sequence["Watch"], *, within: Within, is_late: Callable[[], bool] = lambda: False
+    ) -> Iterator[Heard | None]:
         """Check on runs, and yield those that were heard of, with the error if asking for one failed.
 
         After a page that tells nothing it yields None: whoever has no more time can stop here. `within` tells the
-        longest time for the next request in seconds. Raises ApiError when a list cannot be read now.
+        longest time for the next request in seconds; `is_late`, asked in this thread while one is under way, whether
+        there is no time left at all. Raises ApiError when a list cannot be read now, Late.
         """
         due: list[Watch] = []
         hurried, self._hurries = self._hurries, False
         self._began, self._spent, self._down = self._clock.monotonic(), 0, {}
-        self._within = within
+        self._within, self._is_late = within, is_late
         rest = self._longest_pause if len(self._ended) <= CROWD else LONGEST_REST
         if not self._ended or self._began - self._looked_around >= rest:
             self._looked_around = self._began
@@ -328,7 +333,9 @@ class RollCall:
                 return error
             return None
 
-        for watch, error in zip(watches, in_order(look, watches, at_a_time=AT_A_TIME), strict=True):
+        for watch, error in zip(
+            watches, in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._is_late), strict=True
+        ):
             record = self._record(watch)
             record.asked = self._began
             record.pause = min(record.pause * 2, LONGEST_REST)
@@ -351,7 +358,8 @@ class RollCall:
     def _rows(self, source: Source, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list as objects."""
         query = {"limit": PAGE, **source.filters, **window}
-        for page in self._client.pages(source.path, query, within=self._within(), retry=False):
+        pages = self._client.pages(source.path, query, within=self._within(), retry=False)
+        while (page := unless_late(partial(next, pages, None), self._is_late)) is not None:
             self._spent += 1
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):

@@ -6,8 +6,10 @@ A wait ends in one of four ways: the run ended, it was lost sight of, the deadli
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.ahead import Late, unless_late
 from qoder_cli.clock import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
 from qoder_cli.http.pace import READS_PER_SECOND
@@ -179,8 +181,7 @@ class Waiter:
         return max(len(going), coming) > FEW
 
     def _step(self) -> None:
-        if self._has_all and self._deadline == math.inf and self._timeout is not None:
-            self._deadline = self._clock.monotonic() + max(self._timeout - self._spent, 0.0)
+        self._set_deadline()
         going = self._going
         if self._roll and self._is_many(going):
             self._step_many(going, self._roll)
@@ -188,6 +189,10 @@ class Waiter:
             self._step_one(min(going, key=lambda watch: watch._due))
         else:
             self._sleep_until(self._clock.monotonic() + SLICE)
+
+    def _set_deadline(self) -> None:
+        if self._has_all and self._deadline == math.inf and self._timeout is not None:
+            self._deadline = self._clock.monotonic() + max(self._timeout - self._spent, 0.0)
 
     def _step_one(self, watch: Watch) -> None:
         if not self._sleep_until(watch._due):
@@ -217,6 +222,12 @@ class Waiter:
         """Whether there is no time for any further request; --timeout 0 has time for one check."""
         return self._timeout != 0 and self._clock.monotonic() > self._deadline + LAST_LOOK
 
+    def _must_stop(self) -> bool:
+        """Hear what came in while something is being read, and return whether there is no point in reading on."""
+        self._hear_what_came()
+        self._set_deadline()
+        return self._is_late or self._is_enough()
+
     def _patience(self) -> float:
         """Return the seconds that the next request may take."""
         return min(self._request_timeout, max(self._deadline - self._clock.monotonic(), LAST_LOOK))
@@ -225,12 +236,13 @@ class Waiter:
         over, began, failed = self._over, self._clock.monotonic(), False
         self._in_trouble, self._asked_to_wait = False, 0.0
         try:
-            for heard in roll.call(going, within=self._patience):
+            for heard in roll.call(going, within=self._patience, is_late=self._must_stop):
                 if heard:
                     self._take(*heard)
-                self._hear_what_came()
-                if self._is_late or self._is_enough():
+                if self._must_stop():
                     break
+        except Late:
+            return
         except ApiError as error:
             failed = True
             self._bear_all(going, error)
@@ -289,7 +301,9 @@ class Waiter:
 
     def _look(self, watch: Watch, within: float) -> None:
         try:
-            watch.observer.look(within=within)
+            unless_late(partial(watch.observer.look, within=within), self._must_stop)
+        except Late:
+            return
         except ApiError as error:
             self._take(watch, error)
         else:
@@ -350,7 +364,8 @@ class Waiter:
         elif self._roll and self._is_many(self._going):
             self._say_trouble(error)
         else:
-            self._say(watch, f"{error.message.rstrip('.')}; trying again")
+            again = "; trying again" if self._clock.monotonic() < self._deadline else ""
+            self._say(watch, f"{error.message.rstrip('.')}{again}")
             self._schedule(watch, max(watch._pause, _asked_to_wait(error)))
 
     def _is_hopeless(self, watch: Watch, error: ApiError) -> bool:
