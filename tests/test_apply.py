@@ -223,6 +223,33 @@ def test_several_are_exported_into_one_file_and_taken_back(desk: Desk) -> None:
     assert {item["action"] for item in ran.json} == {"unchanged"}
 
 
+def test_one_that_is_named_twice_is_exported_once(desk: Desk) -> None:
+    text = desk.qoder("deploy", "export", "dep_demo", "demo", "dep_fail", "dep_demo").out
+    desk.qoder.stdin = text
+    ran = desk.apply("-f", "-", "--exit-code")
+    assert (ran.code, [row.split("\t")[2] for row in ran.out.splitlines()]) == (0, ["unchanged"] * 2)
+
+
+def test_those_of_one_name_are_exported_with_their_ids(desk: Desk) -> None:
+    desk.goes_wrong(unique_names=False)
+    one, two, other = desk.add(name="twin"), desk.add(name="twin"), desk.add(name="other")
+    text = desk.qoder("deploy", "export", one.id, two.id, other.id).out
+    assert [line for line in text.splitlines() if line.startswith(("id: ", "name: "))] == [
+        *(f"id: {one.id}", "name: twin", f"id: {two.id}", "name: twin", "name: other"),
+    ]
+    desk.qoder.stdin = text
+    ran = desk.apply("-f", "-", "--exit-code")
+    assert (ran.code, [row.split("\t")[2] for row in ran.out.splitlines()]) == (0, ["unchanged"] * 3)
+
+
+@pytest.mark.parametrize("name", ["dep_weekly", "drun_1", "two\nlines", "a/../b"])
+def test_a_name_that_no_command_can_be_given_is_warned_of(desk: Desk, name: str) -> None:
+    ran = desk.apply_these({**NEW, "name": name})
+    assert (ran.code, "commands will need its id" in ran.err) == (0, True)
+    again = desk.apply_these({**NEW, "name": name})
+    assert (again.code, "commands will need its id" in again.err, len(desk.writes)) == (0, False, 1)
+
+
 def test_export_prints_nothing_when_one_is_not_known(desk: Desk) -> None:
     for format in ("table", "json", "jsonl", "id"):
         for unknown in ("nobody", "dep_gone"):
@@ -1201,6 +1228,36 @@ def test_secrets_are_in_no_byte_that_is_shown(qoder: Qoder, tmp_path: Path, form
     for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "blue-moon", "literal-token-9", "literal-token-8"):
         assert secret not in "".join(said)
     assert "[hidden]" in "".join(said)
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_secret_is_not_shown_in_another_form_than_it_came_in(desk: Desk, format: str) -> None:
+    desk.qoder.env |= {"ALL": "FOO=topsecretvalue; BAR=qq", "V": "904", "N": "17", "B": "07.5", "ONE": "on"}
+    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All."}}
+    meant = {
+        **{"name": "weekly", "agent": {"id": "agent_1", "version": "${V}"}, "environment_id": "env_1"},
+        "environment_variables": "PLAIN=yes\nMINE=${ONE}\n${ALL}",
+        "initial_events": [*EVENTS, {**outcome, "max_iterations": "${N}"}],
+        "budget": "${B}",
+    }
+    for words in (("--dry-run",), ("--debug",), ("--exit-code",)):
+        ran = desk.apply_these(meant, words=(*words, "-o", format))
+        assert ran.code in (0, 6, 8)  # an older server keeps less of an outcome, which is said
+        ids_and_times = r"dep_[0-9a-f]+|\S*[TZ]\S*|[0-9a-f-]{36}"  # which may have any digits
+        shown = re.sub(ids_and_times, "", ran.out + ran.err)
+        for secret in ("topsecret", "qq", "904", ": 17", "7.5", "=on", '"on"'):
+            assert secret not in shown, secret
+        assert "FOO" in ran.err + ran.out or words == ("--exit-code",)
+    [body] = [body for _, body in desk.writes]
+    assert body["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
+    assert (body["agent"]["version"], body["budget"]["max_credit_cost"]) == (904, "7.50")
+
+
+def test_what_a_file_itself_says_of_a_variable_is_shown(desk: Desk) -> None:
+    desk.qoder.env["TOKEN"] = SECRET
+    ran = desk.apply_these({**NEW, "environment_variables": "REGION=eu\nTOKEN=${TOKEN}"}, words=("--dry-run",))
+    assert '+ environment_variables.REGION: "eu"' in ran.err
+    assert '+ environment_variables.TOKEN: "[hidden]"' in ran.err
 
 
 def test_yesterdays_secrets_are_not_shown_when_todays_are_applied(desk: Desk) -> None:

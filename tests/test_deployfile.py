@@ -532,10 +532,10 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
             "2: environment_variables: must be NAME=VALUE pairs, each on a line of its own or with ; between them"]),
         ("environment_variables: 5", [
             "2: environment_variables: must be a mapping of names and values, or a text of NAME=VALUE lines"]),
-        ("environment_variables:\n  PORT: 80\n  1A: x\n  B: a;b\n  C: \"a\\nb\"", [
+        ("environment_variables:\n  PORT: 80\n  A=: x\n  B: a;b\n  C: \"a\\nb\"", [
             "3: environment_variables.PORT: must be text; put it in quotes",
-            "4: environment_variables.1A: is no name of a variable: it takes letters, digits and _, and begins with "
-            "no digit",
+            "4: environment_variables.'A=': is no name of a variable: it has no =, ; or line break, and no "
+            "space around it",
             "5: environment_variables.B: has a line break or ; inside, which the API cannot carry",
             "6: environment_variables.C: has a line break or ; inside, which the API cannot carry"]),
         ("type: run", ["2: type: is the server's to say; take it out"]),
@@ -600,6 +600,11 @@ def test_twenty_faults_are_shown_and_the_rest_is_counted() -> None:
 def test_a_wrong_file_costs_little_however_much_is_wrong() -> None:
     problems = told("name: a\n" + "".join(f"nmae{n}: 1\n" for n in range(30_000)))
     assert problems[-1] == "and 980 more"  # more than 1,000 are not even looked at
+
+
+def test_many_wrong_deployments_cost_little_too() -> None:
+    problems = told("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(20_000)))
+    assert (problems[0], problems[-1]) == ("-:1: [0].foo: unknown field", "and 981 more")
 
 
 def test_two_of_one_name_or_id_are_refused_naming_both_places(tmp_path: Path) -> None:
@@ -758,7 +763,7 @@ class Endless(io.RawIOBase):
 
 def test_endless_input_is_refused_after_4_mb() -> None:
     endless = Endless()
-    with pytest.raises(UsageError, match="-: does not end; a deployment file has at most 4 MB"):
+    with pytest.raises(UsageError, match="-: has more than 4 MB, the most that a deployment file may have"):
         load(["-"], stdin=io.TextIOWrapper(io.BufferedReader(endless)), env={})
     assert endless.given < 5 * 1024 * 1024
 
@@ -841,7 +846,7 @@ def test_what_a_shell_writes_into_a_pipe_is_read_to_its_end() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices on this system")
 def test_an_endless_device_is_refused() -> None:
     assert told_of("/dev/zero", "/dev/null") == [
-        "/dev/zero: does not end; a deployment file has at most 4 MB",
+        "/dev/zero: has more than 4 MB, the most that a deployment file may have",
         "/dev/null: holds no deployment",
     ]
 

@@ -204,6 +204,7 @@ def test_any_other_value_is_too(value: Any) -> None:
         ("A=1\nB=x=y", ["environment_variables:", '  A: "1"', '  B: "x=y"']),
         ("A=1;B=2;", ["environment_variables:", '  A: "1"', '  B: "2"']),
         ("A=1\nA=2", ["environment_variables: |-", "  A=1", "  A=2"]),
+        ("my.var=1;a-b=2;1=3;export A=b", ["environment_variables:", '  my.var: "1"', '  a-b: "2"']),
     ],
 )
 def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str, written: list[str]) -> None:
@@ -304,6 +305,11 @@ def test_blocks_that_are_more_than_a_text_are_kept(extra: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("text", ["a \nb", " a\nb", "a\n\n", "a\r\nb", "a\n\u200bb", "a\n\u202eb", "a\n\x1b[0m"])
+def test_an_empty_text_is_kept() -> None:
+    event = {"type": "user.message", "content": [{"type": "text", "text": ""}]}
+    assert '  text: ""' in said(of(initial_events=[event]))
+
+
 def test_what_nobody_would_see_in_a_block_is_written_in_quotes(text: str) -> None:
     [line] = [line for line in words(said(of(description=text))) if line.startswith("description:")]
     assert json.loads(line.removeprefix("description:")) == text

@@ -106,12 +106,12 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
 def _tell_what_is_left(state: State, steps: Sequence["Step"], files: Sequence[str]) -> None:
     """Say what of the files is not applied, or comes to nothing."""
     from qoder_cli.deployfile.source import folders_in
-    from qoder_cli.deployments.show import warn_of_schedules
+    from qoder_cli.deployments.show import warn_of_plan
 
     for path in files:
         if folders := folders_in(path):
             state.progress.note(f"{path}: the folders in it are passed over: {_few(folders)}")
-    warn_of_schedules(state, steps)
+    warn_of_plan(state, steps)
     for step in steps:
         if "status" in step.declared.ignored:
             state.progress.note(f"{step.place}: its status is not applied; pause and unpause change it")

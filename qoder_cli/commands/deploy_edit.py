@@ -163,7 +163,7 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 
 
 def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.show import show_changes, warn_of_schedules
+    from qoder_cli.deployments.show import show_changes, warn_of_plan
 
     if not step.changes:
         state.progress.note(f"{step.known} is so already: nothing is sent")
@@ -171,7 +171,7 @@ def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
         state.progress.note(f"{doing} {step.known} {state.client.settings.whereabouts}")
     if dry_run or not state.progress.is_quiet:
         show_changes(state, [step])
-    warn_of_schedules(state, [step])
+    warn_of_plan(state, [step])
 
 
 def _print_plan(state: State, planned: "Applied") -> None:

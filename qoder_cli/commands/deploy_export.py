@@ -1,5 +1,7 @@
 """`qoder deploy export`: deployments as a file that `apply` takes back."""
 
+from collections import Counter
+
 import typer
 
 from qoder_cli.errors import Exit, QoderError, first_by_rank
@@ -37,9 +39,10 @@ def export(
     found = names.deployments(named(deployments, state, what="deployments"), state)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown
-    ids = [each for each in found if isinstance(each, str)]
+    ids = list(dict.fromkeys(each for each in found if isinstance(each, str)))
     files = []
     known = list(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8))  # nothing is printed if one is not
+    names_given = Counter(deployment.name for deployment in known)
     for number, deployment in enumerate(known):
         if deployment.archived_at:
             state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
@@ -47,7 +50,8 @@ def export(
             files.append({"id": deployment.id, "type": "deployment", **settable(deployment)})
             continue
         fires = next_fires(deployment.schedule, now=state.client.server_now())
-        state.output.raw(("---\n" if number else "") + as_file(deployment, upcoming=fires))
+        written = as_file(deployment, by_id=names_given[deployment.name] > 1, upcoming=fires)
+        state.output.raw(("---\n" if number else "") + written)
     if files and is_list(deployments):
         state.output.records(files, id="id")
     elif files:

@@ -79,6 +79,8 @@ def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
         return f"{what}: {more[0]}" if more and more[0] and not node.has_filled() else str(what)
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return "must be " + _SHAPES.get(spelled(path), "a mapping of fields")
+    if kind == "list_type" and node.content == "":  # a text would do as well
+        return "is empty"
     text = _WORDS.get(kind, "is not valid").format_map(context)
     if kind == "string_type":
         text += ", not null" if node.content is None else "; put it in quotes" if _is_scalar(node) else ""

@@ -30,18 +30,22 @@ _HIDDEN = re.compile(
 _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # JSON takes them as they are, YAML does not
 
 
-def export(deployment: Deployment, *, upcoming: Sequence[str] = ()) -> str:
+def export(deployment: Deployment, *, by_id: bool = False, upcoming: Sequence[str] = ()) -> str:
     """Return one YAML document: all that can be set of a deployment, with comments.
 
-    `upcoming` are the next fires of its schedule, as people shall read them. Several documents are joined by `---\\n`.
+    `by_id` lets apply find it by its id, which is needed where another has its name; `upcoming` are the next fires of
+    its schedule, as people shall read them. Several documents are joined by `---\\n`.
     Secrets of resources are not in it, as the server never tells them.
     """
     fields = _short(settable(deployment))
     upcoming_notes = [f"Next: {fire}" for fire in upcoming]
     lines = [_comment(note) for note in _about(deployment)]
+    if by_id:
+        lines += ["", _comment("apply finds it by its id, for another one has this name too."), f"id: {deployment.id}"]
     for name in _ORDER:
         if name in fields:
-            notes = [*_notes(name, fields[name], deployment), *(upcoming_notes if name == "schedule" else ())]
+            notes = [] if name == "name" and by_id else [*_notes(name, fields[name], deployment)]
+            notes += upcoming_notes if name == "schedule" else []
             lines += ["", *map(_comment, notes)] if notes else []
             lines += _entry(f"{name}:", fields[name], 0)
     return "\n".join(lines) + "\n"

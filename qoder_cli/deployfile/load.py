@@ -8,11 +8,12 @@ from typing import IO, Any
 from qoder_cli import jsontext
 from qoder_cli.deployfile import jsonread, source, yamlread
 from qoder_cli.deployfile.check import check
-from qoder_cli.deployfile.normal import REQUIRED, spelled_out, without_read_only
+from qoder_cli.deployfile.normal import REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployfile.tree import Node, Path, spelled
 from qoder_cli.deployfile.variables import Filler, names_variable
 
+MOST_PROBLEMS = 1000  # of one file that are told
 _SECRET_NAME = re.compile("token|passw|secret|key|credential", re.IGNORECASE)
 
 
@@ -26,6 +27,7 @@ class Declared:
     id: str | None  # dep_…, where the file has it
     secrets: frozenset[str]  # never to be shown: what came from variables, and the tokens of resources
     ignored: tuple[str, ...]  # what an object of the API has that only the server sets
+    secret_variables: frozenset[str] = frozenset()  # those of its environment variables whose values came from others
     unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
@@ -69,6 +71,7 @@ class _Loader:
     told: list[str] = field(default_factory=list)
     _files: set[str] = field(default_factory=set)
     _places: dict[tuple[str, str], str] = field(default_factory=dict)  # of every name and id met so far
+    _by_id: set[str] = field(default_factory=set)  # names of which every deployment met so far has an id
 
     def declared(self, path: str) -> list[Declared]:
         """Return what a path that was typed declares."""
@@ -88,6 +91,8 @@ class _Loader:
             self._once(file)
             for tree in _trees(file, source.read(file, stdin=self.stdin), problems):
                 for at, document in _documents(tree):
+                    if len(problems) >= MOST_PROBLEMS:
+                        raise Problem("there is too much wrong above to look at the rest", line=document.line)
                     yield from self._of_document(document, at, file, problems)
         except Problem as problem:
             problems.append(problem)
@@ -116,8 +121,16 @@ class _Loader:
         if not wrong:
             deployment_id = fields.pop("id", None)
             secrets = frozenset({*filler.secrets, *filter(None, _secrets(fields.get("resources")))})
-            unfilled = is_servers and names_variable(said)
-            yield Declared(file, document.line, fields, deployment_id, secrets, tuple(ignored), unfilled)
+            yield Declared(
+                file,
+                document.line,
+                fields,
+                deployment_id,
+                secrets | _secret_amount(fields, said),
+                tuple(ignored),
+                _secret_variables(document, said),
+                unfilled=is_servers and names_variable(said),
+            )
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
         """Yield what is wrong between the fields of one deployment, and between those of several."""
@@ -131,10 +144,12 @@ class _Loader:
             node = fields.get(key)
             if node is None or not isinstance(node.content, str):
                 continue
-            if first := self._places.get((key, node.content)):
+            is_told_apart = key == "name" and "id" in fields and node.content in self._by_id
+            if (first := self._places.get((key, node.content))) and not is_told_apart:
                 yield Problem(f"is the same as at {first}", line=node.line, path=spelled((*at, key)))
-            elif node.content:
+            elif node.content and not first:
                 self._places[key, node.content] = f"{file}:{node.line}"
+                self._by_id |= {node.content} if key == "name" and "id" in fields else set()
 
 
 def _is_servers(document: Node) -> bool:
@@ -169,6 +184,21 @@ def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
         yield from (((index,), item) for index, item in enumerate(tree.content))
     elif tree.content is not None:
         yield (), tree
+
+
+def _secret_amount(fields: Mapping[str, Any], said: Node) -> set[str]:
+    """Return the budget as it will be shown, if it came from a variable, which may have spelled it another way."""
+    budget = said.child("budget")
+    return {fields["budget"]["max_credit_cost"]} if budget and budget.has_filled() else set()
+
+
+def _secret_variables(document: Node, said: Node) -> frozenset[str]:
+    """Return the names in a text of environment variables of which more than the value of one came from outside."""
+    written, filled = document.child(VARIABLES), said.child(VARIABLES)
+    if not written or not filled or not filled.filled:
+        return frozenset()
+    known = dict(assignments(str(written.content)) or ())
+    return frozenset(name for name, value in assignments(str(filled.content)) or () if known.get(name) != value)
 
 
 def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:

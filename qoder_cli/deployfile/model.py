@@ -79,7 +79,7 @@ def _assignments(text: str) -> str:
 
 def _variable_name(name: str) -> str:
     if not re.fullmatch(ENV_NAME, name):
-        raise ValueError("is no name of a variable: it takes letters, digits and _, and begins with no digit")
+        raise ValueError("is no name of a variable: it has no =, ; or line break, and no space around it")
     return name
 
 
@@ -149,7 +149,7 @@ class TextBlock(_Open):
     """A block of text in a content."""
 
     type: Literal["text"]
-    text: Text
+    text: str
 
 
 class OtherBlock(_Open):

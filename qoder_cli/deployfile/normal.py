@@ -32,7 +32,8 @@ SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
 WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
-ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+VARIABLES = "environment_variables"
+ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)
 
 _OURS = ("input", "exit_code")  # what commands that change several add to each in JSON
 _SCHEDULE_READ_ONLY = ("last_run_at", "upcoming_runs_at")
@@ -142,7 +143,7 @@ def _initial_events(events: Any) -> Any:
 def _event(event: Any) -> Any:
     if not isinstance(event, dict):
         return event
-    if isinstance(text := event.get("content"), str):
+    if isinstance(text := event.get("content"), str) and text:
         event = {**event, "content": [{"type": "text", "text": text}]}
     return _whole_number(event, "max_iterations") if event.get("type") == "user.define_outcome" else event
 

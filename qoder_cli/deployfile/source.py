@@ -9,6 +9,7 @@ from typing import IO, BinaryIO
 from qoder_cli.deployfile.problems import Problem
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
+_MOST = f"{LONGEST // 1024 // 1024} MB"
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _BOM = b"\xef\xbb\xbf"
@@ -110,13 +111,12 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _within_limit(data: bytes) -> bytes:
     if len(data) > LONGEST:
-        raise Problem(_too_long(None))
+        raise Problem(f"has more than {_MOST}, the most that a deployment file may have")
     return data
 
 
-def _too_long(size: int | None) -> str:
-    measured = f"has {size / 1024 / 1024:.0f} MB" if size else "does not end"
-    return f"{measured}; a deployment file has at most {LONGEST // 1024 // 1024} MB"
+def _too_long(size: int) -> str:
+    return f"has {size / 1024 / 1024:.0f} MB; a deployment file has at most {_MOST}"
 
 
 def _decoded(data: bytes) -> str:

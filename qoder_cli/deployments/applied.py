@@ -50,12 +50,13 @@ class Applied:
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
-        hide = self.step.secrets.out_of
-        changes = [change.hidden(hide) for change in self.step.changes]
+        secrets = self.step.secrets
+        changes = [change.hidden(secrets) for change in self.step.changes]
         found = {"id": None, "name": self.step.name}
         if self.shown is not None:
             raw = self.shown.as_json()
-            found = {name: value if name in ("id", *READ_ONLY) else hide(value) for name, value in raw.items()}
+            shown = {name: HIDDEN if secrets.has(name) else secrets.out_of(value) for name, value in raw.items()}
+            found = shown | {name: raw[name] for name in ("id", *READ_ONLY) if name in raw}
         if self.shown is self.step.current:  # as it was before
             found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
         return {

@@ -5,21 +5,20 @@ and budgets are replaced whole; metadata keys are set and, with null, deleted. A
 stays pinned as it is, for a bare id would pin its latest version.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from qoder_cli.deployfile.normal import WRITE_ONLY, assignments, comparable, filled_in
+from qoder_cli.deployfile.normal import VARIABLES, WRITE_ONLY, assignments, comparable, filled_in
 from qoder_cli.deployfile.tree import Path, spelled
-from qoder_cli.deployments.hiding import HIDDEN
+from qoder_cli.deployments.hiding import HIDDEN, Secrets
 from qoder_cli.jsontext import Number
 from qoder_cli.model import mapping
 from qoder_cli.output.screen import inert
 
 ABSENT: Final = object()
 LATEST = "latest"  # stands for the version that an agent is pinned to anew
-_VARIABLES = "environment_variables"
 _SHORT = 60  # characters; a longer text is compared line by line
 _LONGEST_LINE = 1000  # characters
 _MOST_LINES = 30  # of one text that changed
@@ -33,13 +32,15 @@ class Change(NamedTuple):
     before: Any
     after: Any
 
-    def hidden(self, hide: Callable[[Any], Any]) -> "Change":
-        """Return it as it may be shown; `hide` takes secrets out of a value.
+    def hidden(self, secrets: Secrets) -> "Change":
+        """Return it as it may be shown.
 
         What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
         """
-        before, after = (value if value is ABSENT else hide(value) for value in (self.before, self.after))
-        if before is not ABSENT and (after != self.after or self.path.startswith(_VARIABLES)):
+        before, after = (value if value is ABSENT else secrets.out_of(value) for value in (self.before, self.after))
+        if after is not ABSENT and secrets.has(self.path):
+            after = HIDDEN
+        if before is not ABSENT and (after != self.after or self.path.startswith(VARIABLES)):
             before = HIDDEN
         return Change(self.path, before, after)
 
@@ -112,7 +113,7 @@ def _patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
     """Yield what differs in a field; metadata and variables are compared by their keys, an empty text being one too."""
-    if name == _VARIABLES:
+    if name == VARIABLES:
         had, has = _by_name(before), _by_name(after)
     else:
         had, has = (mapping(before), mapping(after)) if name == "metadata" else (None, None)
@@ -181,12 +182,12 @@ def _amount(number: Any) -> Decimal | str:
         return str(number)
 
 
-def told(change: Change, hide: Callable[[Any], Any]) -> list[str]:
-    """Return a change as lines for people: `+` comes, `-` goes, `~` changes; `hide` takes secrets out of a value.
+def told(change: Change, secrets: Secrets) -> list[str]:
+    """Return a change as lines for people, without secrets: `+` comes, `-` goes, `~` changes.
 
     Long texts are shown by their lines, which are indented, after a sign of their own.
     """
-    path, before, after = change.hidden(hide)
+    path, before, after = change.hidden(secrets)
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]
     if before == after:  # what differs is a secret

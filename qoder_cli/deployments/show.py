@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli import ids
 from qoder_cli.deployments.changes import told
+from qoder_cli.errors import UsageError
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
@@ -19,13 +21,15 @@ def show_changes(state: "State", steps: Sequence["Step"]) -> None:
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        lines = [_coloured(state, line) for change in step.changes for line in told(change, step.secrets.out_of)]
+        lines = [_coloured(state, line) for change in step.changes for line in told(change, step.secrets)]
         state.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(state, step))))
 
 
-def warn_of_schedules(state: "State", steps: Sequence["Step"]) -> None:
-    """Warn of each schedule, new or changed, that never fires."""
+def warn_of_plan(state: "State", steps: Sequence["Step"]) -> None:
+    """Warn of each schedule, new or changed, that never fires, and of each such name that nobody can type."""
     for step in steps:
+        if not _can_be_typed(_new(step, "name")):
+            state.progress.warn(f"{step.known}: its name is not taken for one here: commands will need its id")
         schedule = _new_schedule(step)
         if schedule and not _fires(state, schedule):
             state.progress.warn(f"{step.known}: its schedule never fires: there is no such day")
@@ -54,8 +58,20 @@ def _foreseen(state: "State", step: "Step") -> Iterator[str]:
 
 def _new_schedule(step: "Step") -> Mapping[str, Any]:
     """Return the schedule that a step sets, empty where it sets none."""
-    schedule = (step.body or {}).get("schedule") if step.is_open else None
-    return schedule or {}
+    return _new(step, "schedule") or {}
+
+
+def _new(step: "Step", name: str) -> Any:
+    """Return what a step sets a field to, None where it does not."""
+    return (step.body or {}).get(name) if step.is_open else None
+
+
+def _can_be_typed(name: str | None) -> bool:
+    """Return whether commands take it for the name of a deployment, if there is one."""
+    try:
+        return name is None or not ids.deployment(name).startswith("dep_")
+    except UsageError:
+        return False
 
 
 def _fires(state: "State", schedule: Mapping[str, Any]) -> list[str]:
