@@ -54,6 +54,8 @@ def test_an_agent_without_a_version_is_pinned_to_the_latest(desk: Desk) -> None:
 
 # Bodies.
 
+OUTCOME = {"type": "user.define_outcome", "description": "all green", "rubric": {"type": "text", "content": "x"}}
+
 
 @pytest.mark.parametrize(
     ("change", "param"),
@@ -61,6 +63,10 @@ def test_an_agent_without_a_version_is_pinned_to_the_latest(desk: Desk) -> None:
         ({"initial_events": [{"type": "user.message"}]}, "initial_events.0"),
         ({"initial_events": [{"type": "system.message", "content": []}]}, "initial_events.0"),
         ({"initial_events": [{"type": "user.define_outcome", "description": "all green"}]}, "initial_events.0"),
+        ({"initial_events": [{**OUTCOME, "rubric": "free text"}]}, "initial_events.0"),
+        ({"initial_events": [{**OUTCOME, "rubric": {"type": "file", "content": "x"}}]}, "initial_events.0"),
+        ({"environment_variables": "A=1;FLAG"}, "environment_variables"),
+        ({"environment_variables": "=1"}, "environment_variables"),
         ({"initial_events": [{"type": "user.message", "content": "Report."}] * 51}, "initial_events"),
         ({"resources": [{"type": "folder"}]}, "resources.0.type"),
         ({"resources": [{"type": "file", "file_id": "file_1"}] * 501}, "resources"),
@@ -84,8 +90,8 @@ def test_what_is_beyond_the_limits_is_refused_by_name(
 
 
 def test_an_outcome_can_be_defined_and_content_can_be_plain_text(desk: Desk) -> None:
-    outcome = {"type": "user.define_outcome", "description": "all green", "rubric": {"type": "text", "content": "x"}}
-    events = [{"type": "user.message", "content": "Report."}, outcome]
+    from_file = {**OUTCOME, "rubric": {"type": "file", "file_id": "file_1"}}
+    events = [{"type": "user.message", "content": "Report."}, OUTCOME, from_file]
     assert desk.post("/deployments", BODY | {"initial_events": events}).status_code in (200, 201)
 
 

@@ -1,5 +1,6 @@
 """What a caller may write: the bodies of create and update (api/facts.md, 1.2)."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -30,6 +32,12 @@ def _checked_expression(expression: str) -> str:
     if cron.names_in(expression):
         raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
     return expression
+
+
+def _checked_variables(text: str) -> str:
+    if not all(re.match(r"\s*[^=\s]", piece) and "=" in piece for piece in re.split(r"[;\r\n]", text) if piece.strip()):
+        raise ValueError("is no list of KEY=VALUE pairs")
+    return text
 
 
 def _checked_zone(name: str) -> str:
@@ -71,6 +79,19 @@ class Schedule(_Strict):
     timezone: Annotated[str, AfterValidator(_checked_zone)]
 
 
+class _TextRubric(_Strict):
+    type: Literal["text"]
+    content: Annotated[str, StringConstraints(min_length=1, max_length=262_144)]  # api/facts.md, 3.7
+
+
+class _FileRubric(_Strict):
+    type: Literal["file"]
+    file_id: Annotated[str, StringConstraints(pattern="^file_")]
+
+
+_RUBRIC: TypeAdapter[Any] = TypeAdapter(Annotated[_TextRubric | _FileRubric, Field(discriminator="type")])
+
+
 class InitialEvent(_Strict):
     """An event that every run begins with, with what its type needs (api/facts.md, 2.3)."""
 
@@ -83,7 +104,12 @@ class InitialEvent(_Strict):
         missing = [name for name in needed if not (self.model_extra or {}).get(name)]
         if missing:
             raise ValueError(f"{self.type} needs {' and '.join(missing)}")
+        if self.type == "user.define_outcome":
+            _RUBRIC.validate_python((self.model_extra or {})["rubric"])
         return self
+
+
+Variables = Annotated[str, AfterValidator(_checked_variables)]
 
 
 class Resource(_Strict):
@@ -114,7 +140,7 @@ class Create(_Strict):
     environment_id: EnvironmentId
     initial_events: InitialEvents
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    environment_variables: str | None = None
+    environment_variables: Variables | None = None
     schedule: Schedule | None = None
     resources: Resources | None = None
     vault_ids: VaultIds | None = None
@@ -133,7 +159,7 @@ class Update(_Strict):
     environment_id: EnvironmentId = _LEFT_OUT
     initial_events: InitialEvents = _LEFT_OUT
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    environment_variables: str | None = None
+    environment_variables: Variables | None = None
     schedule: Schedule | None = None
     resources: Resources | None = None
     vault_ids: VaultIds | None = None
