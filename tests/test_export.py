@@ -296,6 +296,11 @@ def test_events_that_are_more_than_a_message_are_listed() -> None:
     ]
 
 
+def test_an_empty_text_is_kept() -> None:
+    event = {"type": "user.message", "content": [{"type": "text", "text": ""}]}
+    assert '  text: ""' in said(of(initial_events=[event]))
+
+
 @pytest.mark.parametrize(
     "extra", [{"cache": True}, {"type": "image", "source": {"type": "file", "file_id": "file_1"}}, {"citations": []}]
 )
@@ -305,11 +310,6 @@ def test_blocks_that_are_more_than_a_text_are_kept(extra: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("text", ["a \nb", " a\nb", "a\n\n", "a\r\nb", "a\n\u200bb", "a\n\u202eb", "a\n\x1b[0m"])
-def test_an_empty_text_is_kept() -> None:
-    event = {"type": "user.message", "content": [{"type": "text", "text": ""}]}
-    assert '  text: ""' in said(of(initial_events=[event]))
-
-
 def test_what_nobody_would_see_in_a_block_is_written_in_quotes(text: str) -> None:
     [line] = [line for line in words(said(of(description=text))) if line.startswith("description:")]
     assert json.loads(line.removeprefix("description:")) == text
