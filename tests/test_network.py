@@ -1,5 +1,6 @@
 """Proxies and certificates, with real sockets on this machine and a real process."""
 
+import io
 import os
 import socket
 import ssl
@@ -14,6 +15,12 @@ import httpx
 import pytest
 import trustme
 
+from qoder_cli.clock import Clock
+from qoder_cli.config import Settings
+from qoder_cli.errors import NoAnswer
+from qoder_cli.http.client import Client
+from qoder_cli.output.progress import Progress
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN as PLANTED
@@ -201,3 +208,13 @@ def test_a_proxy_that_is_not_in_effect_is_in_nobodys_way(tmp_path: Path, authori
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "gopher://[")
     ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted), **proxies)
     assert (ran.returncode, ran.stdout) == (0, "dep_1\n"), ran.stderr
+
+
+def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> None:
+    written = io.BytesIO()
+    progress = Progress(Screen(written), clock=Clock(), quiet=False)
+    client = Client(Settings("https://api.example", "here", token=TOKEN), clock=Clock(), progress=progress)
+    client.close()
+    with pytest.raises(NoAnswer) as caught:
+        client.get("/deployments")
+    assert (caught.value.sent, caught.value.message, written.getvalue()) == (False, "the command has ended", b"")

@@ -252,6 +252,10 @@ class Client:
             if self._debug:
                 self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
             raise broken(failure, self.settings.host, self._proxy) from failure
+        except RuntimeError as failure:  # in a thread that nobody waits for any more
+            if not self._http.is_closed:
+                raise
+            raise no_answer("the command has ended", sent=False, retryable=False) from failure
 
     def hide(self, text: str) -> str:
         """Return a text without our own token, which a server may echo anywhere."""
