@@ -1,5 +1,6 @@
 """The fixtures every test shares: `qoder(…)` runs the real main and returns what a user would see."""
 
+import gc
 import io
 import json
 import os
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for cases in tests:
         min(hands, key=len).extend(cases)
     items[:] = [item for hand in hands for item in hand]
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look through the thousands of tests again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _starts_processes(item: pytest.Item) -> bool:
