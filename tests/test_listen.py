@@ -13,6 +13,7 @@ from qoder_cli.waiting import listen
 from qoder_cli.waiting.listen import Listener
 from qoder_cli.waiting.wait import Watch
 from tests.conftest import Qoder
+from tests.processes import until
 from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.wire import FakeClock, page
 
@@ -48,6 +49,23 @@ def watching(clock: FakeClock, number: int = 1, **fields: Any) -> Watch:
 def heard(listener: Listener) -> tuple[str | None, bool]:
     """Return what the listener makes of what a feed has put into the inbox."""
     return listener.take(listener._inbox.get_nowait())
+
+
+def test_what_is_said_while_a_run_is_looked_at_is_a_reason_to_look_again_at_once(
+    qoder: Qoder, feeds: list[FakeFeed]
+) -> None:
+    looks: list[float] = []
+
+    def look(request: Any) -> Any:
+        looks.append(qoder.clock.time)
+        if len(looks) == 2:  # the stream opens after the server has read the run, and before we have its answer
+            feeds[0].inbox.put(Up("sess_1"))
+            until(feeds[0].inbox.empty, "what came is heard while an answer is waited for")
+        return DONE if len(looks) > 2 else LEGACY
+
+    qoder.wire.on("GET", "/deployment_runs/drun_1", look, look, look)
+    assert qoder("run", "wait", "drun_1").code == 0
+    assert looks[2] - looks[1] < 1  # and not when no news came for half a minute
 
 
 def test_what_is_said_makes_a_run_the_next_to_look_at(feeds: list[FakeFeed]) -> None:

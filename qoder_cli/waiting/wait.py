@@ -58,6 +58,7 @@ class Watch:
     _said: str = ""
     _alert_until: float = -math.inf
     _told: bool = False
+    _called: bool = False  # it was to be looked at, while a look was under way that may not have seen why
 
     @property
     def run(self) -> Run | None:
@@ -294,12 +295,13 @@ class Waiter:
         watch = self._by_session.get(session_id or "")
         if watch is None or watch.over:
             return False
-        watch._due = self._clock.monotonic()
+        watch._due, watch._called = self._clock.monotonic(), True
         if ended:  # quick steps, for lists may lag
             watch._pause, watch._alert_until = QUICK_PAUSE, watch._due + ALERT
         return True
 
     def _look(self, watch: Watch, within: float) -> None:
+        watch._called = False
         try:
             unless_late(partial(watch.observer.look, within=within), self._must_stop)
         except Late:
@@ -350,6 +352,9 @@ class Waiter:
 
     def _schedule(self, watch: Watch, pause: float) -> None:
         now = self._clock.monotonic()
+        if watch._called:
+            watch._due = now
+            return
         if self._listener and self._listener.hears(watch) and now >= watch._alert_until:
             watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
             return
