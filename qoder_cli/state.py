@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +56,19 @@ class State:
             self._never_tell(self.env.get(name))
 
     def _never_tell(self, token: str | None) -> None:
-        if token and len(token) >= _SHORTEST_TOKEN:
-            self.err.secrets.add(token)
+        """Keep a token out of what is written on stderr, also as JSON spells it."""
+        if token and len(token := token.strip()) >= _SHORTEST_TOKEN:
+            self.err.secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
+
+    @property
+    def known_secrets(self) -> set[str]:
+        """What must never be shown, also of a token that the settings name, as far as these can be read."""
+        if "settings" not in self.__dict__:
+            from qoder_cli.config import resolve
+
+            with suppress(Exception):  # an error is being reported, perhaps that of the settings
+                self._never_tell(resolve(self.flags, self.env).token)
+        return self.err.secrets
 
     @classmethod
     def of_this_process(cls) -> "State":
@@ -158,6 +170,7 @@ class State:
 
     def report(self, error: QoderError) -> None:
         """Write the one error that ends stderr."""
+        _ = self.known_secrets  # what was typed by mistake may be in it
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:

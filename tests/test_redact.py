@@ -194,6 +194,30 @@ def test_a_token_that_is_typed_where_something_else_belongs_is_not_shown(qoder: 
     assert ran.error["message"]
 
 
+SPELLINGS = {"with a quote": 'pt-abcd"efgh', "with a line break": "pt-abcdefgh\n"}
+
+
+@pytest.mark.parametrize("token", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
+def test_a_typed_token_is_not_shown_however_it_is_spelled(qoder: Qoder, token: str, options: list[str]) -> None:
+    qoder.env["QODER_PAT"] = token
+    ran = qoder("deploy", "run", "dep_1", "--wait", "--timeout", token.strip(), *options)
+    assert (ran.code, "abcd" in ran.err, "[redacted]" in ran.err) == (2, False, True)
+
+
+@pytest.mark.parametrize(
+    "words", [["--wait", "--timeout", "TOKEN"], ["--idempotency-key", "night-TOKEN"], ["--timeout", "TOKEN/.."]]
+)
+def test_a_token_from_its_file_is_not_shown_nor_kept(qoder: Qoder, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "token").write_text("pt-kept-in-its-file\n")
+    del qoder.env["QODER_PAT"]
+    qoder.env["QODER_PAT_FILE"] = str(tmp_path / "token")
+    ran = qoder("deploy", "run", "dep_1", *(word.replace("TOKEN", "pt-kept-in-its-file") for word in words))
+    assert (ran.code, "pt-kept" in ran.err) == (2, False)
+    kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file() and path.name != "token"]
+    assert "pt-kept" not in "".join(kept)
+
+
 def test_a_token_from_the_file_is_not_shown_either(qoder: Qoder) -> None:
     del qoder.env["QODER_PAT"]
     Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\ntoken = "pt-kept-in-the-file"\n')

@@ -100,7 +100,7 @@ def run(
     if require_outcome and not wait:
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
-    key = None if idempotency_key is None else check_key(idempotency_key, state.err.secrets)
+    key = None if idempotency_key is None else check_key(idempotency_key, state.known_secrets)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many

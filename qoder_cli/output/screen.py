@@ -72,7 +72,7 @@ class Screen:
 
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
-        for secret in self.secrets:
+        for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, REDACTED)
         self.write_bytes(text.encode("utf-8", "replace"))
 
