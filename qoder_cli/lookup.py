@@ -1,5 +1,6 @@
 """A deployment as the server has it, and what is said of one that is not there, or that refuses."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -73,7 +74,7 @@ def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
             because = f" ({found.paused_because})" if found.paused_because else ""
             fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
             error.message = f"deployment {id} is paused{because}; {error.message}"
-            error.hint = f"unpause it first with qoder deploy unpause {id}{fires}"
+            error.hint = f"unpause it first with {shlex.join(state.command('deploy', 'unpause', id))}{fires}"
     return error
 
 

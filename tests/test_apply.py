@@ -230,6 +230,11 @@ def test_one_that_is_named_twice_is_exported_once(desk: Desk) -> None:
     assert (ran.code, [row.split("\t")[2] for row in ran.out.splitlines()]) == (0, ["unchanged"] * 2)
 
 
+def test_in_json_each_that_is_named_is_an_item(desk: Desk) -> None:
+    items = desk.qoder("deploy", "export", "dep_demo", "demo", "--json").json
+    assert [item["id"] for item in items] == ["dep_demo", "dep_demo"]
+
+
 def test_those_of_one_name_are_exported_with_their_ids(desk: Desk) -> None:
     desk.goes_wrong(unique_names=False)
     one, two, other = desk.add(name="twin"), desk.add(name="twin"), desk.add(name="other")
@@ -1251,6 +1256,13 @@ def test_a_secret_is_not_shown_in_another_form_than_it_came_in(desk: Desk, forma
     [body] = [body for _, body in desk.writes]
     assert body["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
     assert (body["agent"]["version"], body["budget"]["max_credit_cost"]) == (904, "7.50")
+
+
+def test_a_number_from_a_variable_hides_no_other_number(desk: Desk) -> None:
+    desk.qoder.env["N"] = "1"
+    meant = {**NEW, "agent": {"id": "agent_x", "version": 1}, "budget": "${N}"}
+    [item] = desk.apply_these(meant, words=("--json",)).json
+    assert (item["agent"]["version"], item["budget"]["max_credit_cost"]) == (1, "[hidden]")
 
 
 def test_what_a_file_itself_says_of_a_variable_is_shown(desk: Desk) -> None:

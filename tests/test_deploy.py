@@ -270,6 +270,13 @@ def test_a_409_is_explained_by_reading_the_deployment(
     assert hint in ran.err
 
 
+def test_a_hint_has_the_options_that_lead_to_the_same_server(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, api_error(409, "conflict_error", "Deployment is not active."))
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", "status": "paused"})
+    ran = qoder("deploy", "run", "dep_1", "--workspace", "ws_1", "--json")
+    assert ran.error["hint"] == "unpause it first with qoder deploy unpause dep_1 --workspace ws_1 -o json"
+
+
 def test_429_and_a_connection_never_made_are_sent_again_under_the_same_key(qoder: Qoder) -> None:
     busy = httpx.Response(429, headers={"retry-after": "3"}, text="")
     qoder.wire.on(*TRIGGER, busy, httpx.ConnectError("refused"), LEGACY)

@@ -530,6 +530,12 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
             "2: schedule.timezone: is no IANA time zone: did you mean Europe/Berlin?"]),
         ("environment_variables: FLAG", [
             "2: environment_variables: must be NAME=VALUE pairs, each on a line of its own or with ; between them"]),
+        ("environment_variables: |\n  A=1\n  # DB=old", [
+            "2: environment_variables: has a comment or an export in it, which would become the name of a variable; "
+            "take it out, or write a mapping"]),
+        ("environment_variables: export A=1;B=2", [
+            "2: environment_variables: has a comment or an export in it, which would become the name of a variable; "
+            "take it out, or write a mapping"]),
         ("environment_variables: 5", [
             "2: environment_variables: must be a mapping of names and values, or a text of NAME=VALUE lines"]),
         ("environment_variables:\n  PORT: 80\n  A=: x\n  B: a;b\n  C: \"a\\nb\"", [

@@ -204,7 +204,7 @@ def test_any_other_value_is_too(value: Any) -> None:
         ("A=1\nB=x=y", ["environment_variables:", '  A: "1"', '  B: "x=y"']),
         ("A=1;B=2;", ["environment_variables:", '  A: "1"', '  B: "2"']),
         ("A=1\nA=2", ["environment_variables: |-", "  A=1", "  A=2"]),
-        ("my.var=1;a-b=2;1=3;export A=b", ["environment_variables:", '  my.var: "1"', '  a-b: "2"']),
+        ("my.var=1;a-b=2;1=3;export A=b;#c=d", ["environment_variables:", '  my.var: "1"', '  a-b: "2"']),
     ],
 )
 def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str, written: list[str]) -> None:

@@ -66,7 +66,10 @@ def apply(
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
     ids = {one.id for one in declared}
-    state.client.hide_values = Secrets({text for one in declared for text in one.secrets} - ids).out_of
+    state.client.hide_values = Secrets(
+        {text for one in declared for text in one.secrets} - ids,
+        {place for one in declared for place in one.secret_places},
+    ).out_of
     steps = plan(state, declared, repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:

@@ -1,5 +1,6 @@
 """`qoder deploy create` and `update`: a deployment from the options of a command line."""
 
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,8 @@ def create(
     if taken := Book.of(state).alive(declared.name):
         raise Rejected(
             f"a deployment named {declared.name!r} exists already: {', '.join(found.id for found in taken)}",
-            hint=f"choose another name, or change that one with qoder deploy update {taken[0].id}",
+            hint="choose another name, or change that one with "
+            + shlex.join(state.command("deploy", "update", taken[0].id)),
         )
     return _write(state, creating(declared), dry_run=dry_run, doing="creating")
 

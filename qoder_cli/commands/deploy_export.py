@@ -39,21 +39,22 @@ def export(
     found = names.deployments(named(deployments, state, what="deployments"), state)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown
-    ids = list(dict.fromkeys(each for each in found if isinstance(each, str)))
-    files = []
-    known = list(in_order(lambda id: find_deployment(state, id), ids, at_a_time=8))  # nothing is printed if one is not
-    names_given = Counter(deployment.name for deployment in known)
-    for number, deployment in enumerate(known):
+    ids = [each for each in found if isinstance(each, str)]
+    once = list(dict.fromkeys(ids))
+    known = dict(zip(once, in_order(lambda id: find_deployment(state, id), once, at_a_time=8), strict=True))
+    for deployment in known.values():
         if deployment.archived_at:
             state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
-        if state.output.is_json or state.output.format == "id":
-            files.append({"id": deployment.id, "type": "deployment", **settable(deployment)})
-            continue
+    if state.output.is_json or state.output.format == "id":
+        files = [{"id": id, "type": "deployment", **settable(known[id])} for id in ids]
+        if is_list(deployments):
+            state.output.records(files, id="id")
+        else:
+            state.output.record(files[0], id=ids[0])
+        return Exit.OK
+    having = Counter(deployment.name for deployment in known.values())
+    for number, deployment in enumerate(known.values()):
         fires = next_fires(deployment.schedule, now=state.client.server_now())
-        written = as_file(deployment, by_id=names_given[deployment.name] > 1, upcoming=fires)
+        written = as_file(deployment, by_id=having[deployment.name] > 1, upcoming=fires)
         state.output.raw(("---\n" if number else "") + written)
-    if files and is_list(deployments):
-        state.output.records(files, id="id")
-    elif files:
-        state.output.record(files[0], id=ids[0])
     return Exit.OK

@@ -27,7 +27,7 @@ class Declared:
     id: str | None  # dep_…, where the file has it
     secrets: frozenset[str]  # never to be shown: what came from variables, and the tokens of resources
     ignored: tuple[str, ...]  # what an object of the API has that only the server sets
-    secret_variables: frozenset[str] = frozenset()  # those of its environment variables whose values came from others
+    secret_places: frozenset[str] = frozenset()  # where something came from a variable, and may be spelled another way
     unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
@@ -116,7 +116,7 @@ class _Loader:
         fields, ignored = without_read_only(said.plain()) if is_servers else (said.plain(), list[str]())
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
-        wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
+        wrong = [*check(fields, said, at=at), *_slips(said, at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
@@ -126,9 +126,9 @@ class _Loader:
                 document.line,
                 fields,
                 deployment_id,
-                secrets | _secret_amount(fields, said),
+                secrets,
                 tuple(ignored),
-                _secret_variables(document, said),
+                frozenset(_secret_places(document, said)),
                 unfilled=is_servers and names_variable(said),
             )
 
@@ -186,19 +186,32 @@ def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
         yield (), tree
 
 
-def _secret_amount(fields: Mapping[str, Any], said: Node) -> set[str]:
-    """Return the budget as it will be shown, if it came from a variable, which may have spelled it another way."""
-    budget = said.child("budget")
-    return {fields["budget"]["max_credit_cost"]} if budget and budget.has_filled() else set()
+def _slips(said: Node, at: Path) -> Iterator[Problem]:
+    """Yield what a shell reads in a text of variables, and a server takes for names. In a mapping it is meant."""
+    variables = said.child(VARIABLES)
+    if variables is None or not isinstance(variables.content, str) or _is_servers(said):
+        return
+    if any(re.match(r"#|export\s", name) for name, _ in assignments(variables.content) or ()):
+        what = "has a comment or an export in it, which would become the name of a variable"
+        yield Problem(f"{what}; take it out, or write a mapping", line=variables.line, path=spelled((*at, VARIABLES)))
 
 
-def _secret_variables(document: Node, said: Node) -> frozenset[str]:
-    """Return the names in a text of environment variables of which more than the value of one came from outside."""
+def _secret_places(document: Node, said: Node) -> Iterator[str]:
+    """Yield where the normal form has, in a spelling of its own, what came from variables: numbers and assignments."""
+    if (budget := said.child("budget")) and budget.has_filled():
+        yield "budget.max_credit_cost"
+    if (agent := said.child("agent")) and (version := agent.child("version")) and version.filled:
+        yield "agent.version"
+    events = said.child("initial_events")
+    for number, event in enumerate(events.content if events and isinstance(events.content, list) else ()):
+        if (iterations := event.child("max_iterations")) and iterations.filled:
+            yield spelled(("initial_events", number, "max_iterations"))
     written, filled = document.child(VARIABLES), said.child(VARIABLES)
-    if not written or not filled or not filled.filled:
-        return frozenset()
-    known = dict(assignments(str(written.content)) or ())
-    return frozenset(name for name, value in assignments(str(filled.content)) or () if known.get(name) != value)
+    if written and filled and filled.filled:
+        known = dict(assignments(str(written.content)) or ())
+        for name, value in assignments(str(filled.content)) or ():
+            if known.get(name) != value:
+                yield spelled((VARIABLES, name))
 
 
 def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:

@@ -55,8 +55,7 @@ class Applied:
         found = {"id": None, "name": self.step.name}
         if self.shown is not None:
             raw = self.shown.as_json()
-            shown = {name: HIDDEN if secrets.has(name) else secrets.out_of(value) for name, value in raw.items()}
-            found = shown | {name: raw[name] for name in ("id", *READ_ONLY) if name in raw}
+            found = secrets.out_of(raw) | {name: raw[name] for name in ("id", *READ_ONLY) if name in raw}
         if self.shown is self.step.current:  # as it was before
             found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
         return {

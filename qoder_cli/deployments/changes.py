@@ -38,7 +38,7 @@ class Change(NamedTuple):
         What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
         """
         before, after = (value if value is ABSENT else secrets.out_of(value) for value in (self.before, self.after))
-        if after is not ABSENT and secrets.has(self.path):
+        if after is not ABSENT and secrets.are_at(self.path):
             after = HIDDEN
         if before is not ABSENT and (after != self.after or self.path.startswith(VARIABLES)):
             before = HIDDEN

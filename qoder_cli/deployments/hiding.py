@@ -9,36 +9,39 @@ from typing import Any
 
 from qoder_cli import jsontext
 from qoder_cli.deployfile.normal import VARIABLES
-from qoder_cli.deployfile.tree import spelled
-from qoder_cli.jsontext import Number
+from qoder_cli.deployfile.tree import Path, spelled
 
 HIDDEN = "[hidden]"
 
 
 class Secrets:
-    """Texts that must not be shown, and `variables`, whose values must not be, however short they are."""
+    """Texts that must not be shown, and `places` of a deployment, whatever stands there: `agent.version`."""
 
-    def __init__(self, texts: Iterable[str], variables: Collection[str] = ()) -> None:
-        texts = set(texts)
-        self._variables = variables
-        self._numbers = {text for text in texts if text.isdecimal()}
+    def __init__(self, texts: Iterable[str], places: Collection[str] = ()) -> None:
+        self._places = places
         forms = {form for text in texts if text for form in _forms(text)}
         longest_first = sorted(forms, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, longest_first)) if forms else r"(?!)")  # what matches nothing
 
-    def out_of(self, value: Any) -> Any:
+    def out_of(self, value: Any, path: Path = ()) -> Any:
         """Return a JSON value without them; keys are left alone, for they are names, wherever they came from."""
+        if self._places and self.are_at(spelled(path)):
+            return HIDDEN
         if isinstance(value, str):
             return self._any.sub(HIDDEN, value)
-        if isinstance(value, int | Number) and str(value) in self._numbers:
-            return HIDDEN
         if isinstance(value, list):
-            return [self.out_of(item) for item in value]
-        return {key: self.out_of(item) for key, item in value.items()} if isinstance(value, dict) else value
+            return [self.out_of(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {key: self.out_of(item, (*path, key)) for key, item in value.items()}
+        return value
 
-    def has(self, path: str) -> bool:
-        """Return whether a place, as changes name it, holds the value of such a variable."""
-        return any(path in (VARIABLES, spelled((VARIABLES, name))) for name in self._variables)
+    def are_at(self, place: str) -> bool:
+        """Return whether what stands at a place must not be shown: variables are one text for the server."""
+        return place in self._places or (place == VARIABLES and any(map(_is_variable, self._places)))
+
+
+def _is_variable(place: str) -> bool:
+    return place.startswith(f"{VARIABLES}.")
 
 
 def _forms(text: str) -> set[str]:

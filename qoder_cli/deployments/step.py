@@ -72,7 +72,7 @@ class Step:
     @cached_property
     def secrets(self) -> Secrets:
         """What must not be shown of it."""
-        return Secrets(self.declared.secrets - {self.declared.id or ""}, self.declared.secret_variables)
+        return Secrets(self.declared.secrets - {self.declared.id or ""}, self.declared.secret_places)
 
     def differs(self, found: Deployment) -> list[Change]:
         """Return what is not as it is declared; a version that the file leaves to the server never differs."""
