@@ -38,7 +38,8 @@ def sandbox(
     """Rehearse against a server on this machine, where nothing is real.
 
     With a command after `--` it runs that command against the server, and exits
-    with its exit code, or with 2 if it cannot be run. Alone it serves until Ctrl-C and prints what to export.
+    with its exit code, or with 2 if it cannot be run. Alone it serves until
+    Ctrl-C and prints what to export.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
