@@ -1,6 +1,5 @@
 """Time, as one thing that can be passed in, so that tests own it."""
 
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,4 +46,6 @@ class Clock:
 
     def jitter(self) -> float:
         """Return a factor of 0.75 to 1, so that many clients do not ask in step."""
+        import random
+
         return 0.75 + random.random() / 4

@@ -19,6 +19,7 @@ from qoder_cli.values import is_on
 if TYPE_CHECKING:
     import httpx
 
+    from qoder_cli.choices import OnLeave
     from qoder_cli.ci.reporting import Ci
     from qoder_cli.config import Settings
     from qoder_cli.http.client import Client
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from qoder_cli.model import Run
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
-    from qoder_cli.runs.leave import OnLeave
     from qoder_cli.runs.observe import Observer
 
 

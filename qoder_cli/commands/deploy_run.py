@@ -1,24 +1,15 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from contextlib import suppress
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from qoder_cli.choices import OnLeave, OnLost, OnSkip
 from qoder_cli.ci.option import ReportToCi
-from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped, UsageError
+from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
-from qoder_cli.model import Run
 from qoder_cli.options import Deployments, Interval, RequireOutcome, Timeout
-from qoder_cli.outcome import Standing, settle, standing
-from qoder_cli.runs.ending import ending_error, going_on
-from qoder_cli.runs.launch import OnSkip, Order, find_going, launch
-from qoder_cli.runs.leave import OnLeave
-from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.trigger import OnLost, Started, check_key
 from qoder_cli.state import State
-from qoder_cli.waiting.limits import Limits
 
 PARALLEL = 8  # runs that are started at a time
 
@@ -92,7 +83,14 @@ def run(
 
     To try these without cost: qoder sandbox -- sh
     All exit codes: qoder help exit-codes"""
+    from dataclasses import replace
+
     from qoder_cli import names
+    from qoder_cli.runs.launch import Order
+    from qoder_cli.runs.trigger import check_key
+    from qoder_cli.single import run_one
+    from qoder_cli.waiting.beyond import Wanted
+    from qoder_cli.waiting.limits import Limits
 
     state: State = ctx.obj
     state.on_leave = on_leave
@@ -104,7 +102,6 @@ def run(
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many
-        from qoder_cli.waiting.beyond import Wanted
 
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
@@ -125,21 +122,8 @@ def run(
         from qoder_cli.several.rehearsal import show_request
 
         return show_request(state, order)
-    if if_idle and (going := find_going(state, order.deployment_id)):
-        return _busy(state, going, on_skip)
-    started = launch(state, order)
-    observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
-    if not wait:
-        return _accepted(state, started, observer, on_skip)
-    from qoder_cli.waiting.awaiting import finish, wait_for
-    from qoder_cli.waiting.beyond import Wanted
-    from qoder_cli.waiting.wait import Watch
-
-    watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
-    if item.error and _is_fine(item.error, on_skip):
-        item = item._replace(error=None)
-    return finish(state, item, result=result)
+    wanted = Wanted(follow, require_outcome)
+    return run_one(state, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip, result=result)
 
 
 def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
@@ -153,35 +137,3 @@ def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates")
-
-
-def _accepted(state: State, started: Started, observer: Observer, on_skip: OnSkip) -> int:
-    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
-    if standing(started.run) is Standing.HALF_WRITTEN or started.adopted:
-        with suppress(ApiError):
-            observer.read_once()
-    run = observer.run or settle(started.run)
-    error = ending_error(run, state)
-    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
-        error = None
-    if state.ci:
-        state.ci.ended_as(run, error)
-    state.show_run(run)
-    if error is not None:
-        raise error
-    return Exit.OK
-
-
-def _busy(state: State, going: Run, on_skip: OnSkip) -> int:
-    """Answer --if-idle with the run that is going on."""
-    if state.ci:
-        state.ci.ended_as(going, None)
-    state.show_run(going)
-    if on_skip == "ok":
-        return Exit.OK
-    error = RunSkipped(f"nothing was started: run {going.id} is going on", hint="wait for it")
-    raise going_on(error, going, state)
-
-
-def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
-    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED

@@ -2,8 +2,9 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from qoder_cli.choices import OnLost
 from qoder_cli.errors import ApiError, Exit, QoderError
 from qoder_cli.http.pace import Pace
 from qoder_cli.lookup import explain_refusal
@@ -11,12 +12,11 @@ from qoder_cli.model import Run
 from qoder_cli.runs.ending import stopped_with
 from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import OnLost, Started, Trigger, TriggerStopped
+from qoder_cli.runs.trigger import Started, Trigger, TriggerStopped
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
 
-OnSkip = Literal["fail", "ok"]
 
 IDLE_LOOK = 100  # newest runs that --if-idle looks at: one page
 

@@ -1,7 +1,7 @@
 """Leaving a run that goes on: it is left alone, or with `--on-leave cancel` asked to stop first."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from qoder_cli.errors import Interrupted, QoderError, WaitTimeout
 from qoder_cli.ids import segment
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from qoder_cli.state import State
     from qoder_cli.waiting.items import Item
 
-OnLeave = Literal["detach", "cancel"]
 
 CANCEL_WITHIN = 2.0  # seconds
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is

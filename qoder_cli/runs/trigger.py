@@ -20,8 +20,9 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.choices import OnLost
 from qoder_cli.clock import LONGEST_RETRY_AFTER
 from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
@@ -37,7 +38,6 @@ from qoder_cli.times import parse_timestamp, span
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client, Pending
 
-OnLost = Literal["adopt", "resend", "fail"]
 
 TRIGGER_TIMEOUT = 60.0  # seconds
 LAST_WORDS = 2.0  # seconds to settle a trigger under way when a signal arrives

@@ -7,12 +7,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli import ids, names
+from qoder_cli.choices import OnSkip
 from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.lookup import asked
 from qoder_cli.model import Run
 from qoder_cli.runs.ending import ending_error, going_on
-from qoder_cli.runs.launch import OnSkip, Order
+from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.several.conductor import Conductor
