@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.ci.reporting import Ci
 from qoder_cli.errors import Signalled
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
@@ -254,6 +255,12 @@ def test_the_ids_of_several_are_told_before_the_waiting_though_one_is_refused(
     def look() -> None:
         told.extend([read(output)["run_ids"]] if output.exists() else [])
 
+    def launched(ci: Ci) -> None:
+        tell(ci)
+        qoder.clock.patience = 0.0  # from now on time goes as fast as it can
+
+    tell, qoder.clock.patience = Ci.launched, 20.0
+    monkeypatch.setattr(Ci, "launched", launched)
     qoder.clock.at_sleep = look
     ran = qoder("deploy", "run", "dep_slow", "dep_minute", refused, "--wait", "--json", "--ci", "--parallel", "1")
     ids = [item["id"] for item in ran.json]

@@ -515,7 +515,7 @@ def test_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: Town, wait: t
 
 
 def test_fail_fast_starts_nothing_after_one_that_failed_whatever_is_being_read(town: Town) -> None:
-    words = ["dep_slow", "dep_paused", "dep_minute", "dep_silent"]
+    words = ["dep_long", "dep_paused", "dep_minute", "dep_silent"]
     ran = town("deploy", "run", *words, "--wait", "--fail-fast", "--parallel", "1", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (6, [8, 6, None, None])
     assert posts(town) == words[:2]
@@ -526,8 +526,8 @@ def test_fail_fast_starts_nothing_after_one_that_failed_whatever_is_being_read(t
 
 @pytest.mark.parametrize("options", [("--on-skip", "ok"), ()])
 def test_what_is_excused_does_not_stop_the_others(town: Town, options: tuple[str, ...]) -> None:
-    words = ("dep_slow", "--parallel", "1", "--fail-fast", "--if-idle", "--json")
-    assert town("deploy", "run", "dep_slow").code == 0
+    words = ("dep_long", "--parallel", "1", "--fail-fast", "--if-idle", "--json")
+    assert town("deploy", "run", "dep_long").code == 0
     ran = town("deploy", "run", "dep_demo", *words, "dep_silent", *options)
     assert (ran.code, [item["exit_code"] for item in ran.json]) == ((0, [0, 0, 0]) if options else (3, [0, 3, None]))
 
