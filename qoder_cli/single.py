@@ -14,7 +14,6 @@ from qoder_cli.runs.trigger import Started
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
-    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.limits import Limits
 
 
@@ -22,8 +21,9 @@ def run_one(
     state: "State",
     order: Order,
     limits: "Limits | None",
-    wanted: "Wanted",
     *,
+    follow: bool,
+    require_outcome: bool,
     if_idle: bool,
     on_skip: OnSkip,
     result: bool,
@@ -39,9 +39,11 @@ def run_one(
     if limits is None:
         return _accepted(state, started, observer, on_skip)
     from qoder_cli.waiting.awaiting import finish, wait_for
+    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.wait import Watch
 
-    [item] = wait_for(state, [Watch(observer, just_triggered=started.sent)], limits, wanted)
+    watch = Watch(observer, just_triggered=started.sent)
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, item, result=result)

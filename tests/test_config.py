@@ -628,7 +628,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     assert "cannot be written" in refused(lambda: change(config, "default", {"region": "cn"})).message
 
 
-@pytest.mark.skipif(os.name != "posix", reason="devices as POSIX has them")
+@POSIX
 def test_what_is_no_file_is_not_replaced(qoder: Qoder, tmp_path: Path) -> None:
     link = tmp_path / "device"  # it can be read, as an empty file; root could replace the device itself
     link.symlink_to(os.devnull)

@@ -89,7 +89,6 @@ def run(
     from qoder_cli.runs.launch import Order
     from qoder_cli.runs.trigger import check_key
     from qoder_cli.single import run_one
-    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.limits import Limits
 
     state: State = ctx.obj
@@ -102,6 +101,7 @@ def run(
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.several.many import Plan, orders_for, run_many
+        from qoder_cli.waiting.beyond import Wanted
 
         if result and not state.output.is_json:
             raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
@@ -122,8 +122,16 @@ def run(
         from qoder_cli.several.rehearsal import show_request
 
         return show_request(state, order)
-    wanted = Wanted(follow, require_outcome)
-    return run_one(state, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip, result=result)
+    return run_one(
+        state,
+        order,
+        limits if wait else None,
+        follow=follow,
+        require_outcome=require_outcome,
+        if_idle=if_idle,
+        on_skip=on_skip,
+        result=result,
+    )
 
 
 def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class LastWords:
         error = copy(error)  # the one of the item stays as it is
         going = [item.wait_for for item in items if item.goes_on]
         unknown = [item for item in items if item.is_unknown]
-        fine = [item for item in items if item.attempted and item.error is None]
+        fine = sum(item.attempted and item.error is None for item in items)
         cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
         message = decided.said if decided and len(items) > 1 else error.message
         if isinstance(error, Interrupted):
@@ -51,19 +51,19 @@ class LastWords:
         if isinstance(error, Interrupted) and unknown:
             message += f"; of {len(unknown)} it is not known whether they were started"
             error.kind = Exit.OUTCOME_UNKNOWN
-        error.message = f"{len(fine)} of {len(items)} runs {self._went(fine, items)}; {message}"
+        error.message = f"{fine} of {len(items)} runs {self._went(fine, items)}; {message}"
         self._say_what_next(error, items, going, unknown)
         if len(items) > 1:
             error.run_id = error.session_id = None
         error.run_state = "unknown" if unknown else "going" if going else error.run_state
         return error
 
-    def _went(self, fine: Sequence[Item], items: Sequence[Item]) -> str:
+    def _went(self, fine: int, items: Sequence[Item]) -> str:
         """Return the verb for those that went well: not that they completed, where it took more or less than that."""
         if self._verb != "completed":
             return self._verb
-        completed = [item for item in items if item.run is not None and item.run.status == "completed"]
-        return "completed" if len(completed) == len(fine) else "went well"
+        completed = sum(item.run is not None and item.run.status == "completed" for item in items)
+        return "completed" if completed == fine else "went well"
 
     def _say_what_next(
         self, error: QoderError, items: Sequence[Item], going: Sequence[str], unknown: Sequence[Item]
