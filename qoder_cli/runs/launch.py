@@ -43,7 +43,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
     key = order.key or str(uuid.uuid4())
     return Trigger(
         client=state.client,
-        journal=state.journal,
+        store=state.store,
         progress=state.progress,
         deployment_id=order.deployment_id,
         key=key,
@@ -51,6 +51,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
         on_lost=order.on_lost,
         on_started=state.started.append,
         repeat=order.repeated(state, key),
+        look=state.command("run", "list", order.deployment_id),
         pace=pace,
     )
 
