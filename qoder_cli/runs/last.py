@@ -1,7 +1,7 @@
 """`last`: the newest run triggered on this machine, with this profile, on this host."""
 
 from qoder_cli.errors import NotFound, OutcomeUnknown
-from qoder_cli.journal import Entry
+from qoder_cli.local.store import Entry
 from qoder_cli.runs.trigger import look_for_lost
 from qoder_cli.state import State
 from qoder_cli.times import span
@@ -16,7 +16,7 @@ def last_run(state: State) -> str:
     told yet.
     """
     settings = state.client.settings
-    entry = state.journal.last(profile=settings.profile, host=settings.host)
+    entry = state.store.last(profile=settings.profile, host=settings.host)
     if entry is None:
         raise NotFound(
             f"no run was triggered here with profile {settings.profile} on {settings.host}",
@@ -26,16 +26,16 @@ def last_run(state: State) -> str:
 
 
 def _settled(state: State, entry: Entry) -> str:
-    intent = entry.intent
-    age = state.clock.now() - intent.at
-    what = f"the trigger of {intent.deployment} {span(max(age, 0.0))} ago"
+    attempt = entry.attempt
+    age = state.clock.now() - attempt.at
+    what = f"the trigger of {attempt.deployment} {span(max(age, 0.0))} ago"
     state.progress.note(f"{what} was never settled: looking for its run")
-    run = look_for_lost(state.client, state.journal, intent)
+    run = look_for_lost(state.client, state.store, attempt)
     if run is not None:
         return run.id
     if age > CERTAIN:
-        state.journal.settle(intent, None)
-        raise NotFound(f"{what} started no run", hint=f"start it: qoder deploy run {intent.deployment}")
+        state.store.settle_nothing(attempt)
+        raise NotFound(f"{what} started no run", hint=f"start it: qoder deploy run {attempt.deployment}")
     raise OutcomeUnknown(
         f"whether {what} started a run is not known: the run list shows none yet",
         hint="ask again in some minutes",

@@ -43,7 +43,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
     key = order.key or str(uuid.uuid4())
     return Trigger(
         client=state.client,
-        journal=state.journal,
+        store=state.store,
         progress=state.progress,
         deployment_id=order.deployment_id,
         key=key,
@@ -60,7 +60,7 @@ def launch(state: "State", order: Order) -> Started:
 
     Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
     """
-    from qoder_cli.remembered import remember_run
+    from qoder_cli.local.remembered import remember_run
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
     try:

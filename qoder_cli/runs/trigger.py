@@ -28,7 +28,7 @@ from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnk
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.resending import did_nothing, next_try
 from qoder_cli.ids import segment
-from qoder_cli.journal import Entry, Intent, Journal
+from qoder_cli.local.store import Attempt, Entry, Store
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.newest import newest_runs
@@ -70,7 +70,7 @@ class TriggerStopped(Exception):
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
     """Return an idempotency key that was typed. Raises UsageError for one that no header can carry, or with a secret.
 
-    The key is kept in the journal and shown in the command to repeat; a token must come to neither.
+    The key is kept in the store and shown in the command to repeat; a token must come to neither.
     """
     if any(secret in key for secret in secrets):
         raise UsageError("--idempotency-key contains your token", hint="take another key, as nightly-2026-06-14")
@@ -87,7 +87,7 @@ class Trigger:
     """One run to be started, once. `on_started` hears of the run before any signal can come in between."""
 
     client: "Client"
-    journal: Journal
+    store: Store
     progress: Progress
     deployment_id: str
     key: str
@@ -111,15 +111,15 @@ class Trigger:
             if earlier is not None and (known := self._settled(earlier)):
                 return known
             self._lost_one = self.may_have_started = earlier is not None
-            return self._settle(earlier.intent if earlier else self._intend())
+            return self._settle(earlier.attempt if earlier else self._intend())
 
-    def _settle(self, intent: Intent) -> Started:
+    def _settle(self, attempt: Attempt) -> Started:
         """Send it, and write down that nothing was started where that is certain: of earlier attempts too."""
         try:
-            return self._send(intent)
+            return self._send(attempt)
         except (ApiError, UsageError, Signalled, Closed) as refusal:  # each says that this attempt started nothing
             if not self._lost_one:
-                self.journal.settle(intent, None)
+                self.store.settle_nothing(attempt)
             elif isinstance(refusal, ApiError):
                 raise self._unknown(refusal, "an earlier attempt may have started one", next=self.repeat) from refusal
             elif isinstance(refusal, Signalled):
@@ -133,21 +133,22 @@ class Trigger:
             yield
             return
         host = self.client.settings.host
-        if not self.journal.take_key(self.key, host=host):
+        if not self.store.take_key(self.key, host=host):
             self.progress.note(f"another command is starting a run under the key {self.key!r}: waiting for it")
-            while not self.journal.take_key(self.key, host=host):
+            while not self.store.take_key(self.key, host=host):
                 if self.pace and self.pace.is_closed:
                     raise Closed
                 self.client.clock.sleep(KEY_PAUSE)
         try:
             yield
         finally:
-            self.journal.release_key(self.key, host=host)
+            self.store.release_key(self.key, host=host)
 
-    def _intend(self) -> Intent:
+    def _intend(self) -> Attempt:
         settings = self.client.settings
-        return self.journal.intend(
+        return self.store.begin(
             at=self.client.clock.now(),
+            ahead=None,
             profile=settings.profile,
             host=settings.host,
             deployment=self.deployment_id,
@@ -156,11 +157,11 @@ class Trigger:
 
     def _under_this_key(self) -> Entry | None:
         """Return the newest earlier trigger under this key that started something, or may have."""
-        entries = [] if self.is_new_key else self.journal.of_key(self.key, host=self.client.settings.host)
+        entries = [] if self.is_new_key else self.store.of_key(self.key, host=self.client.settings.host)
         for entry in entries:
-            if entry.intent.deployment != self.deployment_id:
+            if entry.attempt.deployment != self.deployment_id:
                 raise UsageError(
-                    f"the key {self.key!r} was used for deployment {entry.intent.deployment}",
+                    f"the key {self.key!r} was used for deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
         mine = [entry for entry in entries if not entry.nothing]
@@ -170,17 +171,17 @@ class Trigger:
         """Return the run of an earlier trigger under this key, looking for it if its answer was lost."""
         if earlier.run:
             self.progress.note(f"the key {self.key!r} already started run {earlier.run}: nothing was sent")
-            return Started(self._is_ours(self._read_known(earlier.run, earlier.intent)), sent=False)
+            return Started(self._is_ours(self._read_known(earlier.run, earlier.attempt)), sent=False)
         self.progress.note(f"an earlier trigger under the key {self.key!r} is unsettled: looking for its run")
         try:
-            run = look_for_lost(self.client, self.journal, earlier.intent)
+            run = look_for_lost(self.client, self.store, earlier.attempt)
         except Signalled as signalled:
             raise TriggerStopped(signalled, None) from None
         return self._adopted(run) if run else None
 
-    def _read_known(self, run_id: str, intent: Intent) -> Run:
+    def _read_known(self, run_id: str, attempt: Attempt) -> Run:
         """Return a run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
-        is_young = self.client.clock.now() - intent.at < YOUNG
+        is_young = self.client.clock.now() - attempt.at < YOUNG
         try:
             return Observer(self.client, run_id, progress=self.progress, is_fresh=lambda _: is_young).read_once()
         except NotFound as error:
@@ -191,13 +192,13 @@ class Trigger:
                 run_state="unknown",
             ) from error
 
-    def _send(self, intent: Intent) -> Started:
+    def _send(self, attempt: Attempt) -> Started:
         """Send until the answer settles it, or nobody can."""
         refusals = resends = 0
         began = self.client.clock.monotonic()
         while True:
             try:
-                return Started(self._once(intent))
+                return Started(self._once(attempt))
             except ApiError as error:
                 if resends and error.http_status == 409:
                     raise self._unknown(error) from error  # our own earlier attempt may be what is in its way
@@ -205,25 +206,25 @@ class Trigger:
                     refusals += 1
                     self.may_have_started = self._lost_one or bool(resends)
                     self._pause(error, refusals, began)
-                elif (run := self._look(intent, error)) is not None:
+                elif (run := self._look(attempt, error)) is not None:
                     return self._adopted(run)
                 else:
                     self._may_resend(error, resends)
                     resends += 1
 
-    def _once(self, intent: Intent) -> Run:
+    def _once(self, attempt: Attempt) -> Run:
         timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
         path = f"/deployments/{segment(self.deployment_id)}/run"
         pending = self.client.prepare("POST", path, headers={"idempotency-key": self.key}, timeout=timeout)
         self._take_turn()
         try:
             pending.start()
-            return self._heard(intent, pending, timeout)
+            return self._heard(attempt, pending, timeout)
         except Signalled as signalled:
             if not pending.started:
                 raise
             self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
-            raise self._last_words(intent, pending, signalled) from None
+            raise self._last_words(attempt, pending, signalled) from None
 
     def _take_turn(self) -> None:
         if self.pace is None:
@@ -240,22 +241,22 @@ class Trigger:
     def _begin(self) -> None:
         self.may_have_started = True
 
-    def _last_words(self, intent: Intent, pending: "Pending", signalled: Signalled) -> Signalled | TriggerStopped:
+    def _last_words(self, attempt: Attempt, pending: "Pending", signalled: Signalled) -> Signalled | TriggerStopped:
         """Return what is raised for a signal: itself, when the answer comes in time and says that nothing was done."""
         try:
-            return TriggerStopped(signalled, self._heard(intent, pending, LAST_WORDS))
+            return TriggerStopped(signalled, self._heard(attempt, pending, LAST_WORDS))
         except ApiError as error:
             self.may_have_started = self._lost_one or not did_nothing(error)
             return TriggerStopped(signalled, None) if self.may_have_started else signalled
         except OutcomeUnknown:
             return TriggerStopped(signalled, None)
 
-    def _heard(self, intent: Intent, pending: "Pending", within: float) -> Run:
+    def _heard(self, attempt: Attempt, pending: "Pending", within: float) -> Run:
         run = Run.read(self.client.understand(pending.result(within)))
         if run is None:
             raise NoAnswer("the server answered with something that is no run")
         self.on_started(self._is_ours(run))
-        self.journal.settle(intent, run.id)
+        self.store.settle(attempt, run.id)
         return run
 
     def _is_ours(self, run: Run) -> Run:
@@ -288,13 +289,13 @@ class Trigger:
                 raise TriggerStopped(signalled, None) from None
             raise
 
-    def _look(self, intent: Intent, error: ApiError) -> Run | None:
+    def _look(self, attempt: Attempt, error: ApiError) -> Run | None:
         """Let the run list decide. Raises OutcomeUnknown when it cannot, or is not to be asked."""
         if self.on_lost == "fail":
             raise self._unknown(error) from error
         self.progress.note(f"the answer was lost ({error.message}): looking for the run, which takes {LOOKS[-1]:.0f}s")
         try:
-            return look_for_lost(self.client, self.journal, intent)
+            return look_for_lost(self.client, self.store, attempt)
         except OutcomeUnknown as unsettled:
             raise self._unknown(error, unsettled.message) from error
         except Signalled as signalled:
@@ -331,7 +332,7 @@ class Trigger:
         )
 
 
-def look_for_lost(client: "Client", journal: Journal, intent: Intent) -> Run | None:
+def look_for_lost(client: "Client", store: Store, attempt: Attempt) -> Run | None:
     """Return the one run that a trigger whose answer was lost has started, claimed for it; None when there is none.
 
     Takes 8 s, or one look when the trigger is old. Raises OutcomeUnknown when several could be it, or the list cannot
@@ -340,31 +341,31 @@ def look_for_lost(client: "Client", journal: Journal, intent: Intent) -> Run | N
     began = client.clock.monotonic()
     seen: dict[str, Run] = {}
     error: ApiError | None = None
-    for look in LOOKS if client.clock.now() - intent.at < OLD else (0.0,):
+    for look in LOOKS if client.clock.now() - attempt.at < OLD else (0.0,):
         client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
         try:
-            error, found = None, newest_runs(client, intent.deployment, 100, within=10.0, retry=False)
+            error, found = None, newest_runs(client, attempt.deployment, 100, within=10.0, retry=False)
         except ApiError as failure:
             error = failure
             continue
-        seen |= {run.id: run for run in found if _is_candidate(client, run, intent)}
+        seen |= {run.id: run for run in found if _is_candidate(client, run, attempt)}
     if error is not None:
         raise OutcomeUnknown(f"the run list cannot be read: {error.message}")
-    return _the_one(client, journal, intent, seen)
+    return _the_one(client, store, attempt, seen)
 
 
-def _is_candidate(client: "Client", run: Run, intent: Intent) -> bool:
+def _is_candidate(client: "Client", run: Run, attempt: Attempt) -> bool:
     """Return whether a run can be what the trigger started; True also where the server's clock is not known."""
     if text(mapping(run.raw.get("trigger_context")).get("type")) != "manual":
         return False
     created = parse_timestamp(run.raw.get("created_at"))
-    attempted = client.on_server_clock(intent.at)
+    attempted = client.on_server_clock(attempt.at)
     return attempted is None or (created is not None and created.timestamp() >= math.floor(attempted))
 
 
-def _the_one(client: "Client", journal: Journal, intent: Intent, seen: dict[str, Run]) -> Run | None:
-    owners = journal.owners(intent.host)
-    candidates = [run for run in seen.values() if owners.get(run.id, intent.id) == intent.id]
+def _the_one(client: "Client", store: Store, attempt: Attempt, seen: dict[str, Run]) -> Run | None:
+    owners = store.owners(attempt.host)
+    candidates = [run for run in seen.values() if run.id not in owners or owners[run.id].attempt == attempt.id]
     if not candidates:
         return None
     names = ", ".join(run.id for run in candidates[:5])
@@ -372,13 +373,13 @@ def _the_one(client: "Client", journal: Journal, intent: Intent, seen: dict[str,
         raise OutcomeUnknown(f"the server does not tell its time, so no run can be held for it; the newest: {names}")
     if len(candidates) > 1:
         raise OutcomeUnknown(f"{len(candidates)} runs could be it: {names}")
-    if any(_is_rival(entry, intent) for entry in journal.entries(intent.host, since=intent.at - RIVAL)):
+    if any(_is_rival(entry, attempt) for entry in store.entries(attempt.host, since=attempt.at - RIVAL)):
         raise OutcomeUnknown(f"run {names} could be it, or belong to another trigger of this machine just now")
-    return candidates[0] if journal.claim(intent, candidates[0].id) else None
+    return candidates[0] if store.claim(attempt, candidates[0].id) else None
 
 
-def _is_rival(entry: Entry, intent: Intent) -> bool:
+def _is_rival(entry: Entry, attempt: Attempt) -> bool:
     """Return whether another, unsettled trigger of this deployment may have started what this one sees."""
-    other = entry.intent
-    recent = other.at > intent.at - RIVAL
-    return entry.open and recent and other.id != intent.id and other.deployment == intent.deployment
+    other = entry.attempt
+    recent = other.at > attempt.at - RIVAL
+    return entry.open and recent and other.id != attempt.id and other.deployment == attempt.deployment
