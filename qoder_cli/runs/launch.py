@@ -61,7 +61,7 @@ def launch(state: "State", order: Order) -> Started:
 
     Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
     """
-    from qoder_cli.remembered import remember_run
+    from qoder_cli.local.remembered import remember_run
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
     try:

@@ -92,7 +92,7 @@ class Launches:
 
     def start(self) -> None:
         """Begin, and return at once."""
-        _ = self._state.client, self._state.journal  # made here: two threads would each make their own
+        _ = self._state.client, self._state.store  # made here: two threads would each make their own
         self._workers.give(self._orders)
 
     def accept(self, launched: Launched) -> Watch | None:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from qoder_cli.local.folder import state_folder
 from qoder_cli.model import Deployment, Run, text
 from qoder_cli.output.screen import inert
-from qoder_cli.statefolder import state_folder
 from qoder_cli.times import local_time
 
 if TYPE_CHECKING:

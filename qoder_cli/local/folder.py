@@ -1,4 +1,4 @@
-"""Where this machine's state is kept: what was triggered, and what completion remembers."""
+"""Where this machine's state is kept."""
 
 import os
 from collections.abc import Mapping
@@ -6,15 +6,21 @@ from pathlib import Path
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """Return the folder for state: QODER_STATE_DIR, else the system's. The completion scripts look in the same places.
+    """Return the folder for state: QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's.
 
-    Raises RuntimeError when there is no home folder.
+    The completion scripts look in the first and the last of these. Raises RuntimeError when there is no home folder.
     """
     if folder := env.get("QODER_STATE_DIR"):
         return Path(folder).expanduser()
+    # systemd makes it for a service, for its user alone; of several, which colons part, the first is taken
+    if (folder := env.get("STATE_DIRECTORY", "").partition(":")[0]) and os.path.isabs(folder):
+        return Path(folder)
     from platformdirs import user_state_path
 
-    return user_state_path("qoder", appauthor=False)
+    path = user_state_path("qoder", appauthor=False)
+    if not path.is_absolute():  # `~` stays as it is where neither HOME nor the user is known
+        raise RuntimeError("there is no home folder")
+    return path
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:
