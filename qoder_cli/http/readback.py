@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_PAGES = 30  # of 100 rows
 PAGE_WITHIN = 10.0  # seconds
 ALL_WITHIN = 45.0  # seconds
-STRETCH = 8  # dated rows that come newest first before that order is believed: chance orders two like that half the time
+STRETCH = 8  # dated rows that come newest first before that order is believed: two do by chance
 
 Until = Callable[[], float | None]
 
@@ -39,7 +39,8 @@ class ReadBack:
         `until` gives the moment in unix seconds on the server's clock, None where the whole list has to be read; it is
         asked after each page, for a page may be what tells the server's clock. Raises ApiError.
         """
-        began, page = self._client.clock.monotonic(), {}
+        began = self._client.clock.monotonic()
+        page: dict[str, Any] = {}
         pages = self._client.pages(self._path, {"limit": 100}, within=PAGE_WITHIN, retry=False)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):

@@ -35,7 +35,8 @@ class Order:
 
     def repeated(self, state: "State", key: str) -> list[str]:
         """Return the command that gives this order again, under the key it had."""
-        return state.command("deploy", "run", self.deployment_id, "--idempotency-key", key, *self.options)
+        keyed = [f"--idempotency-key={key}"] if key.startswith("-") else ["--idempotency-key", key]
+        return state.command("deploy", "run", self.deployment_id, *keyed, *self.options)
 
 
 def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:

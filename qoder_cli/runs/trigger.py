@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qoder_cli import signals
 from qoder_cli.choices import OnLost
 from qoder_cli.clock import LONGEST_RETRY_AFTER
-from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, QoderError, Signalled, UsageError
+from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.resending import Meaning, did_nothing, meaning_of, next_try
 from qoder_cli.ids import segment
