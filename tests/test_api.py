@@ -695,10 +695,9 @@ def test_the_field_that_an_error_names_is_told(
         assert (ran.code, told in said, "\x1b" in ran.err) == (6, True, False)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder, method: str) -> None:
-    qoder.wire.on(method, "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
-    ran = qoder("api", method, "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
+def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
+    ran = qoder("api", "GET", "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
     assert (ran.code, ran.error["message"]) == (7, "the server answered 304 with no words")
     assert "leave out if-none-match" in ran.error["hint"]
 
@@ -1018,10 +1017,12 @@ LOST: list[tuple[Any, int]] = [
     ((502, "<html>"), 9),
     (answered(b"<html>", "text/html"), 9),
     (answered(b"{"), 9),
-    ((302, ""), 7),
+    ((302, ""), 9),
+    ((403, "<html>"), 9),
+    (api_error(403, "permission_error", "No."), 4),
     (api_error(429, "rate_limit_error", "Slow down."), 7),
     (api_error(503, "feature_not_available", "Off."), 7),
-    (api_error(408, "timeout_error", "Late."), 6),
+    (api_error(408, "timeout_error", "Late."), 9),
 ]
 
 

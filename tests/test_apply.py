@@ -899,6 +899,7 @@ def test_a_create_whose_answer_is_lost_among_many_is_found_on_a_later_page(desk:
 def test_what_is_older_than_a_lost_create_is_not_looked_through_for_it(desk: Desk) -> None:
     for n in range(150):
         desk.add(name=f"old-{n}")
+        desk.qoder.clock.time += 1
     desk.goes_wrong("create:drop-before")
     assert desk.apply_these(NEW).code == 9
     assert desk.asked[2:] == ["POST /deployments", *[f"GET {LIST}"] * 5]  # one page each time

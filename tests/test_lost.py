@@ -278,6 +278,8 @@ def test_and_stands_where_none_shows(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on(*TRIGGER, answer)
     if answer == FOREIGN["another 409"]:  # which reading the deployment may explain
         qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
+    if answer == FOREIGN["HTML 404"]:  # the same, the names that there are
+        qoder.wire.on("GET", "/deployments", page())
     shows(qoder)
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert ran.code in (4, 5, 6, 7)

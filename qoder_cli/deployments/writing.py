@@ -2,7 +2,8 @@
 
     429, a connection never made       send again, under the same key
     409, 403, of a repeatable write    read back: it may be as wanted already
-    any other 4xx, 3xx                 never again; nothing was changed
+    any other 4xx of the API itself    never again; nothing was changed
+    any other 4xx, 3xx                 never again; done, if reading back shows it, and refused if not
     no answer, a cut or broken one,    read back: done, if it shows. If not, a repeatable write is sent again under the
     5xx, an unreadable 2xx             same key, at most twice. Else it is exit 7 when the answer was a complete 5xx in
                                        the API's own envelope, and exit 9 when it was none
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from qoder_cli.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import did_nothing, next_try
+from qoder_cli.http.resending import Meaning, did_nothing, meaning_of, next_try
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
@@ -157,9 +158,10 @@ class Write(Generic[T]):
         """Return what is there already, when the server refuses a change that is no change. Raises the error if not."""
         looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
         found, failure = self._read_back(looks, error)
-        if failure is not None and self._lost is not None:
-            raise self.unknown(f"reading back fails: {failure.message}", error) from failure
-        if failure is not None or found is None:
+        if found is None and self._lost is not None:
+            why = f"reading back fails: {failure.message}" if failure else "reading back does not show it"
+            raise self.unknown(why, error) from failure
+        if found is None:
             raise error
         return self._done(found, "read back" if resends else "already")
 
@@ -205,9 +207,10 @@ class Write(Generic[T]):
 
     def _may_resend(self, error: ApiError, resends: int) -> None:
         """Return when it may be sent again although it was; raise what it ends with when not."""
-        if not error.enveloped:
+        meaning = meaning_of(error)
+        if meaning is Meaning.LOST:
             self._lost = error
-        if not self.repeatable or resends == RESENDS:
+        if not self.repeatable or meaning is Meaning.DOUBTFUL or resends == RESENDS:
             if self._lost is None:
                 self.may_have_acted = False
                 raise error
