@@ -314,10 +314,10 @@ def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> 
     [
         ([api_error(401, "authentication_error", "No.")], []),
         ([api_error(404, "not_found_error", "No.")], []),
-        ([(403, "<html>")], [ACTIVE]),
+        ([(403, "<html>")], [ACTIVE] * 4),
         ([(429, "")] * 5, []),
         ([httpx.ConnectError("refused")] * 5, []),
-        ([(409, "")], [(503, "")] * 5),
+        ([api_error(409, "conflict_error", "No.")], [(503, "")] * 5),
     ],
     ids=["401", "404", "403 of a gateway", "429", "never made", "409 that is not explained"],
 )

@@ -10,10 +10,11 @@ from qoder_cli.deployments.applied import Action, Applied, as_it_is
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
-from qoder_cli.deployments.writing import CannotBe, Write
+from qoder_cli.deployments.writing import CannotBe, change
 from qoder_cli.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
+from qoder_cli.http.write import Write
 from qoder_cli.ids import segment
 from qoder_cli.lookup import read_deployment
 from qoder_cli.model import Deployment
@@ -86,7 +87,7 @@ def _failed(step: Step, error: QoderError) -> Applied:
 
 def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
     asked = state.clock.monotonic()
-    return Write(
+    return change(
         state,
         "/deployments",
         step.body,
@@ -145,7 +146,7 @@ def _refuse_stale(now: Deployment, current: Deployment) -> None:
 
 
 def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
-    return Write(
+    return change(
         state,
         f"/deployments/{segment(current.id)}",
         step.body,

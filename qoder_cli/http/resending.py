@@ -35,16 +35,10 @@ def meaning_of(error: ApiError) -> Meaning:
     return Meaning.FAILED if error.enveloped and status not in GATEWAY else Meaning.LOST
 
 
-def did_nothing(error: ApiError) -> bool:
-    """Return whether the answer to a write, or its lack, is certain to mean that this attempt changed nothing."""
-    return meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED)
+def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
+    """Return the seconds to wait before trying again what can be; None when that is pointless or enough.
 
-
-def next_try(error: ApiError, *, refusals: int, spent: float, jitter: float) -> float | None:
-    """Return the seconds to wait before sending again what did nothing; None when that is pointless or enough.
-
-    `refusals` counts those so far, `spent` is the seconds since the first attempt.
+    `tries` counts those so far, `spent` is the seconds since the first.
     """
-    again = error.retryable and meaning_of(error) is Meaning.NOTHING
-    wait = min(0.5 * 2 ** (refusals - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
-    return wait if again and refusals < TRIES and may_wait(wait, spent) else None
+    wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
+    return wait if error.retryable and tries < TRIES and may_wait(wait, spent) else None

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import NotFound, OutcomeUnknown
-from qoder_cli.runs.lost import CERTAIN, age, look_for_run
+from qoder_cli.runs.lost import CERTAIN, age, dated, look_for_run
 from qoder_cli.state import State
 from qoder_cli.times import span
 
@@ -31,20 +31,17 @@ def _settled(state: State, attempt: "Attempt") -> str:
     """Return the run that an attempt started whose answer was lost."""
     client = state.client
 
-    def dated() -> "list[Attempt]":
-        return [attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)]
-
     what = f"the trigger of {attempt.deployment} {span(age(client, attempt))} ago"
     look = state.command("run", "list", attempt.deployment)
     state.progress.note(f"{what} was never settled: looking for its run")
     try:
-        run = look_for_run(client, state.store, dated, thoroughly=True)
+        run = look_for_run(client, state.store, lambda: [dated(client, attempt)], thoroughly=True)
     except OutcomeUnknown as error:
         why = f"whether {what} started a run is not known: {error.message}"
         raise OutcomeUnknown(why, hint="look at the deployment's runs", next=look, run_state="unknown") from error
     if run is not None:
         return run.id
-    if age(client, dated()[0]) > CERTAIN:
+    if age(client, dated(client, attempt)) > CERTAIN:
         state.store.settle_nothing(attempt)
         raise NotFound(f"{what} started no run", hint=f"start it: qoder deploy run {attempt.deployment}")
     raise OutcomeUnknown(

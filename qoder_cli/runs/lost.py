@@ -67,6 +67,11 @@ def age(client: "Client", attempt: "Attempt") -> float:
     return max(min(ages), 0.0)
 
 
+def dated(client: "Client", attempt: "Attempt") -> "Attempt":
+    """Return an attempt of another command with the server's clock: where it never heard of it, as it is ahead now."""
+    return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
+
+
 class _Window(NamedTuple):
     """The times, in unix seconds on the server's clock, of the runs that an attempt may have started."""
 

@@ -1,16 +1,8 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
-Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). What an answer
-means, and what follows (contract, section 6):
-
-    NOTHING   429, a connection never made        send again, under the same key
-    REFUSED   4xx in the API's own envelope       never again; nothing was started
-    DOUBTFUL  any other 4xx, 3xx                  never again; if the run list rules out a run of ours, it is refused
-    FAILED    a complete 5xx in the envelope      the same, and then again under the same key, at most twice
-    LOST      no answer, a cut or broken one,     never again by itself: the run list decides, see `lost`
-              any other 5xx, an unreadable 2xx
-
-Once an attempt is lost, here or earlier under the same key, no later refusal says that nothing was started.
+Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). It is sent
+as any `Write` is; its recovery is the run list: what a run in it permits is said in `lost`. A 5xx of the API itself
+is sent again at most twice, and only when the list rules out a run of ours; a lost answer never by itself.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -23,21 +15,21 @@ from qoder_cli.choices import OnLost
 from qoder_cli.clock import LONGEST_RETRY_AFTER
 from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import Meaning, did_nothing, meaning_of, next_try
+from qoder_cli.http.resending import Meaning
+from qoder_cli.http.write import Recovery, Write
 from qoder_cli.ids import segment
 from qoder_cli.model import Run
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, look_for_run
+from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.http.client import Client, Pending
+    from qoder_cli.http.client import Client
     from qoder_cli.local.store import Attempt, Entry, Store
 
 
 TRIGGER_TIMEOUT = 60.0  # seconds
-LAST_WORDS = 2.0  # seconds to settle a trigger under way when a signal arrives
 RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
@@ -82,6 +74,102 @@ class _Sent(NamedTuple):
     at: float
 
 
+class FromRunList(Recovery[Run]):
+    """Settles a trigger whose answer is lost from the deployment's run list, read in two ways (see `lost`)."""
+
+    can_tell = True
+
+    def __init__(self, trigger: "Trigger") -> None:
+        self._trigger = trigger
+        self._client, self._store = trigger.client, trigger.store
+        self.earlier: list[Attempt] = []  # of other commands under this key, unsettled
+        self._sent: list[_Sent] = []  # of this command: those that may have started a run, oldest first
+        self._failed: list[_Sent] = []  # those of them that were answered with a 5xx
+
+    def begin(self) -> None:
+        """Write down that an attempt is about to be sent."""
+        clock, settings = self._client.clock, self._client.settings
+        attempt = self._store.begin(
+            at=clock.now(),
+            ahead=self._client.server_ahead,
+            profile=settings.profile,
+            host=settings.host,
+            deployment=self._trigger.deployment_id,
+            key=self._trigger.key,
+        )
+        self._sent.append(_Sent(attempt, clock.monotonic()))
+
+    def nothing(self) -> None:
+        """Write down that the newest attempt started nothing."""
+        self._store.settle_nothing(self._sent.pop().attempt)
+
+    def ruled_out(self) -> None:
+        """Write down that those that failed started nothing: the list shows it."""
+        for sent in self._failed:
+            self._store.settle_nothing(sent.attempt)
+        self._failed.clear()
+
+    def done(self, value: Run) -> None:
+        """Write down the run that the answer to the newest attempt names."""
+        self._store.settle(self._sent[-1].attempt, value.id)
+        self.ruled_out()
+        self._trigger.heard_of(value)
+
+    def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
+        """Return the run that the list shows to be ours, adopted. Raises OutcomeUnknown, Signalled."""
+        if meaning is not Meaning.LOST:
+            self._failed.append(self._sent[-1])
+        if self._trigger.on_lost == "fail":
+            raise OutcomeUnknown("it was not looked for")
+        thoroughly = meaning is not Meaning.LOST or self._trigger.on_lost == "resend"
+        seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
+        self._trigger.progress.note(
+            f"the answer was lost ({error.message}): looking for the run, for {span(seconds)} at most"
+        )
+        return self.find(thoroughly=thoroughly)
+
+    def find(self, *, thoroughly: bool) -> Run | None:
+        """Do what `look_for_run` does for all attempts under this key that are not settled."""
+        run = look_for_run(self._client, self._store, self._attempts, thoroughly=thoroughly)
+        if run is not None:
+            self._trigger.heard_of(run)
+            self._trigger.progress.warn(
+                f"run {run.id} was adopted: the answer was lost, and it is the one run started since"
+            )
+        return run
+
+    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        """Return the seconds after which to start it again, though it was sent: the list rules out a run of it."""
+        if meaning is Meaning.DOUBTFUL or resends == RESENDS:
+            return None
+        if meaning is Meaning.LOST:
+            return 0.0 if self._trigger.on_lost == "resend" else None
+        pause = error.retry_after or 0.0
+        # The look took its part of what the server asked for.
+        return max(pause - MORE_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
+
+    def forget_certain(self) -> None:
+        """Write down that earlier commands started nothing, where the list shows none and that is certain by now."""
+        for attempt in list(self.earlier):
+            if age(self._client, dated(self._client, attempt)) > CERTAIN:
+                self._store.settle_nothing(attempt)
+                self.earlier.remove(attempt)
+
+    def _attempts(self) -> "list[Attempt]":
+        """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
+        return [*(dated(self._client, each) for each in self.earlier), *map(self._placed, self._sent)]
+
+    def _placed(self, sent: _Sent) -> "Attempt":
+        """Return an attempt of this command with the server's clock as the monotonic clock tells it, kept with it."""
+        moment = self._client.on_server_clock(sent.at)
+        if moment is None:
+            return sent.attempt
+        ahead = moment - sent.attempt.at
+        if sent.attempt.ahead is None:
+            self._store.know_offset(sent.attempt, ahead)
+        return sent.attempt._replace(ahead=ahead)
+
+
 @dataclass
 class Trigger:
     """One run to be started, once. `on_started` hears of the run before any signal is raised.
@@ -101,16 +189,28 @@ class Trigger:
     on_lost: OnLost = "adopt"
     on_started: Callable[[Run], None] = field(default=lambda run: None)
     pace: Pace | None = None  # where several are started at a time: what spaces them, and ends it
-    run: Run | None = None  # as soon as it is heard of
-    _is_sending: bool = False
-    _earlier: "list[Attempt]" = field(default_factory=list)  # of other commands under this key, unsettled
-    _lost: list[_Sent] = field(default_factory=list)  # of this command: no answer says what became of them
-    _failed: list[_Sent] = field(default_factory=list)  # the same: answered with a 5xx, and no run showed
+    run: Run | None = field(default=None, init=False)  # as soon as it is heard of
+
+    def __post_init__(self) -> None:
+        timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
+        path, headers = f"/deployments/{segment(self.deployment_id)}/run", {"idempotency-key": self.key}
+        self._recovery = FromRunList(self)
+        self._write = Write(
+            request=lambda: self.client.prepare("POST", path, headers=headers, timeout=timeout),
+            read=lambda answer: self._of_this(self.client.understand(answer)),
+            recovery=self._recovery,
+            unknown=self.unknown,
+            clock=self.client.clock,
+            progress=self.progress,
+            timeout=timeout,
+            pace=self.pace,
+            nothing="nothing was started",
+        )
 
     @property
     def may_have_started(self) -> bool:
         """Whether an attempt was sent of which nobody knows yet that it started nothing."""
-        return self._is_sending or bool(self._earlier or self._lost or self._failed)
+        return self._write.may_have_acted
 
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
@@ -120,22 +220,21 @@ class Trigger:
         pace was closed before anything could be started.
         """
         try:
-            with signals.held():
-                return self._start()
+            with signals.held(), self._key_to_itself():
+                return self._settled_before() or self._sent()
         except Signalled as signalled:
             if self.run is not None or self.may_have_started:
                 raise TriggerStopped(signalled, self.run) from None
             raise
 
-    def _start(self) -> Started:
-        with self._key_to_itself():
-            entries = self._under_this_key()
-            if known := next((entry for entry in entries if entry.run), None):
-                return self._known(known)
-            self._earlier = [entry.attempt for entry in entries]
-            if self._earlier and (run := self._settled_earlier()):
-                return self._adopted(run)
-            return self._send()
+    def _sent(self) -> Started:
+        written = self._write.send()
+        return Started(written.value, adopted=written.how == "settled")
+
+    def heard_of(self, run: Run) -> None:
+        """Take in which run was started; `start` may still be stopped by a signal."""
+        self.run = run
+        self.on_started(run)
 
     @contextmanager
     def _key_to_itself(self) -> Iterator[None]:
@@ -155,8 +254,11 @@ class Trigger:
         finally:
             self.store.release_key(self.key, host=host)
 
-    def _under_this_key(self) -> "list[Entry]":
-        """Return the earlier triggers under this key that started something, or may have; oldest first."""
+    def _settled_before(self) -> Started | None:
+        """Return the run that an earlier command under this key started, looking for it if that is not settled.
+
+        None when there is none, as far as the list tells. Raises OutcomeUnknown, UsageError.
+        """
         entries = [] if self.is_new_key else self.store.of_key(self.key, host=self.client.settings.host)
         for entry in entries:
             if entry.attempt.deployment != self.deployment_id:
@@ -164,7 +266,23 @@ class Trigger:
                     f"the key {self.key!r} was used for deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
-        return [entry for entry in entries if not entry.nothing]
+        if known := next((entry for entry in entries if entry.run), None):
+            return self._known(known)
+        self._recovery.earlier = [entry.attempt for entry in entries if entry.open]
+        self._write.is_lost = bool(self._recovery.earlier)
+        if not self._write.is_lost:
+            return None
+        why = f"an earlier trigger under the key {self.key!r} is unsettled"
+        if self.on_lost == "fail":
+            raise self.unknown(why)
+        self.progress.note(f"{why}: looking for its run")
+        try:
+            run = self._recovery.find(thoroughly=True)
+        except OutcomeUnknown as unsettled:
+            raise self.unknown(why, unsettled.message) from unsettled
+        self._recovery.forget_certain()
+        self._write.is_lost = bool(self._recovery.earlier)
+        return Started(run, adopted=True) if run else None
 
     def _known(self, entry: "Entry") -> Started:
         """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
@@ -173,7 +291,7 @@ class Trigger:
         is_young = age(self.client, entry.attempt) < YOUNG
         observer = Observer(self.client, entry.run, progress=self.progress, is_fresh=lambda _: is_young)
         try:
-            return Started(self._of_this(observer.read_once()), adopted=entry.adopted, sent=False)
+            run = observer.read_once()
         except NotFound as error:
             raise LostSight(
                 f"the key {self.key!r} started run {entry.run}, which the server does not show: {error.message}",
@@ -182,104 +300,16 @@ class Trigger:
                 run_id=entry.run,
                 run_state="unknown",
             ) from error
+        return Started(self._mine(run), adopted=entry.adopted, sent=False)
 
-    def _settled_earlier(self) -> Run | None:
-        """Return the run that an earlier command under this key started; None when the list rules one out."""
-        why = f"an earlier trigger under the key {self.key!r} is unsettled"
-        if self.on_lost == "fail":
-            raise self._unknown(why)
-        self.progress.note(f"{why}: looking for its run")
-        if run := self._find(why, thoroughly=True):
-            return run
-        for attempt in list(self._earlier):
-            if age(self.client, self._dated(attempt)) > CERTAIN:
-                self.store.settle_nothing(attempt)
-                self._earlier.remove(attempt)
-        return None
-
-    def _send(self) -> Started:
-        """Send until the answer settles it, or nobody can."""
-        tries = resends = 0
-        began = self.client.clock.monotonic()
-        while True:
-            pending = self._prepared()
-            sent = self._about_to_send()
-            try:
-                return Started(self._once(sent, pending))
-            except ApiError as error:
-                meaning = meaning_of(error)
-                if meaning is Meaning.NOTHING:
-                    tries += 1
-                    self._started_nothing(sent)
-                    self._pause(error, tries, began)
-                elif meaning is Meaning.REFUSED:
-                    self._refused(sent, error)
-                elif run := self._look(sent, error, meaning):
-                    return self._adopted(run)
-                else:
-                    self._may_resend(error, meaning, resends)
-                    resends += 1
-
-    def _about_to_send(self) -> _Sent:
-        """Take a turn, and write down what is about to be sent. Raises Closed, Signalled."""
-        if self.pace is not None:
-            try:
-                self.pace.take(self._begin)
-            except Closed as closed:
-                if self.may_have_started:
-                    raise self._unknown("it was stopped before it could be sent again") from closed
-                raise
-        self._begin()
-        clock, settings = self.client.clock, self.client.settings
-        attempt = self.store.begin(
-            at=clock.now(),
-            ahead=self.client.server_ahead,
-            profile=settings.profile,
-            host=settings.host,
-            deployment=self.deployment_id,
-            key=self.key,
-        )
-        return _Sent(attempt, clock.monotonic())
-
-    def _begin(self) -> None:
-        self._is_sending = True
-
-    def _prepared(self) -> "Pending":
-        path = f"/deployments/{segment(self.deployment_id)}/run"
-        headers = {"idempotency-key": self.key}
-        return self.client.prepare("POST", path, headers=headers, timeout=self._timeout)
-
-    @property
-    def _timeout(self) -> float:
-        return self.client.settings.request_timeout or TRIGGER_TIMEOUT
-
-    def _once(self, sent: _Sent, pending: "Pending") -> Run:
-        """Send it, and return the run that the answer names. Raises ApiError, and Signalled when all is known of it."""
-        try:
-            return self._heard(sent, pending.start(), self._timeout)
-        except Signalled:
-            self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
-            try:
-                self._heard(sent, pending, LAST_WORDS)
-            except ApiError as error:
-                if did_nothing(error):
-                    self._started_nothing(sent)
-            except OutcomeUnknown:
-                pass  # the signal decides how the command ends; what it started stays unknown
-            raise
-
-    def _heard(self, sent: _Sent, pending: "Pending", within: float) -> Run:
-        run = Run.read(self.client.understand(pending.result(within)))
+    def _of_this(self, answer: object) -> Run:
+        """Return the run that an answer shows. Raises NoAnswer, and OutcomeUnknown for another deployment's."""
+        run = Run.read(answer)
         if run is None:
             raise NoAnswer("the server answered with something that is no run")
-        self.run = self._of_this(run)
-        self.store.settle(sent.attempt, run.id)
-        self._nothing_else()
-        self.on_started(run)
-        return run
+        return self._mine(run)
 
-    def _of_this(self, run: Run) -> Run:
-        """Return a run of this deployment. Raises OutcomeUnknown for another's."""
+    def _mine(self, run: Run) -> Run:
         if run.deployment_id not in (None, self.deployment_id):
             raise OutcomeUnknown(
                 f"the server answered with a run of {run.deployment_id}, not of {self.deployment_id}",
@@ -291,121 +321,17 @@ class Trigger:
             )
         return run
 
-    def _started_nothing(self, sent: _Sent) -> None:
-        self.store.settle_nothing(sent.attempt)
-        self._is_sending = False
-
-    def _refused(self, sent: _Sent, error: ApiError) -> None:
-        """Raise what a refusal by the API itself means: that nothing was started, unless an earlier attempt may have.
-
-        A conflict after such an attempt may be with the run that it started.
-        """
-        is_after_failure = bool(self._failed)
-        self._started_nothing(sent)
-        if self._earlier or self._lost or (is_after_failure and error.http_status == 409):
-            raise self._unknown("an earlier attempt may have started one", cause=error) from error
-        self._nothing_else()
-        raise error
-
-    def _nothing_else(self) -> None:
-        """Write down that the attempts that failed started nothing: the list has ruled out a run of each."""
-        for sent in self._failed:
-            self.store.settle_nothing(sent.attempt)
-        self._failed.clear()
-
-    def _pause(self, error: ApiError, tries: int, began: float) -> None:
-        """Wait before sending again what started nothing. Raises the error when that is pointless or enough."""
-        clock = self.client.clock
-        wait = next_try(error, refusals=tries, spent=clock.monotonic() - began, jitter=clock.jitter())
-        if wait is None:
-            if self._earlier or self._lost:
-                raise self._unknown("an earlier attempt may have started one", cause=error) from error
-            self._nothing_else()
-            raise error
-        self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
-        if self.pace and error.http_status == 429:
-            self.pace.hold(wait)
-        clock.sleep(wait)
-
-    def _look(self, sent: _Sent, error: ApiError, meaning: Meaning) -> Run | None:
-        """Return the run that the list shows to be ours, None if it rules that out for what is to be done next.
-
-        Raises OutcomeUnknown when it cannot, or is not to be asked.
-        """
-        (self._lost if meaning is Meaning.LOST else self._failed).append(sent)
-        self._is_sending = False
-        if self.on_lost == "fail":
-            raise self._unknown("", cause=error) from error
-        thoroughly = meaning is not Meaning.LOST or self.on_lost == "resend"
-        seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
-        self.progress.note(f"the answer was lost ({error.message}): looking for the run, for {span(seconds)} at most")
-        return self._find("", thoroughly=thoroughly, cause=error)
-
-    def _find(self, why: str, *, thoroughly: bool, cause: ApiError | None = None) -> Run | None:
-        """Do what `look_for_run` does for all attempts under this key that are not settled."""
-        try:
-            return look_for_run(self.client, self.store, self._attempts, thoroughly=thoroughly)
-        except OutcomeUnknown as unsettled:
-            raise self._unknown(why, unsettled.message, cause=cause) from cause
-
-    def _attempts(self) -> "list[Attempt]":
-        """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
-        return [*(self._dated(each) for each in self._earlier), *map(self._placed, self._failed + self._lost)]
-
-    def _dated(self, earlier: "Attempt") -> "Attempt":
-        """Return an attempt of another command; where it never heard of the server's clock, what holds now."""
-        return earlier if earlier.ahead is not None else earlier._replace(ahead=self.client.server_ahead)
-
-    def _placed(self, sent: _Sent) -> "Attempt":
-        """Return an attempt of this command with the server's clock as the monotonic clock tells it, kept with it."""
-        moment = self.client.on_server_clock(sent.at)
-        if moment is None:
-            return sent.attempt
-        ahead = moment - sent.attempt.at
-        if sent.attempt.ahead is None:
-            self.store.know_offset(sent.attempt, ahead)
-        return sent.attempt._replace(ahead=ahead)
-
-    def _forget_certain(self) -> None:
-        """Write down that earlier attempts started nothing, where that is certain by now."""
-        for attempt in list(self._earlier):
-            if age(self.client, self._dated(attempt)) > CERTAIN:
-                self.store.settle_nothing(attempt)
-                self._earlier.remove(attempt)
-
-    def _adopted(self, run: Run) -> Started:
-        self.run = run
-        self.on_started(run)
-        self.progress.warn(f"run {run.id} was adopted: the answer was lost, and it is the one run started since")
-        return Started(run, adopted=True)
-
-    def _may_resend(self, error: ApiError, meaning: Meaning, resends: int) -> None:
-        """Return when it may be sent again although it was, for the list rules out a run of it; raise otherwise."""
-        if meaning is Meaning.LOST:
-            if self.on_lost != "resend" or resends == RESENDS:
-                raise self._unknown("the run list shows no run of it", cause=error, repeats=True) from error
-        else:
-            pause = error.retry_after or 0.0
-            is_enough = meaning is Meaning.DOUBTFUL or resends == RESENDS or pause > LONGEST_RETRY_AFTER
-            if is_enough and (self._earlier or self._lost):
-                raise self._unknown("an earlier attempt may have started one", cause=error, repeats=True) from error
-            if is_enough:
-                self._nothing_else()
-                raise error
-            self.client.clock.sleep(max(pause - MORE_LOOKS[-1], 0.0))  # the look took its part of what was asked for
-        self.progress.note("the run list shows no run of it: sending again, under the same key")
-
-    def _unknown(self, *why: str, cause: ApiError | None = None, repeats: bool = False) -> OutcomeUnknown:
-        """Return the error that whether a run was started is not known; with `repeats`, that the list shows none."""
-        said = cause.message if cause else ""
-        parts = (f"whether a run of {self.deployment_id} was started is not known", said, *why)
+    def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
+        """Return the error that whether a run was started is not known; `is_absent`: the list shows none."""
+        absent = ("the run list shows no run of it",) if is_absent else ()
+        parts = (f"whether a run of {self.deployment_id} was started is not known", cause and cause.message)
         hint = "look at the deployment's runs before starting another"
-        if repeats:
+        if is_absent:
             hint = "look at the deployment's runs first; this repeats it under the same key"
         return OutcomeUnknown(
-            "; ".join(part for part in parts if part),
+            "; ".join(part for part in (*parts, *why, *absent) if part),
             hint=hint,
-            next=self.repeat if repeats else self.look,
+            next=self.repeat if is_absent else self.look,
             run_state="unknown",
             cause=cause,
         )

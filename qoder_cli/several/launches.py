@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.ahead import Workers
 from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.lookup import explain_refusal
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
 from qoder_cli.runs.launch import Order, find_going, trigger_of
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
+from qoder_cli.runs.trigger import Started, Trigger
 from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
