@@ -282,6 +282,7 @@ class Store:
         try:
             return self._locks.take(f"{host} {key}")
         except (OSError, RuntimeError) as error:
+            self.write(lambda connection: None)  # of the two things that are wrong it is told, where this is too
             self._complain(f"cannot be locked ({error}); another trigger under the same key may not be noticed")
             return True
 
