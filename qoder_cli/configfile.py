@@ -63,7 +63,10 @@ def locate(env: Mapping[str, str]) -> Path:
     if not named:
         import platformdirs
 
-        named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
+        try:
+            named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
+        except RuntimeError:  # newer versions raise where older ones leave the `~`
+            named = "~/.config/qoder/config.toml"
     path = os.path.expanduser(named)
     if path.startswith("~"):  # what expanduser leaves when it knows no home
         raise UsageError(

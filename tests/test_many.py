@@ -23,6 +23,7 @@ from qoder_cli.state import State
 from tests.conftest import Ran
 from tests.crowd import Asked, Town
 from tests.hasty import HastyClock
+from tests.stored import entries_in
 from tests.wire import api_error
 
 SPEED = 40.0
@@ -773,8 +774,7 @@ def test_an_output_that_breaks_stops_the_launching_and_loses_nothing(
     started = [run.id for run in town.world.started()]
     assert ran.code == code
     assert len(started) < 60
-    journal = [json.loads(line) for line in (town.folder / "journal.jsonl").read_text().splitlines()]
-    assert [line["run"] for line in journal if line.get("run")] == started
+    assert [entry.run for entry in entries_in(town.folder) if entry.run] == started
     if code == 70:
         assert set(ran.error["next"][3:-2]) <= set(started)
         assert "cannot write" in ran.error["message"]

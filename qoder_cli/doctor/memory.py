@@ -59,14 +59,17 @@ def store(state: "State", settings: "Settings | None") -> Finding | None:
     except RuntimeError:
         return None
     entries = store.entries(settings.host) if settings else []
-    if complaints or (os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK)):
-        found = complaints[0] if complaints else f"{path} cannot be written; {_WITHOUT}"
-        return warning("store", found, fix=f"move it away: mv {_quoted(path)} {_quoted(path)}.old")
+    if complaints:
+        fix = f"move it away while no command runs: mv {_quoted(path)} {_quoted(path)}.old"
+        return warning("store", complaints[0], fix="use the newer version" if "newer version" in complaints[0] else fix)
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
+        return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
     if settings is None:
         return Finding("store", str(path))
     if old := [entry for entry in entries if _is_old(entry, state)]:
         return _unsettled(old, store, state, settings)
-    return Finding("store", f"{len(entries)} triggers on {settings.host}, each settled")
+    going = " or under way" if any(entry.open for entry in entries) else ""
+    return Finding("store", f"{len(entries)} triggers on {settings.host}, each settled{going}")
 
 
 def _quoted(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,10 +18,11 @@ def state_folder(env: Mapping[str, str]) -> Path:
         return Path(folder)
     from platformdirs import user_state_path
 
-    path = user_state_path("qoder", appauthor=False)
-    if not path.is_absolute():  # `~` stays as it is where neither HOME nor the user is known
-        raise RuntimeError("there is no home folder")
-    return path
+    with suppress(RuntimeError):
+        path = user_state_path("qoder", appauthor=False)
+        if path.is_absolute():  # older versions leave a `~` that stands for nothing
+            return path
+    raise RuntimeError("there is no home folder; set HOME or QODER_STATE_DIR")
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:

@@ -1,55 +1,71 @@
-"""What completion remembers: the deployments and the newest runs that commands have seen, in two small text files.
+"""The deployments and the newest runs that commands have seen, so that completion and a short id can name them.
 
-`deployments.tsv` and `runs.tsv` in the state folder are read by the completion scripts, without Python. A line is an id
-with what people know it by, newest first, between tabs; all of it is inert. TAB offers what is of the profile on the
-command line. In the sandbox the files are others, `sandbox-…`: what is rehearsed is offered only there. Nothing here is
-ever in the way: what fails is silent.
+They are in the store, by host and profile. Nothing here is ever in the way: what fails is silent.
 """
 
-import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.local.folder import state_folder
+from qoder_cli.local import tsv
+from qoder_cli.local.tsv import MOST_DEPLOYMENTS as MOST_DEPLOYMENTS
+from qoder_cli.local.tsv import MOST_RUNS as MOST_RUNS
 from qoder_cli.model import Deployment, Run, text
 from qoder_cli.output.screen import inert
-from qoder_cli.times import local_time
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from qoder_cli.local.store import Store
     from qoder_cli.state import State
 
-MOST_DEPLOYMENTS = 300
-MOST_RUNS = 50
-LARGEST_FILE = 200 * 1024  # bytes; no script reads more either
-_LONGEST = 256  # characters of one column
+MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
+_LONGEST = 256  # characters of a name
 _ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
-_NOTHING = "-"
-_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
-class Line(NamedTuple):
-    """One thing that is remembered, as it stands in the file; an absent value is `-`.
-
-    `known_as` is what people know it by. `mark` says where it is, where things of several hosts are remembered.
-    `when` orders runs, and deployments as far as it is known of them.
-    """
+class KnownDeployment(NamedTuple):
+    """A deployment that was seen; `created` is the server's timestamp. What is not known is None."""
 
     id: str
-    known_as: str
-    mark: str
-    host: str
-    profile: str
-    when: str
+    name: str | None
+    created: str | None = None
 
-    @classmethod
-    def read(cls, line: str) -> Self | None:
-        """Return what a line of the file holds, None for one that is not ours."""
-        columns = line.split("\t")
-        return cls(*columns) if len(columns) == len(cls._fields) and _ID.fullmatch(columns[0]) else None
+
+class KnownRun(NamedTuple):
+    """A run that was seen; `name` is its deployment's, `triggered` the server's timestamp. What is unknown is None."""
+
+    id: str
+    deployment: str | None
+    name: str | None
+    triggered: str | None
+
+
+def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDeployment]:
+    """Return the deployments that were seen on this host with this profile, newest first."""
+    return store.read(lambda connection: _deployments(connection, host, profile), quiet=True)
+
+
+def known_runs(store: "Store", host: str, profile: str) -> list[KnownRun]:
+    """Return the runs that were seen on this host with this profile, newest first."""
+    query = (
+        "SELECT runs.id, deployment, name, triggered FROM runs LEFT JOIN deployments ON deployments.host = runs.host"
+        " AND deployments.profile = runs.profile AND deployments.id = deployment"
+        " WHERE runs.host = ? AND runs.profile = ? ORDER BY triggered DESC, runs.id DESC"
+    )
+    rows = store.read(lambda connection: connection.execute(query, (host, profile)).fetchall(), quiet=True)
+    return [KnownRun(*row) for row in rows]
+
+
+def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
+    """Return the ids of runs on this host, triggered here or seen, that begin so; each once, in their order."""
+    query = (
+        "SELECT id FROM runs WHERE host = :host AND substr(id, 1, length(:prefix)) = :prefix"
+        " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
+    )
+    values = {"host": host, "prefix": prefix}
+    return [id for (id,) in store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)]
 
 
 def remember_deployments(state: "State", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
@@ -60,25 +76,37 @@ def remember_deployments(state: "State", deployments: Iterable[Deployment], *, w
     found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
     gone = {each.id for each in found if each.archived_at}
     names = {each.id: each.name for each in found if each.id not in gone}
-    _remember_names(
-        state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found}
-    )
+    _remember(state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found})
 
 
 def remember_names(state: "State", names: Mapping[str, str], *, whole: bool = False) -> None:
     """Remember deployments by id and name, as `remember_deployments` does."""
-    _remember_names(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
+    _remember(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
 
 
 def remember_runs(state: "State", runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
-    with suppress(OSError, RuntimeError):
-        found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
-        names = {line.id: line.known_as for line in _File(state, "deployments").lines}
-        file = _File(state, "runs")
-        new = [_run_line(file, run, names) for run in found]
-        known = {line.id: line for line in [*file.lines, *new]}
-        file.write(sorted(known.values(), key=lambda line: line.when, reverse=True)[:MOST_RUNS])
+    found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
+    tsv.write_runs(state, found)
+    where = state.settings.host, state.settings.profile
+    rows = [(*where, run.id, _plain(run.deployment_id), _triggered(run)) for run in found if _ID.fullmatch(run.id)]
+
+    def put(connection: "Connection") -> None:
+        _forget_rehearsals(connection, state)
+        connection.executemany(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET deployment = excluded.deployment, triggered = excluded.triggered"
+            " WHERE deployment IS NOT excluded.deployment OR triggered IS NOT excluded.triggered",
+            rows,
+        )
+        connection.execute(
+            "DELETE FROM runs WHERE host = ? AND profile = ? AND id NOT IN"
+            " (SELECT id FROM runs WHERE host = ? AND profile = ? ORDER BY triggered DESC, id DESC LIMIT ?)",
+            (*where, *where, MOST_KEPT_RUNS),
+        )
+
+    if rows:
+        state.store.write(put, quiet=True)
 
 
 def remember_run(state: "State", run: Run) -> None:
@@ -86,96 +114,64 @@ def remember_run(state: "State", run: Run) -> None:
     remember_runs(state, [run])
 
 
-def _remember_names(
+def _remember(
     state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
 ) -> None:
-    """Put the newest first, as far as it is known when they were `created`, and before them what is new.
+    """Put what is new before what is known; where it is known when they were `created`, the newest first."""
+    tsv.write_deployments(state, names, gone=gone, whole=whole, created=created)
+    where = state.settings.host, state.settings.profile
 
-    What is known keeps its place otherwise, so that the same list changes nothing.
-    """
-    with suppress(OSError, RuntimeError):
-        file = _File(state, "deployments")
-        known = {line.id: line for line in file.lines if line.id not in gone}
-        new = {id: file.line(id, name, when=_when(created.get(id), known.get(id))) for id, name in names.items()}
-        first = [line for id, line in new.items() if id not in known]
-        known = {id: new.get(id, line) for id, line in known.items()}
-        if whole:
-            known = {id: line for id, line in known.items() if id in new or not file.is_here(line)}
-        file.write(_newest_first([*first, *known.values()])[:MOST_DEPLOYMENTS])
+    def put(connection: "Connection") -> None:
+        _forget_rehearsals(connection, state)
+        before = _deployments(connection, *where)
+        known = {each.id: each for each in before if each.id not in gone}
+        new = {
+            id: KnownDeployment(id, _plain(name), _created(created.get(id), known.get(id)))
+            for id, name in names.items()
+            if _ID.fullmatch(id)
+        }
+        first = [each for id, each in new.items() if id not in known]
+        kept = [new.get(id, each) for id, each in known.items() if id in new or not whole]
+        after = _newest_first([*first, *kept])[:MOST_DEPLOYMENTS]
+        if after != before:
+            connection.execute("DELETE FROM deployments WHERE host = ? AND profile = ?", where)
+            rows = [(*where, each.id, each.name, place, each.created) for place, each in enumerate(after)]
+            connection.executemany("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-
-def _when(created_at: object, known: Line | None) -> str | None:
-    return text(created_at) or (known.when if known else None)
-
-
-def _newest_first(lines: list[Line]) -> list[Line]:
-    """Return lines with those whose age is known in the order of it, in the places that they have together."""
-    dated = iter(sorted((line for line in lines if line.when != _NOTHING), key=lambda line: line.when, reverse=True))
-    return [line if line.when == _NOTHING else next(dated) for line in lines]
-
-
-def _run_line(file: "_File", run: Run, names: Mapping[str, str]) -> Line:
-    when = text(run.raw.get("triggered_at")) or text(run.raw.get("created_at"))
-    deployment = run.deployment_id or ""
-    named = names.get(deployment, _NOTHING)
-    known_as = [deployment if named == _NOTHING else named, local_time(when)[:16] if when else ""]
-    return file.line(run.id, " ".join(filter(None, known_as)), when=when)
+    if names or gone or whole:
+        state.store.write(put, quiet=True)
 
 
-class _File:
-    """One of the files, read when it is made. Raises OSError, RuntimeError."""
-
-    def __init__(self, state: "State", what: str) -> None:
-        settings = state.settings
-        self._here = (_column(settings.host), _column(settings.profile))
-        self._path = state_folder(state.env) / f"{'sandbox-' if settings.sandbox else ''}{what}.tsv"
-        self._text = self._read()
-        lines = filter(None, map(Line.read, self._text.split("\n")))
-        # a sandbox that is over has left nothing that could be asked for
-        self.lines = [line for line in lines if not settings.sandbox or line.host == self._here[0]]
-
-    def _read(self) -> str:
-        if not self._path.is_file():  # nor anything that would not end
-            return ""
-        with self._path.open("rb") as stream:
-            return stream.read(LARGEST_FILE).decode("utf-8", "replace")
-
-    def line(self, id: str, known_as: str | None, *, when: str | None = None) -> Line:
-        """Return a line for something of this host and profile."""
-        return Line(id, _column(known_as), _NOTHING, *self._here, _column(when) if when else _NOTHING)
-
-    def is_here(self, line: Line) -> bool:
-        """Return whether a line is of this host and profile."""
-        return (line.host, line.profile) == self._here
-
-    def write(self, lines: Iterable[Line]) -> None:
-        """Replace the file at once, unless it is so already. Lines without an id, and those too many, are left out."""
-        said = _text(_marked([line for line in lines if _ID.fullmatch(line.id)]))
-        if said == self._text:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
-        try:
-            with open(os.open(part, _ANEW, 0o600), "wb") as stream:
-                stream.write(said.encode())
-            os.replace(part, self._path)
-        finally:
-            part.unlink(missing_ok=True)
+def _deployments(connection: "Connection", host: str, profile: str) -> list[KnownDeployment]:
+    query = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
+    return [KnownDeployment(*row) for row in connection.execute(query, (host, profile))]
 
 
-def _text(lines: list[Line]) -> str:
-    """Return the text of a file that is not too large."""
-    said = "".join(["\t".join(line) + "\n" for line in lines])
-    return said if len(said.encode()) <= LARGEST_FILE else _text(lines[: len(lines) * 3 // 4])
+def _forget_rehearsals(connection: "Connection", state: "State") -> None:
+    """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
+    if state.settings.sandbox:
+        for table in ("deployments", "runs"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE host GLOB '127.0.0.1:*' AND host <> ?", (state.settings.host,)
+            )
 
 
-def _marked(lines: list[Line]) -> list[Line]:
-    """Return the lines marked with their host, where they differ."""
-    differ = len({line.host for line in lines}) > 1
-    return [line._replace(mark=line.host if differ else _NOTHING) for line in lines]
+def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:
+    """Return deployments with those whose age is known in the order of it, in the places that they have together."""
+    dated = iter(sorted((each for each in all if each.created), key=lambda each: each.created or "", reverse=True))
+    return [next(dated) if each.created else each for each in all]
 
 
-def _column(value: str | None) -> str:
-    """Return text that only shows, and takes one column of one line."""
-    shown = inert((value or "")[: _LONGEST + 1]).strip()
-    return (shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…") or _NOTHING
+def _created(created_at: object, known: KnownDeployment | None) -> str | None:
+    return _plain(text(created_at)) or (known.created if known else None)
+
+
+def _triggered(run: Run) -> str | None:
+    return _plain(text(run.raw.get("triggered_at")) or text(run.raw.get("created_at")))
+
+
+def _plain(value: str | None) -> str | None:
+    """Return text that only shows, is not too long and can be written; None where there is none."""
+    value = (value or "").encode("utf-8", "backslashreplace").decode()  # JSON can have halves of surrogate pairs
+    shown = inert(value[: _LONGEST + 1]).strip()
+    return (shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…") or None

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from qoder_cli.errors import Signalled
 from qoder_cli.local.folder import state_folder
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ CREATE TABLE deployments (
     profile TEXT NOT NULL,
     id TEXT NOT NULL,
     name TEXT,
-    place REAL NOT NULL,
+    place INTEGER NOT NULL,
     created TEXT,
     PRIMARY KEY (host, profile, id)
 ) WITHOUT ROWID;
@@ -70,8 +71,8 @@ CREATE TABLE runs (
     profile TEXT NOT NULL,
     id TEXT NOT NULL,
     deployment TEXT,
-    triggered TEXT NOT NULL,
-    PRIMARY KEY (host, id)
+    triggered TEXT,
+    PRIMARY KEY (host, profile, id)
 ) WITHOUT ROWID;
 """
 _COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_adopted"
@@ -159,10 +160,12 @@ class Store:
         return KeyLocks(self.path.with_name("keys.lock"))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Write what could not be written before, if it can be now, and let go of the file."""
         if self._process != os.getpid():
             return
         with self._lock:
+            if self._unwritten:
+                self.write(lambda connection: None, quiet=True)
             connections = self._connection, self._memory
             self._connection = self._memory = None
             for connection in filter(None, connections):
@@ -205,7 +208,7 @@ class Store:
                 "UPDATE attempts SET run = ?, is_nothing = 0, is_adopted = 0 WHERE id = ?", (run_id, attempt.id)
             )
 
-        self.write(settle)
+        self.write(settle, insist=True)
 
     def settle_nothing(self, attempt: Attempt) -> None:
         """Write down that certainly nothing was started. What is known to have a run keeps it."""
@@ -214,7 +217,7 @@ class Store:
             _put(connection, attempt)
             connection.execute("UPDATE attempts SET is_nothing = 1 WHERE id = ? AND run IS NULL", (attempt.id,))
 
-        self.write(settle)
+        self.write(settle, insist=True)
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run that the run list shows, and return whether it is this attempt's now.
@@ -279,6 +282,7 @@ class Store:
         try:
             return self._locks.take(f"{host} {key}")
         except (OSError, RuntimeError) as error:
+            self.write(lambda connection: None)  # of the two things that are wrong it is told, where this is too
             self._complain(f"cannot be locked ({error}); another trigger under the same key may not be noticed")
             return True
 
@@ -305,20 +309,29 @@ class Store:
                 self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
             return work(memory)
 
-    def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False) -> T:
-        """Return what `work` returns, which changes the file in one transaction; in memory where that cannot be."""
+    def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
+        """Return what `work` returns, which changes the file in one transaction; in memory where that cannot be.
+
+        What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but with
+        `insist` it is done later.
+        """
         import sqlite3
 
         with self._own_lock():
             try:
                 return self._transact(work)
+            except Signalled:
+                if insist:
+                    self._unwritten.append(work)
+                    self._forget_memory()
+                raise
             except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
                 self._give_up(error)
                 if not quiet:
                     self._complain(f"cannot be written ({error}); {_WITHOUT} of this run")
-            memory = self._in_memory()
+            result = work(self._in_memory())
             self._unwritten.append(work)
-            return work(memory)
+            return result
 
     def _own_lock(self) -> threading.RLock:
         if self._process != os.getpid():
@@ -375,6 +388,8 @@ class Store:
                 self._fill(memory)
             except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
                 self._unread = str(error)
+            for work in self._unwritten:
+                work(memory)
             self._memory = memory
         return self._memory
 
@@ -413,7 +428,10 @@ def _writable(text: str) -> str:
 
 
 def _is_busy(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    """Return whether it went wrong only because somebody else has the file just now."""
+    import sqlite3
+
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _put(connection: "Connection", attempt: Attempt) -> None:
