@@ -1032,7 +1032,7 @@ def test_a_write_is_never_sent_again_by_itself(qoder: Qoder, answer: Any, code: 
     ran = qoder("api", *PAUSE, "--json")
     assert (ran.code, ran.out, len(qoder.wire.requests)) == (code, "", 1)
     if code == 9:
-        assert ran.error["message"].startswith("whether POST /deployments/dep_1/pause was done is not known: ")
+        assert ran.error["message"].startswith("unknown whether POST /deployments/dep_1/pause was done: ")
         assert ran.error["next"] == ["qoder", "api", "GET", "/deployments/dep_1", "-o", "json"]
         assert ran.error["run_state"] == "unknown"
 
@@ -1043,7 +1043,7 @@ def test_with_a_key_a_write_is_sent_again_under_the_same_key(qoder: Qoder, first
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
     assert (ran.code, json.loads(ran.out)) == (0, {"id": "dep_1"})
     assert [request.headers["idempotency-key"] for request in qoder.wire.requests] == ["k-1", "k-1"]
-    assert "trying again in" in ran.err
+    assert "retrying in" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -372,7 +372,7 @@ def test_a_signal_without_an_answer_says_that_it_is_not_known(qoder: Qoder, worl
     with interrupted(qoder, answer_comes=False):
         ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (143, "", "outcome_unknown")
-    assert "whether pausing dep_demo was done is not known" in ran.error["message"]
+    assert "unknown whether pausing dep_demo was done" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]
 
 

@@ -145,7 +145,7 @@ def test_a_run_of_the_minute_before_keeps_a_5xx_from_being_sent_again(qoder: Qod
     shows(qoder, fresh(6, created=at(-59)))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, sent_once(qoder)) == (9, True)
-    assert "not certain enough" in ran.error["message"]
+    assert "not certainly enough" in ran.error["message"]
 
 
 def test_the_run_of_another_trigger_here_does_not(qoder: Qoder) -> None:
@@ -249,7 +249,7 @@ def test_a_run_that_may_be_ours_keeps_another_from_being_adopted(qoder: Qoder) -
     shows(qoder, fresh(7), {**fresh(8), "trigger_context": None})
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert ran.code == 9
-    assert "2 runs could be it: drun_7, drun_8" in ran.error["message"]
+    assert "2 runs may be it: drun_7, drun_8" in ran.error["message"]
 
 
 FOREIGN = {

@@ -275,7 +275,7 @@ def test_each_that_is_unknown_is_told_with_the_command_that_repeats_it_under_its
     words = ("--wait", "--timeout", "4", "--parallel", "1")
     ran = town("deploy", "run", "dep_demo", "dep_silent", "dep_long", *words, "--json")
     assert [item["exit_code"] for item in ran.json] == [9, 9, 124]
-    said = [line for line in warnings(ran) if "is not known" in line]
+    said = [line for line in warnings(ran) if "unknown whether" in line]
     keys = [seen.key for seen in town.world.requests if seen.method == "POST"]
     for line, id in zip(said, ["dep_demo", "dep_silent"], strict=True):
         repeated = re.search(rf"qoder deploy run {id} --idempotency-key (\S+) --wait --timeout 4 -o json\)", line)

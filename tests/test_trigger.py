@@ -61,7 +61,7 @@ def test_the_one_run_that_can_be_it_is_adopted(qoder: Qoder, lost: Any) -> None:
     shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created="2027-01-15T07:59:58Z"))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
-    assert "warning: run drun_7 was adopted" in ran.err
+    assert "warning: adopted run drun_7" in ran.err
     assert sum(qoder.clock.slept) == 8.0
     assert qoder.wire.asked("POST") == ["/api/v1/cloud/deployments/dep_1/run"]
 
@@ -380,7 +380,7 @@ def test_last_says_that_nothing_was_started_once_enough_time_has_passed(qoder: Q
     qoder.clock.time += 3600
     ran = qoder("run", "wait", "last")
     assert ran.code == 5
-    assert "started no run" in ran.errors[0]
+    assert "did not start a run" in ran.errors[0]
 
 
 def test_a_store_that_cannot_be_written_is_a_warning(qoder: Qoder, tmp_path: Path) -> None:

@@ -112,11 +112,11 @@ def test_a_lost_answer_is_settled_by_the_first_look_that_shows_it(qoder: Qoder, 
 def test_what_does_not_show_is_not_sent_again_but_exit_9(qoder: Qoder, generation: str, fault: str) -> None:
     desk = Desk(qoder, generation, f"create:{fault}")
     write = desk.write()
-    with pytest.raises(OutcomeUnknown, match="whether creating report was done is not known") as caught:
+    with pytest.raises(OutcomeUnknown, match="unknown whether creating report was done") as caught:
         write.send()
     assert (caught.value.next, desk.posts, write.may_have_acted) == (["qoder", "deploy", "list"], 1, True)
     assert desk.looks == [0.5, 1, 2, 4, 8]
-    assert caught.value.hint == "look before doing it again"
+    assert caught.value.hint == "check before doing it again"
 
 
 def test_a_server_that_acts_later_than_anyone_looks_is_exit_9_and_makes_one(qoder: Qoder, generation: str) -> None:

@@ -122,7 +122,7 @@ class Call:
             if self._write.result is not None:
                 raise self.done(signalled, self._write.result.value) from None
             if self._write.may_have_acted:
-                raise self._stopped(signalled, self._unknown("it was stopped before the answer came")) from None
+                raise self._stopped(signalled, self._unknown("it was stopped before the response came")) from None
             raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
 
     def _prepared(self) -> "Pending":
@@ -145,7 +145,7 @@ class Call:
             return
         self._announced = True
         settings, key = self._client.settings, self._request.key
-        again = f"; sent again under the key {key} where no answer comes" if key else ""
+        again = f"; retried with the key {key} if no response comes" if key else ""
         self._state.progress.note(f"{self._request} {settings.whereabouts}{again}")
 
     def _read(self, answer: Answer) -> Answer:
@@ -178,8 +178,8 @@ class Call:
         said = "; ".join([*([cause.message.rstrip(".")] if cause else []), *filter(None, why)])
         path = readable(self._request.target.path)
         return OutcomeUnknown(
-            f"whether {self._request} was done is not known: {said}",
-            hint="look before doing it again",
+            f"unknown whether {self._request} was done: {said}",
+            hint="check before doing it again",
             next=self._state.command("api", "GET", path) if path else None,
             run_state="unknown",
             cause=cause,

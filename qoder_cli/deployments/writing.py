@@ -54,16 +54,16 @@ def change(
     def shown(answer: "Answer") -> T:
         value = read(client.understand(answer))
         if value is None:
-            raise NoAnswer("the server answered with something that does not show it")
+            raise NoAnswer("the response does not show the change")
         return value
 
     def unknown(*why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         absent = ("reading back does not show it",) if is_absent else ()
         said = cause.message.rstrip(".") if cause else ""
-        parts = (f"whether {what} was done is not known", said, *why, *absent)
+        parts = (f"unknown whether {what} was done", said, *why, *absent)
         return OutcomeUnknown(
             "; ".join(part for part in parts if part),
-            hint="look; repeating it does no harm" if repeatable else "look before doing it again",
+            hint="check; repeating it does no harm" if repeatable else "check before doing it again",
             next=look,
             cause=cause,
         )
@@ -93,7 +93,9 @@ class ByReadingBack(Recovery[T]):
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
         """Return what shows, None if nothing does. Raises OutcomeUnknown, CannotBe, Signalled."""
         looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
-        self._state.progress.note(f"the answer was lost ({error.message}): reading back, for {looks[-1]:.0f}s at most")
+        self._state.progress.note(
+            f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
+        )
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> T | None:

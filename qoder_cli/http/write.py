@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_EARLIER = "an earlier attempt may have done it"
+_EARLIER = "an earlier attempt may have succeeded"
 LAST_WORDS = 2.0  # seconds for the answer to a write under way when a signal arrives
 
 How = Literal["answered", "settled", "already"]
@@ -163,7 +163,7 @@ class Write(Generic[T]):
             self.pace.take(self._begin)
         except Closed as closed:
             if self.may_have_acted:
-                raise self.unknown("it was stopped before it could be sent again", cause=self._loss) from closed
+                raise self.unknown("it was stopped before it could be retried", cause=self._loss) from closed
             raise
 
     def _begin(self) -> None:
@@ -174,7 +174,7 @@ class Write(Generic[T]):
         try:
             return self._heard(pending.start(), self.timeout)
         except Signalled:
-            self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
+            self.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
             self._last_words(pending)
             raise
 
@@ -206,7 +206,7 @@ class Write(Generic[T]):
         if wait is None or not self.retries:
             self._give_up(error)
         else:
-            self.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; trying again in {span(wait)}")
+            self.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
             if self.pace and error.http_status == 429:
                 self.pace.hold(wait)
             self.clock.sleep(wait)
@@ -252,6 +252,6 @@ class Write(Generic[T]):
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
         if wait is None:
             self._give_up(error)
-        again = f"trying again in {span(wait)}" if wait else "sending it again"
-        self.progress.note(f"{error.message.rstrip('.')}; {again}, under the same key")
+        again = f"retrying in {span(wait)}" if wait else "retrying"
+        self.progress.note(f"{error.message.rstrip('.')}; {again} with the same key")
         self.clock.sleep(wait)

@@ -21,8 +21,8 @@ def last_run(state: State) -> str:
     entry = state.store.last(profile=settings.profile, host=settings.host)
     if entry is None:
         raise NotFound(
-            f"no run was triggered here with profile {settings.profile} on {settings.host}",
-            hint="name the run by its id, drun_…",
+            f"no run was started from this machine (profile {settings.profile}, {settings.host})",
+            hint="use a run id, or DEPLOYMENT@last",
         )
     return entry.run or _settled(state, entry.attempt)
 
@@ -31,22 +31,22 @@ def _settled(state: State, attempt: "Attempt") -> str:
     """Return the run that an attempt started whose answer was lost."""
     client = state.client
 
-    what = f"the trigger of {attempt.deployment} {span(age(client, attempt))} ago"
+    what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
     look = state.command("run", "list", attempt.deployment)
-    state.progress.note(f"{what} was never settled: looking for its run")
+    state.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
         run = look_for_run(client, state.store, lambda: [dated(client, attempt)], thoroughly=True)
     except OutcomeUnknown as error:
-        why = f"whether {what} started a run is not known: {error.message}"
-        raise OutcomeUnknown(why, hint="look at the deployment's runs", next=look, run_state="unknown") from error
+        why = f"unknown whether {what} started a run: {error.message}"
+        raise OutcomeUnknown(why, hint="check the deployment's runs", next=look, run_state="unknown") from error
     if run is not None:
         return run.id
     if age(client, dated(client, attempt)) > CERTAIN:
         state.store.settle_nothing(attempt)
-        raise NotFound(f"{what} started no run", hint=f"start it: qoder deploy run {attempt.deployment}")
+        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {attempt.deployment}")
     raise OutcomeUnknown(
-        f"whether {what} started a run is not known: the run list shows none yet",
-        hint="ask again in some minutes",
+        f"unknown whether {what} started a run: none is listed yet",
+        hint="try again later; after 10 minutes it counts as not started",
         next=state.command("run", "wait", "last"),
         run_state="unknown",
     )

@@ -145,11 +145,11 @@ class _Search:
     def settled(self) -> Run | None:
         """Return the one run that is ours, claimed; None when nothing that shows can be. Raises OutcomeUnknown."""
         if self._problem is not None:
-            raise OutcomeUnknown(f"the run list cannot be read: {self._problem.message}")
+            raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
         possible = self._possible(owners)
         if not self._is_whole:
-            raise OutcomeUnknown(f"the run list could not be read back to the attempt{_and_shows(possible)}")
+            raise OutcomeUnknown(f"the run list could not be read back far enough{_and_shows(possible)}")
         if not possible:
             return None
         ours = [run for run in possible if self._is_ours(run, owners)]
@@ -158,7 +158,7 @@ class _Search:
             raise OutcomeUnknown(self._too_many(likely or possible))
         self._mind_rivals(ours[0])
         if not self._store.claim(self._attempt_of(ours[0]), ours[0].id):
-            raise OutcomeUnknown(f"run {ours[0].id} could be it, but another trigger of this machine has it")
+            raise OutcomeUnknown(f"run {ours[0].id} may be it, but belongs to another command on this machine")
         return ours[0]
 
     def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
@@ -207,15 +207,15 @@ class _Search:
         since = min(attempt.at for attempt in mine) - ACTED
         for entry in self._store.entries(self._host, since=since):
             if _is_rival(entry, mine):
-                raise OutcomeUnknown(f"run {run.id} could be it, or belong to another trigger of this machine just now")
+                raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
 
     def _too_many(self, runs: Sequence[Run]) -> str:
         names = ", ".join(run.id for run in runs[:_NAMED])
         if any(attempt.ahead is None for attempt in self._attempts()):
-            return f"the server does not tell its time, so no run can be held for it; the newest: {names}"
+            return f"cannot match runs, because the server sent no Date header; listed: {names}"
         if len(runs) > 1:
-            return f"{len(runs)} runs could be it: {names}"
-        return f"run {names} could be it, which is not certain enough to adopt it"
+            return f"{len(runs)} runs may be it: {names}"
+        return f"run {names} may be it, but not certainly enough to adopt it"
 
 
 def _created(run: Run) -> float | None:
@@ -238,4 +238,4 @@ def _is_rival(entry: "Entry", mine: "Sequence[Attempt]") -> bool:
 def _and_shows(runs: Sequence[Run]) -> str:
     if not runs:
         return ""
-    return f"; what it shows and could be it: {', '.join(run.id for run in runs[:_NAMED])}"
+    return f"; these may be it: {', '.join(run.id for run in runs[:_NAMED])}"

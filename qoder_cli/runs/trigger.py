@@ -58,11 +58,13 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
     The key is kept in the journal and shown in the command to repeat; a token must come to neither.
     """
     if any(secret in key for secret in secrets):
-        raise UsageError("--idempotency-key contains your token", hint="take another key, as nightly-2026-06-14")
+        raise UsageError(
+            "--idempotency-key contains your token", hint="use another key, for example nightly-2026-06-14"
+        )
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
         raise UsageError(
-            f"--idempotency-key takes 1 to {LONGEST_KEY} printable ASCII characters without spaces around them",
-            hint="a UUID, or a name and a date as in nightly-2026-06-14",
+            f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",
+            hint="use for example nightly-2026-06-14",
         )
     return key
 
@@ -120,11 +122,11 @@ class FromRunList(Recovery[Run]):
         if meaning is not Meaning.LOST:
             self._failed.append(self._sent[-1])
         if self._trigger.on_lost == "fail":
-            raise OutcomeUnknown("it was not looked for")
+            raise OutcomeUnknown("not looked for, because of --on-lost fail")
         thoroughly = meaning is not Meaning.LOST or self._trigger.on_lost == "resend"
         seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
         self._trigger.progress.note(
-            f"the answer was lost ({error.message}): looking for the run, for {span(seconds)} at most"
+            f"no confirmation ({error.message.rstrip('.')}); checking the run list for up to {span(seconds)}"
         )
         return self.find(thoroughly=thoroughly)
 
@@ -134,7 +136,7 @@ class FromRunList(Recovery[Run]):
         if run is not None:
             self._trigger.heard_of(run)
             self._trigger.progress.warn(
-                f"run {run.id} was adopted: the answer was lost, and it is the one run started since"
+                f"adopted run {run.id}: the response was lost, and this is the only run started since"
             )
         return run
 
@@ -204,7 +206,7 @@ class Trigger:
             progress=self.progress,
             timeout=timeout,
             pace=self.pace,
-            nothing="nothing was started",
+            nothing="not started",
         )
 
     @property
@@ -244,7 +246,7 @@ class Trigger:
             return
         host = self.client.settings.host
         if not self.store.take_key(self.key, host=host):
-            self.progress.note(f"another command is starting a run under the key {self.key!r}: waiting for it")
+            self.progress.note(f"another command is using the key {self.key!r}; waiting for it")
             while not self.store.take_key(self.key, host=host):
                 if self.pace and self.pace.is_closed:
                     raise Closed
@@ -263,7 +265,7 @@ class Trigger:
         for entry in entries:
             if entry.attempt.deployment != self.deployment_id:
                 raise UsageError(
-                    f"the key {self.key!r} was used for deployment {entry.attempt.deployment}",
+                    f"the key {self.key!r} belongs to deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
         if known := next((entry for entry in entries if entry.run), None):
@@ -272,10 +274,10 @@ class Trigger:
         self._write.is_lost = bool(self._recovery.earlier)
         if not self._write.is_lost:
             return None
-        why = f"an earlier trigger under the key {self.key!r} is unsettled"
+        why = f"an earlier attempt with the key {self.key!r} is unconfirmed"
         if self.on_lost == "fail":
             raise self.unknown(why)
-        self.progress.note(f"{why}: looking for its run")
+        self.progress.note(f"{why}; looking for its run")
         try:
             run = self._recovery.find(thoroughly=True)
         except OutcomeUnknown as unsettled:
@@ -287,15 +289,15 @@ class Trigger:
     def _known(self, entry: "Entry") -> Started:
         """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
         assert entry.run is not None
-        self.progress.note(f"the key {self.key!r} already started run {entry.run}: nothing was sent")
+        self.progress.note(f"the key {self.key!r} already started run {entry.run}; nothing was sent")
         is_young = age(self.client, entry.attempt) < YOUNG
         observer = Observer(self.client, entry.run, progress=self.progress, is_fresh=lambda _: is_young)
         try:
             run = observer.read_once()
         except NotFound as error:
             raise LostSight(
-                f"the key {self.key!r} started run {entry.run}, which the server does not show: {error.message}",
-                hint="look for it again; nothing was sent",
+                f"the key {self.key!r} started run {entry.run}, but the server does not list it: {error.message}",
+                hint="try again later; nothing was sent",
                 next=self.repeat,
                 run_id=entry.run,
                 run_state="unknown",
@@ -306,14 +308,14 @@ class Trigger:
         """Return the run that an answer shows. Raises NoAnswer, and OutcomeUnknown for another deployment's."""
         run = Run.read(answer)
         if run is None:
-            raise NoAnswer("the server answered with something that is no run")
+            raise NoAnswer("the response is not a run")
         return self._mine(run)
 
     def _mine(self, run: Run) -> Run:
         if run.deployment_id not in (None, self.deployment_id):
             raise OutcomeUnknown(
-                f"the server answered with a run of {run.deployment_id}, not of {self.deployment_id}",
-                hint="look at the runs of both deployments before starting another",
+                f"the response is a run of {run.deployment_id}, not of {self.deployment_id}",
+                hint="check the runs of both deployments before starting another",
                 next=self.look,
                 run_id=run.id,
                 session_id=run.session_id,
@@ -323,13 +325,14 @@ class Trigger:
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         """Return the error that whether a run was started is not known; `is_absent`: the list shows none."""
-        absent = ("the run list shows no run of it",) if is_absent else ()
-        parts = (f"whether a run of {self.deployment_id} was started is not known", cause and cause.message)
-        hint = "look at the deployment's runs before starting another"
+        absent = ("no new run is listed",) if is_absent else ()
+        said = cause.message.rstrip(".") if cause else ""
+        reasons = [reason for reason in (said, *why, *absent) if reason]
+        hint = "check the deployment's runs before starting another"
         if is_absent:
-            hint = "look at the deployment's runs first; this repeats it under the same key"
+            hint = "check first: qoder run wait last. To retry with the same key"
         return OutcomeUnknown(
-            "; ".join(part for part in (*parts, *why, *absent) if part),
+            f"unknown whether a run of {self.deployment_id} was started: {'; '.join(reasons)}",
             hint=hint,
             next=self.repeat if is_absent else self.look,
             run_state="unknown",
