@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """Return the folder for state: QODER_STATE_DIR, else the system's. The completion scripts look in the same places.
+    """Return the folder for state: QODER_STATE_DIR, else the system's.
 
     Raises RuntimeError when there is no home folder.
     """
