@@ -36,7 +36,7 @@ def _complete() -> None:
     from qoder_cli.cli import command_tree
     from qoder_cli.completion.answer import respond
 
-    respond(command_tree("qoder"), os.environ, sys.stdout.buffer)
+    respond(command_tree("qoder"), os.environ, sys.stdout)
     os._exit(Exit.OK)
 
 

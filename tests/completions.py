@@ -1,7 +1,7 @@
 """Completion as tests ask for it; and `python -m tests.completions` rewrites `completions/` from the package."""
 
 from collections.abc import Mapping
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 from qoder_cli.cli import command_tree
@@ -18,9 +18,13 @@ def scripts() -> dict[str, str]:
 
 def offered(line: str, env: Mapping[str, str], *, rest: str = "") -> dict[str, str]:
     """Return what the program offers behind a line, and what it tells of each; files and such by their kind alone."""
-    out = BytesIO()
+    out = TextIOWrapper(said := BytesIO())  # which closes what it wraps
     respond(command_tree("qoder"), {**env, "_QODER_LINE": line, "_QODER_REST": rest}, out)
-    said = out.getvalue().decode()
+    return read(said.getvalue().decode())
+
+
+def read(said: str) -> dict[str, str]:
+    """Return what an answer offers, by the lines that `completion.answer` describes."""
     if not said:
         return {}
     kind, before, begun, *rows = said.splitlines()

@@ -114,7 +114,7 @@ def ask(line: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
 ASKED_AND_IMPORTED = """import os, sys
 from qoder_cli.cli import command_tree
 from qoder_cli.completion.answer import respond
-respond(command_tree("qoder"), {"_QODER_LINE": "qoder deploy run --wai"}, sys.stdout.buffer)
+respond(command_tree("qoder"), {"_QODER_LINE": "qoder deploy run --wai"}, sys.stdout)
 print(*sys.modules)"""
 
 
@@ -139,6 +139,11 @@ def test_an_answer_imports_nothing_heavy_and_no_other_noun() -> None:
 def test_what_goes_wrong_is_no_answer_and_no_error(line: str, env: dict[str, str]) -> None:
     ran = ask(**{"line": line, **env} if "_QODER_LINE" not in env else {"line": env["_QODER_LINE"]})
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_no_option_of_typers_is_there(qoder: Qoder) -> None:
+    assert "-completion" not in qoder("--help").out
+    assert qoder("--show-completion").code == Exit.USAGE
 
 
 def test_with_words_it_is_a_command_whatever_the_environment() -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 import typer.completion
 
@@ -57,12 +57,12 @@ def item(value: str, about: str) -> Any:
     return _typer.shell_completion.CompletionItem(value, help=about)
 
 
-def respond(tree: Any, env: Mapping[str, str], stdout: BinaryIO) -> None:
+def respond(tree: Any, env: Mapping[str, str], stdout: TextIO) -> None:
     """Answer a script. Nothing is raised: what fails is no answer."""
     try:
         text = answer(tree, env)
-        stdout.write(text.encode())
-        stdout.flush()
+        stdout.buffer.write(text.encode())
+        stdout.buffer.flush()
     except Exception:  # whatever it is, nobody who presses TAB can mend it
         return
 

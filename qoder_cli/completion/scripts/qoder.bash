@@ -4,9 +4,10 @@
 
 # The program is asked by its name qoder-cli: the Qoder IDE ships a launcher called qoder, which would open a window.
 _qoder_cli() {
-    local IFS=$' \t\n' program=${1%qoder*}qoder-cli kind prefix begun value about head i files=()
+    local IFS=$' \t\n' program=qoder-cli kind prefix begun value about head width i files=()
     local cut=${2//[\"\'\\]/} values=() told=()
     COMPREPLY=()
+    if [[ $1 == */* ]]; then program=${1%/*}/qoder-cli; fi
     {
         IFS= read -r kind && IFS= read -r prefix && IFS= read -r begun || return 0
         while IFS=$'\t' read -r value about; do
@@ -31,8 +32,8 @@ _qoder_cli() {
     # where they are listed, and not put into the line, each says what it is
     if ((${#values[@]} > 1)) && [[ ${COMP_TYPE-} == 33 || ${COMP_TYPE-} == 6[34] ]]; then
         for ((i = 0; i < ${#told[@]}; i++)); do
-            about=${told[i]:0:$((${COLUMNS:-80} > ${#COMPREPLY[i]} + 5 ? ${COLUMNS:-80} - ${#COMPREPLY[i]} - 5 : 0))}
-            if [[ $about ]]; then COMPREPLY[i]+="  ($about)"; fi
+            width=$((${COLUMNS:-80} - ${#COMPREPLY[i]} - 5))
+            if [[ -n ${told[i]} ]] && ((width > 0)); then COMPREPLY[i]+="  (${told[i]:0:width})"; fi
         done
     fi
 }

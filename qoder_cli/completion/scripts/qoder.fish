@@ -2,7 +2,7 @@
 
 # The program is asked by its name qoder-cli: the Qoder IDE ships a launcher called qoder, which would open a window.
 function __qoder_complete
-    set -l program (string replace -r 'qoder(-cli)?$' '' -- (commandline -opc)[1])qoder-cli
+    set -l program (string replace -r '[^/]*$' '' -- (commandline -opc)[1])qoder-cli
     command -q $program; or return
     set -l answer (_QODER_COMPLETE=fish _QODER_LINE=(commandline -cp | string collect) command $program \
         </dev/null 2>/dev/null)

@@ -5,7 +5,7 @@
 Register-ArgumentCompleter -Native -CommandName qoder, qoder-cli -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
-    $program = Get-Command "$($commandAst.GetCommandName() -replace 'qoder(-cli)?(\.exe)?$', '')qoder-cli" `
+    $program = Get-Command "$($commandAst.GetCommandName() -replace '[^/\\]*$')qoder-cli" `
         -CommandType Application -ErrorAction SilentlyContinue | Select-Object -First 1
     if (-not $program) { return }
     $typed = "$commandAst".PadRight($cursorPosition - $commandAst.Extent.StartOffset)
