@@ -41,6 +41,7 @@ HINTS = {
     "archive dep_1": "did you mean 'qoder deploy archive'?",
     "cancel drun_1": "did you mean 'qoder run cancel'?",
     "resume nightly": "did you mean 'qoder deploy unpause'?",
+    "run create --name x": "did you mean 'qoder deploy create'?",
     "deploy wait dep_1": "did you mean 'qoder run wait'?",
     "deploy logs nightly": "`qoder run logs RUN`",
     "log -n 20": "`qoder run logs RUN`",

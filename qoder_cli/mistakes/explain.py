@@ -28,13 +28,15 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 
 
 def _elsewhere(context: Any, typed: str) -> str | None:
-    """Return where a command stands that was typed in the wrong place; None where it is none of ours."""
-    if context.command_path.endswith(" run"):
-        return "`qoder deploy run DEPLOYMENT` starts a run; qoder run --help lists what can be done with one"
+    """Return where a command stands that was typed in the wrong place, or what starts a run; None for other words."""
     root = context.find_root()
     verb = VERBS_UNDERSTOOD.get(typed, typed)
     below = [f"'{root.info_name} {noun} {verb}'" for noun in _nouns_with(root, verb)]
-    return f"did you mean {' or '.join(below)}?" if below else None
+    if below:
+        return f"did you mean {' or '.join(below)}?"
+    if context.command_path.endswith(" run"):
+        return "`qoder deploy run DEPLOYMENT` starts a run; qoder run --help lists what can be done with one"
+    return None
 
 
 def _nouns_with(root: Any, verb: str) -> list[str]:
