@@ -18,6 +18,8 @@ from qoder_cli.errors import Exit, Signalled
 
 def run() -> None:
     """Run the command line of this process, and end as its exit code says. Never returns."""
+    if "_QODER_COMPLETE" in os.environ and len(sys.argv) == 1:  # with words it is a command, whatever the environment
+        _complete()
     gc.set_threshold(50_000)  # imports make many objects and no garbage; looking for it takes 8 % of a short command
     try:
         signals.listen()
@@ -27,6 +29,15 @@ def run() -> None:
     except Signalled as signalled:  # before `main` could begin
         code = _stopped_early(signalled)
     _end(code)
+
+
+def _complete() -> None:
+    """Answer a completion script. Never returns."""
+    from qoder_cli.cli import command_tree
+    from qoder_cli.completion.answer import respond
+
+    respond(command_tree("qoder"), os.environ, sys.stdout)
+    os._exit(Exit.OK)
 
 
 def _stopped_early(signalled: Signalled) -> int:

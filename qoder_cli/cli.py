@@ -1,7 +1,8 @@
 """The command tree, and `main`: the only place where an error becomes an exit code."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from itertools import pairwise, takewhile
@@ -35,8 +36,9 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of this command. Raises UsageError."""
-        _refuse_option_as_value(self, ctx, args)
-        return super().parse_args(ctx, args)
+        with _placed(ctx):
+            _refuse_option_as_value(self, ctx, args)
+            return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, without typer's braces around what is required."""
@@ -87,8 +89,9 @@ class Tree(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options of this group. Raises UsageError."""
-        _refuse_option_as_value(self, ctx, args)
-        return super().parse_args(ctx, args)
+        with _placed(ctx):
+            _refuse_option_as_value(self, ctx, args)
+            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
@@ -99,20 +102,26 @@ class Tree(TyperGroup):
         return self._load(cmd_name) if cmd_name in self._names else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and the words that are left. Raises UsageError with the nearest names."""
+        """Return name, command and the words that are left. Raises UsageError with what may have been meant."""
         name = self._understood.get(args[0], args[0])
         command = self.get_command(ctx, name)
         if command is None:
-            raise _NoSuchCommand(
-                f"there is no command '{ctx.command_path} {args[0]}'", hint=self._nearest(ctx, args[0])
-            )
+            from qoder_cli.mistakes.explain import meant
+
+            hint = meant(ctx, args[0], self._names)
+            raise _NoSuchCommand(f"there is no command '{ctx.command_path} {args[0]}'", hint=hint)
         return name, command, args[1:]
 
-    def _nearest(self, ctx: Any, typed: str) -> str:
-        from qoder_cli.mistakes.near import nearest
+    def commands_told(self) -> list[tuple[str, str]]:
+        """Return the names of the commands, each with its line of help."""
+        return [(name, self._summary(name)) for name in self._names]
 
-        near = nearest(typed, self._names)
-        return f"did you mean '{ctx.command_path} {near}'?" if near else f"{ctx.command_path} --help lists them"
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return what completion offers here: the commands, of which none is built, and the options."""
+        from qoder_cli.completion.answer import item
+
+        commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
+        return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed; print the help when none was."""
@@ -124,7 +133,7 @@ class Tree(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the contents page."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self._summary(name)) for name in self._names])
+            formatter.write_dl(self.commands_told())
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write the help as composed."""
@@ -135,6 +144,16 @@ class Tree(TyperGroup):
         self.format_commands(ctx, formatter)
         with formatter.section("Everywhere"):
             formatter.write_dl([row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))])
+
+
+@contextmanager
+def _placed(ctx: Any) -> Iterator[None]:
+    """Let typer's error of a command line know the command, which it does not where a value is missing."""
+    try:
+        yield
+    except _TyperUsageError as mistake:
+        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
+        raise
 
 
 def _refuse_option_as_value(command: Any, ctx: Any, args: list[str]) -> None:
@@ -293,7 +312,7 @@ def _run(words: list[str], state: State) -> int:
     except (_NoSuchCommand, _TyperUsageError) as mistake:
         from qoder_cli.mistakes.explain import explained
 
-        raise explained(mistake, words, tree, state.program) from None
+        raise explained(mistake, words) from None
 
 
 def _traceback() -> str:

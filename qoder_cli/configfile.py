@@ -179,7 +179,7 @@ def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
     strangers = [_suggest(key, _near_top(key, value)) for key, value in document.items() if key != "profiles"]
     for name, section in document.get("profiles", {}).items():
         strangers += [
-            _suggest(f"profiles.{name}.{key}", nearest(key, KEYS), prefix=f"profiles.{name}.")
+            _suggest(f"profiles.{name}.{key}", _nearest(key, KEYS), prefix=f"profiles.{name}.")
             for key in section
             if key not in KEYS
         ]
@@ -190,18 +190,17 @@ def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
 def _near_top(key: str, value: object) -> str | None:
     if key in KEYS:
         return f"profiles.{DEFAULT_PROFILE}.{key}"
-    return nearest(key, ["profiles"]) or (f"profiles.{key}" if isinstance(value, dict) else None)
+    return _nearest(key, ("profiles",)) or (f"profiles.{key}" if isinstance(value, dict) else None)
 
 
 def _suggest(key: str, near: str | None, *, prefix: str = "") -> str:
     return f"{key} (did you mean {prefix}{near}?)" if near else key
 
 
-def nearest(typed: str, known: tuple[str, ...] | list[str]) -> str | None:
-    """Return the known word most like the typed one, or None when none is."""
-    from difflib import get_close_matches
+def _nearest(typed: str, known: tuple[str, ...]) -> str | None:
+    from qoder_cli.near import nearest
 
-    return next(iter(get_close_matches(typed, known, n=1)), None)
+    return next(iter(nearest(typed, known)), None)
 
 
 def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:

@@ -1,7 +1,5 @@
 """The contents page: every noun of the command line, and what people type for some words of it."""
 
-from collections.abc import Sequence
-
 # A noun, the module that has its commands, and its line in `qoder --help`.
 NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run deployments, and look at them"),
@@ -17,11 +15,8 @@ NOUNS = {
 
 # What people type for these, a noun and a verb below one; understood, and not shown.
 NOUNS_UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run"}
-VERBS_UNDERSTOOD = {"ls": "list", "resume": "unpause"}
-
-
-def understood(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the words of a command with a noun and a verb of ours in the place of others for them."""
-    nouns = (NOUNS_UNDERSTOOD.get(word, word) for word in words[:1])
-    verbs = (VERBS_UNDERSTOOD.get(word, word) for word in words[1:2])
-    return (*nouns, *verbs, *words[2:])
+VERBS_UNDERSTOOD = {
+    "ls": "list",
+    **dict.fromkeys(("show", "view", "describe", "inspect"), "get"),
+    "resume": "unpause",
+}

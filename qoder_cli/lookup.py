@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SUGGEST_FROM = 200  # deployments, the newest, that are looked through for something near
 SUGGESTIONS = 3
+_NEAR_NAME = 0.6
 _NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
 
 
@@ -90,10 +91,10 @@ def nearest(typed: str, known: dict[str, str], asked: str) -> str:
 
 
 def _nearest_ids(typed: str, known: dict[str, str]) -> list[str]:
-    from difflib import get_close_matches
+    from qoder_cli.near import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
     by_name = {name.lower(): id for id, name in known.items()}
-    near_ids = get_close_matches(typed, known, n=SUGGESTIONS, cutoff=_NEAR_ID)
-    near_names = get_close_matches(typed.removeprefix("dep_").lower(), by_name, n=SUGGESTIONS)
+    near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
+    near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
     return list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]

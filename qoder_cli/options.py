@@ -9,15 +9,30 @@ from typing import Annotated, Any
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.output.report import Format
 
 # What is named on a command line.
-OneDeployment = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.")]
-Deployments = Annotated[
-    list[str], typer.Argument(metavar="DEPLOYMENT...", help="Each dep_… or its name; - reads them from stdin.")
+OneDeployment = Annotated[
+    str,
+    typer.Argument(metavar="DEPLOYMENT", help="The deployment, dep_… or its name.", autocompletion=values.deployments),
 ]
-OneRun = Annotated[str, typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.")]
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.")]
+Deployments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DEPLOYMENT...",
+        help="Each dep_… or its name; - reads them from stdin.",
+        autocompletion=values.deployments,
+    ),
+]
+OneRun = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="drun_…, sess_…, last or DEPLOYMENT@last.", autocompletion=values.runs),
+]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="drun_…, sess_…, last, DEP@last; - is stdin.", autocompletion=values.runs),
+]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -92,8 +107,19 @@ def everywhere(
     ] = None,
     json: Annotated[bool, _shared("--json", "The same as -o json.")] = False,
     quiet: Annotated[bool, _shared("-q", "The same as -o id: only the id.")] = False,
-    profile: Annotated[str | None, _shared("--profile", "Use this profile of the config file.", metavar="NAME")] = None,
-    region: Annotated[str | None, _shared("--region", "global or cn.", metavar="REGION")] = None,
+    profile: Annotated[
+        str | None,
+        _shared(
+            "--profile",
+            "Use this profile of the config file.",
+            metavar="NAME",
+            autocompletion=values.profiles,
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        _shared("--region", "global or cn.", metavar="REGION", autocompletion=values.one_of("region")),
+    ] = None,
     base_url: Annotated[str | None, _shared("--base-url", "Ask this server instead.", metavar="URL")] = None,
     workspace: Annotated[str | None, _shared("--workspace", "Send this workspace id.", metavar="ID")] = None,
     request_timeout: Annotated[

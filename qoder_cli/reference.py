@@ -1,12 +1,12 @@
 """All that is told of the program, as data: the commands from their tree, and the rest from `documented`."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
 
 from qoder_cli import __version__, documented
-from qoder_cli.completion.grammar import Level, Option, read
+from qoder_cli.completion.values import words_of
 from qoder_cli.errors import RANKING, Exit, UsageError
 
 JSON = dict[str, Any]
@@ -26,11 +26,11 @@ def everything(root: Any) -> JSON:
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
     """Return the commands that begin with some words, and the options that work with all of them."""
-    grammar = read(root.command)
-    levels = [level for level in grammar.levels if level.words[: len(under)] == tuple(under) and not level.commands]
+    leaves = list(_leaves(context_of(root, under)))
+    everywhere = [param for param in root.command.params if param in leaves[0].command.params]
     return {
-        "commands": [_command(context_of(root, level.words), level) for level in levels],
-        "everywhere": _options(grammar.shared, root.command),
+        "commands": [_command(leaf, everywhere) for leaf in leaves],
+        "everywhere": [_option(param) for param in _shown(everywhere)],
     }
 
 
@@ -48,62 +48,76 @@ def context_of(root: Any, words: Sequence[str]) -> Any:
     return context
 
 
-def _command(context: Any, level: Level) -> JSON:
+def _leaves(context: Any) -> Iterator[Any]:
+    """Yield the contexts of the commands below a group, or of a command itself."""
+    command = context.command
+    if not hasattr(command, "list_commands"):
+        yield context
+        return
+    for name in command.list_commands(context):
+        yield from _leaves(context_of(context, [name]))
+
+
+def _command(context: Any, everywhere: Collection[Any]) -> JSON:
+    words = context.command_path.split()[1:]
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
+    own = [param for param in _shown(context.command.params) if param not in everywhere]
+    refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
     return {
-        "path": list(level.words),
+        "path": words,
         "usage": " ".join(context.get_usage().removeprefix("Usage: ").split()),
         "summary": text.partition("\n")[0].rstrip("."),
         "text": text,
         "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
-        "arguments": _arguments(level, context.command),
-        "options": _options(level.options, context.command, _needed(level)),
+        "arguments": [_argument(param, refused) for param in own if param.param_type_name == "argument"],
+        "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
     }
 
 
-def _arguments(level: Level, command: Any) -> list[JSON]:
-    params = [param for param in command.params if param.param_type_name == "argument" and not param.hidden]
-    return [
-        {
-            "name": param.metavar or argument.value.name,
-            "required": param.required,
-            "repeatable": argument.repeatable,
-            "values": list(argument.value.words),
-            "help": param.help,
-        }
-        for argument, param in zip(level.arguments, params, strict=True)
-    ]
+def _shown(params: Iterable[Any]) -> list[Any]:
+    return [param for param in params if not param.hidden]
 
 
-def _options(options: Iterable[Option], command: Any, required: Collection[str] = ()) -> list[JSON]:
-    params = {name: param for param in command.params for name in param.opts}
-    return [
-        {
-            "names": list(option.names),
-            "metavar": option.value and (params[_any(option, params)].metavar or "|".join(option.value.words)),
-            "required": params[_any(option, params)].required or bool({*option.names} & {*required}),
-            "values": list(option.value.words) if option.value else [],
-            "default": _default(params[_any(option, params)].default),
-            "repeatable": option.repeatable,
-            "help": params[_any(option, params)].help,
-        }
-        for option in options
-    ]
+def _argument(param: Any, refused: Collection[str]) -> JSON:
+    return {
+        "name": param.metavar or param.name.upper(),
+        "required": param.required,
+        "repeatable": param.nargs == -1,
+        "values": [word for word in _words(param) if word not in refused],
+        "help": param.help,
+    }
 
 
-def _needed(level: Level) -> list[str]:
+def _option(param: Any, needed: Collection[str] = ()) -> JSON:
+    names = sorted((*param.opts, *param.secondary_opts))  # those of --help come in no fixed order
+    is_flag = param.is_flag or param.count
+    words = [] if is_flag else _words(param)
+    return {
+        "names": names,
+        "metavar": None if is_flag else param.metavar or "|".join(words),
+        "required": param.required or bool({*names} & {*needed}),
+        "values": words,
+        "default": _default(param.default),
+        "repeatable": bool(param.multiple or param.count),
+        "help": param.help,
+    }
+
+
+def _words(param: Any) -> list[str]:
+    """Return the words that a parameter can be, where these are fixed."""
+    choices = [str(choice) for choice in getattr(param.type, "choices", ())]
+    return choices or list(words_of(param.name))
+
+
+def _needed(words: Sequence[str]) -> list[str]:
     """Return the options without which a command refuses, though typer would not."""
-    if level.words != ("deploy", "create"):
+    if words != ["deploy", "create"]:
         return []
     from qoder_cli.deployfile.normal import REQUIRED
     from qoder_cli.deployments.typed import OPTIONS
 
     return [OPTIONS[field] for field in REQUIRED]
-
-
-def _any(option: Option, params: JSON) -> str:
-    return next(name for name in option.names if name in params)
 
 
 def _default(value: object) -> str | int | float | None:

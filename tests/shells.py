@@ -1,10 +1,11 @@
-"""Real shells: what TAB offers behind a line, what it shows, and whether it starts anything."""
+"""Real shells: what TAB offers behind a line, what it shows, and whether it starts what it should not."""
 
 import os
 import select
 import shutil
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.completions import FILES
+from qoder_cli.completion import FILES, script
 
 
 @dataclass
 class Session:
-    """What a shell offered for each line, the line then, all that it showed, and whether a program was started."""
+    """What a shell offered for each line, the line then, all that it showed, and whether another `qoder` was."""
 
     offers: dict[str, set[str]]
     typed: dict[str, str]
@@ -51,12 +52,12 @@ echo ready >>$TYPED
 }
 
 
-def press_tab(shell: str, text: str, lines: list[str], folder: Path, **more: str) -> Session:
-    """Put a completion script into a real shell, and TAB behind each line."""
+def press_tab(shell: str, lines: list[str], folder: Path, **more: str) -> Session:
+    """Put the completion script into a real shell, and TAB behind each line."""
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
     completion, typed = folder / FILES[shell], list[str]()
-    completion.write_text(text, encoding="utf-8")
+    completion.write_text(script(shell), encoding="utf-8")
     (folder / "letter.txt").touch()
     env = {**environment(folder), "SCRIPT": str(completion), "TYPED": str(folder / "typed"), **more}
     if shell == "fish":
@@ -73,11 +74,13 @@ def press_tab(shell: str, text: str, lines: list[str], folder: Path, **more: str
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return an environment with a home of its own, where starting qoder or Python leaves a trace."""
+    """Return an environment with a home of its own, and a `qoder` that is another program, as the Qoder IDE's."""
     programs = folder / "bin"
     programs.mkdir()
-    for name in ("qoder", "qoder-cli", "python", "python3"):
-        (programs / name).write_text(f"#!/bin/sh\necho {name} >>'{folder}/started'\n")
+    ours = f"exec '{sys.executable}' -m qoder_cli \"$@\""
+    commands = {"qoder": f"echo qoder >>'{folder}/started'", "qoder-cli": ours}
+    for name, command in commands.items():
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
         (programs / name).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "QODER_"))}
     return {**kept, "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "TERM": "dumb"}

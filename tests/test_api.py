@@ -1131,7 +1131,10 @@ def test_a_signal_between_two_attempts_says_what_is_known(qoder: Qoder) -> None:
     assert (ran.code, ran.error["type"]) == (143, "outcome_unknown")
     qoder.wire.on(*PAUSE, httpx.ConnectError("refused"))
     ran = qoder("api", *PAUSE, "--idempotency-key", "k", "--json")
-    assert (ran.code, ran.error["message"]) == (143, "stopped by a signal; POST /deployments/dep_1/pause changed nothing")
+    assert (ran.code, ran.error["message"]) == (
+        143,
+        "stopped by a signal; POST /deployments/dep_1/pause changed nothing",
+    )
 
 
 def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qoder) -> None:

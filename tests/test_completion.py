@@ -1,23 +1,22 @@
-"""`qoder completion`, in the real shells: what TAB offers, that it starts nothing, and where --install puts it."""
+"""`qoder completion`: what is offered, how the real shells show it, and where --install puts the scripts."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pytest
-import typer
 
 from qoder_cli.commands import deploy, run
-from qoder_cli.completion import MADE_BY, SHELLS, read, script
+from qoder_cli.completion import FILES, MADE_BY, SHELLS
 from qoder_cli.configfile import KEYS
 from qoder_cli.contents import NOUNS
 from qoder_cli.documented import TOPICS
 from qoder_cli.errors import Exit
-from tests.completions import FILES, FOLDER, scripts
+from tests.completions import FOLDER, offered, scripts
 from tests.conftest import Qoder
-from tests.shells import Session, press_tab
+from tests.shells import press_tab
 
 # What stands before the cursor, and what TAB offers.
 CASES: dict[str, set[str]] = {
@@ -66,68 +65,128 @@ CASES: dict[str, set[str]] = {
     "qoder run list -n 5 --trig": {"--trigger"},
     "qoder completion ": set(SHELLS),
     "qoder nonsense ": set(),
+    "qoder deploy show --no-c": {"--no-color"},
+    "qoder api ": {"GET", "POST", "PUT", "PATCH", "DELETE"},
+    "qoder deploy apply -f let": {"(files)"},
+    "qoder api --input=let": {"(files)"},
+    "qoder run result last --output-dir dra": {"(folders)"},
+    "qoder deploy run 'it is": set(),
+    "qoder deploy run --timeout ": set(),
+    "qoder deploy run --timeout 'a\nb": set(),
     "qoder sandbox --generation ": {"legacy", "current"},
     "qoder sandbox ": {"--"},
+    "qoder sandbox --speed 10 -- qoder-cl": {"(programs)"},
+    "qoder sandbox -- make ": {"(files)"},
+    "qoder sandbox -- ./bin/qoder -q run ": set(run.COMMANDS),
+    "qoder sandbox -- qoder -q run ": set(run.COMMANDS),
+}
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_the_program_offers(line: str) -> None:
+    assert set(offered(line, {})) == CASES[line]
+
+
+def test_what_is_offered_says_what_it_is() -> None:
+    assert offered("qoder ", {})["deploy"] == NOUNS["deploy"][1]
+    assert offered("qoder run ", {})["wait"] == "Wait until runs have ended; the exit code says how"
+    assert offered("qoder deploy run --wai", {}) == {"--wait": "Stay until the run has ended; exit with its outcome"}
+    assert offered("qoder help exit", {}) == {"exit-codes": TOPICS["exit-codes"]}
+
+
+def test_profiles_are_those_of_the_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[profiles.work]\ntoken = "pt-1"\n  [ profiles."play" ] # mine\n[profiles.a b]\n= broken')
+    assert set(offered("qoder --profile ", {"QODER_CONFIG": str(config)})) == {"work", "play"}
+    assert set(offered("qoder run list --profile=w", {"QODER_CONFIG": str(config)})) == {"work"}
+
+
+# --- In a process of its own.
+
+
+def ask(line: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Start the program as a completion script does."""
+    asking = {**os.environ, "_QODER_COMPLETE": "bash", "_QODER_LINE": line, **env}
+    command = [sys.executable, "-m", "qoder_cli", *words]
+    return subprocess.run(command, env=asking, capture_output=True, text=True, encoding="utf-8", timeout=30)
+
+
+ASKED_AND_IMPORTED = """import os, sys
+from qoder_cli.cli import command_tree
+from qoder_cli.completion.answer import respond
+respond(command_tree("qoder"), {"_QODER_LINE": "qoder deploy run --wai"}, sys.stdout)
+print(*sys.modules)"""
+
+
+def test_an_answer_imports_nothing_heavy_and_no_other_noun() -> None:
+    ran = subprocess.run([sys.executable, "-c", ASKED_AND_IMPORTED], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("words\n")
+    imported = {*ran.stdout.split()}
+    assert "qoder_cli.commands.deploy_run" in imported
+    assert not {"httpx", "pydantic", "rich", "sqlite3", "tomllib", "qoder_cli.commands.run"} & imported
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"HOME": "/nonexistent", "QODER_CONFIG": "/dev/null/x", "QODER_STATE_DIR": "/dev/null/x"},
+        {"HOME": "", "QODER_CONFIG": "~nobody/x", "QODER_STATE_DIR": "~nobody/x"},
+        {"_QODER_LINE": ""},
+        {"_QODER_LINE": "qoder deploy run \udce4"},
+    ],
+)
+@pytest.mark.parametrize("line", ["qoder deploy run ", "qoder --profile ", "qoder run get x", "qoder nonsense "])
+def test_what_goes_wrong_is_no_answer_and_no_error(line: str, env: dict[str, str]) -> None:
+    ran = ask(**{"line": line, **env} if "_QODER_LINE" not in env else {"line": env["_QODER_LINE"]})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_no_option_of_typers_is_there(qoder: Qoder) -> None:
+    assert "-completion" not in qoder("--help").out
+    assert qoder("--show-completion").code == Exit.USAGE
+
+
+def test_with_words_it_is_a_command_whatever_the_environment() -> None:
+    assert ask("qoder ", "--version").stdout.startswith("qoder ")
+    assert ask("qoder ", "deploy", "run").returncode == Exit.USAGE
+
+
+# --- In the real shells.
+
+SHELL_LINES = {
+    "qoder ": set(NOUNS),
+    "qoder-cli run ": set(run.COMMANDS),
+    "qoder nonsense ": set(),
+    "qoder deploy run dep_1 --wai": {"--wait"},
+    "qoder run get drun_1 --format=js": {"json", "jsonl"},
+    "qoder run list --trigger ": {"manual", "schedule", "retry"},
+    "qoder -q 'run' \"list\" --trigger m": {"manual"},
+    "qoder deploy apply --filename=let": {"letter.txt"},
     "qoder sandbox --speed 10 -- qoder-cl": {"qoder-cli"},
     "qoder sandbox -- qoder -q run ": set(run.COMMANDS),
 }
 
-# A tree with what the real one does not have yet, or does not show.
-LETTERS = typer.Typer(add_completion=False)
-LETTER_CASES: dict[str, set[str]] = {
-    "qoder s": {"send"},
-    "qoder send --": {"--input", "--how", "--manner", "--stamp", "--help"},
-    "qoder send --stamp ": set(),
-    "qoder send --input let": {"letter.txt"},
-    "qoder send --input=let": {"letter.txt"},
-    "qoder send --how=s": {"slowly"},
-    "qoder send --manner q": {"quickly"},
-    "qoder send someone let": {"letter.txt"},
-    "qoder send let": set(),
-}
 
-
-@LETTERS.command()
-def send(
-    whom: str,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...")],
-    input: Annotated[str, typer.Option(metavar="FILE|-", help="It's a [file] \\ or -: read it.")] = "-",
-    how: Annotated[Literal["slowly", "quickly"], typer.Option("--how", "--manner")] = "slowly",
-    stamp: Annotated[str, typer.Option(metavar="KEY")] = "",  # not a key of the config file
-    trace: Annotated[bool, typer.Option("--trace", hidden=True)] = False,
-) -> None:
-    """Send a letter: it's done."""
-
-
-@LETTERS.command(hidden=True)
-def secret() -> None:
-    """Nobody is told."""
-
-
-@pytest.fixture(params=["bash", "zsh", "fish"], scope="module")
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """Return what each shell offers with the script in `completions/`."""
-    shell: str = request.param
-    text = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
-    return press_tab(shell, text, list(CASES), tmp_path_factory.mktemp(shell))
-
-
-@pytest.mark.parametrize("line", CASES)
-def test_tab_offers(session: Session, line: str) -> None:
-    assert session.offers[line] == CASES[line]
-
-
-def test_tab_starts_no_program_and_shows_no_error(session: Session) -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_tab_offers_and_never_starts_another_qoder_and_shows_no_error(shell: str, tmp_path: Path) -> None:
+    session = press_tab(shell, list(SHELL_LINES), tmp_path)
+    assert session.offers == SHELL_LINES
     assert not session.started
     assert not [word for word in ("error", "not found", "bash:", "zsh:", "_qoder") if word in session.screen]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_file_names_and_what_is_hidden(shell: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_where_a_shell_cuts_no_words_at_an_equals_sign(shell: str, tmp_path: Path) -> None:
     """In bash = cuts no words here, and zsh reads the script as `eval` does."""
-    text = script(shell, read(typer.main.get_command(LETTERS)))
-    session = press_tab(shell, text, list(LETTER_CASES), tmp_path, BREAKS=" \t\n;|&")
-    assert session.offers == LETTER_CASES
+    lines = {"qoder run list --trigger=m": {"manual"}, "qoder deploy apply --filename=let": {"letter.txt"}}
+    assert press_tab(shell, list(lines), tmp_path, BREAKS=" \t\n;|&").offers == lines
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_without_the_program_nothing_is_offered_or_said(shell: str, tmp_path: Path) -> None:
+    session = press_tab(shell, ["./qoder deploy ", "/nowhere/qoder-cli "], tmp_path)
+    assert set().union(*session.offers.values()) == set()
+    assert not [word for word in ("error", "not found", "No such") if word in session.screen]
 
 
 # What stands before the cursor, and what is there when TAB has put the only thing there is behind it.
@@ -137,8 +196,6 @@ WHOLE = {
     "qoder deploy apply -f a:": "qoder deploy apply -f a:b.yaml ",
     "qoder deploy apply -f 'with sp": "qoder deploy apply -f 'with space.yaml' ",
     "qoder run result last --output-dir dra": "qoder run result last --output-dir drawer/",
-    "qoder run list -oi": "qoder run list -oid ",
-    "qoder run list -qoi": "qoder run list -qoid ",
     'qoder run list -o "tab': 'qoder run list -o "table" ',
     "qoder run list --trigger 'man": "qoder run list --trigger 'manual' ",
     "qoder run list --trigger='man": "qoder run list --trigger='manual' ",
@@ -151,9 +208,8 @@ def test_tab_completes_the_word_and_nothing_before_it(shell: str, tmp_path: Path
     for name in ("a:b.yaml", "with space.yaml", "drawer.yaml"):
         (tmp_path / name).touch()
     (tmp_path / "drawer").mkdir()
-    text = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
     whole = WHOLE | ({"qoder run list --trigger='man": "qoder run list --trigger=manual "} if shell == "zsh" else {})
-    assert press_tab(shell, text, list(whole), tmp_path, WHOLE="yes").typed == whole
+    assert press_tab(shell, list(whole), tmp_path, WHOLE="yes").typed == whole
 
 
 @pytest.mark.parametrize("name", FILES.values())
@@ -271,7 +327,7 @@ def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
     assert qoder("completion", "fish", "--install").code == 0
     program = home / "bin" / "qoder-cli"  # fish looks for completions of what is on PATH only
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text("#!/bin/sh\n")
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m qoder_cli\n")
     program.chmod(0o755)
     offered = subprocess.run(
         ["fish", "-c", "complete -C 'qoder-cli dep'"],

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.cli import command_tree
-from qoder_cli.completion import read, script
+from qoder_cli.completion import script
 from qoder_cli.doctor import program
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
@@ -486,7 +485,7 @@ def test_completion_of_the_shell_that_is_used(qoder: Qoder, tmp_path: Path) -> N
     path.parent.mkdir(parents=True)
     path.write_text("# of long ago\n")
     assert looked(qoder, "--offline")["completion"]["found"] == f"{path} is of another version"
-    path.write_text(script("bash", read(command_tree("qoder"))))
+    path.write_text(script("bash"))
     assert looked(qoder, "--offline")["completion"]["found"] == f"bash has it, in {path}"
 
 

@@ -240,7 +240,7 @@ def test_the_lines_of_one_thing_in_a_pipe_are_told(qoder: Qoder, told: dict[str,
 # The environment.
 
 CODE = [path for path in (Path(__file__).parent.parent / "qoder_cli").rglob("*.py") if path.name != "documented.py"]
-# Read by platformdirs, and by the completion scripts.
+# Read by platformdirs.
 READ_ELSEWHERE = {"XDG_STATE_HOME"}
 # Capitals with a _ between them that name no variable.
 NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW"}

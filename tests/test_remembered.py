@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qoder_cli.completion import FILES
 from qoder_cli.local import remembered, tsv
 from qoder_cli.local.remembered import (
     known_deployments,
@@ -26,9 +28,9 @@ from qoder_cli.local.tsv import Line
 from qoder_cli.model import Deployment, Run
 from qoder_cli.output.screen import Screen, inert_lines
 from qoder_cli.state import State
-from tests.completions import FILES, FOLDER
+from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
-from tests.shells import Session, press_tab
+from tests.shells import Session, environment, press_tab
 
 HOST = "api.qoder.com"
 
@@ -412,33 +414,14 @@ LINES: dict[str, set[str]] = {
     "qoder --profile work run wait ": {"last", "drun_work"},
     "qoder sandbox -- qoder --profile work run get drun_": {"drun_9"},
 }
-# fish looks at what is said of an id too.
-FISH = {"qoder deploy run Dai": {"dep_2"}, "qoder deploy run \\$": {"dep_4"}, "qoder run get nightly": {"drun_1"}}
-NOTHING = {line: {"last"} & words for line, words in LINES.items() if not words & {"--wait"}}
 SHELLS = ["bash", "zsh", "fish"]
 
 
-def script_of(shell: str) -> str:
-    return (FOLDER / FILES[shell]).read_text("utf-8")
-
-
-def tab(shell: str, home: Path, lines: list[str], **env: str) -> Session:
-    """Press TAB behind each line; nothing may be shown that is an error, and nothing started."""
-    session = press_tab(shell, script_of(shell), lines, home, LC_ALL="C.UTF-8", **env)
-    assert not session.started
-    assert not [
-        word for word in ("rror", "denied", "not found", "warning", "_qoder", "ignored") if word in session.screen
-    ]
-    return session
-
-
-@pytest.fixture(params=SHELLS, scope="module")
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Session]:
-    """Return a shell, and what it offers after commands have seen some deployments and runs, also of another profile
-    and in the sandbox.
-    """
-    home = tmp_path_factory.mktemp(request.param)
-    folder = home / ".local/state/qoder"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home where commands have seen deployments and runs, also of another profile and in the sandbox."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "state"
     state = state_in(folder)
     remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
     remember_runs(state, [run("drun_1"), run("drun_2", "dep_4")])
@@ -449,109 +432,137 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     rehearsing = state_in(folder, QODER_SANDBOX="http://127.0.0.1:8001")
     remember_names(rehearsing, {"dep_demo": "nightly"})
     remember_run(rehearsing, run("drun_9"))
-    return request.param, tab(request.param, home, list(LINES))
+    return home
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_tab_offers(session: tuple[str, Session], line: str) -> None:
-    shell, typed = session
-    assert typed.offers[line] == (FISH if shell == "fish" else {}).get(line, LINES[line])
+def test_what_is_remembered_is_offered(home: Path, line: str) -> None:
+    assert set(offered(line, {"QODER_STATE_DIR": str(home / "state")})) == LINES[line]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_a_shell_without_the_file_offers_nothing_of_it(shell: str, tmp_path: Path) -> None:
-    assert tab(shell, tmp_path, list(NOTHING)).offers == NOTHING
+def test_each_says_what_it_is(home: Path) -> None:
+    env = {"QODER_STATE_DIR": str(home / "state")}
+    assert offered("qoder deploy run ", env) == {id: inert_of(name) for id, name in NAMES.items()}
+    assert offered("qoder deploy run nightly-r", env) == {"nightly-report": "dep_1"}
+    assert offered("qoder run get drun_1", env)["drun_1"].startswith("nightly-report 2026-06-14 ")
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_garbage_breaks_nothing(shell: str, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.mkdir()
-    nothing: dict[str, set[str]] = {"qoder deploy run ": set(), "qoder run get ": {"last"}}
-    for number, found in enumerate(GARBAGE.values()):
-        home = tmp_path / str(number)
-        home.mkdir()
-        for name in ("deployments.tsv", "runs.tsv"):
-            (state / name).write_bytes(found)
-        assert tab(shell, home, list(nothing), QODER_STATE_DIR=str(state)).offers == nothing
+def inert_of(name: str) -> str:
+    return name.replace("\n", "\\n").replace("\t", "\\t").replace("\x1b", "\\u001b")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
-@pytest.mark.parametrize("shell", SHELLS)
-def test_what_is_no_file_is_not_read(shell: str, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.mkdir()
-    os.mkfifo(state / "deployments.tsv")
-    (state / "runs.tsv").mkdir()
-    offers = tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers
-    assert offers == NOTHING
+def test_of_several_hosts_each_says_where_it_is(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "here"})
+    remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"})
+    told = {"dep_1": "here, api.qoder.com", "dep_2": "there, api.qoder.com.cn"}
+    assert offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)}) == told
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(
-    ("place", "env"),
-    [
-        ("own place", {"QODER_STATE_DIR": "{home}/own place"}),
-        ("own place", {"QODER_STATE_DIR": "~/own place"}),
-        ("x*[y]$z/qoder", {"XDG_STATE_HOME": "{home}/x*[y]$z"}),
-        (".local/state/qoder", {"XDG_STATE_HOME": "relative", "QODER_STATE_DIR": ""}),
-        ("Library/Application Support/qoder", {}),
-    ],
-)
-def test_the_folder_is_found_where_commands_put_it(shell: str, tmp_path: Path, place: str, env: dict[str, str]) -> None:
-    remember_names(state_in(tmp_path / place), {"dep_1": "nightly"})
-    env = {name: value.format(home=tmp_path) for name, value in env.items()}
-    assert tab(shell, tmp_path, ["qoder deploy run "], **env).offers == {"qoder deploy run ": {"dep_1"}}
+NOTHING = {"qoder deploy run ": set[str](), "qoder run get ": {"last"}}
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(shell: str, tmp_path: Path) -> None:
-    folder, url = tmp_path / ".local/state/qoder", "http://127.0.0.1:8001"
+def test_without_the_file_nothing_of_it_is_offered(folder: Path) -> None:
+    env = {"QODER_STATE_DIR": str(folder)}
+    assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
+def test_garbage_is_no_offer(folder: Path, found: bytes) -> None:
+    folder.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).write_bytes(found)
+    env = {"QODER_STATE_DIR": str(folder)}
+    assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+def test_what_is_no_file_is_not_read(folder: Path) -> None:
+    env = {"QODER_STATE_DIR": str(folder)}
+    for _ in blocked(folder):
+        assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(folder: Path) -> None:
+    url = "http://127.0.0.1:8001"
     remember_names(state_in(folder), {"dep_real": "nightly"})
     remember_names(state_in(folder, QODER_SANDBOX=url), {"dep_demo": "nightly"})
-    inside = tab(shell, tmp_path, ["qoder deploy run "], QODER_SANDBOX=url)
-    assert inside.offers == {"qoder deploy run ": {"dep_demo"}}
+    env = {"QODER_STATE_DIR": str(folder), "QODER_SANDBOX": url}
+    assert set(offered("qoder deploy run ", env)) == {"dep_demo"}
+
+
+def test_a_profile_behind_the_cursor_counts(home: Path) -> None:
+    env = {"QODER_STATE_DIR": str(home / "state")}
+    assert set(offered("qoder deploy get dep", env, rest=" --profile work")) == {"dep_work"}
+    assert set(offered("qoder --profile default deploy get dep", env, rest=" --profile=work")) == {"dep_work"}
+
+
+# In the real shells
+
+
+def tab(shell: str, home: Path, lines: list[str], **env: str) -> Session:
+    """Press TAB behind each line; nothing may be shown that is an error, and nothing started."""
+    session = press_tab(shell, lines, home, LC_ALL="C.UTF-8", **env)
+    assert not session.started
+    assert not [
+        word for word in ("rror", "denied", "not found", "warning", "_qoder", "ignored") if word in session.screen
+    ]
+    return session
+
+
+IN_SHELLS = [
+    "qoder deploy run ",
+    "qoder deploy run nightly",
+    "qoder deploy run 日",
+    "qoder deploy run \\$",
+    "qoder run get ",
+    "qoder sandbox -- qoder run get drun_",
+    "qoder deploy run --profile=work wor",
+]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_offers(shell: str, home: Path, tmp_path: Path) -> None:
+    session = tab(shell, tmp_path, IN_SHELLS, QODER_STATE_DIR=str(home / "state"))
+    assert session.offers == {line: LINES[line] for line in IN_SHELLS}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("found", ["commands", "binary"])
+def test_garbage_starts_nothing(shell: str, tmp_path: Path, found: str) -> None:
+    state = tmp_path / "own place"
+    state.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (state / name).write_bytes(GARBAGE[found])
+    assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])  # what stands behind the cursor fish cannot be told in a script
-def test_a_profile_behind_the_cursor_counts(shell: str, tmp_path: Path, profiles: Path) -> None:
-    remember_names(state_in(tmp_path / ".local/state/qoder"), {"dep_1": "nightly"})
-    remember_names(at_work(tmp_path / ".local/state/qoder", profiles), {"dep_work": "nightly"})
+def test_the_shell_tells_what_stands_behind_the_cursor(shell: str, home: Path, tmp_path: Path) -> None:
     line = "qoder deploy get dep --profile work\x1b[D" + "\x1b[D" * len(" --profile wor")
-    [typed] = press_tab(shell, script_of(shell), [line], tmp_path, WHOLE="yes").typed.values()
+    [typed] = press_tab(shell, [line], tmp_path, WHOLE="yes", QODER_STATE_DIR=str(home / "state")).typed.values()
     assert typed.split() == ["qoder", "deploy", "get", "dep_work", "--profile", "work"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_names_are_shown_beside_the_ids(shell: str, tmp_path: Path) -> None:
-    state = state_in(tmp_path / ".local/state/qoder")
-    remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
-    remember_names(state_in(tmp_path / ".local/state/qoder", QODER_REGION="cn"), {"dep_cn": "elsewhere"})
-    screen = listed(shell, tmp_path, "qoder deploy run dep_")
+def test_names_are_shown_beside_the_ids(shell: str, home: Path, tmp_path: Path) -> None:
+    screen = listed(shell, tmp_path, "qoder deploy run dep_", QODER_STATE_DIR=str(home / "state"))
     for told in (
         "nightly-report",
         "Daily report (EMEA)",
         'it\'s "quoted" \\ twice',
         "$(touch started) `touch",
-        "elsewhere, api.q",
+        "%F{red}",
     ):
         assert told in screen
     assert "\x1b[2J" not in screen
     assert not (tmp_path / "started").exists()
 
 
-def listed(shell: str, home: Path, line: str) -> str:
+def listed(shell: str, home: Path, line: str, **env: str) -> str:
     """Return what a shell shows when it lists what can follow."""
-    if shell == "fish":
-        command = [
-            "fish",
-            "--no-config",
-            "-c",
-            "source $argv[1]; complete -C $argv[2]",
-            str(FOLDER / FILES[shell]),
-            line,
-        ]
-        return subprocess.run(
-            command, env={"HOME": str(home), "PATH": os.environ["PATH"]}, capture_output=True, text=True
-        ).stdout
-    return press_tab(shell, script_of(shell), [line], home, LC_ALL="C.UTF-8", LISTED="yes").screen
+    if shell != "fish":
+        return press_tab(shell, [line], home, LC_ALL="C.UTF-8", LISTED="yes", **env).screen
+    if not shutil.which("fish"):
+        pytest.skip("fish is not installed")
+    command = ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", str(FOLDER / FILES[shell]), line]
+    env = environment(home) | env
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=30).stdout

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.http.pending import METHODS
 from qoder_cli.state import State
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 def api(
     ctx: typer.Context,
     method: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="GET, POST, PUT, PATCH or DELETE.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="METHOD",
+            help="GET, POST, PUT, PATCH or DELETE.",
+            show_default=False,
+            autocompletion=values.one_of("method"),
+        ),
     ] = None,
     path: Annotated[
         str | None, typer.Argument(metavar="PATH", help="As in /deployments/dep_1.", show_default=False)
@@ -30,7 +37,13 @@ def api(
         list[str] | None, typer.Option("-F", metavar="KEY=JSON", help="A JSON value in the body; repeatable.")
     ] = None,
     input: Annotated[
-        str | None, typer.Option("--input", metavar="FILE|-", help="Send this JSON as it is; - is stdin.")
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="FILE|-",
+            help="Send this JSON as it is; - is stdin.",
+            autocompletion=values.files,
+        ),
     ] = None,
     form: Annotated[
         list[str] | None, typer.Option(metavar="KEY=@FILE", help="Send a form with this file; repeatable.")

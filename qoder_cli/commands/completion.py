@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.completion import MADE_BY, SHELLS, read, script
+from qoder_cli.completion import MADE_BY, SHELLS, script, values
 from qoder_cli.completion.places import PLACES, home
 from qoder_cli.errors import UsageError
 from qoder_cli.state import State
@@ -18,17 +18,21 @@ from qoder_cli.state import State
 
 def completion(
     ctx: typer.Context,
-    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
+    shell: Annotated[
+        str,
+        typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.", autocompletion=values.one_of("shell")),
+    ],
     install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
 ) -> None:
     """Print the completion script of a shell.
 
-    The script completes commands, options and fixed values of qoder and
-    qoder-cli without starting either or asking a server, and the ids of
-    deployments and runs that earlier commands have seen, which are kept in
-    the state folder: those of --profile, or of the profile `default`. A
-    deployment's name completes once it is begun, if letters, digits, . _ and
-    - are all that it has; any other is told beside the id to take instead.
+    The script asks qoder-cli at each TAB, which needs no server and no token.
+    It completes commands, options and their values for qoder and qoder-cli,
+    and the ids of deployments and runs that earlier commands have seen, which
+    are kept in the state folder: those of --profile, or of the profile
+    `default`. A deployment's name completes once it is begun, if letters,
+    digits, . _ and - are all that it has; any other is told beside the id to
+    take instead.
 
     --install writes it where bash (with the package bash-completion), zsh or
     fish look by themselves, and says where; a file there that is not from
@@ -48,7 +52,7 @@ def completion(
     state: State = ctx.obj
     if shell not in SHELLS:
         raise UsageError(f"there is no completion for {shell!r}", hint=f"the shells are {', '.join(SHELLS)}")
-    text = script(shell, read(ctx.find_root().command))
+    text = script(shell)
     if install:
         _install(state, shell, text)
     else:

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.config import own_server, profile_name
-from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate, nearest
+from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.errors import NotFound, UsageError
+from qoder_cli.near import nearest
 from qoder_cli.output.screen import inert
 from qoder_cli.state import State
 from qoder_cli.values import mask, origin, read_base_url, read_region, read_workspace
@@ -20,11 +22,19 @@ _READERS: dict[str, Callable[..., str]] = {
 }
 _Key = Annotated[
     str,
-    typer.Argument(metavar="KEY", help="region, base_url, workspace_id, token; or profiles.NAME.KEY."),
+    typer.Argument(
+        metavar="KEY",
+        help="region, base_url, workspace_id, token; or profiles.NAME.KEY.",
+        autocompletion=values.one_of("key"),
+    ),
 ]
 _KeyToSet = Annotated[  # a token is never an argument
     str,
-    typer.Argument(metavar="KEY", help="region, base_url, workspace_id; or profiles.NAME.KEY."),
+    typer.Argument(
+        metavar="KEY",
+        help="region, base_url, workspace_id; or profiles.NAME.KEY.",
+        autocompletion=values.keys_to_set,
+    ),
 ]
 
 
@@ -76,7 +86,10 @@ def get(ctx: typer.Context, key: _Key) -> None:
 def set_(
     ctx: typer.Context,
     key: _KeyToSet,
-    value: Annotated[str | None, typer.Argument(metavar="VALUE", help="The new value.")] = None,
+    value: Annotated[
+        str | None,
+        typer.Argument(metavar="VALUE", help="The new value.", autocompletion=values.value_of_key),
+    ] = None,
 ) -> None:
     """Set one value in the config file.
 
@@ -169,7 +182,7 @@ def _no_key(typed: str, key: str) -> UsageError:
     near = nearest(key, KEYS)
     return UsageError(
         f"there is no key {typed[:60]!r}",
-        hint=f"did you mean {near}?" if near else f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY",
+        hint=f"did you mean {near[0]}?" if near else f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY",
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.errors import Exit, InternalError, NotYet, QoderError, Signalled, UsageError, first_by_rank
 from qoder_cli.options import Yes
 from qoder_cli.state import State
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 def apply(
     ctx: typer.Context,
     files: Annotated[
-        list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder or - for stdin; repeatable.")
+        list[str],
+        typer.Option(
+            "--filename",
+            "-f",
+            metavar="FILE",
+            help="A file, a folder or - for stdin; repeatable.",
+            autocompletion=values.files,
+        ),
     ],
     yes: Yes = False,
     dry_run: Annotated[

@@ -35,7 +35,7 @@ def doctor(
     Exit 0, also with warnings; else that of the first failed check: 2, 4 or 7.
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    findings = [_without_secrets(state, each) for each in _findings(state, ctx.find_root().command, offline=offline)]
+    findings = [_without_secrets(state, each) for each in _findings(state, offline=offline)]
     _show(state, findings)
     failures = [each for each in findings if each.status == "failed"]
     if failures:
@@ -46,7 +46,7 @@ def doctor(
     return Exit.OK
 
 
-def _findings(state: State, tree: object, *, offline: bool) -> Iterator[Finding]:
+def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     """Look at one thing after the other; what needs settings is left out where there are none."""
     from qoder_cli.doctor import memory, network, program, server
     from qoder_cli.doctor import settings as looked_up
@@ -68,7 +68,7 @@ def _findings(state: State, tree: object, *, offline: bool) -> Iterator[Finding]
     if (found_store := memory.store(state, settings)) is not None:
         yield found_store
     yield from program.on_path(env)
-    yield program.completion(env, tree)
+    yield program.completion(env)
     yield program.sandbox_extra()
     yield looked_up.surroundings(env)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS, VARIABLES, Named
 from qoder_cli.errors import RANKING, Exit, UsageError
 from qoder_cli.state import State
@@ -16,9 +17,14 @@ WIDTH = 80  # columns of a text
 def help(
     ctx: typer.Context,
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="exit-codes, environment, output, or a command.")
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="exit-codes, environment, output, or a command.",
+            autocompletion=values.topics,
+        ),
     ] = None,
-    verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True)] = None,
+    verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
 ) -> None:
     """Read about commands, exit codes, environment and output.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.errors import NotFound
 from qoder_cli.listing import All, Limit, Listing, Object, rows_wanted
 from qoder_cli.model import Run, mapping, text
@@ -27,7 +28,10 @@ LONGEST_RESOLVED = 100  # rows
 def list_runs(
     ctx: typer.Context,
     deployment: Annotated[
-        str | None, typer.Argument(metavar="DEPLOYMENT", help="Only of this one, dep_… or its name.")
+        str | None,
+        typer.Argument(
+            metavar="DEPLOYMENT", help="Only of this one, dep_… or its name.", autocompletion=values.deployments
+        ),
     ] = None,
     status: Annotated[
         list[Status] | None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.errors import Exit, NotYet
 from qoder_cli.options import OneRun
 from qoder_cli.outcome import is_going
@@ -16,7 +17,12 @@ def result(
     ctx: typer.Context,
     run: OneRun,
     output_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Also download the files it delivered into this folder.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also download the files it delivered into this folder.",
+            autocompletion=values.folders,
+        ),
     ] = None,
 ) -> int:
     """Print the agent's final message, and fetch what it delivered.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoder_cli.completion import values
 from qoder_cli.errors import UsageError
 from qoder_cli.sandbox.child import environment, exports, run, until_signal
 from qoder_cli.sandbox.wire import Generation
@@ -20,7 +21,11 @@ def sandbox(
     ctx: typer.Context,
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- COMMAND...", help="What to run inside; nothing: serve until Ctrl-C."),
+        typer.Argument(
+            metavar="-- COMMAND...",
+            help="What to run inside; nothing: serve until Ctrl-C.",
+            autocompletion=values.command_inside,
+        ),
     ] = None,
     generation: Annotated[
         Generation, typer.Option(help="Which API to speak: runs with a status, or without one.")

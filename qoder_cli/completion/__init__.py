@@ -1,19 +1,19 @@
-"""Completion scripts for bash, zsh, fish and PowerShell, made from the command tree.
+"""What TAB offers, in bash, zsh, fish and PowerShell: the program itself answers, by typer's completion.
 
-A script knows commands, options and fixed values by heart: completing starts no Python and asks no server. Where the
-cursor stands is read from the words before it; a table, or in fish a line, then says what can follow.
+`scripts/` has what asks it, and `places` where shells look for that; `answer` reads the line, `values` knows what is no
+word of the command tree, and `seen` what commands have seen.
+
+Typer's own scripts are not used: its zsh script evaluates what is printed, so that a deployment's name could be a
+command; its bash script expands patterns in it; and its help costs the import of rich.
 """
 
-from importlib import import_module
-
-from qoder_cli.completion.grammar import SHELLS, Grammar, read, spelled_out
-
-__all__ = ["MADE_BY", "SHELLS", "Grammar", "read", "script"]
+from pathlib import Path
 
 MADE_BY = "Made by: qoder completion"  # stands in each script
+FILES = {"bash": "qoder.bash", "zsh": "_qoder", "fish": "qoder.fish", "powershell": "qoder.ps1"}
+SHELLS = tuple(FILES)
 
 
-def script(shell: str, grammar: Grammar) -> str:
-    """Return the completion script of one of SHELLS, each of which has a module here."""
-    made: str = import_module(f"{__name__}.{shell}").render(spelled_out(grammar))
-    return made
+def script(shell: str) -> str:
+    """Return the completion script of one of SHELLS."""
+    return (Path(__file__).with_name("scripts") / FILES[shell]).read_text("utf-8")

@@ -8,7 +8,6 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from qoder_cli import __version__
 from qoder_cli.doctor.finding import Finding, warning
@@ -88,7 +87,7 @@ def _whose(path: Path) -> str:
     return "another installation" if _is_ours(path) else "another program, such as the Qoder IDE's launcher"
 
 
-def completion(env: Mapping[str, str], tree: Any) -> Finding:
+def completion(env: Mapping[str, str]) -> Finding:
     """Look whether the shell that is used has the completion script of this version."""
     from qoder_cli.completion.places import PLACES
 
@@ -105,7 +104,7 @@ def completion(env: Mapping[str, str], tree: Any) -> Finding:
     except OSError as error:
         return warning("completion", f"{path} cannot be read: {error.strerror}", fix=install)
     if installed is not None:
-        return _compared(shell, path, installed, tree, install)
+        return _compared(shell, path, installed, install)
     if started := _in_start_file(shell, env):
         return Finding("completion", f"{shell} loads it at its start, in {started}")
     if is_on(env, "CI"):
@@ -113,10 +112,10 @@ def completion(env: Mapping[str, str], tree: Any) -> Finding:
     return warning("completion", f"{shell} has none: nothing at {path}", fix=install)
 
 
-def _compared(shell: str, path: Path, installed: str, tree: Any, install: str) -> Finding:
-    from qoder_cli.completion import read, script
+def _compared(shell: str, path: Path, installed: str, install: str) -> Finding:
+    from qoder_cli.completion import script
 
-    if installed == script(shell, read(tree)):
+    if installed == script(shell):
         return Finding("completion", f"{shell} has it, in {path}")
     return warning("completion", f"{path} is of another version", fix=install)
 

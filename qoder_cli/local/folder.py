@@ -9,7 +9,7 @@ from pathlib import Path
 def state_folder(env: Mapping[str, str]) -> Path:
     """Return the folder for state: QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's.
 
-    The completion scripts look in the first and the last of these. Raises RuntimeError when there is no home folder.
+    Raises RuntimeError when there is no home folder.
     """
     if folder := env.get("QODER_STATE_DIR"):
         return Path(folder).expanduser()

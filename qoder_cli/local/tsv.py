@@ -2,7 +2,7 @@
 
 To be deleted with the scripts, and with the two calls in `remembered`: the store has the same.
 
-`deployments.tsv` and `runs.tsv` in the state folder are read by the completion scripts, without Python. A line is an id
+`deployments.tsv` and `runs.tsv` in the state folder are read by `completion.seen`. A line is an id
 with what people know it by, newest first, between tabs; all of it is inert. TAB offers what is of the profile on the
 command line. In the sandbox the files are others, `sandbox-…`: what is rehearsed is offered only there. Nothing here is
 ever in the way: what fails is silent.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_DEPLOYMENTS = 300
 MOST_RUNS = 50
-LARGEST_FILE = 200 * 1024  # bytes; no script reads more either
+LARGEST_FILE = 200 * 1024  # bytes; completion reads no more either
 _LONGEST = 256  # characters of one column
 _ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
 _NOTHING = "-"

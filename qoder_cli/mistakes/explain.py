@@ -1,32 +1,65 @@
-"""A command line that is not understood, in words: what is wrong, and the line that was meant where that is sure."""
+"""A command line that is not understood, in words: what is wrong, and what may have been meant. Nothing is guessed."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+from qoder_cli.contents import VERBS_UNDERSTOOD
 from qoder_cli.errors import UsageError
 from qoder_cli.http.redact import by_shape
-from qoder_cli.mistakes.correct import command_typed, correct
-from qoder_cli.mistakes.near import nearest
-from qoder_cli.mistakes.tables import typed_tokens
+from qoder_cli.mistakes.hints import COMMANDS, NO_TOKEN, OPTIONS, TOKEN_OPTIONS
+from qoder_cli.near import nearest
 
+# Commands that take something away, cannot be undone or change what is saved: never suggested for another word.
+DESTRUCTIVE = frozenset({"archive", "cancel", "delete", "logout", "pause", "set", "unset"})
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
 
 
-def explained(mistake: Exception, words: Sequence[str], tree: Any, program: str) -> UsageError:
-    """Return the error for a mistake in a command line: typer's, or ours of a command that there is none of.
+def meant(context: Any, typed: str, names: Sequence[str]) -> str:
+    """Return the hint for a word that is none of the commands of a group, whose names are given."""
+    path = context.command_path
+    _, _, noun = path.partition(" ")
+    if hint := COMMANDS.get(f"{noun} {typed}") or COMMANDS.get(typed):
+        return hint
+    near = nearest(typed, names)
+    if near and near[0] not in DESTRUCTIVE:
+        return f"did you mean '{path} {near[0]}'?"
+    return _elsewhere(context, typed) or f"{path} --help lists them"
 
-    A token that was typed is not repeated.
-    """
-    where = command_typed(words, tree, program)
-    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, where, words)
-    tokens = [token for token in typed_tokens(words) if len(token) >= SHORTEST_TOKEN]
-    if meant := correct(words, tree, program):
-        error.hint = meant.because
-        secret = any(_without(tokens, word) != word for word in meant.words or ())
-        error.next = None if secret else meant.words
-    error.message = _without(tokens, error.message)
-    error.hint = _without(tokens, error.hint or "") or None
-    return error
+
+def _elsewhere(context: Any, typed: str) -> str | None:
+    """Return where a command stands that was typed in the wrong place, or what starts a run; None for other words."""
+    root = context.find_root()
+    verb = VERBS_UNDERSTOOD.get(typed, typed)
+    below = [f"'{root.info_name} {noun} {verb}'" for noun in _nouns_with(root, verb)]
+    if below:
+        return f"did you mean {' or '.join(below)}?"
+    if context.command_path.endswith(" run"):
+        return "`qoder deploy run DEPLOYMENT` starts a run; qoder run --help lists what can be done with one"
+    return None
+
+
+def _nouns_with(root: Any, verb: str) -> list[str]:
+    tree = root.command
+    groups = {noun: tree.get_command(root, noun) for noun in tree.list_commands(root)}
+    return [
+        noun for noun, group in groups.items() if hasattr(group, "list_commands") and verb in group.list_commands(root)
+    ]
+
+
+def explained(mistake: Any, words: Sequence[str]) -> UsageError:
+    """Return the error for a mistake in a command line: typer's, or ours. A token that was typed is not repeated."""
+    error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
+    if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
+        error.hint = NO_TOKEN
+    tokens = [token for token in _typed_tokens(words) if len(token) >= SHORTEST_TOKEN]
+    return UsageError(_without(tokens, error.message), hint=_without(tokens, error.hint or "") or None)
+
+
+def _typed_tokens(words: Sequence[str]) -> list[str]:
+    """Return what was typed as a token on a command line, wherever it stands."""
+    attached = [value for word in words for name, _, value in [word.partition("=")] if name in TOKEN_OPTIONS]
+    return attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
 
 
 def _without(tokens: Sequence[str], text: str) -> str:
@@ -35,18 +68,15 @@ def _without(tokens: Sequence[str], text: str) -> str:
     return text
 
 
-def _in_our_words(mistake: Any, where: str, words: Sequence[str]) -> UsageError:
-    """Return what typer says of a mistake, which its `str` leaves out; `where` is the command, if it does not know."""
-    context = getattr(mistake, "ctx", None)
-    path = context.command_path if context else where
+def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
+    """Return what typer says of a mistake, which its `str` leaves out."""
+    context = mistake.ctx
+    path = context.command_path
     help = f"{path} --help shows what it takes"
     param, option = getattr(mistake, "param", None), getattr(mistake, "option_name", None)
     message = str(mistake.format_message()).rstrip(".")
     if option and hasattr(mistake, "possibilities"):
-        near = nearest(option, names := _options(context))
-        return UsageError(
-            f"{path} has no option {option}", hint=f"did you mean {names[near]}? {help}" if near else help
-        )
+        return UsageError(f"{path} has no option {option}", hint=_near_option(context, option) or help)
     if option:
         takes = "needs a value" if message.endswith("argument") else "takes no value"
         return UsageError(f"{option} {takes}", hint=help)
@@ -58,6 +88,16 @@ def _in_our_words(mistake: Any, where: str, words: Sequence[str]) -> UsageError:
         message = f"{path} takes only {takes}" if takes else f"{path} takes no arguments"
         help = _of_files(context) or help
     return UsageError(message, hint=help)
+
+
+def _near_option(context: Any, typed: str) -> str | None:
+    """Return what may have been meant by an option, and where to look; None where that is not known."""
+    help = f"{context.command_path} --help shows what it takes"
+    if typed in OPTIONS:
+        return f"{OPTIONS[typed]}; {help}"
+    names = {name.strip("-"): shown for name, shown in _options(context).items()}
+    near = nearest(typed.strip("-"), names)
+    return f"did you mean {names[near[0]]}? {help}" if near else None
 
 
 def _of_a_value(param: Any, mistake: Any, words: Sequence[str]) -> str:
@@ -96,4 +136,4 @@ def _options(context: Any) -> dict[str, str]:
 
 
 def _params(context: Any, kind: str) -> list[Any]:
-    return [param for param in context.command.params if param.param_type_name == kind] if context else []
+    return [param for param in context.command.params if param.param_type_name == kind]
