@@ -9,6 +9,7 @@ from qoder_cli.deployments.step import Step
 from qoder_cli.errors import Exit, QoderError
 from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
+from qoder_cli.tokens import without_tokens
 
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
@@ -63,7 +64,7 @@ class Applied:
             **({"error": self.error.as_json()} if self.error else {}),
             "action": self.action,
             "changes": [change.as_json() for change in changes],
-            "input": self.step.place,
+            "input": without_tokens(self.step.place),
             "exit_code": self.exit_code,
         }
 
@@ -74,7 +75,7 @@ class Applied:
             "id": self.shown.id if self.shown else None,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
-            "file": self.step.place,
+            "file": without_tokens(self.step.place),
             "error": self.error.type_name if self.error else None,
         }
 

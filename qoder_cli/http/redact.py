@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qoder_cli import jsontext
-from qoder_cli.output.screen import REDACTED as REDACTED
+from qoder_cli.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
 

@@ -1,0 +1,50 @@
+"""Tokens, told by their shape: what is said of typed words never repeats one, wherever it was typed.
+
+Light, because every line on stderr passes through here. What a server or an agent wrote on stdout does not.
+"""
+
+import re
+from typing import Any
+
+REDACTED = "[redacted]"
+
+# A personal access token (`pt-…`) or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that
+# was cut. `pt-br` and `pt-pt` are languages. A token may follow `-o` directly, or an escape as `\n`, `\u001b`, `%2F`.
+_PAT = (
+    r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+    r"(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})"
+)
+_JWT = _PAT.partition("(?i:")[0] + r"eyJ[\w-]{5,}(?:\.[\w-]*)*"
+SHAPE = re.compile(f"{_PAT}|{_JWT}")
+# User and password in a URL, also in one that is itself quoted in a URL.
+USER_INFO = re.compile(r"(:\\?/\\?/)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40", re.IGNORECASE)
+
+
+def has_token(text: str) -> bool:
+    """Return whether a text has a token in it."""
+    return without_tokens(text) != text
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text is a token, and nothing else."""
+    return SHAPE.fullmatch(text.strip()) is not None
+
+
+def without_tokens(text: str) -> str:
+    """Return a text without tokens, and without user and password of URLs."""
+    if "eyJ" in text or "pt-" in text.lower():
+        text = SHAPE.sub(REDACTED, text)
+    if "@" in text or "%40" in text:
+        text = USER_INFO.sub(rf"\g<1>\g<2>{REDACTED}@", text)
+    return text
+
+
+def shown(value: Any) -> Any:
+    """Return a JSON value of our own making, such as what a file says, as it may be shown: without tokens."""
+    if isinstance(value, str):
+        return without_tokens(value)
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    if isinstance(value, dict):
+        return {without_tokens(key): shown(item) for key, item in value.items()}
+    return value
