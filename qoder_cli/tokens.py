@@ -20,6 +20,15 @@ SHAPE = re.compile(f"{_PAT}|{_JWT}")
 USER_INFO = re.compile(r"(:\\?/\\?/)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40", re.IGNORECASE)
 
 
+# Names of what is a secret: of headers, fields of JSON, and parameters of queries and forms.
+NAMES = (
+    r"authorization|\bauth\b|cookie|token|secret|passw|pass_?phrase|pass_?code|pwd|credential|signature|\bjwt\b"
+    r"|(?:api|private|access|auth|session|signing|encryption|deploy|ssh|account|master|shared|license)[-_]?key"
+    r"|connection_?string|environment_variables|headers\b"
+)
+SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
+
 def has_token(text: str) -> bool:
     """Return whether a text has a token in it."""
     return without_tokens(text) != text

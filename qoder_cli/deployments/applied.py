@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qoder_cli.deployfile.normal import READ_ONLY
-from qoder_cli.deployments.hiding import HIDDEN
 from qoder_cli.deployments.step import Step
 from qoder_cli.errors import Exit, QoderError
 from qoder_cli.model import Deployment
@@ -53,12 +51,9 @@ class Applied:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
         secrets = self.step.secrets
         changes = [change.hidden(secrets) for change in self.step.changes]
-        found = {"id": None, "name": self.step.name}
+        found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
         if self.shown is not None:
-            raw = self.shown.as_json()
-            found = secrets.out_of(raw) | {name: raw[name] for name in ("id", *READ_ONLY) if name in raw}
-        if self.shown is self.step.current:  # as it was before
-            found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
+            found = secrets.out_of(self.shown.as_json())
         return {
             **found,
             **({"error": self.error.as_json()} if self.error else {}),

@@ -52,7 +52,7 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
     except QoderError as error:
         return _failed(step, error)
     except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {step.secrets.out_of(str(error))}"
+        why = f"a bug in qoder: {type(error).__name__}: {error}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
 

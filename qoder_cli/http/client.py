@@ -79,7 +79,6 @@ class Client:
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
-        self.hide_values: Callable[[Any], Any] = _as_it_is  # takes what a command must not show out of a JSON value
         self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
@@ -316,7 +315,7 @@ class Client:
         self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
         if request.content:
             kind = request.headers.get("content-type", "")
-            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret, hide=self.hide_values)}")
+            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
 
     def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
         from qoder_cli.http import redact
@@ -324,7 +323,7 @@ class Client:
         self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
         self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
         kind = answer.headers.get("content-type", "")
-        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret, hide=self.hide_values)}")
+        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.now()
@@ -362,7 +361,7 @@ class Client:
         return answer
 
     def _refuse(self, answer: Answer) -> NoReturn:
-        refuse(answer, self.settings, now=self.server_now(), hide=self.hide_values)
+        refuse(answer, self.settings, now=self.server_now())
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
@@ -467,10 +466,6 @@ def _trust(url: str) -> Any:
         raise UsageError(
             f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from None
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _limited(response: httpx.Response) -> Iterator[bytes]:
