@@ -12,7 +12,7 @@ from typing import Any
 
 from qoder_cli.errors import UsageError
 from qoder_cli.plainfile import open_at_once, read_most
-from qoder_cli.tokens import is_token
+from qoder_cli.tokens import names_token
 
 DEFAULT_PROFILE = "default"
 KEYS = ("token", "region", "base_url", "workspace_id")
@@ -44,9 +44,13 @@ class ConfigFile:
 
         `default` always exists. `from_variable` says that QODER_PROFILE named it.
         """
+        if names_token(profile):  # it would be shown, and kept, wherever a profile is
+            raise UsageError(
+                "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
+            )
         if profile == DEFAULT_PROFILE or profile in self.profiles:
             return
-        if may_create and _PROFILE_NAME.fullmatch(profile) and not is_token(profile):
+        if may_create and _PROFILE_NAME.fullmatch(profile):
             return
         if may_create:
             raise UsageError(
@@ -68,7 +72,7 @@ def locate(env: Mapping[str, str]) -> Path:
         import platformdirs
 
         named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
-    elif is_token(named) and not os.path.exists(named):  # it would become the name of a file
+    elif names_token(named) and not os.path.exists(named):  # it would become the name of a file
         raise UsageError("QODER_CONFIG holds a token, not the path of a file", hint="set QODER_PAT to it")
     path = os.path.expanduser(named)
     if path.startswith("~"):  # what expanduser leaves when it knows no home

@@ -4,13 +4,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from qoder_cli.tokens import names_token
+
 
 def state_folder(env: Mapping[str, str]) -> Path:
     """Return the folder for state: QODER_STATE_DIR, else the system's. The completion scripts look in the same places.
 
-    Raises RuntimeError when there is no home folder.
+    Raises RuntimeError when there is no home folder, or it would be called as a token that was put in the wrong place.
     """
     if folder := env.get("QODER_STATE_DIR"):
+        if names_token(folder):
+            raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
         return Path(folder).expanduser()
     from platformdirs import user_state_path
 

@@ -4,21 +4,19 @@ Light, because every line on stderr passes through here. What a server or an age
 """
 
 import re
+from functools import cache
 from typing import Any
 
 REDACTED = "[redacted]"
 
-# A personal access token (`pt-…`) or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that
-# was cut. `pt-br` and `pt-pt` are languages. A token may follow `-o` directly, or an escape as `\n`, `\u001b`, `%2F`.
-_PAT = (
-    r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
-    r"(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})"
-)
-_JWT = _PAT.partition("(?i:")[0] + r"eyJ[\w-]{5,}(?:\.[\w-]*)*"
-SHAPE = re.compile(f"{_PAT}|{_JWT}")
+# A token may stand behind `-o`, or behind an escape such as `\n`, `\u001b` or `%2F`.
+_BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+# A personal access token, or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that was cut.
+# `pt-br` and `pt-pt` are languages.
+_SHAPE = _BEFORE + r"(?:(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
+_SURE = _BEFORE + r"(?:pt-(?=[\w.~+=-]*[0-9])[\w.~+=-]{16,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
 # User and password in a URL, also in one that is itself quoted in a URL.
-USER_INFO = re.compile(r"(:\\?/\\?/)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40", re.IGNORECASE)
-
+_USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
 
 # Names of what is a secret: of headers, fields of JSON, and parameters of queries and forms.
 NAMES = (
@@ -26,7 +24,12 @@ NAMES = (
     r"|(?:api|private|access|auth|session|signing|encryption|deploy|ssh|account|master|shared|license)[-_]?key"
     r"|connection_?string|environment_variables|headers\b"
 )
-SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern, compiled once it is needed: most commands never need it, and it takes a millisecond."""
+    return re.compile(pattern)
 
 
 def has_token(text: str) -> bool:
@@ -36,15 +39,20 @@ def has_token(text: str) -> bool:
 
 def is_token(text: str) -> bool:
     """Return whether a text is a token, and nothing else."""
-    return SHAPE.fullmatch(text.strip()) is not None
+    return _compiled(_SHAPE).fullmatch(text.strip()) is not None
+
+
+def names_token(path: str) -> bool:
+    """Return whether a path or a name has what can hardly be anything but a token; `pt-weekly` may be a folder."""
+    return _compiled(_SURE).search(path) is not None
 
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without user and password of URLs."""
     if "eyJ" in text or "pt-" in text.lower():
-        text = SHAPE.sub(REDACTED, text)
+        text = _compiled(_SHAPE).sub(REDACTED, text)
     if "@" in text or "%40" in text:
-        text = USER_INFO.sub(rf"\g<1>\g<2>{REDACTED}@", text)
+        text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)
     return text
 
 

@@ -1053,6 +1053,26 @@ def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
     assert qoder.clock.slept == []
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "another"},
+        {"name": None},
+        {"agent": {"id": "agent_other", "type": "agent", "version": 1}},
+        {"environment_id": "env_other"},
+        {"archived_at": "2026-06-14T00:00:00Z"},
+    ],
+    ids=json.dumps,
+)
+def test_a_create_that_is_answered_with_another_deployment_is_not_believed(qoder: Qoder, other: Any) -> None:
+    kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    qoder.wire.on("GET", "/deployments", page(), repeat=True).on("POST", "/deployments", kept | other)
+    qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
+    ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
+    assert (ran.code, actions(ran), ran.json[0]["id"]) == (9, [("unknown", 9)], None)
+    assert "dep_1" not in ran.out
+
+
 def test_a_server_that_fills_in_what_is_documented_keeps_nothing_else(qoder: Qoder) -> None:
     outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All."}}
     file = {"type": "file", "file_id": "file_1"}

@@ -66,7 +66,7 @@ class Applied:
     def row(self) -> Fields:
         """Return the row of a table."""
         return {
-            "name": self.step.name,
+            "name": self.step.name if self.shown else without_tokens(self.step.name),
             "id": self.shown.id if self.shown else None,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,

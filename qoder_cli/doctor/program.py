@@ -13,6 +13,7 @@ from typing import Any
 from qoder_cli import __version__
 from qoder_cli.doctor.finding import Finding, warning
 from qoder_cli.errors import UsageError
+from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
 from qoder_cli.values import is_on
 
 _NAMES = ("qoder", "qoder-cli")
@@ -133,10 +134,9 @@ def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
     return None
 
 
-def sandbox_extra() -> Finding:
+def sandbox_extra(env: Mapping[str, str]) -> Finding:
     """Say whether the rehearsal server can be started."""
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in SANDBOX_NEEDS if find_spec(name) is None]
     if not missing:
         return Finding("sandbox", "installed")
-    install = f"{shlex.quote(sys.executable)} -m pip install 'qoder-cli[sandbox]'"
-    return Finding("sandbox", f"not installed; to rehearse without cost: {install}")
+    return Finding("sandbox", f"not installed; to rehearse without cost: {how_to_add(SANDBOX_NEEDS, env)}")

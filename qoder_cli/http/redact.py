@@ -6,10 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 from qoder_cli import jsontext
-from qoder_cli.tokens import NAMES, SECRET_NAME, without_tokens
+from qoder_cli.tokens import NAMES, without_tokens
 from qoder_cli.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
+
+_SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
 # A parameter of a query, also one of an address within a query, or in JSON that escapes its `&`: what goes by the name
 # of a secret, and what AWS, Alibaba, Google, Tencent and Azure sign links with.
@@ -46,7 +48,7 @@ def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:
 
 def header(name: str, value: str, secret: str | None = None) -> str:
     """Return one header as `name: value`, without secrets."""
-    return f"{name}: {REDACTED if SECRET_NAME.search(name) else by_shape(value, secret)}"
+    return f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}"
 
 
 def payload(content: bytes, kind: str, secret: str | None = None) -> str:
@@ -71,7 +73,7 @@ def body(text: str, secret: str | None = None) -> str:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            name: REDACTED if SECRET_NAME.search(name) and item else _without_secrets(item)
+            name: REDACTED if _SECRET_NAME.search(name) and item else _without_secrets(item)
             for name, item in value.items()
         }
     if isinstance(value, list):
