@@ -1,17 +1,16 @@
 """How this program was installed, and so how another package is put beside it: it is on no index."""
 
-import os
 import shlex
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 SANDBOX_NEEDS = ("starlette", "uvicorn")  # what the extra `sandbox` asks for
 
 
-def how_to_add(packages: Sequence[str], env: Mapping[str, str]) -> str:
+def how_to_add(packages: Sequence[str]) -> str:
     """Return the command line that installs packages where this program finds them.
 
     That of pipx or uv where one of these made the environment, else that of the interpreter that runs now.
@@ -25,7 +24,7 @@ def how_to_add(packages: Sequence[str], env: Mapping[str, str]) -> str:
     elif _is_managed():
         words = [python, "-m", "pip", "install", "--user", "--break-system-packages", *packages]
     else:
-        words = [_as_typed(python, env), "-m", "pip", "install", *packages]
+        words = [python, "-m", "pip", "install", *packages]
     return shlex.join(words)
 
 
@@ -33,9 +32,3 @@ def _is_managed() -> bool:
     """Return whether pip refuses to change what belongs to the system (PEP 668)."""
     in_environment = sys.prefix != sys.base_prefix
     return not in_environment and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file()
-
-
-def _as_typed(python: str, env: Mapping[str, str]) -> str:
-    """Return the name of the interpreter where its environment is active, so that the name means it; else its path."""
-    active = env.get("VIRTUAL_ENV")
-    return "python" if active and os.path.realpath(active) == os.path.realpath(sys.prefix) else python

@@ -560,7 +560,7 @@ def test_a_missing_extra_is_told_with_how_to_get_it(qoder: Qoder, monkeypatch: p
     monkeypatch.setattr(program, "find_spec", lambda name: None if name == "uvicorn" else True)
     finding = looked(qoder, "--offline")["sandbox"]
     assert finding["status"] == "ok"
-    assert finding["found"].endswith(how_to_add(("starlette", "uvicorn"), qoder.env))
+    assert finding["found"].endswith(how_to_add(("starlette", "uvicorn")))
 
 
 PACKAGES = ("starlette", "uvicorn")
@@ -569,7 +569,7 @@ PACKAGES = ("starlette", "uvicorn")
 def test_pipx_adds_to_what_pipx_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv = put(tmp_path / "venvs" / "qoder-cli", "pipx_metadata.json", "{}")
     monkeypatch.setattr(sys, "prefix", str(venv))
-    assert how_to_add(PACKAGES, {}) == "pipx inject qoder-cli starlette uvicorn"
+    assert how_to_add(PACKAGES) == "pipx inject qoder-cli starlette uvicorn"
 
 
 @pytest.mark.parametrize("sign", ["uv-receipt.toml", "no pip"])
@@ -578,23 +578,17 @@ def test_uv_adds_to_what_uv_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
     if sign == "no pip":
         monkeypatch.setattr(installed, "find_spec", lambda name: None)
-    added = how_to_add(PACKAGES, {})
+    added = how_to_add(PACKAGES)
     assert added == "uv pip install --python '/opt/my tools/python' starlette uvicorn"
 
 
-@pytest.mark.parametrize(
-    ("active", "python"),
-    [({}, "PREFIX/bin/python"), ({"VIRTUAL_ENV": "PREFIX"}, "python"), ({"VIRTUAL_ENV": "/x"}, "PREFIX/bin/python")],
-)
 def test_pip_of_the_interpreter_that_runs_adds_to_its_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: dict[str, str], python: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", f"{tmp_path}/bin/python")
+    monkeypatch.setattr(sys, "executable", "/opt/venv/bin/python")
     monkeypatch.setattr(installed, "find_spec", lambda name: True)
-    env = {name: value.replace("PREFIX", str(tmp_path)) for name, value in active.items()}
-    wanted = f"{python.replace('PREFIX', str(tmp_path))} -m pip install starlette uvicorn"
-    assert how_to_add(PACKAGES, env) == wanted
+    assert how_to_add(PACKAGES) == "/opt/venv/bin/python -m pip install starlette uvicorn"
 
 
 def test_where_the_system_keeps_its_python_to_itself_pip_is_told_so(
@@ -606,7 +600,7 @@ def test_where_the_system_keeps_its_python_to_itself_pip_is_told_so(
     monkeypatch.setattr(installed, "find_spec", lambda name: True)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     wanted = "/usr/bin/python3 -m pip install --user --break-system-packages starlette uvicorn"
-    assert how_to_add(PACKAGES, {}) == wanted
+    assert how_to_add(PACKAGES) == wanted
 
 
 def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder) -> None:

@@ -68,7 +68,7 @@ def _findings(state: State, tree: object, *, offline: bool) -> Iterator[Finding]
     yield from memory.journal(state, settings)
     yield from program.on_path(env)
     yield program.completion(env, tree)
-    yield program.sandbox_extra(env)
+    yield program.sandbox_extra()
     yield looked_up.surroundings(env)
 
 

@@ -100,7 +100,7 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
         from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
 
         raise UsageError(
-            f"the sandbox needs {' and '.join(SANDBOX_NEEDS)}: {error}", hint=how_to_add(SANDBOX_NEEDS, state.env)
+            f"the sandbox needs {' and '.join(SANDBOX_NEEDS)}: {error}", hint=how_to_add(SANDBOX_NEEDS)
         ) from None
     faults = Faults(*orders)
     try:

@@ -134,9 +134,9 @@ def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
     return None
 
 
-def sandbox_extra(env: Mapping[str, str]) -> Finding:
+def sandbox_extra() -> Finding:
     """Say whether the rehearsal server can be started."""
     missing = [name for name in SANDBOX_NEEDS if find_spec(name) is None]
     if not missing:
         return Finding("sandbox", "installed")
-    return Finding("sandbox", f"not installed; to rehearse without cost: {how_to_add(SANDBOX_NEEDS, env)}")
+    return Finding("sandbox", f"not installed; to rehearse without cost: {how_to_add(SANDBOX_NEEDS)}")
