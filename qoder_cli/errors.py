@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, Literal, Self
 
-from qoder_cli.tokens import has_token, without_tokens
+from qoder_cli.tokens import without_tokens
 
 RunState = Literal["none", "ended", "going", "unknown"]
 
@@ -135,8 +135,6 @@ class QoderError(Exception):
     def advice(self) -> str:
         """What to do next, with the command that does it; empty when there is nothing to say."""
         command = self.shell or (shlex.join(self.next) if self.next else None)
-        if command and has_token(command):  # typed where something else belongs: what to type is not that again
-            command = None
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
@@ -146,7 +144,7 @@ class QoderError(Exception):
             "exit_code": int(self.exit),
             "message": without_tokens(self.message),
             "hint": without_tokens(self.hint) if self.hint else self.hint,
-            "next": None if any(map(has_token, self.next or ())) else self.next,
+            "next": self.next and [without_tokens(word) for word in self.next],
             "run_id": self.run_id,
             "session_id": self.session_id,
             "run_state": self.run_state,

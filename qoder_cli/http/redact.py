@@ -10,6 +10,7 @@ from qoder_cli.tokens import NAMES, without_tokens
 from qoder_cli.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
+_LONGEST_READ = 10 * LONGEST_SHOWN  # characters that are looked through: what is cut off is not half of a secret
 
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
@@ -66,8 +67,10 @@ def body(text: str, secret: str | None = None) -> str:
     """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes."""
     with suppress(ValueError):
         text = jsontext.dump(_without_secrets(jsontext.parse(text)))
-    text = by_shape(text, secret)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
+    shown = by_shape(text[:_LONGEST_READ], secret)
+    if len(shown) <= LONGEST_SHOWN and len(text) <= _LONGEST_READ:
+        return shown
+    return f"{shown[:LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
 def _without_secrets(value: Any) -> Any:
