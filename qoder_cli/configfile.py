@@ -12,7 +12,7 @@ from typing import Any
 
 from qoder_cli.errors import UsageError
 from qoder_cli.plainfile import open_at_once, read_most
-from qoder_cli.tokens import names_token
+from qoder_cli.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
 KEYS = ("token", "region", "base_url", "workspace_id")
@@ -50,7 +50,7 @@ class ConfigFile:
             )
         if profile == DEFAULT_PROFILE or profile in self.profiles:
             return
-        if may_create and _PROFILE_NAME.fullmatch(profile):
+        if may_create and _PROFILE_NAME.fullmatch(profile) and not is_token(profile):
             return
         if may_create:
             raise UsageError(

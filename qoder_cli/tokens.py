@@ -14,7 +14,7 @@ _BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|
 # A personal access token, or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that was cut.
 # `pt-br` and `pt-pt` are languages.
 _SHAPE = _BEFORE + r"(?:(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
-_SURE = _BEFORE + r"(?:pt-(?=[\w.~+=-]*[0-9])[\w.~+=-]{16,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
+_SURE = _BEFORE + r"(?:pt-(?!(?:br|pt)\b)(?=[\w.~+=-]*[0-9A-Z])[\w.~+=-]{10,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
 # User and password in a URL, also in one that is itself quoted in a URL.
 _USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
 

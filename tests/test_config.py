@@ -256,6 +256,21 @@ def test_a_pipe_that_somebody_writes_to_is_read(tmp_path: Path) -> None:
     closing.join()
 
 
+@pytest.mark.parametrize("token", ["pt-SECRETSECRET123", "pt-onlyletters", "eyJhbGciOi.eyJzdWIi.c2lnbmF0"])
+def test_no_profile_is_made_that_is_called_as_a_token(qoder: Qoder, token: str) -> None:
+    for words in (["config", "set", "region", "cn"], ["auth", "login", "--with-token"]):
+        ran = qoder(*words, "--profile", token)
+        assert (ran.code, token in ran.err) == (2, False)
+        assert qoder(*words, "--json", "--profile", token).code == 2
+    qoder.env["QODER_PROFILE"] = token
+    assert (qoder("config", "set", "region", "cn").code, load(Path(qoder.env["QODER_CONFIG"])).profiles) == (2, {})
+
+
+@pytest.mark.parametrize("name", ["pt-br", "pt-br-production-2", "pt-team"])
+def test_a_profile_may_be_called_as_a_language_or_a_team(qoder: Qoder, name: str) -> None:
+    assert qoder("config", "set", "region", "cn", "--profile", name).code == 0
+
+
 PERSONAL = "QODER_PERSONAL_ACCESS_TOKEN"
 
 
