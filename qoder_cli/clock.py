@@ -31,18 +31,18 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-        signals.raise_swallowed()
-        time.sleep(max(seconds, 0))
+        with signals.waiting():
+            time.sleep(max(seconds, 0))
 
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         """Return the next thing that another thread put into the inbox; None when there is none within the time."""
         import queue
 
-        signals.raise_swallowed()
-        try:
-            return inbox.get(timeout=max(seconds, 0.0))
-        except queue.Empty:
-            return None
+        with signals.waiting():
+            try:
+                return inbox.get(timeout=max(seconds, 0.0))
+            except queue.Empty:
+                return None
 
     def jitter(self) -> float:
         """Return a factor of 0.75 to 1, so that many clients do not ask in step."""

@@ -71,7 +71,10 @@ def locate(env: Mapping[str, str]) -> Path:
     if not named:
         import platformdirs
 
-        named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
+        try:
+            named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
+        except RuntimeError:  # newer versions raise where older ones leave the `~`
+            named = "~/.config/qoder/config.toml"
     elif names_token(named) and not os.path.exists(named):  # it would become the name of a file
         raise UsageError("QODER_CONFIG holds a token, not the path of a file", hint="set QODER_PAT to it")
     path = os.path.expanduser(named)

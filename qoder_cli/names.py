@@ -48,7 +48,7 @@ def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
     known = dict(not_archived(state)) if names else {}
     if known:
-        from qoder_cli.remembered import remember_names
+        from qoder_cli.local.remembered import remember_names
 
         remember_names(state, known, whole=True)
     ids_of: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
 
-Two within a tenth of a second are one: a supervisor may signal a process and then the group that it is in.
+Two within a tenth of a second are one: a supervisor may signal a process and then the group that it is in. Within
+`held` the first is raised only where the program waits, so that what it learns between two waits is never lost.
 """
 
 import os
@@ -8,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from qoder_cli.errors import Signalled
@@ -16,7 +19,9 @@ ONE_SIGNAL = 0.1  # seconds
 
 _seen: list[float] = []  # when signals came
 _last_words: list[bool] = []
-_swallowed: list[int] = []
+_swallowed: list[int] = []  # came where nothing could be raised, or within `held`
+_holds: list[bool] = []
+_waits: list[bool] = []
 
 
 def listen() -> None:
@@ -27,13 +32,46 @@ def listen() -> None:
     sys.unraisablehook = _on_unraisable
 
 
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def raise_swallowed() -> None:
-    """Raise a signal that came in a callback, where nothing can be raised. Every wait begins with this.
+    """Raise a signal that came where nothing can be raised, as in a callback.
 
     Only the main thread is told: the others do what it asks them to.
     """
-    if _swallowed and threading.current_thread() is threading.main_thread():
+    if _swallowed and _is_main():
         raise Signalled(_swallowed.pop())
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a signal be raised only in a `waiting` or at the end of this block, where it concerns the main thread."""
+    if not _is_main():
+        yield
+        return
+    _holds.append(True)
+    try:
+        yield
+    finally:
+        _holds.pop()
+        if not _holds:
+            raise_swallowed()
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let a signal be raised within this block: nothing is lost if it ends at any step. Every wait is in one."""
+    if not _is_main():
+        yield
+        return
+    _waits.append(True)  # before the look: a signal that comes in between is raised
+    try:
+        raise_swallowed()
+        yield
+    finally:
+        _waits.pop()
 
 
 def begin_last_words() -> None:
@@ -67,6 +105,9 @@ def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 def _on_signal(signum: int, frame: FrameType | None) -> None:
     _seen.append(time.monotonic())
     if len(_seen) == 1 and not _last_words:
+        if _holds and not _waits:
+            _swallowed.append(signum)
+            return
         raise Signalled(signum)
     if _seen[-1] - _seen[0] > ONE_SIGNAL:
         die_by(signum)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qoder_cli.ci.reporting import Ci
     from qoder_cli.config import Settings
     from qoder_cli.http.client import Client
-    from qoder_cli.journal import Journal
+    from qoder_cli.local.store import Store
     from qoder_cli.model import Run
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
@@ -127,11 +127,11 @@ class State:
         return Progress(self.err, clock=self.clock, quiet=quiet)
 
     @cached_property
-    def journal(self) -> "Journal":
-        """What was triggered from this machine."""
-        from qoder_cli.journal import Journal
+    def store(self) -> "Store":
+        """What was triggered from this machine, and seen."""
+        from qoder_cli.local.store import Store
 
-        return Journal(self.env, warn=self.progress.warn)
+        return Store(self.env, warn=self.progress.warn)
 
     def pace_reads(self, per_second: float | None = None) -> None:
         """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
@@ -174,6 +174,8 @@ class State:
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections, and of the store."""
         if "client" in self.__dict__:
             self.client.close()
+        if "store" in self.__dict__:
+            self.store.close()

@@ -39,11 +39,11 @@ class Gate:
 
     def wait(self, seconds: float) -> bool:
         """Wait until it is open, so many seconds at most, and return whether it is. Raises Signalled."""
-        signals.raise_swallowed()
-        while seconds > 0 and not self.is_open:
-            try:
-                self._opened.get(timeout=min(seconds, _LONGEST_WAIT))
-                self._opened.put(None)  # for whoever waits beside
-            except Empty:
-                seconds -= _LONGEST_WAIT
+        with signals.waiting():
+            while seconds > 0 and not self.is_open:
+                try:
+                    self._opened.get(timeout=min(seconds, _LONGEST_WAIT))
+                    self._opened.put(None)  # for whoever waits beside
+                except Empty:
+                    seconds -= _LONGEST_WAIT
         return self.is_open

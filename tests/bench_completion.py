@@ -9,9 +9,9 @@ import time
 import uuid
 from pathlib import Path
 
+from qoder_cli.local.remembered import MOST_DEPLOYMENTS, MOST_RUNS, remember_names, remember_runs
 from qoder_cli.model import Run
 from qoder_cli.output.screen import Screen
-from qoder_cli.remembered import MOST_DEPLOYMENTS, MOST_RUNS, remember_names, remember_runs
 from qoder_cli.state import State
 from tests.completions import FILES, FOLDER
 from tests.shells import environment, type_into

@@ -170,7 +170,7 @@ class WithoutStreams(WorldTransport):
 
 
 def play(cell: Cell, folder: Path) -> Outcome:
-    """Run one cell and return what became of it. `folder` is for its journal."""
+    """Run one cell and return what became of it. `folder` is for its store."""
     clock = FakeClock()
     world = World(clock=clock.now, generation=cell.generation, honour_key=cell.honours_key, seed=1)
     transport = WithoutStreams(world, faults=Faults(*cell.faults), sleep=clock.sleep)
@@ -232,7 +232,7 @@ def _counted(counter: Counter[Any]) -> str:
 
 
 def play_all() -> dict[Cell, Outcome]:
-    """Run every cell, each with a journal of its own."""
+    """Run every cell, each with a store of its own."""
     outcomes = {}
     for cell in cells():
         with tempfile.TemporaryDirectory() as folder:

@@ -152,7 +152,7 @@ class Afflicting(WorldTransport):
 
 
 def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) -> Outcome:
-    """Run one cell and return what became of it. `folder` is for its journal."""
+    """Run one cell and return what became of it. `folder` is for its store."""
     clock = HastyClock(speed)
     world = World(clock=clock.now, generation=cell.generation, honour_key=cell.honours_key, seed=1)
     ids = [each.id for each in world.seed_deployments(count, behaviour=Behaviour(turn(seconds=SECONDS)))]

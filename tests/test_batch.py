@@ -11,8 +11,9 @@ import pytest
 
 from qoder_cli.errors import Signalled
 from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.output.screen import Screen
-from qoder_cli.several.batch import LAST_WORDS, Batch
+from qoder_cli.several.batch import Batch
 from qoder_cli.state import State
 from tests.wire import FakeClock
 

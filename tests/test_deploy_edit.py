@@ -490,7 +490,7 @@ def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_c
     else:
         what = "creating weekly" if verb == "create" else "changing dep_demo"
         assert (ran.out, ran.error["type"]) == ("", "outcome_unknown")
-        assert f"stopped by a signal; whether {what} was done is not known" in ran.error["message"]
+        assert f"stopped by a signal; unknown whether {what} was done" in ran.error["message"]
         assert ran.error["next"][:3] == ["qoder", "deploy", "list" if verb == "create" else "get"]
 
 

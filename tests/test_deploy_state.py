@@ -164,13 +164,24 @@ def test_bad_usage_is_exit_2_before_any_request(qoder: Qoder, verb: str, words: 
 
 
 @EACH
-@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (400, 6), (404, 5), (422, 6), (302, 7)])
+@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (400, 6), (404, 5), (422, 6)])
 def test_a_refusal_is_not_repeated(qoder: Qoder, world: World, verb: str, status: int, code: int) -> None:
-    goes_wrong(qoder, world, f"{verb}:redirect=http://elsewhere/" if status == 302 else f"{verb}:{status}")
+    goes_wrong(qoder, world, f"{verb}:{status}")
     ran = change(qoder, verb, PLAIN[verb], "--json")
     assert (ran.code, ran.out, asked(world)) == (code, "", [f"/deployments/{PLAIN[verb]}/{verb}"])
     assert state(world, PLAIN[verb]) != STATES[verb]
     assert not qoder.clock.slept or qoder.clock.slept == [0.0]
+
+
+@EACH
+def test_a_refusal_that_is_not_the_apis_stands_if_reading_back_shows_no_change(
+    qoder: Qoder, world: World, verb: str
+) -> None:
+    goes_wrong(qoder, world, f"{verb}:redirect=http://elsewhere/")
+    ran = change(qoder, verb, PLAIN[verb], "--json")
+    assert (ran.code, ran.out) == (7, "")
+    assert [path for path in asked(world) if path.endswith(verb)] == [f"/deployments/{PLAIN[verb]}/{verb}"]
+    assert state(world, PLAIN[verb]) != STATES[verb]
 
 
 def test_a_409_that_nothing_explains_is_exit_6(qoder: Qoder, world: World) -> None:
@@ -301,13 +312,14 @@ def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> 
 @pytest.mark.parametrize(
     ("second", "looks"),
     [
-        ([(401, "")], []),
-        ([(404, "")], []),
+        ([api_error(401, "authentication_error", "No.")], []),
+        ([api_error(404, "not_found_error", "No.")], []),
+        ([(403, "<html>")], [ACTIVE] * 4),
         ([(429, "")] * 5, []),
         ([httpx.ConnectError("refused")] * 5, []),
-        ([(409, "")], [(503, "")] * 5),
+        ([api_error(409, "conflict_error", "No.")], [(503, "")] * 5),
     ],
-    ids=["401", "404", "429", "never made", "409 that is not explained"],
+    ids=["401", "404", "403 of a gateway", "429", "never made", "409 that is not explained"],
 )
 def test_a_second_attempt_that_is_refused_does_not_settle_the_first(
     qoder: Qoder, second: list[Any], looks: list[Any]
@@ -360,7 +372,7 @@ def test_a_signal_without_an_answer_says_that_it_is_not_known(qoder: Qoder, worl
     with interrupted(qoder, answer_comes=False):
         ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (143, "", "outcome_unknown")
-    assert "whether pausing dep_demo was done is not known" in ran.error["message"]
+    assert "unknown whether pausing dep_demo was done" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]
 
 

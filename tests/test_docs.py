@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from qoder_cli.journal import Journal
+from qoder_cli.local.store import JOURNALS, NAME
 from qoder_cli.several.last_words import IDS
 from tests.conftest import Qoder
 from tests.crowd import Town
@@ -35,8 +33,6 @@ def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:
     town = Town("current", tmp_path, FakeClock())
     assert town("deploy", "run", "dep_demo", "--wait", "--idempotency-key", "k").code == 0
     assert town("deploy", "list").code == 0
-    files = {file.name for file in tmp_path.iterdir()} | {
-        file.name for file in Journal(town.env, warn=pytest.fail).files
-    }
-    assert files >= {"journal.jsonl", "keys.lock", "deployments.tsv", "runs.tsv"}
-    assert [name for name in (*files, IDS) if f"`{name}`" not in text] == []
+    files = {file.name for file in tmp_path.iterdir()}
+    assert files == {NAME, "keys.lock", "deployments.tsv", "runs.tsv"}
+    assert [name for name in (*files, *JOURNALS, IDS) if f"`{name}`" not in text] == []

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import sys
 import sysconfig
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from qoder_cli.completion import read, script
 from qoder_cli.doctor import program
 from qoder_cli.http.proxy import masked
 from qoder_cli.installed import how_to_add
-from qoder_cli.journal import Journal
+from qoder_cli.local.store import Attempt, Store
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.wire import api_error, page
 
@@ -339,73 +341,91 @@ def test_certificates_that_can_be_read(qoder: Qoder, tmp_path: Path) -> None:
 # What this machine remembers.
 
 
-def journal_of(qoder: Qoder) -> Journal:
-    return Journal(qoder.env, warn=pytest.fail)
+def trigger(
+    qoder: Qoder, *, ago: float, profile: str = "default", host: str = "api.qoder.com", run: str | None = None
+) -> Attempt:
+    store = Store(qoder.env, warn=pytest.fail)
+    attempt = store.begin(
+        at=qoder.clock.now() - ago, ahead=None, profile=profile, host=host, deployment="dep_1", key="k"
+    )
+    if run:
+        store.settle(attempt, run)
+    store.close()
+    return attempt
 
 
-def trigger(qoder: Qoder, *, ago: float, profile: str = "default", host: str = "api.qoder.com") -> Any:
-    at = qoder.clock.now() - ago
-    return journal_of(qoder).intend(at=at, profile=profile, host=host, deployment="dep_1", key="k")
-
-
-def test_a_journal_that_is_well(qoder: Qoder) -> None:
-    assert looked(qoder, "--offline")["journal"]["found"].startswith("0 lines")
-    journal_of(qoder).settle(trigger(qoder, ago=3600), "drun_1")
+def test_a_store_that_is_well(qoder: Qoder) -> None:
+    assert looked(qoder, "--offline")["store"]["found"] == "0 triggers on api.qoder.com, each settled"
+    trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=60)
-    assert looked(qoder, "--offline")["journal"]["found"].startswith("3 lines; every trigger")
+    assert looked(qoder, "--offline")["store"]["found"] == "2 triggers on api.qoder.com, each settled or under way"
 
 
 @pytest.mark.parametrize(("profile", "fix"), [("default", "qoder run wait last"), ("work", "… --profile work")])
 def test_a_trigger_that_was_never_settled_is_a_warning(qoder: Qoder, profile: str, fix: str) -> None:
     trigger(qoder, ago=3600, profile=profile)
-    finding = looked(qoder, "--offline")["journal"]
+    finding = looked(qoder, "--offline")["store"]
     assert (finding["status"], finding["fix"]) == ("warning", fix.replace("…", "qoder run wait last"))
     assert "1 never settled on api.qoder.com, the newest of dep_1 1h 00m ago" in finding["found"]
 
 
 def test_what_nobody_asks_for_any_more_is_no_warning(qoder: Qoder) -> None:
     trigger(qoder, ago=7200)
-    journal_of(qoder).settle(trigger(qoder, ago=3600), "drun_1")
+    trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=3600, host="127.0.0.1:8080")
-    assert looked(qoder, "--offline")["journal"]["status"] == "ok"
+    assert looked(qoder, "--offline")["store"]["status"] == "ok"
 
 
-def test_lines_that_are_garbage_are_counted(qoder: Qoder) -> None:
+def test_the_old_journal_counts_where_there_is_no_store_yet(qoder: Qoder, tmp_path: Path) -> None:
+    intent = {"v": 1, "intent": "i", "at": qoder.clock.now() - 3600, "profile": "default", "host": "api.qoder.com"}
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state/journal.jsonl").write_text(json.dumps({**intent, "deployment": "dep_1", "key": "k"}) + "\n")
+    assert "1 never settled" in looked(qoder, "--offline")["store"]["found"]
+
+
+def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> None:
     trigger(qoder, ago=60)
-    with journal_of(qoder).path.open("ab") as file:
-        file.write(b'{"v":1,"intent"\n\xff\xfe\n[]\n{"v":99,"host":"x"}\n' + b"[" * 5000 + b"\n")
-    told = [each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal"]
-    assert [each["status"] for each in told] == ["warning", "ok"]
-    assert told[0]["found"].startswith("5 of 6 lines in journal.jsonl are")
+    store = Store(qoder.env, warn=pytest.fail)
+    store.begin(at=1.0, ahead=None, profile="default", host="api.qoder.com", deployment="dep_1", key="k")
+    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "store")
+    store.close()
+    assert "1 never settled" in finding["found"]
 
 
 @posix
-def test_to_be_rid_of_garbage_what_is_good_need_not_go(qoder: Qoder) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda path: path.write_text("no database, whatever its name says"), "file is not a database"),
+        (lambda path: os.truncate(path, 5000), "database disk image is malformed"),
+        (lambda path: newer(path), "a newer version of qoder wrote it"),
+        (lambda path: pipe(path), "state.db is not a file"),
+        (lambda path: (path.unlink(), path.mkdir()), "state.db is not a file"),
+    ],
+    ids=["text", "cut", "newer", "pipe", "folder"],
+)
+def test_a_store_that_cannot_be_read_is_not_well(qoder: Qoder, spoil: Any, why: str) -> None:
     trigger(qoder, ago=60)
-    older, newer = journal_of(qoder).files
-    older.write_text("garbage\n")
-    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
-    assert finding["found"] == "1 of 1 lines in journal.1.jsonl are not readable and are passed over"
-    assert finding["fix"].endswith(f"to be rid of them when no run is going: rm {older}")
-    older.write_text(f"garbage\n{newer.read_text()}")
-    newer.write_text("[]\n{")
-    finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "journal")
-    assert finding["found"].startswith("3 of 4 lines in journal.1.jsonl and journal.jsonl are")
-    assert finding["fix"].endswith(f"and of the others there, when no run is going: rm {older} {newer}")
+    path = Path(qoder.env["QODER_STATE_DIR"]) / "state.db"
+    spoil(path)
+    finding = looked(qoder, "--offline")["store"]
+    path.rmdir() if path.is_dir() else path.unlink()
+    assert finding["status"] == "warning"
+    assert why in finding["found"]
+    assert "`last` and --idempotency-key do not know of earlier runs" in finding["found"]
+    assert finding["fix"] == (
+        "use the newer version" if "newer" in why else f"move it away while no command runs: mv {path} {path}.old"
+    )
 
 
-@posix
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_journal_that_is_too_large_to_be_read_is_not_well(qoder: Qoder, which: int) -> None:
-    trigger(qoder, ago=60)
-    file = journal_of(qoder).files[which]
-    with file.open("ab") as stream:
-        stream.truncate(95 * 2**20)
-    ran = qoder("doctor", "--offline", "--json")
-    (finding,) = [each for each in ran.json if each["check"] == "journal"]
-    assert (ran.code, finding["status"], ran.err) == (0, "warning", "")
-    assert finding["found"].startswith(f"{file} cannot be read (too large to be a journal); without it")
-    assert finding["fix"] == f"move it away: mv {file} {file}.old"
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
 
 
 @posix
@@ -432,15 +452,6 @@ def test_a_state_folder_that_leads_to_nothing_is_a_warning(qoder: Qoder, tmp_pat
     qoder.env["QODER_STATE_DIR"] = str(tmp_path / "link")
     finding = looked(qoder, "--offline")["state"]
     assert (finding["status"], "leads to nothing" in finding["found"]) == ("warning", True)
-
-
-def test_a_journal_that_is_a_folder_is_a_warning(qoder: Qoder) -> None:
-    path = journal_of(qoder).path
-    path.mkdir(parents=True)
-    finding = looked(qoder, "--offline")["journal"]
-    assert "cannot be read" in finding["found"]
-    assert finding["fix"] == f"move it away: mv {path} {path}.old"
-    path.rmdir()
 
 
 @posix

@@ -23,6 +23,7 @@ from qoder_cli.state import State
 from tests.conftest import Ran
 from tests.crowd import Asked, Town
 from tests.hasty import HastyClock
+from tests.stored import entries_in
 from tests.wire import api_error
 
 SPEED = 40.0
@@ -274,7 +275,7 @@ def test_each_that_is_unknown_is_told_with_the_command_that_repeats_it_under_its
     words = ("--wait", "--timeout", "4", "--parallel", "1")
     ran = town("deploy", "run", "dep_demo", "dep_silent", "dep_long", *words, "--json")
     assert [item["exit_code"] for item in ran.json] == [9, 9, 124]
-    said = [line for line in warnings(ran) if "is not known" in line]
+    said = [line for line in warnings(ran) if "unknown whether" in line]
     keys = [seen.key for seen in town.world.requests if seen.method == "POST"]
     for line, id in zip(said, ["dep_demo", "dep_silent"], strict=True):
         repeated = re.search(rf"qoder deploy run {id} --idempotency-key (\S+) --wait --timeout 4 -o json\)", line)
@@ -773,8 +774,7 @@ def test_an_output_that_breaks_stops_the_launching_and_loses_nothing(
     started = [run.id for run in town.world.started()]
     assert ran.code == code
     assert len(started) < 60
-    journal = [json.loads(line) for line in (town.folder / "journal.jsonl").read_text().splitlines()]
-    assert [line["run"] for line in journal if line.get("run")] == started
+    assert [entry.run for entry in entries_in(town.folder) if entry.run] == started
     if code == 70:
         assert set(ran.error["next"][3:-2]) <= set(started)
         assert "cannot write" in ran.error["message"]

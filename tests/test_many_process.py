@@ -16,6 +16,7 @@ from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.processes import MODULE, Ended, Shell, Terminal, sandbox, until
+from tests.stored import entries_in
 
 FULL = Path("/dev/full")
 both = pytest.mark.parametrize("generation", GENERATIONS)
@@ -43,11 +44,10 @@ def unaccounted(server: Server, items: list[dict[str, Any]]) -> list[str]:
 
 
 def journaled(alone: Shell) -> tuple[set[str], set[str]]:
-    """Return the runs that the journal knows, and the deployments of the triggers that it does not know the end of."""
-    lines = [json.loads(line) for line in (alone.home / "state" / "journal.jsonl").read_text().splitlines()]
-    settled = {line["settled"] for line in lines if "settled" in line}
-    still_open = {line["deployment"] for line in lines if "intent" in line and line["intent"] not in settled}
-    return {line["run"] for line in lines if line.get("run")}, still_open
+    """Return the runs that the store knows, and the deployments of the triggers that it does not know the end of."""
+    entries = entries_in(alone.home / "state")
+    still_open = {entry.attempt.deployment for entry in entries if entry.open}
+    return {entry.run for entry in entries if entry.run}, still_open
 
 
 # Signals.
@@ -105,7 +105,7 @@ def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Gener
         assert (resumed.code, [item["exit_code"] for item in resumed.json]) == (124, [124] * 10)
 
 
-def test_a_second_signal_ends_it_at_once_and_the_journal_knows_what_was_begun(alone: Shell) -> None:
+def test_a_second_signal_ends_it_at_once_and_the_store_knows_what_was_begun(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
         ids = many(server, 12)
         going = alone.enter(server).begin("deploy", "run", *ids, "--json")

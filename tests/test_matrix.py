@@ -65,7 +65,7 @@ LOSSES = st.sampled_from(
 
 
 class Machine(RuleBasedStateMachine):
-    """Triggers with faults, strangers' and scheduled runs, and kills, in any order, on one journal."""
+    """Triggers with faults, strangers' and scheduled runs, and kills, in any order, on one store."""
 
     @initialize(
         generation=st.sampled_from(["legacy", "current"]),

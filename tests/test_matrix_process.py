@@ -1,6 +1,5 @@
 """The trigger protocol as real processes over real sockets: a sample of the fault matrix, and many at once."""
 
-import json
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ if sys.platform == "win32":
 
 from tests.matrix import Cell, Outcome, cells
 from tests.processes import Shell, sandbox
+from tests.stored import entries_in
 
 # Without those that need more than the 15 s given: three of the same in a row, and what no real server can do.
 QUICK = [cell for cell in cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
@@ -50,7 +50,7 @@ def play_for_real(cell: Cell, home: Path) -> Outcome:
     return Outcome(started, reported, ended.code, ending.status if ending else None, visible)
 
 
-def test_many_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None:
+def test_many_processes_at_once_leave_one_store_whole(tmp_path: Path) -> None:
     with sandbox("current", speed=20) as server:
         shell = Shell(tmp_path, server)
         going = [shell.begin("deploy", "run", "dep_demo", "-q") for _ in range(MANY)]
@@ -61,5 +61,6 @@ def test_many_processes_at_once_leave_one_journal_whole(tmp_path: Path) -> None:
     assert len(started) == MANY
     assert {answer.out.strip() for answer in answers} == started
     assert last in started
-    lines = [json.loads(line) for line in (tmp_path / "state/journal.jsonl").read_text().splitlines()]
-    assert len(lines) == 2 * MANY
+    entries = entries_in(tmp_path / "state")
+    assert len(entries) == MANY
+    assert {entry.run for entry in entries} == started

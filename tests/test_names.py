@@ -14,6 +14,7 @@ from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.conftest import TOKEN, Qoder
+from tests.stored import entries_in
 from tests.test_deploy import CURRENT, LEGACY
 from tests.wire import api_error, page
 
@@ -222,4 +223,4 @@ def test_what_can_name_no_run_is_refused_before_any_request(qoder: Qoder, typed:
 def test_nothing_is_written_to_find_a_name(qoder: Qoder, world: World, tmp_path: Path) -> None:
     names.deployment("nightly-report", state_of(qoder))
     assert {seen.method for seen in world.requests} == {"GET"}
-    assert not (tmp_path / "state" / "journal.jsonl").exists()
+    assert entries_in(tmp_path / "state") == []

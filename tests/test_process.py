@@ -4,9 +4,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from shutil import which
 
@@ -100,16 +102,16 @@ def test_the_next_command_finds_the_run_whose_answer_was_lost_to_a_signal(tmp_pa
             assert (ended.code, ended.out) == (-signum if signum == signal.SIGINT else 143, "")
             assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 128 + signum)
             assert (ended.error["run_state"], ended.error["run_id"]) == ("unknown", None)
-            _grow_old(Path(shell.env["QODER_STATE_DIR"]) / "journal.jsonl")
+            _grow_old(Path(shell.env["QODER_STATE_DIR"]) / "state.db")
             resumed = shell.run(*ended.error["next"])
             assert resumed.code == 0
             assert [resumed.json["id"]] == [run.id for run in server.world.started()]
 
 
-def _grow_old(journal: Path) -> None:
+def _grow_old(store: Path) -> None:
     """Make it three minutes later for what was triggered: it is looked for once then, and not for 8 seconds."""
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    journal.write_text("".join(json.dumps({**line, "at": line.get("at", 0) - 180}) + "\n" for line in lines))
+    with closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("UPDATE attempts SET at = at - 180")
 
 
 # Every exit code.
@@ -770,7 +772,7 @@ def test_a_home_that_cannot_be_written(shell: Shell) -> None:
     shell.env |= dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "QODER_STATE_DIR"), NOWHERE)
     ended = shell.qoder("deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.json["deployment_id"]) == (0, "dep_demo")
-    assert len([line for line in ended.err.splitlines() if line.startswith("warning:")]) == 1  # the journal
+    assert len([line for line in ended.err.splitlines() if line.startswith("warning:")]) == 1  # the store
     written = shell.qoder("config", "set", "region", "cn", "--json", env={"QODER_SANDBOX": ""})
     assert (written.code, written.error["type"]) == (2, "usage")
 

@@ -12,10 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qoder_cli import remembered
+from qoder_cli.local import remembered, tsv
+from qoder_cli.local.remembered import (
+    known_deployments,
+    known_runs,
+    remember_deployments,
+    remember_names,
+    remember_run,
+    remember_runs,
+    run_ids_with_prefix,
+)
+from qoder_cli.local.tsv import Line
 from qoder_cli.model import Deployment, Run
 from qoder_cli.output.screen import Screen, inert_lines
-from qoder_cli.remembered import Line, remember_deployments, remember_names, remember_run, remember_runs
 from qoder_cli.state import State
 from tests.completions import FILES, FOLDER
 from tests.conftest import TOKEN
@@ -124,7 +133,7 @@ def test_across_lists_the_newest_are_first(folder: Path) -> None:
 
 
 def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "local_time", lambda text: text.replace("T", " "))
+    monkeypatch.setattr(tsv, "local_time", lambda text: text.replace("T", " "))
     state = state_in(folder)
     remember_names(state, {"dep_1": "nightly"})
     remember_run(state, run("drun_1", at="2026-06-14T08:54:06Z"))
@@ -144,9 +153,9 @@ def test_no_more_is_kept_than_is_of_use(folder: Path) -> None:
         remember_names(state, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
         remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
     assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(1000, 1300)]
-    assert len(lines(folder, "runs")) == remembered.MOST_RUNS
+    assert len(lines(folder, "runs")) == tsv.MOST_RUNS
     remember_names(state, {f"dep_{n}": "报" * 256 for n in range(300)})
-    assert (folder / "deployments.tsv").stat().st_size <= remembered.LARGEST_FILE
+    assert (folder / "deployments.tsv").stat().st_size <= tsv.LARGEST_FILE
     assert lines(folder)[0].id == "dep_0"
 
 
@@ -155,15 +164,17 @@ def test_the_same_again_writes_nothing(folder: Path) -> None:
     seen = [deployment("dep_2"), deployment("dep_1")]
     runs = [run("drun_2"), run("drun_1")]
 
-    def remember() -> list[int]:
+    def remember() -> list[tuple[int, int]]:
         remember_deployments(state, seen, whole=True)
         remember_runs(state, runs)
         remember_names(state, {"dep_1": "nightly"})
         remember_run(state, runs[1])
-        return [file.stat().st_ino for file in sorted(folder.iterdir())]  # each writing makes another file
+        found = [file.stat() for file in sorted(folder.iterdir())]
+        return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes another file, or a longer one
 
     assert remember() == remember()
-    assert [file.name for file in sorted(folder.iterdir())] == ["deployments.tsv", "runs.tsv"]
+    state.close()
+    assert [file.name for file in sorted(folder.iterdir())] == ["deployments.tsv", "runs.tsv", "state.db"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
@@ -272,16 +283,87 @@ def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path) -> None:
         remember_names(state, {"dep_1": "nightly"})
         remember_run(state, run("drun_1"))
         assert not state.err.has_written
-    assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv")]
+        state.close()
+    assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv", "state.db")]
 
 
 def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home(env: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(remembered, "state_folder", no_home)
+    monkeypatch.setattr(tsv, "state_folder", no_home)
     remember_names(state_in(Path("unused")), {"dep_1": "nightly"})
     remember_run(state_in(Path("unused")), run("drun_1"))
+
+
+# What the store knows of it
+
+
+def test_the_store_knows_deployments_newest_first_by_host_and_profile(folder: Path, profiles: Path) -> None:
+    state = state_in(folder)
+    day = "2026-06-{:02}T08:54:06Z".format
+    remember_deployments(state, [deployment("dep_9", "nine", created_at=day(9)), deployment("dep_8", None)])
+    remember_deployments(state, [deployment("dep_10", "ten", created_at=day(10))])
+    remember_names(state, {"dep_11": "eleven", "dep_9": "named again", "dep_x y": "no id"})
+    remember_names(at_work(folder, profiles), {"dep_work": "work"})
+    assert known_deployments(state.store, HOST, "default") == [
+        ("dep_11", "eleven", None),
+        ("dep_10", "ten", day(10)),
+        ("dep_9", "named again", day(9)),
+        ("dep_8", None, None),
+    ]
+    assert [each.id for each in known_deployments(state.store, HOST, "work")] == ["dep_work"]
+    remember_deployments(state, [deployment("dep_9", archived_at=day(12))])
+    assert [each.id for each in known_deployments(state.store, HOST, "default")] == ["dep_11", "dep_10", "dep_8"]
+    remember_names(state, {"dep_8": "eight"}, whole=True)
+    assert known_deployments(state.store, HOST, "default") == [("dep_8", "eight", None)]
+    assert known_deployments(state.store, "elsewhere", "default") == []
+
+
+def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(folder: Path) -> None:
+    state = state_in(folder)
+    remember_names(state, {"dep_1": "night\x1bly\ud800"})
+    remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_run(state, run("drun_0", at=""))
+    remember_run(state, run("no run"))
+    assert known_runs(state.store, HOST, "default") == [
+        ("drun_2", "dep_9", None, "2026-06-15T08:54:06Z"),
+        ("drun_1", "dep_1", "night\\u001bly\\ud800", "2026-06-14T08:54:06Z"),
+        ("drun_0", "dep_1", "night\\u001bly\\ud800", None),
+    ]
+
+
+def test_a_prefix_finds_what_was_triggered_and_what_was_seen(folder: Path) -> None:
+    state = state_in(folder)
+    remember_runs(state, [run("drun_ab1"), run("drun_ab2"), run("drun_aXc")])
+    for number in (2, 3):
+        attempt = state.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
+        state.store.settle(attempt, f"drun_ab{number}")
+    assert run_ids_with_prefix(state.store, HOST, "drun_ab") == ["drun_ab1", "drun_ab2", "drun_ab3"]
+    assert run_ids_with_prefix(state.store, HOST, "drun_a_") == []
+    assert run_ids_with_prefix(state.store, HOST, "drun_A") == []
+    assert run_ids_with_prefix(state.store, "elsewhere", "drun_") == []
+
+
+def test_the_store_keeps_no_more_runs_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST_KEPT_RUNS", 60)
+    state = state_in(folder)
+    for begin in (0, 40, 80):
+        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
+    assert [each.id for each in known_runs(state.store, HOST, "default")] == [f"drun_{n}" for n in range(119, 59, -1)]
+
+
+def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_real": "nightly"})
+    for port in (8001, 8002):
+        rehearsing = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
+        remember_names(rehearsing, {"dep_demo": "nightly"})
+        remember_run(rehearsing, run("drun_1"))
+    store = state_in(folder).store
+    assert known_deployments(store, "127.0.0.1:8001", "default") == []
+    assert known_runs(store, "127.0.0.1:8001", "default") == []
+    assert len(known_deployments(store, "127.0.0.1:8002", "default")) == 1
+    assert len(known_deployments(store, HOST, "default")) == 1
 
 
 # What TAB makes of it

@@ -1,6 +1,5 @@
 """The trigger protocol: a run is never started twice by accident and never lost."""
 
-import json
 import signal
 from email.utils import formatdate
 from pathlib import Path
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from qoder_cli.errors import Signalled
-from qoder_cli.journal import LONGEST, Journal
+from qoder_cli.local.store import Store
 from tests.conftest import Qoder
 from tests.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event, idle
 from tests.wire import api_error, page
@@ -62,7 +61,7 @@ def test_the_one_run_that_can_be_it_is_adopted(qoder: Qoder, lost: Any) -> None:
     shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created="2027-01-15T07:59:58Z"))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
-    assert "warning: run drun_7 was adopted" in ran.err
+    assert "warning: adopted run drun_7" in ran.err
     assert sum(qoder.clock.slept) == 8.0
     assert qoder.wire.asked("POST") == ["/api/v1/cloud/deployments/dep_1/run"]
 
@@ -82,7 +81,8 @@ def test_several_candidates_are_listed_and_none_is_adopted(qoder: Qoder) -> None
     qoder.wire.on(*TRIGGER, LOST["cut"])
     shows(qoder, fresh(7), fresh(8))
     ran = qoder("deploy", "run", "dep_1", "--json")
-    assert (ran.code, ran.out, ran.error["next"]) == (9, "", None)
+    assert (ran.code, ran.out) == (9, "")
+    assert ran.error["next"] == ["qoder", "run", "list", "dep_1", "-o", "json"]
     assert "drun_7, drun_8" in ran.error["message"]
 
 
@@ -114,7 +114,7 @@ def test_a_server_that_does_not_tell_its_time_leaves_it_open(qoder: Qoder, date:
 def test_a_list_that_cannot_be_read_leaves_it_open(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LOST["cut"]).on(*RUNS, *[(503, "")] * 5)
     ran = qoder("deploy", "run", "dep_1", "--json")
-    assert (ran.code, ran.error["next"]) == (9, None)
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "list", "dep_1", "-o", "json"])
     assert "cannot be read" in ran.error["message"]
 
 
@@ -179,7 +179,7 @@ def test_a_gateways_answer_is_a_lost_one_whatever_its_envelope(qoder: Qoder, sta
     assert qoder("deploy", "run", "dep_1").code == 9
 
 
-@pytest.mark.parametrize(("seconds", "waited", "code"), [("20", 20.0, 0), ("3", 8.0, 0), ("120", 8.0, 7)])
+@pytest.mark.parametrize(("seconds", "waited", "code"), [("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)])
 def test_the_pause_that_a_5xx_asks_for_is_kept(qoder: Qoder, seconds: str, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": seconds})
     qoder.wire.on(*TRIGGER, busy, *([LEGACY] if code == 0 else []))
@@ -380,15 +380,15 @@ def test_last_says_that_nothing_was_started_once_enough_time_has_passed(qoder: Q
     qoder.clock.time += 3600
     ran = qoder("run", "wait", "last")
     assert ran.code == 5
-    assert "started no run" in ran.errors[0]
+    assert "did not start a run" in ran.errors[0]
 
 
-def test_a_journal_that_cannot_be_written_is_a_warning(qoder: Qoder, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_a_warning(qoder: Qoder, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
     qoder.wire.on(*TRIGGER, LEGACY)
     ran = qoder("deploy", "run", "dep_1")
     assert ran.code == 0
-    assert "warning: the journal of triggers cannot be" in ran.err
+    assert "warning: the store of triggers cannot be" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -409,83 +409,19 @@ def test_a_journal_of_garbage_is_passed_over(qoder: Qoder, tmp_path: Path, garba
     assert qoder("run", "get", "last", "-q").out == "drun_1\n"
 
 
-def test_the_journal_is_trimmed_and_still_knows_the_newest(
-    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = tmp_path / "state" / "journal.jsonl"
-    qoder.wire.on(*TRIGGER, LEGACY, repeat=True).on(*RUN, DONE, DONE)
-    qoder("deploy", "run", "dep_1", "-q", "--idempotency-key", "k")
-    longest = 50 * journal.stat().st_size
-    monkeypatch.setattr("qoder_cli.journal.LONGEST", longest)
-    for _ in range(60):
-        qoder("deploy", "run", "dep_1", "-q")
-    sizes = {file.name: file.stat().st_size for file in journal.parent.glob("*.jsonl")}
-    assert sizes.keys() == {"journal.1.jsonl", "journal.jsonl"}
-    assert longest <= sizes["journal.1.jsonl"] < longest + 400
-    assert qoder("run", "get", "last", "-q").out == "drun_1\n"
-    assert "nothing was sent" in qoder("deploy", "run", "dep_1", "-q", "--idempotency-key", "k").err
-    assert len(qoder.wire.asked("POST")) == 61
-
-
-def test_the_newest_twenty_thousand_triggers_are_known_however_long_their_keys_are(tmp_path: Path) -> None:
-    journal = Journal({"QODER_STATE_DIR": str(tmp_path)}, warn=pytest.fail)
-    intent = journal.intend(at=1.8e9, profile="p" * 40, host="h" * 40, deployment="dep_" + "d" * 32, key="k" * 255)
-    journal.settle(intent, "drun_" + "r" * 32)
-    assert journal.path.stat().st_size * 20_000 <= LONGEST
-
-
-def test_last_is_found_though_only_others_were_triggered_since(tmp_path: Path) -> None:
-    journal = Journal({"QODER_STATE_DIR": str(tmp_path)}, warn=pytest.fail)
-    mine = journal.intend(at=1.8e9, profile="mine", host="h", deployment="dep_1", key="k")
-    journal.settle(mine, "drun_1")
-    for _ in range(300):
-        journal.intend(at=1.8e9, profile="other", host="h", deployment="dep_1", key="k")
-    assert journal.path.stat().st_size > 2**15
-    last = journal.last(profile="mine", host="h")
-    assert last is not None
-    assert last.run == "drun_1"
-    assert len(journal.entries("h", since=1.7e9)) == 301
-
-
-def test_of_a_long_journal_only_the_newest_triggers_are_read_where_those_are_enough(tmp_path: Path) -> None:
-    journal = Journal({"QODER_STATE_DIR": str(tmp_path)}, warn=pytest.fail)
-    for number in range(600):
-        journal.intend(at=1.8e9 + number, profile="p", host="h", deployment="dep_1", key="k")
-    newest = journal.entries("h", since=1.8e9 + 590)
-    assert 10 <= len(newest) < 600
-    assert [entry.intent.at for entry in newest[-10:]] == [1.8e9 + number for number in range(590, 600)]
-
-
-def test_a_journal_that_is_set_aside_while_it_is_read_is_read_whole(tmp_path: Path) -> None:
-    journal = Journal({"QODER_STATE_DIR": str(tmp_path)}, warn=pytest.fail)
-    journal.intend(at=1.8e9, profile="p", host="h", deployment="dep_1", key="k")
-    journal.path.with_suffix(".1.jsonl").write_text("")
-    opened = Path.open
-
-    def set_aside_after(path: Path, *words: Any) -> Any:
-        file = opened(path, *words)
-        if path == journal.path:
-            path.replace(path.with_suffix(".1.jsonl"))
-        return file
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", set_aside_after)
-        assert [entry.intent.deployment for entry in journal.of_key("k", host="h")] == ["dep_1"]
-
-
-def test_the_journal_has_the_intent_before_the_request_and_never_a_token(qoder: Qoder, tmp_path: Path) -> None:
-    journal = tmp_path / "state" / "journal.jsonl"
-
+def test_the_store_has_the_attempt_before_the_request_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
     def look(request: httpx.Request) -> Any:
-        [intent] = map(json.loads, journal.read_text().splitlines())
-        assert intent["deployment"] == "dep_1"
-        assert intent["key"] == request.headers["idempotency-key"]
+        [entry] = Store(qoder.env, warn=pytest.fail, looking=True).entries("api.qoder.com")
+        assert (entry.open, entry.attempt.deployment) == (True, "dep_1")
+        assert entry.attempt.key == request.headers["idempotency-key"]
+        files = list((tmp_path / "state").glob("state.db*"))
+        assert len(files) == 3
+        assert [file for file in files if file.stat().st_mode & 0o077] == []
+        assert (tmp_path / "state").stat().st_mode & 0o077 == 0
         return LEGACY
 
     qoder.wire.on(*TRIGGER, look)
     assert qoder("deploy", "run", "dep_1").code == 0
-    assert qoder.env["QODER_PAT"] not in journal.read_text()
-    assert journal.stat().st_mode & 0o077 == 0
 
 
 def interrupt(*_: object) -> None:

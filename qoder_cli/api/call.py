@@ -12,7 +12,6 @@ from qoder_cli import jsontext
 from qoder_cli.api.body import Body
 from qoder_cli.api.operations import Operation, find, of_path, readable
 from qoder_cli.api.target import Target
-from qoder_cli.deployments.writing import LAST_WORDS
 from qoder_cli.errors import (
     ApiError,
     Exit,
@@ -24,10 +23,11 @@ from qoder_cli.errors import (
     Signalled,
 )
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer
-from qoder_cli.http.resending import did_nothing
+from qoder_cli.http.resending import Meaning, meaning_of, next_try
+from qoder_cli.http.write import Recovery, Write
 
 if TYPE_CHECKING:
-    from qoder_cli.http.client import Pending
+    from qoder_cli.http.client import Client, Pending
     from qoder_cli.state import State
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
@@ -90,11 +90,23 @@ class Call:
     def __init__(self, state: "State", request: Request) -> None:
         self.answer: Answer | None = None
         self.is_done = False
+        self._announced = False
         self._state = state
         self._request = request
         self._client = state.client
-        self._announced = False
-        self._lost: ApiError | None = None  # the first attempt of which nobody knows what it did
+        usual = WRITE_TIMEOUT if request.is_write else self._client.request_timeout
+        self._timeout = self._client.settings.request_timeout or usual
+        self._write = Write(
+            request=self._prepared,
+            read=self._read,
+            recovery=SameKey(self._client, request.key),
+            unknown=self._unknown,
+            clock=state.clock,
+            progress=state.progress,
+            timeout=self._timeout,
+            meaning_of=_meaning_of,
+            retries=request.key is not None,
+        )
 
     def send(self) -> Answer:
         """Do it, and return the answer, which is 2xx and believable.
@@ -102,37 +114,21 @@ class Call:
         Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain, Interrupted with what is
         known of a write that a signal met, UsageError when writing is forbidden.
         """
-        repeats = not self._request.is_write or self._request.key is not None
+        if not self._request.is_write:
+            return self._client.patiently(lambda: self._read(self._prepared().start().result(self._timeout)))
         try:
-            return self._client.patiently(self._attempt) if repeats else self._attempt()
-        except ApiError as error:
-            if self._lost is not None:
-                raise self._unknown(error) from error
-            raise
-        except Signalled as signalled:  # between two attempts
-            if self._lost is not None:
-                raise self._stopped(signalled, self._unknown(self._lost)) from None
-            raise
-
-    def _attempt(self) -> Answer:
-        pending = self._prepared()
-        self._announce()
-        try:
-            return self._heard(pending.start(), self._timeout)
+            return self._write.send().value
         except Signalled as signalled:
-            if self._request.is_write and pending.started:
-                raise self._last_words(signalled, pending) from None
-            raise
-
-    @property
-    def _timeout(self) -> float:
-        """The seconds for one attempt."""
-        usual = WRITE_TIMEOUT if self._request.is_write else self._client.request_timeout
-        return self._client.settings.request_timeout or usual
+            if self._write.result is not None:
+                raise self.done(signalled, self._write.result.value) from None
+            if self._write.may_have_acted:
+                raise self._stopped(signalled, self._unknown("it was stopped before the response came")) from None
+            raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
 
     def _prepared(self) -> "Pending":
         request = self._request
-        return self._client.prepare(
+        self.answer = None
+        pending = self._client.prepare(
             request.method,
             request.target.path,
             params=request.target.params or None,
@@ -140,37 +136,23 @@ class Call:
             headers=request.all_headers,
             timeout=self._timeout,
         )
+        self._announce()
+        return pending
 
     def _announce(self) -> None:
         """Say before a write what is written where."""
-        if self._request.is_write and not self._announced:
-            self._announced = True
-            settings, key = self._client.settings, self._request.key
-            again = f"; sent again under the key {key} where no answer comes" if key else ""
-            self._state.progress.note(f"{self._request} {settings.whereabouts}{again}")
+        if self._announced or not self._request.is_write:
+            return
+        self._announced = True
+        settings, key = self._client.settings, self._request.key
+        again = f"; retried with the key {key} if no response comes" if key else ""
+        self._state.progress.note(f"{self._request} {settings.whereabouts}{again}")
 
-    def _heard(self, pending: "Pending", within: float) -> Answer:
-        try:
-            self.answer = None
-            self.answer = pending.result(within)
-            answer = _believable(self._client.accept(self.answer), self._request.operation)
-        except ApiError as error:
-            if self._request.is_write and not did_nothing(error) and error.api_type != _NO_FEATURE:
-                self._lost = self._lost or error
-            raise
+    def _read(self, answer: Answer) -> Answer:
+        self.answer = answer
+        believed = _believable(self._client.accept(answer), self._request.operation)
         self.is_done = True
-        return answer
-
-    def _last_words(self, signalled: Signalled, pending: "Pending") -> Interrupted:
-        """Wait a little for the answer to a write that a signal met, and return the error that says what is known."""
-        self._state.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
-        try:
-            answer = self._heard(pending, LAST_WORDS)
-        except ApiError as error:
-            if self._lost is None:
-                return signalled.in_words(f"stopped by a signal; {self._request} changed nothing: {error.message}")
-            return self._stopped(signalled, self._unknown(error))
-        return self.done(signalled, answer)
+        return believed
 
     def done(self, signalled: Signalled, answer: Answer) -> Interrupted:
         """Return the error of a signal that came when the write was done."""
@@ -191,18 +173,35 @@ class Call:
         stopped.kind = Exit.OUTCOME_UNKNOWN
         return stopped
 
-    def _unknown(self, error: ApiError) -> OutcomeUnknown:
-        """Return the error that nobody knows what the write did; `error` is what the last attempt ended with."""
-        lost = self._lost or error
-        after = "" if error is lost else f"; sent again: {error.message.rstrip('.')}"
+    def _unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
+        """Return the error that nobody knows what the write did."""
+        said = "; ".join([*([cause.message.rstrip(".")] if cause else []), *filter(None, why)])
         path = readable(self._request.target.path)
         return OutcomeUnknown(
-            f"whether {self._request} was done is not known: {lost.message.rstrip('.')}{after}",
-            hint="look before doing it again",
+            f"unknown whether {self._request} was done: {said}",
+            hint="check before doing it again",
             next=self._state.command("api", "GET", path) if path else None,
             run_state="unknown",
-            cause=error,
+            cause=cause,
         )
+
+
+class SameKey(Recovery[Answer]):
+    """Settles nothing, for nothing is known of what was asked. With a key of the caller's it is sent again."""
+
+    def __init__(self, client: "Client", key: str | None) -> None:
+        self._client = client
+        self._key = key
+
+    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        """Return the pause before it is sent again as a GET is, under the key; None without one, or when enough."""
+        if self._key is None or meaning is Meaning.DOUBTFUL:
+            return None
+        return next_try(error, tries=resends + 1, spent=spent, jitter=self._client.clock.jitter())
+
+
+def _meaning_of(error: ApiError) -> Meaning:
+    return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:

@@ -26,7 +26,7 @@ def get(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
-    from qoder_cli.remembered import remember_deployments
+    from qoder_cli.local.remembered import remember_deployments
 
     state: State = ctx.obj
     id = names.deployment(deployment, state)

@@ -29,8 +29,8 @@ def list_deployments(
       qoder deploy list --json | jq -r '.[].name'
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
-    from qoder_cli.remembered import MOST_DEPLOYMENTS, remember_deployments
 
     state: State = ctx.obj
     agent = None if agent is None else agent_id(agent)

@@ -65,7 +65,8 @@ def _findings(state: State, tree: object, *, offline: bool) -> Iterator[Finding]
                 answers = list(server.server(state, settings))
             yield from answers
     yield memory.folder(env)
-    yield from memory.journal(state, settings)
+    if (found_store := memory.store(state, settings)) is not None:
+        yield found_store
     yield from program.on_path(env)
     yield program.completion(env, tree)
     yield program.sandbox_extra()

@@ -34,7 +34,7 @@ def get(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
-    from qoder_cli.remembered import remember_run
+    from qoder_cli.local.remembered import remember_run
 
     state: State = ctx.obj
     found = observer_of(state, names.run(run, state)).read_once()

@@ -77,8 +77,8 @@ def list_runs(
 def _list(state: State, asked: Asked) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.http.client import next_cursor
+    from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST, run_row
-    from qoder_cli.remembered import MOST_RUNS, remember_runs
     from qoder_cli.runs.resolve import Resolver
 
     path, query = asked.request()

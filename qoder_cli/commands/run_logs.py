@@ -88,7 +88,7 @@ def _moment(since: str, state: State) -> datetime:
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
     from qoder_cli.events.log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
-    from qoder_cli.remembered import remember_run
+    from qoder_cli.local.remembered import remember_run
 
     run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:

@@ -1,7 +1,7 @@
 """What can be typed, read from the command tree.
 
 What an option or an argument takes is known from its choices, its name in Python, or its metavar: FILE is a file name,
-DIR a folder, COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.remembered` remembers.
+DIR a folder, COMMAND a command line behind `--`, DEPLOYMENT and RUN are what `qoder_cli.local.remembered` remembers.
 """
 
 import re

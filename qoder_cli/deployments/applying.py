@@ -1,7 +1,6 @@
 """Steps of a plan carried out: the writes, each settled and read back."""
 
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,11 @@ from qoder_cli.deployments.applied import Action, Applied, as_it_is
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
-from qoder_cli.deployments.writing import CannotBe, Write
+from qoder_cli.deployments.writing import CannotBe, change
 from qoder_cli.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.http.readback import ReadBack
+from qoder_cli.http.write import Write
 from qoder_cli.ids import segment
 from qoder_cli.lookup import read_deployment
 from qoder_cli.model import Deployment, mapping
@@ -85,8 +86,8 @@ def _failed(step: Step, error: QoderError) -> Applied:
 
 
 def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
-    asked = state.clock.now()
-    return Write(
+    asked = state.clock.monotonic()
+    return change(
         state,
         "/deployments",
         step.body,
@@ -111,22 +112,34 @@ def _is_ours(step: Step, found: Deployment) -> bool:
 
 
 def _created_since(state: "State", step: Step, asked: float) -> Deployment | None:
-    """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted."""
-    since = state.client.on_server_clock(asked)
-    named = [found for found in _newest(state, since) if found.name == step.declared.name and not found.archived_at]
+    """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted.
+
+    `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown where the list cannot tell.
+    """
+
+    def since() -> float | None:
+        return state.client.on_server_clock(asked)
+
+    reading = ReadBack(state.client, "/deployments")
+    found = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_of(each, step)]
+    named = [each for each in found if not _is_older(each, since())]
     if len(named) > 1:
         raise OutcomeUnknown(f"{len(named)} deployments of this name are new: {', '.join(each.id for each in named)}")
-    return named[0] if named and not step.differs(named[0]) else None
+    if named:
+        return None if step.differs(named[0]) else named[0]
+    if not reading.is_whole:
+        raise OutcomeUnknown("the list of deployments could not be read back to the attempt")
+    return None
 
 
-def _newest(state: "State", since: float | None) -> Iterator[Deployment]:
-    """Yield those that were created in the second of `since` or later, on the server's clock; all where it is None."""
-    for page in state.client.pages("/deployments", {"limit": 100}, within=READ_WITHIN, retry=False):
-        for found in filter(None, map(Deployment.read, page["data"])):
-            moment = parse_timestamp(found.raw.get("created_at"))
-            if since is not None and moment is not None and moment.timestamp() < math.floor(since):
-                return  # newest first (api/facts.md, 1.2): what follows is older still
-            yield found
+def _is_of(found: Deployment, step: Step) -> bool:
+    return found.name == step.declared.name and not found.archived_at
+
+
+def _is_older(found: Deployment, since: float | None) -> bool:
+    """Return whether a deployment was there before a time, in whole seconds of the server's clock."""
+    moment = parse_timestamp(found.raw.get("created_at"))
+    return since is not None and moment is not None and moment.timestamp() < math.floor(since)
 
 
 def _looked_at_again(state: "State", current: Deployment) -> Deployment:
@@ -145,7 +158,7 @@ def _refuse_stale(now: Deployment, current: Deployment) -> None:
 
 
 def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
-    return Write(
+    return change(
         state,
         f"/deployments/{segment(current.id)}",
         step.body,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.deployments.writing import CannotBe, How, Write
+from qoder_cli.deployments.writing import CannotBe, change
 from qoder_cli.errors import (
     ApiError,
     Exit,
@@ -14,6 +14,7 @@ from qoder_cli.errors import (
     UsageError,
     first_by_rank,
 )
+from qoder_cli.http.write import How, Write
 from qoder_cli.ids import segment
 from qoder_cli.lookup import explain_missing, find_deployment, read_deployment
 from qoder_cli.model import Deployment
@@ -175,7 +176,7 @@ class StateChanges:
         return self._outcomes.get(target.found, Outcome())
 
     def _changed(self, id: str) -> Outcome:
-        self._under_way = Write(
+        self._under_way = change(
             self._state,
             f"/deployments/{segment(id)}/{self._change.verb}",
             what=f"{self._change.doing} {id}",
@@ -210,7 +211,7 @@ class StateChanges:
     def _note(self, id: str, how: How) -> None:
         if how == "already":
             self._state.progress.note(f"{id} was {self._change.state} already")
-        elif how == "read back":
+        elif how == "settled":
             self._state.progress.note(f"{id} is {self._change.state}: reading back shows it")
 
     def _stopped(self) -> Outcome:

@@ -13,7 +13,7 @@ from qoder_cli.errors import QoderError
 from qoder_cli.model import Deployment
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.writing import Write
+    from qoder_cli.http.write import Write
 
 
 @dataclass

@@ -1,15 +1,15 @@
-"""What this machine remembers: the state folder, and the journal of triggers in it."""
+"""What this machine remembers: the state folder, and the store of triggers in it."""
 
 import os
 import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qoder_cli.doctor.finding import Finding, warning
-from qoder_cli.journal import Entry, open_file, read_line
-from qoder_cli.statefolder import state_folder
+from qoder_cli.local.folder import state_folder
+from qoder_cli.local.store import Entry, Store
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
@@ -47,57 +47,29 @@ def _to_be_made(path: Path) -> Finding:
     return warning("state", f"{path} cannot be made; {_WITHOUT}", fix=_ELSEWHERE)
 
 
-class _File(NamedTuple):
-    """One of the journal's files: how many lines it has, how many of them are garbage, and why it cannot be read."""
+def store(state: "State", settings: "Settings | None") -> Finding | None:
+    """Look at the store: whether it can be read, and whether it knows what became of every trigger on this host.
 
-    path: Path
-    lines: int = 0
-    garbage: int = 0
-    error: OSError | None = None
-
-
-def journal(state: "State", settings: "Settings | None") -> Iterator[Finding]:
-    """Look at the journal: whether it can be read, and whether it knows what became of every trigger on this host."""
+    None where there is no home folder: the state folder's finding says so.
+    """
+    complaints: list[str] = []
+    store = Store(state.env, warn=complaints.append, looking=True)
     try:
-        files = [_read(path) for path in state.journal.files]
+        path = store.path
     except RuntimeError:
-        return  # no home folder: the state folder's finding says so
-    unreadable = [_unreadable(file.path, file.error) for file in files if file.error]
-    yield from unreadable
-    if spoilt := [file for file in files if file.garbage]:
-        yield _spoilt(spoilt)
-    if settings is not None and not unreadable:
-        yield _settled(state, settings, sum(file.lines for file in files))
-
-
-def _read(path: Path) -> _File:
-    try:
-        file = open_file(path)
-        if file is None:
-            return _File(path)
-        with file:
-            lines = list(map(read_line, file))
-    except OSError as error:
-        return _File(path, error=error)
-    return _File(path, len(lines), lines.count(None))
-
-
-def _unreadable(path: Path, error: OSError) -> Finding:
-    in_the_way = error.errno is None or os.path.isdir(path)  # too large, or no file: the system lets us read it
-    fix = f"move it away: mv {_quoted(path)} {_quoted(path)}.old" if in_the_way else _ELSEWHERE
-    return warning("journal", f"{path} cannot be read ({error.strerror or error}); {_WITHOUT}", fix=fix)
-
-
-def _spoilt(files: list[_File]) -> Finding:
-    lines, garbage = sum(file.lines for file in files), sum(file.garbage for file in files)
-    names = " and ".join(file.path.name for file in files)
-    more = ", and of the others there," if lines > garbage else ""
-    return warning(
-        "journal",
-        f"{garbage} of {lines} lines in {names} are not readable and are passed over",
-        fix=f"nothing has to be done; to be rid of them{more} when no run is going: "
-        f"rm {' '.join(_quoted(file.path) for file in files)}",
-    )
+        return None
+    entries = store.entries(settings.host) if settings else []
+    if complaints:
+        fix = f"move it away while no command runs: mv {_quoted(path)} {_quoted(path)}.old"
+        return warning("store", complaints[0], fix="use the newer version" if "newer version" in complaints[0] else fix)
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
+        return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
+    if settings is None:
+        return Finding("store", str(path))
+    if old := [entry for entry in entries if _is_old(entry, state)]:
+        return _unsettled(old, store, state, settings)
+    going = " or under way" if any(entry.open for entry in entries) else ""
+    return Finding("store", f"{len(entries)} triggers on {settings.host}, each settled{going}")
 
 
 def _quoted(path: Path) -> str:
@@ -105,19 +77,16 @@ def _quoted(path: Path) -> str:
 
 
 def _is_old(entry: Entry, state: "State") -> bool:
-    return entry.open and state.clock.now() - entry.intent.at > OPEN_TOO_LONG
+    return entry.open and state.clock.now() - entry.attempt.at > OPEN_TOO_LONG
 
 
-def _settled(state: "State", settings: "Settings", lines: int) -> Finding:
-    """Return whether it is known of every trigger on this host what became of it."""
-    old = [entry for entry in state.journal.entries(settings.host) if _is_old(entry, state)]
-    if not old:
-        return Finding("journal", f"{lines} lines; every trigger on {settings.host} is settled")
-    newest = old[-1].intent
+def _unsettled(old: list[Entry], store: Store, state: "State", settings: "Settings") -> Finding:
+    """Return what is said of triggers of which it is not known what became of them."""
+    newest = old[-1].attempt
     ago = span(state.clock.now() - newest.at)
     found = f"{len(old)} never settled on {settings.host}, the newest of {newest.deployment} {ago} ago"
-    last = state.journal.last(profile=newest.profile, host=newest.host)
-    if last is None or last.intent != newest:
-        return Finding("journal", f"{found}; `last` is a later one")
+    last = store.last(profile=newest.profile, host=newest.host)
+    if last is None or last.attempt != newest:
+        return Finding("store", f"{found}; `last` is a later one")
     where = "" if newest.profile == settings.profile else f" --profile {shlex.quote(newest.profile)}"
-    return warning("journal", found, fix=f"qoder run wait last{where}")
+    return warning("store", found, fix=f"qoder run wait last{where}")

@@ -103,7 +103,7 @@ def _other_region(settings: "Settings", fix: str) -> str:
 
 
 def _clock(client: "Client") -> Iterator[Finding]:
-    ahead = client.on_server_clock(0.0)
+    ahead = client.server_ahead
     if ahead is None:
         return
     off = f"{span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"

@@ -152,18 +152,19 @@ def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
     import httpx
 
     said = str(failure) or type(failure).__name__
-    if "certificate" in said.lower():
-        return no_answer(
-            f"the certificate of {host} cannot be trusted: {said}",
-            sent=False,
-            retryable=False,
-            hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
-        )
     where = f"{host} by way of the proxy {proxy}" if proxy else host
     if isinstance(
         failure,
+        # Only these come before the first byte of a request: the connection, or the tunnel of a proxy, was never made.
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
     ):
+        if "certificate" in said.lower():
+            return no_answer(
+                f"the certificate of {host} cannot be trusted: {said}",
+                sent=False,
+                retryable=False,
+                hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
+            )
         hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
         return no_answer(f"no connection to {where}: {said}", sent=False, hint=hint)
     if isinstance(failure, httpx.TimeoutException):

@@ -40,6 +40,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
+FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _REDACTED = b"[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
@@ -79,29 +80,42 @@ class Client:
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
-        self._server_ahead: float | None = None  # seconds, by the Date header that came back fastest
+        # The server's clock less our monotonic one, which nobody sets, by the Date header that came back fastest.
+        self._server_offset: float | None = None
         self._date_took = math.inf  # seconds from asking to that header
         self._tells_all = transport is None  # a transport of a test does not say when it sends
         self._transport = transport
         self._proxy = self._proxy_for(settings.host)
-        self._http = _http_client(settings.base_url, transport, self._proxy, headers=_headers(settings))
+        headers, trust = _headers(settings), _trust(settings.base_url) if transport is None else True
+        self._http = _http_client(transport, self._proxy, verify=trust, headers=headers)
+        # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
+        fresh = httpx.Limits(keepalive_expiry=FRESH_FOR)
+        self._http_for_writes = _http_client(transport, self._proxy, verify=trust, headers=headers, limits=fresh)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        self._http_for_writes.close()
 
     def _proxy_for(self, host: str) -> Proxy | None:
         return in_effect(host, os.environ) if self._transport is None else None
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
-        return self.clock.now() + (self._server_ahead or 0.0)
+        moment = self.on_server_clock(self.clock.monotonic())
+        return self.clock.now() if moment is None else moment
 
     def on_server_clock(self, moment: float) -> float | None:
-        """Return a moment of our clock (unix seconds) on the server's clock: not later than it was, and earlier by
-        less than the fastest answer took plus a second. None while no answer has told the time.
+        """Return a moment of our monotonic clock on the server's clock, in unix seconds: not later than it was, and
+        earlier by less than the fastest answer took plus a second. None while no answer has told the time.
         """
-        return None if self._server_ahead is None else moment + self._server_ahead
+        return None if self._server_offset is None else moment + self._server_offset
+
+    @property
+    def server_ahead(self) -> float | None:
+        """By how many seconds the server's clock is ahead of this machine's; None while no answer has told the time."""
+        moment = self.on_server_clock(self.clock.monotonic())
+        return None if moment is None else moment - self.clock.now()
 
     def get(
         self,
@@ -178,7 +192,8 @@ class Client:
             headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
-        return Pending(lambda mine: self._exchange(request, mine), reached_server=not self._tells_all)
+        http = self._http if method == "GET" else self._http_for_writes
+        return Pending(lambda mine: self._exchange(http, request, mine), reached_server=not self._tells_all)
 
     def _wait_for_turn(self) -> None:
         if self.pace is not None:
@@ -214,7 +229,7 @@ class Client:
         )
         if self._debug:
             self._show_request(request)
-        asked = self.clock.now()
+        asked = self.clock.monotonic()
         with self._transport_failures():
             response = self._http.send(request, stream=True)
         self._note_clock(response.headers.get("date"), asked)
@@ -280,7 +295,7 @@ class Client:
     def _may_hide(self) -> bool:
         return len(self._secret) >= _SHORTEST_SECRET
 
-    def _exchange(self, request: httpx.Request, pending: Pending) -> Answer:
+    def _exchange(self, http: httpx.Client, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
             if event.endswith("send_request_headers.started"):
                 pending.about_to_send()
@@ -288,9 +303,9 @@ class Client:
         request.extensions["trace"] = trace
         if self._debug:
             self._show_request(request)
-        asked = self.clock.now()
+        asked = self.clock.monotonic()
         with self._transport_failures():
-            response = self._http.send(request, stream=True)
+            response = http.send(request, stream=True)
             self._note_clock(response.headers.get("date"), asked)
             try:
                 return self._answer(request, response, b"".join(_limited(response)))
@@ -326,9 +341,9 @@ class Client:
         self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
-        moment, now = http_date(date), self.clock.now()
+        moment, now = http_date(date), self.clock.monotonic()
         if moment is not None and now - asked <= max(self._date_took, 1.0):
-            self._server_ahead, self._date_took = moment.timestamp() - now, now - asked
+            self._server_offset, self._date_took = moment.timestamp() - now, now - asked
 
     def fetch_elsewhere(self, url: str) -> Iterator[bytes]:
         """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
@@ -342,7 +357,8 @@ class Client:
         if parts.scheme != "https" and not is_loopback(parts.netloc):
             raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
         proxy = self._proxy_for(parts.netloc)
-        with _http_client(url, self._transport, proxy, timeout=self.request_timeout) as elsewhere:
+        trust = _trust(url) if self._transport is None else True
+        with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
@@ -430,12 +446,11 @@ def _headers(settings: Settings) -> dict[str, str]:
     }
 
 
-def _http_client(url: str, transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
-    """Return what asks the server of a URL, by way of a proxy where there is one. Raises UsageError."""
+def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
+    """Return what asks a server, by way of a proxy where there is one. Raises UsageError."""
     try:
         client = httpx.Client(
             transport=transport,
-            verify=_trust(url) if transport is None else True,  # a transport of a test needs no certificates
             proxy=proxy.url if proxy else None,
             trust_env=False,  # what of it counts is in `proxy` and `verify`
             follow_redirects=False,

@@ -1,23 +1,44 @@
-"""When a write may be sent again: what its answer is certain to mean, and how long to wait."""
+"""What the answer to a write means for sending it again, and how long to wait before that (contract, section 6)."""
+
+from enum import Enum
 
 from qoder_cli.clock import TRIES, may_wait
-from qoder_cli.errors import ApiError, NoAnswer, Unavailable
+from qoder_cli.errors import ApiError, NoAnswer
+
+GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
+_NO_ANSWER = (408, 499)  # the same
 
 
-def did_nothing(error: ApiError) -> bool:
-    """Return whether the answer to a write, or its lack, is certain to mean that this attempt changed nothing."""
-    if isinstance(error, NoAnswer):
-        return not error.sent
-    if isinstance(error, Unavailable):
-        return error.http_status == 429 or 300 <= (error.http_status or 0) < 400
-    return True
+class Meaning(Enum):
+    """What an answer to a write, or its lack, says of what the write did."""
+
+    NOTHING = "it did nothing, and may do it now"
+    REFUSED = "the API refused it"
+    DOUBTFUL = "somebody on the way refused it, who may not know"
+    FAILED = "the API failed at it, and may have done it"
+    LOST = "nobody said anything that can be believed"
 
 
-def next_try(error: ApiError, *, refusals: int, spent: float, jitter: float) -> float | None:
-    """Return the seconds to wait before sending again what did nothing; None when that is pointless or enough.
+def meaning_of(error: ApiError) -> Meaning:
+    """Return what the error that a write ended with means. Only the API's own envelope speaks for the API."""
+    status = error.http_status
+    if isinstance(error, NoAnswer) or status is None:
+        return Meaning.LOST if getattr(error, "sent", True) else Meaning.NOTHING
+    if status == 429:
+        return Meaning.NOTHING
+    if status in _NO_ANSWER:
+        return Meaning.LOST
+    if 400 <= status < 500:
+        return Meaning.REFUSED if error.enveloped else Meaning.DOUBTFUL
+    if 300 <= status < 400:
+        return Meaning.DOUBTFUL
+    return Meaning.FAILED if error.enveloped and status not in GATEWAY else Meaning.LOST
 
-    `refusals` counts those so far, `spent` is the seconds since the first attempt.
+
+def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
+    """Return the seconds to wait before trying again what can be; None when that is pointless or enough.
+
+    `tries` counts those so far, `spent` is the seconds since the first.
     """
-    again = error.retryable and (error.http_status == 429 or isinstance(error, NoAnswer))
-    wait = min(0.5 * 2 ** (refusals - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
-    return wait if again and refusals < TRIES and may_wait(wait, spent) else None
+    wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
+    return wait if error.retryable and tries < TRIES and may_wait(wait, spent) else None

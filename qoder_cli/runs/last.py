@@ -1,12 +1,14 @@
 """`last`: the newest run triggered on this machine, with this profile, on this host."""
 
+from typing import TYPE_CHECKING
+
 from qoder_cli.errors import NotFound, OutcomeUnknown
-from qoder_cli.journal import Entry
-from qoder_cli.runs.trigger import look_for_lost
+from qoder_cli.runs.lost import CERTAIN, age, dated, look_for_run
 from qoder_cli.state import State
 from qoder_cli.times import span
 
-CERTAIN = 600.0  # seconds after which a trigger that the run list does not show has started nothing
+if TYPE_CHECKING:
+    from qoder_cli.local.store import Attempt
 
 
 def last_run(state: State) -> str:
@@ -16,29 +18,35 @@ def last_run(state: State) -> str:
     told yet.
     """
     settings = state.client.settings
-    entry = state.journal.last(profile=settings.profile, host=settings.host)
+    entry = state.store.last(profile=settings.profile, host=settings.host)
     if entry is None:
         raise NotFound(
-            f"no run was triggered here with profile {settings.profile} on {settings.host}",
-            hint="name the run by its id, drun_…",
+            f"no run was started from this machine (profile {settings.profile}, {settings.host})",
+            hint="use a run id, or DEPLOYMENT@last",
         )
-    return entry.run or _settled(state, entry)
+    return entry.run or _settled(state, entry.attempt)
 
 
-def _settled(state: State, entry: Entry) -> str:
-    intent = entry.intent
-    age = state.clock.now() - intent.at
-    what = f"the trigger of {intent.deployment} {span(max(age, 0.0))} ago"
-    state.progress.note(f"{what} was never settled: looking for its run")
-    run = look_for_lost(state.client, state.journal, intent)
+def _settled(state: State, attempt: "Attempt") -> str:
+    """Return the run that an attempt started whose answer was lost."""
+    client = state.client
+
+    what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
+    look = state.command("run", "list", attempt.deployment)
+    state.progress.note(f"{what} is unconfirmed; looking for its run")
+    try:
+        run = look_for_run(client, state.store, lambda: [dated(client, attempt)], thoroughly=True)
+    except OutcomeUnknown as error:
+        why = f"unknown whether {what} started a run: {error.message}"
+        raise OutcomeUnknown(why, hint="check the deployment's runs", next=look, run_state="unknown") from error
     if run is not None:
         return run.id
-    if age > CERTAIN:
-        state.journal.settle(intent, None)
-        raise NotFound(f"{what} started no run", hint=f"start it: qoder deploy run {intent.deployment}")
+    if age(client, dated(client, attempt)) > CERTAIN:
+        state.store.settle_nothing(attempt)
+        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {attempt.deployment}")
     raise OutcomeUnknown(
-        f"whether {what} started a run is not known: the run list shows none yet",
-        hint="ask again in some minutes",
+        f"unknown whether {what} started a run: none is listed yet",
+        hint="try again later; after 10 minutes it counts as not started",
         next=state.command("run", "wait", "last"),
         run_state="unknown",
     )

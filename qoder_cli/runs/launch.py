@@ -35,7 +35,8 @@ class Order:
 
     def repeated(self, state: "State", key: str) -> list[str]:
         """Return the command that gives this order again, under the key it had."""
-        return state.command("deploy", "run", self.deployment_id, "--idempotency-key", key, *self.options)
+        keyed = [f"--idempotency-key={key}"] if key.startswith("-") else ["--idempotency-key", key]
+        return state.command("deploy", "run", self.deployment_id, *keyed, *self.options)
 
 
 def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:
@@ -43,7 +44,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
     key = order.key or str(uuid.uuid4())
     return Trigger(
         client=state.client,
-        journal=state.journal,
+        store=state.store,
         progress=state.progress,
         deployment_id=order.deployment_id,
         key=key,
@@ -51,6 +52,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
         on_lost=order.on_lost,
         on_started=state.started.append,
         repeat=order.repeated(state, key),
+        look=state.command("run", "list", order.deployment_id),
         pace=pace,
     )
 
@@ -60,7 +62,7 @@ def launch(state: "State", order: Order) -> Started:
 
     Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
     """
-    from qoder_cli.remembered import remember_run
+    from qoder_cli.local.remembered import remember_run
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
     try:

@@ -267,7 +267,7 @@ def freshness(state: "State") -> Callable[[str], bool]:
     def triggered_lately() -> set[str | None]:
         since = state.clock.now() - YOUNG
         return {
-            entry.run for entry in state.journal.entries(state.settings.host, since=since) if entry.intent.at > since
+            entry.run for entry in state.store.entries(state.settings.host, since=since) if entry.attempt.at > since
         }
 
     return lambda run_id: run_id in triggered_lately()

@@ -1,54 +1,39 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
-Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). So:
-
-    429, a connection never made       send again, under the same key
-    any other 4xx, 3xx                 never again; nothing was started
-    a complete 5xx in the API's        the run list decides; if it shows no candidate, again under the same key,
-    own envelope, but 502 and 504      at most twice, then exit 7
-    no answer, a cut or broken one,    never again by itself: the run list decides (`--on-lost` may say otherwise)
-    any other 5xx, an unreadable 2xx
-
-Once an attempt was lost, here or earlier under the same key, no later refusal says that nothing was started.
-
-The run list is looked at for 8 seconds. A candidate is a manual run, created not before the attempt in whole seconds of
-the server's clock, that no other trigger of this machine claimed. Exactly one, to the end of the look: it is adopted. A
-candidate that shows early is not adopted early, for it may be a stranger's while ours is still on its way.
+Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). It is sent
+as any `Write` is; its recovery is the run list: what a run in it permits is said in `lost`. A 5xx of the API itself
+is sent again at most twice, and only when the list rules out a run of ours; a lost answer never by itself.
 """
 
-import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli import signals
 from qoder_cli.choices import OnLost
 from qoder_cli.clock import LONGEST_RETRY_AFTER
-from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, QoderError, Signalled, UsageError
+from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import did_nothing, next_try
+from qoder_cli.http.resending import Meaning
+from qoder_cli.http.write import Recovery, Write
 from qoder_cli.ids import segment
-from qoder_cli.journal import Entry, Intent, Journal
-from qoder_cli.model import Run, mapping, text
+from qoder_cli.model import Run
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.newest import newest_runs
+from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
-from qoder_cli.times import parse_timestamp, span
+from qoder_cli.times import span
 from qoder_cli.tokens import has_token
 
 if TYPE_CHECKING:
-    from qoder_cli.http.client import Client, Pending
+    from qoder_cli.http.client import Client
+    from qoder_cli.local.store import Attempt, Entry, Store
 
 
 TRIGGER_TIMEOUT = 60.0  # seconds
-LAST_WORDS = 2.0  # seconds to settle a trigger under way when a signal arrives
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the run list is looked at
-OLD = 120.0  # seconds after which a trigger has acted, or never will, as far as one look can tell
 RESENDS = 2
-GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
-RIVAL = 120.0  # seconds in which another trigger of this machine, itself unsettled, may have started what we see
 
 
 class Started(NamedTuple):
@@ -74,31 +59,159 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
     The key is kept in the journal and shown in the command to repeat; a token must come to neither.
     """
     if any(secret in key for secret in secrets) or has_token(key):
-        raise UsageError("--idempotency-key contains a token", hint="take another key, as nightly-2026-06-14")
+        raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
         raise UsageError(
-            f"--idempotency-key takes 1 to {LONGEST_KEY} printable ASCII characters without spaces around them",
-            hint="a UUID, or a name and a date as in nightly-2026-06-14",
+            f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",
+            hint="use for example nightly-2026-06-14",
         )
     return key
 
 
+class _Sent(NamedTuple):
+    """An attempt of this command, and when it was sent by the monotonic clock."""
+
+    attempt: "Attempt"
+    at: float
+
+
+class FromRunList(Recovery[Run]):
+    """Settles a trigger whose answer is lost from the deployment's run list, read in two ways (see `lost`)."""
+
+    can_tell = True
+
+    def __init__(self, trigger: "Trigger") -> None:
+        self._trigger = trigger
+        self._client, self._store = trigger.client, trigger.store
+        self.earlier: list[Attempt] = []  # of other commands under this key, unsettled
+        self._sent: list[_Sent] = []  # of this command: those that may have started a run, oldest first
+        self._failed: list[_Sent] = []  # those of them that were answered with a 5xx
+
+    def begin(self) -> None:
+        """Write down that an attempt is about to be sent."""
+        clock, settings = self._client.clock, self._client.settings
+        attempt = self._store.begin(
+            at=clock.now(),
+            ahead=self._client.server_ahead,
+            profile=settings.profile,
+            host=settings.host,
+            deployment=self._trigger.deployment_id,
+            key=self._trigger.key,
+        )
+        self._sent.append(_Sent(attempt, clock.monotonic()))
+
+    def nothing(self) -> None:
+        """Write down that the newest attempt started nothing."""
+        self._store.settle_nothing(self._sent.pop().attempt)
+
+    def ruled_out(self) -> None:
+        """Write down that those that failed started nothing: the list shows it."""
+        for sent in self._failed:
+            self._store.settle_nothing(sent.attempt)
+        self._failed.clear()
+
+    def done(self, value: Run) -> None:
+        """Write down the run that the answer to the newest attempt names."""
+        self._store.settle(self._sent[-1].attempt, value.id)
+        self.ruled_out()
+        self._trigger.heard_of(value)
+
+    def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
+        """Return the run that the list shows to be ours, adopted. Raises OutcomeUnknown, Signalled."""
+        if meaning is not Meaning.LOST:
+            self._failed.append(self._sent[-1])
+        if self._trigger.on_lost == "fail":
+            raise OutcomeUnknown("not looked for, because of --on-lost fail")
+        thoroughly = meaning is not Meaning.LOST or self._trigger.on_lost == "resend"
+        seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
+        self._trigger.progress.note(
+            f"no confirmation ({error.message.rstrip('.')}); checking the run list for up to {span(seconds)}"
+        )
+        return self.find(thoroughly=thoroughly)
+
+    def find(self, *, thoroughly: bool) -> Run | None:
+        """Do what `look_for_run` does for all attempts under this key that are not settled."""
+        run = look_for_run(self._client, self._store, self._attempts, thoroughly=thoroughly)
+        if run is not None:
+            self._trigger.heard_of(run)
+            self._trigger.progress.warn(
+                f"adopted run {run.id}: the response was lost, and this is the only run started since"
+            )
+        return run
+
+    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        """Return the seconds after which to start it again, though it was sent: the list rules out a run of it."""
+        if meaning is Meaning.DOUBTFUL or resends == RESENDS:
+            return None
+        if meaning is Meaning.LOST:
+            return 0.0 if self._trigger.on_lost == "resend" else None
+        pause = error.retry_after or 0.0
+        # The look took its part of what the server asked for.
+        return max(pause - MORE_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
+
+    def forget_certain(self) -> None:
+        """Write down that earlier commands started nothing, where the list shows none and that is certain by now."""
+        for attempt in list(self.earlier):
+            if age(self._client, dated(self._client, attempt)) > CERTAIN:
+                self._store.settle_nothing(attempt)
+                self.earlier.remove(attempt)
+
+    def _attempts(self) -> "list[Attempt]":
+        """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
+        return [*(dated(self._client, each) for each in self.earlier), *map(self._placed, self._sent)]
+
+    def _placed(self, sent: _Sent) -> "Attempt":
+        """Return an attempt of this command with the server's clock as the monotonic clock tells it, kept with it."""
+        moment = self._client.on_server_clock(sent.at)
+        if moment is None:
+            return sent.attempt
+        ahead = moment - sent.attempt.at
+        if sent.attempt.ahead is None:
+            self._store.know_offset(sent.attempt, ahead)
+        return sent.attempt._replace(ahead=ahead)
+
+
 @dataclass
 class Trigger:
-    """One run to be started, once. `on_started` hears of the run before any signal can come in between."""
+    """One run to be started, once. `on_started` hears of the run before any signal is raised.
+
+    `repeat` is the command that repeats this trigger under the same key, `look` the one that shows the deployment's
+    runs, both as words.
+    """
 
     client: "Client"
-    journal: Journal
+    store: "Store"
     progress: Progress
     deployment_id: str
     key: str
+    repeat: list[str]
+    look: list[str]
     is_new_key: bool = False  # made just now, so that no earlier trigger can have had it
     on_lost: OnLost = "adopt"
     on_started: Callable[[Run], None] = field(default=lambda run: None)
-    repeat: list[str] | None = None  # the command that repeats this trigger under the same key, as words
     pace: Pace | None = None  # where several are started at a time: what spaces them, and ends it
-    may_have_started: bool = False  # an attempt was sent, and no answer has said that it started nothing
-    _lost_one: bool = False  # an attempt before the present one is unsettled, whatever becomes of this one
+    run: Run | None = field(default=None, init=False)  # as soon as it is heard of
+
+    def __post_init__(self) -> None:
+        timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
+        path, headers = f"/deployments/{segment(self.deployment_id)}/run", {"idempotency-key": self.key}
+        self._recovery = FromRunList(self)
+        self._write = Write(
+            request=lambda: self.client.prepare("POST", path, headers=headers, timeout=timeout),
+            read=lambda answer: self._of_this(self.client.understand(answer)),
+            recovery=self._recovery,
+            unknown=self.unknown,
+            clock=self.client.clock,
+            progress=self.progress,
+            timeout=timeout,
+            pace=self.pace,
+            nothing="not started",
+        )
+
+    @property
+    def may_have_started(self) -> bool:
+        """Whether an attempt was sent of which nobody knows yet that it started nothing."""
+        return self._write.may_have_acted
 
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
@@ -107,25 +220,22 @@ class Trigger:
         key that another deployment was triggered with, TriggerStopped when a signal came in between, Closed when the
         pace was closed before anything could be started.
         """
-        with self._key_to_itself():
-            earlier = self._under_this_key()
-            if earlier is not None and (known := self._settled(earlier)):
-                return known
-            self._lost_one = self.may_have_started = earlier is not None
-            return self._settle(earlier.intent if earlier else self._intend())
-
-    def _settle(self, intent: Intent) -> Started:
-        """Send it, and write down that nothing was started where that is certain: of earlier attempts too."""
         try:
-            return self._send(intent)
-        except (ApiError, UsageError, Signalled, Closed) as refusal:  # each says that this attempt started nothing
-            if not self._lost_one:
-                self.journal.settle(intent, None)
-            elif isinstance(refusal, ApiError):
-                raise self._unknown(refusal, "an earlier attempt may have started one", next=self.repeat) from refusal
-            elif isinstance(refusal, Signalled):
-                raise TriggerStopped(refusal, None) from None
+            with signals.held(), self._key_to_itself():
+                return self._settled_before() or self._sent()
+        except Signalled as signalled:
+            if self.run is not None or self.may_have_started:
+                raise TriggerStopped(signalled, self.run) from None
             raise
+
+    def _sent(self) -> Started:
+        written = self._write.send()
+        return Started(written.value, adopted=written.how == "settled")
+
+    def heard_of(self, run: Run) -> None:
+        """Take in which run was started; `start` may still be stopped by a signal."""
+        self.run = run
+        self.on_started(run)
 
     @contextmanager
     def _key_to_itself(self) -> Iterator[None]:
@@ -134,252 +244,96 @@ class Trigger:
             yield
             return
         host = self.client.settings.host
-        if not self.journal.take_key(self.key, host=host):
-            self.progress.note(f"another command is starting a run under the key {self.key!r}: waiting for it")
-            while not self.journal.take_key(self.key, host=host):
+        if not self.store.take_key(self.key, host=host):
+            self.progress.note(f"another command is using the key {self.key!r}; waiting for it")
+            while not self.store.take_key(self.key, host=host):
                 if self.pace and self.pace.is_closed:
                     raise Closed
                 self.client.clock.sleep(KEY_PAUSE)
         try:
             yield
         finally:
-            self.journal.release_key(self.key, host=host)
+            self.store.release_key(self.key, host=host)
 
-    def _intend(self) -> Intent:
-        settings = self.client.settings
-        return self.journal.intend(
-            at=self.client.clock.now(),
-            profile=settings.profile,
-            host=settings.host,
-            deployment=self.deployment_id,
-            key=self.key,
-        )
+    def _settled_before(self) -> Started | None:
+        """Return the run that an earlier command under this key started, looking for it if that is not settled.
 
-    def _under_this_key(self) -> Entry | None:
-        """Return the newest earlier trigger under this key that started something, or may have."""
-        entries = [] if self.is_new_key else self.journal.of_key(self.key, host=self.client.settings.host)
+        None when there is none, as far as the list tells. Raises OutcomeUnknown, UsageError.
+        """
+        entries = [] if self.is_new_key else self.store.of_key(self.key, host=self.client.settings.host)
         for entry in entries:
-            if entry.intent.deployment != self.deployment_id:
+            if entry.attempt.deployment != self.deployment_id:
                 raise UsageError(
-                    f"the key {self.key!r} was used for deployment {entry.intent.deployment}",
+                    f"the key {self.key!r} belongs to deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
-        mine = [entry for entry in entries if not entry.nothing]
-        return next((entry for entry in mine if entry.run), mine[-1] if mine else None)
-
-    def _settled(self, earlier: Entry) -> Started | None:
-        """Return the run of an earlier trigger under this key, looking for it if its answer was lost."""
-        if earlier.run:
-            self.progress.note(f"the key {self.key!r} already started run {earlier.run}: nothing was sent")
-            return Started(self._is_ours(self._read_known(earlier.run, earlier.intent)), sent=False)
-        self.progress.note(f"an earlier trigger under the key {self.key!r} is unsettled: looking for its run")
+        if known := next((entry for entry in entries if entry.run), None):
+            return self._known(known)
+        self._recovery.earlier = [entry.attempt for entry in entries if entry.open]
+        self._write.is_lost = bool(self._recovery.earlier)
+        if not self._write.is_lost:
+            return None
+        why = f"an earlier attempt with the key {self.key!r} is unconfirmed"
+        if self.on_lost == "fail":
+            raise self.unknown(why)
+        self.progress.note(f"{why}; looking for its run")
         try:
-            run = look_for_lost(self.client, self.journal, earlier.intent)
-        except Signalled as signalled:
-            raise TriggerStopped(signalled, None) from None
-        return self._adopted(run) if run else None
+            run = self._recovery.find(thoroughly=True)
+        except OutcomeUnknown as unsettled:
+            raise self.unknown(why, unsettled.message) from unsettled
+        self._recovery.forget_certain()
+        self._write.is_lost = bool(self._recovery.earlier)
+        return Started(run, adopted=True) if run else None
 
-    def _read_known(self, run_id: str, intent: Intent) -> Run:
-        """Return a run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
-        is_young = self.client.clock.now() - intent.at < YOUNG
+    def _known(self, entry: "Entry") -> Started:
+        """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
+        assert entry.run is not None
+        self.progress.note(f"the key {self.key!r} already started run {entry.run}; nothing was sent")
+        is_young = age(self.client, entry.attempt) < YOUNG
+        observer = Observer(self.client, entry.run, progress=self.progress, is_fresh=lambda _: is_young)
         try:
-            return Observer(self.client, run_id, progress=self.progress, is_fresh=lambda _: is_young).read_once()
+            run = observer.read_once()
         except NotFound as error:
             raise LostSight(
-                f"the key {self.key!r} started run {run_id}, which the server does not show: {error.message}",
-                hint="look for it again; nothing was sent",
-                run_id=run_id,
+                f"the key {self.key!r} started run {entry.run}, but the server does not list it: {error.message}",
+                hint="try again later; nothing was sent",
+                next=self.repeat,
+                run_id=entry.run,
                 run_state="unknown",
             ) from error
+        return Started(self._mine(run), adopted=entry.adopted, sent=False)
 
-    def _send(self, intent: Intent) -> Started:
-        """Send until the answer settles it, or nobody can."""
-        refusals = resends = 0
-        began = self.client.clock.monotonic()
-        while True:
-            try:
-                return Started(self._once(intent))
-            except ApiError as error:
-                if resends and error.http_status == 409:
-                    raise self._unknown(error) from error  # our own earlier attempt may be what is in its way
-                if did_nothing(error):
-                    refusals += 1
-                    self.may_have_started = self._lost_one or bool(resends)
-                    self._pause(error, refusals, began)
-                elif (run := self._look(intent, error)) is not None:
-                    return self._adopted(run)
-                else:
-                    self._may_resend(error, resends)
-                    resends += 1
-
-    def _once(self, intent: Intent) -> Run:
-        timeout = self.client.settings.request_timeout or TRIGGER_TIMEOUT
-        path = f"/deployments/{segment(self.deployment_id)}/run"
-        pending = self.client.prepare("POST", path, headers={"idempotency-key": self.key}, timeout=timeout)
-        self._take_turn()
-        try:
-            pending.start()
-            return self._heard(intent, pending, timeout)
-        except Signalled as signalled:
-            if not pending.started:
-                raise
-            self.progress.note("stopping: waiting 2 s at most for the answer; Ctrl-C again leaves at once")
-            raise self._last_words(intent, pending, signalled) from None
-
-    def _take_turn(self) -> None:
-        if self.pace is None:
-            self._begin()
-            return
-        try:
-            self.pace.take(self._begin)
-        except Closed as closed:
-            if self.may_have_started:
-                error = QoderError("it was stopped before it could be sent again")
-                raise self._unknown(error) from closed
-            raise
-
-    def _begin(self) -> None:
-        self.may_have_started = True
-
-    def _last_words(self, intent: Intent, pending: "Pending", signalled: Signalled) -> Signalled | TriggerStopped:
-        """Return what is raised for a signal: itself, when the answer comes in time and says that nothing was done."""
-        try:
-            return TriggerStopped(signalled, self._heard(intent, pending, LAST_WORDS))
-        except ApiError as error:
-            self.may_have_started = self._lost_one or not did_nothing(error)
-            return TriggerStopped(signalled, None) if self.may_have_started else signalled
-        except OutcomeUnknown:
-            return TriggerStopped(signalled, None)
-
-    def _heard(self, intent: Intent, pending: "Pending", within: float) -> Run:
-        run = Run.read(self.client.understand(pending.result(within)))
+    def _of_this(self, answer: object) -> Run:
+        """Return the run that an answer shows. Raises NoAnswer, and OutcomeUnknown for another deployment's."""
+        run = Run.read(answer)
         if run is None:
-            raise NoAnswer("the server answered with something that is no run")
-        self.on_started(self._is_ours(run))
-        self.journal.settle(intent, run.id)
-        return run
+            raise NoAnswer("the response is not a run")
+        return self._mine(run)
 
-    def _is_ours(self, run: Run) -> Run:
+    def _mine(self, run: Run) -> Run:
         if run.deployment_id not in (None, self.deployment_id):
             raise OutcomeUnknown(
-                f"the server answered with a run of {run.deployment_id}, not of {self.deployment_id}",
-                hint="look at the runs of both deployments before starting another",
+                f"the response is a run of {run.deployment_id}, not of {self.deployment_id}",
+                hint="check the runs of both deployments before starting another",
+                next=self.look,
                 run_id=run.id,
                 session_id=run.session_id,
                 run_state="unknown",
             )
         return run
 
-    def _pause(self, error: ApiError, refusals: int, began: float) -> None:
-        """Wait before sending again what started nothing. Raises the error when that is pointless or enough."""
-        clock = self.client.clock
-        wait = next_try(error, refusals=refusals, spent=clock.monotonic() - began, jitter=clock.jitter())
-        if wait is None:
-            raise error
-        self.progress.note(f"nothing was started: {error.message.rstrip('.')}; trying again in {span(wait)}")
-        if self.pace and error.http_status == 429:
-            self.pace.hold(wait)
-        self._rest(wait)
-
-    def _rest(self, seconds: float) -> None:
-        try:
-            self.client.clock.sleep(seconds)
-        except Signalled as signalled:
-            if self.may_have_started:
-                raise TriggerStopped(signalled, None) from None
-            raise
-
-    def _look(self, intent: Intent, error: ApiError) -> Run | None:
-        """Let the run list decide. Raises OutcomeUnknown when it cannot, or is not to be asked."""
-        if self.on_lost == "fail":
-            raise self._unknown(error) from error
-        self.progress.note(f"the answer was lost ({error.message}): looking for the run, which takes {LOOKS[-1]:.0f}s")
-        try:
-            return look_for_lost(self.client, self.journal, intent)
-        except OutcomeUnknown as unsettled:
-            raise self._unknown(error, unsettled.message) from error
-        except Signalled as signalled:
-            raise TriggerStopped(signalled, None) from None
-
-    def _adopted(self, run: Run) -> Started:
-        self.on_started(run)
-        self.progress.warn(f"run {run.id} was adopted: the answer was lost, and it is the one run started since")
-        return Started(run, adopted=True)
-
-    def _may_resend(self, error: ApiError, resends: int) -> None:
-        """Return when it may be sent again although it was; raise what it ends with when not."""
-        if error.enveloped and error.http_status not in GATEWAY:
-            pause = error.retry_after or 0.0
-            if resends == RESENDS or pause > LONGEST_RETRY_AFTER:
-                raise error
-            self._rest(max(pause - LOOKS[-1], 0.0))  # the look took its part of what was asked for
-        elif self.on_lost != "resend" or resends == RESENDS:
-            raise self._unknown(error, "the run list shows no run of it", next=self.repeat) from error
-        else:
-            self._lost_one = True
-        self.progress.note("the run list shows no run of it: sending again, under the same key")
-
-    def _unknown(self, error: QoderError, why: str = "", *, next: list[str] | None = None) -> OutcomeUnknown:
-        parts = (f"whether a run of {self.deployment_id} was started is not known", error.message, why)
+    def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
+        """Return the error that whether a run was started is not known; `is_absent`: the list shows none."""
+        absent = ("no new run is listed",) if is_absent else ()
+        said = cause.message.rstrip(".") if cause else ""
+        reasons = [reason for reason in (said, *why, *absent) if reason]
+        hint = "check the deployment's runs before starting another"
+        if is_absent:
+            hint = "check first: qoder run wait last. To retry with the same key"
         return OutcomeUnknown(
-            "; ".join(part for part in parts if part),
-            hint="look at the deployment's runs first; this repeats it under the same key"
-            if next
-            else "look at the deployment's runs before starting another",
-            next=next,
+            f"unknown whether a run of {self.deployment_id} was started: {'; '.join(reasons)}",
+            hint=hint,
+            next=self.repeat if is_absent else self.look,
             run_state="unknown",
-            cause=error,
+            cause=cause,
         )
-
-
-def look_for_lost(client: "Client", journal: Journal, intent: Intent) -> Run | None:
-    """Return the one run that a trigger whose answer was lost has started, claimed for it; None when there is none.
-
-    Takes 8 s, or one look when the trigger is old. Raises OutcomeUnknown when several could be it, or the list cannot
-    be read, or nothing tells the server's clock.
-    """
-    began = client.clock.monotonic()
-    seen: dict[str, Run] = {}
-    error: ApiError | None = None
-    for look in LOOKS if client.clock.now() - intent.at < OLD else (0.0,):
-        client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
-        try:
-            error, found = None, newest_runs(client, intent.deployment, 100, within=10.0, retry=False)
-        except ApiError as failure:
-            error = failure
-            continue
-        seen |= {run.id: run for run in found if _is_candidate(client, run, intent)}
-    if error is not None:
-        raise OutcomeUnknown(f"the run list cannot be read: {error.message}")
-    return _the_one(client, journal, intent, seen)
-
-
-def _is_candidate(client: "Client", run: Run, intent: Intent) -> bool:
-    """Return whether a run can be what the trigger started; True also where the server's clock is not known."""
-    if text(mapping(run.raw.get("trigger_context")).get("type")) != "manual":
-        return False
-    created = parse_timestamp(run.raw.get("created_at"))
-    attempted = client.on_server_clock(intent.at)
-    return attempted is None or (created is not None and created.timestamp() >= math.floor(attempted))
-
-
-def _the_one(client: "Client", journal: Journal, intent: Intent, seen: dict[str, Run]) -> Run | None:
-    owners = journal.owners(intent.host)
-    candidates = [run for run in seen.values() if owners.get(run.id, intent.id) == intent.id]
-    if not candidates:
-        return None
-    names = ", ".join(run.id for run in candidates[:5])
-    if client.on_server_clock(0) is None:
-        raise OutcomeUnknown(f"the server does not tell its time, so no run can be held for it; the newest: {names}")
-    if len(candidates) > 1:
-        raise OutcomeUnknown(f"{len(candidates)} runs could be it: {names}")
-    if any(_is_rival(entry, intent) for entry in journal.entries(intent.host, since=intent.at - RIVAL)):
-        raise OutcomeUnknown(f"run {names} could be it, or belong to another trigger of this machine just now")
-    return candidates[0] if journal.claim(intent, candidates[0].id) else None
-
-
-def _is_rival(entry: Entry, intent: Intent) -> bool:
-    """Return whether another, unsettled trigger of this deployment may have started what this one sees."""
-    other = entry.intent
-    recent = other.at > intent.at - RIVAL
-    return entry.open and recent and other.id != intent.id and other.deployment == intent.deployment

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from qoder_cli.ahead import Workers
 from qoder_cli.errors import Signalled
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
@@ -15,7 +16,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_A_TIME = 8
-LAST_WORDS = 2.0  # seconds for what is under way when a signal arrives
 _TICK = 0.2  # seconds; on Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them
 
 

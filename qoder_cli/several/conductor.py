@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import Exit, InternalError, Interrupted, NotYet, ReaderGone, Signalled
+from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.board import Line, board
-from qoder_cli.remembered import remember_runs
 from qoder_cli.several.last_words import LastWords, Restart, Warnings
 from qoder_cli.several.summary import sum_up
 from qoder_cli.waiting.items import Item, Printed, deciding_error

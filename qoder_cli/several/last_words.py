@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from qoder_cli.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
-from qoder_cli.statefolder import keep
+from qoder_cli.local.folder import keep
 from qoder_cli.waiting.items import Item
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.ahead import Workers
 from qoder_cli.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.lookup import explain_refusal
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
 from qoder_cli.runs.launch import Order, find_going, trigger_of
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import LAST_WORDS, Started, Trigger
+from qoder_cli.runs.trigger import Started, Trigger
 from qoder_cli.waiting.wait import Watch
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Launches:
 
     def start(self) -> None:
         """Begin, and return at once."""
-        _ = self._state.client, self._state.journal  # made here: two threads would each make their own
+        _ = self._state.client, self._state.store  # made here: two threads would each make their own
         self._workers.give(self._orders)
 
     def accept(self, launched: Launched) -> Watch | None:

@@ -15,10 +15,10 @@ from qoder_cli.errors import (
     Signalled,
     WaitTimeout,
 )
+from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.outcome import is_going
 from qoder_cli.runs.ending import ending_error, going_on, stopped_waiting, watch_error
 from qoder_cli.runs.leave import take_leave_of
-from qoder_cli.runs.trigger import LAST_WORDS
 from qoder_cli.state import State
 from qoder_cli.waiting.beyond import NOTHING_MORE, Beyond, Wanted, unread, unreadable
 from qoder_cli.waiting.items import Item

@@ -1,4 +1,6 @@
-"""What completion remembers: the deployments and the newest runs that commands have seen, in two small text files.
+"""What the completion scripts read: the deployments and the newest runs that were seen, in two small text files.
+
+To be deleted with the scripts, and with the two calls in `remembered`: the store has the same.
 
 `deployments.tsv` and `runs.tsv` in the state folder are read by the completion scripts, without Python. A line is an id
 with what people know it by, newest first, between tabs; all of it is inert. TAB offers what is of the profile on the
@@ -11,12 +13,11 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from qoder_cli.model import Deployment, Run, text
+from qoder_cli.local.folder import state_folder
+from qoder_cli.model import Run, text
 from qoder_cli.output.screen import inert
-from qoder_cli.statefolder import state_folder
 from qoder_cli.times import local_time
 
 if TYPE_CHECKING:
@@ -52,28 +53,9 @@ class Line(NamedTuple):
         return cls(*columns) if len(columns) == len(cls._fields) and _ID.fullmatch(columns[0]) else None
 
 
-def remember_deployments(state: "State", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
-    """Remember deployments by their names, and forget those that are archived.
-
-    `whole` says that these are all there are: others with this profile on this host are forgotten.
-    """
-    found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
-    gone = {each.id for each in found if each.archived_at}
-    names = {each.id: each.name for each in found if each.id not in gone}
-    _remember_names(
-        state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found}
-    )
-
-
-def remember_names(state: "State", names: Mapping[str, str], *, whole: bool = False) -> None:
-    """Remember deployments by id and name, as `remember_deployments` does."""
-    _remember_names(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
-
-
-def remember_runs(state: "State", runs: Iterable[Run]) -> None:
-    """Remember runs by their deployment and the time they were triggered."""
+def write_runs(state: "State", found: list[Run]) -> None:
+    """Put runs into their file, by their deployment and the time they were triggered."""
     with suppress(OSError, RuntimeError):
-        found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
         names = {line.id: line.known_as for line in _File(state, "deployments").lines}
         file = _File(state, "runs")
         new = [_run_line(file, run, names) for run in found]
@@ -81,15 +63,10 @@ def remember_runs(state: "State", runs: Iterable[Run]) -> None:
         file.write(sorted(known.values(), key=lambda line: line.when, reverse=True)[:MOST_RUNS])
 
 
-def remember_run(state: "State", run: Run) -> None:
-    """Remember one run."""
-    remember_runs(state, [run])
-
-
-def _remember_names(
+def write_deployments(
     state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
 ) -> None:
-    """Put the newest first, as far as it is known when they were `created`, and before them what is new.
+    """Put deployments into their file: what is new, then the newest, as far as it is known when they were `created`.
 
     What is known keeps its place otherwise, so that the same list changes nothing.
     """

@@ -1,0 +1,86 @@
+"""One trigger at a time under one key, over all processes and threads of this machine.
+
+Two calls with one key must not both find that nothing was started yet. A key is a byte of one lock file; the system
+lets go of it when its process ends, however it ends, and there is never a file to delete.
+
+Written by hand, for `filelock` locks whole files: one for each key, which would stay for ever or be deleted while
+another process waits for it, and it brings 27 modules along.
+"""
+
+import os
+import stat
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+_held: set[tuple[int, str, int]] = set()  # process, file and byte: to the system, threads of a process are one
+_guard = threading.Lock()
+
+
+class KeyLocks:
+    """The keys that this process holds, in a lock file that all processes of this user share."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None  # opened once: to close any handle of it would let go of every key
+
+    def take(self, key: str) -> bool:
+        """Hold a key if nobody does, and return whether that is so now. Raises OSError where nothing can be locked."""
+        with _guard:
+            place = self._place(key)
+            if place in _held or not _lock(self._opened(), place[-1]):
+                return False
+            _held.add(place)
+            return True
+
+    def release(self, key: str) -> None:
+        """Let go of a key that is held."""
+        with _guard:
+            place = self._place(key)
+            if self._file is not None and place in _held:
+                _held.discard(place)
+                _unlock(self._file, place[-1])
+
+    def _place(self, key: str) -> tuple[int, str, int]:
+        """Return what stands for a key; two keys that share a byte wait for each other, which does no harm."""
+        return os.getpid(), str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
+
+    def _opened(self) -> int:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
+                raise OSError(f"{self._path} is not a file")
+            self._file = file
+        return self._file
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, place: int) -> bool:
+        os.lseek(file, place, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: int, place: int) -> None:
+        os.lseek(file, place, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: int, place: int) -> bool:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _unlock(file: int, place: int) -> None:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, place)

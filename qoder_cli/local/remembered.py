@@ -1,0 +1,177 @@
+"""The deployments and the newest runs that commands have seen, so that completion and a short id can name them.
+
+They are in the store, by host and profile. Nothing here is ever in the way: what fails is silent.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from qoder_cli.local import tsv
+from qoder_cli.local.tsv import MOST_DEPLOYMENTS as MOST_DEPLOYMENTS
+from qoder_cli.local.tsv import MOST_RUNS as MOST_RUNS
+from qoder_cli.model import Deployment, Run, text
+from qoder_cli.output.screen import inert
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from qoder_cli.local.store import Store
+    from qoder_cli.state import State
+
+MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
+_LONGEST = 256  # characters of a name
+_ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+
+
+class KnownDeployment(NamedTuple):
+    """A deployment that was seen; `created` is the server's timestamp. What is not known is None."""
+
+    id: str
+    name: str | None
+    created: str | None = None
+
+
+class KnownRun(NamedTuple):
+    """A run that was seen; `name` is its deployment's, `triggered` the server's timestamp. What is unknown is None."""
+
+    id: str
+    deployment: str | None
+    name: str | None
+    triggered: str | None
+
+
+def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDeployment]:
+    """Return the deployments that were seen on this host with this profile, newest first."""
+    return store.read(lambda connection: _deployments(connection, host, profile), quiet=True)
+
+
+def known_runs(store: "Store", host: str, profile: str) -> list[KnownRun]:
+    """Return the runs that were seen on this host with this profile, newest first."""
+    query = (
+        "SELECT runs.id, deployment, name, triggered FROM runs LEFT JOIN deployments ON deployments.host = runs.host"
+        " AND deployments.profile = runs.profile AND deployments.id = deployment"
+        " WHERE runs.host = ? AND runs.profile = ? ORDER BY triggered DESC, runs.id DESC"
+    )
+    rows = store.read(lambda connection: connection.execute(query, (host, profile)).fetchall(), quiet=True)
+    return [KnownRun(*row) for row in rows]
+
+
+def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
+    """Return the ids of runs on this host, triggered here or seen, that begin so; each once, in their order."""
+    query = (
+        "SELECT id FROM runs WHERE host = :host AND substr(id, 1, length(:prefix)) = :prefix"
+        " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
+    )
+    values = {"host": host, "prefix": prefix}
+    return [id for (id,) in store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)]
+
+
+def remember_deployments(state: "State", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
+    """Remember deployments by their names, and forget those that are archived.
+
+    `whole` says that these are all there are: others with this profile on this host are forgotten.
+    """
+    found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
+    gone = {each.id for each in found if each.archived_at}
+    names = {each.id: each.name for each in found if each.id not in gone}
+    _remember(state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found})
+
+
+def remember_names(state: "State", names: Mapping[str, str], *, whole: bool = False) -> None:
+    """Remember deployments by id and name, as `remember_deployments` does."""
+    _remember(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
+
+
+def remember_runs(state: "State", runs: Iterable[Run]) -> None:
+    """Remember runs by their deployment and the time they were triggered."""
+    found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
+    tsv.write_runs(state, found)
+    where = state.settings.host, state.settings.profile
+    rows = [(*where, run.id, _plain(run.deployment_id), _triggered(run)) for run in found if _ID.fullmatch(run.id)]
+
+    def put(connection: "Connection") -> None:
+        _forget_rehearsals(connection, state)
+        connection.executemany(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET deployment = excluded.deployment, triggered = excluded.triggered"
+            " WHERE deployment IS NOT excluded.deployment OR triggered IS NOT excluded.triggered",
+            rows,
+        )
+        connection.execute(
+            "DELETE FROM runs WHERE host = ? AND profile = ? AND id NOT IN"
+            " (SELECT id FROM runs WHERE host = ? AND profile = ? ORDER BY triggered DESC, id DESC LIMIT ?)",
+            (*where, *where, MOST_KEPT_RUNS),
+        )
+
+    if rows:
+        state.store.write(put, quiet=True)
+
+
+def remember_run(state: "State", run: Run) -> None:
+    """Remember one run."""
+    remember_runs(state, [run])
+
+
+def _remember(
+    state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
+) -> None:
+    """Put what is new before what is known; where it is known when they were `created`, the newest first."""
+    tsv.write_deployments(state, names, gone=gone, whole=whole, created=created)
+    where = state.settings.host, state.settings.profile
+
+    def put(connection: "Connection") -> None:
+        _forget_rehearsals(connection, state)
+        before = _deployments(connection, *where)
+        known = {each.id: each for each in before if each.id not in gone}
+        new = {
+            id: KnownDeployment(id, _plain(name), _created(created.get(id), known.get(id)))
+            for id, name in names.items()
+            if _ID.fullmatch(id)
+        }
+        first = [each for id, each in new.items() if id not in known]
+        kept = [new.get(id, each) for id, each in known.items() if id in new or not whole]
+        after = _newest_first([*first, *kept])[:MOST_DEPLOYMENTS]
+        if after != before:
+            connection.execute("DELETE FROM deployments WHERE host = ? AND profile = ?", where)
+            rows = [(*where, each.id, each.name, place, each.created) for place, each in enumerate(after)]
+            connection.executemany("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    if names or gone or whole:
+        state.store.write(put, quiet=True)
+
+
+def _deployments(connection: "Connection", host: str, profile: str) -> list[KnownDeployment]:
+    query = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
+    return [KnownDeployment(*row) for row in connection.execute(query, (host, profile))]
+
+
+def _forget_rehearsals(connection: "Connection", state: "State") -> None:
+    """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
+    if state.settings.sandbox:
+        for table in ("deployments", "runs"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE host GLOB '127.0.0.1:*' AND host <> ?", (state.settings.host,)
+            )
+
+
+def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:
+    """Return deployments with those whose age is known in the order of it, in the places that they have together."""
+    dated = iter(sorted((each for each in all if each.created), key=lambda each: each.created or "", reverse=True))
+    return [next(dated) if each.created else each for each in all]
+
+
+def _created(created_at: object, known: KnownDeployment | None) -> str | None:
+    return _plain(text(created_at)) or (known.created if known else None)
+
+
+def _triggered(run: Run) -> str | None:
+    return _plain(text(run.raw.get("triggered_at")) or text(run.raw.get("created_at")))
+
+
+def _plain(value: str | None) -> str | None:
+    """Return text that only shows, is not too long and can be written; None where there is none."""
+    value = (value or "").encode("utf-8", "backslashreplace").decode()  # JSON can have halves of surrogate pairs
+    shown = inert(value[: _LONGEST + 1]).strip()
+    return (shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…") or None

@@ -1,0 +1,546 @@
+"""What this machine remembers: the triggers that were sent from it, the deployments and the runs that were seen.
+
+One SQLite file, `state.db`, so that no run is lost and none is started twice. A trigger is written down before it is
+sent, and afterwards what became of it; each change is one transaction, so that processes and threads never see half of
+one. Write-ahead logging without a sync at each commit: a process may be killed at any moment and loses nothing; a
+machine that loses its power may lose the newest changes, never the file.
+
+Nothing here is ever in the way. What cannot be written or read is one warning, and the command goes on: its changes
+are kept in memory, count in all its own answers, and are written with the first later change that can be. Other
+processes are waited for, but not for more than `PATIENCE` seconds in all.
+"""
+
+import os
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from qoder_cli.errors import Signalled
+from qoder_cli.local.folder import state_folder
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from qoder_cli.local.keylock import KeyLocks
+
+T = TypeVar("T")
+
+NAME = "state.db"
+VERSION = 1  # of the tables; kept in the file as its `user_version`
+PATIENCE = 2.0  # seconds that one process waits for others, over all its changes
+MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
+_SPARE = 0.05  # seconds that are always waited
+_WITHOUT = "`last` and --idempotency-key do not know"
+_BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
+
+_TABLES = """
+CREATE TABLE attempts (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    at REAL NOT NULL,
+    ahead REAL,
+    profile TEXT NOT NULL,
+    host TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run TEXT,
+    is_nothing INTEGER NOT NULL DEFAULT 0,
+    is_adopted INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX attempts_by_key ON attempts (key);
+CREATE INDEX attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
+CREATE INDEX attempts_by_time ON attempts (at);
+CREATE TABLE deployments (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT,
+    place INTEGER NOT NULL,
+    created TEXT,
+    PRIMARY KEY (host, profile, id)
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    id TEXT NOT NULL,
+    deployment TEXT,
+    triggered TEXT,
+    PRIMARY KEY (host, profile, id)
+) WITHOUT ROWID;
+"""
+_COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_adopted"
+
+
+class Attempt(NamedTuple):
+    """One request that starts a run, which was sent or about to be: who started what where, when, under which key.
+
+    `at` is in unix seconds of this machine's clock. `ahead` is how many seconds the server's clock is ahead of it, None
+    while that is not known.
+    """
+
+    id: str
+    at: float
+    ahead: float | None
+    profile: str
+    host: str
+    deployment: str
+    key: str
+
+
+class Entry(NamedTuple):
+    """An attempt and what became of it.
+
+    `run` is None while that is not known; `nothing` says that certainly nothing was started. `adopted`: no answer named
+    the run, the run list showed it.
+    """
+
+    attempt: Attempt
+    run: str | None = None
+    nothing: bool = False
+    adopted: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody knows yet what became of it."""
+        return self.run is None and not self.nothing
+
+
+class Owner(NamedTuple):
+    """The attempt that has a run, by its id, and whether it adopted the run."""
+
+    attempt: str
+    adopted: bool
+
+
+class Unusable(Exception):
+    """Why the file cannot be used, in words."""
+
+
+class Store:
+    """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it.
+
+    With `looking` nothing is ever changed on the disk. Threads may share it, and a forked process may go on with it.
+    """
+
+    def __init__(self, env: Mapping[str, str], *, warn: Callable[[str], None], looking: bool = False) -> None:
+        self._env = env
+        self._warn = warn
+        self._looking = looking
+        self._warned = False
+        self._process = 0  # that the following belong to
+        self._renew()
+
+    def _renew(self) -> None:
+        """Begin without a connection: a forked process must not use the one of its parent, nor wait for its threads."""
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._unusable: str | None = None  # why, once that is for good
+        self._memory: Connection | None = None
+        self._unread: str | None = None  # why what is in memory is not all
+        self._unwritten: list[Callable[[Connection], object]] = []
+        self._patience = PATIENCE
+
+    @property
+    def path(self) -> Path:
+        """The file. Raises RuntimeError when there is no home folder."""
+        return state_folder(self._env) / NAME
+
+    @cached_property
+    def _locks(self) -> "KeyLocks":
+        from qoder_cli.local.keylock import KeyLocks
+
+        return KeyLocks(self.path.with_name("keys.lock"))
+
+    def close(self) -> None:
+        """Write what could not be written before, if it can be now, and let go of the file."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            if self._unwritten:
+                self.write(lambda connection: None, quiet=True)
+            connections = self._connection, self._memory
+            self._connection = self._memory = None
+            for connection in filter(None, connections):
+                connection.close()
+
+    # Attempts.
+
+    def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
+        """Write down what is about to be sent, and return it."""
+        attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
+        self.write(lambda connection: _put(connection, attempt))
+        return attempt
+
+    def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
+        """Write down how far the server's clock is ahead, and return the attempt that knows it."""
+        attempt = attempt._replace(ahead=ahead)
+
+        def know(connection: "Connection") -> None:
+            _put(connection, attempt)
+            connection.execute("UPDATE attempts SET ahead = ? WHERE id = ?", (ahead, attempt.id))
+
+        self.write(know)
+        return attempt
+
+    def settle(self, attempt: Attempt, run_id: str) -> None:
+        """Write down the run that an answer named: it is this attempt's, whatever was written before.
+
+        An attempt that had adopted this run is open again, for its own is another.
+        """
+
+        run_id = _writable(run_id)
+
+        def settle(connection: "Connection") -> None:
+            _put(connection, attempt)
+            connection.execute(
+                "UPDATE attempts SET run = NULL, is_adopted = 0 WHERE run = ? AND host = ? AND is_adopted AND id <> ?",
+                (run_id, attempt.host, attempt.id),
+            )
+            connection.execute(
+                "UPDATE attempts SET run = ?, is_nothing = 0, is_adopted = 0 WHERE id = ?", (run_id, attempt.id)
+            )
+
+        self.write(settle, insist=True)
+
+    def settle_nothing(self, attempt: Attempt) -> None:
+        """Write down that certainly nothing was started. What is known to have a run keeps it."""
+
+        def settle(connection: "Connection") -> None:
+            _put(connection, attempt)
+            connection.execute("UPDATE attempts SET is_nothing = 1 WHERE id = ? AND run IS NULL", (attempt.id,))
+
+        self.write(settle, insist=True)
+
+    def claim(self, attempt: Attempt, run_id: str) -> bool:
+        """Adopt a run that the run list shows, and return whether it is this attempt's now.
+
+        False, and nothing claimed, when another attempt has that run, or this one has another.
+        """
+
+        run_id = _writable(run_id)
+
+        def claim(connection: "Connection") -> bool:
+            _put(connection, attempt)
+            claimed = connection.execute(
+                "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
+                " WHERE id = :id AND (run IS NULL OR run = :run)"
+                " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
+                {"run": run_id, "id": attempt.id, "host": attempt.host},
+            )
+            return claimed.rowcount > 0
+
+        return self.write(claim)
+
+    def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
+        """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
+        return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
+
+    def owners(self, host: str) -> dict[str, Owner]:
+        """Return which attempt has each run on this host; of several that answers named it to, the first."""
+        rows = self.read(
+            lambda connection: connection.execute(
+                "SELECT run, id, is_adopted FROM attempts WHERE run IS NOT NULL AND host = ? ORDER BY number DESC",
+                (host,),
+            ).fetchall()
+        )
+        return {run: Owner(id, bool(adopted)) for run, id, adopted in rows}
+
+    def last(self, *, profile: str, host: str) -> Entry | None:
+        """Return the newest attempt with this profile on this host that started something, or may have."""
+        newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
+        return next(iter(self._entries(newest, host, profile)), None)
+
+    def of_key(self, key: str, *, host: str) -> list[Entry]:
+        """Return the attempts under this key on this host, oldest first."""
+        return self._entries("key = ? AND host = ? ORDER BY number", key, host)
+
+    def is_adopted(self, host: str, run_id: str) -> bool:
+        """Return whether the run on this host was adopted."""
+        return bool(self._entries("run = ? AND host = ? AND is_adopted", run_id, host))
+
+    def adopted(self, host: str) -> frozenset[str]:
+        """Return the runs on this host that were adopted."""
+        return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
+
+    def _entries(self, which: str, *values: str | float) -> list[Entry]:
+        query = f"SELECT {_COLUMNS} FROM attempts WHERE {which}"
+        rows = self.read(lambda connection: connection.execute(query, values).fetchall())
+        return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
+
+    # Keys.
+
+    def take_key(self, key: str, *, host: str) -> bool:
+        """Return whether the key is now held for a trigger on this host, and by no other process or thread."""
+        try:
+            return self._locks.take(f"{host} {key}")
+        except (OSError, RuntimeError) as error:
+            self.write(lambda connection: None)  # of the two things that are wrong it is told, where this is too
+            self._complain(f"cannot be locked ({error}); another trigger under the same key may not be noticed")
+            return True
+
+    def release_key(self, key: str, *, host: str) -> None:
+        """Let another have the key."""
+        with suppress(OSError, RuntimeError):
+            self._locks.release(f"{host} {key}")
+
+    # The file.
+
+    def read(self, work: "Callable[[Connection], T]", *, quiet: bool = False) -> T:
+        """Return what `work` reads. The file is not made for it; a warning, unless `quiet`, where it cannot be read."""
+        import sqlite3
+
+        with self._own_lock():
+            if not self._unwritten and not self._looking:
+                try:
+                    if connection := self._opened(make=False):
+                        return work(connection)
+                except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
+                    self._give_up(error)
+            memory = self._in_memory()
+            if self._unread and not quiet:
+                self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
+            return work(memory)
+
+    def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
+        """Return what `work` returns, which changes the file in one transaction; in memory where that cannot be.
+
+        What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but with
+        `insist` it is done later.
+        """
+        import sqlite3
+
+        with self._own_lock():
+            try:
+                return self._transact(work)
+            except Signalled:
+                if insist:
+                    self._unwritten.append(work)
+                    self._forget_memory()
+                raise
+            except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
+                self._give_up(error)
+                if not quiet:
+                    self._complain(f"cannot be written ({error}); {_WITHOUT} of this run")
+            result = work(self._in_memory())
+            self._unwritten.append(work)
+            return result
+
+    def _own_lock(self) -> threading.RLock:
+        if self._process != os.getpid():
+            _of_parents.append((self._connection, self._memory))  # to close them would let go of the parent's locks
+            self._renew()
+        return self._lock
+
+    def _transact(self, work: "Callable[[Connection], T]") -> T:
+        """Do what could not be written before, and this, in one transaction."""
+        connection = self._opened(make=True)
+        assert connection is not None
+        began = time.monotonic()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for earlier in self._unwritten:
+                earlier(connection)
+            result = work(connection)
+            connection.execute("COMMIT")
+        finally:
+            self._spend(time.monotonic() - began)
+            if connection.in_transaction:  # also when a signal came in between
+                connection.rollback()
+        self._unwritten.clear()
+        self._forget_memory()
+        return result
+
+    def _spend(self, seconds: float) -> None:
+        """Take what others were waited for from the patience that is left."""
+        if seconds > _SPARE and self._connection is not None:
+            self._patience = max(self._patience - seconds, _SPARE)
+            self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+
+    def _opened(self, *, make: bool) -> "Connection | None":
+        """Return the connection; None where there is no file and none is to be made."""
+        if self._unusable is not None:
+            raise Unusable(self._unusable)
+        if self._connection is None:
+            path = self.path
+            if make or os.path.lexists(path) or os.path.lexists(path.with_name(JOURNALS[1])):
+                self._connection = _connect(path, self._patience)
+        if self._connection is not None and self._connection.in_transaction:  # a signal came in between
+            self._connection.rollback()
+        return self._connection
+
+    def _in_memory(self) -> "Connection":
+        """Return the tables in memory: with all attempts that can be read, and the changes that were not written."""
+        import sqlite3
+
+        if self._memory is None:
+            memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            memory.executescript(_TABLES)
+            self._unread = None
+            try:
+                self._fill(memory)
+            except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
+                self._unread = str(error)
+            for work in self._unwritten:
+                work(memory)
+            self._memory = memory
+        return self._memory
+
+    def _fill(self, memory: "Connection") -> None:
+        if self._connection is not None:
+            _copy(self._connection, memory)
+        elif not os.path.lexists(self.path):
+            take_over(memory, self.path.parent)
+        else:
+            with closing(_look(self.path)) as connection:
+                _copy(connection, memory)
+
+    def _forget_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def _give_up(self, error: Exception) -> None:
+        """Do not try again to open what cannot be opened, unless somebody else just has it."""
+        if self._connection is None and not _is_busy(error):
+            self._unusable = self._unusable or str(error)
+
+    def _complain(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(f"the store of triggers {what}")
+
+
+_of_parents: list[object] = []
+JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
+
+
+def _writable(text: str) -> str:
+    """Return text without halves of surrogate pairs, which JSON can have and no file."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_busy(error: Exception) -> bool:
+    """Return whether it went wrong only because somebody else has the file just now."""
+    import sqlite3
+
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _put(connection: "Connection", attempt: Attempt) -> None:
+    """Write an attempt down, unless it is; and let go of the oldest where there are very many."""
+    marks = ", ".join("?" * len(attempt))
+    put = connection.execute(
+        f"INSERT INTO attempts (id, at, ahead, profile, host, deployment, key) VALUES ({marks})"
+        " ON CONFLICT (id) DO NOTHING",
+        attempt,
+    )
+    if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
+        connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
+
+
+def _connect(path: Path, patience: float) -> "Connection":
+    """Return a connection to the file, which is made if it is not there. Raises OSError, sqlite3.Error, Unusable."""
+    import sqlite3
+
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _check(path)
+    with suppress(FileExistsError):  # for its owner alone from the beginning, and so are the files beside it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path, time.monotonic() + patience)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _look(path: Path) -> "Connection":
+    """Return a connection that changes nothing, not even beside the file. Raises OSError, sqlite3.Error, Unusable."""
+    import sqlite3
+
+    _check(path)
+    log = Path(f"{path}-wal")
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    url = f"file:{quote(str(path))}?{how}"
+    connection = sqlite3.connect(url, uri=True, timeout=_SPARE, isolation_level=None, check_same_thread=False)
+    try:
+        _version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(path: Path) -> None:
+    """Raise Unusable where a file that SQLite opens is none: it would wait for the other end of a pipe."""
+    for name in _BESIDE:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
+                raise Unusable(f"{path}{name} is not a file")
+
+
+def _copy(source: "Connection", target: "Connection") -> None:
+    """Copy all that is remembered into empty tables."""
+    for table in ("attempts", "deployments", "runs") if _version(source) else ():
+        rows = source.execute(f"SELECT * FROM {table}").fetchall()
+        if rows:
+            target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+
+def _prepare(connection: "Connection", path: Path, deadline: float) -> None:
+    """Make the tables if there are none, and take over the old journal."""
+    import sqlite3
+
+    while True:
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does this just now
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+    if _version(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _version(connection):
+            if connection.execute("SELECT * FROM sqlite_master LIMIT 1").fetchone():
+                raise Unusable(f"{path} is another program's")
+            for statement in _TABLES.split(";"):
+                connection.execute(statement)
+            take_over(connection, path.parent)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _version(connection: "Connection") -> int:
+    """Return the version of the tables, 0 when there are none. Raises Unusable for one that is not known here."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise Unusable("a newer version of qoder wrote it")
+    return int(version)
+
+
+def take_over(connection: "Connection", folder: Path) -> None:
+    """Take over the journal that version 0.1 kept in this folder."""
+    from qoder_cli.local import journal
+
+    for old in journal.read(folder / name for name in JOURNALS):
+        words = map(_writable, (old.profile, old.host, old.deployment, old.key))
+        attempt = Attempt(_writable(old.id), old.at, None, *words)
+        run = _writable(old.run) if old.run else None
+        _put(connection, attempt)
+        connection.execute("UPDATE attempts SET run = ?, is_nothing = ? WHERE id = ?", (run, old.nothing, attempt.id))

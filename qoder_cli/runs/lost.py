@@ -1,0 +1,241 @@
+"""Settling a trigger whose answer is lost, from the deployment's run list.
+
+The list is read in two ways, never one:
+
+    narrowly, to adopt a run      a manual run, created by the server's clock in whole seconds not before the attempt
+                                  and at most 120 s after it, that no other trigger of this machine has
+    widely, to send again, or     every run that cannot be ruled out: of a trigger that does not read as a schedule's,
+    to say that nothing started   undated, or created about the time of the attempt on either clock, and not certainly
+                                  another trigger's; a list that was not read back to the attempt rules nothing out
+
+Exactly one narrow reading, to the end of the look, is adopted: one that shows early may be a stranger's while ours is
+still on its way. The wide reading forgives nothing, for it is what permits a second run.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from qoder_cli.errors import ApiError, OutcomeUnknown
+from qoder_cli.http.readback import ReadBack
+from qoder_cli.ids import segment
+from qoder_cli.model import Run, mapping, text
+from qoder_cli.times import parse_timestamp
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+    from qoder_cli.local.store import Attempt, Entry, Owner, Store
+
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
+MORE_LOOKS = (16.0, 30.0)  # the same, before anything is sent again or said to have started nothing: lists lag
+ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
+ABOUT = 60.0  # seconds by which a clock may be off, and a run still be ours
+ACTED = 120.0  # seconds after which a trigger has acted, as far as one look can tell
+CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
+_NAMED = 5  # runs that an error lists
+
+Attempts = Callable[[], "Sequence[Attempt]"]
+
+
+def look_for_run(client: "Client", store: "Store", attempts: Attempts, *, thoroughly: bool) -> Run | None:
+    """Return the run that one of the attempts at the same trigger started, claimed for it.
+
+    `attempts` gives them with the server's clock as far as it is known by then. With `thoroughly` it takes 30 s unless
+    a run shows, and None means that nothing was started, as far as this list can tell; without, it takes 8 s and None
+    means that no run shows yet. Attempts of over two minutes ago need one look.
+
+    Raises OutcomeUnknown when runs show of which none is certainly ours, or the list cannot be read back; Signalled.
+    """
+    search = _Search(client, store, attempts)
+    looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
+    if min(age(client, attempt) for attempt in attempts()) > ACTED:
+        looks = (0.0,)
+    began = client.clock.monotonic()
+    for look in looks:
+        if look in MORE_LOOKS and not search.is_worth_more:
+            break
+        client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
+        search.look()
+    return search.settled()
+
+
+def age(client: "Client", attempt: "Attempt") -> float:
+    """Return how many seconds ago an attempt certainly was, on whichever clock it was less."""
+    ages = [client.clock.now() - attempt.at]
+    if attempt.ahead is not None and client.server_ahead is not None:
+        ages.append(client.server_now() - attempt.at - attempt.ahead)
+    return max(min(ages), 0.0)
+
+
+def dated(client: "Client", attempt: "Attempt") -> "Attempt":
+    """Return an attempt of another command with the server's clock: where it never heard of it, as it is ahead now."""
+    return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
+
+
+class _Window(NamedTuple):
+    """The times, in unix seconds on the server's clock, of the runs that an attempt may have started."""
+
+    first: float
+    last: float
+
+    def holds(self, moment: float) -> bool:
+        return self.first <= moment <= self.last
+
+
+def _narrow(attempt: "Attempt") -> _Window | None:
+    """Return the window for adopting, None while the server's clock is not known."""
+    if attempt.ahead is None:
+        return None
+    sent = attempt.at + attempt.ahead
+    return _Window(math.floor(sent), sent + ADOPT_WITHIN)
+
+
+def _wide(attempt: "Attempt") -> _Window | None:
+    """Return the window outside which a run is ruled out: about the attempt on both clocks, and all between them.
+
+    None while the server's clock is not known: ours alone, which may be years off, rules nothing out.
+    """
+    if attempt.ahead is None:
+        return None
+    clocks = (attempt.at, attempt.at + attempt.ahead)
+    return _Window(min(clocks) - ABOUT, max(clocks) + ADOPT_WITHIN)
+
+
+class _Search:
+    """What the run list has shown so far, over several looks: a run that showed once may be ours, whatever follows."""
+
+    def __init__(self, client: "Client", store: "Store", attempts: Attempts) -> None:
+        self._client = client
+        self._store = store
+        self._attempts = attempts
+        self._shown: dict[str, Run] = {}
+        self._problem: ApiError | None = None
+        self._is_whole = False
+        newest = attempts()[-1]
+        self._deployment, self._host = newest.deployment, newest.host
+
+    def look(self) -> None:
+        """Read the list once, back past the first attempt."""
+        self._problem, self._is_whole = None, False
+        reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
+        all_are_runs = True
+        try:
+            for row in reading.rows(self._reach):
+                run = Run.read(row)
+                if run is None:
+                    all_are_runs = False
+                elif run.deployment_id in (None, self._deployment):
+                    self._shown[run.id] = run
+        except ApiError as error:
+            self._problem = error
+        self._is_whole = reading.is_whole and all_are_runs
+
+    def _reach(self) -> float | None:
+        """Return how far back the list has to be read, None for all of it."""
+        windows = [_wide(attempt) for attempt in self._attempts()]
+        return None if None in windows else min(window.first for window in windows if window)
+
+    @property
+    def is_worth_more(self) -> bool:
+        """Whether looking on may still show that nothing was started."""
+        if self._problem is not None:
+            return self._problem.retryable
+        return self._is_whole and not self._possible(self._store.owners(self._host))
+
+    def settled(self) -> Run | None:
+        """Return the one run that is ours, claimed; None when nothing that shows can be. Raises OutcomeUnknown."""
+        if self._problem is not None:
+            raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
+        owners = self._store.owners(self._host)
+        possible = self._possible(owners)
+        if not self._is_whole:
+            raise OutcomeUnknown(f"the run list could not be read back far enough{_and_shows(possible)}")
+        if not possible:
+            return None
+        ours = [run for run in possible if self._is_ours(run, owners)]
+        likely = [run for run in possible if self._is_likely(run)]
+        if len(ours) != 1 or likely != ours:
+            raise OutcomeUnknown(self._too_many(likely or possible))
+        self._mind_rivals(ours[0])
+        if not self._store.claim(self._attempt_of(ours[0]), ours[0].id):
+            raise OutcomeUnknown(f"run {ours[0].id} may be it, but belongs to another command on this machine")
+        return ours[0]
+
+    def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
+        """Return the runs that may be ours, read widely."""
+        mine = {attempt.id for attempt in self._attempts()}
+
+        def is_another(run: Run) -> bool:
+            owner = owners.get(run.id)
+            # Another's guess does not prove that the run is theirs; the answer to their trigger does.
+            return owner is not None and owner.attempt not in mine and not owner.adopted
+
+        def is_possible(run: Run) -> bool:
+            return not (_is_scheduled(run) or is_another(run)) and self._may_be_in_time(_created(run))
+
+        return [run for run in self._shown.values() if is_possible(run)]
+
+    def _is_ours(self, run: Run, owners: "dict[str, Owner]") -> bool:
+        """Return whether a run can be adopted, read narrowly."""
+        is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
+        is_free = run.id not in owners or owners[run.id].attempt in {attempt.id for attempt in self._attempts()}
+        created = _created(run)
+        return is_manual and is_free and created is not None and self._in_time(created)
+
+    def _is_likely(self, run: Run) -> bool:
+        """Return whether nothing but its age could tell that a possible run is not ours, and it does not."""
+        created = _created(run)
+        return created is None or self._in_time(created)
+
+    def _may_be_in_time(self, created: float | None) -> bool:
+        windows = [_wide(attempt) for attempt in self._attempts()]
+        return created is None or any(window is None or window.holds(created) for window in windows)
+
+    def _in_time(self, created: float) -> bool:
+        return any(window is not None and window.holds(created) for window in map(_narrow, self._attempts()))
+
+    def _attempt_of(self, run: Run) -> "Attempt":
+        """Return the newest attempt that can have started the run."""
+        created = _created(run)
+        assert created is not None  # it was adopted by its time
+        held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
+        return held[-1]
+
+    def _mind_rivals(self, run: Run) -> None:
+        """Raise OutcomeUnknown if another trigger of this machine, unsettled too, may have started the run."""
+        mine = self._attempts()
+        since = min(attempt.at for attempt in mine) - ACTED
+        for entry in self._store.entries(self._host, since=since):
+            if _is_rival(entry, mine):
+                raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
+
+    def _too_many(self, runs: Sequence[Run]) -> str:
+        names = ", ".join(run.id for run in runs[:_NAMED])
+        if any(attempt.ahead is None for attempt in self._attempts()):
+            return f"cannot match runs, because the server sent no Date header; listed: {names}"
+        if len(runs) > 1:
+            return f"{len(runs)} runs may be it: {names}"
+        return f"run {names} may be it, but not certainly enough to adopt it"
+
+
+def _created(run: Run) -> float | None:
+    created = parse_timestamp(run.raw.get("created_at"))
+    return created.timestamp() if created else None
+
+
+def _is_scheduled(run: Run) -> bool:
+    """Return whether a run certainly was not started by hand."""
+    context = run.raw.get("trigger_context")
+    return (text(context) or text(mapping(context).get("type"))) == "schedule"
+
+
+def _is_rival(entry: "Entry", mine: "Sequence[Attempt]") -> bool:
+    other = entry.attempt
+    is_other = other.id not in {attempt.id for attempt in mine} and other.deployment == mine[-1].deployment
+    return entry.open and is_other and other.at > min(attempt.at for attempt in mine) - ACTED
+
+
+def _and_shows(runs: Sequence[Run]) -> str:
+    if not runs:
+        return ""
+    return f"; these may be it: {', '.join(run.id for run in runs[:_NAMED])}"

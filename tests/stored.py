@@ -1,0 +1,14 @@
+"""What the store in a folder knows, as a test sees it from outside."""
+
+from pathlib import Path
+
+import pytest
+
+from qoder_cli.local.store import Entry, Store
+
+
+def entries_in(folder: Path) -> list[Entry]:
+    """Return all attempts, on whatever host; nothing is changed for it."""
+    store = Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)
+    hosts = store.read(lambda connection: connection.execute("SELECT DISTINCT host FROM attempts").fetchall())
+    return [entry for (host,) in hosts for entry in store.entries(host)]
