@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.errors import UsageError
+from qoder_cli.plainfile import open_at_once, read_most
+from qoder_cli.tokens import is_token
 from qoder_cli.values import (
     LONGEST_TOKEN,
     REGIONS,
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from qoder_cli.options import Flags
 
 # In the order in which they win.
-TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PAT_FILE")
-SERVER_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL", "QODER_REGION")
+TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_PAT_FILE")
+BASE_URL_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
+SERVER_VARIABLES = (*BASE_URL_VARIABLES, "QODER_REGION")
 WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
+PROFILE_VARIABLE = "QODER_PROFILE"
 
 _OF_THE_SANDBOX = "set QODER_PAT to the token that `qoder sandbox` printed"
 
@@ -93,11 +97,16 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     seen = {} if by_profile else env
     token, warnings = _token_in(seen)
     file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
-    name = profile_name(flags)
+    name = profile_name(flags, env)
+    if not sandbox:
+        file.require(name, may_create=may_create, from_variable=flags.profile is None)
     if by_profile:
-        file.require(name, may_create=may_create)
         warnings += _overruled(flags, env)
-    server = sandbox or asked or _server_in(seen) or own_server(file, name)
+    server = sandbox or asked
+    if server is None:
+        server, differing = _server_in(seen)
+        warnings += differing
+    server = server or own_server(file, name)
     if sandbox:
         warnings += _powerless(flags, asked, sandbox)
     why = _how_to_log_in(flags, sandbox)
@@ -119,9 +128,11 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     )
 
 
-def profile_name(flags: "Flags") -> str:
-    """Return the profile that is read and written."""
-    return DEFAULT_PROFILE if flags.profile is None else flags.profile
+def profile_name(flags: "Flags", env: Mapping[str, str]) -> str:
+    """Return the profile that is read and written: that of `--profile`, else of QODER_PROFILE, else `default`."""
+    if flags.profile is not None:
+        return flags.profile
+    return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:
@@ -146,13 +157,28 @@ def _server_asked_for(flags: "Flags") -> Found | None:
     return None
 
 
-def _server_in(env: Mapping[str, str]) -> Found | None:
+def _server_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    """Return the environment's server, and the warning that another variable names another base URL."""
     for name in SERVER_VARIABLES:
         if text := env.get(name):
             if name == "QODER_REGION":
-                return Found(REGIONS[read_region(text, source=name)], name)
-            return Found(read_base_url(text, source=name), name)
-    return None
+                return Found(REGIONS[read_region(text, source=name)], name), []
+            server = Found(read_base_url(text, source=name), name)
+            return server, _other_base_urls(env, server)
+    return None, []
+
+
+def _other_base_urls(env: Mapping[str, str], server: Found) -> list[str]:
+    others = [name for name in BASE_URL_VARIABLES if name != server.source and env.get(name)]
+    differing = [name for name in others if _is_another_server(name, env, server.value)]
+    return [f"{server.source} is used; it differs from {' and '.join(differing)}"] if differing else []
+
+
+def _is_another_server(name: str, env: Mapping[str, str], base_url: str) -> bool:
+    try:
+        return read_base_url(env[name], source=name) != base_url
+    except UsageError:  # a variable that does not count may be broken
+        return True
 
 
 def _sandbox(env: Mapping[str, str]) -> Found | None:
@@ -190,9 +216,12 @@ def _token_text(name: str, env: Mapping[str, str]) -> str:
     if name != "QODER_PAT_FILE":
         return env[name]
     try:
-        with open(os.path.expanduser(env[name]), "rb") as stream:
-            return stream.read(LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
+        with open_at_once(os.path.expanduser(env[name])) as stream:
+            return read_most(stream, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
     except (OSError, ValueError) as error:
+        if is_token(env[name]):
+            what = "QODER_PAT_FILE holds a token, not the path of a file"
+            raise UsageError(what, hint="set QODER_PAT to it") from None
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UsageError(
             f"QODER_PAT_FILE names {env[name]}, which cannot be read: {reason}",

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from qoder_cli.errors import UsageError
+from qoder_cli.plainfile import open_at_once, read_most
+from qoder_cli.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
 KEYS = ("token", "region", "base_url", "workspace_id")
+LONGEST_WAIT = 5.0  # seconds for somebody else to finish a change, which takes milliseconds
 _LARGEST = 2**20  # bytes; a config file is a few lines, and this ends a read from /dev/zero
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
@@ -36,14 +39,18 @@ class ConfigFile:
         """Return how messages name one value of a profile: its key and the file."""
         return f"profiles.{profile}.{key} in {self.path}"
 
-    def require(self, profile: str, *, may_create: bool = False) -> None:
+    def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
         """Raise UsageError unless the profile exists, or may be created and has a sound name.
 
-        `default` always exists.
+        `default` always exists. `from_variable` says that QODER_PROFILE named it.
         """
+        if names_token(profile):  # it would be shown, and kept, wherever a profile is
+            raise UsageError(
+                "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
+            )
         if profile == DEFAULT_PROFILE or profile in self.profiles:
             return
-        if may_create and _PROFILE_NAME.fullmatch(profile):
+        if may_create and _PROFILE_NAME.fullmatch(profile) and not is_token(profile):
             return
         if may_create:
             raise UsageError(
@@ -51,7 +58,8 @@ class ConfigFile:
                 hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
             )
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
-        raise UsageError(f"there is no profile {profile[:60]!r} in {self.path}", hint=f"profiles: {names}")
+        whence = "; QODER_PROFILE names this one" if from_variable else ""
+        raise UsageError(f"there is no profile {profile[:60]!r} in {self.path}", hint=f"profiles: {names}{whence}")
 
 
 def locate(env: Mapping[str, str]) -> Path:
@@ -67,6 +75,8 @@ def locate(env: Mapping[str, str]) -> Path:
             named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
         except RuntimeError:  # newer versions raise where older ones leave the `~`
             named = "~/.config/qoder/config.toml"
+    elif names_token(named) and not os.path.exists(named):  # it would become the name of a file
+        raise UsageError("QODER_CONFIG holds a token, not the path of a file", hint="set QODER_PAT to it")
     path = os.path.expanduser(named)
     if path.startswith("~"):  # what expanduser leaves when it knows no home
         raise UsageError(
@@ -83,8 +93,8 @@ def load(path: Path) -> ConfigFile:
     holds something else than text where text belongs. Unknown keys and a file open to others are warnings.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_LARGEST + 1)
+        with open_at_once(path) as stream:
+            data = read_most(stream, _LARGEST + 1)
             mode = os.fstat(stream.fileno()).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return ConfigFile(path)
@@ -100,22 +110,42 @@ def load(path: Path) -> ConfigFile:
 def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
     """Set the given keys of a profile, and remove those whose value is None; everything else stays.
 
-    The file is replaced in one step, readable by its owner only. Raises UsageError when it cannot be read or
-    written; then it is as it was.
+    It is read, edited and replaced in one step, readable by its owner only, while nobody else may: two changes at once
+    both count. Raises UsageError when it cannot be read or written, or somebody else is at it for 5 s; then it is as it
+    was.
     """
-    file = load(path)
+    load(path).require(profile, may_create=True)
     if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
         raise _unusable(path, "is no regular file; nothing was changed", hint="set QODER_CONFIG to a file")
-    file.require(profile, may_create=True)
-    edited = _edited(file.text, profile, values)
-    if edited is None or not _differs_only(file.text, edited, profile, values):
-        raise _unusable(path, "is laid out in a way that cannot be changed safely", hint="edit it by hand")
+    target = Path(os.path.realpath(path))
+    import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
+
     try:
-        _replace(Path(os.path.realpath(path)), edited.encode())
-    except (OSError, ValueError) as error:
+        _make_private_folder(target.parent)
+        with _to_itself(path, target):
+            file = load(path)
+            edited = _edited(file.text, profile, values)
+            if edited is None or not _differs_only(file.text, edited, profile, values):
+                raise _unusable(path, "is laid out in a way that cannot be changed safely", hint="edit it by hand")
+            _replace(target, edited.encode())
+    except (OSError, ValueError, NotImplementedError) as error:
         raise UsageError(
             f"the config file {path} cannot be written: {_reason(error)}; nothing was changed",
             hint="QODER_CONFIG names another place for it",
+        ) from None
+
+
+@contextmanager
+def _to_itself(path: Path, target: Path) -> Iterator[None]:
+    """Keep all others from changing the file; the system lets go of the lock when its holder dies, however it does."""
+    import filelock
+
+    try:
+        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
+            yield
+    except filelock.Timeout:
+        raise UsageError(
+            f"the config file {path} is being changed by another qoder; nothing was changed", hint="try it again"
         ) from None
 
 
@@ -242,7 +272,6 @@ def _differs_only(before: str, after: str, profile: str, values: Mapping[str, st
 def _replace(target: Path, data: bytes) -> None:
     import tempfile
 
-    _make_private_folder(target.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600 from the start
     with _removed_on_failure(temporary):
         with open(handle, "wb") as stream:

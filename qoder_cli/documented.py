@@ -50,7 +50,9 @@ TOPICS = {
 VARIABLES = _named(
     ("QODER_PAT", "the token"),
     ("QODER_ACCESS_TOKEN", "the token, where QODER_PAT is not set"),
-    ("QODER_PAT_FILE", "a file that holds the token, where neither QODER_PAT nor QODER_ACCESS_TOKEN is set"),
+    ("QODER_PERSONAL_ACCESS_TOKEN", "the token, where neither of these is set; Qoder's own tools read it"),
+    ("QODER_PAT_FILE", "a file that holds the token, where none of these is set"),
+    ("QODER_PROFILE", "the profile of the config file, where there is no --profile"),
     ("QODER_BASE_URL", "the server"),
     ("QODER_MANAGED_BASE_URL", "the server, where QODER_BASE_URL is not set"),
     ("QODER_REGION", "the server by its region, global or cn, where no URL is set"),

@@ -29,6 +29,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, Literal, Self
 
+from qoder_cli.tokens import without_tokens
+
 RunState = Literal["none", "ended", "going", "unknown"]
 
 
@@ -136,13 +138,13 @@ class QoderError(Exception):
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that stands under `error` with JSON output: always the same keys."""
+        """Return the object that stands under `error` with JSON output: always the same keys, no token in any."""
         return {
             "type": self.type_name,
             "exit_code": int(self.exit),
-            "message": self.message,
-            "hint": self.hint,
-            "next": self.next,
+            "message": without_tokens(self.message),
+            "hint": without_tokens(self.hint) if self.hint else self.hint,
+            "next": self.next and [without_tokens(word) for word in self.next],
             "run_id": self.run_id,
             "session_id": self.session_id,
             "run_state": self.run_state,

@@ -14,8 +14,8 @@ DEEPEST = 200  # levels; deeper documents are refused, so that nothing after the
 _LONGEST_PLAIN_INT = 18  # digits; longer ones are kept as text (int() refuses more than 4,300)
 
 # Characters that JSON allows raw but that steer a terminal or cannot be encoded: DEL and C1, bidirectional controls,
-# lone surrogates. C0 is always escaped by the encoder itself.
-_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# line separators, lone surrogates. C0 is always escaped by the encoder itself.
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

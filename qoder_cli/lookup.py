@@ -52,8 +52,7 @@ def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
         error.message = f"deployment {id}: {error.message}"
     with suppress(ApiError):
         newest = islice(not_archived(state, retry=False), SUGGEST_FROM)
-        known = {found: str(state.client.hide_values(name)) for found, name in newest}
-        error.hint = nearest(id, known, error.hint or asked(state))
+        error.hint = nearest(id, dict(newest), error.hint or asked(state))
     return error
 
 

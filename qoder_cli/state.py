@@ -52,7 +52,7 @@ class State:
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
 
     def __post_init__(self) -> None:
-        for name in ("QODER_PAT", "QODER_ACCESS_TOKEN"):
+        for name in ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN"):
             self._never_tell(self.env.get(name))
 
     def _never_tell(self, token: str | None) -> None:

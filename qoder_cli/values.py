@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from qoder_cli.errors import UsageError
+from qoder_cli.tokens import has_token, is_token
 
 API_PATH = "/api/v1/cloud"
 REGIONS = {  # api/facts.md, 3.1
@@ -72,6 +73,12 @@ def read_token(text: str, *, source: str) -> str:
     return token
 
 
+def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it, or: qoder auth login") -> None:
+    """Raise UsageError, never showing the text, when it has a token in it where something else belongs."""
+    if has_token(text):
+        raise UsageError(f"{source} has a token in it, or a user name and password; nothing was sent", hint=instead)
+
+
 def read_region(text: str, *, source: str) -> str:
     """Return a region's name. Raises UsageError for any that is not known."""
     if text not in REGIONS:
@@ -80,7 +87,8 @@ def read_region(text: str, *, source: str) -> str:
 
 
 def read_workspace(text: str, *, source: str) -> str:
-    """Return a workspace id. Raises UsageError for what cannot be sent as a header."""
+    """Return a workspace id. Raises UsageError for a token, and for what cannot be sent as a header."""
+    refuse_token(text, source=source)
     if len(text) > _LONGEST_WORKSPACE or not _PRINTABLE.fullmatch(text):
         raise UsageError(f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces")
     return text
@@ -101,6 +109,9 @@ def read_base_url(text: str, *, source: str) -> str:
     match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
     if match is None:
         raise _no_url(source)
+    # To look up a host that is a token would tell it to a name server.
+    if _looks_like_token(match["host"]) or has_token(match["path"] or ""):
+        refuse_token(text, source=source)
     host = _host(match["host"].lower(), source)
     scheme = (match["scheme"] or ("http" if is_loopback(host) else "https")).lower()
     if scheme == "http" and not is_loopback(host):
@@ -109,6 +120,11 @@ def read_base_url(text: str, *, source: str) -> str:
             hint="use https; http works on this machine only",
         )
     return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
+
+
+def _looks_like_token(host: str) -> bool:
+    """Return whether a host is a token: `pt-portal.example.com` is none, and a JSON web token has dots in it."""
+    return is_token(host) and ("." not in host or host.startswith("eyJ"))
 
 
 def _no_url(source: str) -> UsageError:

@@ -2,6 +2,7 @@
 
 import getpass
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,19 @@ def test_a_token_that_is_not_accepted_is_not_saved(qoder: Qoder, answer: object,
     assert (ran.code, ran.out) == (code, "")
     assert ran.error["hint"].startswith(hint)
     assert not file_of(qoder).exists()
+
+
+NOT_THE_API = [{"hello": 1}, [], "hello", {"data": {}}, {"data": "x"}, {"deployments": []}]
+
+
+@pytest.mark.parametrize("answer", [*NOT_THE_API, httpx.Response(200, html="<p>Welcome</p>")], ids=repr)
+def test_only_the_api_accepts_a_token(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on("GET", "/deployments", answer, repeat=True)
+    ran = log_in(qoder, "--json")
+    assert (ran.code, profiles(qoder), "nothing was saved" in ran.error["hint"]) == (7, {}, True)
+    qoder.env["QODER_PAT"] = TOKEN
+    ran = qoder("auth", "status", "--json")
+    assert (ran.code, json.loads(ran.out)["accepted"]) == (7, None)
 
 
 def test_an_unreachable_server_saves_nothing(qoder: Qoder) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+import threading
 import tomllib
 import traceback
 from collections.abc import Callable
@@ -231,6 +232,116 @@ def test_a_token_file_that_cannot_be_read_is_refused(config: Path, tmp_path: Pat
     assert str(tmp_path) in error.message
 
 
+@POSIX
+@pytest.mark.parametrize("where", ["QODER_PAT_FILE", "QODER_CONFIG", "--input", "--form"])
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(qoder: Qoder, tmp_path: Path, where: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if where.startswith("QODER"):
+        qoder.env |= {where: str(pipe), "QODER_PAT": ""}
+    typed = {"--input": ["--input", str(pipe)], "--form": ["--form", f"file=@{pipe}"]}.get(where, [])
+    ran = qoder("api", "POST", "/files", *typed)
+    assert (ran.code, "named pipe that nothing writes to" in ran.err) == (2, True)
+
+
+@POSIX
+def test_a_pipe_that_somebody_writes_to_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # it does not wait for a reader either
+    os.write(writer, f"{TOKEN}\n".encode())
+    closing = threading.Timer(0.1, os.close, [writer])
+    closing.start()
+    assert settings(tmp_path / "none", {"QODER_PAT_FILE": str(pipe)}).token == TOKEN
+    closing.join()
+
+
+@pytest.mark.parametrize("token", ["pt-SECRETSECRET123", "pt-onlyletters", "eyJhbGciOi.eyJzdWIi.c2lnbmF0"])
+def test_no_profile_is_made_that_is_called_as_a_token(qoder: Qoder, token: str) -> None:
+    for words in (["config", "set", "region", "cn"], ["auth", "login", "--with-token"]):
+        ran = qoder(*words, "--profile", token)
+        assert (ran.code, token in ran.err) == (2, False)
+        assert qoder(*words, "--json", "--profile", token).code == 2
+    qoder.env["QODER_PROFILE"] = token
+    assert (qoder("config", "set", "region", "cn").code, load(Path(qoder.env["QODER_CONFIG"])).profiles) == (2, {})
+
+
+@pytest.mark.parametrize("name", ["pt-br", "pt-br-production-2", "pt-team"])
+def test_a_profile_may_be_called_as_a_language_or_a_team(qoder: Qoder, name: str) -> None:
+    assert qoder("config", "set", "region", "cn", "--profile", name).code == 0
+
+
+PERSONAL = "QODER_PERSONAL_ACCESS_TOKEN"
+
+
+@pytest.mark.parametrize(
+    ("env", "source"),
+    [
+        ({PERSONAL: "pt-p"}, PERSONAL),
+        ({PERSONAL: "pt-p", "QODER_ACCESS_TOKEN": "pt-a"}, "QODER_ACCESS_TOKEN"),
+        ({PERSONAL: "pt-p", "QODER_PAT_FILE": "/nowhere"}, PERSONAL),
+    ],
+)
+def test_the_token_of_qoders_own_tools_is_the_third(config: Path, env: dict[str, str], source: str) -> None:
+    found = settings(config, env)
+    assert (found.token_source, found.token) == (source, env[source])
+    others = [name for name in env if name != source]
+    assert found.warnings == ((f"{source} is used; it differs from {others[0]}",) if others else ())
+
+
+def test_a_profile_of_the_environment_is_the_one_where_none_is_named(config: Path) -> None:
+    written(config, TWO_PROFILES)
+    found = settings(config, {"QODER_PROFILE": "work"})
+    assert (found.profile, found.token) == ("work", "pt-work-0002")
+    named = settings(config, {"QODER_PROFILE": "nobody"}, profile="work")
+    assert (named.profile, named.token) == ("work", "pt-work-0002")
+    beaten = settings(config, {"QODER_PROFILE": "work", "QODER_PAT": "pt-env"})
+    assert (beaten.profile, beaten.token, beaten.warnings) == ("work", "pt-env", ())
+    assert settings(config, {"QODER_PROFILE": ""}).profile == "default"
+    error = refused(lambda: settings(config, {"QODER_PROFILE": "wrok", "QODER_PAT": "pt-env"}))
+    assert "no profile 'wrok'" in error.message
+    assert "QODER_PROFILE names this one" in str(error.hint)
+
+
+def test_config_and_auth_work_on_the_profile_of_the_environment(qoder: Qoder) -> None:
+    qoder.env["QODER_PROFILE"] = "work"
+    assert qoder("config", "set", "region", "cn").code == 0
+    assert load(Path(qoder.env["QODER_CONFIG"])).profiles == {"work": {"region": "cn"}}
+    assert qoder("config", "get", "region").out == "cn\n"
+    assert qoder("config", "set", "region", "global", "--profile", "b").code == 0
+    assert qoder("config", "list").out == "profiles.work.region\tcn\n"
+    assert "profile work of" in qoder("auth", "logout").err
+
+
+@pytest.mark.parametrize(
+    ("managed", "flags", "is_warned_of"),
+    [
+        ("https://b.example", {}, True),
+        ("not a url", {}, True),
+        ("https://A.example:443/api/v1/cloud/", {}, False),
+        ("", {}, False),
+        ("https://b.example", {"base_url": "https://c.example"}, False),
+    ],
+)
+def test_two_base_urls_that_differ_are_a_warning(
+    config: Path, managed: str, flags: dict[str, str], is_warned_of: bool
+) -> None:
+    env = {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": managed, "QODER_PAT": "pt-env"}
+    warning = "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL"
+    assert settings(config, env, **flags).warnings == ((warning,) if is_warned_of else ())
+
+
+@pytest.mark.parametrize(
+    "token", ["pt-0123456789abcdef", "PT-ABCDEFGH", "eyJhbGciOi.eyJzdWIi.c2lnbmF0", "https://pt-abcdefgh"]
+)
+def test_a_base_url_that_is_a_token_is_not_a_server(token: str) -> None:
+    error = refused(lambda: read_base_url(token, source="--base-url"))
+    assert "has a token in it" in error.message
+    assert token not in repr(error.as_json())
+    portal = "https://pt-portal.example.com/api/v1/cloud"
+    assert read_base_url("https://pt-portal.example.com", source="--base-url") == portal
+
+
 def test_settings_never_show_the_token(config: Path) -> None:
     found = settings(config, {"QODER_PAT": TOKEN})
     assert found.token == TOKEN
@@ -448,7 +559,7 @@ def test_an_unreadable_file_is_refused(config: Path, monkeypatch: pytest.MonkeyP
     def denied(*args: object) -> object:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr("os.open", denied)
     assert f"{config} cannot be read: Permission denied" in refused(lambda: load(config)).message
 
 
@@ -589,6 +700,12 @@ def test_a_symlink_stays_one(config: Path, tmp_path: Path, exists: bool) -> None
     assert load(target).profile("default") == {"region": "cn"}
 
 
+def left_in(folder: Path) -> list[str]:
+    """Return the names in a folder, but for the lock, which stays and is empty."""
+    assert all(path.stat().st_size == 0 for path in folder.glob(".*.lock"))
+    return [name for name in os.listdir(folder) if not name.endswith(".lock")]
+
+
 @pytest.mark.parametrize(
     ("function", "error"),
     [
@@ -609,7 +726,7 @@ def test_a_change_that_cannot_be_written_leaves_everything_as_it_was(
     said = refused(lambda: change(config, "default", {"token": TOKEN})).message
     assert f"{config} cannot be written: {error.strerror}" in said
     assert config.read_text() == TWO_PROFILES
-    assert os.listdir(config.parent) == [config.name]
+    assert left_in(config.parent) == [config.name]
 
 
 def test_an_interruption_leaves_no_token_lying_about(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,7 +736,7 @@ def test_an_interruption_leaves_no_token_lying_about(config: Path, monkeypatch: 
     monkeypatch.setattr("os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         change(config, "default", {"token": TOKEN})
-    assert os.listdir(config.parent) == []
+    assert left_in(config.parent) == []
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

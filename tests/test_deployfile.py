@@ -90,7 +90,7 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 def test_the_shortest_file_says_all_that_a_new_deployment_needs() -> None:
     declared = one(NIGHTLY)
-    assert declared == Declared("-", 1, FIELDS, None, frozenset(), ())
+    assert declared == Declared("-", 1, FIELDS, None)
     assert declared.name == "nightly-review"
     assert missing_for_create(declared) == []
 
@@ -333,25 +333,36 @@ def test_variables_are_filled_in_once_and_never_read_as_yaml(written: str, meant
     assert field("metadata", json.dumps({"${A}": written}), env) == {"${A}": meant}
 
 
-def test_what_came_from_variables_is_known_to_be_secret() -> None:
-    env = {"TOKEN": "hunter2", "KEY": "-----BEGIN-----\nabcdef\n}\n", "ALL": "A=one;B=two", "UNUSED": "x", "NONE": ""}
-    text = "name: a\ndescription: <${TOKEN}>\nmetadata: {a: '${KEY}', b: '${NONE:-default}'}\n"
-    assert one(text, env).secrets == {"hunter2", env["KEY"], "-----BEGIN-----", "abcdef"}
-    assert one("name: a\nenvironment_variables: ${ALL}", env).secrets == {"A=one;B=two", "A=one", "B=two"}
+def test_only_where_a_secret_can_stand_a_variable_makes_one() -> None:
+    env = {"TOKEN": "hunter2", "ALL": "A=one;B=two", "NONE": ""}
+    text = "name: a-${TOKEN}\ndescription: <${TOKEN}>\nmetadata: {token: '${TOKEN}'}\nmessage: ${ALL}\n"
+    assert one(text, env).secret_places == frozenset()
+    mapping = "environment_variables: {A: '${TOKEN}', B: plain, C: '${NONE:-default}', d e: 'x${TOKEN}'}"
+    assert one(f"name: a\n{mapping}", env).secret_places == {
+        "environment_variables.A",
+        "environment_variables.'d e'",
+    }
+    places = {"environment_variables.A", "environment_variables.B"}
+    assert one("name: a\nenvironment_variables: ${ALL}", env).secret_places == places
+    lines = 'name: a\nenvironment_variables: "C=plain\\n${ALL}\\nD=x${TOKEN}"'
+    assert one(lines, env).secret_places == places | {"environment_variables.D"}
 
 
 def test_tokens_of_resources_are_secret_too() -> None:
     text = "name: a\nresources: [{type: git_repository, url: x, password: open sesame, authorization_token: null}]"
-    assert one(text).secrets == {"open sesame"}
+    assert one(text).secret_places == {"resources[0].password"}
 
 
-@pytest.mark.parametrize("name", ["auth_token", "API_KEY", "client_secret", "deploy_key", "credentials"])
+@pytest.mark.parametrize(
+    "name", ["auth_token", "API_KEY", "client_secret", "deploy_key", "credentials", "pwd", "passphrase", "headers"]
+)
 def test_what_goes_by_the_name_of_a_secret_in_a_resource_is_secret_too(name: str) -> None:
     resources = [
         {"type": "git_repository", "url": "x", name: "hunter2"},
-        {"type": "file", "auth": [{name: {"a": "b"}}]},
+        {"type": "file", "inner": [{name: {"a": "b"}}]},
     ]
-    assert one(json.dumps({"name": "a", "resources": resources})).secrets == {"hunter2", "b"}
+    declared = one(json.dumps({"name": "a", "resources": resources}))
+    assert declared.secret_places == {f"resources[0].{name}", f"resources[1].inner[0].{name}"}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli import installed
 from qoder_cli.completion import script
 from qoder_cli.doctor import program
 from qoder_cli.http.proxy import masked
+from qoder_cli.installed import how_to_add
 from qoder_cli.local.store import Attempt, Store
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.wire import api_error, page
@@ -503,7 +505,7 @@ OURS = "#!/usr/bin/python\nfrom qoder_cli.__main__ import run\nrun()\n"
 
 
 def put(folder: Path, name: str, text: str) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     (folder / name).chmod(0o755)
     return folder
@@ -567,7 +569,72 @@ def test_the_program_that_was_started_is_this_one(tmp_path: Path, monkeypatch: p
 def test_a_missing_extra_is_told_with_how_to_get_it(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "find_spec", lambda name: None if name == "uvicorn" else True)
     finding = looked(qoder, "--offline")["sandbox"]
-    assert (finding["status"], "pip install 'qoder-cli[sandbox]'" in finding["found"]) == ("ok", True)
+    assert finding["status"] == "ok"
+    assert finding["found"].endswith(how_to_add(("starlette", "uvicorn")))
+
+
+PACKAGES = ("starlette", "uvicorn")
+
+
+def test_pipx_adds_to_what_pipx_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv = put(tmp_path / "venvs" / "qoder-cli", "pipx_metadata.json", "{}")
+    monkeypatch.setattr(sys, "prefix", str(venv))
+    assert how_to_add(PACKAGES) == "pipx inject qoder-cli starlette uvicorn"
+
+
+@pytest.mark.parametrize("sign", ["uv-receipt.toml", "no pip"])
+def test_uv_adds_to_what_uv_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    monkeypatch.setattr(sys, "prefix", str(put(tmp_path / "qoder-cli", sign, "")))
+    monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
+    if sign == "no pip":
+        monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    added = how_to_add(PACKAGES)
+    assert added == "uv pip install --python '/opt/my tools/python' starlette uvicorn"
+
+
+def test_pip_of_the_interpreter_that_runs_adds_to_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "/opt/venv/bin/python")
+    monkeypatch.setattr(installed, "find_spec", lambda name: True)
+    assert how_to_add(PACKAGES) == "/opt/venv/bin/python -m pip install starlette uvicorn"
+
+
+def test_where_the_system_keeps_its_python_to_itself_pip_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "EXTERNALLY-MANAGED", "")
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    monkeypatch.setattr(installed, "find_spec", lambda name: True)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    wanted = "/usr/bin/python3 -m pip install --user --break-system-packages starlette uvicorn"
+    assert how_to_add(PACKAGES) == wanted
+
+
+def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder) -> None:
+    configured(qoder, f'[profiles.work]\ntoken = "{OTHER}"\nregion = "cn"\n[profiles.b]\nregion = "cn"\n')
+    del qoder.env["QODER_PAT"]
+    qoder.env["QODER_PROFILE"] = "work"
+    findings = looked(qoder, "--offline")
+    assert findings["profile"]["found"] == "work, from QODER_PROFILE"
+    assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
+    assert (
+        looked(qoder, "--offline", "--profile", "work")["profile"]["found"]
+        == "work, from --profile, over QODER_PROFILE"
+    )
+    qoder.env |= {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": "https://b.example"}
+    qoder.env["QODER_PERSONAL_ACCESS_TOKEN"] = OTHER
+    findings = looked(qoder, "--offline")
+    assert findings["settings"] == {
+        **findings["settings"],
+        "status": "warning",
+        "found": "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL",
+    }
+    assert findings["token"]["found"].startswith(
+        "pt-****3210, from QODER_PERSONAL_ACCESS_TOKEN, over profiles.work.token"
+    )
 
 
 def test_several_failures_end_with_the_code_of_the_first(qoder: Qoder, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qoder_cli.deployfile import yamlread
 from qoder_cli.deployfile.export import export
 from qoder_cli.deployfile.load import Declared, load, missing_for_create
 from qoder_cli.deployfile.normal import EMPTY, REQUIRED, comparable, settable
+from qoder_cli.deployments.changes import difference
 from qoder_cli.model import Deployment
 
 EXAMPLES = [jsontext.parse(line) for line in (Path(__file__).parent / "examples.jsonl").read_text("utf-8").splitlines()]
@@ -57,15 +59,28 @@ def said(deployment: Deployment) -> str:
     """Return what is written about a deployment, which must be taken back as the same."""
     text = export(deployment)
     declared = taken_back(text)
-    assert declared.fields == settable(deployment)
-    assert declared.secrets == frozenset()
+    assert one_spelling(declared.fields) == one_spelling(settable(deployment))
+    assert difference(declared.fields, settable(deployment)) == ({}, [])
     assert missing_for_create(declared) == []
     return text
+
+
+def one_spelling(value: Any) -> Any:
+    """Return a value with numbers that have an exponent in one spelling: 1E5 is written as YAML 1.1 reads it too."""
+    if isinstance(value, dict):
+        return {key: one_spelling(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [one_spelling(item) for item in value]
+    has_exponent = isinstance(value, jsontext.Number) and "e" in value.text.lower()
+    return str(Decimal(value.text).normalize()) if has_exponent else value
 
 
 def words(text: str) -> list[str]:
     """Return the lines of a file that are not comments."""
     return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers of its core schema, without signs before
 
 
 # What is taken back.
@@ -210,6 +225,39 @@ def test_any_other_value_is_too(value: Any) -> None:
 def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str, written: list[str]) -> None:
     lines = words(said(of(environment_variables=sent)))
     assert lines[lines.index(written[0]) :][: len(written)] == written
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("1e30", "1.0e+30"),
+        ("1E400", "1.0e+400"),
+        ("-2.50e-7", "-2.50e-7"),
+        ("1.5e3", "1.5e+3"),
+        ("0", "0"),
+        ("-0", "-0"),
+        ("1.10", "1.10"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ],
+)
+def test_a_number_is_one_and_the_same_in_both_versions_of_yaml(sent: str, written: str) -> None:
+    text = said(of(resources=[jsontext.parse(f'{{"type": "file", "value": {sent}}}')]))
+    assert f"    value: {written}\n" in text
+    by_1_1 = yaml.safe_load(text)["resources"][0]["value"]  # PyYAML
+    assert not isinstance(by_1_1, str)
+    assert by_1_1 == json.loads(sent)
+    assert YAML_1_2.fullmatch(written)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["0777", "0o17", "1:30", "190:20:30", "yes", "No", "on", "y", "~", "1_000", "0x1f", ".5", "1e3", "+1", ".inf", "="],
+)
+def test_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
+    text = said(of(description=sent, metadata={sent: sent}))
+    both = yaml.safe_load(text)
+    assert (both["description"], both["metadata"]) == (sent, {sent: sent})
+    assert f'description: "{sent}"' in text
 
 
 # How it reads.

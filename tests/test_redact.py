@@ -19,6 +19,7 @@ from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
+from qoder_cli.tokens import has_token, without_tokens
 from tests.conftest import TOKEN, Qoder
 from tests.matrix import WithoutStreams
 from tests.test_deploy import LEGACY, TRIGGER
@@ -42,10 +43,83 @@ def test_what_looks_like_a_token_is_not_shown(secret: str) -> None:
     assert shown.endswith(" after")
 
 
-@pytest.mark.parametrize("name", ["authorization", "authorization_token", "password", "client_secret", "access_token"])
+NAMES = [
+    *("authorization", "authorization_token", "password", "client_secret", "access_token", "refresh_token", "pwd"),
+    *("passphrase", "pass_phrase", "session_key", "sessionKey", "private_key", "privateKey", "api-key", "x-api-key"),
+    *("signing_key", "credentials", "auth", "headers", "environment_variables", "connection_string", "id_token"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
     assert "hunter2" not in redact.body(json.dumps({"a": [{name: "hunter2"}]}))
     assert "hunter2" not in redact.headers([(name, "hunter2")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nor_wherever_it_travels(name: str) -> None:
+    inner = json.dumps({"deep": [{name: "hunter2", "n": 1}]})
+    shown = [
+        redact.body(json.dumps({"deep": {"deeper": [{name: {"user": "hunter2"}}, {name: ["hunter2"]}]}})),
+        redact.body(json.dumps({"input": inner})),  # JSON within JSON
+        redact.body(json.dumps({name: "hunter2"})[:-1]),  # which is cut, and so is no JSON
+        redact.body(json.dumps({name: "hunter2"})[:-2]),
+        redact.payload(f"a=1&{name}=hunter2&b=2".encode(), "application/x-www-form-urlencoded"),
+        redact.payload(f"{name}=hunter2".encode(), "application/x-www-form-urlencoded"),
+        redact.by_shape(f"https://host/path?a=1&{name}=hunter2#x"),
+    ]
+    assert [text for text in shown if "hunter2" in text] == []
+
+
+@pytest.mark.parametrize("name", ["session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"])
+def test_what_is_no_secret_is_shown(name: str) -> None:
+    assert "hunter2" in redact.body(json.dumps({name: "hunter2"}))
+    assert "hunter2" in redact.header(name, "hunter2")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@host/x",
+        "https://hunter2@host/x",
+        "postgres://me:hunter2@host:5432/db",
+        "https://me:hun@hunter2@host",
+        "https:\\/\\/me:hunter2@host",
+        "https://login.example/?next=https%3A%2F%2Fme%3Ahunter2%40host%2Fx",
+    ],
+)
+def test_user_and_password_of_a_url_are_not_shown(url: str) -> None:
+    for text in (url, f"see {url}, or not", json.dumps({"url": url}), f'{{"url": "{url}'):
+        shown = redact.body(text)
+        assert "hunter2" not in shown
+        assert "host" in shown
+    assert "hunter2" not in redact.header("location", url)
+
+
+@pytest.mark.parametrize("value", ["Basic bWU6aHVudGVyMg==", "basic bWU6aHVudGVyMg", "Bearer bWU6aHVudGVyMg=="])
+def test_no_scheme_of_authorization_is_shown_wherever_it_stands(value: str) -> None:
+    assert "bWU6" not in redact.body(json.dumps({"note": f"send {value} there"}))
+    assert "bWU6" not in redact.header("x-note", value)
+
+
+@pytest.mark.parametrize(
+    "text", ["pt-br-reports", "dept-0123456789", "script-pt-", "keyJabberwocky", "a@b.c", "x://y z@h"]
+)
+def test_what_only_looks_a_little_like_a_token_is_shown(text: str) -> None:
+    assert without_tokens(text) == text
+    assert not has_token(text)
+
+
+def test_what_an_agent_wrote_is_printed_as_it_is(qoder: Qoder) -> None:
+    note = "see pt-0123456789abcdef and \u2028 https://u:p@h"
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {**LEGACY, "id": "drun_1", "status": "completed", "note": note})
+    assert qoder("run", "get", "drun_1", "--json").json["note"] == note
+
+
+def test_json_has_no_line_separators(qoder: Qoder) -> None:
+    found = {**LEGACY, "id": "drun_1", "status": "completed", "note": "\u2028\u2029"}
+    qoder.wire.on("GET", "/deployment_runs/drun_1", found)
+    assert '"note":"\\u2028\\u2029"' in qoder("run", "get", "drun_1", "--json").out
 
 
 SIGNED = [

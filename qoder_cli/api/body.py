@@ -8,6 +8,7 @@ from typing import IO, Any, NamedTuple
 from qoder_cli import jsontext
 from qoder_cli.api.pairs import split
 from qoder_cli.errors import UsageError
+from qoder_cli.plainfile import open_at_once, read_most
 
 LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
@@ -128,8 +129,8 @@ def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
 
 def _bytes_of_file(path: str, option: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return _limited(file.read(LARGEST + 1), path)
+        with open_at_once(path) as file:
+            return _limited(read_most(file, LARGEST + 1), path)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UsageError(f"{option}: {path} cannot be read: {reason}", hint="name a file that can be read") from None

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qoder_cli.api.pairs import split
 from qoder_cli.errors import UsageError
+from qoder_cli.tokens import is_token
 from qoder_cli.values import API_PATH, host_of, origin, read_base_url
 
 _LONGEST = 8000  # characters
@@ -89,6 +90,8 @@ def _check(path: str) -> None:
     if match := _PLACEHOLDER.search(decoded):
         raise _no_path(f"has a {match[0]} in it", hint="put an id in the place of {…}, as in /deployments/dep_123")
     segments = decoded.removeprefix("/").split("/")
+    if any(map(is_token, segments)):
+        raise _no_path("has a token in it; nothing was sent", hint="set QODER_PAT to it, or: qoder auth login")
     if {"", ".", ".."} & set(segments):
         raise _no_path("has an empty part, '.' or '..' in it; nothing was sent", hint="write it out")
     if not decoded.isprintable() or "\\" in decoded:

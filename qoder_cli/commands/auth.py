@@ -1,7 +1,7 @@
 """`qoder auth`: save a token, remove it, see which one is used and whether the server accepts it."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from qoder_cli.configfile import ConfigFile, change, load, locate
 from qoder_cli.errors import ApiError, AuthError, UsageError
 from qoder_cli.state import State
 from qoder_cli.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 # Where people make tokens (api/facts.md, 3.1).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
@@ -65,8 +68,8 @@ def logout(ctx: typer.Context) -> None:
 
     Exit 0 also when there was no token. All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    file, profile = load(locate(state.env)), profile_name(state.flags)
-    file.require(profile)
+    file, profile = load(locate(state.env)), profile_name(state.flags, state.env)
+    file.require(profile, from_variable=state.flags.profile is None)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None})
         state.progress.note(f"token removed from profile {profile} of {file.path}")
@@ -181,7 +184,7 @@ def _check(state: State, settings: Settings) -> None:
 
     client = Client(settings, clock=state.clock, progress=state.progress, transport=state.transport)
     try:
-        client.get("/deployments", params={"limit": 1})
+        _ask_for_a_page(client)
     except AuthError as error:
         elsewhere = "; a token works only in the region it was made for: --region global or cn"
         error.hint = "nothing was saved" + (elsewhere if _region_of(settings.base_url) else "")
@@ -191,6 +194,11 @@ def _check(state: State, settings: Settings) -> None:
         raise
     finally:
         client.close()
+
+
+def _ask_for_a_page(client: "Client") -> None:
+    """Ask for something that only the API answers so. Raises ApiError, also for an answer that is not the API's."""
+    next(client.pages("/deployments", {"limit": 1}))
 
 
 def _warn_of_what_wins(state: State, saved: Settings) -> None:
@@ -210,7 +218,7 @@ def _warn_of_what_wins(state: State, saved: Settings) -> None:
 
 def _ask(state: State) -> _Verdict:
     try:
-        state.client.get("/deployments", params={"limit": 1})
+        _ask_for_a_page(state.client)
     except AuthError as error:
         return False, error
     except ApiError as error:

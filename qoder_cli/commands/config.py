@@ -1,4 +1,4 @@
-"""`qoder config`: read and change the config file. The environment has no say here."""
+"""`qoder config`: read and change the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from qoder_cli.completion import values
-from qoder_cli.config import own_server, profile_name
+from qoder_cli.config import PROFILE_VARIABLE, own_server, profile_name
 from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.errors import NotFound, UsageError
 from qoder_cli.near import nearest
 from qoder_cli.output.screen import inert
 from qoder_cli.state import State
+from qoder_cli.tokens import without_tokens
 from qoder_cli.values import mask, origin, read_base_url, read_region, read_workspace
 
 # How a value given on the command line is checked and spelled. A token never comes from there.
@@ -41,8 +42,8 @@ _KeyToSet = Annotated[  # a token is never an argument
 def list_(ctx: typer.Context) -> None:
     """List what the config file sets.
 
-    All profiles, or that of --profile. Tokens are masked. `qoder auth status`
-    shows what is used in the end, and why.
+    All profiles, or that of --profile or QODER_PROFILE. Tokens are masked.
+    `qoder auth status` shows what is used in the end, and why.
 
     Examples:
       qoder config list
@@ -52,9 +53,10 @@ def list_(ctx: typer.Context) -> None:
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
     file = _file(state)
-    names = list(file.profiles) if state.flags.profile is None else [state.flags.profile]
+    chosen = state.flags.profile or state.env.get(PROFILE_VARIABLE)
+    names = [chosen] if chosen else list(file.profiles)
     rows = [
-        {"key": f"profiles.{name}.{key}", "value": _shown(key, value)}
+        {"key": without_tokens(f"profiles.{name}.{key}"), "value": _shown(key, value)}
         for name in names
         for key, value in file.profile(name).items()
     ]
@@ -153,7 +155,7 @@ def path(ctx: typer.Context) -> None:
     Exit 0, or 2 when there is no home folder.
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    _print(state, "path", str(locate(state.env)))
+    _print(state, "path", without_tokens(str(locate(state.env))))
 
 
 def _file(state: State, *, may_create: bool = False) -> ConfigFile:
@@ -161,7 +163,8 @@ def _file(state: State, *, may_create: bool = False) -> ConfigFile:
     file = load(locate(state.env))
     for warning in file.warnings:
         state.progress.warn(warning)
-    file.require(profile_name(state.flags), may_create=may_create)
+    name = profile_name(state.flags, state.env)
+    file.require(name, may_create=may_create, from_variable=state.flags.profile is None)
     return file
 
 
@@ -175,7 +178,7 @@ def _address(state: State, typed: str) -> tuple[str, str]:
         raise _no_key(typed, key)
     if named and state.flags.profile not in (None, named):
         raise UsageError(f"{typed} and --profile {state.flags.profile} name two profiles", hint="give one of them")
-    return named or profile_name(state.flags), key
+    return named or profile_name(state.flags, state.env), key
 
 
 def _no_key(typed: str, key: str) -> UsageError:
@@ -187,7 +190,7 @@ def _no_key(typed: str, key: str) -> UsageError:
 
 
 def _shown(key: str, value: str) -> str:
-    return mask(value) if key == "token" else value
+    return mask(value) if key == "token" else without_tokens(value)
 
 
 def _print(state: State, key: str, value: str) -> None:

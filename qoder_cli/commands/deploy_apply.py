@@ -48,8 +48,9 @@ def apply(
     its name, or by its id if the file has one. Only what differs is sent:
     metadata becomes what the file has, any other field that the file leaves
     out stays as it is, and an agent named without a version stays pinned.
-    ${VAR} is taken from the environment, and shown as [hidden]; but not in
-    what `deploy get --json` printed (`"type": "deployment"`).
+    ${VAR} is taken from the environment, but not in what `deploy get --json`
+    printed (`"type": "deployment"`). In environment_variables its value is
+    shown as [hidden], and so are tokens and passwords of resources.
 
     It shows what differs, and when a new schedule fires, and asks; in a
     script it needs --yes. Afterwards it reads back, and exits 6 if the server
@@ -67,17 +68,11 @@ def apply(
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployfile.load import load
     from qoder_cli.deployments.applied import would
-    from qoder_cli.deployments.hiding import Secrets
     from qoder_cli.deployments.planning import plan
     from qoder_cli.deployments.show import show_changes
 
     state: State = ctx.obj
     declared = load(files, stdin=state.stdin, env=state.env)
-    ids = {one.id for one in declared}
-    state.client.hide_values = Secrets(
-        {text for one in declared for text in one.secrets} - ids,
-        {place for one in declared for place in one.secret_places},
-    ).out_of
     steps = plan(state, declared, repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:

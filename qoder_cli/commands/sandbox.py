@@ -102,8 +102,10 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     try:
         from qoder_cli.sandbox.server import serve
     except ModuleNotFoundError as error:
+        from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
+
         raise UsageError(
-            f"the sandbox needs the extra 'sandbox': {error}", hint="pip install 'qoder-cli[sandbox]'"
+            f"the sandbox needs {' and '.join(SANDBOX_NEEDS)}: {error}", hint=how_to_add(SANDBOX_NEEDS)
         ) from None
     faults = Faults(*orders)
     try:

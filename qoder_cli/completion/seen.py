@@ -27,8 +27,8 @@ def runs(env: Mapping[str, str], profile: str) -> Iterator[Seen]:
 
 def _lines(env: Mapping[str, str], profile: str, what: str, prefix: str) -> Iterator[Seen]:
     """Yield what a file holds; in the sandbox that of its own world, where profiles do not differ."""
-    from qoder_cli.remembered import LARGEST_FILE, Line
-    from qoder_cli.statefolder import state_folder
+    from qoder_cli.local.folder import state_folder
+    from qoder_cli.local.tsv import LARGEST_FILE, Line
 
     inside = bool(env.get("QODER_SANDBOX"))
     path = state_folder(env) / f"{'sandbox-' if inside else ''}{what}.tsv"

@@ -27,6 +27,7 @@ _HIDDEN = re.compile(
     "[^\t\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
     "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
 )
+_WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
 _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # JSON takes them as they are, YAML does not
 
 
@@ -138,7 +139,7 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
         yield from (f"{pad}  {line}" if line else "" for line in escaped(value).removesuffix("\n").split("\n"))
     else:
-        yield f"{pad}{head} {_word(escaped(value)) if isinstance(value, str) else jsontext.dump(value)}"
+        yield f"{pad}{head} {_word(escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))}"
 
 
 def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
@@ -168,6 +169,14 @@ def _word(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
     return _escaped(jsontext.dump(text))
+
+
+def _number(text: str) -> str:
+    """Return a number of JSON as YAML 1.1 and 1.2 both read it: 1.1 takes `1e30` for a text, but not `1.0e+30`."""
+    if (found := _WITH_EXPONENT.fullmatch(text)) is None:
+        return text
+    whole, fraction, sign, exponent = found.groups()
+    return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
 
 
 def _comment(note: str) -> str:

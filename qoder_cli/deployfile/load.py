@@ -12,9 +12,10 @@ from qoder_cli.deployfile.normal import REQUIRED, VARIABLES, assignments, spelle
 from qoder_cli.deployfile.problems import BadFiles, Problem
 from qoder_cli.deployfile.tree import Node, Path, spelled
 from qoder_cli.deployfile.variables import Filler, names_variable
+from qoder_cli.tokens import NAMES
 
 MOST_PROBLEMS = 1000  # of one file that are told
-_SECRET_NAME = re.compile("token|passw|secret|key|credential", re.IGNORECASE)
+_SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,8 @@ class Declared:
     line: int  # where it begins, from 1
     fields: dict[str, Any]  # exactly what the file says, in normal form (normal.py), without the id
     id: str | None  # dep_…, where the file has it
-    secrets: frozenset[str]  # never to be shown: what came from variables, and the tokens of resources
-    ignored: tuple[str, ...]  # what an object of the API has that only the server sets
-    secret_places: frozenset[str] = frozenset()  # where something came from a variable, and may be spelled another way
+    ignored: tuple[str, ...] = ()  # what an object of the API has that only the server sets
+    secret_places: frozenset[str] = frozenset()  # never to be shown: tokens of resources, variables filled in by ${VAR}
     unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
@@ -59,7 +59,7 @@ def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
     """Return what fields that come from no file declare, and all that is wrong with them; `${` means nothing there."""
     [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
     normal = spelled_out(said.plain())
-    return Declared("the command line", 0, normal, None, frozenset(), ()), check(normal, said)
+    return Declared("the command line", 0, normal, None), check(normal, said)
 
 
 @dataclass
@@ -120,15 +120,13 @@ class _Loader:
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
-            secrets = frozenset({*filler.secrets, *filter(None, _secrets(fields.get("resources")))})
             yield Declared(
                 file,
                 document.line,
                 fields,
                 deployment_id,
-                secrets,
                 tuple(ignored),
-                frozenset(_secret_places(document, said)),
+                frozenset([*_filled_variables(document, said), *_named(fields.get("resources"), ("resources",))]),
                 unfilled=is_servers and names_variable(said),
             )
 
@@ -196,31 +194,27 @@ def _slips(said: Node, at: Path) -> Iterator[Problem]:
         yield Problem(f"{what}; take it out, or write a mapping", line=variables.line, path=spelled((*at, VARIABLES)))
 
 
-def _secret_places(document: Node, said: Node) -> Iterator[str]:
-    """Yield where the normal form has, in a spelling of its own, what came from variables: numbers and assignments."""
-    if (budget := said.child("budget")) and budget.has_filled():
-        yield "budget.max_credit_cost"
-    if (agent := said.child("agent")) and (version := agent.child("version")) and version.filled:
-        yield "agent.version"
-    events = said.child("initial_events")
-    for number, event in enumerate(events.content if events and isinstance(events.content, list) else ()):
-        if (iterations := event.child("max_iterations")) and iterations.filled:
-            yield spelled(("initial_events", number, "max_iterations"))
+def _filled_variables(document: Node, said: Node) -> Iterator[str]:
+    """Yield the places of the environment variables that `${VAR}` has a part in."""
     written, filled = document.child(VARIABLES), said.child(VARIABLES)
-    if written and filled and filled.filled:
-        known = dict(assignments(str(written.content)) or ())
+    if filled is None or written is None:
+        return
+    if isinstance(filled.content, dict):
+        yield from (spelled((VARIABLES, name)) for name, value in filled.content.items() if value.has_filled())
+    elif filled.filled:
+        pieces = re.split(r"[;\r\n]", str(written.content))
+        known = dict(pair for piece in pieces for pair in assignments(piece) or ())
         for name, value in assignments(str(filled.content)) or ():
             if known.get(name) != value:
                 yield spelled((VARIABLES, name))
 
 
-def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:
-    """Yield the texts that stand in a value under the name of a secret, be it a known one or not."""
+def _named(value: Any, path: Path) -> Iterator[str]:
+    """Yield the places of what stands in a value under the name of a secret, be it a known one or not."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _secrets(item, named=named or _SECRET_NAME.search(name) is not None)
+            place = (*path, name)
+            yield from [spelled(place)] if _SECRET_NAME.search(name) and item else _named(item, place)
     elif isinstance(value, list):
-        for item in value:
-            yield from _secrets(item, named=named)
-    elif named and isinstance(value, str):
-        yield value
+        for index, item in enumerate(value):
+            yield from _named(item, (*path, index))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import IO, BinaryIO
 
 from qoder_cli.deployfile.problems import Problem
+from qoder_cli.plainfile import open_at_once, read_most
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
 _MOST = f"{LONGEST // 1024 // 1024} MB"
@@ -92,21 +93,15 @@ def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
 
 
 def _bytes_of_file(path: str) -> bytes:
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open_at_once(path) as file:
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode) and status.st_size > LONGEST:
             raise Problem(_too_long(status.st_size))
-        if hasattr(os, "O_NONBLOCK"):
-            os.set_blocking(file.fileno(), True)
-        data = file.read(LONGEST + 1)
-    if not data and stat.S_ISFIFO(status.st_mode):
-        raise Problem("is a named pipe that nothing writes to")
+        try:
+            data = read_most(file, LONGEST + 1)
+        except BlockingIOError:
+            raise Problem("is a named pipe that nothing writes to") from None
     return _within_limit(data)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for somebody to write into a named pipe. (`<(…)` of a shell is a pipe with a writer.)"""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _within_limit(data: bytes) -> bytes:

@@ -13,7 +13,6 @@ from qoder_cli.deployfile.source import LONGEST
 from qoder_cli.deployfile.tree import Node, Path, spelled
 
 _DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
-_SHORTEST_PART = 4  # characters; a shorter part of a secret gives little away, and would hide ordinary words
 
 
 def escaped(text: str) -> str:
@@ -32,10 +31,9 @@ def names_variable(node: Node) -> bool:
 
 @dataclass
 class Filler:
-    """Fills in the variables of one deployment. `secrets` and `problems` are what came up on the way."""
+    """Fills in the variables of one deployment. `problems` are what came up on the way."""
 
     env: Mapping[str, str]
-    secrets: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     _room: int = LONGEST  # characters; texts repeated by aliases and variables count each time
 
@@ -49,10 +47,11 @@ class Filler:
         return self._text(node, content, path) if isinstance(content, str) else node
 
     def _text(self, node: Node, text: str, path: Path) -> Node:
-        parts, end, secrets = [], 0, set[str]()
+        parts, end, is_filled = [], 0, False
         for found in _DOLLAR.finditer(text):
             try:
-                value = self._value(found, secrets)
+                value = self._value(found)
+                is_filled = is_filled or bool(found[1] and self.env.get(found[1]))
             except ValueError as error:
                 self.problems.append(Problem(str(error), line=node.line, path=spelled(path)))
                 value = ""
@@ -60,10 +59,9 @@ class Filler:
             self._take(len(value), node.line)
             end = found.end()
         self._take(len(text), node.line)
-        self.secrets |= secrets
-        return Node(node.line, "".join([*parts, text[end:]]), filled=bool(secrets))
+        return Node(node.line, "".join([*parts, text[end:]]), filled=is_filled)
 
-    def _value(self, found: re.Match[str], secrets: set[str]) -> str:
+    def _value(self, found: re.Match[str]) -> str:
         """Return what stands for one `$…`. Raises ValueError, naming the variable but never its value."""
         if found[0] == "$${":
             return "${"
@@ -73,23 +71,15 @@ class Filler:
         if default and "${" in default:
             raise ValueError(f"the text for a missing {name} cannot hold a variable itself")
         value = self.env.get(name, "")  # an empty variable is not set (contract, section 5)
-        if value:
-            secrets |= _kept_secret(name, value)
-        elif default is None:
+        if not value and default is None:
             raise ValueError(f"the variable {name} is not set; set it, or write ${{{name}:-text}} to go without")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the variable {name} is not UTF-8") from None
         return value or default or ""
 
     def _take(self, characters: int, line: int) -> None:
         self._room -= characters
         if self._room < 0:
             raise Problem("with its aliases and variables written out it is longer than 4 MB", line=line)
-
-
-def _kept_secret(name: str, value: str) -> set[str]:
-    """Return the texts that must not be shown: the value, and its lines and assignments, as they may be shown alone."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"the variable {name} is not UTF-8") from None
-    parts = (part.strip() for line in value.splitlines() for part in line.split(";"))
-    return {value, *(part for part in parts if len(part) >= _SHORTEST_PART)}

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qoder_cli.deployfile.normal import READ_ONLY
-from qoder_cli.deployments.hiding import HIDDEN
 from qoder_cli.deployments.step import Step
 from qoder_cli.errors import Exit, QoderError
 from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
+from qoder_cli.tokens import without_tokens
 
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
@@ -52,29 +51,26 @@ class Applied:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
         secrets = self.step.secrets
         changes = [change.hidden(secrets) for change in self.step.changes]
-        found = {"id": None, "name": self.step.name}
+        found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
         if self.shown is not None:
-            raw = self.shown.as_json()
-            found = secrets.out_of(raw) | {name: raw[name] for name in ("id", *READ_ONLY) if name in raw}
-        if self.shown is self.step.current:  # as it was before
-            found |= {_field(change.path): HIDDEN for change in changes if change.before == HIDDEN}
+            found = secrets.out_of(self.shown.as_json())
         return {
             **found,
             **({"error": self.error.as_json()} if self.error else {}),
             "action": self.action,
             "changes": [change.as_json() for change in changes],
-            "input": self.step.place,
+            "input": without_tokens(self.step.place),
             "exit_code": self.exit_code,
         }
 
     def row(self) -> Fields:
         """Return the row of a table."""
         return {
-            "name": self.step.name,
+            "name": self.step.name if self.shown else without_tokens(self.step.name),
             "id": self.shown.id if self.shown else None,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
-            "file": self.step.place,
+            "file": without_tokens(self.step.place),
             "error": self.error.type_name if self.error else None,
         }
 

@@ -17,7 +17,7 @@ from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import Write
 from qoder_cli.ids import segment
 from qoder_cli.lookup import read_deployment
-from qoder_cli.model import Deployment
+from qoder_cli.model import Deployment, mapping
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
     except QoderError as error:
         return _failed(step, error)
     except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {step.secrets.out_of(str(error))}"
+        why = f"a bug in qoder: {type(error).__name__}: {error}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
 
@@ -92,11 +92,23 @@ def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
         "/deployments",
         step.body,
         what=f"creating {step.name}",
-        read=Deployment.read,
+        read=lambda answer: found if (found := Deployment.read(answer)) and _is_ours(step, found) else None,
         settle=lambda: _created_since(state, step, asked),
         look=state.looking("deploy", "list"),
         pace=pace,
     )
+
+
+def _is_ours(step: Step, found: Deployment) -> bool:
+    """Return whether an answer to a create is about what was sent: of another name or agent, it is another deployment.
+
+    What else the server kept differently is told once it was read back.
+    """
+    wanted, kept = step.declared.fields, settable(found)
+    if found.name != step.declared.name or found.archived_at:
+        return False
+    agents = [mapping(agent).get("id", agent) for agent in (wanted.get("agent"), kept.get("agent"))]
+    return agents[0] == agents[1] and kept.get("environment_id") == wanted.get("environment_id")
 
 
 def _created_since(state: "State", step: Step, asked: float) -> Deployment | None:

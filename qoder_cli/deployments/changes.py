@@ -16,6 +16,7 @@ from qoder_cli.deployments.hiding import HIDDEN, Secrets
 from qoder_cli.jsontext import Number
 from qoder_cli.model import mapping
 from qoder_cli.output.screen import inert
+from qoder_cli.tokens import shown
 
 ABSENT: Final = object()
 LATEST = "latest"  # stands for the version that an agent is pinned to anew
@@ -37,17 +38,21 @@ class Change(NamedTuple):
 
         What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
         """
-        before, after = (value if value is ABSENT else secrets.out_of(value) for value in (self.before, self.after))
-        if after is not ABSENT and secrets.are_at(self.path):
-            after = HIDDEN
-        if before is not ABSENT and (after != self.after or self.path.startswith(VARIABLES)):
-            before = HIDDEN
+        before, after = shown(self.before), shown(self.after)
+        if secrets.are_at(self.path):
+            before, after = _hidden(before), _hidden(after)
+        elif self.path.partition(".")[0] == VARIABLES:
+            before = _hidden(before)
         return Change(self.path, before, after)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object; what is absent is left out."""
         values = {"before": self.before, "after": self.after}
         return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
+
+
+def _hidden(value: Any) -> Any:
+    return value if value is ABSENT else HIDDEN
 
 
 class Difference(NamedTuple):

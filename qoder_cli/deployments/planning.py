@@ -110,8 +110,8 @@ def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
-        wanted = step.secrets.out_of(declared.name)
-        step.error = Rejected(f"{step.known} cannot be named {wanted!r}: so is {others[0]}", hint="choose another name")
+        taken = f"{step.known} cannot be named {declared.name!r}: so is {others[0]}"
+        step.error = Rejected(taken, hint="choose another name")
     return step
 
 

@@ -41,9 +41,9 @@ def _coloured(state: "State", line: str) -> str:
 
 
 def _foreseen(state: "State", step: "Step") -> Iterator[str]:
-    """Yield when a schedule fires that is new or changed; nothing where that would show a secret."""
+    """Yield when a schedule fires that is new or changed."""
     schedule = _new_schedule(step)
-    if not schedule or step.secrets.out_of(schedule) != schedule:
+    if not schedule:
         return
     from qoder_cli.output.cells import Fire, cell
     from qoder_cli.schedule import words_of

@@ -20,6 +20,7 @@ from qoder_cli.lookup import explain_missing, find_deployment, read_deployment
 from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
+from qoder_cli.tokens import without_tokens
 
 if TYPE_CHECKING:
     from qoder_cli.output.rows import Rows
@@ -69,14 +70,14 @@ class Outcome(NamedTuple):
         """Return the item of a JSON array, for what was typed (contract, section 3)."""
         error = self.error.as_json() if self.error else None
         found = self.deployment.as_json() if self.deployment else {"id": None, "error": error}
-        return {**found, "input": typed, "exit_code": self.exit_code}
+        return {**found, "input": without_tokens(typed), "exit_code": self.exit_code}
 
     def row(self, typed: str) -> Fields:
         """Return the row of a table, for what was typed."""
         if self.deployment is not None:
             return deployment_row(self.deployment)
         word = self.error.type_name if self.error else "not_attempted"
-        return {**dict.fromkeys(DEPLOYMENT_COLUMNS), "id": typed, "state": Status(word)}
+        return {**dict.fromkeys(DEPLOYMENT_COLUMNS), "id": without_tokens(typed), "state": Status(word)}
 
 
 class StateChanges:

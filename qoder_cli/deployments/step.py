@@ -38,9 +38,8 @@ class Step:
 
     @property
     def name(self) -> str:
-        """What it is called, as it may be shown."""
-        name = (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
-        return str(self.secrets.out_of(name))
+        """What it is called."""
+        return (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
 
     @property
     def known(self) -> str:
@@ -72,7 +71,7 @@ class Step:
     @cached_property
     def secrets(self) -> Secrets:
         """What must not be shown of it."""
-        return Secrets(self.declared.secrets - {self.declared.id or ""}, self.declared.secret_places)
+        return Secrets(self.declared.secret_places)
 
     def differs(self, found: Deployment) -> list[Change]:
         """Return what is not as it is declared; a version that the file leaves to the server never differs."""

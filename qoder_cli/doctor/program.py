@@ -12,6 +12,7 @@ from pathlib import Path
 from qoder_cli import __version__
 from qoder_cli.doctor.finding import Finding, warning
 from qoder_cli.errors import UsageError
+from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
 from qoder_cli.values import is_on
 
 _NAMES = ("qoder", "qoder-cli")
@@ -134,8 +135,7 @@ def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
 
 def sandbox_extra() -> Finding:
     """Say whether the rehearsal server can be started."""
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in SANDBOX_NEEDS if find_spec(name) is None]
     if not missing:
         return Finding("sandbox", "installed")
-    install = f"{shlex.quote(sys.executable)} -m pip install 'qoder-cli[sandbox]'"
-    return Finding("sandbox", f"not installed; to rehearse without cost: {install}")
+    return Finding("sandbox", f"not installed; to rehearse without cost: {how_to_add(SANDBOX_NEEDS)}")

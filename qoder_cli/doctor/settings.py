@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qoder_cli.config import SERVER_VARIABLES, TOKEN_VARIABLES, WORKSPACE_VARIABLE, Settings, resolve
+from qoder_cli.config import PROFILE_VARIABLE, SERVER_VARIABLES, TOKEN_VARIABLES, WORKSPACE_VARIABLE, Settings, resolve
 from qoder_cli.configfile import ConfigFile, load, locate
 from qoder_cli.doctor.finding import Finding, broken, failed, warning
 from qoder_cli.errors import Exit, UsageError
@@ -66,7 +66,9 @@ def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, 
     for said in resolved.warnings:
         if said not in file.warnings:
             yield warning("settings", said, fix="unset what is not meant, or leave the option out")
-    yield Finding("profile", resolved.profile)
+    profiles = [*_options(flags, "profile"), *_variables(env, (PROFILE_VARIABLE,))]
+    source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
+    yield Finding("profile", resolved.profile + source)
     yield _token(resolved, file, env)
     servers = [*_options(flags, "base_url", "region"), *_variables(env, SERVER_VARIABLES)]
     servers += _keys(file, resolved.profile, "base_url", "region")

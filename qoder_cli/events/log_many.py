@@ -15,6 +15,7 @@ from qoder_cli.output.data import Output
 from qoder_cli.output.screen import inert
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.state import State
+from qoder_cli.tokens import without_tokens
 
 AT_A_TIME = 6  # runs that are read ahead of what is shown
 MOST_AHEAD = 10_000  # events that are held for it
@@ -239,4 +240,4 @@ def _without_events(log: Log) -> Event:
 
 
 def _of_input(log: Log) -> Event:
-    return {"input": log.typed, "exit_code": log.exit_code}
+    return {"input": without_tokens(log.typed), "exit_code": log.exit_code}

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,16 +56,16 @@ def understand(answer: Answer) -> Any:
         raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
 
 
-def refuse(answer: Answer, settings: Settings, *, now: float, hide: Callable[[Any], Any]) -> NoReturn:
+def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     """Raise the ApiError that an answer with another status than 2xx means.
 
-    `now` is the server's clock; `hide` takes what must not be shown out of the server's words.
+    `now` is the server's clock.
     """
     envelope = _parsed(answer.body)
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
     failure = kind(
-        _said(answer, mapping(hide(error))),
+        _said(answer, error),
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,

@@ -80,7 +80,6 @@ class Client:
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
-        self.hide_values: Callable[[Any], Any] = _as_it_is  # takes what a command must not show out of a JSON value
         # The server's clock less our monotonic one, which nobody sets, by the Date header that came back fastest.
         self._server_offset: float | None = None
         self._date_took = math.inf  # seconds from asking to that header
@@ -331,7 +330,7 @@ class Client:
         self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
         if request.content:
             kind = request.headers.get("content-type", "")
-            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret, hide=self.hide_values)}")
+            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
 
     def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
         from qoder_cli.http import redact
@@ -339,7 +338,7 @@ class Client:
         self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
         self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
         kind = answer.headers.get("content-type", "")
-        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret, hide=self.hide_values)}")
+        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.monotonic()
@@ -378,7 +377,7 @@ class Client:
         return answer
 
     def _refuse(self, answer: Answer) -> NoReturn:
-        refuse(answer, self.settings, now=self.server_now(), hide=self.hide_values)
+        refuse(answer, self.settings, now=self.server_now())
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
@@ -482,10 +481,6 @@ def _trust(url: str) -> Any:
         raise UsageError(
             f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from None
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _limited(response: httpx.Response) -> Iterator[bytes]:

@@ -1,41 +1,45 @@
 """Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from qoder_cli import jsontext
-from qoder_cli.output.screen import REDACTED as REDACTED
+from qoder_cli.tokens import NAMES, without_tokens
+from qoder_cli.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
+_LONGEST_READ = 10 * LONGEST_SHOWN  # characters that are looked through: what is cut off is not half of a secret
 
-_NAMES = (
-    r"authorization|cookie|token|secret|passw|credential|(?:api|private|access|auth)[-_]?key|signature"
-    r"|environment_variables"
-)
-_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+_SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
 # A parameter of a query, also one of an address within a query, or in JSON that escapes its `&`: what goes by the name
 # of a secret, and what AWS, Alibaba, Google, Tencent and Azure sign links with.
 _SECRET_PARAMETER = re.compile(
-    rf"((?:^|[?&#;\"]|\\u0026|%3F|%26|%23)(?:[\w.~\[\]-]{{0,60}}(?:{_NAMES})[\w.~\[\]-]{{0,60}}"
+    rf"((?:^|[?&#;\"]|\\u0026|%3F|%26|%23)(?:[\w.~\[\]-]{{0,60}}(?:{NAMES})[\w.~\[\]-]{{0,60}}"
     r"|(?:x-(?:amz|oss|goog|tos)|q)-[\w-]{1,60}|GoogleAccessId|Policy|Key-Pair-Id|Expires|auth|jwt|sig|se|sp|sv|sr)"
     r"(?:=|%3D))[^&\s\"'<>#]+",
     re.IGNORECASE,
 )
 _SECRET_SHAPE = re.compile(
-    r"\bBearer\s+\S+"
-    r"|\bpt-[\w.~+/=-]{6,}"  # personal access tokens (api/facts.md, 3.2)
-    r"|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"  # JSON web tokens, which service accounts use
+    r"\bBearer\s+[^\s\"']+|\bBasic\s+[\w+/=-]{4,}"
     r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 )
+# A field of JSON in a text that is none: an answer that was cut, or lines of it.
+_SECRET_FIELD = re.compile(rf'("[^"\\]{{0,60}}(?:{NAMES})[^"\\]{{0,60}}"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
 
 
 def by_shape(text: str, secret: str | None = None) -> str:
-    """Return the text without what looks like a token, without parameters that are secret, and without `secret`."""
+    """Return the text without what looks like a token, without parameters and fields that are secret, without user
+    and password of URLs, and without `secret`.
+    """
     if secret:
         text = text.replace(secret, REDACTED)
-    return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", _SECRET_SHAPE.sub(REDACTED, text))
+    text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))
+    text = _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
+    return _SECRET_FIELD.sub(rf'\1"{REDACTED}"', text)
 
 
 def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:
@@ -48,7 +52,7 @@ def header(name: str, value: str, secret: str | None = None) -> str:
     return f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}"
 
 
-def payload(content: bytes, kind: str, secret: str | None = None, *, hide: Callable[[Any], Any] | None = None) -> str:
+def payload(content: bytes, kind: str, secret: str | None = None) -> str:
     """Return a body as it travels without secrets; of a form, and of what is no text, only its size."""
     try:
         text = content.decode()
@@ -56,21 +60,17 @@ def payload(content: bytes, kind: str, secret: str | None = None, *, hide: Calla
         text = "\0"
     if "\0" in text or kind.startswith("multipart/"):
         return f"({len(content)} bytes of {kind or 'no stated type'})"
-    return body(text, secret, hide=hide)
+    return body(text, secret)
 
 
-def body(text: str, secret: str | None = None, *, hide: Callable[[Any], Any] | None = None) -> str:
-    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes.
-
-    `hide` takes what else must not be shown out of a value of JSON, or out of a text that is none.
-    """
-    hide = hide or (lambda value: value)
-    try:
-        text = jsontext.dump(_without_secrets(hide(jsontext.parse(text))))
-    except ValueError:
-        text = hide(text)
-    text = by_shape(text, secret)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
+def body(text: str, secret: str | None = None) -> str:
+    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes."""
+    with suppress(ValueError):
+        text = jsontext.dump(_without_secrets(jsontext.parse(text)))
+    shown = by_shape(text[:_LONGEST_READ], secret)
+    if len(shown) <= LONGEST_SHOWN and len(text) <= _LONGEST_READ:
+        return shown
+    return f"{shown[:LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
 def _without_secrets(value: Any) -> Any:
@@ -79,7 +79,12 @@ def _without_secrets(value: Any) -> Any:
             name: REDACTED if _SECRET_NAME.search(name) and item else _without_secrets(item)
             for name, item in value.items()
         }
-    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):  # JSON within JSON, as tools are called with
+        with suppress(ValueError):
+            return jsontext.dump(_without_secrets(jsontext.parse(value)))
+    return value
 
 
 class Veil:

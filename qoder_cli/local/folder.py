@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from qoder_cli.tokens import names_token
+
 
 def state_folder(env: Mapping[str, str]) -> Path:
     """Return the folder for state: QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's.
 
-    Raises RuntimeError when there is no home folder.
+    Raises RuntimeError when there is no home folder, or it would be called as a token that was put in the wrong place.
     """
     if folder := env.get("QODER_STATE_DIR"):
+        if names_token(folder):
+            raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
         return Path(folder).expanduser()
     # systemd makes it for a service, for its user alone; of several, which colons part, the first is taken
     if (folder := env.get("STATE_DIRECTORY", "").partition(":")[0]) and os.path.isabs(folder):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import BinaryIO, TextIO
 
 from qoder_cli.errors import InternalError, ReaderGone
+from qoder_cli.tokens import REDACTED, without_tokens
 
 # Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
 # terminal, or to a line that a script reads.
@@ -16,7 +17,6 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # What the runner of GitHub Actions takes for a command: `::` at the beginning of a line, `##[` anywhere in it.
 _COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
 NARROWEST = 20  # columns
-REDACTED = "[redacted]"
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -103,11 +103,13 @@ class Screen:
         return bool(poll.poll(0))
 
     def tell(self, text: str, *, is_command: bool = False) -> None:
-        """Write what is only for the eye; when nobody can read it, go on without.
+        """Write what is only for the eye, without anything that has the shape of a token; when nobody can read it, go
+        on without.
 
         In a log of GitHub Actions nothing that others wrote becomes a command to its runner, unless it `is_command`.
         """
         try:
+            text = without_tokens(text)
             self.write(_COMMAND.sub(_defused, text) if self.is_actions_log and not is_command else text)
         except (ReaderGone, InternalError):
             self._binary = None

@@ -11,6 +11,7 @@ from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import ENDING_EVENTS, SessionStory, verdict
 from qoder_cli.output.screen import inert_lines
+from qoder_cli.tokens import names_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -99,6 +100,8 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
 def prepare_folder(folder: str) -> Path:
     """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
     path = Path(folder)
+    if names_token(folder) and not path.exists():
+        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -23,6 +23,7 @@ from qoder_cli.output.progress import Progress
 from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.times import span
+from qoder_cli.tokens import has_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -57,10 +58,8 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
 
     The key is kept in the journal and shown in the command to repeat; a token must come to neither.
     """
-    if any(secret in key for secret in secrets):
-        raise UsageError(
-            "--idempotency-key contains your token", hint="use another key, for example nightly-2026-06-14"
-        )
+    if any(secret in key for secret in secrets) or has_token(key):
+        raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
         raise UsageError(
             f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",

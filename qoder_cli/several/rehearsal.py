@@ -7,6 +7,7 @@ from qoder_cli.errors import Exit, QoderError
 from qoder_cli.ids import segment
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.launch import Order
+from qoder_cli.tokens import without_tokens
 from qoder_cli.waiting.items import Item, deciding_error
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order |
     for item, order in zip(items, orders, strict=True):
         if isinstance(order, Order):
             request = _request(state, order)
-            told = {"input": item.typed, "exit_code": item.exit_code}
+            told = {"input": without_tokens(item.typed), "exit_code": item.exit_code}
             rows.append(({**request, "body": "{}", "error": None}, {**request, **told}))
         else:
             warnings.take(item)
-            missing: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": item.typed, "error": item.word}
+            typed_word = without_tokens(item.typed)
+            missing: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": typed_word, "error": item.word}
             if state.output.format != "id":
                 rows.append((missing, {"dry_run": True, **item.as_json()}))
     state.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")

@@ -11,6 +11,7 @@ from qoder_cli.model import Run
 from qoder_cli.outcome import is_going
 from qoder_cli.output.cells import Fields, Words
 from qoder_cli.output.views import missing_row, run_row
+from qoder_cli.tokens import without_tokens
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
@@ -81,11 +82,11 @@ class Item(NamedTuple):
             found = self.run.as_json()
         else:
             found = {"id": None, "error": self.error.as_json() if self.error else None}
-        return {**found, "input": self.typed, "exit_code": self.exit_code, **self.more}
+        return {**found, "input": without_tokens(self.typed), "exit_code": self.exit_code, **self.more}
 
     def row(self) -> Fields:
         """Return the item as a row of a table in a pipe."""
-        return missing_row(self.typed, self.word) if self.run is None else run_row(self.run)
+        return missing_row(without_tokens(self.typed), self.word) if self.run is None else run_row(self.run)
 
     def drawn_row(self) -> Fields:
         """Return the item as a row for people, who know a deployment by what they called it."""

@@ -1,0 +1,33 @@
+"""Files that people name, read without ever waiting for somebody to write into a named pipe."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_at_once(path: str | Path) -> BinaryIO:
+    """Return the file, open for reading; a named pipe too, whether or not somebody writes to it.
+
+    (`<(…)` of a shell is a pipe with a writer.) Raises OSError, and ValueError for what can be no path.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(file.fileno(), True)
+    return file
+
+
+def read_most(file: BinaryIO, most: int) -> bytes:
+    """Return what a file of `open_at_once` has, at most so many bytes.
+
+    Raises OSError: BlockingIOError for a named pipe that nothing writes to.
+    """
+    data = file.read(most)
+    if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

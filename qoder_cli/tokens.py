@@ -1,0 +1,67 @@
+"""Tokens, told by their shape: what is said of typed words never repeats one, wherever it was typed.
+
+Light, because every line on stderr passes through here. What a server or an agent wrote on stdout does not.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+REDACTED = "[redacted]"
+
+# A token may stand behind `-o`, or behind an escape such as `\n`, `\u001b` or `%2F`.
+_BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+# A personal access token, or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that was cut.
+# `pt-br` and `pt-pt` are languages.
+_SHAPE = _BEFORE + r"(?:(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
+_SURE = _BEFORE + r"(?:pt-(?!(?:br|pt)\b)(?=[\w.~+=-]*[0-9A-Z])[\w.~+=-]{10,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
+# User and password in a URL, also in one that is itself quoted in a URL.
+_USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
+
+# Names of what is a secret: of headers, fields of JSON, and parameters of queries and forms.
+NAMES = (
+    r"authorization|\bauth\b|cookie|token|secret|passw|pass_?phrase|pass_?code|pwd|credential|signature|\bjwt\b"
+    r"|(?:api|private|access|auth|session|signing|encryption|deploy|ssh|account|master|shared|license)[-_]?key"
+    r"|connection_?string|environment_variables|headers\b"
+)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern, compiled once it is needed: most commands never need it, and it takes a millisecond."""
+    return re.compile(pattern)
+
+
+def has_token(text: str) -> bool:
+    """Return whether a text has a token in it."""
+    return without_tokens(text) != text
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text is a token, and nothing else."""
+    return _compiled(_SHAPE).fullmatch(text.strip()) is not None
+
+
+def names_token(path: str) -> bool:
+    """Return whether a path or a name has what can hardly be anything but a token; `pt-weekly` may be a folder."""
+    return _compiled(_SURE).search(path) is not None
+
+
+def without_tokens(text: str) -> str:
+    """Return a text without tokens, and without user and password of URLs."""
+    if "eyJ" in text or "pt-" in text.lower():
+        text = _compiled(_SHAPE).sub(REDACTED, text)
+    if "@" in text or "%40" in text:
+        text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)
+    return text
+
+
+def shown(value: Any) -> Any:
+    """Return a JSON value of our own making, such as what a file says, as it may be shown: without tokens."""
+    if isinstance(value, str):
+        return without_tokens(value)
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    if isinstance(value, dict):
+        return {without_tokens(key): shown(item) for key, item in value.items()}
+    return value
