@@ -26,6 +26,7 @@ from tests.conftest import Qoder
 from tests.stored import entries_in
 
 HOST = "api.qoder.com"
+PATIENCE = 120.0  # seconds; a busy machine is no failure
 LINUX = sys.platform == "linux"
 
 
@@ -59,7 +60,7 @@ def in_python(script: str, *words: object, **more: Any) -> subprocess.Popen[str]
 
 def said_by(process: subprocess.Popen[str]) -> list[str]:
     """Return the lines of a process that has to end well."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     return out.splitlines()
 
@@ -299,9 +300,13 @@ MANY = 50
 
 def test_fifty_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b"".join(intent(str(number)) for number in range(200)))
-    script = "for n in range(5): store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')"
-    for process in [in_python(script, tmp_path, number) for number in range(MANY)]:
-        assert said_by(process) == []
+    script = """
+store._patience = 60.0  # how fast this machine is does not count here
+for n in range(5):
+    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+"""
+    processes = [in_python(script, tmp_path, number) for number in range(MANY)]
+    assert [process.communicate(timeout=PATIENCE) for process in processes] == [("", "")] * MANY
     entries = entries_in(tmp_path)
     assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
     assert len(entries) == 200 + MANY * 5
@@ -309,9 +314,10 @@ def test_fifty_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp
 
 
 def test_of_many_processes_one_claims_a_run(tmp_path: Path) -> None:
-    script = "a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
+    script = "store._patience = 60.0; a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
     processes = [in_python(script, tmp_path, stdin=subprocess.PIPE) for _ in range(12)]
-    assert sorted(said for process in processes for said in said_by(process)) == ["False"] * 11 + ["True"]
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert sorted(said) == [("False\n", "")] * 11 + [("True\n", "")]
     assert len([entry for entry in entries_in(tmp_path) if entry.run]) == 1
 
 
@@ -483,12 +489,10 @@ def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> N
     folder.mkdir()
     IN_THE_WAY[what](folder / "state.db")
     before = sorted(tmp_path.rglob("*"))
-    began = time.monotonic()
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
     assert warning.startswith("warning: the store of triggers cannot be written (")
     assert warning.endswith("`last` and --idempotency-key do not know of this run")
-    assert time.monotonic() - began < 5
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -549,15 +553,45 @@ def test_a_file_that_is_another_users_is_one_warning(shared: Path) -> None:
     assert (done, "cannot be written (unable to open database file)" in warning) == ("done", True)
 
 
-def test_one_that_is_locked_for_a_minute_is_waited_for_two_seconds_in_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("for_readers_too", [False, True])
+def test_one_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path: Path, for_readers_too: bool) -> None:
     with closing(store_in(tmp_path)) as store:
         store.settle(begin(store, "earlier"), "drun_0")
     with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        if for_readers_too:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        script = f"import time; began = time.monotonic()\n{ALL_OF_IT}\nassert time.monotonic() - began < 3"
+        script = f"""
+import threading, time
+began = time.monotonic()
+store.owners('api.qoder.com')
+{ALL_OF_IT}
+threads = [threading.Thread(target=begin, args=(str(n),)) for n in range(100)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert 0.5 < time.monotonic() - began < 60, 'each waited by itself'
+assert len(store.entries('api.qoder.com')) >= 103
+"""
         [warning, done] = said_by(in_python(script, tmp_path))
         other.execute("ROLLBACK")
-    assert (done, "cannot be written (database is locked)" in warning) == ("done", True)
+    assert (done, "(database is locked)" in warning) == ("done", True)
+
+
+def test_the_time_that_others_are_waited_for_is_short_in_all() -> None:
+    assert module.PATIENCE + module.LAST_PATIENCE <= 2.0
+
+
+def test_the_folder_may_be_given_back_while_a_command_runs(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    (tmp_path / "state").write_text("")
+    with closing(store_in(tmp_path / "state", warnings.append)) as store:
+        attempt = begin(store)
+        (tmp_path / "state").unlink()
+        store.settle(attempt, "drun_1")
+    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("opened", [False, True])
@@ -636,7 +670,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_writt
     size: int, then: str, tmp_path: Path
 ) -> None:
     process = in_python(FILLS, tmp_path, size, then)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (-signal.SIGKILL if then == "killed" else 0, "")
     assert out.count("warning: ") == 1
     assert "cannot be written (" in out
@@ -709,6 +743,22 @@ def test_without_a_home_folder_a_run_is_started_with_one_warning(
     assert "there is no home folder; set HOME or QODER_STATE_DIR" in warning
     assert "do not know of this run" in warning
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    of_another_program(tmp_path / "state.db")
+    before = (tmp_path / "state.db").read_bytes()
+    with closing(store_in(tmp_path, lambda warning: None)) as store:
+        begin(store)
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+def test_debug_tells_of_the_store_without_secrets(qoder: Qoder) -> None:
+    run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
+    qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
+    err = qoder("deploy", "run", "dep_1", "--idempotency-key", "pt-another-9876543210", "--debug").err
+    told = [line.split(" ", 3)[3] for line in err.splitlines() if line.startswith("store: attempt ")]
+    assert told == ["begins for dep_1 under the key [redacted]", "started drun_1"]
 
 
 # Keys.
