@@ -338,15 +338,24 @@ def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_process_goes_on_with_it(tmp_path: Path) -> None:
     script = """
-import os
+import os, signal, threading
 begin('before')
-with store._lock:  # a thread of the parent may hold it
-    child = os.fork()
-    if child == 0:
-        begin('child')
-        store.close()
-        os._exit(0)
+held, done = threading.Event(), threading.Event()
+def hold():
+    with store._lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    begin('child')
+    store.close()
+    os._exit(0)
 print(os.waitpid(child, 0)[1])
+done.set()
 begin('after')
 print(*[entry.attempt.key for entry in store.entries('api.qoder.com')])
 """
@@ -428,6 +437,8 @@ def cut(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
+    with closing(store_in(path.parent)) as store:
+        begin(store)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
 
