@@ -403,6 +403,9 @@ def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
     monkeypatch.setattr(module, "_put", interrupted)
     with pytest.raises(Signalled):
         store.settle(attempt, "drun_1")
+    with closing(sqlite3.connect(tmp_path / "state.db", timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
+        other.execute("ROLLBACK")
     assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
     store.close()
     assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
@@ -815,14 +818,25 @@ def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path) -> None
     script = """
 import os
 print(store.take_key('k', host='h'), flush=True)
+released, release = os.pipe()
 child = os.fork()
 if child == 0:
-    taken = store.take_key('k', host='h')
-    store.release_key('k', host='h')
-    os._exit(taken)
+    at_once = store.take_key('k', host='h')
+    os.write(1, b'tried\\n')
+    os.read(released, 1)
+    os._exit(2 * at_once + store.take_key('k', host='h'))
+sys.stdin.readline()
+store.release_key('k', host='h')
+os.write(release, b'x')
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert said_by(in_python(script, tmp_path)) == ["True", "0"]
+    process = in_python(script, tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["True\n", "tried\n"]
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert said_by(process) == ["1"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")

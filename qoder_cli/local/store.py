@@ -6,8 +6,8 @@ one. Write-ahead logging without a sync at each commit: a process may be killed 
 machine that loses its power may lose the newest changes, never the file.
 
 Nothing here is ever in the way. What cannot be written or read is one warning, and the command goes on: its changes
-are kept in memory, count in all its own answers, and are written with the first later change that can be. Other
-processes are waited for, but not for more than `PATIENCE` seconds in all.
+are kept in memory, count in all its own answers, and are written with the first later change that can be, or at its
+end. Other processes are waited for, but for two seconds in all: `PATIENCE`, and at the end `LAST_PATIENCE`.
 """
 
 import os
