@@ -403,7 +403,7 @@ def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
     monkeypatch.setattr(module, "_put", interrupted)
     with pytest.raises(Signalled):
         store.settle(attempt, "drun_1")
-    with closing(sqlite3.connect(tmp_path / "state.db", timeout=0, isolation_level=None)) as other:
+    with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
         other.execute("ROLLBACK")
     assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
