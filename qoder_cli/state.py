@@ -131,7 +131,12 @@ class State:
         """What was triggered from this machine, and seen."""
         from qoder_cli.local.store import Store
 
-        return Store(self.env, warn=self.progress.warn)
+        return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+
+    def _debug(self, text: str) -> None:
+        from qoder_cli.http.redact import by_shape
+
+        self.progress.debug(by_shape(text))
 
     def pace_reads(self, per_second: float | None = None) -> None:
         """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""

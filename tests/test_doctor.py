@@ -397,7 +397,7 @@ def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> N
     [
         (lambda path: path.write_text("no database, whatever its name says"), "file is not a database"),
         (lambda path: os.truncate(path, 5000), "database disk image is malformed"),
-        (lambda path: newer(path), "a newer version of qoder wrote it"),
+        (lambda path: newer(path), "a newer version of qoder wrote "),
         (lambda path: pipe(path), "state.db is not a file"),
         (lambda path: (path.unlink(), path.mkdir()), "state.db is not a file"),
     ],

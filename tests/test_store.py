@@ -26,6 +26,7 @@ from tests.conftest import Qoder
 from tests.stored import entries_in
 
 HOST = "api.qoder.com"
+PATIENCE = 120.0  # seconds; a busy machine is no failure
 LINUX = sys.platform == "linux"
 
 
@@ -59,7 +60,7 @@ def in_python(script: str, *words: object, **more: Any) -> subprocess.Popen[str]
 
 def said_by(process: subprocess.Popen[str]) -> list[str]:
     """Return the lines of a process that has to end well."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     return out.splitlines()
 
@@ -299,9 +300,13 @@ MANY = 50
 
 def test_fifty_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b"".join(intent(str(number)) for number in range(200)))
-    script = "for n in range(5): store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')"
-    for process in [in_python(script, tmp_path, number) for number in range(MANY)]:
-        assert said_by(process) == []
+    script = """
+store._patience = 60.0  # how fast this machine is does not count here
+for n in range(5):
+    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+"""
+    processes = [in_python(script, tmp_path, number) for number in range(MANY)]
+    assert [process.communicate(timeout=PATIENCE) for process in processes] == [("", "")] * MANY
     entries = entries_in(tmp_path)
     assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
     assert len(entries) == 200 + MANY * 5
@@ -309,9 +314,10 @@ def test_fifty_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp
 
 
 def test_of_many_processes_one_claims_a_run(tmp_path: Path) -> None:
-    script = "a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
+    script = "store._patience = 60.0; a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
     processes = [in_python(script, tmp_path, stdin=subprocess.PIPE) for _ in range(12)]
-    assert sorted(said for process in processes for said in said_by(process)) == ["False"] * 11 + ["True"]
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert sorted(said) == [("False\n", "")] * 11 + [("True\n", "")]
     assert len([entry for entry in entries_in(tmp_path) if entry.run]) == 1
 
 
@@ -332,15 +338,24 @@ def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_process_goes_on_with_it(tmp_path: Path) -> None:
     script = """
-import os
+import os, signal, threading
 begin('before')
-with store._lock:  # a thread of the parent may hold it
-    child = os.fork()
-    if child == 0:
-        begin('child')
-        store.close()
-        os._exit(0)
+held, done = threading.Event(), threading.Event()
+def hold():
+    with store._lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    begin('child')
+    store.close()
+    os._exit(0)
 print(os.waitpid(child, 0)[1])
+done.set()
 begin('after')
 print(*[entry.attempt.key for entry in store.entries('api.qoder.com')])
 """
@@ -388,6 +403,9 @@ def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
     monkeypatch.setattr(module, "_put", interrupted)
     with pytest.raises(Signalled):
         store.settle(attempt, "drun_1")
+    with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
+        other.execute("ROLLBACK")
     assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
     store.close()
     assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
@@ -422,6 +440,8 @@ def cut(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
+    with closing(store_in(path.parent)) as store:
+        begin(store)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
 
@@ -483,12 +503,10 @@ def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> N
     folder.mkdir()
     IN_THE_WAY[what](folder / "state.db")
     before = sorted(tmp_path.rglob("*"))
-    began = time.monotonic()
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
     assert warning.startswith("warning: the store of triggers cannot be written (")
     assert warning.endswith("`last` and --idempotency-key do not know of this run")
-    assert time.monotonic() - began < 5
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -549,15 +567,45 @@ def test_a_file_that_is_another_users_is_one_warning(shared: Path) -> None:
     assert (done, "cannot be written (unable to open database file)" in warning) == ("done", True)
 
 
-def test_one_that_is_locked_for_a_minute_is_waited_for_two_seconds_in_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("for_readers_too", [False, True])
+def test_one_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path: Path, for_readers_too: bool) -> None:
     with closing(store_in(tmp_path)) as store:
         store.settle(begin(store, "earlier"), "drun_0")
     with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        if for_readers_too:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        script = f"import time; began = time.monotonic()\n{ALL_OF_IT}\nassert time.monotonic() - began < 3"
+        script = f"""
+import threading, time
+began = time.monotonic()
+store.owners('api.qoder.com')
+{ALL_OF_IT}
+threads = [threading.Thread(target=begin, args=(str(n),)) for n in range(100)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert 0.5 < time.monotonic() - began < 60, 'each waited by itself'
+assert len(store.entries('api.qoder.com')) >= 103
+"""
         [warning, done] = said_by(in_python(script, tmp_path))
         other.execute("ROLLBACK")
-    assert (done, "cannot be written (database is locked)" in warning) == ("done", True)
+    assert (done, "(database is locked)" in warning) == ("done", True)
+
+
+def test_the_time_that_others_are_waited_for_is_short_in_all() -> None:
+    assert module.PATIENCE + module.LAST_PATIENCE <= 2.0
+
+
+def test_the_folder_may_be_given_back_while_a_command_runs(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    (tmp_path / "state").write_text("")
+    with closing(store_in(tmp_path / "state", warnings.append)) as store:
+        attempt = begin(store)
+        (tmp_path / "state").unlink()
+        store.settle(attempt, "drun_1")
+    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("opened", [False, True])
@@ -636,7 +684,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_writt
     size: int, then: str, tmp_path: Path
 ) -> None:
     process = in_python(FILLS, tmp_path, size, then)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (-signal.SIGKILL if then == "killed" else 0, "")
     assert out.count("warning: ") == 1
     assert "cannot be written (" in out
@@ -711,6 +759,22 @@ def test_without_a_home_folder_a_run_is_started_with_one_warning(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    of_another_program(tmp_path / "state.db")
+    before = (tmp_path / "state.db").read_bytes()
+    with closing(store_in(tmp_path, lambda warning: None)) as store:
+        begin(store)
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+def test_debug_tells_of_the_store_without_secrets(qoder: Qoder) -> None:
+    run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
+    qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
+    err = qoder("deploy", "run", "dep_1", "--idempotency-key", "pt-another-9876543210", "--debug").err
+    told = [line.split(" ", 3)[3] for line in err.splitlines() if line.startswith("store: attempt ")]
+    assert told == ["begins for dep_1 under the key [redacted]", "started drun_1"]
+
+
 # Keys.
 
 
@@ -754,14 +818,25 @@ def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path) -> None
     script = """
 import os
 print(store.take_key('k', host='h'), flush=True)
+released, release = os.pipe()
 child = os.fork()
 if child == 0:
-    taken = store.take_key('k', host='h')
-    store.release_key('k', host='h')
-    os._exit(taken)
+    at_once = store.take_key('k', host='h')
+    os.write(1, b'tried\\n')
+    os.read(released, 1)
+    os._exit(2 * at_once + store.take_key('k', host='h'))
+sys.stdin.readline()
+store.release_key('k', host='h')
+os.write(release, b'x')
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert said_by(in_python(script, tmp_path)) == ["True", "0"]
+    process = in_python(script, tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["True\n", "tried\n"]
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert said_by(process) == ["1"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")

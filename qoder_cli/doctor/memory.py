@@ -4,6 +4,7 @@ import os
 import shlex
 import stat
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,11 @@ def store(state: "State", settings: "Settings | None") -> Finding | None:
     None where there is no home folder: the state folder's finding says so.
     """
     complaints: list[str] = []
-    store = Store(state.env, warn=complaints.append, looking=True)
+    with closing(Store(state.env, warn=complaints.append, looking=True)) as store:
+        return _looked_at(store, complaints, state, settings)
+
+
+def _looked_at(store: Store, complaints: list[str], state: "State", settings: "Settings | None") -> Finding | None:
     try:
         path = store.path
     except RuntimeError:

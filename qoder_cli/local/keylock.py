@@ -4,7 +4,7 @@ Two calls with one key must not both find that nothing was started yet. A key is
 lets go of it when its process ends, however it ends, and there is never a file to delete.
 
 Written by hand, for `filelock` locks whole files: one for each key, which would stay for ever or be deleted while
-another process waits for it, and it brings 27 modules along.
+another process waits for it, and its import takes nine times as long as that of sqlite3 (13 ms, 23 modules).
 """
 
 import os

@@ -6,8 +6,8 @@ one. Write-ahead logging without a sync at each commit: a process may be killed 
 machine that loses its power may lose the newest changes, never the file.
 
 Nothing here is ever in the way. What cannot be written or read is one warning, and the command goes on: its changes
-are kept in memory, count in all its own answers, and are written with the first later change that can be. Other
-processes are waited for, but not for more than `PATIENCE` seconds in all.
+are kept in memory, count in all its own answers, and are written with the first later change that can be, or at its
+end. Other processes are waited for, but for two seconds in all: `PATIENCE`, and at the end `LAST_PATIENCE`.
 """
 
 import os
@@ -15,8 +15,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -34,9 +34,10 @@ T = TypeVar("T")
 
 NAME = "state.db"
 VERSION = 1  # of the tables; kept in the file as its `user_version`
-PATIENCE = 2.0  # seconds that one process waits for others, over all its changes
+PATIENCE = 1.2  # seconds that a process waits for others, in all
 MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
-_SPARE = 0.05  # seconds that are always waited
+LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not be written
+_NOTICEABLE = 0.05  # seconds; what takes less is not waiting
 _WITHOUT = "`last` and --idempotency-key do not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
@@ -124,14 +125,23 @@ class Unusable(Exception):
 
 
 class Store:
-    """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it.
+    """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it;
+    `debug` of each change to an attempt.
 
     With `looking` nothing is ever changed on the disk. Threads may share it, and a forked process may go on with it.
     """
 
-    def __init__(self, env: Mapping[str, str], *, warn: Callable[[str], None], looking: bool = False) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *,
+        warn: Callable[[str], None],
+        debug: Callable[[str], None] | None = None,
+        looking: bool = False,
+    ) -> None:
         self._env = env
         self._warn = warn
+        self._debug = debug
         self._looking = looking
         self._warned = False
         self._process = 0  # that the following belong to
@@ -142,7 +152,6 @@ class Store:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._connection: Connection | None = None
-        self._unusable: str | None = None  # why, once that is for good
         self._memory: Connection | None = None
         self._unread: str | None = None  # why what is in memory is not all
         self._unwritten: list[Callable[[Connection], object]] = []
@@ -165,6 +174,7 @@ class Store:
             return
         with self._lock:
             if self._unwritten:
+                self._be_patient(max(self._patience, LAST_PATIENCE))
                 self.write(lambda connection: None, quiet=True)
             connections = self._connection, self._memory
             self._connection = self._memory = None
@@ -176,6 +186,7 @@ class Store:
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
         """Write down what is about to be sent, and return it."""
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
+        self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(lambda connection: _put(connection, attempt))
         return attempt
 
@@ -187,6 +198,7 @@ class Store:
             _put(connection, attempt)
             connection.execute("UPDATE attempts SET ahead = ? WHERE id = ?", (ahead, attempt.id))
 
+        self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
         self.write(know)
         return attempt
 
@@ -208,6 +220,7 @@ class Store:
                 "UPDATE attempts SET run = ?, is_nothing = 0, is_adopted = 0 WHERE id = ?", (run_id, attempt.id)
             )
 
+        self._tell(attempt, f"started {run_id}")
         self.write(settle, insist=True)
 
     def settle_nothing(self, attempt: Attempt) -> None:
@@ -217,6 +230,7 @@ class Store:
             _put(connection, attempt)
             connection.execute("UPDATE attempts SET is_nothing = 1 WHERE id = ? AND run IS NULL", (attempt.id,))
 
+        self._tell(attempt, "started nothing")
         self.write(settle, insist=True)
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
@@ -237,7 +251,9 @@ class Store:
             )
             return claimed.rowcount > 0
 
-        return self.write(claim)
+        claimed = self.write(claim)
+        self._tell(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
+        return claimed
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
         """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
@@ -299,11 +315,9 @@ class Store:
 
         with self._own_lock():
             if not self._unwritten and not self._looking:
-                try:
+                with suppress(OSError, RuntimeError, sqlite3.Error, Unusable), self._waiting():
                     if connection := self._opened(make=False):
                         return work(connection)
-                except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
-                    self._give_up(error)
             memory = self._in_memory()
             if self._unread and not quiet:
                 self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
@@ -319,14 +333,14 @@ class Store:
 
         with self._own_lock():
             try:
-                return self._transact(work)
+                with self._waiting():
+                    return self._transact(work)
             except Signalled:
                 if insist:
                     self._unwritten.append(work)
                     self._forget_memory()
                 raise
             except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
-                self._give_up(error)
                 if not quiet:
                     self._complain(f"cannot be written ({error}); {_WITHOUT} of this run")
             result = work(self._in_memory())
@@ -343,7 +357,6 @@ class Store:
         """Do what could not be written before, and this, in one transaction."""
         connection = self._opened(make=True)
         assert connection is not None
-        began = time.monotonic()
         try:
             connection.execute("BEGIN IMMEDIATE")
             for earlier in self._unwritten:
@@ -351,23 +364,30 @@ class Store:
             result = work(connection)
             connection.execute("COMMIT")
         finally:
-            self._spend(time.monotonic() - began)
             if connection.in_transaction:  # also when a signal came in between
                 connection.rollback()
         self._unwritten.clear()
         self._forget_memory()
         return result
 
-    def _spend(self, seconds: float) -> None:
-        """Take what others were waited for from the patience that is left."""
-        if seconds > _SPARE and self._connection is not None:
-            self._patience = max(self._patience - seconds, _SPARE)
-            self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Take what others are waited for from the patience that is left."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            taken = time.monotonic() - began
+            if taken > _NOTICEABLE:
+                self._be_patient(max(self._patience - taken, 0.0))
+
+    def _be_patient(self, seconds: float) -> None:
+        self._patience = seconds
+        if self._connection is not None:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def _opened(self, *, make: bool) -> "Connection | None":
         """Return the connection; None where there is no file and none is to be made."""
-        if self._unusable is not None:
-            raise Unusable(self._unusable)
         if self._connection is None:
             path = self.path
             if make or os.path.lexists(path) or os.path.lexists(path.with_name(JOURNALS[1])):
@@ -394,23 +414,25 @@ class Store:
         return self._memory
 
     def _fill(self, memory: "Connection") -> None:
+        path = self.path
         if self._connection is not None:
             _copy(self._connection, memory)
-        elif not os.path.lexists(self.path):
-            take_over(memory, self.path.parent)
-        else:
-            with closing(_look(self.path)) as connection:
-                _copy(connection, memory)
+            return
+        if os.path.lexists(path):
+            with closing(_look(path)) as connection:
+                if _version(connection, path):
+                    _copy(connection, memory)
+                    return
+        take_over(memory, path.parent)
 
     def _forget_memory(self) -> None:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
 
-    def _give_up(self, error: Exception) -> None:
-        """Do not try again to open what cannot be opened, unless somebody else just has it."""
-        if self._connection is None and not _is_busy(error):
-            self._unusable = self._unusable or str(error)
+    def _tell(self, attempt: Attempt, what: str) -> None:
+        if self._debug is not None:
+            self._debug(f"store: attempt {attempt.id[:8]} {what}")
 
     def _complain(self, what: str) -> None:
         if not self._warned:
@@ -471,13 +493,7 @@ def _look(path: Path) -> "Connection":
     log = Path(f"{path}-wal")
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     url = f"file:{quote(str(path))}?{how}"
-    connection = sqlite3.connect(url, uri=True, timeout=_SPARE, isolation_level=None, check_same_thread=False)
-    try:
-        _version(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite3.connect(url, uri=True, timeout=_NOTICEABLE, isolation_level=None, check_same_thread=False)
 
 
 def _check(path: Path) -> None:
@@ -490,7 +506,7 @@ def _check(path: Path) -> None:
 
 def _copy(source: "Connection", target: "Connection") -> None:
     """Copy all that is remembered into empty tables."""
-    for table in ("attempts", "deployments", "runs") if _version(source) else ():
+    for table in ("attempts", "deployments", "runs"):
         rows = source.execute(f"SELECT * FROM {table}").fetchall()
         if rows:
             target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
@@ -500,22 +516,21 @@ def _prepare(connection: "Connection", path: Path, deadline: float) -> None:
     """Make the tables if there are none, and take over the old journal."""
     import sqlite3
 
+    version = _version(connection, path)  # before anything is changed of what may be another's
+    connection.execute("PRAGMA synchronous = NORMAL")
     while True:
         try:
-            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does this just now
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
-    if _version(connection):
+    if version:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _version(connection):
-            if connection.execute("SELECT * FROM sqlite_master LIMIT 1").fetchone():
-                raise Unusable(f"{path} is another program's")
+        if not _version(connection, path):
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
             take_over(connection, path.parent)
@@ -526,11 +541,14 @@ def _prepare(connection: "Connection", path: Path, deadline: float) -> None:
             connection.rollback()
 
 
-def _version(connection: "Connection") -> int:
+def _version(connection: "Connection", path: Path) -> int:
     """Return the version of the tables, 0 when there are none. Raises Unusable for one that is not known here."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+    version, tables = connection.execute(query).fetchone()
     if version > VERSION:
-        raise Unusable("a newer version of qoder wrote it")
+        raise Unusable(f"a newer version of qoder wrote {path}")
+    if not version and tables:
+        raise Unusable(f"{path} is another program's")
     return int(version)
 
 
