@@ -18,6 +18,7 @@ from pydantic import (
 
 from qoder_cli import cron
 from qoder_cli.deployfile.normal import ENV_NAME, RESERVED, assignments
+from qoder_cli.ids import NOT_OF_AN_ID
 from qoder_cli.model import mapping
 
 # A ValueError that a validator raises has what is wrong, and, as a second argument, what may only be said when the text
@@ -28,6 +29,8 @@ def _id(prefix: str) -> AfterValidator:
     def check(text: str) -> str:
         if not text.startswith(prefix) or text == prefix:
             raise ValueError(f"must be an id that begins with {prefix}")
+        if odd := NOT_OF_AN_ID.search(text):
+            raise ValueError("must be the id alone", f"it contains {odd[0]!r}")
         return text
 
     return AfterValidator(check)
