@@ -1,12 +1,9 @@
 """What a run leaves behind: the agent's final message, and the files it delivered."""
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import Exit, NoAnswer, UsageError
+from qoder_cli.errors import Exit
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import ENDING_EVENTS, SessionStory, verdict
@@ -94,55 +91,6 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
             if thread.get("parent_thread_id") is None:
                 return text(thread.get("id"))
     return None
-
-
-def prepare_folder(folder: str) -> Path:
-    """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"--output-dir {folder}: {error.strerror or error}", hint="name a folder that can be written"
-        ) from None
-    return path
-
-
-def download(client: "Client", file: Delivered, folder: Path) -> Path:
-    """Fetch a delivered file into the folder and return where it is; its name cannot lead out of the folder.
-
-    The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, UsageError for a full disk.
-    """
-    link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
-    url = text(link.get("url"))
-    if url is None:
-        raise NoAnswer(f"the server gave no address for file {file.file_id}")
-    target = _free_name(folder, file.name)
-    handle, part = tempfile.mkstemp(dir=folder, prefix=".qoder-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            for chunk in client.fetch_elsewhere(url):
-                stream.write(chunk)
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(
-            f"{target}: {error.strerror or error}", hint="free some space, or name another folder"
-        ) from None
-    finally:
-        Path(part).unlink(missing_ok=True)
-    return target
-
-
-def _free_name(folder: Path, name: str) -> Path:
-    """Return a path in the folder for a file that the server calls `name`, beside any that is there."""
-    base = name.replace("\\", "/").rpartition("/")[2]
-    safe = "".join(character if character.isprintable() and character not in '<>:"|?*' else "_" for character in base)
-    safe = safe.strip(". ")[:200] or "file"
-    stem, dot, suffix = safe.rpartition(".")
-    candidates = (folder / (f"{stem}-{n}{dot}{suffix}" if stem else f"{safe}-{n}") for n in range(2, 10_000))
-    return folder / safe if not (folder / safe).exists() else next(path for path in candidates if not path.exists())
 
 
 def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> None:
