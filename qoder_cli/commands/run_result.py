@@ -25,6 +25,9 @@ def result(
     in JSON it is the run with a key `result` (and `files`). The exit code is
     the run's outcome: 0 it completed, 1 it failed; 8 while it is going on.
 
+    The text is as the agent wrote it, so a CI system may find commands in it
+    (::error::, ##[error], ##vso[...]): there, send it to a file or use --json.
+
     A file that --output-dir has already is kept: the new one gets a number.
     A file of more than 1 GiB is not downloaded (exit 7).
 

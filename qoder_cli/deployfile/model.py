@@ -29,11 +29,15 @@ def _id(prefix: str) -> AfterValidator:
     def check(text: str) -> str:
         if not text.startswith(prefix) or text == prefix:
             raise ValueError(f"must be an id that begins with {prefix}")
-        if odd := NOT_OF_AN_ID.search(text):
-            raise ValueError("must be the id alone", f"it contains {odd[0]!r}")
         return text
 
     return AfterValidator(check)
+
+
+def _alone(id: str) -> str:
+    if odd := NOT_OF_AN_ID.search(id):
+        raise ValueError("must be the id alone", f"it contains {odd[0]!r}")
+    return id
 
 
 def _not_blank(text: str) -> str:
@@ -226,7 +230,7 @@ EnvironmentVariables = Annotated[
 class DeploymentFile(_Strict):
     """All that a file may say of a deployment; nothing is required here, as an update may be of any one field."""
 
-    id: Annotated[str, StringConstraints(max_length=256), _id("dep_")] = _UNSET
+    id: Annotated[str, StringConstraints(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
     name: Annotated[str, StringConstraints(max_length=256), AfterValidator(_not_blank)] = _UNSET
     description: Annotated[str, StringConstraints(max_length=2048)] | None = _UNSET
     agent: Agent = _UNSET

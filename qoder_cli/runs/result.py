@@ -102,4 +102,4 @@ def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> 
     elif state.flags.output == "id":
         state.show_run(run)
     elif message:
-        state.output.raw(inert_lines(message).rstrip("\n") + "\n")
+        state.output.exactly(inert_lines(message).rstrip("\n") + "\n")
