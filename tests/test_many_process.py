@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ if sys.platform == "win32":
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.processes import MODULE, Ended, Shell, Terminal, sandbox, until
+from tests.processes import HEARING, MODULE, MORE_THAN_ONE_SIGNAL, Ended, Shell, Terminal, sandbox, staged, until
 
 FULL = Path("/dev/full")
 both = pytest.mark.parametrize("generation", GENERATIONS)
@@ -108,11 +109,10 @@ def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Gener
 def test_a_second_signal_ends_it_at_once_and_the_journal_knows_what_was_begun(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
         ids = many(server, 12)
-        going = alone.enter(server).begin("deploy", "run", *ids, "--json")
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, "--json")
         until(lambda: len(server.world.started()) == 8, "all that start at a time")
-        going.signal(signal.SIGINT)
-        seen = server.world.requests[-1].at
-        until(lambda: server.world.now() - seen > 0.3, "more than what counts as one signal")
+        going.signal(signal.SIGINT).says("heard")
+        time.sleep(MORE_THAN_ONE_SIGNAL)
         ended = going.signal(signal.SIGINT).end()
         assert (ended.code, ended.out) == (-signal.SIGINT, "")
         assert journaled(alone) == (set(), set(ids[:8]))
