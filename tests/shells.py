@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import struct
 import subprocess
 import time
@@ -10,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.completions import FILES
+from tests.programs import need
 
 
 @dataclass
@@ -53,8 +51,7 @@ echo ready >>$TYPED
 
 def press_tab(shell: str, text: str, lines: list[str], folder: Path, **more: str) -> Session:
     """Put a completion script into a real shell, and TAB behind each line."""
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+    need(shell)
     completion, typed = folder / FILES[shell], list[str]()
     completion.write_text(text, encoding="utf-8")
     (folder / "letter.txt").touch()

@@ -17,6 +17,7 @@ from qoder_cli.documented import TOPICS
 from qoder_cli.errors import Exit
 from tests.completions import FILES, FOLDER, scripts
 from tests.conftest import Qoder
+from tests.programs import need
 from tests.shells import Session, press_tab
 
 # What stands before the cursor, and what TAB offers.
@@ -163,8 +164,7 @@ def test_the_files_in_completions_are_those_of_the_command_tree(name: str) -> No
 
 
 def test_the_bash_script_passes_shellcheck() -> None:
-    if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+    need("shellcheck")
     subprocess.run(["shellcheck", FOLDER / FILES["bash"]], check=True)
 
 

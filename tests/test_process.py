@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 
 import pytest
 
@@ -32,6 +31,7 @@ from tests.processes import (
     staged,
     until,
 )
+from tests.programs import need
 
 NOWHERE = "/dev/null/home"  # nothing can be made or read below it, by root neither
 FULL = Path("/dev/full")
@@ -302,8 +302,7 @@ def test_the_legacy_run_is_passed_on_as_it_was_sent(alone: Shell, servers: Serve
 
 
 def test_the_sandbox_runs_a_whole_pipeline(alone: Shell) -> None:
-    if which("jq") is None:
-        pytest.skip("jq is not installed")
+    need("jq")
     for generation in GENERATIONS:
         line = "qoder deploy run dep_demo --wait --json | jq -r .status"
         ended = alone.run("qoder", "sandbox", "--speed", "40", "--generation", generation, "--", "sh", "-c", line)

@@ -19,6 +19,7 @@ from qoder_cli.remembered import Line, remember_deployments, remember_names, rem
 from qoder_cli.state import State
 from tests.completions import FILES, FOLDER
 from tests.conftest import TOKEN
+from tests.programs import need
 from tests.shells import Session, press_tab
 
 HOST = "api.qoder.com"
@@ -460,6 +461,7 @@ def test_names_are_shown_beside_the_ids(shell: str, tmp_path: Path) -> None:
 
 def listed(shell: str, home: Path, line: str) -> str:
     """Return what a shell shows when it lists what can follow."""
+    need(shell)
     if shell == "fish":
         command = [
             "fish",
