@@ -27,6 +27,7 @@ from tests.processes import (
     Held,
     Shell,
     Terminal,
+    an_hour_later,
     sandbox,
     staged,
     until,
@@ -270,7 +271,7 @@ def test_a_timeout_leaves_the_run_going_and_the_next_command_really_resumes(
         early = alone.qoder("deploy", "run", "dep_minute", "--wait", "--json", "--timeout", "0")
         assert (early.code, early.error["type"], early.error["run_state"]) == (124, "wait_timeout", "going")
         assert early.json["status"] in ("pending", "running")
-        server.world.clock = lambda: time.time() + 3600.0
+        an_hour_later(server)
         resumed = alone.run(*early.error["next"])
     assert (resumed.code, resumed.json["id"], resumed.json["status"]) == (0, early.json["id"], "completed")
 
@@ -395,13 +396,13 @@ def test_on_leave_cancel_cancels_it_whenever_the_signal_comes(moment: str, alone
         held.released.set()
     with sandbox("current", speed=1, held=held) as server:
         words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).begin(*words)
+        going = alone.enter(server).start(*staged(HEARING), *words)
         until(server.world.started, "a run")
         if moment != "at the trigger":
             going.says("run drun_")
         if moment == "while waiting":
             until(lambda: any("/events" in seen.path for seen in server.world.requests), "the waiting")
-        going.signal(signal.SIGINT)
+        going.signal(signal.SIGINT).says("heard")
         held.released.set()
         ended = going.end()
         assert (ended.code, ended.error["run_id"]) == (-signal.SIGINT, ended.json["id"])
@@ -677,12 +678,14 @@ def test_a_full_disk_does_not_make_the_run_unknown(shell: Shell) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_does_not_keep_a_run_from_being_cancelled_at_a_signal(alone: Shell) -> None:
-    with sandbox("legacy", "trigger:slow=1", speed=1) as server, FULL.open("wb") as full:
-        going = alone.enter(server).begin(
-            "deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json", stdout=full
-        )
+    held = Held()
+    with sandbox("legacy", speed=1, held=held) as server, FULL.open("wb") as full:
+        words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
+        going = alone.enter(server).start(*staged(HEARING), *words, stdout=full)
         until(server.world.started, "a run")
-        ended = going.signal(signal.SIGTERM).end()
+        going.signal(signal.SIGTERM).says("heard")
+        held.released.set()
+        ended = going.end()
         assert (ended.code, ended.error["type"]) == (143, "terminated")
         [run] = server.world.started()
         assert ended.error["run_id"] == run.id
