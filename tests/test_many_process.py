@@ -301,18 +301,28 @@ def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
         assert terminal.screen[-1] == server.world.started()[0].id
 
 
+def all_running(terminal: Terminal, count: int) -> list[str]:
+    """Return the rows of a table that is whole, as soon as it shows so many as running, and for how long."""
+    rows: list[str] = []
+
+    def looked() -> bool:
+        *shown, last = terminal.screen or [""]
+        rows[:] = [line for line in shown if re.search(r"running +\d\.\ds", line)]
+        return len(rows) == count and f"0 of {count} runs have ended" in last
+
+    until(looked, f"{count} that are running")
+    return rows
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 3)
         words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
         with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
-            terminal.shows("0 of 3 runs have ended").shows("running")
-            until(lambda: re.search(r"running +\d\.\ds", "\n".join(terminal.screen)), "for how long")
-            rows = [line for line in terminal.screen if line.startswith("dep_") and "running" in line]
+            rows = all_running(terminal, 3)
             an_hour_later(server)
             assert terminal.end() == 0
-    assert len(rows) == 3
     for id, row in zip(ids, rows, strict=True):
         assert len(row) <= columns
         assert re.search(r"running +\d\.\ds", row)
@@ -325,8 +335,7 @@ def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         runs = [server.world.start(id).id for id in many(server, 3)]
         with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
-            terminal.shows("running")
-            rows = [line for line in terminal.screen if line.startswith("drun_")]
+            rows = all_running(terminal, 3)
             an_hour_later(server)
             terminal.end()
     assert [row.count("drun_") for row in rows] == [1, 1, 1]
