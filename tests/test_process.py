@@ -411,7 +411,7 @@ def test_on_leave_cancel_cancels_it_whenever_the_signal_comes(moment: str, alone
 
 def test_several_runs_and_ctrl_c(alone: Shell, lasting: Servers) -> None:
     world = lasting["current"].world
-    ids = [world.start("dep_minute").id, world.start("dep_demo", at=world.now() - 100).id, world.start("dep_ask").id]
+    ids = [world.start("dep_minute").id, world.start("dep_demo", at=world.now() - 100).id, world.start("dep_minute").id]
     going = alone.enter(lasting["current"]).begin("run", "wait", *ids, "--json")
     for id in ids:
         going.says(id)
