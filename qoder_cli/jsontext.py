@@ -17,6 +17,10 @@ _LONGEST_PLAIN_INT = 18  # digits; longer ones are kept as text (int() refuses m
 # line separators, lone surrogates. C0 is always escaped by the encoder itself.
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# `##[`, `##vso[` and `##teamcity[` are commands to CI systems wherever they stand in a line (`output/screen.py`). They
+# can only stand in a string, where the second `#` may be spelled otherwise; `::` cannot begin a line of JSON.
+_COMMAND = re.compile(r"(?<=#)#(?=\w*\[)")
+
 
 @dataclass(frozen=True)
 class Number:
@@ -46,13 +50,17 @@ def parse(text: str) -> Any:
 
 
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return `value` as JSON text: numbers as they came, steering characters as `\\uXXXX`, no newline at the end."""
+    """Return `value` as JSON text: numbers as they came, steering characters as `\\uXXXX`, no newline at the end.
+
+    It holds no command to a CI system, whatever the texts inside say.
+    """
     separators = (",", ":") if indent is None else (",", ": ")
     try:
         text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators)
     except TypeError:  # a Number is somewhere inside; the fast encoder cannot write it
         text = "".join(_encode(value, indent=indent, level=0, ascii_only=ascii_only))
-    return _STEERING.sub(_escape, text)
+    text = _STEERING.sub(_escape, text)
+    return _COMMAND.sub(_escape, text) if "##" in text else text
 
 
 def _integer(text: str) -> int | Number:

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +24,17 @@ from tests.wire import FakeClock, Wire
 settings.register_profile("short", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("short")
+
+
+def pytest_configure() -> None:
+    """Let no process that a test starts ignore a signal only because we do, as under nohup or behind `&`.
+
+    Here they have no effect as before; but what is caught, unlike what is ignored, is not handed on to a new program.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signum = getattr(signal, name, None)
+        if signum is not None and signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, lambda signum, frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,14 +15,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
-from qoder_cli.sandbox.wire import Generation
+from qoder_cli.sandbox.stream import EventStream
+from qoder_cli.sandbox.wire import Answer, Generation, Request
 from qoder_cli.sandbox.world import World
+from qoder_cli.signals import ONE_SIGNAL
 from tests.nursery import PATIENCE as PATIENCE
 from tests.nursery import Nursery, Process, is_ordinary
 
@@ -36,14 +39,54 @@ _WITH_TERMINAL = (
 )
 
 
+class Held(Faults):
+    """Holds back the answers to writes, which are done at once, from the `first` on until they are `released`."""
+
+    def __init__(self, *faults: str, first: int = 1) -> None:
+        super().__init__(*faults)
+        self.released = threading.Event()
+        self._first = first
+        self._writes = 0
+
+    def answer(self, world: World, request: Request) -> Answer:
+        """Return the answer; one that is held has a body that comes when it is released."""
+        answer = super().answer(world, request)
+        if request.method == "POST":
+            self._writes += 1
+            if self._writes >= self._first and not self.released.is_set():
+                return replace(answer, stream=cast(EventStream, _HeldBody(answer.body, self.released)))
+        return answer
+
+
+class _HeldBody:
+    """A body that is sent as a stream is: once something has happened."""
+
+    def __init__(self, body: bytes, released: threading.Event) -> None:
+        self._body, self._released = body, released
+
+    def steps(self) -> Iterator[bytes | float]:
+        """Yield the seconds after which to ask again, and then the body."""
+        while not self._released.is_set():
+            yield 0.005
+        yield self._body
+
+
 @contextmanager
-def sandbox(generation: Generation, *faults: str, speed: float = HASTE, honour_key: bool = True) -> Iterator[Server]:
-    """Serve a world of its own, where `faults` are on order."""
-    server = serve(World(generation=generation, speed=speed, honour_key=honour_key), faults=Faults(*faults))
+def sandbox(
+    generation: Generation, *faults: str, speed: float = HASTE, honour_key: bool = True, held: Held | None = None
+) -> Iterator[Server]:
+    """Serve a world of its own, where `faults` are on order, or answers are `held`."""
+    world = World(generation=generation, speed=speed, honour_key=honour_key)
+    server = serve(world, faults=held or Faults(*faults))
     try:
         yield server
     finally:
         threading.Thread(target=server.stop).start()  # nobody has to wait for it
+
+
+def an_hour_later(server: Server) -> None:
+    """Let every run that lasts an hour at most have ended."""
+    server.world.clock = lambda: time.time() + 3600.0
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -60,6 +103,27 @@ import time
 pause = time.sleep
 time.sleep = lambda seconds: pause(seconds / 20)
 """
+
+
+# Says "heard" for each signal, when the program has taken it in: two within a tenth of a second would be one. What is
+# under way then may take as long as a busy machine needs; that it is 2 s at most is tested on a clock.
+HEARING = f"""
+import os
+from qoder_cli import signals
+from qoder_cli.http import write
+from qoder_cli.runs import leave
+from qoder_cli.several import batch
+from qoder_cli.waiting import awaiting
+write.LAST_WORDS = batch.LAST_WORDS = awaiting.LAST_WORDS = leave.CANCEL_WITHIN = {PATIENCE}
+hear = signals._on_signal
+def hear_and_say(signum, frame):
+    try:
+        hear(signum, frame)
+    finally:
+        os.write(2, b'heard\\n')
+signals._on_signal = hear_and_say
+"""
+MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
 
 
 def staged(prologue: str) -> tuple[str, ...]:

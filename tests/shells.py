@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import struct
 import subprocess
 import sys
@@ -11,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from qoder_cli.completion import FILES, script
+from tests.programs import need
 
 
 @dataclass
@@ -54,8 +52,7 @@ echo ready >>$TYPED
 
 def press_tab(shell: str, lines: list[str], folder: Path, **more: str) -> Session:
     """Put the completion script into a real shell, and TAB behind each line."""
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+    need(shell)
     completion, typed = folder / FILES[shell], list[str]()
     completion.write_text(script(shell), encoding="utf-8")
     (folder / "letter.txt").touch()

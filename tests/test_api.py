@@ -1184,7 +1184,7 @@ def test_a_full_disk_does_not_hide_what_became_of_a_write(qoder: Qoder, answer: 
 # Real processes.
 
 if sys.platform != "win32":
-    from tests.processes import Shell, sandbox, staged, until
+    from tests.processes import HEARING, Held, Shell, sandbox, staged, until
 
     @contextmanager
     def answering(content: bytes, kind: str = "application/json") -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
@@ -1231,15 +1231,18 @@ if sys.platform != "win32":
         assert heard == [("POST /api/v1/cloud/deployments HTTP/1.1", ODD.encode())]
 
     def test_ctrl_c_ends_a_stream_and_does_not_deny_a_write(tmp_path: Path) -> None:
-        with sandbox("current", "pause:slow=1") as server:
+        held = Held()
+        with sandbox("current", held=held) as server:
             shell = Shell(tmp_path, server)
             session = server.world.start("dep_demo").session
             assert session is not None
             stream = shell.begin("api", "GET", f"/sessions/{session.id}/events/stream", "--include")
-            write = shell.begin("api", "POST", "/deployments/dep_demo/pause", "--json")
+            write = shell.start(*staged(HEARING), "api", "POST", "/deployments/dep_demo/pause", "--json")
             until(lambda: "event-stream" in stream.out, "the head of the stream")
             until(lambda: server.world.deployments["dep_demo"].paused, "the pause")
-            streamed, written = stream.signal(signal.SIGINT).end(), write.signal(signal.SIGTERM).end()
+            write.signal(signal.SIGTERM).says("heard")
+            held.released.set()
+            streamed, written = stream.signal(signal.SIGINT).end(), write.end()
         assert (streamed.code, len(streamed.errors)) == (-signal.SIGINT, 1)
         assert (written.code, written.error["type"], json.loads(written.out)["status"]) == (143, "terminated", "paused")
         assert "was answered with 200: it is done" in written.error["message"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Answer, Generation, Request
 from qoder_cli.sandbox.world import World
-from tests.processes import MODULE, Going, Shell, Terminal, sandbox, until
+from tests.processes import HEARING, MODULE, PATIENCE, Going, Held, Shell, Terminal, sandbox, staged, until
 
 NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 
@@ -24,7 +25,7 @@ class Killing(Faults):
 
     def __init__(self) -> None:
         super().__init__()
-        self.process: Going | None = None
+        self.process: queue.SimpleQueue[Going] = queue.SimpleQueue()  # whom to kill, as soon as it is known
         self.moment = 0
         self.acts = False
 
@@ -32,10 +33,10 @@ class Killing(Faults):
         """Return the answer, unless there is nobody left to read it."""
         if request.method == "POST":
             self.moment -= 1
-            if self.moment == 0 and self.process is not None:
+            if self.moment == 0:
                 if self.acts:
                     super().answer(world, request)
-                os.kill(self.process.process.pid, signal.SIGKILL)
+                os.kill(self.process.get(timeout=PATIENCE).process.pid, signal.SIGKILL)
                 return Answer(0, delivery="drop")
         return super().answer(world, request)
 
@@ -79,13 +80,13 @@ def test_killed_at_any_point_it_is_finished_by_another_one(tmp_path: Path, gener
             server.world.add_deployment(name=name, description="As it was")
         shell = Shell(tmp_path, server).hurry()
         for number, moment in enumerate(moments):
-            faults.moment, faults.acts, faults.process = 0, number % 2 == 1, None
+            faults.moment, faults.acts = moment, number % 2 == 1
             going = shell.begin("deploy", "apply", "-f", folder, "--yes")
-            faults.process, faults.moment = going, moment
+            faults.process.put(going)
             code, said = going.last()
             assert (code, "Traceback" in said) == (-signal.SIGKILL, False)
             assert all(len(descriptions(server).get(name, [])) <= 1 for name in (*new, *old))
-        faults.moment, faults.process = 0, None
+        faults.moment = 0
         ended = shell.qoder("deploy", "apply", "-f", folder, "--yes", "--json")
         assert ended.code == 0, ended.err
         assert {item["action"] for item in ended.json} <= {"created", "changed", "unchanged"}
@@ -99,10 +100,13 @@ def test_killed_at_any_point_it_is_finished_by_another_one(tmp_path: Path, gener
 def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: Path, signum: signal.Signals) -> None:
     names = [f"new-{n:02}" for n in range(40)]
     folder = write_files(tmp_path / "files", *names)
-    with sandbox("current") as server:
+    held = Held(first=4)
+    with sandbox("current", held=held) as server:
         shell = Shell(tmp_path, server)
-        going = shell.begin("deploy", "apply", "-f", folder, "--yes", "--json").says("created new-")
-        ended = going.signal(signum).end()
+        going = shell.start(*staged(HEARING), "deploy", "apply", "-f", folder, "--yes", "--json")
+        going.says("created new-").signal(signum).says("heard")
+        held.released.set()
+        ended = going.end()
         made = descriptions(server).keys() & set(names)
         told = {item["name"]: item["action"] for item in ended.json}
         assert ended.code == (-signum if signum == signal.SIGINT else 143)

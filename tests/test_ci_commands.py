@@ -3,7 +3,6 @@
 import html
 import io
 import json
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -294,19 +293,10 @@ def test_elsewhere_a_warning_is_all(qoder: Qoder) -> None:
     assert ran.err.startswith("warning: --ci: no CI system is recognised")
 
 
-@pytest.mark.parametrize("text", ["::error::forged", "\t::set-output name=a::b", "x ##[error]forged", "\n::warning::x"])
-def test_what_others_wrote_is_no_command_to_the_runner(text: str) -> None:
+def test_only_what_is_meant_for_the_runner_is_a_command_to_it() -> None:
     log = io.BytesIO()
     stream = io.TextIOWrapper(log)
     screen = Screen.of(stream, {"GITHUB_ACTIONS": "true"})
-    screen.tell(f"{text}\n")
-    assert not re.search(rb"(?m)^\s*::|##\[", log.getvalue())
+    screen.tell("::error::forged\n")
     screen.tell("::error::ours\n", is_command=True)
-    assert log.getvalue().endswith(b"::error::ours\n")
-
-
-def test_elsewhere_nothing_is_changed() -> None:
-    log = io.BytesIO()
-    stream = io.TextIOWrapper(log)
-    Screen.of(stream, {}).tell("::error::x ##[y]\n")
-    assert log.getvalue() == b"::error::x ##[y]\n"
+    assert log.getvalue() == b": :error::forged\n::error::ours\n"

@@ -16,6 +16,7 @@ from qoder_cli.documented import TOPICS
 from qoder_cli.errors import Exit
 from tests.completions import FOLDER, offered, scripts
 from tests.conftest import Qoder
+from tests.programs import need
 from tests.shells import press_tab
 
 # What stands before the cursor, and what TAB offers.
@@ -219,8 +220,7 @@ def test_the_files_in_completions_are_those_of_the_command_tree(name: str) -> No
 
 
 def test_the_bash_script_passes_shellcheck() -> None:
-    if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
+    need("shellcheck")
     subprocess.run(["shellcheck", FOLDER / FILES["bash"]], check=True)
 
 

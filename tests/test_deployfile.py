@@ -462,6 +462,7 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         ("environment_id: null", ["2: environment_id: must be text, not null"]),
         ("environment_id: []", ["2: environment_id: must be text"]),
         ("id: drun_1", ["2: id: must be an id that begins with dep_"]),
+        ("id: dep_1/run", ["2: id: must be the id alone: it contains '/'"]),
         (f"description: {'x' * 2049}", ["2: description: has more than 2048 characters"]),
         ("message: ''", ["2: message: is empty"]),
         ("message: null", ["2: message: must be text, not null"]),
@@ -523,7 +524,7 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         ("metadata: {a: null}", ["2: metadata.a: must be text, not null"]),
         ("metadata: {a: {}}", ["2: metadata.a: must be text"]),
         (f"metadata: {{a: {'x' * 513}}}", ["2: metadata.a: has more than 512 characters"]),
-        (f"metadata: {{{'x' * 65}: a}}", [f"2: metadata.'{'x' * 40}\\u2026': has more than 64 characters"]),
+        (f"metadata: {{{'x' * 65}: a}}", [f"2: metadata.'{'x' * 40}…': has more than 64 characters"]),
         (f"metadata: {json.dumps(dict.fromkeys('abcdefghijklmnopq', 'x'))}", [
             "2: metadata: has more than 16 entries"]),
         ("budget: 0", ["2: budget: must be an amount above 0, with at most 12 digits before the point and 2 after it"]),

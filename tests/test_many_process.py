@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ if sys.platform == "win32":
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.processes import MODULE, Ended, Shell, Terminal, sandbox, until
+from tests.processes import (
+    HEARING,
+    MODULE,
+    MORE_THAN_ONE_SIGNAL,
+    Ended,
+    Held,
+    Shell,
+    Terminal,
+    an_hour_later,
+    sandbox,
+    staged,
+    until,
+)
 from tests.stored import entries_in
 
 FULL = Path("/dev/full")
@@ -58,17 +71,19 @@ def journaled(alone: Shell) -> tuple[set[str], set[str]]:
 def test_a_signal_while_they_are_started_leaves_none_unknown(
     signum: int, code: int, exit_code: int, wait: tuple[str, ...], alone: Shell
 ) -> None:
-    with sandbox("legacy" if wait else "current", "trigger:slow=0.8*inf", speed=1) as server:
+    held = Held(first=10)
+    with sandbox("legacy" if wait else "current", speed=1, held=held) as server:
         ids = many(server, 40)
-        going = alone.enter(server).begin("deploy", "run", *ids, *wait, "--json")
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *wait, "--json")
         until(lambda: len(server.world.started()) > 9, "ten runs")
-        ended = going.signal(signum).end()
+        going.signal(signum).says("heard")
+        held.released.set()
+        ended = going.end()
         items = ended.json
         assert (ended.code, [item["input"] for item in items]) == (code, ids)
         assert unaccounted(server, items) == []
         assert 9 < len(server.world.started()) < 40
-        codes = {item["exit_code"] for item in items}
-        assert {exit_code if wait else 0, None} <= codes <= {exit_code if wait else 0, None, 9}  # 9 if it is very slow
+        assert {item["exit_code"] for item in items} == {exit_code if wait else 0, None}
         runs = [item["id"] for item in items if item["id"]]
         assert ended.error["exit_code"] == exit_code
         assert f"{len(runs)} runs go on" in ended.error["message"]
@@ -108,11 +123,10 @@ def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Gener
 def test_a_second_signal_ends_it_at_once_and_the_store_knows_what_was_begun(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
         ids = many(server, 12)
-        going = alone.enter(server).begin("deploy", "run", *ids, "--json")
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, "--json")
         until(lambda: len(server.world.started()) == 8, "all that start at a time")
-        going.signal(signal.SIGINT)
-        seen = server.world.requests[-1].at
-        until(lambda: server.world.now() - seen > 0.3, "more than what counts as one signal")
+        going.signal(signal.SIGINT).says("heard")
+        time.sleep(MORE_THAN_ONE_SIGNAL)
         ended = going.signal(signal.SIGINT).end()
         assert (ended.code, ended.out) == (-signal.SIGINT, "")
         assert journaled(alone) == (set(), set(ids[:8]))
@@ -122,7 +136,7 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 12)
         words = ("--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).begin("deploy", "run", *ids, *words)
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *words)
         until(lambda: len(server.world.started()) == 12, "all runs")
         until(lambda: server.world.requests[-1].method == "GET", "the waiting")
         ended = going.signal(signal.SIGINT).end()
@@ -198,7 +212,7 @@ def test_what_is_listed_is_run_and_told_line_by_line(generation: Generation, alo
 
 def test_a_reader_that_takes_one_line_stops_the_launching(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
-        ids = many(server, 40, seconds=0.1)
+        ids = many(server, 200, seconds=0.1)  # which take 10 s to start
         (alone.home / "ids").write_text("\n".join(ids))
         line = "qoder deploy run - --wait -o jsonl --parallel 1 < ids | head -n1"
         codes, ended = _in_bash(alone.enter(server), line)
@@ -206,7 +220,7 @@ def test_a_reader_that_takes_one_line_stops_the_launching(alone: Shell) -> None:
         runs, still_open = journaled(alone)
         assert {run.id for run in server.world.started()} == runs
         assert still_open == set()
-        assert len(runs) < 40
+        assert len(runs) < 200
         assert ended.errors == []
 
 
@@ -255,7 +269,7 @@ def test_a_pipe_that_never_ends_is_refused(source: str, alone: Shell) -> None:
 def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         for number in range(30):
-            seconds = 1.0 if number == 29 else 2.5
+            seconds = 0.5 if number == 29 else 3600.0
             reason = "budget_reached" if number == 29 else "end_turn"
             behaviour = Behaviour(turn(seconds=seconds, reason=reason))
             server.world.add_deployment(name=f"job-{number:02}", behaviour=behaviour)
@@ -267,6 +281,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
             assert len(shown) <= 24
             until(lambda: "failed" in terminal.screen[1], "the one that failed, first")
             assert terminal.screen[1].startswith("job-29")
+            an_hour_later(server)
             assert terminal.end() == 1
         left = terminal.screen
         assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "have ended" in line]
@@ -286,17 +301,28 @@ def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
         assert terminal.screen[-1] == server.world.started()[0].id
 
 
+def all_running(terminal: Terminal, count: int) -> list[str]:
+    """Return the rows of a table that is whole, as soon as it shows so many as running, and for how long."""
+    rows: list[str] = []
+
+    def looked() -> bool:
+        *shown, last = terminal.screen or [""]
+        rows[:] = [line for line in shown if re.search(r"running +\d\.\ds", line)]
+        return len(rows) == count and f"0 of {count} runs have ended" in last
+
+    until(looked, f"{count} that are running")
+    return rows
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
-        ids = many(server, 3, seconds=2)
+        ids = many(server, 3)
         words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
         with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
-            terminal.shows("0 of 3 runs have ended").shows("running")
-            until(lambda: re.search(r"running +\d\.\ds", "\n".join(terminal.screen)), "for how long")
-            rows = [line for line in terminal.screen if line.startswith("dep_") and "running" in line]
+            rows = all_running(terminal, 3)
+            an_hour_later(server)
             assert terminal.end() == 0
-    assert len(rows) == 3
     for id, row in zip(ids, rows, strict=True):
         assert len(row) <= columns
         assert re.search(r"running +\d\.\ds", row)
@@ -307,10 +333,10 @@ def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns
 
 def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
-        runs = [server.world.start(id).id for id in many(server, 3, seconds=2)]
+        runs = [server.world.start(id).id for id in many(server, 3)]
         with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
-            terminal.shows("running")
-            rows = [line for line in terminal.screen if line.startswith("drun_")]
+            rows = all_running(terminal, 3)
+            an_hour_later(server)
             terminal.end()
     assert [row.count("drun_") for row in rows] == [1, 1, 1]
 

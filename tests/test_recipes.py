@@ -4,7 +4,6 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.matrix import WithoutStreams
 from tests.processes import Shell, sandbox
+from tests.programs import need
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```sh\n(.*?)```", README, re.DOTALL))
@@ -42,8 +42,7 @@ def test_one_job_of_a_pipeline_starts_a_run_and_another_waits_for_it(tmp_path: P
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_works(tmp_path: Path, name: str) -> None:
-    if "jq" in RECIPES[name] and not shutil.which("jq"):
-        pytest.skip("there is no jq here")
+    need(*(program for program in ("jq", "flock") if program in RECIPES[name]))
     with sandbox("current") as server:
         server.world.seed_runs(30, deployment_id="dep_scheduled", every=3600.0)
         ended = Shell(tmp_path, server).start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
@@ -65,9 +64,9 @@ SCRIPTS = RECIPES | {
 }
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="there is no shellcheck here")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_shellcheck_finds_nothing(name: str) -> None:
+    need("shellcheck")
     checked = subprocess.run(["shellcheck", "-s", "bash", "-"], input=SCRIPTS[name], text=True, capture_output=True)
     assert checked.stdout == ""
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from qoder_cli.output.screen import Screen, inert_lines
 from qoder_cli.state import State
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
+from tests.programs import need
 from tests.shells import Session, environment, press_tab
 
 HOST = "api.qoder.com"
@@ -559,10 +559,9 @@ def test_names_are_shown_beside_the_ids(shell: str, home: Path, tmp_path: Path) 
 
 def listed(shell: str, home: Path, line: str, **env: str) -> str:
     """Return what a shell shows when it lists what can follow."""
+    need(shell)
     if shell != "fish":
         return press_tab(shell, [line], home, LC_ALL="C.UTF-8", LISTED="yes", **env).screen
-    if not shutil.which("fish"):
-        pytest.skip("fish is not installed")
     command = ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", str(FOLDER / FILES[shell]), line]
     env = environment(home) | env
     return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=30).stdout

@@ -56,7 +56,7 @@ def completion(
     if install:
         _install(state, shell, text)
     else:
-        state.output.raw(text)
+        state.output.exactly(text)
 
 
 def _install(state: State, shell: str, text: str) -> None:

@@ -56,5 +56,5 @@ def export(
     for number, deployment in enumerate(known.values()):
         fires = next_fires(deployment.schedule, now=state.client.server_now())
         written = as_file(deployment, by_id=having[deployment.name] > 1, upcoming=fires)
-        state.output.raw(("---\n" if number else "") + written)
+        state.output.exactly(("---\n" if number else "") + written)
     return Exit.OK

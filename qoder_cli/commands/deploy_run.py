@@ -23,7 +23,9 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="--wait, and show on stderr what happens meanwhile.")
     ] = False,
-    result: Annotated[bool, typer.Option("--result", help="--wait, and print the agent's final message.")] = False,
+    result: Annotated[
+        bool, typer.Option("--result", help="--wait, and print the agent's final message as it is.")
+    ] = False,
     require_outcome: RequireOutcome = False,
     timeout: Timeout = None,
     interval: Interval = None,

@@ -31,6 +31,12 @@ def result(
     in JSON it is the run with a key `result` (and `files`). The exit code is
     the run's outcome: 0 it completed, 1 it failed; 8 while it is going on.
 
+    The text is as the agent wrote it, so a CI system may find commands in it
+    (::error::, ##[error], ##vso[...]): there, send it to a file or use --json.
+
+    A file that --output-dir has already is kept: the new one gets a number.
+    A file of more than 1 GiB is not downloaded (exit 7).
+
     Examples:
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
@@ -38,10 +44,11 @@ def result(
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli import names
+    from qoder_cli.runs import files as delivered
     from qoder_cli.runs import result as results
 
     state: State = ctx.obj
-    folder = None if output_dir is None else results.prepare_folder(output_dir)
+    folder = None if output_dir is None else delivered.prepare_folder(output_dir)
     found = observer_of(state, names.run(run, state)).read_once()
     if is_going(found):
         raise going_on(
@@ -50,7 +57,7 @@ def result(
     files = []
     if folder is not None:
         for file in results.delivered_files(state.client, found):
-            target = results.download(state.client, file, folder)
+            target = delivered.download(state.client, file, folder)
             files.append(str(target))
             state.progress.note(f"{file.file_id} is in {target}")
     results.show_result(state, found, files=files if folder is not None else None)

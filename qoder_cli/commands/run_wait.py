@@ -22,7 +22,9 @@ def wait(
     timeout: Timeout = None,
     interval: Interval = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
-    result: Annotated[bool, typer.Option("--result", help="Print the agent's final message, not the run.")] = False,
+    result: Annotated[
+        bool, typer.Option("--result", help="Print the agent's final message as it is, not the run.")
+    ] = False,
     require_outcome: RequireOutcome = False,
     ci: ReportToCi = False,
 ) -> int:

@@ -8,7 +8,7 @@ from qoder_cli import jsontext
 from qoder_cli.deployfile.normal import assignments, settable
 from qoder_cli.deployfile.variables import escaped
 from qoder_cli.model import Deployment, mapping
-from qoder_cli.output.screen import inert
+from qoder_cli.output.screen import commandless, inert
 
 # In the order in which people read them; `message` stands in for `initial_events` where it can.
 _ORDER = (
@@ -160,6 +160,7 @@ def _is_block(text: str) -> bool:
         and not text[0].isspace()
         and not text.endswith("\n\n")
         and all(line == line.rstrip() for line in text.split("\n"))
+        and commandless(text) == text  # in quotes it can be spelled so that no CI system takes it for a command
         and not _HIDDEN.search(text)
     )
 
@@ -180,7 +181,7 @@ def _number(text: str) -> str:
 
 
 def _comment(note: str) -> str:
-    return f"# {_escaped(inert(note))}"
+    return f"# {_escaped(commandless(inert(note)))}"
 
 
 def _escaped(text: str) -> str:

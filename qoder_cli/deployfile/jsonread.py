@@ -133,5 +133,5 @@ def _scalar(token: _Token) -> Scalar:
 
 
 def _unexpected(token: _Token, wanted: str) -> Problem:
-    met = "the end" if token.text == _END else ascii(token.text[:20])
+    met = "the end" if token.text == _END else repr(token.text[:20])
     return Problem(f"not JSON: {met} where {wanted} was expected", line=token.line)

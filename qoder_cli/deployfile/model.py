@@ -18,6 +18,7 @@ from pydantic import (
 
 from qoder_cli import cron
 from qoder_cli.deployfile.normal import ENV_NAME, RESERVED, assignments
+from qoder_cli.ids import NOT_OF_AN_ID
 from qoder_cli.model import mapping
 
 # A ValueError that a validator raises has what is wrong, and, as a second argument, what may only be said when the text
@@ -31,6 +32,12 @@ def _id(prefix: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _alone(id: str) -> str:
+    if odd := NOT_OF_AN_ID.search(id):
+        raise ValueError("must be the id alone", f"it contains {odd[0]!r}")
+    return id
 
 
 def _not_blank(text: str) -> str:
@@ -223,7 +230,7 @@ EnvironmentVariables = Annotated[
 class DeploymentFile(_Strict):
     """All that a file may say of a deployment; nothing is required here, as an update may be of any one field."""
 
-    id: Annotated[str, StringConstraints(max_length=256), _id("dep_")] = _UNSET
+    id: Annotated[str, StringConstraints(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
     name: Annotated[str, StringConstraints(max_length=256), AfterValidator(_not_blank)] = _UNSET
     description: Annotated[str, StringConstraints(max_length=2048)] | None = _UNSET
     agent: Agent = _UNSET

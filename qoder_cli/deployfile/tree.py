@@ -55,7 +55,7 @@ def spelled(path: Path) -> str:
 
 
 def _name(key: str) -> str:
-    return key if _PLAIN_NAME.fullmatch(key) else ascii(key if len(key) <= 40 else key[:40] + "…")
+    return key if _PLAIN_NAME.fullmatch(key) else repr(key if len(key) <= 40 else key[:40] + "…")
 
 
 @dataclass(slots=True)

@@ -345,10 +345,11 @@ class Client:
         if moment is not None and now - asked <= max(self._date_took, 1.0):
             self._server_offset, self._date_took = moment.timestamp() - now, now - asked
 
-    def fetch_elsewhere(self, url: str) -> Iterator[bytes]:
+    def fetch_elsewhere(self, url: str, *, largest: int) -> Iterator[bytes]:
         """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
 
-        Raises Unavailable for anything but a plain 200, and for a link that is neither https nor on this machine.
+        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on this machine, and for
+        more than `largest` bytes, whether or not they were announced.
         """
         try:
             parts = urlsplit(url)
@@ -363,7 +364,12 @@ class Client:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
                         raise no_answer(f"{parts.hostname} answered {response.status_code} for the file")
-                    yield from response.iter_bytes()
+                    size = 0
+                    for chunk in response.iter_bytes():
+                        size += len(chunk)
+                        if size > largest:
+                            raise no_answer(f"the file is larger than {largest:,} bytes", retryable=False)
+                        yield chunk
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
                     f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.output.cells import COLOURS
 from qoder_cli.output.margin import columns, fitted
-from qoder_cli.output.screen import inert
+from qoder_cli.output.screen import commandless, inert
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def board(lines: Sequence[Line], *, height: int, width: int) -> "RenderableType"
 def _rows(lines: Sequence[Line], width: int) -> Iterator["RenderableType"]:
     from rich.text import Text
 
-    labels, words = [inert(line.label) for line in lines], [inert(line.word) for line in lines]
+    # Here and not as it is written: a row must not become longer than the terminal is wide.
+    labels, words = [commandless(inert(line.label)) for line in lines], [inert(line.word) for line in lines]
     lasted = ["" if line.seconds is None else span(line.seconds) for line in lines]
     ids = ["" if line.run_id in (None, line.label) else inert(str(line.run_id)) for line in lines]
     of_word, of_time, of_id = min(_widest(words), LONGEST_WORD), _widest(lasted), _widest(ids)

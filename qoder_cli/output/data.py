@@ -82,8 +82,12 @@ class Output:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
     def raw(self, text: str) -> None:
-        """Print a text as it is, in every format."""
+        """Print lines that are composed already, in every format; they are no commands to a CI system."""
         self.screen.write(text)
+
+    def exactly(self, text: str) -> None:
+        """Print a text as it is, in every format: what is data, or a file."""
+        self.screen.write_exactly(text)
 
     def document(self, value: Any) -> str:
         """Return a JSON document, indented on a terminal, without a newline at its end."""

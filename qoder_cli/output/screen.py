@@ -14,8 +14,10 @@ from qoder_cli.tokens import REDACTED, without_tokens
 # Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
 # terminal, or to a line that a script reads.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What the runner of GitHub Actions takes for a command: `::` at the beginning of a line, `##[` anywhere in it.
-_COMMAND = re.compile(r"^[^\S\n]*::|##\[", re.MULTILINE)
+# What CI systems take for a command when a step writes it: GitHub Actions and Gitea `::` behind nothing but spaces, and
+# `##[` anywhere in a line (`TryParseV2` and `TryParse` of ActionCommand.cs in actions/runner); Azure Pipelines `##vso[`
+# in any case, anywhere in a line; TeamCity `##teamcity[`. A byte order mark is dropped before they look.
+_COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILINE)
 NARROWEST = 20  # columns
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -32,8 +34,11 @@ def inert_lines(text: str) -> str:
     return "\n".join("\t".join(map(inert, line.split("\t"))) for line in lines)
 
 
-def _defused(command: re.Match[str]) -> str:
-    return command[0].replace("::", ": :").replace("##[", "## [")
+def commandless(text: str) -> str:
+    """Return text in which no CI system finds a command: `::` that begins a line is `: :`, and `##[` is `## [`."""
+    if "::" not in text and "##" not in text:
+        return text
+    return _COMMAND.sub(lambda command: command[0].replace("::", ": :").replace("##", "## "), text)
 
 
 class Screen:
@@ -48,7 +53,6 @@ class Screen:
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
         self.is_piped = False  # another program reads it
         self.has_written = False
-        self.is_actions_log = False
         self.secrets: set[str] = set()  # what is never shown here: a token may have been typed as anything
 
     @classmethod
@@ -64,14 +68,19 @@ class Screen:
             moves=env.get("TERM") != "dumb",
         )
         screen.is_piped = _is_pipe(stream)
-        screen.is_actions_log = env.get("GITHUB_ACTIONS") == "true"
         return screen
 
     def write(self, text: str) -> None:
-        """Write text at once, without secrets.
+        """Write lines at once, without secrets, and without what a CI system takes for a command.
 
+        That holds on every machine, whatever the environment says: a log may be shown again where it counts. JSON is
+        not changed, for it is written without any (`jsontext.dump`).
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
+        self.write_exactly(commandless(text))
+
+    def write_exactly(self, text: str) -> None:
+        """Write text as it is, but for secrets. Raises what `write` raises."""
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, REDACTED)
         self.write_bytes(text.encode("utf-8", "replace"))
@@ -106,11 +115,14 @@ class Screen:
         """Write what is only for the eye, without anything that has the shape of a token; when nobody can read it, go
         on without.
 
-        In a log of GitHub Actions nothing that others wrote becomes a command to its runner, unless it `is_command`.
+        It is no command to a CI system, unless it `is_command`.
         """
         try:
             text = without_tokens(text)
-            self.write(_COMMAND.sub(_defused, text) if self.is_actions_log and not is_command else text)
+            if is_command:
+                self.write_exactly(text)
+            else:
+                self.write(text)
         except (ReaderGone, InternalError):
             self._binary = None
 

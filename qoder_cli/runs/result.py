@@ -1,17 +1,13 @@
 """What a run leaves behind: the agent's final message, and the files it delivered."""
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import Exit, NoAnswer, UsageError
+from qoder_cli.errors import Exit
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
 from qoder_cli.outcome import ENDING_EVENTS, SessionStory, verdict
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.tokens import names_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -97,57 +93,6 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
     return None
 
 
-def prepare_folder(folder: str) -> Path:
-    """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
-    path = Path(folder)
-    if names_token(folder) and not path.exists():
-        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"--output-dir {folder}: {error.strerror or error}", hint="name a folder that can be written"
-        ) from None
-    return path
-
-
-def download(client: "Client", file: Delivered, folder: Path) -> Path:
-    """Fetch a delivered file into the folder and return where it is; its name cannot lead out of the folder.
-
-    The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, UsageError for a full disk.
-    """
-    link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
-    url = text(link.get("url"))
-    if url is None:
-        raise NoAnswer(f"the server gave no address for file {file.file_id}")
-    target = _free_name(folder, file.name)
-    handle, part = tempfile.mkstemp(dir=folder, prefix=".qoder-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            for chunk in client.fetch_elsewhere(url):
-                stream.write(chunk)
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(
-            f"{target}: {error.strerror or error}", hint="free some space, or name another folder"
-        ) from None
-    finally:
-        Path(part).unlink(missing_ok=True)
-    return target
-
-
-def _free_name(folder: Path, name: str) -> Path:
-    """Return a path in the folder for a file that the server calls `name`, beside any that is there."""
-    base = name.replace("\\", "/").rpartition("/")[2]
-    safe = "".join(character if character.isprintable() and character not in '<>:"|?*' else "_" for character in base)
-    safe = safe.strip(". ")[:200] or "file"
-    stem, dot, suffix = safe.rpartition(".")
-    candidates = (folder / (f"{stem}-{n}{dot}{suffix}" if stem else f"{safe}-{n}") for n in range(2, 10_000))
-    return folder / safe if not (folder / safe).exists() else next(path for path in candidates if not path.exists())
-
-
 def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> None:
     """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
     message = final_message(state.client, run)
@@ -157,4 +102,4 @@ def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> 
     elif state.flags.output == "id":
         state.show_run(run)
     elif message:
-        state.output.raw(inert_lines(message).rstrip("\n") + "\n")
+        state.output.exactly(inert_lines(message).rstrip("\n") + "\n")

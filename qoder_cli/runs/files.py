@@ -1,0 +1,113 @@
+"""The files that a run delivered, fetched into a folder: never over another file, never half, never out of it."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qoder_cli.errors import NoAnswer, UsageError
+from qoder_cli.ids import segment
+from qoder_cli.model import mapping, text
+from qoder_cli.tokens import names_token
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+    from qoder_cli.runs.result import Delivered
+
+LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7), and no mistake shall fill a disk
+LONGEST_NAME = 255  # bytes of UTF-8: what ext4 and APFS allow; NTFS counts UTF-16, which is never more
+MOST_OF_A_NAME = 10_000  # files
+
+# What belongs together at the end of a name, and stays when the rest is cut.
+_SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
+# What Windows takes for a device, whatever follows behind a dot; on every system, because folders are shared.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_FORBIDDEN = '<>:"|?*'  # on Windows
+
+
+def prepare_folder(folder: str) -> Path:
+    """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
+    if not folder:
+        raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
+    path = Path(folder)
+    if names_token(folder) and not path.exists():
+        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--output-dir {folder}: {error.strerror or error}", hint="name a folder that can be written"
+        ) from None
+    return path
+
+
+def download(client: "Client", file: "Delivered", folder: Path) -> Path:
+    """Fetch a delivered file into the folder and return where it is.
+
+    Under its name there is nothing until all of it is there; a file that has the name already, or a link, is kept, and
+    this one gets a number. The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, also
+    for more than `LARGEST_FILE` bytes, and UsageError for what cannot be written.
+    """
+    link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
+    url = text(link.get("url"))
+    if url is None:
+        raise NoAnswer(f"the server gave no address for file {file.file_id}")
+    part = folder / f".qoder-{os.urandom(8).hex()}.part"
+    try:
+        with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not
+            for chunk in client.fetch_elsewhere(url, largest=LARGEST_FILE):
+                stream.write(chunk)
+        return _move(part, folder, file.name)
+    except OSError as error:
+        raise UsageError(
+            f"file {file.file_id} cannot be saved in {folder}: {error.strerror or error}",
+            hint="free some space, or name another folder",
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _move(part: Path, folder: Path, name: str) -> Path:
+    """Give a file its name, or the first of those with a number that is free, and return where it is."""
+    for free in _names(safe_name(name)):
+        target = folder / free
+        if os.path.lexists(target):
+            continue  # also a link that leads nowhere
+        try:
+            target.open("xb").close()  # the name is ours now, whoever else looks for one
+        except FileExistsError:
+            continue
+        try:
+            os.replace(part, target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+        return target
+    raise UsageError(f"{folder} has {MOST_OF_A_NAME:,} files of one name", hint="name another folder")
+
+
+def safe_name(name: str) -> str:
+    """Return what a file is called here that the server calls `name`: no path, nothing unseen, and no device."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
+    safe = shown.strip(". ") or "file"
+    return f"_{safe}" if _DEVICE.match(safe) else safe
+
+
+def _names(name: str) -> Iterator[str]:
+    """Yield a name, and then with a number before its suffix, each short enough for a file."""
+    found = _SUFFIX.search(name)
+    suffix = found[0] if found and found.start() > 0 else ""
+    stem = name.removesuffix(suffix)
+    for number in range(1, MOST_OF_A_NAME + 1):
+        end = suffix if number == 1 else f"-{number}{suffix}"
+        yield _cut(stem, LONGEST_NAME - len(end.encode())) + end
+
+
+def _cut(stem: str, size: int) -> str:
+    """Return as much of a text as so many bytes of UTF-8 hold."""
+    return stem.encode()[:size].decode(errors="ignore")
