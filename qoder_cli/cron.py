@@ -1,50 +1,47 @@
 """When a schedule fires: five-field cron expressions in a time zone (api/facts.md, 1.2).
 
-An expression is matched literally against the wall clock of its zone, as the schema that the API follows has it: a time
-that a spring gap leaves out does not fire, and one that comes twice in autumn fires twice. The server's own list of
-upcoming runs goes before what is worked out here.
+cronsim reads an expression and walks the calendar; its zones and its rules for clock changes are not used, for they
+lose fires. An expression is matched literally against the wall clock of its zone, as the schema that the API follows
+has it: a time that a spring gap leaves out does not fire, and one that comes twice in autumn fires twice. The server's
+own list of upcoming runs goes before what is worked out here.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
-_DAY = 86400  # seconds
-_LAST_DAY = date(9998, 12, 31).toordinal()
-LONGEST_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days, January first
+from cronsim import CronSim, CronSimError
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WEEKDAY = 4  # the place of that field
+_ANY_DAY = datetime(2000, 1, 1)
+_LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
 
 
 class _Field(NamedTuple):
-    """One of the five: its name, its bounds, and the names of its values from the lowest on."""
+    """One of the five: its name and what it takes."""
 
     name: str
-    low: int
-    high: int
-    words: tuple[str, ...] = ()
+    takes: str
 
-    def wrong(self, part: str, why: str | None = None) -> ValueError:
+    def wrong(self, part: str, why: str = "") -> ValueError:
         """Return the error for a part of it that cannot be."""
-        if why is None and _EXTENDED.fullmatch(part):
-            why = "L, W, # and ? are not supported"
         shown = part if len(part) <= 20 else part[:20] + "…"
-        takes = f"{self.low} to {self.high}" + (f" or {self.words[0]} to {self.words[-1]}" if self.words else "")
-        reasons = "; ".join(filter(None, [why, f"it takes {takes}, with * , - and /"]))
-        return ValueError(f"{self.name} of a cron expression cannot be {shown!r}: {reasons}")
+        return ValueError(
+            f"{self.name} of a cron expression cannot be {shown!r}: {why}it takes {self.takes}, with * , - and /"
+        )
 
 
 _FIELDS = (
-    _Field("the minute", 0, 59),
-    _Field("the hour", 0, 23),
-    _Field("the day of the month", 1, 31),
-    _Field("the month", 1, 12, MONTHS),
-    _Field("the day of the week", 0, 7, WEEKDAYS),
+    _Field("the minute", "0 to 59"),
+    _Field("the hour", "0 to 23"),
+    _Field("the day of the month", "1 to 31"),
+    _Field("the month", "1 to 12 or jan to dec"),
+    _Field("the day of the week", "0 to 7 or sun to sat"),
 )
 _SHORTCUTS = {
     "@hourly": "0 * * * *",
@@ -55,15 +52,16 @@ _SHORTCUTS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_PART = re.compile(r"(?:\*|(?P<first>[0-9a-z]+)(?:-(?P<last>[0-9a-z]+))?)(?:/(?P<step>[0-9]{1,9}))?")
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_EXTENDED = re.compile(r"[0-9-]*[lw]+|.*[#?].*", re.IGNORECASE)
+_PART = re.compile(r"(\*|(?P<first>[0-9a-z]{1,9})(-(?P<last>[0-9a-z]{1,9}))?)(/(?P<step>[0-9]{1,9}))?")
+# What cronsim takes, and the API does not.
+_EXTENDED = re.compile(r"[0-9-]*[LW]+(/.*)?|.*[#?].*", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression. Days of the week count from Sunday, 0."""
+    """A parsed expression. Days of the week count from Sunday, 0; one that can never fire has no days."""
 
+    text: str = field(compare=False)  # as cronsim reads it
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days: frozenset[int]
@@ -74,38 +72,32 @@ class Cron:
     @property
     def never(self) -> bool:
         """Whether it can never fire, like one for the 30th of February."""
-        return not self.either_day and min(self.days) > max(LONGEST_MONTH[month - 1] for month in self.months)
-
-    def on(self, day: date) -> bool:
-        """Return whether it fires at all on this day."""
-        if day.month not in self.months:
-            return False
-        by_date, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
-        return (by_date or by_weekday) if self.either_day else (by_date and by_weekday)
-
-    def at(self, moment: datetime) -> bool:
-        """Return whether it fires in this minute of the wall clock."""
-        return moment.minute in self.minutes and moment.hour in self.hours and self.on(moment.date())
+        return not self.days
 
     def fires(self, *, after: float, zone: tzinfo) -> Iterator[float]:
         """Yield the unix times at which it fires, strictly after `after`, soonest first; none if it never does."""
         if self.never:
             return
-        for day in range(datetime.fromtimestamp(after, zone).toordinal(), _LAST_DAY):
-            yield from (moment for moment in self._on_day(date.fromordinal(day), zone) if moment > after)
+        with suppress(OverflowError):  # the calendar ends with the year 9999
+            yield from self._walk(after, zone)
 
-    def _on_day(self, day: date, zone: tzinfo) -> Iterator[float]:
-        """Yield when it fires from one first midnight to the next, whatever the clock shows in between."""
-        begin, end = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
-        if end - begin != _DAY:  # the clock was changed
-            minutes = range(begin, end, 60)
-            yield from (float(moment) for moment in minutes if self.at(datetime.fromtimestamp(moment, zone)))
-        elif self.on(day):
-            yield from (float(begin + 3600 * hour + 60 * minute) for hour in self.hours for minute in self.minutes)
+    def _walk(self, after: float, zone: tzinfo) -> Iterator[float]:
+        repeated: list[float] = []  # what comes again once the clock was turned back
+        begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
+        for wall in CronSim(self.text, begin):
+            first = wall.replace(tzinfo=zone).timestamp()
+            while repeated and repeated[0] < first:
+                yield repeated.pop(0)
+            if first > after and _shows(wall, first, zone):
+                yield first
+            again = wall.replace(tzinfo=zone, fold=1).timestamp()
+            if again > max(first, after):
+                repeated.append(again)
 
 
-def _midnight(day: date, zone: tzinfo) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+def _shows(wall: datetime, moment: float, zone: tzinfo) -> bool:
+    """Return whether the clock of a zone shows a time at a moment: it does not for one that a gap leaves out."""
+    return datetime.fromtimestamp(moment, zone).replace(tzinfo=None, fold=0) == wall
 
 
 @cache
@@ -120,54 +112,69 @@ def parse(expression: str) -> Cron:
     if longhand := _SHORTCUTS.get(" ".join(fields).lower()):
         raise ValueError(f"shortcuts like {fields[0]} are no cron expressions here: write {longhand}")
     if len(fields) != len(_FIELDS):
-        names = ", ".join(field.name.removeprefix("the ") for field in _FIELDS)
+        names = ", ".join(known.name.removeprefix("the ") for known in _FIELDS)
         raise ValueError(f"a cron expression has 5 fields ({names}), not {len(fields)}")
-    minutes, hours, days, months, weekdays = (
-        {value for part in text.split(",") for value in _values(part, field)}
-        for text, field in zip(fields, _FIELDS, strict=True)
-    )
+    parts = [[_checked(part, place) for part in each.split(",")] for place, each in enumerate(fields)]
+    text = " ".join(map(",".join, parts))
+    try:
+        read = CronSim(text, _ANY_DAY)
+    except CronSimError:  # each part can be: it is a day that none of the months has
+        return Cron(text, (), (), frozenset(), frozenset(), frozenset(), either_day=False)
     return Cron(
-        minutes=tuple(sorted(minutes)),
-        hours=tuple(sorted(hours)),
-        days=frozenset(days),
-        months=frozenset(months),
-        weekdays=frozenset(day % 7 for day in weekdays),
-        either_day=not fields[2].startswith("*") and not fields[4].startswith("*"),
+        text,
+        minutes=tuple(sorted(read.minutes)),
+        hours=tuple(sorted(read.hours)),
+        days=frozenset(read.days),
+        months=frozenset(read.months),
+        weekdays=frozenset(int(day) % 7 for day in read.weekdays if isinstance(day, int)),
+        either_day=not read.day_and,
     )
+
+
+def _checked(part: str, place: int) -> str:
+    """Return a part of the field at a place as cronsim has to read it. Raises ValueError for what cannot be."""
+    if _EXTENDED.fullmatch(part):
+        raise _FIELDS[place].wrong(part, "L, W, # and ? are not supported; ")
+    shape = _PART.fullmatch(part.lower())
+    if shape is None:
+        raise _FIELDS[place].wrong(part)
+    first, last, step = shape["first"], shape["last"], shape["step"]
+    outside = [end for end in (first, last) if end and not _takes(end, place)]
+    if outside:
+        raise _FIELDS[place].wrong(part, f"{outside[0]} is outside; " if outside[0].isdigit() else "")
+    if step and int(step) < 1:
+        raise _FIELDS[place].wrong(part, "a step is at least 1; ")
+    read = _for_cronsim(first, last, step, place)
+    if not _takes(read, place):
+        raise _FIELDS[place].wrong(part, "a range goes from low to high; ")
+    return read
+
+
+def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:
+    """Return a part so that cronsim finds what is meant; it would go on from `5-5/10` to the end of the field."""
+    if first is None:
+        return f"*/{step}" if step else "*"
+    if place == _WEEKDAY and step and not last:
+        last = first if first == "7" else "6"  # an open range ends before the second Sunday
+    if place == _WEEKDAY and last == "sun" and first not in ("0", "sun"):
+        last = "7"
+    if last is None or last == first:
+        return first
+    return f"{first}-{last}/{step}" if step else f"{first}-{last}"
+
+
+def _takes(part: str, place: int) -> bool:
+    """Return whether cronsim takes a part of the field at a place."""
+    try:
+        CronSim(" ".join(part if at == place else "*" for at in range(5)), _ANY_DAY)
+    except CronSimError:
+        return False
+    return True
 
 
 def names_in(expression: str) -> bool:
     """Return whether months or weekdays are named in an expression, which a server may refuse."""
     return any(character.isalpha() for character in expression)
-
-
-def _values(part: str, field: _Field) -> range:
-    """Return the values of `*`, `7`, `1-5`, `*/10`, `8-18/2` or `mon-fri`. Raises ValueError."""
-    matched = _PART.fullmatch(part.lower())
-    if matched is None:
-        raise field.wrong(part)
-    first, last, step = matched["first"], matched["last"], int(matched["step"] or 1)
-    if step < 1:
-        raise field.wrong(part, "a step is at least 1")
-    highest = 6 if field.words == WEEKDAYS else field.high  # 7 is Sunday again: it is there to end a range
-    begin = field.low if first is None else _value(first, field, part)
-    if last is not None:
-        end = 7 if begin and (last, field.words) == ("sun", WEEKDAYS) else _value(last, field, part)
-    else:
-        end = max(begin, highest) if first is None or matched["step"] else begin
-    if begin > end:
-        raise field.wrong(part, "a range goes from low to high")
-    return range(begin, end + 1, step)
-
-
-def _value(text: str, field: _Field, part: str) -> int:
-    if text in field.words:
-        return field.low + field.words.index(text)
-    if not _NUMBER.fullmatch(text):
-        raise field.wrong(part)
-    if not field.low <= int(text) <= field.high:
-        raise field.wrong(part, f"{text} is outside")
-    return int(text)
 
 
 def zone(name: str) -> tzinfo:

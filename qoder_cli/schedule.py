@@ -16,6 +16,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August", "September"),
     *("October", "November", "December"),
 )
+_SHORTEST_MONTH = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days, January first
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONDAY_TO_FRIDAY = frozenset(range(1, 6))
 _WHOLE_DAY = 24 * 60  # minutes
@@ -122,7 +123,7 @@ def _in_months(meaning: Cron) -> str:
 
 def _as_far_as(meaning: Cron) -> str:
     """Return what is to be said of days that some of the months, or of the years, do not have."""
-    shortest = min(28 if month == 2 else cron.LONGEST_MONTH[month - 1] for month in meaning.months)
+    shortest = min(_SHORTEST_MONTH[month - 1] for month in meaning.months)
     if max(meaning.days) <= shortest:
         return ""
     if meaning.days == {29} and meaning.months == {2}:

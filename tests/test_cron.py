@@ -102,6 +102,12 @@ def test_one_that_fires_at_all_does_not(expression: str) -> None:
     assert cron.upcoming(expression, "UTC", after=0.0, count=1)
 
 
+@pytest.mark.parametrize("zone", ["UTC", BERLIN])
+def test_the_calendar_ends_with_the_year_9999(zone: str) -> None:
+    after = datetime(9999, 12, 30, 12, tzinfo=UTC).timestamp()
+    assert cron.upcoming("0 0 29 2 *", zone, after=after) == []
+
+
 def test_the_moment_itself_is_not_the_next() -> None:
     nine = datetime(2027, 6, 1, 9, tzinfo=UTC).timestamp()
     assert cron.upcoming("0 9 * * *", "UTC", after=nine, count=1) == [nine + 86400]
@@ -155,7 +161,8 @@ def test_no_text_breaks_but_as_a_value_error(text: str) -> None:
         parsed = cron.parse(text)
     except ValueError:
         return
-    assert all((parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays))
+    fields = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)
+    assert all(fields) or parsed.never
 
 
 def test_names_are_numbers_by_another_word() -> None:
