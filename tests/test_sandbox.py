@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from qoder_cli.commands.sandbox import sandbox as sandbox_command
 from qoder_cli.errors import UsageError
 from qoder_cli.sandbox import faults, grammar
 from qoder_cli.sandbox.api import handle
-from qoder_cli.sandbox.child import environment
+from qoder_cli.sandbox.child import variables
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.presets import PRESETS
@@ -29,7 +30,8 @@ from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
 
-AUTH = {"Authorization": "Bearer pt-sandbox"}
+TOKEN = "pt-sandbox"
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
 START = 1_781_427_246.271902  # 2026-06-14T08:54:06Z
 RUN_KEYS = ["id", "type", "deployment_id", "agent", "created_at", "session_id", "error", "trigger_context"]
 DEPLOYMENT_KEYS = [
@@ -65,7 +67,7 @@ class Desk:
     def __init__(self, generation: Generation, *orders: str, **settings: Any) -> None:
         self.generation = generation
         self.clock = Clock()
-        self.world = World(clock=self.clock, generation=generation, seed=1, **settings)
+        self.world = World(clock=self.clock, generation=generation, seed=1, token=TOKEN, **settings)
         self.faults = Faults(*orders)
         transport = WorldTransport(self.world, faults=self.faults, sleep=self.clock.sleep)
         self.http = httpx.Client(transport=transport, base_url="http://sandbox/api/v1/cloud", headers=AUTH, timeout=30)
@@ -972,7 +974,7 @@ def test_every_fault_is_in_the_help_and_in_the_table() -> None:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve(World(speed=10)) as server:
+    with serve(World(speed=10, token=TOKEN)) as server:
         yield server
 
 
@@ -1127,28 +1129,6 @@ def test_a_command_runs_inside_and_its_code_comes_out() -> None:
     assert err.endswith(", legacy API, speed 20\n")
 
 
-def test_a_command_is_led_into_the_sandbox_and_nowhere_else() -> None:
-    outside = {
-        "PATH": "/bin",
-        "HOME": "/home/me",
-        "QODER_PAT": "pt-real",
-        "QODER_ACCESS_TOKEN": "pt-real",
-        "QODER_PAT_FILE": "/token",
-        "QODER_REGION": "cn",
-        "QODER_MANAGED_BASE_URL": "https://api.qoder.com/api/v1/cloud",
-    }
-    inside = environment(outside, base_url="http://127.0.0.1:1/api/v1/cloud", token="pt-sandbox")
-    path = inside.pop("PATH").split(os.pathsep)
-    assert inside == {
-        "HOME": "/home/me",
-        "QODER_PAT": "pt-sandbox",
-        "QODER_BASE_URL": "http://127.0.0.1:1/api/v1/cloud",
-        "QODER_SANDBOX": "http://127.0.0.1:1/api/v1/cloud",
-    }
-    assert path[-1] == "/bin"
-    assert str(Path(sys.executable).parent) in path[:-1]
-
-
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     code, out, err = outcome("-o", "json", "--", "no-such-command")
     assert (code, out) == (2, "")
@@ -1231,9 +1211,10 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
 def test_alone_it_serves_until_a_signal(name: str, code: int) -> None:
     with started(sandbox()) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
-        assert list(exports) == ["QODER_BASE_URL", "QODER_PAT", "QODER_SANDBOX"]
+        expected = variables(os.environ, base_url="http://127.0.0.1:1/api/v1/cloud", token=TOKEN, folder=Path("/own"))
+        lines = [process.stdout.readline() for _ in expected]
+        exports = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
+        assert list(exports) == list(expected)
         token = {"Authorization": f"Bearer {exports['QODER_PAT']}"}
         assert httpx.get(exports["QODER_BASE_URL"] + "/deployments", headers=token, trust_env=False).status_code == 200
         process.send_signal(signal.Signals[name])

@@ -6,6 +6,7 @@ inspection: `requests`, `started()`, `ending()`.
 """
 
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -17,8 +18,6 @@ from qoder_cli.sandbox.presets import DEMO, PRESETS, Preset
 from qoder_cli.sandbox.records import Deployment, Ending, Origin, Run, Seen, Session
 from qoder_cli.sandbox.scripts import Behaviour
 from qoder_cli.sandbox.wire import Answer, Generation, Request
-
-TOKEN = "pt-sandbox"
 
 # Errors of a scheduled run that do not pause its deployment: there is no such reason (api/facts.md, 1.2).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
@@ -41,7 +40,8 @@ class World:
 
     `speed` divides the time that sessions take. `skew` is by how many seconds the server's clock is off.
     `honour_key` says whether an Idempotency-Key is respected; `heartbeat` is how many seconds an event stream is quiet
-    before it gives a sign of life, whatever the speed. With `unique_names` a name that an unarchived deployment has is
+    before it gives a sign of life, whatever the speed. `token` is the one that is
+    accepted, by default one that nobody can guess. With `unique_names` a name that an unarchived deployment has is
     refused: archiving is documented to free it, and 409 for a duplicate creation (api/facts.md, 1.2 and 3.4), though on
     no page of deployments. `seed` makes the ids repeatable. Use `lock` around what reads or changes it from several
     threads; `api.handle` does.
@@ -54,7 +54,7 @@ class World:
         generation: Generation = "current",
         speed: float = 1.0,
         skew: float = 0.0,
-        token: str = TOKEN,
+        token: str | None = None,
         honour_key: bool = True,
         heartbeat: float = 15.0,
         unique_names: bool = True,
@@ -65,7 +65,7 @@ class World:
         self.generation: Generation = generation
         self.speed = speed
         self.skew = skew
-        self.token = token
+        self.token = token or f"pt-sandbox-{secrets.token_hex(16)}"
         self.honour_key = honour_key
         self.heartbeat = heartbeat
         self.unique_names = unique_names
