@@ -1209,7 +1209,7 @@ HIDING = {
     "environment_variables": {"TOKEN": "${SECRET}", "PLAIN": "on"},
     "resources": [
         {"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"},
-        {"type": "git_repository", "url": "https://x", "login": {"token": "literal-token-8"}},
+        {"type": "git_repository", "url": "https://x", "checkout": {"token": "literal-token-8"}},
     ],
 }
 
@@ -1248,7 +1248,7 @@ def test_a_secret_is_not_shown_in_another_form_than_it_came_in(desk: Desk, forma
     for words in (("--dry-run",), ("--debug",), ("--exit-code",)):
         ran = desk.apply_these(meant, words=(*words, "-o", format))
         assert ran.code in (0, 6, 8)  # an older server keeps less of an outcome, which is said
-        ids_and_times = r"dep_[0-9a-f]+|\S*[TZ]\S*|[0-9a-f-]{36}"  # which may have any digits
+        ids_and_times = r"dep_[0-9a-z]+|\S*[TZ]\S*|[0-9a-f-]{36}"  # which may have any digits
         shown = re.sub(ids_and_times, "", ran.out + ran.err)
         for secret in ("topsecret", "qq", "904", ": 17", "7.5", "=on", '"on"'):
             assert secret not in shown, secret

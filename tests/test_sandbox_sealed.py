@@ -195,6 +195,8 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
                 exports = [process.stdout.readline() for _ in range(len(child.variables({}, **NOWHERE)))]
                 pasted = "".join(exports) + shlex.join([*words, str(elsewhere)])
                 code, out, err = run(["sh", "-c", pasted], env)
+                process.terminate()  # so that it removes what is its own
+                process.communicate(timeout=30)
         else:
             code, out, err = run(sandbox("--speed", "50", "--", *words, str(elsewhere)), env)
     assert (code, "FAILED" in out) == (0, False), err

@@ -50,10 +50,10 @@ def sandbox(
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
       qoder sandbox --deployments 200 -- qoder deploy list --all
 
-    Deployments to try: dep_demo and dep_slow complete, dep_minute takes 60 s,
-    dep_silent says nothing. dep_fail, dep_terminated, dep_budget fail,
-    dep_nostart never starts, dep_skip is skipped with --generation legacy and
-    never starts with current, dep_ask waits for an answer. dep_paused and
+    Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
+    takes 60 s, dep_silent says nothing. dep_fail, dep_terminated, dep_budget
+    fail, dep_nostart never starts, dep_skip is skipped with --generation legacy
+    and never starts with current, dep_ask waits for an answer. dep_paused and
     dep_archived refuse; dep_scheduled has a schedule.
 
     Faults: WHERE is trigger, run, list, deployment, session, events, stream,

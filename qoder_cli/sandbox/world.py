@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from qoder_cli.sandbox.ids import LENGTH, base36
 from qoder_cli.sandbox.presets import DEMO, PRESETS, Preset
 from qoder_cli.sandbox.records import Deployment, Ending, Origin, Run, Seen, Session
 from qoder_cli.sandbox.scripts import Behaviour
@@ -93,8 +94,9 @@ class World:
                 deployment.replan(self.now())
 
     def new_id(self, prefix: str) -> str:
-        """Return a fresh id: a prefix and 32 hexadecimal digits (api/facts.md, 3.8)."""
-        return f"{prefix}_{int(self.now() * 1000) & 0xFFFFFFFFFFFF:012x}{self._random.getrandbits(80):020x}"
+        """Return a fresh id: a prefix, the time, and what tells it from others of the same time."""
+        half = LENGTH // 2
+        return f"{prefix}_{base36(int(self.now() * 1000), half)}{base36(self._random.getrandbits(64), half)}"
 
     def latest_version(self, agent_id: str) -> int:
         """Return the version that an agent without one is pinned to."""
@@ -173,6 +175,10 @@ class World:
             session.cancelled = self.now()
         return True
 
+    def delete(self, session: Session) -> None:
+        """Delete a session for good, whatever goes on in it: its run stays."""
+        session.deleted = self.now()
+
     def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
         """Let `act` happen later; it is called with the time at which it was due."""
         self.late.append(Late(self.now() + seconds, act))
@@ -240,6 +246,7 @@ class World:
                 }
             ],
             schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
+            budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
             paused=preset.paused,
             archived=archived,
         ).replan(self.now())
@@ -266,6 +273,7 @@ class World:
             prompt=deployment.prompt(),
             created=at,
             speed=self.speed,
+            budget=deployment.budget,
         )
         self.sessions[session.id] = session
         return session
