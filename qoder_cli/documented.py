@@ -63,7 +63,7 @@ VARIABLES = _named(
     ("QODER_READ_ONLY", "set to 1: refuse everything but reading"),
     ("QODER_NO_PROGRESS", "set to 1: nothing on stderr but warnings and errors"),
     ("QODER_NO_INPUT, CI", "set to 1 or anything but 0: never ask a question"),
-    ("QODER_SANDBOX", "set by `qoder sandbox --`; nothing inside can reach a real server"),
+    ("QODER_SANDBOX", "set by `qoder sandbox`; nothing inside reaches a real server or changes a real config"),
     (
         "GITHUB_ACTIONS",
         "true: with --ci GitHub Actions is told; with and without, nothing that others wrote becomes a command to its "

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from qoder_cli.sandbox.api import handle
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 
 QODER = str(Path(sys.executable).with_name("qoder"))
 # The SDK's own pager stops after one page where there is no `next_page`: there it gets the loop that users must write.
@@ -77,6 +77,8 @@ GOALS = [
     ("memory", HUNDRED, 1.2),
     ("time", AGAINST_BARE, None),
 ]
+
+TOKEN = "pt-bench"
 
 
 class Figures(NamedTuple):
@@ -137,7 +139,7 @@ def _pages(world: World) -> dict[str, bytes]:
 
 def _serve(generation: Generation, runs: int, sandbox: bool, ready: Connection) -> None:
     """Serve the list of so many runs, in a process of its own, until that is ended."""
-    world = World(generation=generation, speed=10)
+    world = World(generation=generation, speed=10, token=TOKEN)
     world.seed_runs(runs)
     if sandbox:
         ready.send(serve(world).base_url)

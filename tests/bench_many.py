@@ -17,8 +17,8 @@ from typing import Any
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from qoder_cli.sandbox.world import TOKEN, World
-from tests.bench_lists import LAUNCHER, QODER
+from qoder_cli.sandbox.world import World
+from tests.bench_lists import LAUNCHER, QODER, TOKEN
 
 SECONDS = 2.0  # a run takes
 QUIET = 40.0  # seconds for which nothing changes while many runs are awaited
@@ -26,7 +26,7 @@ QUIET = 40.0  # seconds for which nothing changes while many runs are awaited
 
 def _serve(generation: Generation, deployments: int, runs: int, wires: Connection) -> None:
     """Serve, in a process of its own; what is received is a question to the world."""
-    world = World(generation=generation)
+    world = World(generation=generation, token=TOKEN)
     short = world.seed_deployments(deployments, behaviour=Behaviour(turn(seconds=SECONDS)))
     long = world.seed_deployments(1, behaviour=Behaviour(turn(seconds=QUIET)))[0]
     wires.send((serve(world).base_url, [deployment.id for deployment in short]))

@@ -16,7 +16,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from qoder_cli.waiting import search
 from tests.conftest import Ran
@@ -107,7 +107,7 @@ class Town:
         self.server = Bent(self.world, clock)
         self.folder = folder
         self.env = {
-            "QODER_PAT": TOKEN,
+            "QODER_PAT": self.world.token,
             "QODER_CONFIG": str(folder / "config.toml"),
             "QODER_STATE_DIR": str(folder),
             "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",

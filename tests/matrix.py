@@ -22,7 +22,7 @@ from qoder_cli.cli import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.wire import FakeClock
 
@@ -189,7 +189,7 @@ def run_against(transport: WorldTransport, clock: FakeClock, folder: Path, *word
     out, err = io.BytesIO(), io.BytesIO()
     state = State(
         env={
-            "QODER_PAT": TOKEN,
+            "QODER_PAT": transport.world.token,
             "QODER_CONFIG": str(folder / "config.toml"),
             "QODER_STATE_DIR": str(folder),
             "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",

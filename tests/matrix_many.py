@@ -28,7 +28,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.hasty import HastyClock
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation
@@ -161,7 +161,7 @@ def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) 
     out, err = io.BytesIO(), io.BytesIO()
     state = State(
         env={
-            "QODER_PAT": TOKEN,
+            "QODER_PAT": world.token,
             "QODER_CONFIG": str(folder / "config.toml"),
             "QODER_STATE_DIR": str(folder),
             "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",

@@ -15,7 +15,7 @@ from qoder_cli.output import screen
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.matrix import WithoutStreams
 from tests.wire import FakeClock
@@ -39,12 +39,13 @@ def world_with_history(clock: FakeClock) -> World:
 def drawn(command: str) -> str:
     """Return what a terminal shows of a command, escapes and all."""
     clock, out = FakeClock(), io.BytesIO()
+    world = world_with_history(clock)
     state = State(
-        env={"QODER_PAT": TOKEN, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": os.devnull},
+        env={"QODER_PAT": world.token, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": os.devnull},
         out=Screen(out, is_terminal=True, color=True),
         err=Screen(None),
         clock=clock,
-        transport=WithoutStreams(world_with_history(clock)),
+        transport=WithoutStreams(world),
     )
     main(command.split(), state)
     return out.getvalue().decode()

@@ -1230,7 +1230,7 @@ HIDING = {
     "environment_variables": {"TOKEN": "${SECRET}", "PLAIN": "on"},
     "resources": [
         {"type": "github_repository", "url": "https://x", "authorization_token": "literal-token-9"},
-        {"type": "git_repository", "url": "https://x", "login": {"token": "${SECRET}"}},
+        {"type": "git_repository", "url": "https://x", "checkout": {"token": "${SECRET}"}},
     ],
 }
 OLD = {"environment_variables": "TOKEN=yesterdays-secret\nPLAIN=off", "description": "Old"}

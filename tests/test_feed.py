@@ -271,6 +271,7 @@ def follow_run(deployment: str, *faults: str, after_first: bool = True) -> tuple
     client._http.headers["authorization"] = f"Bearer {world.token}"
     run = client.understand(client.prepare("POST", f"/deployments/{deployment}/run").start().result(10))
     path = f"/sessions/{run['session_id']}/events"
+    clock.time += 0.04  # its turn has just begun
     first = client.get(path)["data"][0]
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     feed = Feed(client, run["session_id"], inbox=inbox, after=first["id"] if after_first else None)

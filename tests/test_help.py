@@ -244,6 +244,8 @@ CODE = [path for path in (Path(__file__).parent.parent / "qoder_cli").rglob("*.p
 READ_ELSEWHERE = {"XDG_STATE_HOME"}
 # Capitals with a _ between them that name no variable.
 NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW"}
+# Read by the official SDK only; the sandbox sets them for it.
+NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_SA_KEY"}
 
 
 def read_from(env: ast.expr) -> bool:

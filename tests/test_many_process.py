@@ -172,7 +172,7 @@ def test_whatever_hangs_a_reader_that_has_enough_is_noticed(alone: Shell) -> Non
 
 def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
-        words = ("deploy", "run", *many(server, 80), "--wait", "--timeout", "0", "--parallel", "50")
+        words = ("deploy", "run", *many(server, 120), "--wait", "--timeout", "0", "--parallel", "50")
         ended = alone.enter(server).qoder(*words)
         [command] = [line.partition(": ")[2] for line in ended.err.splitlines() if line.startswith("hint: ")]
         command = command.partition(": ")[2]
@@ -183,7 +183,7 @@ def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
         runs = file.read_text().splitlines()
         assert runs == [line.split("\t")[0] for line in ended.out.splitlines()]
         again = alone.bash(f"{command} --timeout 0")
-        assert (again.code, len(again.out.splitlines())) == (124, 80)
+        assert (again.code, len(again.out.splitlines())) == (124, 120)
         file.unlink()
         told = alone.qoder("run", "wait", *runs, "--timeout", "0", "--json").error["next"]
         assert (told, file.exists()) == (["qoder", "run", "wait", *runs, "-o", "json"], False)
@@ -328,7 +328,7 @@ def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns
         assert re.search(r"running +\d\.\ds", row)
         assert row.startswith(id if columns >= 80 else id[:8])
         assert row.split()[0].endswith(id[-8:])
-        assert ("drun_" in row) == (columns == 120)
+        assert ("drun_" in row) == (columns >= 80)
 
 
 def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:

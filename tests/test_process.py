@@ -631,8 +631,8 @@ def test_a_pipe_gets_plain_lines_with_whole_ids(shell: Shell) -> None:
     ended = shell.bash("FORCE_COLOR=1 COLUMNS=20 qoder deploy run dep_demo --wait | cat")
     assert "\x1b" not in ended.out
     fields = dict(line.split("\t") for line in ended.out.splitlines())
-    assert re.fullmatch(r"drun_[0-9a-f]{32}", fields["id"])
-    assert re.fullmatch(r"sess_[0-9a-f]{32}", fields["session"])
+    assert re.fullmatch(r"drun_[0-9a-z]{20}", fields["id"])
+    assert re.fullmatch(r"sess_[0-9a-z]{20}", fields["session"])
     assert fields["status"] == "completed"
 
 
@@ -713,8 +713,8 @@ def test_a_terminal_of_80_columns_shows_whole_ids(generation: Generation, alone:
         assert "times are local (UTC)" in terminal.screen
         fields = dict(line.split("  ", 1) for line in terminal.screen if "  " in line)
     fields = {name: value.strip() for name, value in fields.items()}
-    assert re.fullmatch(r"drun_[0-9a-f]{32}", fields["id"])
-    assert re.fullmatch(r"sess_[0-9a-f]{32}", fields["session"])
+    assert re.fullmatch(r"drun_[0-9a-z]{20}", fields["id"])
+    assert re.fullmatch(r"sess_[0-9a-z]{20}", fields["session"])
     assert re.fullmatch(r"agent_[0-9a-f]+@1", fields["agent"])
     assert fields["status"] == "completed"
 

@@ -258,7 +258,7 @@ def test_names_cost_one_listing_and_a_request_a_deployment(crowd: Crowd) -> None
 
 
 def _hides_every_third(path: str, rows: Rows) -> Rows:
-    return [row for row in rows if int(row["id"][-4:], 16) % 3]
+    return [row for row in rows if int(row["id"][-4:], 36) % 3]
 
 
 def _oldest_first(path: str, rows: Rows) -> Rows:
@@ -643,7 +643,7 @@ def test_whatever_the_lists_hide_no_end_is_made_up_and_none_is_missed(
         old.setdefault(path, []).append((crowd.clock.time, rows))
         behind = [seen for at, seen in old[path] if at <= crowd.clock.time - plight["stale"]]
         rows = behind[-1] if behind else []
-        rows = [row for row in rows if int(row["id"][-1], 16) % 4 >= plight["hidden"]]
+        rows = [row for row in rows if int(row["id"][-1], 36) % 4 >= plight["hidden"]]
         return plight["order"](path, rows) if plight["order"] else rows
 
     def refuse(asked: Asked) -> httpx.Response | None:

@@ -1,6 +1,7 @@
 """`qoder sandbox`: rehearse against a server on this machine."""
 
 import math
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 
 from qoder_cli.completion import values
 from qoder_cli.errors import UsageError
-from qoder_cli.sandbox.child import environment, exports, run, until_signal
+from qoder_cli.sandbox.child import environment, folder, run, until_signal, variables
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.state import State
 
@@ -44,7 +45,9 @@ def sandbox(
 
     With a command after `--` it runs that command against the server, and exits
     with its exit code, or with 2 if it cannot be run. Alone it serves until
-    Ctrl-C and prints what to export.
+    Ctrl-C and prints what to export. Inside, qoder and the official SDK reach
+    no other server, and have a config and a state of their own, which are
+    removed at the end.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
@@ -52,10 +55,10 @@ def sandbox(
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
       qoder sandbox --deployments 200 -- qoder deploy list --all
 
-    Deployments to try: dep_demo and dep_slow complete, dep_minute takes 60 s,
-    dep_silent says nothing. dep_fail, dep_terminated, dep_budget fail,
-    dep_nostart never starts, dep_skip is skipped with --generation legacy and
-    never starts with current, dep_ask waits for an answer. dep_paused and
+    Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
+    takes 60 s, dep_silent says nothing. dep_fail, dep_terminated, dep_budget
+    fail, dep_nostart never starts, dep_skip is skipped with --generation legacy
+    and never starts with current, dep_ask waits for an answer. dep_paused and
     dep_archived refuse; dep_scheduled has a schedule.
 
     Faults: WHERE is trigger, run, list, deployment, session, events, stream,
@@ -88,9 +91,10 @@ def sandbox(
     state: State = ctx.obj
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed {speed:g} is not above 0", hint="--speed 60 makes a minute last a second")
-    with _serving(state, generation, speed, port, fault or []) as server:
+    with folder() as own, _serving(state, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
-        return _run_inside(state, server, command) if command else _serve(state, server)
+        inside = variables(state.env, base_url=server.base_url, token=server.world.token, folder=own)
+        return run(command, environment(state.env, inside)) if command else _serve(state, inside)
 
 
 @contextmanager
@@ -120,15 +124,9 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
         yield server
 
 
-def _run_inside(state: State, server: "Server", command: list[str]) -> int:
-    env = environment(state.env, base_url=server.base_url, token=server.world.token)
-    return run(command, env)
-
-
-def _serve(state: State, server: "Server") -> int:
+def _serve(state: State, inside: dict[str, str]) -> int:
     """Print what to export, and serve until a signal; 128 and its number is the exit code."""
-    variables = exports(server.base_url, server.world.token)
-    state.out.write("".join(f"export {name}={value}\n" for name, value in variables.items()))
+    state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
     state.err.tell("sandbox: paste the exports into another shell; Ctrl-C here stops it\n")
     return 128 + until_signal()
 

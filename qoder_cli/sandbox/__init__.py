@@ -5,6 +5,7 @@
     scripts.py     what happens in a session, as beats on a time line
     presets.py     the deployments that are there to try
 
+    ids.py         ids as the live service makes them
     wire.py        request and answer, free of any HTTP library
     api.py         the table of routes: handle(world, request) -> Answer
     operations.py  what each of them does

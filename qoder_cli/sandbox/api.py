@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 
+from qoder_cli.api.operations import of_path
 from qoder_cli.sandbox import operations as do
 from qoder_cli.sandbox.call import Call, Conditions, Refusal
 from qoder_cli.sandbox.operations import Reply
 from qoder_cli.sandbox.pages import Invalid
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.stream import EventStream
-from qoder_cli.sandbox.wire import Answer, Request, encode
+from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Request, encode
 from qoder_cli.sandbox.world import Conflict, World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
@@ -67,6 +68,7 @@ ROUTES = (
     Route("GET", "agents/{}", ("agent",), do.get_agent),
     Route("GET", "sessions", ("session",), do.list_sessions),
     Route("GET", "sessions/{}", ("session",), do.get_session),
+    Route("DELETE", "sessions/{}", ("session",), do.delete_session),
     Route("POST", "sessions/{}/cancel", ("session",), do.cancel_session),
     Route("GET", "sessions/{}/events", ("events",), do.list_events),
     Route("GET", "sessions/{}/events/stream", ("stream",), do.stream_events),
@@ -99,13 +101,19 @@ def perform(world: World, request: Request, *, seen: Seen, now: float, condition
 
 
 def find(request: Request) -> tuple[Route, list[str]]:
-    """Return the route of a request and the ids in its path. Raises Refusal: 404, or 405 for its method."""
+    """Return the route of a request and the ids in its path.
+
+    Raises Refusal: 501 for an operation that only the service has, 405 for a method, 404 for a path that neither has.
+    """
     segments = request.segments()
     matches = [(route, ids) for route in ROUTES if segments and (ids := route.match(segments)) is not None]
     for route, ids in matches:
         if route.method == request.method:
             return route, ids
-    if matches:
+    methods = {operation.method for operation in of_path(request.path.removeprefix(BASE_PATH))} if segments else set()
+    if request.method in methods or request.path.startswith(FORWARD_PATH + "/"):
+        raise Refusal(501, "the sandbox does not serve this operation")
+    if methods or matches:
         raise Refusal(405, "Method not allowed.")
     raise Refusal(404, "Not found.")
 

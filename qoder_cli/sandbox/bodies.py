@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,15 +15,17 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from qoder_cli import cron
-from qoder_cli.sandbox.pages import Invalid
+from qoder_cli.sandbox.pages import Invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
 AgentId = Annotated[str, StringConstraints(pattern="^agent_")]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+_UNKNOWN = "unknown_field"
 VaultIds = Annotated[list[str], Field(max_length=50)]
 
 
@@ -52,7 +54,7 @@ def _checked_positive(amount: str) -> str:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class AgentRef(_Strict):
@@ -92,31 +94,73 @@ class _FileRubric(_Strict):
 _RUBRIC: TypeAdapter[Any] = TypeAdapter(Annotated[_TextRubric | _FileRubric, Field(discriminator="type")])
 
 
-class InitialEvent(_Strict):
-    """An event that every run begins with, with what its type needs (api/facts.md, 2.3)."""
+def _check_rubric(rubric: object) -> None:
+    try:
+        _RUBRIC.validate_python(rubric)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] != "extra_forbidden":
+            raise
+        raise PydanticCustomError(_UNKNOWN, "unknown field", {"name": f"rubric.{first['loc'][-1]}"}) from None
+
+
+class _OfTypes(_Strict):
+    """Something of one of several types: what each needs and may have beside its type is in two tables."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    type: Literal["user.message", "user.define_outcome", "system.message"]
+    needs: ClassVar[dict[str, tuple[str, ...]]]
+    may_have: ClassVar[dict[str, tuple[str, ...]]]
+    type: str
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        needed = ("description", "rubric") if self.type == "user.define_outcome" else ("content",)
-        missing = [name for name in needed if not (self.model_extra or {}).get(name)]
+        given, needed = self.model_extra or {}, self.needs[self.type]
+        unknown = [name for name in given if name not in (*needed, *self.may_have[self.type])]
+        if unknown:
+            raise PydanticCustomError(_UNKNOWN, "unknown field", {"name": unknown[0]})
+        missing = [name for name in needed if not given.get(name)]
         if missing:
             raise ValueError(f"{self.type} needs {' and '.join(missing)}")
+        return self
+
+
+class InitialEvent(_OfTypes):
+    """An event that every run begins with (api/facts.md, 2.3)."""
+
+    type: Literal["user.message", "user.define_outcome", "system.message"]
+    needs = {
+        "user.message": ("content",),
+        "user.define_outcome": ("description", "rubric"),
+        "system.message": ("content",),
+    }
+    may_have = {"user.message": (), "user.define_outcome": ("max_iterations",), "system.message": ()}
+
+    @model_validator(mode="after")
+    def _has_a_rubric(self) -> Self:
         if self.type == "user.define_outcome":
-            _RUBRIC.validate_python((self.model_extra or {})["rubric"])
+            _check_rubric((self.model_extra or {})["rubric"])
         return self
 
 
 Variables = Annotated[str, AfterValidator(_checked_variables)]
 
 
-class Resource(_Strict):
-    """Something that every session is given."""
+class Resource(_OfTypes):
+    """Something that every session is given (api/facts.md, 1.2 and 4; its fields are the official SDK's)."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
+    needs = {
+        "file": ("file_id",),
+        "github_repository": ("url",),
+        "git_repository": ("url",),
+        "memory_store": ("memory_store_id",),
+    }
+    may_have = {
+        "file": ("mount_path",),
+        "github_repository": ("mount_path", "checkout", "authorization_token"),
+        "git_repository": ("mount_path", "checkout", "password"),
+        "memory_store": ("access", "instructions"),
+    }
 
 
 class Budget(_Strict):
@@ -203,8 +247,15 @@ def merged(metadata: dict[str, str], change: dict[str, str | None]) -> dict[str,
 
 
 def _refusal(error: ValidationError) -> Invalid:
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    unknown = [each for each in errors if each["type"] in ("extra_forbidden", _UNKNOWN)]
+    first = (unknown or errors)[0]  # a slip in a field's name is why another one is missing
     param = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return Invalid(unknown_field(str(first["loc"][-1])), param=param)
+    if first["type"] == _UNKNOWN:
+        name = first["ctx"]["name"]
+        return Invalid(unknown_field(name), param=f"{param}.{name}")
     if first["type"] == "missing":
         return Invalid(f"Missing required field: {param}", param=param)
     return Invalid(f"{param or 'Request body'}: {first['msg']}", param=param or None)

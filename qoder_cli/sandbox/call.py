@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qoder_cli.sandbox import shapes
-from qoder_cli.sandbox.pages import Invalid, Query, T, cut
+from qoder_cli.sandbox.pages import Invalid, Query, T, cut, unknown_field
 from qoder_cli.sandbox.records import Deployment, Run, Seen, Session
 from qoder_cli.sandbox.wire import Request
 from qoder_cli.sandbox.world import World
@@ -71,9 +71,16 @@ class Call:
             raise Invalid("Request body must be a JSON object.")
         return body
 
+    def expect_no_fields(self) -> None:
+        """Let nothing be said where nothing can be. Raises Invalid."""
+        for name in self.body():
+            raise Invalid(unknown_field(name), param=name)
+
     def knows(self, thing: Deployment | Run | Session) -> bool:
-        """Return whether a new thing has reached this replica."""
-        return thing.created <= self.now - self.conditions.lag
+        """Return whether a new thing has reached this replica, and whether it is still there for it."""
+        as_of = self.now - self.conditions.lag
+        deleted = thing.deleted if isinstance(thing, Session) else None
+        return thing.created <= as_of and (deleted is None or deleted > as_of)
 
     def deployment(self) -> Deployment:
         """Return the deployment that the path names. Raises Refusal when it is not known."""
@@ -117,9 +124,9 @@ class Call:
     ) -> shapes.Shape:
         """Return the page that the query asks for, of `things` given oldest first."""
         ordered = list(things)[:: -1 if descending else 1]
-        data, has_more = cut(ordered, self.query, keep=keep, name=name, paged=not self.legacy)
-        generation = self.world.generation
-        return shapes.page([show(thing) for thing in data], has_more=has_more, generation=generation)
+        page = cut(ordered, self.query, keep=keep, name=name, paged=not self.legacy)
+        data = [show(thing) for thing in page.things]
+        return shapes.page(data, has_more=page.has_more, next_page=page.next_page, generation=self.world.generation)
 
 
 def found(thing: T | None, kind: str) -> T:

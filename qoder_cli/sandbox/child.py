@@ -9,38 +9,83 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from qoder_cli.contents import NOUNS
 from qoder_cli.errors import UsageError
+from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH
 
-# What would lead a command out of the sandbox, or give it a second token.
-_CONFUSING = (
-    "QODER_ACCESS_TOKEN",
-    "QODER_PAT_FILE",
-    "QODER_MANAGED_BASE_URL",
+# What would give a command inside another profile, server, workspace or token than the sandbox's.
+MISLEADING = (
+    "QODER_PROFILE",
     "QODER_REGION",
     "QODER_WORKSPACE_ID",
+    "QODER_PAT_FILE",
+    "QODER_SA_KEY",  # the official SDK exchanges it for a token, always at a real server
 )
+_LOOPBACK = "127.0.0.1,localhost"
 
 
-def exports(base_url: str, token: str) -> dict[str, str]:
-    """Return the variables that lead a command into the sandbox."""
-    return {"QODER_BASE_URL": base_url, "QODER_PAT": token, "QODER_SANDBOX": base_url}
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a folder for the config and the state of what runs inside; nothing of it is left when the block ends.
+
+    Raises UsageError when there is no place for it.
+    """
+    try:
+        made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UsageError(
+            f"there is no place for the sandbox's own config and state: {error.strerror}",
+            hint="set TMPDIR to a folder that you can write",
+        ) from None
+    with made as name:
+        yield Path(name)
 
 
-def environment(base: Mapping[str, str], *, base_url: str, token: str) -> dict[str, str]:
-    """Return the environment of a command in the sandbox, made from `base`; our `qoder` is first on PATH."""
-    env = {name: value for name, value in base.items() if name not in _CONFUSING}
-    folders = [*own_folders(), *filter(None, [base.get("PATH")])]
-    return env | exports(base_url, token) | {"PATH": os.pathsep.join(folders)}
+def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
+    """Return what leads whoever has `base` for an environment into the sandbox; what is not to be set is empty.
+
+    It is for every client, ours and the official SDK (api/facts.md, 3.1 and 7.2): server, token, and in `folder` a
+    config and a state of the sandbox's own.
+    """
+    servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
+    tokens = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
+    return {
+        **dict.fromkeys(servers, base_url),
+        "QODER_FORWARD_BASE_URL": base_url.removesuffix(BASE_PATH) + FORWARD_PATH,
+        **dict.fromkeys(tokens, token),
+        "QODER_CONFIG": str(folder / "config.toml"),
+        "QODER_STATE_DIR": str(folder / "state"),
+        **dict.fromkeys(MISLEADING, ""),
+        **_around_proxies(base),
+    }
 
 
-def own_folders() -> list[str]:
-    """Return the folders in which this program's console script is looked for."""
+def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command in the sandbox: `base` led by `inside`; our `qoder` is first on PATH."""
+    folders = [_own_folder(), *filter(None, [base.get("PATH")])]
+    env = {**base, **inside, "PATH": os.pathsep.join(folders)}
+    return {name: value for name, value in env.items() if value or name not in MISLEADING}
+
+
+def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps clients from asking a proxy for this machine; some read the one name, some the other."""
+    names = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
+    given = list(dict.fromkeys(base[name] for name in names if base.get(name)))
+    exceptions = "*" if "*" in given else ",".join([_LOOPBACK, *given])
+    return dict.fromkeys(names, exceptions)
+
+
+def _own_folder() -> str:
+    """Return the folder of this program's console script, or of its Python where it was started without one.
+
+    Where pipx has put the script, its own Python is elsewhere: `python` inside stays the user's.
+    """
     script = Path(sys.argv[0]).absolute().parent
     holds_it = any((script / name).is_file() for name in ("qoder", "qoder.exe"))
-    return list(dict.fromkeys([*([str(script)] if holds_it else []), str(Path(sys.executable).parent)]))
+    return str(script if holds_it else Path(sys.executable).parent)
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> int:

@@ -80,6 +80,7 @@ def archive_deployment(call: Call) -> Reply:
 
 def _changed(call: Call, change: Callable[[Deployment], None]) -> Reply:
     deployment = call.deployment()
+    call.expect_no_fields()
     change(deployment)
     return 200, call.show_deployment(deployment)
 
@@ -87,7 +88,7 @@ def _changed(call: Call, change: Callable[[Deployment], None]) -> Reply:
 def run_deployment(call: Call) -> Reply:
     """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
     deployment = call.deployment()
-    call.body()
+    call.expect_no_fields()
     run = call.world.start(deployment, origin="request", at=call.now)
     call.seen.runs.append(run.id)
     return 200, call.show_run(run, fresh=True)
@@ -140,9 +141,9 @@ def _anything(moment: float) -> bool:
     return True
 
 
-def _shown_time(call: Call, thing: Run | Session) -> float:
+def _shown_time(call: Call, run: Run) -> float:
     """Return when it was created, as exactly as this server says it."""
-    return thing.created if call.legacy else float(int(thing.created))
+    return run.created if call.legacy else float(int(run.created))
 
 
 def get_session(call: Call) -> Reply:
@@ -155,22 +156,22 @@ def list_sessions(call: Call) -> Reply:
     query = call.query
     if query.one("agent_version") is not None and query.one("agent_id") is None:
         raise Invalid("agent_version needs agent_id.", param="agent_version")
-    statuses, deployment_id = query.several("statuses"), query.one("deployment_id")
+    statuses, deployment_id, generation = query.several("statuses"), query.one("deployment_id"), call.world.generation
     agent_id, agent_version = query.one("agent_id"), query.one("agent_version")
     created = query.within("gt", "gte", "lt", "lte")
 
     def keep(session: Session) -> bool:
         return (
             call.knows(session)
-            and (not statuses or session.status(call.now) in statuses)
+            and (not statuses or shapes.session_status(session, now=call.now, generation=generation) in statuses)
             and deployment_id in (None, session.deployment_id)
             and agent_id in (None, session.agent["id"])
             and agent_version in (None, str(session.agent["version"]))
-            and created(_shown_time(call, session))
+            and created(session.created)
         )
 
     def show(session: Session) -> shapes.Shape:
-        return shapes.session(session, now=call.now, generation=call.world.generation)
+        return shapes.session(session, now=call.now, generation=generation)
 
     sessions = call.world.sessions.values()
     return 200, call.page(
@@ -185,8 +186,16 @@ def list_sessions(call: Call) -> Reply:
 def cancel_session(call: Call) -> Reply:
     """Cancel one; the body says `canceling` even when it was idle (api/facts.md, 2.1)."""
     session = call.session()
+    call.expect_no_fields()
     was_busy = call.world.cancel(session)
     return (202 if was_busy else 200), {"id": session.id, "type": "session", "status": "canceling"}
+
+
+def delete_session(call: Call) -> Reply:
+    """Delete one, and all that happened in it."""
+    session = call.session()
+    call.world.delete(session)
+    return 200, {"id": session.id, "type": "session_deleted"}
 
 
 def list_events(call: Call) -> Reply:

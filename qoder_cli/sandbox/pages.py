@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 _CURSORS = ("page", "after_id", "before_id")
+_BACK = "before:"  # begins a `page` cursor that goes on backwards
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "gt": lambda moment, bound: moment > bound,
     "gte": lambda moment, bound: moment >= bound,
@@ -22,6 +23,19 @@ class Invalid(Exception):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+def unknown_field(name: str) -> str:
+    """Return what the API says to a field that it does not have (api/facts.md, 7.3)."""
+    return f'Request body has an unknown field "{name}".'
+
+
+class Cut(NamedTuple, Generic[T]):
+    """A page of a list: its things, whether there are more beyond it, and the `page` cursor that goes on to those."""
+
+    things: list[T]
+    has_more: bool
+    next_page: str | None
 
 
 class Query:
@@ -83,22 +97,29 @@ class Query:
 
 def cut(
     things: Sequence[T], query: Query, *, keep: Callable[[T], bool], name: Callable[[T], str], paged: bool
-) -> tuple[list[T], bool]:
-    """Return one page of `things`, given in the order of the list, and whether there are more beyond it.
+) -> Cut[T]:
+    """Return one page of `things`, given in the order of the list. After `before_id` it goes on backwards.
 
     `keep` filters, `name` gives the id that a cursor refers to; unless `paged`, a `page` cursor moves
     nothing, as on older servers. Raises Invalid for a bad limit, two cursors, or a cursor that names nothing.
     """
     limit, cursor = query.limit(), query.cursor()
     if cursor is None or (cursor[0] == "page" and not paged):
-        return _first(things, limit, keep)
-    place = next((n for n, thing in enumerate(things) if name(thing) == cursor[1]), None)
-    if place is None:
-        raise Invalid("The cursor is not valid.", param=cursor[0])
-    if cursor[0] == "before_id":
-        nearest, has_more = _first(things[:place][::-1], limit, keep)
-        return nearest[::-1], has_more
-    return _first(things[place + 1 :], limit, keep)
+        return _onward(things, limit, keep, name)
+    param, id = cursor
+    back = param == "before_id" or (param == "page" and id.startswith(_BACK))
+    place = next((n for n, thing in enumerate(things) if name(thing) == id.removeprefix(_BACK)), None)
+    if place is None or (id.startswith(_BACK) and param != "page"):
+        raise Invalid("The cursor is not valid.", param=param)
+    if not back:
+        return _onward(things[place + 1 :], limit, keep, name)
+    found, more = _first(things[:place][::-1], limit, keep)
+    return Cut(found[::-1], more, _BACK + name(found[-1]) if more else None)
+
+
+def _onward(things: Sequence[T], limit: int, keep: Callable[[T], bool], name: Callable[[T], str]) -> Cut[T]:
+    found, more = _first(things, limit, keep)
+    return Cut(found, more, name(found[-1]) if more else None)
 
 
 def _first(things: Sequence[T], limit: int, keep: Callable[[T], bool]) -> tuple[list[T], bool]:

@@ -20,6 +20,7 @@ class Preset:
     cron: str | None = None
     paused: bool = False
     archived: bool = False
+    budget: str | None = None  # in credits
 
     @property
     def id(self) -> str:
@@ -52,12 +53,22 @@ PRESETS = (
         Behaviour(error=("session_creation_rejected_error", "Too many runs of it are going."), skipped=True),
     ),
     _acts("ask", "Stops after 2 s to ask whether it may push, and waits for ever.", asking(seconds=2)),
-    _acts("budget", "Fails in 3 s: its credit budget is used up.", turn(seconds=3, reason="budget_reached")),
+    Preset(
+        "budget",
+        "Fails in 3 s: its credit budget is used up.",
+        Behaviour(turn(seconds=3, reason="budget_reached")),
+        budget="0.30",
+    ),
     _acts("silent", "Completes in 3 s without any message.", turn(seconds=3)),
     _acts(
         "slow",
         "Its session idles for 5 s before the turn starts; completes in 8 s.",
-        turn(seconds=8, start=5, message=_REPORT),
+        turn(seconds=8, start=5, message=_REPORT, idles=True),
+    ),
+    _acts(
+        "idle",
+        "Its session says that it is idle before the turn starts; completes in 3 s.",
+        turn(seconds=3, message=_REPORT, idles=True),
     ),
     Preset("paused", "Paused: cannot be run until it is unpaused.", paused=True),
     Preset(

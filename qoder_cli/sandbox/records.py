@@ -8,12 +8,14 @@ from hashlib import blake2s
 from typing import Any, Literal
 
 from qoder_cli import cron
+from qoder_cli.sandbox.ids import LENGTH, base36
 from qoder_cli.sandbox.presets import DEMO
 from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle
 from qoder_cli.sandbox.wire import Request
 
 AGENT = "agent_019e00000000700080000000000a9e27"
 ENVIRONMENT = "env_019e0000000070008000000000000e27"
+_IDLES = ("session.thread_status_idle", "session.status_idle")  # how a turn that is cancelled ends
 
 # Who started a run: a request to this server, someone else, the schedule, or nobody (it was always there).
 Origin = Literal["request", "other", "schedule", "seed"]
@@ -94,26 +96,35 @@ class Session:
     prompt: Any
     created: float
     speed: float
+    budget: dict[str, str] | None = None
     cancelled: float | None = None
+    deleted: float | None = None
     # Lists ask for thousands of sessions, again and again.
     _ended: Ending | None = None  # the ending, once it was found
     _placed: tuple[object, list[Moment]] | None = None  # the moments, and what they were placed by
 
     def moments(self) -> list[Moment]:
         """Return everything that happens in it, past and future, in order."""
-        by = (self.cancelled, self.speed)
+        by = (self.cancelled, self.deleted, self.speed)
         if self._placed is None or self._placed[0] != by:
             self._placed = by, self._place()
         return self._placed[1]
 
     def _place(self) -> list[Moment]:
+        placed = self._played()
+        if self.deleted is None:
+            return placed
+        before = [moment for moment in placed if moment.at <= self.deleted]
+        return [*before, Moment(self.deleted, len(self.script) + len(_IDLES), Beat(0, "session.deleted"))]
+
+    def _played(self) -> list[Moment]:
+        """Return what happens in it as long as it is not deleted."""
         placed = [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
         if self.cancelled is None:
             return placed
-        kinds = ("session.thread_status_idle", "session.status_idle")
-        tail = [Beat(0, kind, idle("cancelled")) for kind in kinds]
         stop = self.cancelled + 0.2 / self.speed
         before = [moment for moment in placed if moment.at <= self.cancelled]
+        tail = [Beat(0, kind, idle("cancelled")) for kind in _IDLES]
         return before + [Moment(stop, len(placed) + n, beat) for n, beat in enumerate(tail)]
 
     def past(self, now: float) -> list[Moment]:
@@ -125,9 +136,7 @@ class Session:
         return any(moment.at > now for moment in self.moments())
 
     def status(self, now: float) -> str:
-        """Return idle, running, canceling or terminated."""
-        if self.cancelled is not None and self.busy(now):
-            return "canceling"
+        """Return idle, running or terminated: there are no others (api/facts.md, 7.2)."""
         said = [m.beat.type for m in self.past(now) if m.beat.type.startswith("session.status_")]
         return said[-1].removeprefix("session.status_") if said else "idle"
 
@@ -151,13 +160,16 @@ class Session:
                 message = fields["error"]["message"]
             elif kind == "session.status_terminated":
                 return Ending(moment.at, "failed", "session_terminated", message or "The session was terminated.")
+            elif kind == "session.deleted":
+                return Ending(moment.at, "failed", "session_deleted", "The session was deleted.")
             elif kind == "session.status_idle" and (ending := _idle_ending(moment, worked, message)):
                 return ending
         return None
 
     def event_id(self, number: int) -> str:
         """Return the id of the event made from its beat `number`."""
-        return "evt_" + blake2s(f"{self.id}:{number}".encode(), digest_size=10).hexdigest()
+        digest = blake2s(f"{self.id}:{number}".encode(), digest_size=16).digest()
+        return "evt_" + base36(int.from_bytes(digest), LENGTH)
 
 
 def _idle_ending(moment: Moment, worked: bool, message: str) -> Ending | None:

@@ -1,7 +1,7 @@
 """What happens in a session: beats on a time line, written once, shared by every session that follows.
 
-A turn is told in the usual order (api/facts.md, 2.6): a first idle before any work, running, the echo of the
-user's message, the model's work, idle.
+A turn is told in the usual order (api/facts.md, 2.6): running, the echo of the user's message, the model's work, idle.
+A session may say before that it is idle; most do not (api/facts.md, 7.2).
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,7 @@ class _Reel:
         return Ref(len(self.beats) - 1)
 
     def open(self, start: float) -> Ref:
-        """Write the first idle, and the beginning of a turn `start` seconds later."""
-        self.add(0.0, "session.status_idle", **idle("end_turn"))
+        """Write the beginning of a turn, `start` seconds after the session's."""
         self.add(start, WORK)
         self.add(start, "session.thread_status_running")
         self.add(start + 0.01, "user.message")
@@ -80,9 +79,15 @@ def turn(
     steps: int = 1,
     message: str | None = None,
     reason: str = "end_turn",
+    idles: bool = False,
 ) -> Script:
-    """Return a turn that is over after `seconds`: it thinks, uses a tool `steps` times, may say `message`."""
+    """Return a turn that is over after `seconds`: it thinks, uses a tool `steps` times, may say `message`.
+
+    With `idles` the session is told to be idle before the turn starts, which is no ending.
+    """
     reel, length = _Reel(), seconds - start
+    if idles:
+        reel.add(0.0, "session.status_idle", **idle("end_turn"))
     request = reel.open(start)
     reel.add(start + length * 0.1, "agent.thinking")
     for step in range(steps):

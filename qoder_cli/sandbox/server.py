@@ -14,11 +14,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from qoder_cli.sandbox.api import error_answer
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.grammar import check_real
 from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import BASE_PATH, Answer, Request
 from qoder_cli.sandbox.world import World
+from qoder_cli.values import is_loopback
 
 HOST = "127.0.0.1"
 _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow answer
@@ -47,8 +49,13 @@ class _App:
             request = await _as_request(http)
         except ClientDisconnect:
             return
-        answer = self._faults.answer(self._world, request)
-        await _deliver(answer, http, send)
+        await _deliver(self._answer(request), http, send)
+
+    def _answer(self, request: Request) -> Answer:
+        """Return the world's answer; a page of the web that had its own name lead here gets none (DNS rebinding)."""
+        if is_loopback(request.headers.get("host", "")):
+            return self._faults.answer(self._world, request)
+        return error_answer(self._world, request, 403, "The sandbox answers only to a name of this machine.")
 
 
 async def _as_request(http: HttpRequest) -> Request:

@@ -138,32 +138,41 @@ def _cas_config(deployment: Deployment) -> Shape:
 
 
 def session(session: Session, *, now: float, generation: Generation) -> Shape:
-    """Return a session (api/facts.md, 2.2). Its credits grow with every event of the agent."""
+    """Return a session (api/facts.md, 2.2 and 7.2). Its credits grow with every event of the agent."""
     past = session.past(now)
-    digits = 0 if generation == "current" else 6
-    started, last = session.starts(), past[-1].at
+    started, last = session.starts(), past[-1].at if past else session.created
     active = 0.0 if started is None else max(0.0, last - started)
     worked = sum(moment.beat.type.startswith("agent.") for moment in past)
-    return {
+    shape: Shape = {
         "id": session.id,
         "type": "session",
         "agent": session.agent | _AGENT,
         "environment_id": session.environment_id,
         "title": "Generate today's status report",
-        "status": session.status(now),
+        "status": session_status(session, now=now, generation=generation),
         "metadata": {},
         "environment_variables": {},
         "resources": [],
         "vault_ids": [],
         "deployment_id": session.deployment_id,
-        "budget": None,
+        "budget": session.budget,
         "outcome_evaluations": [],
-        "stats": {"active_seconds": round(active, 3), "duration_seconds": round(last - session.created, 3)},
+        "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - session.created, 9)},
         "usage": {"total_credits": worked * 17 / 100 if worked else 0},
-        "created_at": stamp(session.created, digits=digits),
-        "updated_at": stamp(last, digits=digits),
+        "created_at": stamp(session.created, digits=6),
+        "updated_at": stamp(last, digits=6),
         "archived_at": None,
     }
+    if session.budget is None:
+        del shape["budget"]
+    return shape
+
+
+def session_status(session: Session, *, now: float, generation: Generation) -> str:
+    """Return its status; only older servers call it `canceling` for the moment until it has stopped."""
+    if generation == "legacy" and session.cancelled is not None and session.busy(now):
+        return "canceling"
+    return session.status(now)
 
 
 _AGENT = {
@@ -213,15 +222,12 @@ def _with_ids(value: Any, session: Session) -> Any:
     return [_with_ids(inner, session) for inner in value] if isinstance(value, list) else value
 
 
-def page(data: list[Shape], *, has_more: bool, generation: Generation) -> Shape:
+def page(data: list[Shape], *, has_more: bool, next_page: str | None, generation: Generation) -> Shape:
     """Return a page: only the current generation names the next one (api/facts.md, 3.6)."""
-    last_id = data[-1]["id"] if data else None
     shape = {
         "data": data,
         "first_id": data[0]["id"] if data else None,
-        "last_id": last_id,
+        "last_id": data[-1]["id"] if data else None,
         "has_more": has_more,
     }
-    if generation == "current":
-        shape["next_page"] = last_id if has_more else None
-    return shape
+    return shape | ({"next_page": next_page} if generation == "current" else {})

@@ -13,6 +13,7 @@ Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 BASE_PATH = "/api/v1/cloud"
+FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api/facts.md, 3.1)
 
 # How an answer travels: in whole; the connection closed without a byte; never; in drops over some time; cut
 # in the middle of its body; or not even a connection.

@@ -6,6 +6,7 @@ inspection: `requests`, `started()`, `ending()`.
 """
 
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -13,12 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from qoder_cli.sandbox.ids import LENGTH, base36
 from qoder_cli.sandbox.presets import DEMO, PRESETS, Preset
 from qoder_cli.sandbox.records import Deployment, Ending, Origin, Run, Seen, Session
 from qoder_cli.sandbox.scripts import Behaviour
 from qoder_cli.sandbox.wire import Answer, Generation, Request
-
-TOKEN = "pt-sandbox"
 
 # Errors of a scheduled run that do not pause its deployment: there is no such reason (api/facts.md, 1.2).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
@@ -41,7 +41,8 @@ class World:
 
     `speed` divides the time that sessions take. `skew` is by how many seconds the server's clock is off.
     `honour_key` says whether an Idempotency-Key is respected; `heartbeat` is how many seconds an event stream is quiet
-    before it gives a sign of life, whatever the speed. With `unique_names` a name that an unarchived deployment has is
+    before it gives a sign of life, whatever the speed. `token` is the one that is
+    accepted, by default one that nobody can guess. With `unique_names` a name that an unarchived deployment has is
     refused: archiving is documented to free it, and 409 for a duplicate creation (api/facts.md, 1.2 and 3.4), though on
     no page of deployments. `seed` makes the ids repeatable. Use `lock` around what reads or changes it from several
     threads; `api.handle` does.
@@ -54,7 +55,7 @@ class World:
         generation: Generation = "current",
         speed: float = 1.0,
         skew: float = 0.0,
-        token: str = TOKEN,
+        token: str | None = None,
         honour_key: bool = True,
         heartbeat: float = 15.0,
         unique_names: bool = True,
@@ -65,7 +66,7 @@ class World:
         self.generation: Generation = generation
         self.speed = speed
         self.skew = skew
-        self.token = token
+        self.token = token or f"pt-sandbox-{secrets.token_hex(16)}"
         self.honour_key = honour_key
         self.heartbeat = heartbeat
         self.unique_names = unique_names
@@ -93,8 +94,9 @@ class World:
                 deployment.replan(self.now())
 
     def new_id(self, prefix: str) -> str:
-        """Return a fresh id: a prefix and 32 hexadecimal digits (api/facts.md, 3.8)."""
-        return f"{prefix}_{int(self.now() * 1000) & 0xFFFFFFFFFFFF:012x}{self._random.getrandbits(80):020x}"
+        """Return a fresh id: a prefix, the time, and what tells it from others of the same time."""
+        half = LENGTH // 2
+        return f"{prefix}_{base36(int(self.now() * 1000), half)}{base36(self._random.getrandbits(64), half)}"
 
     def latest_version(self, agent_id: str) -> int:
         """Return the version that an agent without one is pinned to."""
@@ -173,6 +175,10 @@ class World:
             session.cancelled = self.now()
         return True
 
+    def delete(self, session: Session) -> None:
+        """Delete a session for good, whatever goes on in it: its run stays."""
+        session.deleted = self.now()
+
     def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
         """Let `act` happen later; it is called with the time at which it was due."""
         self.late.append(Late(self.now() + seconds, act))
@@ -240,6 +246,7 @@ class World:
                 }
             ],
             schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
+            budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
             paused=preset.paused,
             archived=archived,
         ).replan(self.now())
@@ -266,6 +273,7 @@ class World:
             prompt=deployment.prompt(),
             created=at,
             speed=self.speed,
+            budget=deployment.budget,
         )
         self.sessions[session.id] = session
         return session
