@@ -11,9 +11,10 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from email.utils import formatdate
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import httpx
@@ -79,7 +80,7 @@ class Beat(NamedTuple):
 
     at: float
     type: str
-    fields: Shape = {}
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 def _idle(at: float, reason: object = "…") -> Beat:
@@ -123,7 +124,9 @@ SCRIPTS: dict[str, Script] = {
     "fails": _ends(BROKE, "failed"),
     "fails late": Script((*_WORK, _error(20, "retrying"), _idle(110.2, BROKE)), "failed", 110.2),
     "completes late": Script((*_WORK, _says(60), _idle(95.2, DONE)), "completed", 95.2),
-    "idle at first": Script((_idle(0.1, DONE), *(b._replace(at=b.at + 8) for b in _WORK), _idle(14, BROKE)), "failed", 14),
+    "idle at first": Script(
+        (_idle(0.1, DONE), *(b._replace(at=b.at + 8) for b in _WORK), _idle(14, BROKE)), "failed", 14
+    ),
     "idle without a reason at first": Script((_idle(0.1), _idle(0.4, {}), *_WORK, _idle(14, DONE)), "completed", 14),
     "idle at first, never runs": Script((_idle(0.1, DONE),), None),
     "no running": Script((_says(2.1), _idle(3.2, DONE)), "completed", 3.2),
@@ -180,7 +183,8 @@ ANSWERS: dict[str, bool] = {
 }
 # 3xx and 4xx that are not the API's: how long the list is looked at before the refusal stands.
 REFUSALS = frozenset(
-    [f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413)] + ["400 json", "403 empty", "302", "307", "308"]
+    [f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413)]
+    + ["400 json", "403 empty", "302", "307", "308"]
 )
 
 WAYS: dict[str, tuple[Any, ...]] = {
@@ -328,6 +332,7 @@ class Hostile(httpx.BaseTransport):
         self.runs: list[Run] = []
         self.posts: list[Post] = []
         self.requests: list[tuple[float, str, str]] = []
+        self.named: set[str] = set()  # the runs of others that a command named
         self.closed = False
         self.lock = threading.RLock()
         self._now = now
@@ -355,7 +360,7 @@ class Hostile(httpx.BaseTransport):
             return next((run for run in self.runs if run.id == run_id), None)
 
     def is_visible(self, run: Run, now: float) -> bool:
-        return run.since + self.server.lag <= now
+        return run.since + float(self.server.lag) <= now
 
     def bad(self, deployment: str) -> bool:
         return self._only is None or deployment in self._only
@@ -467,7 +472,9 @@ class Hostile(httpx.BaseTransport):
 
     def _bad_answer(self, request: httpx.Request, answer: str, run: Run | None, deployment: str) -> httpx.Response:
         status, _, form = answer.partition(" ")
-        whole = json.dumps(self._shape(run or Run("drun_" + "f" * 32, deployment, "ours", self._now(), SCRIPTS["goes on"])))
+        whole = json.dumps(
+            self._shape(run or Run("drun_" + "f" * 32, deployment, "ours", self._now(), SCRIPTS["goes on"]))
+        )
         if status.isdigit():
             code = int(status)
             match form:
@@ -546,7 +553,11 @@ class Hostile(httpx.BaseTransport):
                 return gone or _json(200, self._session(run) if run else {})
             case ["sessions", session, "events"]:
                 run = self._run_of(session)
-                return self._missing(run) or self._events(request, run) if run else _refusal(404, "none", "not_found_error")
+                return (
+                    self._missing(run) or self._events(request, run)
+                    if run
+                    else _refusal(404, "none", "not_found_error")
+                )
         return _refusal(404, "no such path", "not_found_error")
 
     def _list(self, request: httpx.Request, runs: list[Run]) -> httpx.Response:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,7 +177,7 @@ def judge(
 ) -> list[Wrong]:
     """Return the promises that a command broke."""
     wrong = []
-    if said.code in (1, 70) and "Traceback" in said.err or said.code == 70:
+    if "Traceback" in said.err or said.code == 70:
         wrong.append(Wrong("crash", said.err[-300:]))
     ours = hostile.ours(number) if said.starts else []
     counted = hostile.ours() if flow == "key" else ours
@@ -191,17 +192,24 @@ def judge(
         patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
         borne = unseen and (now - post >= patience) and hostile.server.down == 0
         wrong.append(Wrong("nothing", f"exit {said.code}: {said.error.get('message', '')[:150]}", borne))
-    elif said.starts and counted and said.code not in _OPEN and said.run not in [run.id for run in counted]:
+    elif (
+        said.starts
+        and counted
+        and said.code not in _OPEN
+        and said.run not in [run.id for run in counted] + [*hostile.named]
+    ):
         wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", unseen))
-    if said.run and named is None and said.document.get("deployment_id") != "dep_other":
+    if said.run and named is None and hostile.server.answer != "other deployment":
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
     if not said.starts and said.code == 5 and hostile.ours() and flow != "two":
         wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}"))
-    if named is not None and named.origin != "ours" and not _may_adopt(hostile, named, unseen):
-        wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
-    if named and not named.heard and hostile.posts and said.document.get("id") and not said.document.get("adopted"):
-        if hostile.server.answer != "other deployment":
-            wrong.append(Wrong("unmarked", " ".join(said.words[:3])))
+    if named is not None and named.origin != "ours" and named.id not in hostile.named:
+        if not _may_adopt(hostile, named, unseen):
+            wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
+        hostile.named.add(named.id)
+    by_list = named is not None and not named.heard and hostile.server.answer != "other deployment"
+    if by_list and said.document and not said.document.get("adopted"):
+        wrong.append(Wrong("unmarked", " ".join(said.words[:3])))
     for run in hostile.runs:
         if run.cancelled is not None and (run.origin != "ours" or not run.heard):
             wrong.append(Wrong("cancelled", f"{run.origin}, {'heard' if run.heard else 'adopted'}"))
@@ -223,11 +231,11 @@ def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) 
 
 def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
     """Whether the contract allows that these were started: none was to be seen for long when the next was asked for."""
-    posts = [next(post for post in hostile.posts if run.id in post.runs) for run in runs]
-    for (earlier, sent), later in zip(zip(runs, posts, strict=True), posts[1:], strict=False):
+    sent = [(post, run) for post in hostile.posts for run in runs if run.id in post.runs]
+    for (earlier, run), (later, _) in pairwise(sent):
         readable = hostile.posts[0].at + hostile.server.down < later.at
-        long_enough = later.at - sent.at >= LONG_LOOK or later.command != sent.command
-        if hostile.is_visible(earlier, later.at) or not readable or not long_enough:
+        long_enough = later.at - earlier.at >= LONG_LOOK or later.command != earlier.command
+        if hostile.is_visible(run, later.at) or not readable or not long_enough:
             return False
     return True
 
@@ -238,7 +246,9 @@ def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
         return False
     skew = hostile.server.date if isinstance(hostile.server.date, float) else 0.0
     created = math.floor(run.since)
-    return any(math.floor(post.at + by) <= created <= post.at + by + WINDOW + 1 for post in hostile.posts for by in (0, skew))
+    return any(
+        math.floor(post.at + by) <= created <= post.at + by + WINDOW + 1 for post in hostile.posts for by in (0, skew)
+    )
 
 
 LIST_WAYS = ("ahead", "date", "step", "lag", "order", "older", "newer", "created", "context", "paging", "down", "empty",
@@ -250,13 +260,16 @@ SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status"
 def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
     """Return why a command left open what the server could have told; None when it did not."""
     server, ours = hostile.server, hostile.ours()
-    if said.code == 9 and not said.document and len(ours) == 1 and hostile.is_visible(ours[0], hostile.posts[-1].at + 8):
-        if server.answer == "other deployment" or "fail" in said.words:
+    if said.code == 9 and not said.document and len(ours) == 1:
+        is_there = hostile.is_visible(ours[0], hostile.posts[-1].at + 8) and server.down < 5
+        if not is_there or server.strangers or server.answer == "other deployment" or "fail" in said.words:
             return None
         return "9: " + (_oddities(server, LIST_WAYS) or "nothing odd")
     named = hostile.find(said.run) if said.run else None
     if named is None or said.code not in (9, 10, 124):
         return None
+    if said.code == 124 and named.script.asks and named.since + 80 < now and server.missing is None:
+        return "124: asks, " + (_oddities(server, SESSION_WAYS) or "nothing odd")
     ended = named.truth(now - 70)
     if ended in ("completed", "failed") and not (server.missing and server.missing[1] == math.inf):
         return f"{said.code}: ended, " + (_oddities(server, (*SESSION_WAYS, "script")) or "nothing odd")
@@ -308,15 +321,15 @@ def _cells() -> Iterator[Cell]:
         for acts in WAYS["acts"]:
             for generation in WAYS["generation"]:
                 yield Cell(Server(generation, False, answer, acts), "wait")
-                yield Cell(Server(generation, True, answer, acts), "key")
-            for flow in ("plain", "resend", "cancel", "fail", "key"):
+                yield Cell(Server(generation, True, answer, acts), "resend")
+            for flow in ("cancel", "fail", "key"):
                 yield Cell(Server(answer=answer, acts=acts), flow)
     odd = [{name: value} for name in LIST_WAYS[:-1] for value in WAYS[name][1:]]
     for n, way in enumerate([*odd, *COMBINED]):
-        for answer, acts in LOSSES:
+        for m, (answer, acts) in enumerate(LOSSES, n):
             server = replace(Server(answer=answer, acts=acts, generation=WAYS["generation"][n % 2]), **way)
-            for flow in ("wait", "resend", "key", ("cancel", "plain")[n % 2]):
-                yield Cell(server, flow)
+            yield Cell(server, "key")
+            yield Cell(server, ("wait", "resend", "plain", "cancel", "two")[m % 5])
     for script in SCRIPTS:
         yield Cell(Server("legacy", script=script), "wait")
         for name in SESSION_WAYS[:-2]:
@@ -335,7 +348,7 @@ def _cells() -> Iterator[Cell]:
         for script in ("completes", "fails late", "asks, and goes on", "idle at first", "terminated"):
             yield Cell(Server(script=script, stream=stream), "wait")
     chance = random.Random(11)
-    for _ in range(600):
+    for _ in range(500):
         yield draw(chance)
 
 
