@@ -11,10 +11,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from email.utils import formatdate
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import httpx
@@ -75,12 +74,15 @@ class SplitClock(FakeClock):
                 self.sleep(min(left, 1.0) if self.streams else left)
 
 
+NOTHING: Shape = {}
+
+
 class Beat(NamedTuple):
     """Something that happens in a session, so many seconds after the run was created."""
 
     at: float
     type: str
-    fields: Mapping[str, Any] = MappingProxyType({})
+    fields: Shape = NOTHING
 
 
 def _idle(at: float, reason: object = "…") -> Beat:
