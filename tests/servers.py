@@ -1,6 +1,7 @@
 """What becomes of commands against every server of `tests.hostile`: the promises, judged by the server's own truth.
 
-`python -m tests.servers [WORD…]` prints what breaks; `tests.matrix` prints its table. A cell is a server and a flow:
+`python -m tests.servers [WORD…]` prints what breaks, `--draw COUNT [SEED]` the simplest servers that break it, found by
+chance; `tests.matrix` prints its table. A cell is a server and a flow:
 what somebody types, one line after the other. After each line it is judged, and at the very end `run get last`, when
 all that is late has come.
 """
@@ -391,7 +392,37 @@ def table(verdicts: dict[Cell, Verdict], *, examples: int = 3) -> str:
     return "\n".join(lines)
 
 
+def smallest(cell: Cell) -> dict[str, Cell]:
+    """Return for each promise that a cell breaks the simplest one that still does, by putting right what is odd."""
+    found = {}
+    for promise in play_alone(cell).broken:
+        small = cell
+        for name in cell.server.oddities:
+            for flow in dict.fromkeys(("wait", small.flow)):
+                simpler = Cell(replace(small.server, **{name: WAYS[name][0]}), flow)
+                if simpler.server.is_fair and promise in play_alone(simpler).broken:
+                    small = simpler
+                    break
+        found[promise] = small
+    return found
+
+
+def print_smallest(count: int, seed: int) -> None:
+    """Draw cells by chance, and print the simplest that break each promise, the most frequent first."""
+    chance = random.Random(seed)
+    drawn = [draw(chance) for _ in range(count)]
+    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
+        counted = Counter(one for found in pool.map(smallest, drawn, chunksize=8) for one in found.items())
+    for promise, name in PROMISES.items():
+        print(f"{name}:")
+        for (broken, cell), number in counted.most_common():
+            if broken == promise:
+                print(f"    {number:>4} {cell}")
+
+
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    chosen = [cell for cell in cells() if all(word in str(cell) for word in words)]
-    print(table(play_all(chosen), examples=12))
+    if sys.argv[1:2] == ["--draw"]:
+        print_smallest(int(sys.argv[2]), int((*sys.argv[3:], "1")[0]))
+    else:
+        chosen = [cell for cell in cells() if all(word in str(cell) for word in sys.argv[1:])]
+        print(table(play_all(chosen), examples=12))
