@@ -190,7 +190,7 @@ def judge(
     wrong += _judge_ending(hostile, said, named, now)
     looked = max((at for at, method, path in requests if method == "GET" and path.endswith("/runs")), default=now)
     unseen = all(not hostile.is_visible(run, looked) for run in counted or hostile.ours())
-    if said.starts and said.code in _NOTHING and counted:
+    if said.starts and counted and (said.code in _NOTHING or said.error.get("run_state") == "none"):
         post = max(post.at for post in hostile.posts)
         patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
         borne = unseen and (now - post >= patience) and hostile.server.down == 0
@@ -204,7 +204,7 @@ def judge(
         wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", unseen))
     if said.run and named is None and hostile.server.answer != "other deployment":
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
-    if not said.starts and said.code == 5 and hostile.ours() and flow != "two":
+    if not said.starts and said.code == 5 and not said.run and hostile.ours() and flow != "two":
         wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}"))
     if named is not None and named.origin != "ours" and named.id not in hostile.named:
         if not _may_adopt(hostile, named, unseen):
@@ -273,6 +273,8 @@ def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
         return None
     if said.code == 124 and named.script.asks and named.since + 80 < now and server.missing is None:
         return "124: asks, " + (_oddities(server, SESSION_WAYS) or "nothing odd")
+    if said.code == 10 and (server.missing is None or server.missing[1] < 60):
+        return "10: gave up, " + (_oddities(server, (*SESSION_WAYS, "date")) or "nothing odd")
     ended = named.truth(now - 70)
     if ended in ("completed", "failed") and not (server.missing and server.missing[1] == math.inf):
         return f"{said.code}: ended, " + (_oddities(server, (*SESSION_WAYS, "script")) or "nothing odd")
