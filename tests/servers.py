@@ -204,7 +204,8 @@ def judge(
         wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", unseen))
     if said.run and named is None and hostile.server.answer != "other deployment":
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
-    if not said.starts and said.code == 5 and not said.run and hostile.ours() and flow != "two":
+    says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
+    if not said.starts and says_none and not said.run and hostile.ours() and flow != "two":
         wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}"))
     if named is not None and named.origin != "ours" and named.id not in hostile.named:
         if not _may_adopt(hostile, named, unseen):

@@ -55,11 +55,14 @@ LAST = [
     case("two", answer="reset"),
     case("two", answer="reset", step=(0.02, -10.0)),
 ]
+# What an exit 9 says of it in JSON.
+LAST += [case("key", answer="reset", **odd) for odd in ({"down": 1e9}, {"date": "absent"}, {"strangers": (3.3,)})]
 # Gateways that answer for the API, of a run that did start.
 GATEWAYS = [
     *(case("key", answer=f"{status} html") for status in (400, 401, 403, 404, 407, 409, 413, 408, 499)),
     *(case(answer=answer) for answer in ("408", "400 json", "403 empty", "302", "307", "308")),
     *(case(answer=answer, acts=3.0) for answer in ("404 html", "302", "certificate error")),
+    *(case("key", missing=(f"{status} html", 45.0)) for status in (401, 407, 413)),
     case("key", answer="certificate error"),
 ]
 ADOPTED = [
