@@ -35,7 +35,7 @@ Way = Literal["out", "in"]  # from the client to the server, and back
 HOWS: tuple[How, ...] = ("cut", "reset", "half-close", "stall")
 WAYS: tuple[Way, ...] = ("out", "in")
 SPEED = 200.0  # how many times faster than the clock on the wall the program's and the server's go
-PATIENCE = "0.25s"  # for an answer, in real time
+PATIENCE = ("0.25s", "5s")  # of the two commands, for an answer, in real time; only the first is stalled
 LONGEST = {"out": 600, "in": 1000}  # bytes of a trigger and of its answer, at most
 
 
@@ -184,7 +184,7 @@ class Bench:
         named: list[str | None] = []
         codes, errors = [], ""
         with tempfile.TemporaryDirectory() as folder:
-            for _ in range(2):
+            for patience in PATIENCE:
                 out, err = io.BytesIO(), io.BytesIO()
                 env = {
                     "QODER_PAT": TOKEN,
@@ -193,7 +193,7 @@ class Bench:
                     "QODER_STATE_DIR": folder,
                 }
                 state = State(env=env, out=Screen(out), err=Screen(err), clock=self.clock)
-                words = ["deploy", "run", deployment, "--json", "--idempotency-key", "k", "--request-timeout", PATIENCE]
+                words = ["deploy", "run", deployment, "--json", "--idempotency-key", "k", "--request-timeout", patience]
                 codes.append(main(words, state))
                 named.append(json.loads(out.getvalue())["id"] if out.getvalue() else None)
                 errors += err.getvalue().decode()
