@@ -335,6 +335,7 @@ class Hostile(httpx.BaseTransport):
         self.posts: list[Post] = []
         self.requests: list[tuple[float, str, str]] = []
         self.named: set[str] = set()  # the runs of others that a command named
+        self.ended = 0.0  # when the last command that starts something came to its end
         self.closed = False
         self.lock = threading.RLock()
         self._now = now

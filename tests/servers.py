@@ -190,10 +190,10 @@ def judge(
     wrong += _judge_ending(hostile, said, named, now)
     looked = max((at for at, method, path in requests if method == "GET" and path.endswith("/runs")), default=now)
     unseen = all(not hostile.is_visible(run, looked) for run in counted or hostile.ours())
+    if said.starts:
+        hostile.ended = now
     if said.starts and counted and (said.code in _NOTHING or said.error.get("run_state") == "none"):
-        post = max(post.at for post in hostile.posts)
-        patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
-        borne = unseen and (now - post >= patience) and hostile.server.down == 0
+        borne = _borne_nothing(hostile, counted)
         wrong.append(Wrong("nothing", f"exit {said.code}: {said.error.get('message', '')[:150]}", borne))
     elif (
         said.starts
@@ -206,7 +206,8 @@ def judge(
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
     says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
     if not said.starts and says_none and not said.run and hostile.ours() and flow != "two":
-        wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}"))
+        borne = _borne_nothing(hostile, hostile.ours())
+        wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}", borne))
     if named is not None and named.origin != "ours" and named.id not in hostile.named:
         if not _may_adopt(hostile, named, unseen):
             wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
@@ -231,6 +232,14 @@ def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) 
     if (status == "failed" or (awaits and said.code == 1)) and truth != "failed":
         return [Wrong("failure", f"exit {said.code}, status {status}; in truth {truth}: {said.document.get('error')}")]
     return []
+
+
+def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
+    """Whether the contract allows to say that these were not started: none was to be seen by then, for long."""
+    patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
+    last = max(post.at for post in hostile.posts)
+    unseen = not any(hostile.is_visible(run, hostile.ended) for run in runs)
+    return unseen and hostile.ended - last >= patience and hostile.server.down == 0
 
 
 def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
@@ -350,9 +359,6 @@ def _cells() -> Iterator[Cell]:
         yield Cell(Server(script=script, events="after_id ignored", ids="absent"), "wait")
         yield Cell(Server(script=script, earlier=True, telling="newest first"), "wait")
         yield Cell(Server("legacy", script=script, earlier=True, status="stuck"), "wait")
-    for stream in WAYS["stream"][1:]:
-        for script in ("completes", "fails late", "asks, and goes on", "idle at first", "terminated"):
-            yield Cell(Server(script=script, stream=stream), "wait")
     chance = random.Random(11)
     for _ in range(500):
         yield draw(chance)

@@ -197,7 +197,7 @@ def cases(every: int, *, servers: tuple[Server, ...] = SERVERS, most: int | None
     for n, server in enumerate(servers):
         whole = length(server)
         stride = max(every, whole // most) if most else every
-        for after in range(1 + n * stride // len(servers), whole + 1, stride):
+        for after in (*range(1 + n * stride // len(servers), whole + 1, stride), whole - 12):
             for kind in KINDS:
                 yield play(server, Step(kind, after))
 
