@@ -4,7 +4,7 @@ Each mutation is a small change of meaning, made in a copy of the tree, on which
 it is *killed* when one fails, and *survives* when none does: then a test is missing, or the line is not needed. `TABLE`
 has those that somebody thought of; a text that is no longer there, or is there twice, is said to apply no longer, and a
 file that was moved is found by the text. `--random` makes others by the grammar, in any file of `FILES`. Words choose
-those with one of them in their name.
+those with one of them in their name. Tests that fail without a mutation are left out.
 """
 
 import ast
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,29 +165,50 @@ def tests_of(file: str) -> tuple[str, ...]:
     return next((tests for word, tests in TESTS.items() if word in file), WAIT)
 
 
-def try_out(mutation: Mutation) -> str:
-    """Return what became of a mutation, in words."""
+@cache
+def failing(tests: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tests that fail without any mutation, which tell nothing."""
+    with copied() as tree:
+        return tuple(line.removeprefix("FAILED ").split(" - ")[0] for line in run(tree, tests)[1])
+
+
+def run(tree: Path, tests: Sequence[str], *options: str) -> tuple[int, list[str]]:
+    """Run tests in a tree; return pytest's exit code and what it says of those that failed. Raises TimeoutExpired."""
+    there = [f"tests/{test}.py" for test in tests if (tree / "tests" / f"{test}.py").exists()]
+    env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "1000"}
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-n", "2", *options, *there]
+    ended = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=900)
+    failed = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return ended.returncode, failed or [ended.stdout[-200:]] * bool(ended.returncode)
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """Give a copy of what is needed to run the tests."""
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
         for part in (PACKAGE, "tests"):
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "README.md", "CHANGELOG.md"):
             shutil.copy(ROOT / part, tree)
+        yield tree
+
+
+def try_out(mutation: Mutation) -> str:
+    """Return what became of a mutation, in words."""
+    if locate(ROOT, mutation) is None:
+        return "APPLIES NO LONGER"
+    tests = tests_of(mutation.file)
+    known = failing(tests)
+    with copied() as tree:
         path = locate(tree, mutation)
-        if path is None:
-            return "APPLIES NO LONGER"
+        assert path is not None
         path.write_text(path.read_text().replace(mutation.old, mutation.new))
-        tests = [f"tests/{test}.py" for test in tests_of(mutation.file) if (tree / "tests" / f"{test}.py").exists()]
-        env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", *tests]
         try:
-            ended = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=900)
+            code, failed = run(tree, tests, "-x", *(f"--deselect={test}" for test in known))
         except subprocess.TimeoutExpired:
             return "killed, by hanging"
-        if ended.returncode == 0:
-            return "SURVIVED"
-        failed = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return f"killed by {failed[0].split(' - ')[0] if failed else ended.stdout[-200:]}"
+    return f"killed by {failed[0].split(' - ')[0].removeprefix('FAILED ')}" if code else "SURVIVED"
 
 
 def main(words: Sequence[str]) -> None:
