@@ -117,7 +117,7 @@ def play(cell: Cell, folder: Path, *, show: bool = False) -> Verdict:
     server, verdict = cell.server, Verdict()
     if cell.flow == "cancel" and server.script == "completes":
         server = replace(server, script="goes on")  # there is something to cancel
-    clock = SplitClock(server.step, streams=server.stream != "absent")
+    clock = SplitClock(server.step, phase=server.phase, streams=server.stream != "absent")
     hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
     lines = [*FLOWS[cell.flow], (LATER, AT_LAST)]
     try:
@@ -264,8 +264,8 @@ def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
     )
 
 
-LIST_WAYS = ("ahead", "date", "step", "lag", "order", "older", "newer", "created", "context", "paging", "down", "empty",
-             "strangers", "acts")  # fmt: skip
+LIST_WAYS = ("ahead", "date", "step", "phase", "lag", "forgets", "order", "older", "newer", "created", "context",
+             "paging", "down", "empty", "strangers", "acts")  # fmt: skip
 SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status", "missing", "session", "earlier",
                 "stream", "empty", "created")  # fmt: skip
 
@@ -285,7 +285,9 @@ def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
         return "124: asks, " + (_oddities(server, SESSION_WAYS) or "nothing odd")
     if said.code == 10 and (server.missing is None or server.missing[1] < 60):
         return "10: gave up, " + (_oddities(server, (*SESSION_WAYS, "date")) or "nothing odd")
-    ended = named.truth(now - 70)
+    ended = named.truth(now - (130 if server.status == "stuck" else 70))
+    if named.script.beats[100:] and server.events in ("page ignored", "stuck cursor"):
+        return None  # it cannot be read to its end
     if ended in ("completed", "failed") and not (server.missing and server.missing[1] == math.inf):
         return f"{said.code}: ended, " + (_oddities(server, (*SESSION_WAYS, "script")) or "nothing odd")
     return None
@@ -316,6 +318,7 @@ COMBINED: tuple[dict[str, Any], ...] = (
     {"date": "absent", "strangers": (3.3,)},
     {"date": "absent", "ahead": 7200.0},
     {"lag": 10.0, "strangers": (3.3,)},
+    {"forgets": True, "strangers": (3.3,)},
     {"context": "null", "strangers": (3.3,)},
     {"created": "null", "strangers": (3.3,)},
     {"step": (0.02, -10.0), "strangers": (-5.0,)},

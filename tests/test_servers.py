@@ -43,6 +43,9 @@ LOST = [
     case(answer="500", newer=260),
     case(answer="500", order="oldest", older=150, paging="neither"),
     case(answer="503", acts=3.0, lag=10.0),
+    *(case(answer="500", forgets=True, strangers=strangers) for strangers in ((), (3.3,))),
+    *(case("resend", answer="reset", forgets=True, strangers=strangers) for strangers in ((), (3.3,))),
+    case(answer="500", forgets=True, created="null"),
     case(answer="503", times=9, lag=20.0),
 ]
 # The last run of this machine, and its key, behind others' runs.
@@ -112,6 +115,7 @@ def test_no_promise_is_broken_in_a_sample_of_the_table(chunk: int) -> None:
 SETTLED = [
     *(case(answer=answer) for answer in ("500", "502", "reset", "garbage", "hang", "404 html", "302", "408", "204")),
     *(case(answer="reset", **odd) for odd in ({"acts": 3.0}, {"lag": 3.0}, {"newer": 110}, {"newer": 260})),
+    *(case(answer="reset", phase=phase) for phase in WAYS["phase"][1:]),
     *(case(answer="reset", ahead=ahead) for ahead in (-7200.0, 7200.0, 3.0)),
     *(case(answer="reset", order=order, older=150) for order in ("oldest", "shuffled")),
     *(case(answer="reset", newer=110, paging=way) for way in ("overlap", "repeated", "next_page only", "no last_id")),
