@@ -2,8 +2,9 @@
 
 A cell is one `qoder deploy run - --wait -o jsonl` of fifty deployments, of which all, every third or one meet a fault
 of `tests.matrix` when they are triggered, or that meets faults while it waits, on a clock that is faster than a real
-one. Words choose the cells that have one of them in their name. What must never be: a deployment started twice, a run
-started that the answer neither names nor calls unknown, an answer that says of a run that was started that it was not.
+one; or a server of `tests.hostile`, whose every list is bad. Words
+choose the cells that have one of them in their name. What must never be: a deployment started twice, a run started that
+the answer neither names nor calls unknown, an answer that says of a run that was started that it was not.
 """
 
 import io
@@ -15,7 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,6 +32,7 @@ from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.hasty import HastyClock
+from tests.hostile import LATENCY, REFUSALS, Hostile, Server
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation
 
 COUNT = 50
@@ -76,6 +78,31 @@ class Cell(NamedTuple):
         return late and self.on_lost == "resend" and not self.honours_key
 
 
+class HostileCell(NamedTuple):
+    """A server of `tests.hostile` to try, of which every third deployment meets what is wrong with its triggers."""
+
+    server: Server
+    on_lost: OnLost
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with it."""
+        return (str(self.server),)
+
+    @property
+    def pattern(self) -> Pattern:
+        """Which deployments meet it."""
+        return "third"
+
+    @property
+    def is_borne(self) -> bool:
+        """Whether the contract says that this can happen: a gateway's refusal stands after 8 s of a list that lags."""
+        return self.server.lag > 8 and self.server.answer in REFUSALS
+
+    def __str__(self) -> str:
+        return f"hostile: {self.server}, --on-lost {self.on_lost}"
+
+
 @dataclass
 class Outcome:
     """What became of a cell: the runs that each deployment's requests started, its item, and how its runs ended."""
@@ -104,7 +131,9 @@ class Outcome:
         """The deployments of which it is said that nothing was started, or that a run completed, and it is not so."""
         nothing = [d for d, runs in self.started.items() if runs and self._code(d) in (None, 2, 3, 4, 5, 6, 7)]
         success = [d for d, item in self.items.items() if item["exit_code"] == 0 and not self._completed(item)]
-        return nothing + success
+        ours = {run for runs in self.started.values() for run in runs}
+        wrong = [d for d, item in self.items.items() if item["exit_code"] == 1 and self._ending(item) != "failed"]
+        return nothing + success + [d for d in wrong if self.items[d].get("id") in ours]
 
     @property
     def unknown(self) -> int:
@@ -120,11 +149,43 @@ class Outcome:
         return self.items[deployment]["exit_code"]
 
     def _completed(self, item: dict[str, Any]) -> bool:
-        return self.endings.get(item["id"]) == "completed"
+        return self._ending(item) == "completed"
+
+    def _ending(self, item: dict[str, Any]) -> str | None:
+        return self.endings.get(item["id"])
+
+
+AnyCell = Cell | HostileCell
+
+# What becomes of a trigger, in what is told badly; and how sessions go, in what is told badly of them.
+LOSSES: tuple[tuple[str, float | None], ...] = (
+    ("500", 0.0), ("reset", 0.0), ("404 html", 0.0), ("503", 3.0), ("302", None), ("502", 0.0),
+    ("certificate error", 0.0),
+)  # fmt: skip
+BAD_LISTS: tuple[dict[str, Any], ...] = (
+    {}, {"date": 2.0}, {"date": -10.0}, {"lag": 10.0}, {"created": "null"}, {"context": "null"}, {"order": "oldest"},
+    {"newer": 110}, {"down": 5.0}, {"strangers": (0.6,)}, {"date": "absent"},
+)  # fmt: skip
+SESSIONS = ("fails", "completes, chats on, fails", "fails, chats on, completes", "idle at first", "asks, and goes on",
+            "reason number")  # fmt: skip
+BAD_STORIES: tuple[dict[str, Any], ...] = (
+    {}, {"telling": "newest first"}, {"telling": "shuffled"}, {"events": "overlap"}, {"events": "after_id ignored"},
+    {"events": "strict"}, {"types": "ignored"}, {"ids": "absent"}, {"empty": "null"}, {"earlier": True},
+    {"missing": ("404 html", 20.0)}, {"session": "changes"},
+)  # fmt: skip
+
+
+def hostile_cells() -> Iterator[HostileCell]:
+    """Yield every cell of a server of `tests.hostile`."""
+    for n, (way, (answer, acts)) in enumerate(itertools.product(BAD_LISTS, LOSSES)):
+        server = replace(Server(GENERATIONS[n % 2], answer=answer, acts=acts), **way)
+        yield HostileCell(server, ("adopt", "resend")[n // 2 % 2])
+    for script, way in itertools.product(SESSIONS, BAD_STORIES):
+        yield HostileCell(replace(Server(script=script), **way), "adopt")
 
 
 def cells() -> Iterator[Cell]:
-    """Yield every cell."""
+    """Yield every cell of the sandbox."""
     faults = [(f"trigger:{fault}",) for fault in AT_THE_TRIGGER]
     for together, pattern, on_lost in itertools.product([*faults, *TOGETHER], AFFLICTED, ("adopt", "resend")):
         for generation, honours_key in WORLDS:
@@ -158,6 +219,36 @@ def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) 
     ids = [each.id for each in world.seed_deployments(count, behaviour=Behaviour(turn(seconds=SECONDS)))]
     clock.skip(86400)  # they are there for long, whatever is wrong with the server's clock
     transport = Afflicting(world, clock, ids[AFFLICTED[cell.pattern]], cell.faults)
+    code, items = _deploy(ids, transport, clock, cell.on_lost, folder)
+    clock.skip(3600)  # whatever was to happen late has happened
+    started: dict[str, list[str]] = {id: [] for id in ids}
+    for run in world.started():
+        started[run.deployment.id].append(run.id)
+    endings = {run.id: ending.status if (ending := world.ending(run.id)) else None for run in world.started()}
+    return Outcome(code, items, started, endings)
+
+
+def play_hostile(cell: HostileCell, folder: Path, *, count: int = COUNT, speed: float = SPEED) -> Outcome:
+    """Run one cell of a server of `tests.hostile` and return what became of it. `folder` is for its journal."""
+    clock = HastyClock(speed)
+    ids = [f"dep_{n:032x}" for n in range(count)]
+    only = frozenset(ids[AFFLICTED[cell.pattern]])
+    hostile = Hostile(
+        cell.server, now=clock.now, let_pass=lambda seconds: clock.sleep(min(seconds, LATENCY)), only=only
+    )
+    code, items = _deploy(ids, hostile, clock, cell.on_lost, folder)
+    ended = clock.now()
+    clock.skip(3600)
+    started: dict[str, list[str]] = {id: [] for id in ids}
+    for run in hostile.ours():
+        started[run.deployment].append(run.id)
+    return Outcome(code, items, started, {run.id: run.truth(ended) for run in hostile.runs})
+
+
+def _deploy(
+    ids: Sequence[str], transport: httpx.BaseTransport, clock: HastyClock, on_lost: OnLost, folder: Path
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Trigger all and wait for them; return the exit code and the items by what was typed."""
     out, err = io.BytesIO(), io.BytesIO()
     state = State(
         env={
@@ -172,20 +263,15 @@ def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) 
         clock=clock,
         transport=transport,
     )
-    words = ["--wait", "-o", "jsonl", "--parallel", str(count), "--on-lost", cell.on_lost, "--timeout", "60"]
+    words = ["--wait", "-o", "jsonl", "--parallel", str(len(ids)), "--on-lost", on_lost, "--timeout", "60"]
     code = main(["deploy", "run", "-", *words], state)
     assert b"Traceback" not in err.getvalue(), err.getvalue().decode()
     items = [json.loads(line) for line in out.getvalue().decode().splitlines()]
     assert [item["input"] for item in sorted(items, key=lambda item: ids.index(item["input"]))] == ids
-    clock.skip(3600)  # whatever was to happen late has happened
-    started: dict[str, list[str]] = {id: [] for id in ids}
-    for run in world.started():
-        started[run.deployment.id].append(run.id)
-    endings = {run.id: ending.status if (ending := world.ending(run.id)) else None for run in world.started()}
-    return Outcome(code, {item["input"]: item for item in items}, started, endings)
+    return code, {item["input"]: item for item in items}
 
 
-def table(outcomes: dict[Cell, Outcome]) -> str:
+def table(outcomes: Mapping[AnyCell, Outcome]) -> str:
     """Return the table: a line for faults and pattern, its exit codes, and the three zeros at the end."""
     lines = [f"{'fault':<46} {'meets':<6} {'--on-lost':<9} {'items by exit code':<34} twice lost lied"]
     for (faults, pattern, on_lost), group in itertools.groupby(
@@ -202,9 +288,9 @@ def table(outcomes: dict[Cell, Outcome]) -> str:
         [
             *lines,
             "",
-            f"{len(outcomes)} cells, {items} triggers.  twice lost lied: {_wrong(others)}; "
+            f"{len(outcomes)} cells, {items} triggers.  started twice, lost, claimed wrongly: {_wrong(others)}; "
             f"ended in 9: {sum(outcome.unknown for outcome in outcomes.values())}",
-            f"of them {len(borne)} in which --on-lost resend met a late server without keys: {_wrong(borne)}",
+            f"of them {len(borne)} of which the contract says that it can happen: {_wrong(borne)}",
         ]
     )
 
@@ -214,14 +300,15 @@ def _wrong(outcomes: Sequence[Outcome]) -> str:
     return "{:>5} {:>4} {:>4}".format(*wrong)
 
 
-def _play_alone(cell: Cell) -> Outcome:
+def _play_alone(cell: AnyCell) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        return play(cell, Path(folder))
+        return play(cell, Path(folder)) if isinstance(cell, Cell) else play_hostile(cell, Path(folder))
 
 
-def play_all(words: Sequence[str], *, processes: int) -> dict[Cell, Outcome]:
+def play_all(words: Sequence[str], *, processes: int) -> dict[AnyCell, Outcome]:
     """Run the cells of which a fault has one of the words in its name (all, without words), several at a time."""
-    wanted = [cell for cell in cells() if not words or any(word in str(cell) for word in words)]
+    every: list[AnyCell] = [*cells(), *hostile_cells()]
+    wanted = [cell for cell in every if not words or any(word in str(cell) for word in words)]
     with ProcessPoolExecutor(processes) as pool:
         return dict(zip(wanted, pool.map(_play_alone, wanted), strict=True))
 

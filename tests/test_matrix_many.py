@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix_many import Cell, play
+from tests.hostile import Server
+from tests.matrix_many import Cell, HostileCell, play, play_hostile
 
 SAMPLE = (
     Cell(("trigger:drop-after",), "current", False, "all", "adopt"),
@@ -25,4 +26,22 @@ def test_of_fifty_at_once_none_is_started_twice_or_lost_or_lied_about(cell: Cell
     outcome = play(cell, tmp_path)
     assert (outcome.twice, outcome.lost, outcome.lied) == ([], [], [])
     assert outcome.unknown == UNKNOWN.get(" + ".join(cell.faults), 0)
+    assert sum(outcome.codes.values()) == 50
+
+
+HOSTILE = (
+    HostileCell(Server(answer="500", date=2.0), "resend"),
+    HostileCell(Server("legacy", answer="500", created="null"), "adopt"),
+    HostileCell(Server(answer="404 html", order="oldest"), "adopt"),
+    HostileCell(Server(script="idle at first", telling="newest first"), "adopt"),
+    HostileCell(Server(script="completes, chats on, fails", telling="shuffled"), "adopt"),
+)
+
+
+@pytest.mark.parametrize("cell", HOSTILE, ids=str)
+def test_of_fifty_on_a_bad_server_none_is_started_twice_or_lost_or_lied_about(
+    cell: HostileCell, tmp_path: Path
+) -> None:
+    outcome = play_hostile(cell, tmp_path)
+    assert (outcome.twice, outcome.lost, outcome.lied) == ([], [], [])
     assert sum(outcome.codes.values()) == 50
