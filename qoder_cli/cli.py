@@ -267,13 +267,15 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
         try:
-            return _in_error_or_not(words, state)
-        except Signalled as signalled:
-            return _report(_last_words(signalled, state), state)
+            code = _in_error_or_not(words, state)
+            signals.begin_last_words()
+        except Signalled as signalled:  # also one that came when all was printed
+            code = _report(_last_words(signalled, state), state)
     except ReaderGone:
-        return Exit.CLOSED_PIPE
-    finally:
-        state.close()
+        signals.begin_last_words()
+        code = Exit.CLOSED_PIPE
+    state.close()
+    return code
 
 
 def _in_error_or_not(words: list[str], state: State) -> int:

@@ -219,7 +219,7 @@ def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) 
     ids = [each.id for each in world.seed_deployments(count, behaviour=Behaviour(turn(seconds=SECONDS)))]
     clock.skip(86400)  # they are there for long, whatever is wrong with the server's clock
     transport = Afflicting(world, clock, ids[AFFLICTED[cell.pattern]], cell.faults)
-    code, items = _deploy(ids, transport, clock, cell.on_lost, folder)
+    code, items = _deploy(ids, transport, clock, cell.on_lost, folder, token=world.token)
     clock.skip(3600)  # whatever was to happen late has happened
     started: dict[str, list[str]] = {id: [] for id in ids}
     for run in world.started():
@@ -246,13 +246,19 @@ def play_hostile(cell: HostileCell, folder: Path, *, count: int = COUNT, speed: 
 
 
 def _deploy(
-    ids: Sequence[str], transport: httpx.BaseTransport, clock: HastyClock, on_lost: OnLost, folder: Path
+    ids: Sequence[str],
+    transport: httpx.BaseTransport,
+    clock: HastyClock,
+    on_lost: OnLost,
+    folder: Path,
+    *,
+    token: str = "pt-of-a-hostile-server",
 ) -> tuple[int, dict[str, dict[str, Any]]]:
     """Trigger all and wait for them; return the exit code and the items by what was typed."""
     out, err = io.BytesIO(), io.BytesIO()
     state = State(
         env={
-            "QODER_PAT": world.token,
+            "QODER_PAT": token,
             "QODER_CONFIG": str(folder / "config.toml"),
             "QODER_STATE_DIR": str(folder),
             "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",

@@ -26,7 +26,7 @@ from qoder_cli.cli import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from qoder_cli.sandbox.world import TOKEN, World
+from qoder_cli.sandbox.world import World
 from qoder_cli.state import State
 from tests.hasty import HastyClock
 
@@ -187,7 +187,7 @@ class Bench:
             for patience in PATIENCE:
                 out, err = io.BytesIO(), io.BytesIO()
                 env = {
-                    "QODER_PAT": TOKEN,
+                    "QODER_PAT": self.world.token,
                     "QODER_BASE_URL": self.proxy.url,
                     "QODER_CONFIG": str(Path(folder) / "config.toml"),
                     "QODER_STATE_DIR": folder,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qoder_cli import signals
 from qoder_cli.choices import OnLost
 from qoder_cli.clock import LONGEST_RETRY_AFTER
-from qoder_cli.errors import ApiError, LostSight, NoAnswer, NotFound, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.resending import Meaning
 from qoder_cli.http.write import Recovery, Write
@@ -293,13 +293,14 @@ class Trigger:
         observer = Observer(self.client, entry.run, progress=self.progress, is_fresh=lambda _: is_young)
         try:
             run = observer.read_once()
-        except NotFound as error:
+        except ApiError as error:
             raise LostSight(
-                f"the key {self.key!r} started run {entry.run}, but the server does not list it: {error.message}",
+                f"the key {self.key!r} started run {entry.run}, which cannot be read now: {error.message}",
                 hint="try again later; nothing was sent",
                 next=self.repeat,
                 run_id=entry.run,
                 run_state="unknown",
+                cause=error,
             ) from error
         return Started(self._mine(run), adopted=entry.adopted, sent=False)
 
