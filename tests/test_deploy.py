@@ -220,7 +220,6 @@ REFUSALS = [
     (403, "permission_error", Exit.AUTH),
     (404, "not_found_error", Exit.NOT_FOUND),
     (400, "invalid_request_error", Exit.REJECTED),
-    (408, "timeout_error", Exit.REJECTED),
     (422, "odd_error", Exit.REJECTED),
 ]
 
@@ -307,6 +306,7 @@ def test_a_refused_connection_is_exit_7_in_the_end(qoder: Qoder) -> None:
 
 def test_a_redirect_is_exit_7_and_not_followed(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, httpx.Response(302, headers={"location": "https://elsewhere.example/x"}))
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(), repeat=True)
     ran = qoder("deploy", "run", "dep_1")
     assert ran.code == 7
     assert "elsewhere.example" in ran.errors[0]
@@ -315,6 +315,7 @@ def test_a_redirect_is_exit_7_and_not_followed(qoder: Qoder) -> None:
 @pytest.mark.parametrize("location", ["https://ex[ample.com/login", "//[", "", "\\\\x"])
 def test_a_redirect_to_nowhere_is_exit_7_too(location: str, qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, httpx.Response(302, headers={"location": location}))
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(), repeat=True)
     assert qoder("deploy", "run", "dep_1").code == 7
 
 

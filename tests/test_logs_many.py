@@ -254,7 +254,7 @@ def test_runs_may_be_named_in_every_way(qoder: Qoder) -> None:
         ("drun_2", "drun_2"),
         ("last", None),
     ]
-    assert "warning: last: no run was triggered here" in ran.err
+    assert "warning: last: no run was started from this machine" in ran.err
 
 
 def test_a_name_that_several_deployments_have_is_told_before_anything_is_printed(qoder: Qoder) -> None:

@@ -203,7 +203,7 @@ def test_a_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder
     pace = Pace(desk.clock, per_second=20)
     desk.clock.at_sleep = pace.close
     write = desk.write(pace=pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
+    with pytest.raises(OutcomeUnknown, match="stopped before it could be retried"):
         write.send()
     assert (desk.posts, write.may_have_acted) == (1, True)
 
