@@ -27,7 +27,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
             yield _from_the_oldest(pages, query, seen)
             return
         seen.update(map(event_key, new))
-        oldest = times[-1] if times else oldest
+        oldest = min([at for at in times if at is not None], default=oldest)
         yield new
 
 
@@ -39,8 +39,6 @@ def events_of(page: dict[str, Any]) -> Events:
 def _descend(times: Sequence[float | None], before: float | None) -> bool:
     """Return whether times never rise, from the time `before` them on, and fall at least once where there is none."""
     known = [at for at in times if at is not None]
-    if len(known) < len(times):
-        return False
     if before is None:
         return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
     return [before, *known] == sorted([before, *known], reverse=True)
