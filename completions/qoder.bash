@@ -20,8 +20,8 @@ __qoder_cli_level() {
     'deploy run')
         options+=' --wait -w --follow -f --result --require-outcome --timeout=<d> --interval=<d>
             --idempotency-key=<key> --on-lost=adopt|resend|fail --if-idle --on-skip=fail|ok
-            --on-leave=detach|cancel --parallel=<n> --fail-fast --keep-going --allow-duplicates
-            --dry-run --ci'
+            --on-leave=detach|cancel --on-ask=stop|wait --parallel=<n> --fail-fast --keep-going
+            --allow-duplicates --dry-run --ci'
         arguments='<deployment>...'
         ;;
     'deploy list')
@@ -72,11 +72,12 @@ __qoder_cli_level() {
         arguments='<run>'
         ;;
     'run wait')
-        options+=' --timeout=<d> --interval=<d> --follow -f --result --require-outcome --ci'
+        options+=' --timeout=<d> --interval=<d> --follow -f --result --require-outcome
+            --on-ask=stop|wait --ci'
         arguments='<run>...'
         ;;
     'run logs')
-        options+=' --follow -f --tail=<n> --type=<type> --since=<when>'
+        options+=' --follow -f --on-ask=stop|wait --tail=<n> --type=<type> --since=<when>'
         arguments='<run>...'
         ;;
     'run result')

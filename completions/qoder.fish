@@ -10,14 +10,14 @@ function __qoder_words --description 'Print the commands and arguments before th
         end
         switch "$words $word"
             case '* '{-o,--profile,--region,--base-url,--workspace,--request-timeout,--format,--output} \
-                'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave,--parallel} \
+                'deploy run* '{--timeout,--interval,--idempotency-key,--on-lost,--on-skip,--on-leave,--on-ask,--parallel} \
                 'deploy list* '{--status,--agent,--limit,-n} \
                 'deploy create* '{--name,--agent,--environment,--message,-m,--description,--schedule,--timezone,--vault,--metadata,--budget} \
                 'deploy update* '{--name,--agent,--environment,--message,-m,--description,--schedule,--timezone,--vault,--metadata,--remove-metadata,--budget} \
                 'deploy apply* '{--filename,-f} \
                 'run list* '{--status,--trigger,--since,--until,--limit,-n} \
-                'run wait* '{--timeout,--interval} \
-                'run logs* '{--tail,--type,--since} \
+                'run wait* '{--timeout,--interval,--on-ask} \
+                'run logs* '{--on-ask,--tail,--type,--since} \
                 'run result* --output-dir' \
                 'api* '{-f,-F,--input,--form,--query,--header,--idempotency-key} \
                 'sandbox* '{--generation,--speed,--port,--deployments,--fault}
@@ -136,9 +136,10 @@ complete -c qoder -n '__qoder_under deploy run' -l timeout -r -f -d 'Give up wai
 complete -c qoder -n '__qoder_under deploy run' -l interval -r -f -d 'Longest pause between checks; 5s if not given'
 complete -c qoder -n '__qoder_under deploy run' -l idempotency-key -r -f -d 'Start at most one run under this key'
 complete -c qoder -n '__qoder_under deploy run' -l on-lost -r -fa 'adopt resend fail' -d 'When the answer is lost: adopt the run if it is found, resend, or fail'
-complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while one of its newest 100 runs is going. Not a lock'
+complete -c qoder -n '__qoder_under deploy run' -l if-idle -d 'Start nothing while one is going or waits for an answer. Not a lock'
 complete -c qoder -n '__qoder_under deploy run' -l on-skip -r -fa 'fail ok' -d 'What a skipped run returns: fail is exit 3, ok is exit 0'
 complete -c qoder -n '__qoder_under deploy run' -l on-leave -r -fa 'detach cancel' -d 'On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it'
+complete -c qoder -n '__qoder_under deploy run' -l on-ask -r -fa 'stop wait' -d 'When the agent waits for an answer: stop is exit 11, or wait'
 complete -c qoder -n '__qoder_under deploy run' -l parallel -r -f -d 'Of several, start N at a time; 20 a second at most'
 complete -c qoder -n '__qoder_under deploy run' -l fail-fast -d 'Of several, start and await no more after the first that fails'
 complete -c qoder -n '__qoder_under deploy run' -l keep-going -d 'Of several, start the others though some names are not known'
@@ -211,9 +212,11 @@ complete -c qoder -n '__qoder_under run wait' -l interval -r -f -d 'Longest paus
 complete -c qoder -n '__qoder_under run wait' -l follow -s f -d 'Show on stderr what happens meanwhile'
 complete -c qoder -n '__qoder_under run wait' -l result -d 'Print the agent\'s final message, not the run'
 complete -c qoder -n '__qoder_under run wait' -l require-outcome -d 'Exit 1 unless its outcome was evaluated as satisfied'
+complete -c qoder -n '__qoder_under run wait' -l on-ask -r -fa 'stop wait' -d 'When the agent waits for an answer: stop is exit 11, or wait'
 complete -c qoder -n '__qoder_under run wait' -l ci -d 'Tell GitHub Actions or GitLab the ids, and how it ended'
 complete -c qoder -n '__qoder_under run wait' -fka '(__qoder_remembered runs drun_)'
 complete -c qoder -n '__qoder_under run logs' -l follow -s f -d 'Go on until the run has ended'
+complete -c qoder -n '__qoder_under run logs' -l on-ask -r -fa 'stop wait' -d 'When the agent waits for an answer: stop is exit 11, or wait'
 complete -c qoder -n '__qoder_under run logs' -l tail -r -f -d 'Only the newest N events of a run'
 complete -c qoder -n '__qoder_under run logs' -l type -r -f -d 'Only events of this type; repeatable'
 complete -c qoder -n '__qoder_under run logs' -l since -r -f -d 'Only later ones: 90m or 7d ago, a date, or a time'

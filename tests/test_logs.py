@@ -665,12 +665,16 @@ class Sink:
         pass
 
 
+END = {"id": "evt_end", "type": "session.status_terminated"}
+
+
 class Many(httpx.BaseTransport):
     """A server with very many events, in its list or in its stream."""
 
     def __init__(self, count: int, *, streamed: bool) -> None:
         self._count = count
         self._streamed = streamed
+        self._over = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         path, query = request.url.path, request.url.params
@@ -682,6 +686,8 @@ class Many(httpx.BaseTransport):
 
     def _page(self, query: httpx.QueryParams) -> dict[str, Any]:
         begin = int(query.get("page", "0"))
+        if self._streamed and self._over and "types[]" in query:
+            return page(END)
         if self._streamed:
             return page()
         end = min(begin + 100, self._count)
@@ -691,7 +697,8 @@ class Many(httpx.BaseTransport):
     def _stream(self) -> Iterator[bytes]:
         for n in range(self._count):
             yield b"data: " + json.dumps(self._event(n)).encode() + b"\n\n"
-        yield b'data: {"id": "evt_end", "type": "session.status_terminated"}\n\n'
+        self._over = True
+        yield f"data: {json.dumps(END)}\n\n".encode()
 
     def _event(self, n: int) -> dict[str, Any]:
         return {"id": f"evt_{n:07}", "type": "agent.tool_result", "content": text(f"{n} " + "word " * 60)}
