@@ -39,6 +39,8 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
             if not (observer.ended or _has_ended(observer)):
                 _follow_on(state, observer, log, printer, on_ask)
             printer.sum_up(credits_of(state, Run(run.raw), selection))  # the newest figure, not that of the first look
+        if on_ask == "stop" and observer.run and observer.needs_answer:
+            raise following(state, observer.run, needs_answer(observer.run))
     except Signalled as signalled:
         if observer.ended:
             raise
@@ -60,7 +62,7 @@ def _until_session(state: State, observer: Observer) -> Run:
 def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, which the run itself and its session's list are asked for.
 
-    Raises NeedsAnswer, when that is to be told, and NotFound when the session was deleted.
+    With `on_ask` stop, until it needs an answer at most. Raises NotFound when the session was deleted, LostSight.
     """
     follower, watching = log.follower(note=state.progress.note), _Watching(observer, state.clock)
     follower.wake_at = watching.due
@@ -69,8 +71,8 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
             printer.show(events)
             if watching.has_ended(events):
                 break
-            if on_ask == "stop" and observer.run and observer.needs_answer:
-                raise following(state, observer.run, needs_answer(observer.run))
+            if on_ask == "stop" and observer.needs_answer:
+                break
             follower.wake_at = watching.due
         for events in follower.read_on():
             printer.show(events)
