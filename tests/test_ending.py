@@ -81,7 +81,7 @@ def test_on_ask_wait_waits_on(qoder: Qoder) -> None:
     began = qoder.clock.time
 
     def listed(request: httpx.Request) -> Any:
-        return page(*WORK, WAITS, *([ON, END] if qoder.clock.time - began > 3600 else []))
+        return page(*WORK, WAITS, *([ON, END] if qoder.clock.time - began > 600 else []))
 
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, listed, repeat=True).on(*SESSION, {})
     assert qoder("run", "wait", "drun_1", "--on-ask", "wait").code == 0
