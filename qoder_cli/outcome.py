@@ -180,21 +180,17 @@ class SessionStory:
         self._since = since
         self._told: dict[str, _Told] = {}
         self._work_began: float | None = None
-        self._came_newest_first = False
         self._judgement: _Judgement | None = None
 
     def copy(self) -> "SessionStory":
         """Return a story that knows the same and goes its own way from here."""
         other = SessionStory(since=self._since)
         other._told, other._work_began = dict(self._told), self._work_began
-        other._came_newest_first = self._came_newest_first
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
         """Take in a portion of events, such as a page of a list; what is no event is passed over. Returns itself."""
-        portion = list(filter(None, map(mapping, events)))
-        self._came_newest_first = self._came_newest_first or is_newest_first(portion)
-        for event, at in _placed(portion):
+        for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
         return self
 
@@ -230,14 +226,6 @@ class SessionStory:
         if at is None:
             return any(told.kind.startswith("agent.") for told in self._told.values())
         return self._work_began is not None and self._work_began <= at
-
-    @property
-    def is_in_order(self) -> bool:
-        """Whether times bear out that the events were told oldest first, so that later ones cannot precede them."""
-        if self._came_newest_first:
-            return False
-        times = [told.at for told in self._told.values() if told.at is not None]
-        return len(set(times)) > 1 and times == sorted(times)
 
     @property
     def ending(self) -> Ending | None:

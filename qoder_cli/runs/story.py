@@ -4,12 +4,15 @@ A reading begins at the beginning. Of a list of several pages the next one begin
 that page is still the same; if anything is odd about it, at the beginning again: that costs requests, no wrong answer.
 """
 
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key
+from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class StoryReader:
         self._types: tuple[str, ...] = ENDING_EVENTS
         self._mark: tuple[str, str] | None = None  # the cursor that gives the last page
         self._marked: set[str] = set()  # the events on it
+        self._before = _Course()  # that of the pages before it
         self._may_resume = True
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
@@ -82,7 +86,7 @@ class StoryReader:
 
         query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
         query |= dict([cursor] if cursor else [])
-        is_first = True
+        is_first, course = True, copy(self._before) if cursor else _Course()
         for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
             events = [event for event in map(mapping, page["data"]) if event]
             keys = set(map(event_key, events))
@@ -90,12 +94,35 @@ class StoryReader:
                 return False
             self.story.tell(events)
             self.read_to = _last_id(page, events) or self.read_to
-            may_resume = self._may_resume and self.story.is_in_order
-            self._mark, self._marked = cursor if may_resume else None, keys
-            if self.story.ending and self.story.is_in_order and not to_the_end:
+            self._before = copy(course)
+            course.take(events)
+            self._mark, self._marked = cursor if self._may_resume and course.is_upward else None, keys
+            if self.story.ending and course.is_upward and not to_the_end:
                 break
             cursor, is_first = next_cursor(page), False
         return True
+
+
+@dataclass
+class _Course:
+    """The course that times take through the pages of one reading."""
+
+    latest: datetime | None = None
+    rises: bool = False
+    falls: bool = False
+
+    @property
+    def is_upward(self) -> bool:
+        """Whether times bear out that the oldest comes first, so that what comes later cannot precede it."""
+        return self.rises and not self.falls
+
+    def take(self, events: list[dict[str, Any]]) -> None:
+        """Take in the next page."""
+        for moment in filter(None, map(event_moment, events)):
+            if self.latest is not None:
+                self.rises = self.rises or moment > self.latest
+                self.falls = self.falls or moment < self.latest
+            self.latest = moment
 
 
 def _last_id(page: dict[str, Any], events: list[dict[str, Any]]) -> str | None:
