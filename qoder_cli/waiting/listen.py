@@ -67,6 +67,11 @@ class Listener:
         ear = self._ears.get(watch.run.session_id or "") if watch.run else None
         return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
 
+    def is_open(self, watch: "Watch") -> bool:
+        """Return whether its stream is open, be it that it has told of nothing yet."""
+        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        return ear is not None and ear.up
+
     def take(self, news: News) -> tuple[str | None, bool]:
         """Take in what a stream has put into the inbox.
 

@@ -380,6 +380,8 @@ class Waiter:
         if self._listener and self._listener.hears(watch) and now >= watch._alert_until:
             watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
         else:
+            if self._listener and self._listener.is_open(watch) and now >= watch._alert_until:
+                pause = max(pause, self._longest_pause)  # most likely the end is heard before
             watch._due = now + pause * self._clock.jitter()
             longest = max(self._longest_pause, len(self.watches) / READS_PER_SECOND)
             watch._pause = min(watch._pause * 2, longest)
