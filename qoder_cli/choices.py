@@ -5,3 +5,4 @@ from typing import Literal
 OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
 OnLeave = Literal["detach", "cancel"]  # when a run that goes on is left
+OnAsk = Literal["stop", "wait"]  # when the agent waits for an answer

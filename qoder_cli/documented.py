@@ -20,6 +20,7 @@ THEN: dict[Exit, str] = {
     Exit.NOT_YET: "ask again later, or wait: `qoder run wait`",
     Exit.OUTCOME_UNKNOWN: "do not repeat it; `qoder run wait last` looks for the run",
     Exit.LOST_SIGHT: "wait again: `qoder run wait last`",
+    Exit.NEEDS_ANSWER: "answer it, then wait again: `qoder run wait last`",
     Exit.INTERNAL: "`qoder run wait last` settles whether a run was started; `--debug` shows where it broke",
     Exit.WAIT_TIMEOUT: "wait again: `qoder run wait last`",
     Exit.HUNG_UP: "wait again: `qoder run wait last`",

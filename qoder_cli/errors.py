@@ -15,6 +15,7 @@ QoderError                     carries the message, the hint and all that the er
 ├── NotYet                8    the run is still going, or a file differs
 ├── OutcomeUnknown        9    nobody can tell what happened
 ├── LostSight            10    a run is known and could not be followed
+├── NeedsAnswer          11    the run waits for an answer from a person
 ├── InternalError        70    a bug here, or nowhere to write to
 ├── WaitTimeout         124    --timeout reached
 └── Interrupted  130/143/129   a signal, once it has been put into words
@@ -57,6 +58,7 @@ class Exit(IntEnum):
     NOT_YET = 8, "still going (get --exit-status, result); a file differs (apply --exit-code)"
     OUTCOME_UNKNOWN = 9, "it may or may not have happened: do not blindly repeat"
     LOST_SIGHT = 10, "the run is known but could not be followed to its end; it may be going on"
+    NEEDS_ANSWER = 11, "the run waits for an answer from a person"
     INTERNAL = 70, "a bug here, or the output could not be written"
     WAIT_TIMEOUT = 124, "--timeout reached; the run goes on"
     HUNG_UP = 129, "the terminal went away (SIGHUP)"
@@ -80,6 +82,7 @@ RANKING = (
     Exit.NOT_FOUND,
     Exit.USAGE,
     Exit.RUN_FAILED,
+    Exit.NEEDS_ANSWER,
     Exit.WAIT_TIMEOUT,
     Exit.RUN_SKIPPED,
     Exit.NOT_YET,
@@ -233,6 +236,12 @@ class LostSight(QoderError):
     """A known run could not be followed to its end."""
 
     exit = Exit.LOST_SIGHT
+
+
+class NeedsAnswer(QoderError):
+    """The run waits for an answer from a person, and goes on once it has one."""
+
+    exit = Exit.NEEDS_ANSWER
 
 
 class InternalError(QoderError):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qoder_cli.choices import OnAsk
 from qoder_cli.completion import values
 from qoder_cli.output.report import Format
 
@@ -44,6 +45,24 @@ RequireOutcome = Annotated[
 ]
 
 
+WhenAsked = Annotated[
+    OnAsk, typer.Option("--on-ask", help="When the agent waits for an answer: stop is exit 11, or wait.")
+]
+
+
+def written(option: str, value: str) -> list[str]:
+    """Return an option as the words of a command; a value that looks like an option is bound to it."""
+    return [f"{option}={value}"] if value.startswith("-") else [option, value]
+
+
+def words_to_wait(*, result: bool = False, require_outcome: bool = False, on_ask: OnAsk = "stop") -> tuple[str, ...]:
+    """Return the options, as words, that a command needs too which waits on for the same."""
+    words = ["--result"] if result else []
+    words += ["--require-outcome"] if require_outcome else []
+    words += written("--on-ask", on_ask) if on_ask != "stop" else []
+    return tuple(words)
+
+
 @dataclass
 class Flags:
     """The shared options as given on the command line; None and False when not given."""
@@ -59,7 +78,7 @@ class Flags:
     debug: bool = False
 
     def selectors(self) -> list[str]:
-        """Return the options that select profile, host and format, for a command that is to be typed next."""
+        """Return the options that select profile, host, format and how much is said, for a command to type next."""
         words: list[str] = []
         for option, value in (
             ("--profile", self.profile),
@@ -67,7 +86,8 @@ class Flags:
             ("--base-url", self.base_url),
             ("--workspace", self.workspace),
         ):
-            words += [option, value] if value is not None else []
+            words += written(option, value) if value is not None else []
+        words += ["--no-progress"] if self.no_progress else []
         return words + (["-o", self.output] if self.output != "table" else [])
 
 

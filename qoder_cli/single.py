@@ -3,12 +3,13 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qoder_cli.choices import OnSkip
+from qoder_cli.choices import OnAsk, OnSkip
 from qoder_cli.errors import ApiError, Exit, QoderError, RunSkipped
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, settle, standing
 from qoder_cli.runs.ending import ending_error, going_on
-from qoder_cli.runs.launch import Order, find_going, launch
+from qoder_cli.runs.idle import find_going
+from qoder_cli.runs.launch import Order, launch
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Started
 
@@ -24,6 +25,7 @@ def run_one(
     *,
     follow: bool,
     require_outcome: bool,
+    on_ask: OnAsk,
     if_idle: bool,
     on_skip: OnSkip,
     result: bool,
@@ -32,8 +34,15 @@ def run_one(
 
     Returns 0, or raises the error that it ended with. The options are those of `deploy run`.
     """
-    if if_idle and (going := find_going(state, order.deployment_id)):
-        return _busy(state, going, on_skip)
+    if if_idle:
+        try:
+            going = find_going(state, order.deployment_id)
+        except RunSkipped:
+            if on_skip == "ok":
+                return Exit.OK
+            raise
+        if going is not None:
+            return _busy(state, going, on_skip)
     started = launch(state, order)
     observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if limits is None:
@@ -43,7 +52,7 @@ def run_one(
     from qoder_cli.waiting.wait import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome))
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome, on_ask=on_ask))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, item, result=result)

@@ -47,6 +47,7 @@ class State:
     flags: Flags = field(default_factory=Flags)
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
     is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
     observed: "Observer | None" = None  # what reads the one run that the command is about
     ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
@@ -155,6 +156,10 @@ class State:
     def command(self, *words: str) -> list[str]:
         """Return a command to type next, with the options that select profile, host and format."""
         return [self.program, *words, *self.flags.selectors()]
+
+    def wait_again(self, *runs: str) -> list[str]:
+        """Return the command that waits on for these runs, as this one did."""
+        return self.command("run", "wait", *runs, *self.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with: as `command`, but in a table where only ids were asked for."""

@@ -100,7 +100,7 @@ def test_waiting_until_it_completed(qoder: Qoder, started: dict[str, Any]) -> No
 
 
 @BOTH
-@pytest.mark.parametrize("reason", ["budget_reached", "retries_exhausted", "requires_action", "something_new"])
+@pytest.mark.parametrize("reason", ["budget_reached", "retries_exhausted", "something_new"])
 def test_waiting_for_a_run_that_fails(qoder: Qoder, started: dict[str, Any], reason: str) -> None:
     ends_with(qoder, started, reason)
     ran = qoder("deploy", "run", "dep_1", "-w", "--json")

@@ -98,12 +98,26 @@ def test_a_silent_stream_is_not_relied_on(feeds: list[FakeFeed]) -> None:
     assert not listener.hears(watch)
     feeds[0].inbox.put(Up("sess_1"))
     heard(listener)
+    assert not listener.hears(watch)  # a proxy may hold back all but the heartbeats
+    feeds[0].inbox.put(Alive("sess_1"))
+    heard(listener)
+    assert not listener.hears(watch)
+    feeds[0].inbox.put(Heard("sess_1", {**event("status_running", 8), "session_id": "sess_2"}))
+    heard(listener)
+    assert not listener.hears(watch)  # an event of another session
+    feeds[0].inbox.put(Heard("sess_1", event("status_running")))
+    heard(listener)
     assert listener.hears(watch)
     clock.time += 61
     assert not listener.hears(watch)
     feeds[0].inbox.put(Alive("sess_1"))
     heard(listener)
     assert listener.hears(watch)
+    feeds[0].inbox.put(Down("sess_1", None))
+    feeds[0].inbox.put(Up("sess_1"))
+    heard(listener)
+    heard(listener)
+    assert not listener.hears(watch)  # the next connection has to tell of something first
 
 
 def test_only_a_few_streams_are_followed_and_each_is_left_when_its_run_is_over(feeds: list[FakeFeed]) -> None:
@@ -139,6 +153,7 @@ def test_an_end_that_is_heard_is_confirmed_at_once_and_reading_is_rare(
 
         def start(self) -> None:
             self.inbox.put(Up(self.session_id))
+            self.inbox.put(Heard(self.session_id, {"type": "span.model_request_start"}))
             qoder.clock.at_sleep = self.tell
 
         def tell(self) -> None:

@@ -30,11 +30,18 @@ RUN = {
 
 
 def running() -> dict[str, Any]:
-    return {"type": "session.status_running", "processed_at": "2026-06-14T08:54:07Z"}
+    return {"type": "session.status_running"}
 
 
-def idle(reason: Any = "end_turn", *, at: str = "2026-06-14T08:54:09Z") -> dict[str, Any]:
-    return {"type": "session.status_idle", "stop_reason": reason, "processed_at": at}
+def idle(reason: Any = "end_turn") -> dict[str, Any]:
+    return {"type": "session.status_idle", "stop_reason": reason}
+
+
+def told(events: list[dict[str, Any]], *, with_ids: bool = True) -> list[dict[str, Any]]:
+    """Return events as a list has them: one a second, each with an id of its own."""
+    ids = [{"id": f"evt_{n}"} if with_ids else {} for n in range(len(events))]
+    times = [{"processed_at": f"2026-06-14T08:54:{7 + n:02}Z"} for n in range(len(events))]
+    return [{**id, **event, **at} for id, event, at in zip(ids, events, times, strict=True)]
 
 
 def error(retry_status: Any, kind: str = "billing_error") -> dict[str, Any]:
@@ -88,7 +95,7 @@ STORIES = {
     "cancelled": ([running(), idle({"type": "cancelled"})], "failed", "cancelled"),
     "an unknown reason": ([running(), idle({"type": "moon_phase"})], "failed", "moon_phase"),
     "an unknown plain reason": ([running(), idle("moon_phase")], "failed", "moon_phase"),
-    "requires_action is last": ([running(), idle({"type": "requires_action"})], "failed", "requires_action"),
+    "requires_action is last": ([running(), idle({"type": "requires_action"})], None, None),
     "requires_action, answered": ([running(), idle("requires_action"), running()], None, None),
     "requires_action, answered, done": (
         [running(), idle("requires_action"), running(), idle()],
@@ -97,9 +104,20 @@ STORIES = {
     ),
     "requires_action again": (
         [running(), idle("requires_action"), idle("requires_action")],
-        "failed",
-        "requires_action",
+        None,
+        None,
     ),
+    "requires_action, then cancelled": (
+        [running(), idle("requires_action"), idle("cancelled")],
+        "failed",
+        "cancelled",
+    ),
+    "requires_action before any running": ([idle("requires_action")], None, None),
+    **{
+        f"a reason that cannot be read: {reason}": ([running(), idle(reason)], "failed", "unreadable_stop_reason")
+        for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": 7}, {"type": ["end_turn"]})
+    },
+    "null as type of the reason": ([running(), idle({"type": None})], "completed", None),
     "retrying ends nothing": ([running(), error({"type": "retrying"})], None, None),
     "an exhausted error alone": ([running(), error({"type": "exhausted"})], None, None),
     "terminated": ([running(), TERMINATED], "failed", "session_terminated"),
@@ -119,7 +137,7 @@ STORIES = {
 
 @pytest.mark.parametrize(("events", "status", "kind"), STORIES.values(), ids=STORIES.keys())
 def test_the_first_ending_of_a_session(events: list[Any], status: str | None, kind: str | None) -> None:
-    ending = SessionStory().tell(events).ending
+    ending = SessionStory().tell(told(events)).ending
     if status is None and kind is None:
         assert ending is None
     else:
@@ -131,15 +149,101 @@ def test_the_first_ending_of_a_session(events: list[Any], status: str | None, ki
 @pytest.mark.parametrize(("events", "status", "kind"), STORIES.values(), ids=STORIES.keys())
 def test_it_does_not_matter_in_which_portions_the_events_come(events: list[Any], status: Any, kind: Any) -> None:
     story = SessionStory()
-    for event in events:
+    for event in told(events):
         story.tell([event])
-    assert story.ending == SessionStory().tell(events).ending
+    assert story.ending == SessionStory().tell(told(events)).ending
 
 
-@given(st.lists(st.sampled_from([running(), idle(), idle("x"), error("exhausted"), TERMINATED, DELETED, MESSAGE])))
+@given(
+    kinds=st.lists(
+        st.sampled_from([running(), idle(), idle("x"), idle(None), idle("requires_action"), error("exhausted")])
+        | st.sampled_from([TERMINATED, DELETED, MESSAGE]),
+        max_size=12,
+    ),
+    with_ids=st.booleans(),
+    data=st.data(),
+)
+def test_a_story_does_not_depend_on_how_it_is_told(kinds: list[Any], with_ids: bool, data: st.DataObject) -> None:
+    """In pages of any size, in any order, turned around, overlapping, again and again, with and without ids."""
+    events = told(kinds, with_ids=with_ids)
+    straight = SessionStory().tell(events)
+    places = st.lists(st.integers(0, len(events)), min_size=2, max_size=2).map(sorted)
+    pages = [events[first:last] for first, last in data.draw(st.lists(places, max_size=8))]
+    pages += [[event] for event in data.draw(st.permutations(events))]  # whatever came before, all of it is told
+    pages = [page[::-1] if data.draw(st.booleans()) else page for page in data.draw(st.permutations(pages))]
+    story = SessionStory()
+    for page in pages:
+        story.tell(page)
+    assert (story.ending, story.asks, story.rest, story.worked, story.idled_early) == (
+        straight.ending,
+        straight.asks,
+        straight.rest,
+        straight.worked,
+        straight.idled_early,
+    )
+
+
+def test_what_is_older_than_the_run_is_somebody_else_s() -> None:
+    events = told([running(), idle(), running(), idle("cancelled")])
+    begins = 1781427249.0  # 08:54:09 UTC, the time of the second running
+    assert (SessionStory(since=begins).tell(events).ending or Ending("x")).status == "failed"
+    assert SessionStory(since=begins).tell(events[:2]).ending is None
+    assert SessionStory(since=begins).tell(events[:2]).worked is False
+
+
+def test_where_no_times_tell_the_order_is_that_of_the_list() -> None:
+    events = [{**event, "id": f"evt_{n}"} for n, event in enumerate([idle(), running(), idle("cancelled"), running()])]
+    assert (SessionStory().tell(events).ending or Ending("x")).status == "failed"
+
+
+def test_times_of_whole_seconds_leave_the_order_of_the_list_also_where_that_is_newest_first() -> None:
+    at = "2026-06-14T08:54:0{}Z"
+    events = [
+        {**event, "id": f"evt_{n}", "processed_at": at.format(second)}
+        for n, (event, second) in enumerate([(idle(), 6), (running(), 7), (error("exhausted"), 8), (idle(None), 8)])
+    ]
+    for page in (events, events[::-1]):
+        assert (SessionStory().tell(page).ending or Ending("x")).status == "failed"
+
+
+def test_what_an_agent_waits_for_is_told_while_nothing_follows() -> None:
+    waits = {"type": "requires_action", "event_ids": ["evt_a", 7, "evt_b"]}
+    events = told([running(), idle(waits), MESSAGE, running(), idle("requires_action")])
+    asks = SessionStory().tell(events[:3]).asks
+    assert asks is not None
+    assert asks.event_ids == ["evt_a", "evt_b"]
+    assert SessionStory().tell(events[:4]).asks is None
+    again = SessionStory().tell(events).asks
+    assert again is not None
+    assert again.event_ids == []
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([running(), idle()], "completed"),
+        ([running(), idle(), running()], None),
+        ([running(), idle(), running(), idle()], "completed"),
+        ([running(), idle(), running(), idle("cancelled")], "failed"),
+        ([running(), idle("cancelled"), running(), idle()], "failed"),
+        ([running(), idle(), idle("requires_action")], None),
+        ([running(), idle(), error("retrying")], "completed"),
+        ([idle()], None),
+    ],
+)
+def test_what_a_session_rests_at(events: list[Any], status: str | None) -> None:
+    rest = SessionStory().tell(told(events)).rest
+    assert (rest and rest.ending.status) == status
+
+
+@given(
+    st.lists(
+        st.sampled_from([running(), idle(), idle("x"), error("exhausted"), TERMINATED, DELETED, MESSAGE]), max_size=40
+    )
+)
 def test_nothing_that_happens_later_changes_an_ending(later: list[Any]) -> None:
     for first in ([running(), idle()], [idle("budget_reached")], [TERMINATED]):
-        assert SessionStory().tell(first + later).ending == SessionStory().tell(first).ending
+        assert SessionStory().tell(told(first + later)).ending == SessionStory().tell(told(first)).ending
 
 
 @given(

@@ -17,7 +17,8 @@ END = idle("end_turn")
 
 def says(words: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
     content = [{"type": "text", "text": words}] if isinstance(words, str) else words
-    return {"id": f"evt_m{number}", "type": "agent.message", "content": content, **fields}
+    at = f"2026-06-14T08:54:{10 + number}Z"
+    return {"id": f"evt_m{number}", "type": "agent.message", "content": content, "processed_at": at, **fields}
 
 
 def delivers(name: str, number: int = 1) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def delivers(name: str, number: int = 1) -> dict[str, Any]:
         "type": "agent.artifact_delivered",
         "file_id": f"file_{number}",
         "original_filename": name,
+        "processed_at": f"2026-06-14T08:54:{10 + number}Z",
     }
 
 
@@ -57,7 +59,7 @@ def test_a_plain_string_as_content_is_understood(qoder: Qoder) -> None:
 
 
 def test_what_is_said_after_the_ending_belongs_to_no_run(qoder: Qoder) -> None:
-    completed(qoder, says("the result", 1), after=(says("chat", 2), idle("end_turn", 40)))
+    completed(qoder, says("the result", 1), after=(says("chat", 20), idle("end_turn", 40)))
     assert qoder("run", "result", "drun_1").out == "the result\n"
 
 
@@ -85,7 +87,7 @@ def test_a_run_still_going_is_exit_8(qoder: Qoder) -> None:
 
 def test_the_result_of_a_run_whose_session_was_deleted_is_exit_9(qoder: Qoder) -> None:
     gone = api_error(404, "not_found_error", "No such session.")
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, gone)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, gone, repeat=True)
     ran = qoder("run", "result", "drun_1", "--json")
     assert (ran.code, ran.json["result"], ran.json["error"]["type"]) == (9, None, "session_deleted")
 

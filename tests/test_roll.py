@@ -373,7 +373,7 @@ def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(lega
     assert legacy.codes == {0: 60}
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
-    assert 60 <= max(told.at for told in late) - legacy.began <= 75
+    assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
     assert legacy.err.count("its session has ended") == 6
     assert len(legacy.asked_for("/events")) == 6
 
@@ -426,12 +426,13 @@ def test_what_happens_in_a_session_later_does_not_change_how_its_run_ended(curre
     assert max(told.at for told in chatty) - current.began <= 60 + 20 + 6
 
 
-def test_a_question_ends_a_run_while_nobody_answers_it(current: Crowd) -> None:
+def test_a_question_ends_a_wait_while_nobody_answers_it(current: Crowd) -> None:
     ids = [*current.begin(10, ASKS, every=0.0), *current.begin(10, ANSWERED, every=0.0)]
     current.wait(ids)
-    assert (current.code, current.codes) == (1, {1: 10, 0: 10})
-    errors = [item["error"]["type"] for _, item in current.told if item["id"] in ids[:10]]
-    assert errors == ["requires_action"] * 10
+    assert (current.code, current.codes) == (11, {11: 10, 0: 10})
+    items = [item for _, item in current.told if item["id"] in ids[:10]]
+    assert [item["status"] for item in items] == ["running"] * 10
+    assert all("requires_action" in item["derived"] for item in items)
 
 
 def test_a_session_that_was_deleted_is_exit_9_and_the_others_are_told(current: Crowd) -> None:
@@ -445,7 +446,7 @@ def test_a_session_that_was_deleted_is_exit_9_and_the_others_are_told(current: C
     assert (current.code, current.codes) == (9, {0: 39, 9: 1})
     [told] = [told for told in current.told if told.item["id"] == gone]
     assert told.item["error"]["type"] == "session_deleted"
-    assert told.at - current.began <= 70
+    assert told.at - current.began <= 110  # it is asked for again and again for 30 s
 
 
 def test_a_session_that_someone_archives_is_asked_how_it_ended(current: Crowd) -> None:

@@ -75,9 +75,10 @@ def test_the_ending_stands_on_a_later_page_of_events(qoder: Qoder) -> None:
 def test_work_that_no_running_event_tells_of_is_seen_by_what_the_agent_said(qoder: Qoder) -> None:
     message = {"id": "evt_m", "type": "agent.message"}
     qoder.wire.on(*RUN, CURRENT)
-    qoder.wire.on(*EVENTS, page(WORK[0], idle("end_turn")), page(message), page(idle("end_turn"))).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, page(WORK[0], idle("end_turn")), page(WORK[0], message, idle("end_turn"))).on(*SESSION, {})
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
-    assert qoder.wire.requests[3].url.params["after_id"] == "evt_m"
+    assert "agent.message" in str(qoder.wire.requests[2].url)
+    assert "after_id" not in qoder.wire.requests[2].url.params
 
 
 def test_a_server_that_ignores_the_type_filter_is_read_rightly(qoder: Qoder) -> None:
@@ -87,24 +88,73 @@ def test_a_server_that_ignores_the_type_filter_is_read_rightly(qoder: Qoder) -> 
 
 
 def test_a_deleted_session_is_exit_9(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, GONE, GONE)
-    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
-    assert (ran.code, ran.json["error"]["type"]) == (9, "session_deleted")
-    assert "status" not in ran.json
-    assert qoder("run", "wait", "drun_1").code == 9
+    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, GONE, repeat=True)
+    for words in (("get", "--exit-status"), ("wait",)):
+        began = qoder.clock.time
+        ran = qoder("run", words[0], "drun_1", *words[1:], "--json")
+        assert (ran.code, ran.json["error"]["type"]) == (9, "session_deleted")
+        assert "status" not in ran.json
+        assert ran.error["next"] == ["qoder", "run", "get", "drun_1", "-o", "json"]
+        assert 30 <= qoder.clock.time - began <= 40  # a replica may lag
+
+
+@pytest.mark.parametrize("gone", [0, 1, 20])
+def test_a_session_that_is_not_found_for_a_while_has_not_been_deleted(qoder: Qoder, gone: int) -> None:
+    until = qoder.clock.time + gone
+
+    def listed(request: httpx.Request) -> Any:
+        return GONE if qoder.clock.time < until else page(*WORK, idle("end_turn"))
+
+    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, listed, repeat=True).on(*SESSION, {}, {})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+    until = qoder.clock.time + gone
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
+def test_an_event_of_the_deletion_is_believed_at_once(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, event("deleted", 20)))
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "get", "drun_1", "-o", "json"])
+
+
+FOREIGN = {status: (status, "<html>No.</html>") for status in (401, 403, 404, 407, 413)}
+
+
+@pytest.mark.parametrize("answer", FOREIGN.values(), ids=map(str, FOREIGN))
+@pytest.mark.parametrize("of", ["run", "session"])
+def test_a_refusal_that_is_not_the_api_s_own_is_borne_like_silence(qoder: Qoder, answer: Any, of: str) -> None:
+    if of == "run":
+        qoder.wire.on(*RUN, LEGACY, answer, answer, answer, DONE)
+    else:
+        qoder.wire.on(*RUN, CURRENT)
+        qoder.wire.on(*EVENTS, answer, answer, answer, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
+@pytest.mark.parametrize("answer", FOREIGN.values(), ids=map(str, FOREIGN))
+@pytest.mark.parametrize("of", ["run", "session"])
+def test_a_refusal_that_is_not_the_api_s_own_for_five_minutes_loses_sight(qoder: Qoder, answer: Any, of: str) -> None:
+    qoder.wire.on(*RUN, LEGACY if of == "run" else CURRENT)
+    qoder.wire.on(*(RUN if of == "run" else EVENTS), answer, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["http_status"]) == (10, answer[0])
+    assert 300 < sum(qoder.clock.slept) < 310
 
 
 def test_the_session_of_a_young_run_may_lag_behind(qoder: Qoder) -> None:
     young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}  # where the fake clock stands
-    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    begun, over = (
+        {**one, "processed_at": f"2027-01-15T08:00:0{n}Z"} for n, one in enumerate((WORK[1], idle("end_turn")))
+    )
+    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(begun, over)).on(*SESSION, {})
     assert qoder("run", "wait", "drun_1").code == 0
 
 
-def test_a_session_that_never_appears_is_lost_sight_of(qoder: Qoder) -> None:
+def test_a_session_that_never_appears_is_not_knowable(qoder: Qoder) -> None:
     young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}
     qoder.wire.on(*RUN, young).on(*EVENTS, GONE, repeat=True)
     ran = qoder("run", "wait", "drun_1", "--json")
-    assert (ran.code, ran.error["type"]) == (10, "lost_sight")
+    assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
     assert 30 < sum(qoder.clock.slept) < 40
 
 
@@ -152,6 +202,17 @@ def test_a_machine_asleep_is_not_silence(qoder: Qoder) -> None:
     assert qoder("run", "wait", "drun_1").code == 0
 
 
+def test_a_machine_that_sleeps_while_an_answer_is_awaited_is_not_silence(qoder: Qoder) -> None:
+    """A process that is stopped (SIGSTOP) for minutes finds its request timed out when it goes on."""
+
+    def stopped(request: httpx.Request) -> Any:
+        qoder.clock.time += 400
+        return httpx.ReadTimeout("slow")
+
+    qoder.wire.on(*RUN, LEGACY, stopped, (502, ""), stopped, DONE)
+    assert qoder("run", "wait", "drun_1").code == 0
+
+
 def test_a_token_that_is_no_longer_accepted_while_waiting_is_exit_10(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY, api_error(401, "authentication_error", "Expired."))
     ran = qoder("run", "wait", "drun_1", "--json")
@@ -165,17 +226,64 @@ def test_a_token_that_is_not_accepted_at_first_is_exit_4(qoder: Qoder) -> None:
 
 def test_a_status_that_does_not_follow_its_session_is_overruled_after_a_minute(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY, repeat=True)
-    qoder.wire.on(*EVENTS, page(*WORK), page(idle("requires_action"))).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, page(*WORK), *[page(*WORK, idle("cancelled"))] * 2).on(*SESSION, {})
     ran = qoder("run", "wait", "drun_1", "--json")
-    assert (ran.code, ran.json["status"], ran.json["error"]["type"]) == (1, "failed", "requires_action")
+    assert (ran.code, ran.json["status"], ran.json["error"]["type"]) == (1, "failed", "cancelled")
     assert ran.json["derived"] == ["status", "completed_at", "error"]
     assert "still calls run drun_1 running" in ran.err
-    assert 120 <= sum(qoder.clock.slept) < 130
+    assert 180 <= sum(qoder.clock.slept) < 195
+
+
+def test_a_status_is_overruled_only_by_a_session_that_has_rested_for_a_minute(qoder: Qoder) -> None:
+    """It rests after a first turn, works on, and fails: the server says so in the end."""
+    began = qoder.clock.time
+    turn, on = [*WORK, idle("end_turn")], event("status_running", 40)
+
+    def answer(request: httpx.Request) -> Any:
+        return LEGACY if qoder.clock.time - began < 290 else FAILED
+
+    def events(request: httpx.Request) -> Any:
+        works_on = qoder.clock.time - began > 100 and qoder.clock.time - began < 200
+        return (
+            page(*turn, on)
+            if works_on
+            else page(*turn, *([on, idle("end_turn", 50)] if qoder.clock.time - began >= 200 else []))
+        )
+
+    qoder.wire.on(*RUN, answer, repeat=True).on(*EVENTS, events, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json) == (1, FAILED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [GONE, (404, "<html>"), (403, "<html>"), api_error(403, "permission_error", "No."), (502, ""), {"data": None}],
+    ids=["gone", "html 404", "html 403", "403", "502", "null"],
+)
+def test_a_session_that_tells_nothing_never_overrules_a_status(qoder: Qoder, answer: Any) -> None:
+    began = qoder.clock.time
+    qoder.wire.on(*RUN, lambda _: LEGACY if qoder.clock.time - began < 600 else DONE, repeat=True)
+    qoder.wire.on(*EVENTS, answer, repeat=True)
+    assert qoder("run", "wait", "drun_1", "--json").json == DONE
+
+
+@pytest.mark.parametrize("started", [LEGACY, CURRENT], ids=["legacy", "current"])
+def test_an_ending_that_is_older_than_the_run_is_not_believed(qoder: Qoder, started: dict[str, Any]) -> None:
+    before = [{**one, "processed_at": f"2026-06-14T07:54:{n:02}Z"} for n, one in enumerate([*WORK, idle("end_turn")])]
+    qoder.wire.on(*RUN, started, repeat=True).on(*EVENTS, page(*before), repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--timeout", "10m", "--json")
+    assert (ran.code, ran.json["status"]) == (124, "running")
+
+
+def test_clocks_of_run_and_session_may_differ_by_some_seconds(qoder: Qoder) -> None:
+    early = [event("status_running", 3), idle("end_turn", 5)]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*early)).on(*SESSION, {})
+    assert qoder("run", "wait", "drun_1").code == 0
 
 
 def test_an_unknown_status_that_is_overruled_is_warned_of_twice(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, {**LEGACY, "status": "thinking"}, repeat=True)
-    qoder.wire.on(*EVENTS, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, *[page(*WORK, idle("end_turn"))] * 2).on(*SESSION, {})
     ran = qoder("run", "wait", "drun_1", "--json")
     assert (ran.code, ran.json["status"]) == (0, "completed")
     assert ran.err.count("which is unknown here") == 1

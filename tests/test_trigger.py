@@ -244,7 +244,8 @@ def test_a_key_whose_run_has_failed_says_so_on_either_generation(qoder: Qoder, g
 def test_an_adopted_run_that_has_failed_says_so(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LOST["cut"])
     shows(qoder, fresh(7))
-    qoder.wire.on(*EVENTS, page(event("status_running", 7), idle("budget_reached"))).on(*SESSION, {})
+    begun, over = ({**one, "processed_at": None} for one in (event("status_running", 7), idle("budget_reached")))
+    qoder.wire.on(*EVENTS, page(begun, over)).on(*SESSION, {})
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.json["status"], ran.json["adopted"]) == (1, "failed", True)
 
@@ -475,9 +476,9 @@ def test_if_idle_prints_the_run_that_is_going(qoder: Qoder, words: list[str], co
 
 
 def test_if_idle_starts_when_all_have_ended(qoder: Qoder) -> None:
-    from tests.test_deploy import EVENTS, SESSION, WORK, idle
+    from tests.test_deploy import EVENTS, WORK, idle
 
-    qoder.wire.on(*RUNS, page(CURRENT, DONE)).on(*EVENTS, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    qoder.wire.on(*RUNS, page(CURRENT, DONE)).on(*EVENTS, page(*WORK, idle("end_turn")))
     qoder.wire.on(*TRIGGER, LEGACY)
     assert qoder("deploy", "run", "dep_1", "--if-idle").code == 0
 

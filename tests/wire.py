@@ -16,7 +16,7 @@ BASE = "https://api.qoder.com/api/v1/cloud"
 class FakeClock(Clock):
     """A clock that moves only when someone sleeps, or a test moves it."""
 
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
+    def __init__(self, now: float = 1_800_000_000.37) -> None:  # no whole second, at which rounding cannot be seen
         self.time = now
         self.slept: list[float] = []
         self.at_sleep: Callable[[], None] = lambda: None

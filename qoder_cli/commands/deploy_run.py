@@ -8,7 +8,7 @@ from qoder_cli.choices import OnLeave, OnLost, OnSkip
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
-from qoder_cli.options import Deployments, Interval, RequireOutcome, Timeout
+from qoder_cli.options import Deployments, Interval, RequireOutcome, Timeout, WhenAsked, words_to_wait, written
 from qoder_cli.state import State
 
 PARALLEL = 8  # runs that are started at a time
@@ -36,12 +36,14 @@ def run(
         OnLost, typer.Option(help="When the answer is lost: adopt the run if it is found, resend, or fail.")
     ] = "adopt",
     if_idle: Annotated[
-        bool, typer.Option("--if-idle", help="Start nothing while one of its newest 100 runs is going. Not a lock.")
+        bool,
+        typer.Option("--if-idle", help="Start nothing while one is going or waits for an answer. Not a lock."),
     ] = False,
     on_skip: Annotated[OnSkip, typer.Option(help="What a skipped run returns: fail is exit 3, ok is exit 0.")] = "fail",
     on_leave: Annotated[
         OnLeave, typer.Option(help="On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it.")
     ] = "detach",
+    on_ask: WhenAsked = "stop",
     parallel: Annotated[
         int, typer.Option(min=1, max=100, metavar="N", help="Of several, start N at a time; 20 a second at most.")
     ] = PARALLEL,
@@ -61,8 +63,8 @@ def run(
 
     Without --wait it returns when the run is accepted. With --wait it stays
     until the run has ended, and the exit code says how: 0 it completed, 1 it
-    failed or never started, 3 it was skipped, 124 --timeout came first (the
-    run goes on). Completed means that the agent finished its turn, not that
+    failed or never started, 3 it was skipped, 11 it waits for an answer, 124
+    --timeout came first (with both the run goes on). Completed means that the agent finished its turn, not that
     it did what you wanted.
 
     A run costs credits and is never started twice by accident: when an answer
@@ -98,6 +100,9 @@ def run(
     wait = wait or result or follow
     if require_outcome and not wait:
         raise UsageError("--require-outcome is for waiting", hint="add --wait")
+    if on_ask != "stop" and not wait:
+        raise UsageError("--on-ask is for waiting", hint="add --wait")
+    state.wait_options = words_to_wait(result=result, require_outcome=require_outcome, on_ask=on_ask)
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, state.known_secrets)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
@@ -115,7 +120,8 @@ def run(
             from qoder_cli.several.rehearsal import show_requests
 
             return show_requests(state, typed, orders)
-        plan = Plan(wait, limits, Wanted(follow, require_outcome), parallel, if_idle, on_skip, fail_fast, result)
+        wanted = Wanted(follow, require_outcome, on_ask=on_ask)
+        plan = Plan(wait, limits, wanted, parallel, if_idle, on_skip, fail_fast, result)
         return run_many(state, typed, orders, plan)
     if state.ci:
         state.ci.expect_one(deployments[0])
@@ -130,6 +136,7 @@ def run(
         limits if wait else None,
         follow=follow,
         require_outcome=require_outcome,
+        on_ask=on_ask,
         if_idle=if_idle,
         on_skip=on_skip,
         result=result,
@@ -142,7 +149,7 @@ def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
         if param.param_type_name == "option" and param.name not in _NOT_REPEATED and value not in (None, param.default):
-            words += [param.opts[0]] if value is True else [param.opts[0], str(value)]
+            words += [param.opts[0]] if value is True else written(param.opts[0], str(value))
     return tuple(words)
 
 

@@ -86,9 +86,9 @@ def exit_codes() -> str:
 
 
 SAFE_TO_REPEAT = f"""
-Of one run, 2, 4, 5, 6 and 7 mean that this command started nothing. 10, 124, 130 and 143 name
-the run that goes on, if there is one: wait again, do not start again. 9, 70 and death by
-another signal settle nothing: `qoder run wait last` does. Of several runs the first that
+Of one run, 2, 4, 5, 6 and 7 mean that this command started nothing. 10, 11, 124, 130 and 143
+name the run that goes on, if there is one: wait again, do not start again. 9, 70 and death
+by another signal settle nothing: `qoder run wait last` does. Of several runs the first that
 applies counts: {", ".join(str(code.value) for code in RANKING)}.
 Some of them may have been started then: each one's own `exit_code` in JSON says it of that
 one. With --wait the error's `next` waits for those that go on, if any does; otherwise, with

@@ -53,10 +53,11 @@ def cancel(
 
 def _until_over(state: State, observer: Observer) -> int:
     from qoder_cli.waiting.awaiting import wait_for
+    from qoder_cli.waiting.beyond import Wanted
     from qoder_cli.waiting.limits import Limits
     from qoder_cli.waiting.wait import Watch
 
-    [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR))
+    [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait"))
     if item.run is not None:
         state.show_run(item.run)
     if item.run is None or is_going(item.run):

@@ -11,7 +11,7 @@ from qoder_cli.errors import Exit, NoAnswer, UsageError
 from qoder_cli.ids import segment
 from qoder_cli.inputs import is_list, named
 from qoder_cli.model import Run
-from qoder_cli.options import Runs
+from qoder_cli.options import Runs, WhenAsked, words_to_wait
 from qoder_cli.outcome import settle
 from qoder_cli.state import State
 
@@ -25,6 +25,7 @@ def logs(
     ctx: typer.Context,
     runs: Runs,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    on_ask: WhenAsked = "stop",
     tail: Annotated[
         int | None, typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Only the newest N events of a run.")
     ] = None,
@@ -59,6 +60,10 @@ def logs(
     from qoder_cli.events.follow import Selection
 
     state: State = ctx.obj
+    if on_ask != "stop":
+        if not follow:
+            raise UsageError("--on-ask is for waiting", hint="add --follow")
+        state.wait_options = words_to_wait(on_ask=on_ask)
     selection = Selection(_split(types or []), None if since is None else _moment(since, state))
     if is_list(runs):
         return _show_many(state, runs, selection, tail, follow=follow)
@@ -66,7 +71,7 @@ def logs(
     if follow:
         from qoder_cli.events.log_follow import follow_run
 
-        follow_run(state, chosen, selection, tail)
+        follow_run(state, chosen, selection, tail, on_ask)
     else:
         _show(state, chosen, selection, tail)
     return Exit.OK

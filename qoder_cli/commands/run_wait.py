@@ -7,7 +7,7 @@ import typer
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.errors import UsageError
 from qoder_cli.inputs import is_list, named
-from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout
+from qoder_cli.options import Interval, RequireOutcome, Runs, Timeout, WhenAsked, words_to_wait
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.state import State
 from qoder_cli.waiting.awaiting import finish, wait_for
@@ -26,13 +26,14 @@ def wait(
         bool, typer.Option("--result", help="Print the agent's final message as it is, not the run.")
     ] = False,
     require_outcome: RequireOutcome = False,
+    on_ask: WhenAsked = "stop",
     ci: ReportToCi = False,
 ) -> int:
     """Wait until runs have ended; the exit code says how.
 
     0 it completed, 1 it failed or never started, 3 it was skipped, 10 lost
-    sight of it, 124 --timeout came first (the run goes on). With several
-    runs the worst counts.
+    sight of it, 11 it waits for an answer, 124 --timeout came first (with the
+    last three the run goes on). With several runs the worst counts.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
@@ -51,7 +52,8 @@ def wait(
         state.ci.expect_one(typed[0])
     if result and as_list and not state.output.is_json:
         raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
-    wanted = Wanted(follow, require_outcome)
+    wanted = Wanted(follow, require_outcome, on_ask=on_ask)
+    state.wait_options = words_to_wait(result=result, require_outcome=require_outcome, on_ask=on_ask)
     if as_list:
         from qoder_cli.several.many import wait_many
 

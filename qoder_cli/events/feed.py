@@ -9,6 +9,7 @@ from qoder_cli.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
 from qoder_cli.ids import segment
 from qoder_cli.model import mapping, text
+from qoder_cli.outcome import event_key
 from qoder_cli.threads import Gate, begin
 
 if TYPE_CHECKING:
@@ -71,10 +72,8 @@ class Recent:
         self._size = size
 
     def is_new(self, event: dict[str, Any]) -> bool:
-        """Return whether an event was not seen before, and remember it; one without an id always is new."""
-        event_id = text(event.get("id"))
-        if event_id is None:
-            return True
+        """Return whether an event was not seen before, and remember it: by its id, or else by its whole content."""
+        event_id = event_key(event)
         if event_id in self._ids:
             return False
         self._ids.add(event_id)
@@ -147,7 +146,8 @@ class Feed:
         except _Ended as ended:
             self._over = ended.for_good
         except ApiError as error:
-            self._over = isinstance(error, AuthError | NotFound) or error.http_status in _NO_STREAM
+            is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
+            self._over = is_refused or error.http_status in _NO_STREAM
             return error
         except Exception as error:  # what stops this thread must be told to the one who waits
             return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")

@@ -1,7 +1,8 @@
 """A session's events, each once and in order: from the list, and as they happen (api/facts.md, 2.4 and 2.5)."""
 
+import math
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from qoder_cli.errors import ApiError, AuthError, NotFound
 from qoder_cli.events.feed import Alive, Down, Feed, Gap, Heard, News, Recent, Up
 from qoder_cli.events.transcript import event_time
 from qoder_cli.ids import segment
-from qoder_cli.model import mapping, text
-from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS
+from qoder_cli.model import text
+from qoder_cli.runs.backwards import events_of, newest_first
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
+from qoder_cli.runs.story import BAD_CURSOR
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 
 Events = list[dict[str, Any]]
 
+ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 SILENT = 60.0  # seconds without a sign of life after which a stream is not relied on
 FIRST_PAUSE = 1.0  # seconds between two looks at the list where no stream is relied on, doubling while nothing is new
 LONGEST_PAUSE = 5.0
 PAGE = 100  # events; the API's limit (api/facts.md, 2.4)
+FEWEST = 10  # events that are asked for newest first: fewer do not show whether they are
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Selection:
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
-    def query(self, *more_types: str) -> dict[str, Any]:
-        """Return what asks a server for them, which it may ignore; `more_types` are asked for besides the wanted."""
+    def query(self) -> dict[str, Any]:
+        """Return what asks a server for them, which it may ignore."""
         query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
         if self.types:
-            query["types[]"] = tuple(dict.fromkeys([*self.types, *more_types]))
+            query["types[]"] = self.types
         if self.since:
             query["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
         return query
@@ -77,9 +81,9 @@ class SessionLog:
         """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
         pages = -(-count // PAGE)
         found: Events = []
-        query = self._selection.query() if count else {"order": "desc"}
-        for page in self._patiently({**query, "order": "desc", "limit": -(-count // max(pages, 1)) or 1}):
-            events = events_of(page)
+        query = self._selection.query()
+        query["limit"] = max(-(-count // max(pages, 1)), FEWEST)
+        for events in newest_first(self._patiently, query):
             self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
             found += filter(self._selection.takes, events)
             if len(found) >= count:
@@ -87,14 +91,14 @@ class SessionLog:
         return found[:count][::-1]
 
     def follower(self, *, note: Callable[[str], None]) -> "Follower":
-        """Return what reads on from the last event: what is wanted, what shows that the run ends, and perhaps more.
+        """Return what reads on from the last event: what is wanted and perhaps more.
 
         `note` is told why that may be slow.
         """
-        query = self._selection.query(*ENDING_EVENTS, *AGENT_EVENTS)
+        query = self._selection.query()
         return Follower(self._client, self._session_id, query, path=self.path, after=self.last, note=note)
 
-    def _patiently(self, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield pages; while the session is young, wait up to 30 s until it is found."""
         clock = self._client.clock
         until = clock.monotonic() + (LAGGING if self._young else 0.0)
@@ -116,7 +120,8 @@ class Follower:
     """Reads on from the event `after`: by the stream, and by the list where there is no stream to rely on.
 
     The list (asked with `query`) is read whenever a stream begins, so that nothing between the two is missed, and every
-    few seconds while none is open or one is silent for 60 s.
+    few seconds while none is open or one is silent for 60 s. A stream is relied on once it has told of an event.
+    `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
     """
 
     def __init__(
@@ -140,6 +145,8 @@ class Follower:
         self._recent = Recent()
         self._recent.is_new({"id": after})
         self._relied_on = False
+        self._delivers = False  # whether the stream that is open has told of an event
+        self.wake_at = math.inf
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
@@ -153,23 +160,38 @@ class Follower:
         self._feed.start()
         try:
             while True:
-                yield from self._react(self._clock.take(self._inbox, max(self._due - self._clock.monotonic(), 0.0)))
+                began = self._clock.monotonic()
+                until = max(min(self._due, self.wake_at), began)
+                news = self._clock.take(self._inbox, until - began)
+                self._mind_sleep(until)
+                if news is not None or self._clock.monotonic() >= self._due:
+                    yield from self._react(news)
                 yield []
         finally:
             self._feed.stop()
 
+    def _mind_sleep(self, until: float) -> None:
+        """Take no time for silence in which this machine was suspended: a pause that lasted far beyond its end."""
+        overslept = self._clock.monotonic() - until
+        if self._failing_since is not None and overslept > ASLEEP:
+            self._failing_since += overslept
+
     def _react(self, news: News | None) -> Iterator[Events]:
         match news:
             case Heard(event=event):
+                self._delivers = True
                 self._rely()
                 yield self._new([event])
             case Alive():
-                self._rely()
+                if self._delivers:
+                    self._rely()
             case Up() | Gap():
-                self._rely()
+                if self._delivers:
+                    self._rely()
                 yield from self.read_on()
             case Down():
-                self._relied_on, self._due = False, self._clock.monotonic() + self._pause
+                self._relied_on = self._delivers = False
+                self._due = self._clock.monotonic() + self._pause
                 self._explain(news)
             case None:
                 self._relied_on = False
@@ -191,6 +213,8 @@ class Follower:
                 found = found or bool(new)
                 yield new
         except ApiError as error:
+            if cursor and error.http_status in BAD_CURSOR and not isinstance(error, NotFound):
+                self._last = None  # the server does not know it any more: all is read again, and each told once
             self._bear(error)
             self._plan(found=False)
         else:
@@ -205,15 +229,23 @@ class Follower:
 
     def _new(self, events: Events) -> Events:
         new = [event for event in events if self._recent.is_new(event)]
-        self._last = next((id for event in reversed(new) if (id := text(event.get("id")))), self._last)
+        known = (id for event in reversed(new) if self._is_listed(event) and (id := text(event.get("id"))))
+        self._last = next(known, self._last)
         return new
+
+    def _is_listed(self, event: dict[str, Any]) -> bool:
+        """Return whether the list that is asked for has an event, so that it can go on after it."""
+        types = self._query.get("types[]")
+        return types is None or event.get("type") in types
 
     def _bear(self, error: ApiError) -> None:
         """Go on after trouble, or raise it when there is no point any more."""
         now = self._clock.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
         lasts = now - self._failing_since
-        if isinstance(error, AuthError) or lasts > (LAGGING if isinstance(error, NotFound) else LONGEST_SILENCE):
+        is_missing = isinstance(error, NotFound) and error.enveloped
+        is_refused = isinstance(error, AuthError) and error.enveloped
+        if is_refused or lasts > (LAGGING if is_missing else LONGEST_SILENCE):
             raise error
 
     def _explain(self, down: Down) -> None:
@@ -223,11 +255,6 @@ class Follower:
         self._told = True
         why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
         self._note(f"{why}; asking every few seconds instead")
-
-
-def events_of(page: dict[str, Any]) -> Events:
-    """Return the events of a page; what is no object is none."""
-    return [event for event in map(mapping, page["data"]) if event]
 
 
 def last_id(page: dict[str, Any], events: Events) -> str | None:

@@ -1,15 +1,16 @@
 """`--follow`: what happens in the sessions of runs that are waited for, on stderr, each event once and in order."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError
 from qoder_cli.events.feed import Recent
-from qoder_cli.events.follow import PAGE, events_of, last_id
+from qoder_cli.events.follow import PAGE, last_id
 from qoder_cli.events.transcript import Transcript, entry, event_time
 from qoder_cli.ids import segment
 from qoder_cli.output.margin import Margin
+from qoder_cli.runs.backwards import events_of
+from qoder_cli.runs.story import BAD_CURSOR
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
@@ -45,9 +46,12 @@ class Showing:
         query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
         if last := self._last.get(session_id):
             query["after_id"] = last
-        with suppress(ApiError):
+        try:
             for page in self._client.pages(f"/sessions/{segment(session_id)}/events", query, retry=False):
                 events = events_of(page)
                 for event in events:
                     self.hear(event, session_id=session_id)
                 self._last[session_id] = last_id(page, events) or self._last.get(session_id)
+        except ApiError as error:
+            if last and error.http_status in BAD_CURSOR:
+                self._last[session_id] = None  # what was shown is known; the next time all is read again

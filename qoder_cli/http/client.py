@@ -406,6 +406,8 @@ class Client:
         seen: set[str] = set()
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry)
+            if isinstance(page, dict) and page.get("data", ...) is None:
+                page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
                 raise no_answer(
                     "the server answered a list with something that is no page",

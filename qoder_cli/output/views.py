@@ -19,6 +19,7 @@ def run_fields(run: Run) -> Fields:
         "status": _status(run),
         "adopted": "yes" if run.adopted else None,
         "status_from": _source(run),
+        "requires_action": _waiting_calls(run),
         "error_type": run.error_type,
         "error_message": run.error_message,
         "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
@@ -197,9 +198,16 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 def _source(run: Run) -> str | None:
     """Return what a status was read from that the server did not send; None when it did."""
-    if not run.derived:
+    if not run.derived.keys() - {"requires_action"}:
         return None
     return "session" if run.session_id else "run"
+
+
+def _waiting_calls(run: Run) -> str | None:
+    """Return the ids of the calls that wait for an answer in one line; None when none is known to."""
+    if "requires_action" not in run.derived:
+        return None
+    return ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
 
 
 def _status(run: Run) -> Status | None:

@@ -1,13 +1,16 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
+import shlex
 from contextlib import suppress
 from typing import Any
 
+from qoder_cli import jsontext
 from qoder_cli.errors import (
     ApiError,
     Exit,
     InternalError,
     LostSight,
+    NeedsAnswer,
     NotYet,
     OutcomeUnknown,
     QoderError,
@@ -18,8 +21,9 @@ from qoder_cli.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.model import Run
-from qoder_cli.outcome import FINAL, is_going, settle, verdict
+from qoder_cli.ids import segment
+from qoder_cli.model import Run, mapping
+from qoder_cli.outcome import FINAL, is_going, settle, verdict, waits_for_answer
 from qoder_cli.runs.leave import take_leave
 from qoder_cli.state import State
 
@@ -31,12 +35,13 @@ def ending_error(run: Run, state: State) -> QoderError | None:
         case Exit.OK:
             return None
         case Exit.NOT_YET:
-            error: QoderError = NotYet(f"run {run.id} has not ended yet; it is {run.status}", hint="wait for its end")
+            error: QoderError = NotYet(f"run {run.id} has not ended yet; it {_stands(run)}", hint="wait for its end")
             return going_on(error, run, state)
         case Exit.OUTCOME_UNKNOWN:
             error = OutcomeUnknown(
                 f"how run {run.id} ended cannot be known: its session was deleted",
                 hint="look for what it was to do; starting it again may do it twice",
+                next=state.looking("run", "get", run.id),
                 run_state="unknown",
             )
         case Exit.RUN_SKIPPED:
@@ -46,7 +51,9 @@ def ending_error(run: Run, state: State) -> QoderError | None:
                 run_state="ended",
             )
         case _:
-            error = RunFailed(_failure(run), hint=_what_next(run), run_state="ended")
+            error = RunFailed(_failure(run), run_state="ended")
+            if run.session_id:
+                error.hint, error.next = "to see what the agent did", state.looking("run", "logs", run.id)
     error.run_id, error.session_id, error.api_type = run.id, run.session_id, run.error_type
     return error
 
@@ -54,17 +61,32 @@ def ending_error(run: Run, state: State) -> QoderError | None:
 def going_on(error: QoderError, run: Run, state: State) -> QoderError:
     """Return the error, naming the run that goes on and the command that waits for it."""
     error.run_id, error.session_id = run.id, run.session_id
-    error.next = error.next or state.command("run", "wait", run.id)
+    error.next = error.next or state.wait_again(run.id)
     if error.run_state == "none":
         error.run_state = "going"
     return error
 
 
+def needs_answer(run: Run) -> NeedsAnswer:
+    """Return the error of a run that waits for an answer; how one is given stands in api/facts.md, 2.3."""
+    session = segment(run.session_id or "")
+    calls = mapping(run.get("requires_action")).get("event_ids") or []
+    call = next(iter(calls), "evt_…")
+    answer = {"type": "user.tool_confirmation", "tool_use_id": call, "result": "allow"}
+    body = shlex.quote(jsontext.dump([answer]))
+    return NeedsAnswer(
+        f"run {run.id} waits for an answer" + (f" to {', '.join(calls)}" if calls else ""),
+        hint=f"to allow the call: qoder api POST /sessions/{session}/events -F events={body} "
+        '(deny: "result":"deny"; a custom tool takes user.custom_tool_result); then wait again',
+        run_state="going",
+    )
+
+
 def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
     """Return the error that ended a wait, completed with the run and, if it may be going on, how to wait again."""
-    if isinstance(error, WaitTimeout | LostSight):
+    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
         error.run_id, error.session_id = run_id, run.session_id if run else None
-        error.next = state.command("run", "wait", run_id)
+        error.next = state.wait_again(run_id)
     return error
 
 
@@ -75,7 +97,7 @@ def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, s
     return signalled.in_words(
         f"stopped waiting; {what}",
         hint="nothing was cancelled; wait again",
-        next=state.command("run", "wait", *run_ids),
+        next=state.wait_again(*run_ids),
         run_id=run_ids[0] if len(run_ids) == 1 else None,
         session_id=run.session_id if run else None,
         run_state="going" if run or len(run_ids) > 1 else "unknown",
@@ -119,7 +141,5 @@ def _failure(run: Run) -> str:
     return f"run {run.id} {started}: {why}" if why else f"run {run.id} {started}"
 
 
-def _what_next(run: Run) -> str | None:
-    if run.error_type == "requires_action":
-        return "only someone with access to the session can answer; otherwise cancel it"
-    return f"what the agent did is in session {run.session_id}" if run.session_id else None
+def _stands(run: Run) -> str:
+    return "waits for an answer" if waits_for_answer(run) else f"is {run.status}"

@@ -8,17 +8,12 @@ from qoder_cli.choices import OnLost
 from qoder_cli.errors import ApiError, Exit, QoderError
 from qoder_cli.http.pace import Pace
 from qoder_cli.lookup import explain_refusal
-from qoder_cli.model import Run
+from qoder_cli.options import written
 from qoder_cli.runs.ending import stopped_with
-from qoder_cli.runs.newest import newest_runs
-from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Started, Trigger, TriggerStopped
 
 if TYPE_CHECKING:
     from qoder_cli.state import State
-
-
-IDLE_LOOK = 100  # newest runs that --if-idle looks at: one page
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,7 @@ class Order:
 
     def repeated(self, state: "State", key: str) -> list[str]:
         """Return the command that gives this order again, under the key it had."""
-        keyed = [f"--idempotency-key={key}"] if key.startswith("-") else ["--idempotency-key", key]
-        return state.command("deploy", "run", self.deployment_id, *keyed, *self.options)
+        return state.command("deploy", "run", self.deployment_id, *written("--idempotency-key", key), *self.options)
 
 
 def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:
@@ -76,18 +70,6 @@ def launch(state: "State", order: Order) -> Started:
         state.ci.started(started.run.id, started.run.session_id)
     remember_run(state, started.run)
     return started
-
-
-def find_going(state: "State", deployment_id: str) -> Run | None:
-    """Return the newest run of the deployment that is going on, whoever started it; None when it is idle.
-
-    Looks at the newest 100. Not a lock: another run can start right after. Raises ApiError.
-    """
-    for run in newest_runs(state.client, deployment_id, IDLE_LOOK):
-        observer = Observer(state.client, run.id, run=run, progress=state.progress)
-        if not observer.ended and not observer.reread(run):
-            return observer.run
-    return None
 
 
 def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:

@@ -1,28 +1,30 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
 from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping, text
+from qoder_cli.model import Run, mapping
 from qoder_cli.outcome import (
-    AGENT_EVENTS,
-    ENDING_EVENTS,
     SESSION_DELETED,
+    Asks,
     Ending,
+    Rest,
     SessionStory,
     Standing,
+    apply_asks,
     apply_ending,
+    is_going,
     is_strange,
     settle,
     standing,
     verdict,
 )
 from qoder_cli.output.progress import Progress
+from qoder_cli.runs.story import StoryReader, story_of
 from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of
 LAGGING = 30.0  # seconds for which a replica may not have heard of a run or a session yet
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
 USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
-LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet
+LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
+LONGEST_LAG_PAUSE = 8.0
+GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
+LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (api/facts.md, 7.3)
+ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is held not to go on by itself
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
@@ -64,8 +70,11 @@ class Observer:
         self._run = settle(run) if run else None
         self._client = client
         self._progress = progress
-        self._story = SessionStory()
-        self._read_to: str | None = None  # the last session event read
+        self._reader: StoryReader | None = None
+        self._asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
+        self._asked_until = 0.0  # when it was last seen to
+        self._rests: tuple[Rest, float] | None = None  # the ending that the session rests at, and since when it does
+        self._missing: tuple[float, int] | None = None  # since when, and how often, its session was not found
         self._going_since: float | None = None
         self._session_asked = 0.0
         self._warned: set[str] = set()
@@ -78,12 +87,25 @@ class Observer:
     @property
     def read_to(self) -> str | None:
         """The id of the last session event read, from where a stream can go on."""
-        return self._read_to
+        return self._reader.read_to if self._reader else None
 
     @property
-    def worked(self) -> bool:
-        """Whether the session is known to have begun its work."""
-        return self._story.worked
+    def story(self) -> SessionStory:
+        """What is known of the session's events."""
+        if self._reader:
+            return self._reader.story
+        return story_of(self._run) if self._run else SessionStory()
+
+    @property
+    def asks_since(self) -> float | None:
+        """Since when, by the monotonic clock, the agent is known to wait for an answer; None when it does not."""
+        return self._asks[1] if self._asks and not self.ended else None
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the agent has waited for an answer for so long that it will not go on by itself."""
+        since = self.asks_since
+        return since is not None and self._asked_until - since >= ASKS_FOR
 
     @property
     def ended(self) -> bool:
@@ -101,7 +123,7 @@ class Observer:
         raw = Run(self.run.raw) if self.run else None
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
             raw = self._read_run(within, retry)
-        self._run = settle(raw)
+        self._put(raw)
         match standing(raw):
             case Standing.ASK_SESSION:
                 self._ask_session(raw, within, retry)
@@ -109,21 +131,38 @@ class Observer:
                 self._mind_disagreement(raw, within, retry)
             case _:
                 self._mind_strange(raw)
-        return self.run or self._run
+        assert self.run is not None  # it was put there above
+        return self.run
+
+    def _put(self, run: Run) -> None:
+        """Keep a reading, with what the session is known to wait for."""
+        self._run = settle(run)
+        if self._asks and is_going(self._run):
+            self._run = apply_asks(run, self._asks[0])
 
     def take(self, run: Run) -> None:
         """Take in what a list shows of the run; a status that stays behind its session is minded by `look` alone."""
         if not self.ended:
-            self._run = settle(run)
+            self._put(run)
             self._mind_strange(run)
             if standing(run) is Standing.GOING and self._going_since is None:
                 self._going_since = self._client.clock.monotonic()
 
     def reread(self, run: Run) -> bool:
-        """Return whether a run that a list showed has ended, asking no more than its session. Raises ApiError."""
-        if standing(run) is Standing.ASK_SESSION:
-            with suppress(NotFound):  # a session that replicas do not know yet is going on
-                self._ask_session(run, None, True)
+        """Return whether a run that a list showed has ended, asking no more than its session, and once only.
+
+        Raises ApiError; NotFound for a session that is not found, unless the run is so young that it may be going on
+        unheard of, or so old that it cannot.
+        """
+        if standing(run) is not Standing.ASK_SESSION:
+            return self.ended
+        try:
+            self._ask_session(run, None, True)
+        except NotFound as error:
+            if error.enveloped and self._age(run) > LONGEST_RUN:
+                self._run = apply_ending(run, SESSION_DELETED)
+            elif not self._is_young(run):
+                raise
         return self.ended
 
     def read_once(self) -> Run:
@@ -141,14 +180,16 @@ class Observer:
 
     def _look_past_lag(self) -> Run:
         clock = self._client.clock
-        began = clock.monotonic()
+        began, pause = clock.monotonic(), LAG_PAUSE
         while True:
             try:
                 return self.look(retry=True)
-            except NotFound:
-                if not self.may_lag or clock.monotonic() - began >= LAGGING:
+            except NotFound as error:
+                if not (self.may_lag or self._missing) or clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE:
                     raise
-            clock.sleep(LAG_PAUSE)
+                self._progress.note(f"{error.message.rstrip('.')}; asking again for {LAGGING:.0f}s")
+            clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_LAG_PAUSE)
 
     @property
     def may_lag(self) -> bool:
@@ -168,44 +209,57 @@ class Observer:
 
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
         try:
-            self._read_story(run, within, retry)
-        except NotFound:
-            if self._is_young(run):
+            story = self._read_story(run, within, retry)
+            ending = story.ending
+        except NotFound as error:
+            if not self._is_gone(error):
                 raise
-            self._story.ending = self._story.ending or SESSION_DELETED
-        if ending := self._story.ending:
-            self._run = apply_ending(run, ending)  # known, whatever comes of asking what it cost
-            self._run = apply_ending(run, ending, usage=self._usage(run, ending))
+            ending = self.story.ending or SESSION_DELETED
+        if ending is not None:
+            self._conclude(run, ending)
+        elif self._asks:
+            self._run = apply_asks(run, self._asks[0])
 
-    def _read_story(self, run: Run, within: float | None, retry: bool) -> None:
-        """Read on where the last look ended, up to the first ending."""
-        self._take_events(run, ENDING_EVENTS, within, retry)
-        if self._story.idled_early and not self._story.worked and not self._story.ending:
-            # It went idle and nothing says that it ever ran: only the agent's own events can tell.
-            events = f"/sessions/{segment(run.session_id or '')}/events"
-            page = self._client.get(events, {"types[]": AGENT_EVENTS, "limit": 1}, within=within, retry=retry)
-            first = next((event for event in _items(page) if str(event.get("type")).startswith("agent.")), None)
-            if first and text(first.get("id")):
-                self._story = SessionStory(worked=True)
-                self._read_to = text(first.get("id"))
-                self._take_events(run, ENDING_EVENTS, within, retry)
+    def _conclude(self, run: Run, ending: Ending) -> None:
+        self._run = apply_ending(run, ending)  # known, whatever comes of asking what it cost
+        self._run = apply_ending(run, ending, usage=self._usage(run, ending))
 
-    def _take_events(self, run: Run, types: tuple[str, ...], within: float | None, retry: bool) -> None:
-        query: dict[str, Any] = {"types[]": types, "limit": 100, "order": "asc"}
-        if self._read_to:
-            query["after_id"] = self._read_to
-        path = f"/sessions/{segment(run.session_id or '')}/events"
-        for page in self._client.pages(path, query, within=within, retry=retry):
-            events = _items(page)
-            self._story.tell(events)
-            last = text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
-            self._read_to = last or self._read_to
-            if self._story.ending and not self._story.waits_for_action:
-                return
+    def _read_story(self, run: Run, within: float | None, retry: bool, *, to_the_end: bool = False) -> SessionStory:
+        """Read on where the last look ended; a session that was not known before has a story of its own."""
+        if self._reader is None or self._reader.session_id != run.session_id:
+            self._reader = StoryReader(self._client, run)
+            self._asks = self._rests = self._missing = None
+        story = self._reader.read(within=within, retry=retry, to_the_end=to_the_end)
+        self._missing = None
+        now = self._client.clock.monotonic()
+        asks, rest = story.asks, story.rest
+        if asks is None or self._asks is None or self._asks[0].key != asks.key:
+            self._asks = (asks, now) if asks else None
+        self._asked_until = now
+        if rest is None or self._rests is None or self._rests[0].key != rest.key:
+            self._rests = (rest, now) if rest else None
+        return story
+
+    def _is_gone(self, error: NotFound) -> bool:
+        """Return whether the session is held to be deleted: the API has said so again and again for long enough.
+
+        A 404 may come of a replica that lags, and one that is not the API's own says nothing at all.
+        """
+        if not error.enveloped:
+            return False
+        error.retryable = True  # in a while it is settled
+        now = self._client.clock.monotonic()
+        since, times = self._missing or (now, 0)
+        self._missing = since, times + 1
+        return now - since >= LAGGING and times + 1 >= GONE_READS
 
     def _is_young(self, run: Run) -> bool:
+        return self._age(run) < YOUNG
+
+    def _age(self, run: Run) -> float:
+        """Return a run's age in seconds, by the server's clock; of one without a time what is neither young nor old."""
         created = parse_timestamp(run.raw.get("created_at"))
-        return created is not None and self._client.server_now() - created.timestamp() < YOUNG
+        return YOUNG if created is None else self._client.server_now() - created.timestamp()
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
@@ -220,23 +274,31 @@ class Observer:
         return mapping(mapping(session).get("usage"))
 
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
-        """Once a minute, ask the session of a run whose status does not move (contract, section 1)."""
+        """Once a minute, ask the session of a run whose status does not move (contract, section 1).
+
+        It overrules the status only once it has rested at an ending for a minute; one that cannot be read never does.
+        """
         now = self._client.clock.monotonic()
         self._mind_strange(run)
         self._going_since = now if self._going_since is None else self._going_since
-        stale = now - max(self._going_since, self._session_asked) >= DISAGREEMENT_AFTER
-        if not (stale and run.session_id):
+        due = max(self._going_since, self._session_asked) + DISAGREEMENT_AFTER
+        if self._asks and self._asks[1] + ASKS_FOR > self._session_asked:
+            due = min(due, self._asks[1] + ASKS_FOR)
+        if now < due or not run.session_id:
             return
         self._session_asked = now
         try:
-            self._ask_session(run, within, retry)
+            self._read_story(run, within, retry, to_the_end=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
-        if self.ended:
+        if self._rests and now - self._rests[1] >= DISAGREEMENT_AFTER:
+            self._conclude(run, self._rests[0].ending)
             self._warn(
                 f"the server still calls run {run.id} {run.status}, but its session has ended: "
                 "the session's ending is reported"
             )
+        else:
+            self._put(run)
 
     def _mind_strange(self, run: Run) -> None:
         if not is_strange(run):
@@ -271,8 +333,3 @@ def freshness(state: "State") -> Callable[[str], bool]:
         }
 
     return lambda run_id: run_id in triggered_lately()
-
-
-def _items(page: object) -> list[dict[str, Any]]:
-    data = mapping(page).get("data")
-    return [mapping(item) for item in data] if isinstance(data, list) else []

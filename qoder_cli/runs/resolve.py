@@ -2,11 +2,10 @@
 
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.ahead import in_order
-from qoder_cli.errors import ApiError
+from qoder_cli.errors import ApiError, NotFound
 from qoder_cli.model import Run
 from qoder_cli.outcome import Ending, Standing, settle, standing
 from qoder_cli.runs.observe import Observer
@@ -30,6 +29,7 @@ class Resolver:
         self._progress = progress
         self.asks = ask
         self.unread = 0
+        self._failed = 0
         self._counting = threading.Lock()
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
@@ -42,13 +42,17 @@ class Resolver:
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
             return settle(run)
-        if self.asks and self.unread < GIVE_UP_AFTER:
+        has_failed = False
+        if self.asks and self._failed < GIVE_UP_AFTER:
             reader = _EndingReader(self._client, str(run.raw.get("id")), run=run, progress=self._progress)
-            with suppress(ApiError):
+            try:
                 reader.reread(run)
                 return reader.run or run
+            except ApiError as error:
+                has_failed = not (isinstance(error, NotFound) and error.enveloped)  # which says nothing of others
         with self._counting:
             self.unread += 1
+            self._failed += has_failed
         return run
 
 

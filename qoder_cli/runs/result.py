@@ -1,13 +1,16 @@
 """What a run leaves behind: the agent's final message, and the files it delivered."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.errors import Exit
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import ENDING_EVENTS, SessionStory, verdict
+from qoder_cli.outcome import ENDING_EVENTS, event_key, in_order, verdict
 from qoder_cli.output.screen import inert_lines
+from qoder_cli.runs.backwards import newest_first
+from qoder_cli.runs.story import StoryReader, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -31,7 +34,7 @@ def final_message(client: "Client", run: Run) -> str | None:
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return None
     primary: str | None = None
-    for event in _back_from_the_ending(client, run.session_id, ("agent.message",)):
+    for event in _back_from_the_ending(client, run, ("agent.message",)):
         thread = text(event.get("session_thread_id"))
         if thread is not None:
             primary = primary or _primary_thread(client, run.session_id)
@@ -44,7 +47,7 @@ def delivered_files(client: "Client", run: Run) -> list[Delivered]:
     """Return the files that the agent delivered before the run's ending, first delivered first. Raises ApiError."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return []
-    events = _back_from_the_ending(client, run.session_id, ("agent.artifact_delivered",))
+    events = _back_from_the_ending(client, run, ("agent.artifact_delivered",))
     found = [
         Delivered(file_id, text(event.get("original_filename")) or file_id)
         for event in events
@@ -62,26 +65,30 @@ def message_text(event: dict[str, Any]) -> str:
     return "".join(text(mapping(block).get("text")) or "" for block in blocks)
 
 
-def _back_from_the_ending(client: "Client", session_id: str, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Yield events of these types, newest first, from the run's ending backwards; all of them if it has none."""
-    path = f"/sessions/{segment(session_id)}/events"
-    ending = _ending_event(client, path)
+def _back_from_the_ending(client: "Client", run: Run, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yield events of these types, newest first, from the run's ending backwards; all of them if it has none.
+
+    What happened before the run is not its own.
+    """
+    path = events_path(run.session_id or "")
+    story = StoryReader(client, run).read(within=None, retry=True)
+    ending = story.ending_key
+    query = {"types[]": (*types, *(() if ending is None else _ENDS)), "limit": 100}
     reached = ending is None
-    query = {"types[]": (*types, *(() if reached else _ENDS)), "limit": 100, "order": "desc"}
-    for page in client.pages(path, query):
-        for event in map(mapping, page["data"]):
-            reached = reached or event.get("id") == ending
-            if reached and event.get("type") in types:
+    met: list[dict[str, Any]] = []
+    for events in newest_first(partial(client.pages, path), query):
+        for event in events:
+            reached = reached or event_key(event) == ending
+            if event.get("type") not in types or not story.is_of_its_time(event):
+                continue
+            if reached:
                 yield event
-
-
-def _ending_event(client: "Client", path: str) -> str | None:
-    story = SessionStory()
-    for page in client.pages(path, {"types[]": ENDING_EVENTS, "limit": 100, "order": "asc"}):
-        for event in page["data"]:
-            if story.tell([event]).ending and not story.waits_for_action:
-                return text(mapping(event).get("id"))
-    return None
+            else:
+                met.append(event)
+    if not reached:  # the ending stands elsewhere in this list, or not at all: times tell what came before it
+        events = in_order([*story.events, *reversed(met)])
+        place = next(n for n, event in enumerate(events) if event_key(event) == ending)
+        yield from (event for event in reversed(events[:place]) if event.get("type") in types)
 
 
 def _primary_thread(client: "Client", session_id: str) -> str | None:

@@ -73,7 +73,7 @@ class LastWords:
         if unknown:
             hints = [_about_unknown(unknown)]
         if going and (self._verb == "completed" or isinstance(error, Interrupted | InternalError)):
-            error.next = self._state.command("run", "wait", *going)
+            error.next = self._state.wait_again(*going)
             if self._restart and (left := _left_over(items)):
                 hints.append(_of_left_over(left, self._restart(left)))
             hints.append("wait for those that go on")
@@ -84,7 +84,7 @@ class LastWords:
             error.next = unknown[0].error.next if unknown[0].error else None
             hints = [unknown[0].error.hint] if unknown[0].error and unknown[0].error.hint else hints
         elif unknown:
-            error.next = None
+            error.next = self._state.looking("run", "list")
         else:
             return
         error.hint = "; ".join(hints)

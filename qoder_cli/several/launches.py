@@ -13,7 +13,8 @@ from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.lookup import explain_refusal
 from qoder_cli.model import Run
 from qoder_cli.outcome import Standing, standing
-from qoder_cli.runs.launch import Order, find_going, trigger_of
+from qoder_cli.runs.idle import find_going
+from qoder_cli.runs.launch import Order, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Started, Trigger
 from qoder_cli.waiting.wait import Watch

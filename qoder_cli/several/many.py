@@ -12,6 +12,7 @@ from qoder_cli.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, 
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.lookup import asked
 from qoder_cli.model import Run
+from qoder_cli.options import written
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
@@ -193,7 +194,7 @@ class _Running:
         key = orders[0].key
         if key is not None and len(orders) > 1:
             key = key.removesuffix(f":{ids[0]}")
-        words = [*([] if key is None else ["--idempotency-key", key]), *orders[0].options]
+        words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
         words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
         return self._state.command("deploy", "run", *ids, *words)
 

@@ -88,6 +88,7 @@ class Awaiting:
             spent=limits.spent,
             interval=limits.interval,
             slice=glance(state),
+            stops_when_asked=wanted.on_ask == "stop",
             on_over=self._over,
             has_more=lambda: self._beyond.is_open,
         )
@@ -164,7 +165,7 @@ def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Ite
         return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
     error = NotYet(f"run {run_id} was left going on when another failed", hint="wait for its end")
     if run is None:
-        error.run_id, error.run_state, error.next = run_id, "unknown", state.command("run", "wait", run_id)
+        error.run_id, error.run_state, error.next = run_id, "unknown", state.wait_again(run_id)
         return Item(run_id, None, error)
     return Item(run_id, run, going_on(error, run, state))
 

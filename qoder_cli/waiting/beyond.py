@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.ahead import Workers
+from qoder_cli.choices import OnAsk
 from qoder_cli.errors import ApiError, LostSight, NoAnswer, QoderError, RunFailed, Signalled
 from qoder_cli.ids import segment
 from qoder_cli.model import Run, mapping, text
@@ -29,6 +30,7 @@ class Wanted(NamedTuple):
     follow: bool = False  # show the session's events as they happen
     require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
     result: bool = False  # the agent's final message goes with it into JSON
+    on_ask: OnAsk = "stop"  # while the agent waits for an answer
 
 
 NOTHING_MORE = Wanted()

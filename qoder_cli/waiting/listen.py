@@ -24,6 +24,7 @@ class _Ear:
 
     feed: Feed
     up: bool = False
+    delivers: bool = False  # whether it has told of an event: a proxy may hold back all but heartbeats
     heard: float = 0.0
     story: SessionStory = field(default_factory=SessionStory)
 
@@ -58,13 +59,18 @@ class Listener:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
             feed = Feed(self._client, session_id, inbox=self._inbox, after=watch.observer.read_to)
-            self._ears[session_id] = _Ear(feed, story=SessionStory(worked=watch.observer.worked))
+            self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
             feed.start()
 
     def hears(self, watch: "Watch") -> bool:
         """Return whether the run's end would be heard, so that reading can be rare."""
         ear = self._ears.get(watch.run.session_id or "") if watch.run else None
-        return ear is not None and ear.up and self._clock.monotonic() - ear.heard < SILENT
+        return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
+
+    def is_open(self, watch: "Watch") -> bool:
+        """Return whether its stream is open, be it that it has told of nothing yet."""
+        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        return ear is not None and ear.up
 
     def take(self, news: News) -> tuple[str | None, bool]:
         """Take in what a stream has put into the inbox.
@@ -81,7 +87,7 @@ class Listener:
                     self._showing.catch_up(news.session_id)
                 return news.session_id, False
             case Down():
-                was_up, ear.up = ear.up, False
+                was_up, ear.up, ear.delivers = ear.up, False, False
                 return (news.session_id if was_up else None), False
             case Heard(event=event):
                 return self._hear(ear, news.session_id, event)
@@ -91,6 +97,7 @@ class Listener:
 
     def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
         ear.up = True
+        ear.delivers = ear.delivers or event.get("session_id") in (None, session_id)
         if self._showing:
             self._showing.hear(event, session_id=session_id)
         ended = ear.story.tell([event]).ending is not None

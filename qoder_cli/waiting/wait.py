@@ -15,7 +15,8 @@ from qoder_cli.errors import ApiError, AuthError, LostSight, NotFound, QoderErro
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.model import Run
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.ending import needs_answer
+from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
 from qoder_cli.times import span
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Waiter:
     What is heard of them comes in through `inbox`, and so do functions that are to be called in this thread; each may
     return another run to wait for. `has_more` says whether some are still to come though all runs are over. `timeout`
     and `interval` (the longest pause between checks) are in seconds; no timeout means no limit, and it counts from when
-    the last run was launched; so much of it is `spent` already. `on_over` is told of each run when it is over.
+    the last run was launched; so much of it is `spent` already. With `stops_when_asked` a run that waits for an answer
+    is not waited for any longer. `on_over` is told of each run when it is over.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Waiter:
         spent: float = 0.0,
         interval: float | None = None,
         slice: float = SLICE,
+        stops_when_asked: bool = True,
         on_over: Callable[[Watch], None] = lambda watch: None,
         has_more: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -116,6 +119,8 @@ class Waiter:
         self._timeout = timeout
         self._spent = spent
         self._slice = slice
+        self._stops_when_asked = stops_when_asked
+        self._awake_at = clock.monotonic()  # when this thread last looked at the clock
         self._on_over = on_over
         self._has_more = has_more
         self._launches: Launches | None = None
@@ -225,9 +230,23 @@ class Waiter:
 
     def _must_stop(self) -> bool:
         """Hear what came in while something is being read, and return whether there is no point in reading on."""
+        self._mind_sleep()
         self._hear_what_came()
         self._set_deadline()
         return self._is_late or self._is_enough()
+
+    def _mind_sleep(self) -> None:
+        """Take note of the time, which is done five times a second while something is read.
+
+        When it was not done for long, this machine was suspended or this process stopped; the server was not silent.
+        """
+        now = self._clock.monotonic()
+        asleep, self._awake_at = now - self._awake_at, now
+        if asleep > ASLEEP:
+            for watch in self.watches:
+                watch._heard += asleep
+                if watch._missing_since is not None:
+                    watch._missing_since += asleep
 
     def _patience(self) -> float:
         """Return the seconds that the next request may take."""
@@ -275,13 +294,12 @@ class Waiter:
         """Sleep in slices, so that signs of life can be given; False when it ended early, for something came in."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
+            self._awake_at = self._clock.monotonic()
             news = self._clock.take(self._inbox, min(left, self._slice))
             if (news is not None and self._hear(news)) or self._is_enough():
                 return False
-            overslept = self._clock.monotonic() - until
-            if overslept > ASLEEP:  # this machine was suspended; the server was not silent
-                for watch in self.watches:
-                    watch._heard += overslept
+            self._awake_at += min(left, self._slice)
+            self._mind_sleep()
             self._progress.beat()
         return True
 
@@ -302,11 +320,13 @@ class Waiter:
 
     def _look(self, watch: Watch, within: float) -> None:
         watch._called = False
+        self._awake_at = self._clock.monotonic()
         try:
             unless_late(partial(watch.observer.look, within=within), self._must_stop)
         except Late:
             return
         except ApiError as error:
+            self._mind_sleep()
             self._take(watch, error)
         else:
             self._take(watch, None)
@@ -325,7 +345,9 @@ class Waiter:
         many = len(self.watches) > FEW
         self._conclude(watch)
         if watch.run and not (many and first and not watch.over):  # not a line for each of a thousand that go on
-            self._say(watch, watch.run.status or "gone")
+            self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
+        if self._stops_when_asked and watch.run and watch.observer.needs_answer and not watch.over:
+            self._end(watch, needs_answer(watch.run))
 
     def _end(self, watch: Watch, error: QoderError) -> None:
         watch.error = error
@@ -357,10 +379,15 @@ class Waiter:
             return
         if self._listener and self._listener.hears(watch) and now >= watch._alert_until:
             watch._due, watch._pause = now + HEARING_PAUSE, min(FIRST_PAUSE, self._longest_pause)
-            return
-        watch._due = now + pause * self._clock.jitter()
-        longest = max(self._longest_pause, len(self.watches) / READS_PER_SECOND)
-        watch._pause = min(watch._pause * 2, longest)
+        else:
+            if self._listener and self._listener.is_open(watch) and now >= watch._alert_until:
+                pause = max(pause, self._longest_pause)  # most likely the end is heard before
+            watch._due = now + pause * self._clock.jitter()
+            longest = max(self._longest_pause, len(self.watches) / READS_PER_SECOND)
+            watch._pause = min(watch._pause * 2, longest)
+        asks_since = watch.observer.asks_since
+        if asks_since is not None and now < asks_since + ASKS_FOR:
+            watch._due = min(watch._due, asks_since + ASKS_FOR)
 
     def _bear(self, watch: Watch, error: ApiError) -> None:
         """Go on after trouble, or end the watch when there is no point any more."""
@@ -375,14 +402,15 @@ class Waiter:
 
     def _is_hopeless(self, watch: Watch, error: ApiError) -> bool:
         now = self._clock.monotonic()
-        if isinstance(error, NotFound) and watch.is_known:
+        if isinstance(error, NotFound) and watch.is_known and error.enveloped and not error.retryable:
             watch._missing_since = now if watch._missing_since is None else watch._missing_since
             return now - watch._missing_since > LAGGING
-        if isinstance(error, Unavailable) or error.retryable:
-            # Borne, whatever it is: a network's login page redirects and breaks TLS.
+        is_foreign = error.http_status is not None and not error.enveloped
+        if isinstance(error, Unavailable) or error.retryable or is_foreign:
+            # Borne, whatever it is: a network's login page redirects and breaks TLS, a proxy's refuses.
             silent = now - watch._heard > (LONGEST_SILENCE if watch.is_known else FIRST_WORD)
             return silent or not (watch.is_known or error.retryable)
-        return not error.retryable
+        return True
 
     def _give_up(self, watch: Watch, error: ApiError) -> None:
         self._end(watch, _lost(watch, error) if watch.is_known else error)

@@ -1,0 +1,155 @@
+"""`--if-idle`: whether a run of a deployment is going or waits for an answer, learnt with at most five requests.
+
+What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.errors import ApiError, AuthError, NotFound, RunSkipped
+from qoder_cli.model import Run, mapping, text
+from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
+from qoder_cli.runs.newest import newest_runs
+from qoder_cli.runs.observe import YOUNG
+from qoder_cli.runs.story import PAGE, events_path, story_of
+from qoder_cli.times import parse_timestamp
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+    from qoder_cli.state import State
+
+MOST_REQUESTS = 5
+NEWEST = 100  # runs: one page
+GONE_AFTER = 300.0  # seconds of a run's age after which a session that the API does not know is not just unheard of yet
+# Sessions at work, the last in the word of an older generation (api/facts.md, 2.2). Any but those at rest may be.
+MOVING = ("running", "rescheduling", "canceling", "processing")
+AT_REST = ("idle", "terminated", "archived")
+
+
+def find_going(state: "State", deployment_id: str) -> Run | None:
+    """Return a run of the deployment that is going, or may be for all that is known; None when it is idle.
+
+    A run whose session is at rest may wait for an answer, which only its events tell: that is asked of the newest ones,
+    as many as the requests are enough for. Raises ApiError, and RunSkipped when a session works that belongs to no run
+    of the newest 100.
+    """
+    client = state.client
+    runs = sorted(newest_runs(client, deployment_id, NEWEST), key=_created, reverse=True)
+    open_runs = []
+    for run in runs:
+        match standing(run):
+            case Standing.GOING | Standing.HALF_WRITTEN:
+                return settle(run)
+            case Standing.ASK_SESSION:
+                open_runs.append(run)
+    stories = _Stories(client, left=MOST_REQUESTS - 1)
+    if len(open_runs) <= stories.left:
+        return next((settle(run) for run in open_runs if not stories.has_ended(run)), None)
+    stories.left -= 1
+    sessions = _sessions(client, deployment_id)
+    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or _is_young(run, client)]
+    for run in [*suspects, *(run for run in open_runs if run not in suspects)]:
+        if (stories.left or run in suspects) and not stories.has_ended(run):
+            return settle(run)
+    for session_id in sessions.own - {run.session_id for run in runs}:
+        if not stories.ended(session_id, SessionStory()):
+            raise RunSkipped(
+                f"nothing was started: session {session_id} of {deployment_id} is at work, and no run of the newest "
+                f"{NEWEST} is its own",
+                hint="wait for it",
+                next=state.command("run", "list", deployment_id),
+                session_id=session_id,
+                run_state="unknown",
+            )
+    return None
+
+
+def _created(run: Run) -> float:
+    moment = parse_timestamp(run.raw.get("created_at"))
+    return moment.timestamp() if moment else float("inf")
+
+
+def _is_young(run: Run, client: "Client") -> bool:
+    """Return whether a list may not show a run's session yet."""
+    return client.server_now() - _created(run) < YOUNG
+
+
+@dataclass
+class _Sessions:
+    """What one page of sessions tells: which are at work, which at rest, and whether others cannot be at work.
+
+    Those in `own` say that they are at work, and for the deployment.
+    """
+
+    moving: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
+    resting: set[str] = field(default_factory=set)
+    is_all: bool = False
+
+    def may_move(self, session_id: str | None) -> bool:
+        """Return whether a session is, or may be, at work."""
+        return session_id in self.moving or not (self.is_all or session_id in self.resting)
+
+
+def _sessions(client: "Client", deployment_id: str) -> _Sessions:
+    """Return what moves of a deployment, on a server that may ignore what it is asked for. Raises AuthError."""
+    query = {"deployment_id": deployment_id, "statuses[]": MOVING[:2], "limit": NEWEST, "include_archived": "true"}
+    found = _Sessions()
+    try:
+        page = next(client.pages("/sessions", query))
+    except AuthError:
+        raise
+    except ApiError:
+        return found
+    rows = list(map(mapping, page["data"]))
+    has_more = bool(text(page.get("next_page"))) or page.get("has_more") is True
+    found.is_all = not has_more and all(text(row.get("id")) for row in rows)
+    for row in rows:
+        id, status = text(row.get("id")), text(row.get("status"))
+        if id is None:
+            continue
+        if status in AT_REST:
+            found.resting.add(id)
+        else:
+            found.moving.add(id)
+            found.own |= {id} if row.get("deployment_id") == deployment_id else set()
+    return found
+
+
+class _Stories:
+    """Asks sessions whether their first ending has come, while requests are `left`."""
+
+    def __init__(self, client: "Client", *, left: int) -> None:
+        self._client = client
+        self.left = left
+
+    def has_ended(self, run: Run) -> bool:
+        """Return whether a run has ended for certain. Raises ApiError."""
+        try:
+            return self.ended(run.session_id or "", story_of(run))
+        except NotFound as error:
+            created = parse_timestamp(run.raw.get("created_at"))
+            is_old = created is not None and self._client.server_now() - created.timestamp() > GONE_AFTER
+            return error.enveloped and is_old  # a session that is not there does not work
+
+    def ended(self, session_id: str, story: SessionStory) -> bool:
+        """Return whether a session is known to have come to its first ending. Raises ApiError."""
+        if self._tell(session_id, story, ENDING_EVENTS) and story.idled_early and not story.worked:
+            # only the agent's own events can tell whether it ever worked
+            self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
+        return story.ending is not None
+
+    def _tell(self, session_id: str, story: SessionStory, types: Sequence[str]) -> bool:
+        """Tell a story the first page of events; return whether that was all there is, False where none is left."""
+        if not self.left:
+            return False
+        self.left -= 1
+        query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
+        page = next(self._client.pages(events_path(session_id), query))
+        story.tell(_objects(page["data"]))
+        return page.get("has_more") is not True and not text(page.get("next_page"))
+
+
+def _objects(data: Iterable[object]) -> list[dict[str, Any]]:
+    return [event for event in map(mapping, data) if event]
