@@ -396,3 +396,51 @@ def test_a_key_that_looks_like_an_option_can_be_repeated(qoder: Qoder) -> None:
     assert "--idempotency-key=--night" in ran.error["next"]
     qoder.wire.on(*TRIGGER, CURRENT)
     assert qoder(*ran.error["next"][1:]).code == 0
+
+
+# What was adopted stays marked, for it may be someone else's.
+
+
+def adopted(qoder: Qoder) -> None:
+    """Let a trigger adopt the run drun_7."""
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7))
+    assert qoder("deploy", "run", "dep_1", "--json").json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"}, repeat=True)
+
+
+@pytest.mark.parametrize("name", ["last", "drun_7", "dep_1@last"])
+@pytest.mark.parametrize("words", [("run", "get"), ("run", "wait"), ("run", "wait", "drun_7"), ("run", "result")])
+def test_an_adopted_run_is_marked_wherever_it_is_shown(qoder: Qoder, words: tuple[str, ...], name: str) -> None:
+    adopted(qoder)
+    if len(words) == 3:
+        qoder.wire.on("GET", "/sessions", page(), repeat=True)
+    if words == ("run", "result"):
+        qoder.wire.on("GET", "/sessions/sess_1/events", page(), repeat=True)
+    shown = qoder(*words, name, "--json").json
+    runs = shown if isinstance(shown, list) else [shown]
+    assert [run["adopted"] for run in runs] == [True] * len(runs)
+
+
+def test_it_is_marked_in_a_list_and_under_its_key(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    shows_ours(qoder, fresh(7))
+    key = ("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert qoder(*key).json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert qoder(*key).json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs", page({**DONE, "id": "drun_7"}, {**DONE, "id": "drun_8"}))
+    assert [run.get("adopted") for run in qoder("run", "list", "--json").json] == [True, None]
+
+
+@pytest.mark.parametrize("name", ["last", "dep_1@last"])
+def test_cancelling_an_adopted_run_wants_its_id(qoder: Qoder, name: str) -> None:
+    adopted(qoder)
+    ran = qoder("run", "cancel", name, "--yes", "--json")
+    assert (ran.code, qoder.wire.asked("POST")) == (2, [SENT])
+    assert "qoder run cancel drun_7" in ran.error["hint"]
+
+
+def test_by_its_id_it_is_cancelled(qoder: Qoder) -> None:
+    adopted(qoder)
+    assert qoder("run", "cancel", "drun_7", "--yes").code == 0

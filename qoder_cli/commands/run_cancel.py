@@ -1,5 +1,6 @@
 """`qoder run cancel`: end a run early."""
 
+import shlex
 from contextlib import suppress
 
 import typer
@@ -36,6 +37,11 @@ def cancel(
         raise UsageError("cancelling a run needs a yes", hint="add --yes")
     observer = observer_of(state, names.run(run, state))
     found = observer.read_once()
+    if found.adopted and not run.startswith(("drun_", "sess_")):
+        raise UsageError(
+            f"run {found.id} was adopted, so it may be someone else's",
+            hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
+        )
     if not is_going(found):
         state.progress.note(f"run {found.id} is over already: {found.status or 'its session was deleted'}")
         state.show_run(found)

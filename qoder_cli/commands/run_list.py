@@ -1,6 +1,7 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 Page = dict[str, Any]
+Reader = Callable[[Sequence[Object]], Iterable[Run]]
 
 LONGEST_RESOLVED = 100  # rows
 
@@ -101,7 +103,7 @@ def _list(state: State, asked: Asked) -> None:
     matches = Matches(asked.trigger, asked.window)
     listing = Listing(
         pages,
-        read=_reader(resolver, asked.statuses),
+        read=_marking(_reader(resolver, asked.statuses), state.store.adopted(state.settings.host)),
         limit=asked.limit,
         matches=None if matches.everything else matches,
         sifts=bool(asked.statuses),
@@ -123,10 +125,19 @@ def _resolves(asked: Asked, is_whole: bool, state: State) -> bool:
     return bool(asked.statuses) or is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
 
 
-def _reader(resolver: "Resolver", statuses: frozenset[str]) -> Callable[[Sequence[Object]], Iterable[Run]]:
+def _reader(resolver: "Resolver", statuses: frozenset[str]) -> "Reader":
     if statuses:
         return lambda objects: (run for run in resolver.runs(objects) if run.status in statuses)
     return resolver.runs if resolver.asks else lambda objects: map(Run, objects)
+
+
+def _marking(read: "Reader", adopted: Collection[str]) -> "Reader":
+    """Return what reads runs and marks those that were adopted here."""
+
+    def marked(run: Run) -> Run:
+        return replace(run, adopted=True) if run.raw.get("id") in adopted else run
+
+    return (lambda objects: map(marked, read(objects))) if adopted else read
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

@@ -315,7 +315,11 @@ class Observer:
 
 
 def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
-    """Return the observer of the one run that a command is about, which its last words can tell of."""
+    """Return the observer of the one run that a command is about, which its last words can tell of.
+
+    A run that was adopted here once stays marked so, whichever command is about it.
+    """
+    adopted = adopted or state.store.is_adopted(state.settings.host, run_id)
     state.observed = Observer(
         state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state), progress=state.progress
     )

@@ -278,10 +278,12 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
             if state.ci:
                 state.ci.started(id, number=number)
         fresh, client = freshness(state), state.client
-        watches = {
-            Watch(Observer(client, id, is_fresh=fresh, progress=state.progress)): numbers
-            for id, numbers in places.items()
-        }
+        adopted = state.store.adopted(state.settings.host)
+
+        def watch(id: str) -> Watch:
+            return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh, progress=state.progress))
+
+        watches = {watch(id): numbers for id, numbers in places.items()}
 
         def on_item(watch: Watch, item: Item) -> None:
             for number in watches[watch]:
