@@ -127,7 +127,7 @@ class _Stories:
     def has_ended(self, run: Run) -> bool:
         """Return whether a run has ended for certain. Raises ApiError."""
         try:
-            return self.ended(run.session_id or "", story_of(run))
+            return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
         except NotFound as error:
             created = parse_timestamp(run.raw.get("created_at"))
             is_old = created is not None and self._client.server_now() - created.timestamp() > GONE_AFTER

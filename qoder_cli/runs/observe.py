@@ -94,7 +94,7 @@ class Observer:
         """What is known of the session's events."""
         if self._reader:
             return self._reader.story
-        return story_of(self._run) if self._run else SessionStory()
+        return story_of(self._run, self._client.server_now()) if self._run else SessionStory()
 
     @property
     def asks_since(self) -> float | None:

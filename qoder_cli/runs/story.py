@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 PAGE = 100  # events; the API's limit (api/facts.md, 2.4)
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
+FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
 BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
 
 
-def story_of(run: Run) -> SessionStory:
-    """Return an empty story of a run's session, in which what is older than the run does not count."""
+def story_of(run: Run, now: float) -> SessionStory:
+    """Return an empty story of a run's session, in which what is older than the run does not count.
+
+    `now` is the server's clock in unix seconds: a run that says it was created later than that has no time to go by.
+    """
     created = parse_timestamp(run.raw.get("created_at")) or parse_timestamp(run.raw.get("triggered_at"))
-    return SessionStory(since=created.timestamp() - APART if created else None)
+    if created is None or created.timestamp() > now + FUTURE:
+        return SessionStory()
+    return SessionStory(since=created.timestamp() - APART)
 
 
 def events_path(session_id: str) -> str:
@@ -42,7 +48,7 @@ class StoryReader:
 
     def __init__(self, client: "Client", run: Run) -> None:
         self.session_id = run.session_id or ""
-        self.story = story_of(run)
+        self.story = story_of(run, client.server_now())
         self.read_to: str | None = None
         self._run = run
         self._client = client
@@ -60,7 +66,7 @@ class StoryReader:
         self._read(within, retry, to_the_end)
         if self.story.idled_early and not self.story.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
-            known, self.story = self.story, story_of(self._run)
+            known, self.story = self.story, story_of(self._run, self._client.server_now())
             self._types, self._mark = (*ENDING_EVENTS, *AGENT_EVENTS), None
             try:
                 self._read(within, retry, to_the_end)
