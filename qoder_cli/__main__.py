@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 
-from qoder_cli import signals
-from qoder_cli.errors import Exit, Signalled
+from qoder_cli.base import signals
+from qoder_cli.base.errors import Exit, Signalled
 
 
 def run() -> None:
@@ -23,7 +23,7 @@ def run() -> None:
     gc.set_threshold(50_000)  # imports make many objects and no garbage; looking for it takes 8 % of a short command
     try:
         signals.listen()
-        from qoder_cli.cli import main
+        from qoder_cli.cli.main import main
 
         code = main()
     except Signalled as signalled:  # before `main` could begin
@@ -33,8 +33,8 @@ def run() -> None:
 
 def _complete() -> None:
     """Answer a completion script. Never returns."""
-    from qoder_cli.cli import command_tree
-    from qoder_cli.completion.answer import respond
+    from qoder_cli.cli.main import command_tree
+    from qoder_cli.help.completion.answer import respond
 
     respond(command_tree("qoder"), os.environ, sys.stdout)
     os._exit(Exit.OK)

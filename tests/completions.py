@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
-from qoder_cli.cli import command_tree
-from qoder_cli.completion import FILES, script
-from qoder_cli.completion.answer import respond
+from qoder_cli.cli.main import command_tree
+from qoder_cli.help.completion import FILES, script
+from qoder_cli.help.completion.answer import respond
 
 FOLDER = Path(__file__).parent.parent / "completions"
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from qoder_cli.cli import main
+from qoder_cli.app import State
+from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.state import State
-from tests.wire import FakeClock, Wire
+from tests.support.wire import FakeClock, Wire
 
 # The suite has to be short; `--hypothesis-profile=thorough` looks longer. A busy machine is no failure.
 settings.register_profile("short", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,10 +6,10 @@ from typing import Any
 
 import typer
 
-from qoder_cli.cli import command_tree
+from qoder_cli.cli.main import command_tree
 from qoder_cli.commands.help import SAFE_TO_REPEAT
-from qoder_cli.contents import NOUNS
-from qoder_cli.reference import everything
+from qoder_cli.help.contents import NOUNS
+from qoder_cli.help.reference import everything
 from tests import completions
 
 ROOT = Path(__file__).parent.parent

@@ -1,10 +1,10 @@
 """Every fault, at the trigger and while waiting, in process on a clock that nobody has to wait for.
 
-`python -m tests.matrix` prints the table; `tests/test_matrix.py` runs it. A cell is one `qoder deploy run dep_demo
+`python -m tests.matrix` prints the table; `test_matrix.py` runs it. A cell is one `qoder deploy run dep_demo
 --wait` against a server that does one thing wrong once, twice or three times, on either generation, honouring the
 idempotency key or not. What must never be: a run started twice by one command, a run started and neither reported nor
-ended in exit 9, success claimed for a run that did not succeed. Below it stands what `tests.servers` found with servers
-that were not made from the sandbox, and are bad in more ways.
+ended in exit 9, success claimed for a run that did not succeed. Below it stands what `tests.support.servers` found with
+servers that were not made from the sandbox, and are bad in more ways.
 """
 
 import io
@@ -19,13 +19,13 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from qoder_cli.cli import main
+from qoder_cli.app import State
+from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.world import World
-from qoder_cli.state import State
-from tests.wire import FakeClock
+from tests.support.wire import FakeClock
 
 Generation = Literal["legacy", "current"]
 
@@ -242,7 +242,7 @@ def play_all() -> dict[Cell, Outcome]:
 
 
 if __name__ == "__main__":
-    from tests import servers
+    from tests.support import servers
 
     print(table(play_all()))
     print()

@@ -2,7 +2,7 @@
 
 A cell is one `qoder deploy run - --wait -o jsonl` of fifty deployments, of which all, every third or one meet a fault
 of `tests.matrix` when they are triggered, or that meets faults while it waits, on a clock that is faster than a real
-one; or a server of `tests.hostile`, whose every list is bad. Words
+one; or a server of `tests.support.hostile`, whose every list is bad. Words
 choose the cells that have one of them in their name. What must never be: a deployment started twice, a run started that
 the answer neither names nor calls unknown, an answer that says of a run that was started that it was not.
 """
@@ -23,17 +23,17 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from qoder_cli.cli import main
+from qoder_cli.app import State
+from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
-from qoder_cli.state import State
-from tests.hasty import HastyClock
-from tests.hostile import LATENCY, REFUSALS, Hostile, Server
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation
+from tests.support.hasty import HastyClock
+from tests.support.hostile import LATENCY, REFUSALS, Hostile, Server
 
 COUNT = 50
 SPEED = 25.0  # how many times faster the clock goes
@@ -79,7 +79,7 @@ class Cell(NamedTuple):
 
 
 class HostileCell(NamedTuple):
-    """A server of `tests.hostile` to try, of which every third deployment meets what is wrong with its triggers."""
+    """A server of `tests.support.hostile`; every third deployment meets what is wrong with its triggers."""
 
     server: Server
     on_lost: OnLost
@@ -176,7 +176,7 @@ BAD_STORIES: tuple[dict[str, Any], ...] = (
 
 
 def hostile_cells() -> Iterator[HostileCell]:
-    """Yield every cell of a server of `tests.hostile`."""
+    """Yield every cell of a server of `tests.support.hostile`."""
     for n, (way, (answer, acts)) in enumerate(itertools.product(BAD_LISTS, LOSSES)):
         server = replace(Server(GENERATIONS[n % 2], answer=answer, acts=acts), **way)
         yield HostileCell(server, ("adopt", "resend")[n // 2 % 2])
@@ -229,7 +229,7 @@ def play(cell: Cell, folder: Path, *, count: int = COUNT, speed: float = SPEED) 
 
 
 def play_hostile(cell: HostileCell, folder: Path, *, count: int = COUNT, speed: float = SPEED) -> Outcome:
-    """Run one cell of a server of `tests.hostile` and return what became of it. `folder` is for its journal."""
+    """Run one cell of a server of `tests.support.hostile` and return what became of it. `folder` is for its journal."""
     clock = HastyClock(speed)
     ids = [f"dep_{n:032x}" for n in range(count)]
     only = frozenset(ids[AFFLICTED[cell.pattern]])

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
-from qoder_cli.cli import main
+from qoder_cli.app import State
+from qoder_cli.cli.main import main
 from qoder_cli.output import screen
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import World
-from qoder_cli.state import State
 from tests.matrix import WithoutStreams
-from tests.wire import FakeClock
+from tests.support.wire import FakeClock
 
 FOLDER = Path(__file__).parent.parent / ".pictures"
 WIDTH = 118

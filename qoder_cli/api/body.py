@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 
-from qoder_cli import jsontext
 from qoder_cli.api.pairs import split
-from qoder_cli.errors import UsageError
-from qoder_cli.plainfile import open_at_once, read_most
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import open_at_once, read_most
 
 LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"

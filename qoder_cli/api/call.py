@@ -8,11 +8,11 @@ is sent again as a GET is, under the same key: whether that is honoured is the s
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qoder_cli import jsontext
 from qoder_cli.api.body import Body
 from qoder_cli.api.operations import Operation, find, of_path, readable
 from qoder_cli.api.target import Target
-from qoder_cli.errors import (
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import (
     ApiError,
     Exit,
     InternalError,
@@ -27,8 +27,8 @@ from qoder_cli.http.resending import Meaning, meaning_of, next_try
 from qoder_cli.http.write import Recovery, Write
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client, Pending
-    from qoder_cli.state import State
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _ANYTHING = "application/json, */*;q=0.5"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from qoder_cli.errors import UsageError
+from qoder_cli.base.errors import UsageError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\x20-\x7e\t]*")

@@ -2,7 +2,7 @@
 
 import re
 
-from qoder_cli.errors import UsageError
+from qoder_cli.base.errors import UsageError
 
 _TAKES = {
     "-f": ("KEY=VALUE", "name=nightly"),

@@ -3,16 +3,16 @@
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.ahead import OneAhead
 from qoder_cli.api.call import Request
 from qoder_cli.api.show import StreamPrinter, show_head
-from qoder_cli.errors import UsageError
-from qoder_cli.listing import LARGEST_PAGE
-from qoder_cli.model import mapping
+from qoder_cli.base.ahead import OneAhead
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import mapping
 from qoder_cli.output.data import Output
+from qoder_cli.output.listing import LARGEST_PAGE
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 
 # Cursors that would stand beside the one that asks for the next page (api/facts.md, 3.6).

@@ -5,14 +5,14 @@ import io
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli import jsontext
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import mapping, text
 from qoder_cli.http import redact
 from qoder_cli.http.answers import Answer
-from qoder_cli.model import mapping, text
 from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 
 def show_head(state: "State", answer: Answer) -> None:

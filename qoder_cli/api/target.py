@@ -6,9 +6,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qoder_cli.api.pairs import split
-from qoder_cli.errors import UsageError
-from qoder_cli.tokens import is_token
-from qoder_cli.values import API_PATH, host_of, origin, read_base_url
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import is_token
+from qoder_cli.settings.values import API_PATH, host_of, origin, read_base_url
 
 _LONGEST = 8000  # characters
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")

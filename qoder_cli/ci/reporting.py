@@ -10,13 +10,13 @@ from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
 from qoder_cli.ci.systems import GitHub, GitLab, System
-from qoder_cli.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
 
 if TYPE_CHECKING:
-    from qoder_cli.model import Run
-    from qoder_cli.state import State
-    from qoder_cli.waiting.items import Item
+    from qoder_cli.app import State
+    from qoder_cli.base.model import Run
+    from qoder_cli.runs.fleet.items import Item
 
 OFTEN = 1.0  # seconds between two tellings of the ids of several runs
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
@@ -67,7 +67,7 @@ class Ci:
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
         """Take in what became of the one thing that was asked for."""
-        from qoder_cli.waiting.items import Item
+        from qoder_cli.runs.fleet.items import Item
 
         self.ended(Item(run.id, run, error))
 
@@ -92,7 +92,7 @@ class Ci:
 
     def _take_in_the_one(self, error: QoderError | None) -> None:
         """Take in what is known of the one thing that was asked for, when nobody said what became of it."""
-        from qoder_cli.waiting.items import Item
+        from qoder_cli.runs.fleet.items import Item
 
         run = self._state.started[-1] if self._state.started else None
         if run is not None or error is not None:
@@ -102,7 +102,7 @@ class Ci:
 
     def _take_in_the_rest(self, typed: Sequence[str]) -> None:
         """Take in that what nobody told of was not begun."""
-        from qoder_cli.waiting.items import Item
+        from qoder_cli.runs.fleet.items import Item
 
         for number in set(range(len(typed))) - self._items.keys() - self._ids.keys():
             self.ended(Item(typed[number], None, None, attempted=False), number=number)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.errors import QoderError
-    from qoder_cli.state import State
-    from qoder_cli.waiting.items import Item
+    from qoder_cli.app import State
+    from qoder_cli.base.errors import QoderError
+    from qoder_cli.runs.fleet.items import Item
 
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation

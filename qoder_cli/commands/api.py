@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.completion import values
-from qoder_cli.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.app import State
+from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.help.completion import values
 from qoder_cli.http.pending import METHODS
-from qoder_cli.state import State
 
 if TYPE_CHECKING:
     from qoder_cli.api.body import Body

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qoder_cli.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
-from qoder_cli.configfile import ConfigFile, change, load, locate
-from qoder_cli.errors import ApiError, AuthError, UsageError
-from qoder_cli.state import State
-from qoder_cli.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
+from qoder_cli.app import State
+from qoder_cli.base.errors import ApiError, AuthError, UsageError
+from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
+from qoder_cli.settings.configfile import ConfigFile, change, load, locate
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.completion import MADE_BY, SHELLS, script, values
-from qoder_cli.completion.places import PLACES, home
-from qoder_cli.errors import UsageError
-from qoder_cli.state import State
+from qoder_cli.app import State
+from qoder_cli.base.errors import UsageError
+from qoder_cli.help.completion import MADE_BY, SHELLS, script, values
+from qoder_cli.help.completion.places import PLACES, home
 
 
 def completion(

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.completion import values
-from qoder_cli.config import PROFILE_VARIABLE, own_server, profile_name
-from qoder_cli.configfile import KEYS, ConfigFile, change, load, locate
-from qoder_cli.errors import NotFound, UsageError
-from qoder_cli.near import nearest
+from qoder_cli.app import State
+from qoder_cli.base.errors import NotFound, UsageError
+from qoder_cli.base.near import nearest
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
-from qoder_cli.state import State
-from qoder_cli.tokens import without_tokens
-from qoder_cli.values import mask, origin, read_base_url, read_region, read_workspace
+from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
+from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
+from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
 # How a value given on the command line is checked and spelled. A token never comes from there.
 _READERS: dict[str, Callable[..., str]] = {

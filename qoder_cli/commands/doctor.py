@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from qoder_cli.app import State
+from qoder_cli.base.errors import Exit
 from qoder_cli.doctor.finding import Finding
-from qoder_cli.errors import Exit
-from qoder_cli.state import State
 
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.completion import values
-from qoder_cli.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS, VARIABLES, Named
-from qoder_cli.errors import RANKING, Exit, UsageError
-from qoder_cli.state import State
+from qoder_cli.app import State
+from qoder_cli.base.errors import RANKING, Exit, UsageError
+from qoder_cli.help.completion import values
+from qoder_cli.help.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS, VARIABLES, Named
 
 WIDTH = 80  # columns of a text
 
@@ -52,7 +52,7 @@ def help(
 
 
 def _data(words: list[str], root: Any) -> dict[str, Any]:
-    from qoder_cli import reference
+    from qoder_cli.help import reference
 
     if not words:
         return reference.everything(root)
@@ -68,7 +68,7 @@ def _is_topic(words: list[str]) -> bool:
 
 def _command(words: list[str], root: Any) -> Any:
     """Return the context of a command. Raises UsageError, with the topics too where only one word was given."""
-    from qoder_cli.reference import context_of
+    from qoder_cli.help.reference import context_of
 
     if words[0] in TOPICS:
         raise UsageError(f"{words[0]} is a topic, and has none below it", hint=f"qoder help {words[0]} shows it")
@@ -109,7 +109,7 @@ A deployment's file may ask for any other.
 
 def output() -> str:
     """Return what the formats are and promise."""
-    from qoder_cli.reference import columns, fields
+    from qoder_cli.help.reference import columns, fields
 
     return _flowed(f"""\
 Standard output has the data, standard error everything else. -o chooses how data looks:
@@ -154,7 +154,7 @@ between, and QODER_EXIT_CODE):
 
 def _others() -> str:
     """Return the keys of what is neither a run nor an error."""
-    from qoder_cli.reference import KEYS
+    from qoder_cli.help.reference import KEYS
 
     return "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
 

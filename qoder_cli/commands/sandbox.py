@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.completion import values
-from qoder_cli.errors import UsageError
+from qoder_cli.app import State
+from qoder_cli.base.errors import UsageError
+from qoder_cli.help.completion import values
 from qoder_cli.sandbox.child import environment, folder, run, until_signal, variables
 from qoder_cli.sandbox.wire import Generation
-from qoder_cli.state import State
 
 if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server
@@ -106,7 +106,7 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     try:
         from qoder_cli.sandbox.server import serve
     except ModuleNotFoundError as error:
-        from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
+        from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
 
         raise UsageError(
             f"the sandbox needs {' and '.join(SANDBOX_NEEDS)}: {error}", hint=how_to_add(SANDBOX_NEEDS)

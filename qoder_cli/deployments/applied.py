@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qoder_cli.base.errors import Exit, QoderError
+from qoder_cli.base.model import Deployment
+from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.step import Step
-from qoder_cli.errors import Exit, QoderError
-from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
-from qoder_cli.tokens import without_tokens
 
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 

@@ -5,23 +5,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.deployfile.normal import settable
+from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.deployments.applied import Action, Applied, as_it_is
+from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
 from qoder_cli.deployments.writing import CannotBe, change
-from qoder_cli.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
+from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import Write
-from qoder_cli.ids import segment
-from qoder_cli.lookup import read_deployment
-from qoder_cli.model import Deployment, mapping
-from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered

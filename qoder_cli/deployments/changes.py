@@ -10,13 +10,13 @@ from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from qoder_cli.deployfile.normal import VARIABLES, WRITE_ONLY, assignments, comparable, filled_in
-from qoder_cli.deployfile.tree import Path, spelled
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import mapping
+from qoder_cli.base.tokens import shown
 from qoder_cli.deployments.hiding import HIDDEN, Secrets
-from qoder_cli.jsontext import Number
-from qoder_cli.model import mapping
+from qoder_cli.files.normal import VARIABLES, WRITE_ONLY, assignments, comparable, filled_in
+from qoder_cli.files.tree import Path, spelled
 from qoder_cli.output.screen import inert
-from qoder_cli.tokens import shown
 
 ABSENT: Final = object()
 LATEST = "latest"  # stands for the version that an agent is pinned to anew
@@ -232,6 +232,6 @@ def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:
 
 
 def _in_json(value: Any) -> str:
-    from qoder_cli import jsontext
+    from qoder_cli.base import jsontext
 
     return inert(jsontext.dump(value))

@@ -6,8 +6,8 @@ Nothing is ever searched for by its text: a value may be an ordinary word, as `e
 from collections.abc import Collection
 from typing import Any
 
-from qoder_cli.deployfile.normal import VARIABLES, assignments
-from qoder_cli.deployfile.tree import Path, spelled
+from qoder_cli.files.normal import VARIABLES, assignments
+from qoder_cli.files.tree import Path, spelled
 
 HIDDEN = "[hidden]"
 

@@ -5,15 +5,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qoder_cli.base.errors import ApiError, Rejected
+from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.applied import Applied, as_it_is
 from qoder_cli.deployments.planning import Book, created_meanwhile
 from qoder_cli.deployments.step import Step
 from qoder_cli.deployments.writing import LOOKS
-from qoder_cli.errors import ApiError, Rejected
-from qoder_cli.model import Deployment
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 
 def there_already(state: "State", step: Step) -> Applied | None:

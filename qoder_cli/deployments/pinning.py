@@ -9,15 +9,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.ahead import in_order
-from qoder_cli.deployfile.load import Declared
-from qoder_cli.deployfile.normal import settable
-from qoder_cli.errors import ApiError, QoderError
-from qoder_cli.ids import segment
-from qoder_cli.model import Deployment, mapping
+from qoder_cli.base.ahead import in_order
+from qoder_cli.base.errors import ApiError, QoderError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.files.load import Declared
+from qoder_cli.files.normal import settable
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 AT_A_TIME = 8  # deployments or agents that are read
 

@@ -5,19 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qoder_cli.ahead import in_order
-from qoder_cli.deployfile.load import Declared, missing_for_create
-from qoder_cli.deployfile.normal import EMPTY, settable
-from qoder_cli.deployfile.problems import BadFiles, Problem
+from qoder_cli.base.ahead import in_order
+from qoder_cli.base.errors import ApiError, QoderError, Rejected
+from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.changes import creation, difference
+from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.deployments.pinning import AT_A_TIME, Found, at_latest
 from qoder_cli.deployments.step import Step
-from qoder_cli.errors import ApiError, QoderError, Rejected
-from qoder_cli.lookup import find_deployment
-from qoder_cli.model import Deployment
+from qoder_cli.files.load import Declared, missing_for_create
+from qoder_cli.files.normal import EMPTY, settable
+from qoder_cli.files.problems import BadFiles, Problem
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli import ids
+from qoder_cli.base import ids
+from qoder_cli.base.errors import UsageError
 from qoder_cli.deployments.changes import told
-from qoder_cli.errors import UsageError
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.deployments.step import Step
-    from qoder_cli.state import State
 
 
 def show_changes(state: "State", steps: Sequence["Step"]) -> None:
@@ -45,9 +45,9 @@ def _foreseen(state: "State", step: "Step") -> Iterator[str]:
     schedule = _new_schedule(step)
     if not schedule:
         return
+    from qoder_cli.base.schedule import words_of
+    from qoder_cli.base.times import local_zone_name
     from qoder_cli.output.cells import Fire, cell
-    from qoder_cli.schedule import words_of
-    from qoder_cli.times import local_zone_name
 
     paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
     fires = _fires(state, schedule)
@@ -75,6 +75,6 @@ def _can_be_typed(name: str | None) -> bool:
 
 
 def _fires(state: "State", schedule: Mapping[str, Any]) -> list[str]:
-    from qoder_cli.schedule import next_fires
+    from qoder_cli.base.schedule import next_fires
 
     return next_fires(schedule, now=state.client.server_now())

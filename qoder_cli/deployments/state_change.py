@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.deployments.writing import CannotBe, change
-from qoder_cli.errors import (
+from qoder_cli.base.errors import (
     ApiError,
     Exit,
     NotFound,
@@ -14,17 +13,18 @@ from qoder_cli.errors import (
     UsageError,
     first_by_rank,
 )
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.deployments.lookup import explain_missing, find_deployment, read_deployment
+from qoder_cli.deployments.writing import CannotBe, change
 from qoder_cli.http.write import How, Write
-from qoder_cli.ids import segment
-from qoder_cli.lookup import explain_missing, find_deployment, read_deployment
-from qoder_cli.model import Deployment
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
-from qoder_cli.tokens import without_tokens
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.output.rows import Rows
-    from qoder_cli.state import State
 
 READ_WITHIN = 10.0  # seconds for one reading back
 _SHOWN = 3  # deployments that the first line names

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.deployfile.load import Declared
-from qoder_cli.deployfile.normal import WRITE_ONLY, settable
+from qoder_cli.base.errors import QoderError
+from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.changes import LATEST, Change, difference, secrets_of
 from qoder_cli.deployments.hiding import Secrets
-from qoder_cli.errors import QoderError
-from qoder_cli.model import Deployment
+from qoder_cli.files.load import Declared
+from qoder_cli.files.normal import WRITE_ONLY, settable
 
 if TYPE_CHECKING:
     from qoder_cli.http.write import Write

@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.errors import UsageError
+from qoder_cli.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from qoder_cli.deployfile.load import Declared
-    from qoder_cli.state import State
+    from qoder_cli.app import State
+    from qoder_cli.files.load import Declared
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for what one has already
 _VERSION = re.compile(r"[0-9]{1,9}")
@@ -63,8 +63,8 @@ def _agent(typed: str) -> Any:
 
 
 def _message(typed: str | None, state: "State") -> str | None:
-    from qoder_cli.deployfile import source
-    from qoder_cli.deployfile.problems import Problem
+    from qoder_cli.files import source
+    from qoder_cli.files.problems import Problem
 
     if typed != source.STDIN:
         return typed
@@ -101,7 +101,7 @@ def metadata_of(
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     """Return the fields, checked as those of a file are. Raises UsageError, naming the options."""
-    from qoder_cli.deployfile.load import declare
+    from qoder_cli.files.load import declare
 
     for field, value in fields.items():
         if not _is_utf_8(value):

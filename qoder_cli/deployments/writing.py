@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
+from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.resending import Meaning
 from qoder_cli.http.write import Recovery, Write
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.answers import Answer
-    from qoder_cli.state import State
 
 T = TypeVar("T")
 

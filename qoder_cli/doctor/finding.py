@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from qoder_cli.errors import AuthError, Exit, QoderError, Unavailable, UsageError
+from qoder_cli.base.errors import AuthError, Exit, QoderError, Unavailable, UsageError
 
 _ERRORS: dict[Exit, type[QoderError]] = {Exit.USAGE: UsageError, Exit.AUTH: AuthError, Exit.UNAVAILABLE: Unavailable}
 

@@ -8,14 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.base.times import span
 from qoder_cli.doctor.finding import Finding, warning
 from qoder_cli.local.folder import state_folder
 from qoder_cli.local.store import Entry, Store
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.config import Settings
-    from qoder_cli.state import State
+    from qoder_cli.app import State
+    from qoder_cli.settings.config import Settings
 
 OPEN_TOO_LONG = 600.0  # seconds; what has not shown by then, `last` settles
 _ANYONE_ELSE = 0o077

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.doctor.finding import Finding, failed
 
 if TYPE_CHECKING:
-    from qoder_cli.config import Settings
+    from qoder_cli.settings.config import Settings
 
 
 def proxy(settings: "Settings", env: Mapping[str, str]) -> Finding:

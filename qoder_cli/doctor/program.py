@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qoder_cli import __version__
+from qoder_cli.base.errors import UsageError
 from qoder_cli.doctor.finding import Finding, warning
-from qoder_cli.errors import UsageError
-from qoder_cli.installed import SANDBOX_NEEDS, how_to_add
-from qoder_cli.values import is_on
+from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
+from qoder_cli.settings.values import is_on
 
 _NAMES = ("qoder", "qoder-cli")
 _LARGEST_LAUNCHER = 2**20  # bytes; those that pip writes are smaller
@@ -90,7 +90,7 @@ def _whose(path: Path) -> str:
 
 def completion(env: Mapping[str, str]) -> Finding:
     """Look whether the shell that is used has the completion script of this version."""
-    from qoder_cli.completion.places import PLACES
+    from qoder_cli.help.completion.places import PLACES
 
     shell = Path(env.get("SHELL", "")).name
     if shell not in PLACES:
@@ -114,7 +114,7 @@ def completion(env: Mapping[str, str]) -> Finding:
 
 
 def _compared(shell: str, path: Path, installed: str, install: str) -> Finding:
-    from qoder_cli.completion import script
+    from qoder_cli.help.completion import script
 
     if installed == script(shell):
         return Finding("completion", f"{shell} has it, in {path}")

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
+from qoder_cli.base.model import mapping
+from qoder_cli.base.times import span
 from qoder_cli.doctor.finding import Finding, broken, failed, warning
-from qoder_cli.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
-from qoder_cli.model import mapping
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.config import Settings
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.state import State
+    from qoder_cli.settings.config import Settings
 
 WITHIN = 15.0  # seconds for one answer; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
@@ -95,7 +95,7 @@ def _cure(error: ApiError) -> str:
 
 
 def _other_region(settings: "Settings", fix: str) -> str:
-    from qoder_cli.values import REGIONS
+    from qoder_cli.settings.values import REGIONS
 
     if settings.base_url not in REGIONS.values():
         return fix

@@ -5,14 +5,21 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qoder_cli.config import PROFILE_VARIABLE, SERVER_VARIABLES, TOKEN_VARIABLES, WORKSPACE_VARIABLE, Settings, resolve
-from qoder_cli.configfile import ConfigFile, load, locate
+from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.doctor.finding import Finding, broken, failed, warning
-from qoder_cli.errors import Exit, UsageError
-from qoder_cli.values import is_on, mask
+from qoder_cli.settings.config import (
+    PROFILE_VARIABLE,
+    SERVER_VARIABLES,
+    TOKEN_VARIABLES,
+    WORKSPACE_VARIABLE,
+    Settings,
+    resolve,
+)
+from qoder_cli.settings.configfile import ConfigFile, load, locate
+from qoder_cli.settings.values import is_on, mask
 
 if TYPE_CHECKING:
-    from qoder_cli.options import Flags
+    from qoder_cli.cli.options import Flags
 
 _ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 

@@ -13,20 +13,21 @@ from types import ModuleType
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
-from qoder_cli import __version__, jsontext
-from qoder_cli.clock import TRIES, Clock, may_wait
-from qoder_cli.config import Settings
-from qoder_cli.errors import ApiError, AuthError, UsageError
+from qoder_cli import __version__
+from qoder_cli.base import jsontext
+from qoder_cli.base.clock import TRIES, Clock, may_wait
+from qoder_cli.base.errors import ApiError, AuthError, UsageError
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.times import span
 from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.pending import WITH_BODY
 from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
 from qoder_cli.http.proxy import Proxy, in_effect
-from qoder_cli.model import mapping, text
 from qoder_cli.output.progress import Progress
-from qoder_cli.times import span
-from qoder_cli.values import is_loopback
+from qoder_cli.settings.config import Settings
+from qoder_cli.settings.values import is_loopback
 
 # `import httpx` brings its own command line with it (rich, pygments) wherever click happens to be installed, which is
 # a third of its cost. Hiding that one module leaves the library whole.

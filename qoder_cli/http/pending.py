@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from qoder_cli.base.threads import Gate, begin
+from qoder_cli.base.times import span
 from qoder_cli.http.answers import Answer, no_answer
-from qoder_cli.threads import Gate, begin
-from qoder_cli.times import span
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body

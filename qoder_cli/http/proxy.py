@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from qoder_cli.values import is_loopback
+from qoder_cli.settings.values import is_loopback
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")  # the API is https; plain http is loopback, which is never proxied

@@ -8,8 +8,8 @@ not say that it has ended was not read back.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.model import mapping
-from qoder_cli.times import parse_timestamp
+from qoder_cli.base.model import mapping
+from qoder_cli.base.times import parse_timestamp
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

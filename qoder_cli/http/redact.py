@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from qoder_cli import jsontext
-from qoder_cli.tokens import NAMES, without_tokens
-from qoder_cli.tokens import REDACTED as REDACTED
+from qoder_cli.base import jsontext
+from qoder_cli.base.tokens import NAMES, without_tokens
+from qoder_cli.base.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
 _LONGEST_READ = 10 * LONGEST_SHOWN  # characters that are looked through: what is cut off is not half of a secret

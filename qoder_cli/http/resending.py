@@ -2,8 +2,8 @@
 
 from enum import Enum
 
-from qoder_cli.clock import TRIES, may_wait
-from qoder_cli.errors import ApiError, NoAnswer
+from qoder_cli.base.clock import TRIES, may_wait
+from qoder_cli.base.errors import ApiError, NoAnswer
 
 GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
 _NO_ANSWER = (408, 499)  # the same

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
-from qoder_cli import signals
-from qoder_cli.errors import ApiError, OutcomeUnknown, Signalled
+from qoder_cli.base import signals
+from qoder_cli.base.errors import ApiError, OutcomeUnknown, Signalled
+from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.resending import Meaning, meaning_of, next_try
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
-    from qoder_cli.clock import Clock
+    from qoder_cli.base.clock import Clock
     from qoder_cli.http.answers import Answer
     from qoder_cli.http.pending import Pending
     from qoder_cli.output.progress import Progress

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from qoder_cli.tokens import names_token
+from qoder_cli.base.tokens import names_token
 
 
 def state_folder(env: Mapping[str, str]) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from qoder_cli.model import mapping, text
+from qoder_cli.base.model import mapping, text
 
 VERSION = 1
 _LARGEST_FILE = 52 * 2**20  # bytes; a larger one is not ours

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.model import Deployment, Run, text
 from qoder_cli.local import tsv
 from qoder_cli.local.tsv import MOST_DEPLOYMENTS as MOST_DEPLOYMENTS
 from qoder_cli.local.tsv import MOST_RUNS as MOST_RUNS
-from qoder_cli.model import Deployment, Run, text
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from qoder_cli.app import State
     from qoder_cli.local.store import Store
-    from qoder_cli.state import State
 
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from qoder_cli.errors import Signalled
+from qoder_cli.base.errors import Signalled
 from qoder_cli.local.folder import state_folder
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from qoder_cli.base.model import Run, text
+from qoder_cli.base.times import local_time
 from qoder_cli.local.folder import state_folder
-from qoder_cli.model import Run, text
 from qoder_cli.output.screen import inert
-from qoder_cli.times import local_time
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 MOST_DEPLOYMENTS = 300
 MOST_RUNS = 50

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.times import span
 from qoder_cli.output.cells import COLOURS
 from qoder_cli.output.margin import columns, fitted
 from qoder_cli.output.screen import commandless, inert
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from qoder_cli.base.times import local_time, parse_timestamp, span
 from qoder_cli.output.screen import inert
-from qoder_cli.times import local_time, parse_timestamp, span
 
 
 class Moment(NamedTuple):

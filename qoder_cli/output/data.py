@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli import jsontext
+from qoder_cli.base import jsontext
+from qoder_cli.base.times import local_zone_name
 from qoder_cli.output.cells import Cell, Fields, cell, has_time, plain
 from qoder_cli.output.report import Format
 from qoder_cli.output.rows import Rows
 from qoder_cli.output.screen import Screen, inert, terminal_width
-from qoder_cli.times import local_zone_name
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from qoder_cli.clock import Clock
+from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import span
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from qoder_cli.errors import QoderError
+from qoder_cli.base.errors import QoderError
 from qoder_cli.output.screen import Screen, inert
 
 Format = Literal["table", "json", "jsonl", "id"]
@@ -17,7 +17,7 @@ _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL
 def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     """Write the error; with JSON output as one line, the last of stderr."""
     if format in ("json", "jsonl"):
-        from qoder_cli.jsontext import dump
+        from qoder_cli.base.jsontext import dump
 
         screen.tell(dump({"error": error.as_json()}) + "\n")
         return

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from qoder_cli import jsontext
+from qoder_cli.base import jsontext
 from qoder_cli.output.cells import Fields, cell, has_time, plain
 from qoder_cli.output.screen import inert, terminal_width
 

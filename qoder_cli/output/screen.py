@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import BinaryIO, TextIO
 
-from qoder_cli.errors import InternalError, ReaderGone
-from qoder_cli.tokens import REDACTED, without_tokens
+from qoder_cli.base.errors import InternalError, ReaderGone
+from qoder_cli.base.tokens import REDACTED, without_tokens
 
 # Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
 # terminal, or to a line that a script reads.

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from qoder_cli.model import Deployment, Run, mapping, text
-from qoder_cli.outcome import evaluations
+from qoder_cli.base.model import Deployment, Run, mapping, text
+from qoder_cli.base.outcome import evaluations
 from qoder_cli.output.cells import Fields, Fire, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
@@ -118,7 +118,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
 def _next_fires(deployment: Deployment, now: float | None) -> list[str]:
     if now is None or deployment.archived_at:
         return deployment.next_fires
-    from qoder_cli.schedule import next_fires
+    from qoder_cli.base.schedule import next_fires
 
     return next_fires(deployment.schedule, now=now)
 
@@ -126,7 +126,7 @@ def _next_fires(deployment: Deployment, now: float | None) -> list[str]:
 def _in_words(schedule: Mapping[str, Any]) -> str | None:
     if not schedule:
         return None
-    from qoder_cli.schedule import words_of
+    from qoder_cli.base.schedule import words_of
 
     return words_of(schedule)
 

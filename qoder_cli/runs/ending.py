@@ -4,8 +4,9 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
-from qoder_cli import jsontext
-from qoder_cli.errors import (
+from qoder_cli.app import State
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import (
     ApiError,
     Exit,
     InternalError,
@@ -21,11 +22,10 @@ from qoder_cli.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping
-from qoder_cli.outcome import FINAL, is_going, settle, verdict, waits_for_answer
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
 from qoder_cli.runs.leave import take_leave
-from qoder_cli.state import State
 
 
 def ending_error(run: Run, state: State) -> QoderError | None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import NoAnswer, UsageError
-from qoder_cli.ids import segment
-from qoder_cli.model import mapping, text
-from qoder_cli.tokens import names_token
+from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.tokens import names_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

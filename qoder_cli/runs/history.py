@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import ApiError
-from qoder_cli.model import Run
-from qoder_cli.outcome import Standing, standing
+from qoder_cli.base.errors import ApiError
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.resolve import Resolver
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
+    from qoder_cli.app import State
 
 RECENT = 20  # runs
 

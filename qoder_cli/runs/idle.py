@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.errors import ApiError, AuthError, NotFound, RunSkipped
-from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, RunSkipped
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.observe import YOUNG
-from qoder_cli.runs.story import PAGE, events_path, story_of
-from qoder_cli.times import parse_timestamp
+from qoder_cli.sessions.story import PAGE, events_path, story_of
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.state import State
 
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page

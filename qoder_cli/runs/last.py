@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import NotFound, OutcomeUnknown
+from qoder_cli.app import State
+from qoder_cli.base.errors import NotFound, OutcomeUnknown
+from qoder_cli.base.times import span
 from qoder_cli.runs.lost import CERTAIN, age, dated, look_for_run
-from qoder_cli.state import State
-from qoder_cli.times import span
 
 if TYPE_CHECKING:
     from qoder_cli.local.store import Attempt

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qoder_cli.errors import Interrupted, QoderError, WaitTimeout
-from qoder_cli.ids import segment
-from qoder_cli.model import Run
+from qoder_cli.base.errors import Interrupted, QoderError, WaitTimeout
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
 
 if TYPE_CHECKING:
-    from qoder_cli.state import State
-    from qoder_cli.waiting.items import Item
+    from qoder_cli.app import State
+    from qoder_cli.runs.fleet.items import Item
 
 
 CANCEL_WITHIN = 2.0  # seconds
@@ -20,7 +20,7 @@ def take_leave_of(items: "Sequence[Item]", state: "State") -> None:
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second."""
     if state.on_leave != "cancel" or not items:
         return
-    from qoder_cli.ahead import in_order
+    from qoder_cli.base.ahead import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     pace = Pace(state.clock, per_second=WRITES_PER_SECOND)

@@ -16,11 +16,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.errors import ApiError, OutcomeUnknown
+from qoder_cli.base.errors import ApiError, OutcomeUnknown
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.http.readback import ReadBack
-from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping, text
-from qoder_cli.times import parse_timestamp
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

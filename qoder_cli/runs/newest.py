@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qoder_cli.ids import segment
-from qoder_cli.model import Run
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.errors import ApiError, Exit, NoAnswer, NotFound
-from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping
-from qoder_cli.outcome import (
+from qoder_cli.base.errors import ApiError, Exit, NoAnswer, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.outcome import (
     SESSION_DELETED,
     Asks,
     Ending,
@@ -23,13 +23,13 @@ from qoder_cli.outcome import (
     standing,
     verdict,
 )
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.story import StoryReader, story_of
-from qoder_cli.times import parse_timestamp
+from qoder_cli.sessions.story import StoryReader, story_of
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.state import State
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
 LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of a run is lost

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.errors import UsageError
-from qoder_cli.ids import segment
-from qoder_cli.listing import LARGEST_PAGE, Object, page_size
-from qoder_cli.model import mapping
-from qoder_cli.state import State
-from qoder_cli.times import parse_timestamp, utc_text
+from qoder_cli.app import State
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping
+from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.output.listing import LARGEST_PAGE, Object, page_size
 
 
 class Status(StrEnum):
@@ -41,7 +41,7 @@ class Window(NamedTuple):
         """Return the window that was typed. Raises UsageError, also for one that ends before it begins."""
         if since is None and until is None:
             return cls(None, None)
-        from qoder_cli.when import parse_when
+        from qoder_cli.base.when import parse_when
 
         now = datetime.fromtimestamp(state.clock.now(), UTC)
         window = cls(

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.ahead import in_order
-from qoder_cli.errors import ApiError, NotFound
-from qoder_cli.model import Run
-from qoder_cli.outcome import Ending, Standing, settle, standing
+from qoder_cli.base.ahead import in_order
+from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Ending, Standing, settle, standing
 from qoder_cli.runs.observe import Observer
 
 if TYPE_CHECKING:

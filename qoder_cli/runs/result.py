@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.errors import Exit
-from qoder_cli.ids import segment
-from qoder_cli.model import Run, mapping, text
-from qoder_cli.outcome import ENDING_EVENTS, event_key, in_order, verdict
+from qoder_cli.base.errors import Exit
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import ENDING_EVENTS, event_key, in_order, verdict
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.runs.backwards import newest_first
-from qoder_cli.runs.story import StoryReader, events_path
+from qoder_cli.sessions.backwards import newest_first
+from qoder_cli.sessions.story import StoryReader, events_path
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.state import State
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 

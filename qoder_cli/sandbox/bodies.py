@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from qoder_cli import cron
+from qoder_cli.base import cron
 from qoder_cli.sandbox.pages import Invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]

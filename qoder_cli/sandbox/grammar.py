@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from qoder_cli.errors import UsageError
+from qoder_cli.base.errors import UsageError
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
 PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any")

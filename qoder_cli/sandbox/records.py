@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Any, Literal
 
-from qoder_cli import cron
+from qoder_cli.base import cron
 from qoder_cli.sandbox.ids import LENGTH, base36
 from qoder_cli.sandbox.presets import DEMO
 from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle

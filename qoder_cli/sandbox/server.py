@@ -20,7 +20,7 @@ from qoder_cli.sandbox.grammar import check_real
 from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import BASE_PATH, Answer, Request
 from qoder_cli.sandbox.world import World
-from qoder_cli.values import is_loopback
+from qoder_cli.settings.values import is_loopback
 
 HOST = "127.0.0.1"
 _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow answer

@@ -1,0 +1,191 @@
+"""What one invocation needs, each thing built on first use, so that a test can hand in its own."""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from qoder_cli.base.clock import Clock
+from qoder_cli.base.errors import InternalError, QoderError
+from qoder_cli.cli.options import Flags
+from qoder_cli.output.report import write_error
+from qoder_cli.output.screen import Screen
+from qoder_cli.settings.values import is_on
+
+if TYPE_CHECKING:
+    import httpx
+
+    from qoder_cli.base.choices import OnLeave
+    from qoder_cli.base.model import Run
+    from qoder_cli.ci.reporting import Ci
+    from qoder_cli.http.client import Client
+    from qoder_cli.local.store import Store
+    from qoder_cli.output.data import Output
+    from qoder_cli.output.progress import Progress
+    from qoder_cli.runs.observe import Observer
+    from qoder_cli.settings.config import Settings
+
+
+_SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
+
+
+@dataclass
+class State:
+    """One invocation: its environment, streams, clock and shared options; and what is made from them."""
+
+    env: Mapping[str, str]
+    out: Screen
+    err: Screen
+    stdin: IO[str] | None = None
+    clock: Clock = field(default_factory=Clock)
+    program: str = "qoder"
+    transport: "httpx.BaseTransport | None" = None
+    flags: Flags = field(default_factory=Flags)
+    on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
+    started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
+    wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
+    is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
+    observed: "Observer | None" = None  # what reads the one run that the command is about
+    ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
+
+    def __post_init__(self) -> None:
+        for name in ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN"):
+            self._never_tell(self.env.get(name))
+
+    def _never_tell(self, token: str | None) -> None:
+        """Keep a token out of what is written on stderr, also as JSON spells it."""
+        if token and len(token := token.strip()) >= _SHORTEST_TOKEN:
+            self.err.secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
+
+    @property
+    def known_secrets(self) -> set[str]:
+        """What must never be shown, also of a token that the settings name, as far as these can be read."""
+        if "settings" not in self.__dict__:
+            from qoder_cli.settings.config import resolve
+
+            with suppress(Exception):  # an error is being reported, perhaps that of the settings
+                self._never_tell(resolve(self.flags, self.env).token)
+        return self.err.secrets
+
+    @classmethod
+    def of_this_process(cls) -> "State":
+        """Return the state of the process this runs in."""
+        program = Path(sys.argv[0]).stem
+        return cls(
+            env=os.environ,
+            out=Screen.of(sys.stdout, os.environ),
+            err=Screen.of(sys.stderr, os.environ),
+            stdin=sys.stdin,
+            program=program if program in ("qoder", "qoder-cli") else "qoder",
+        )
+
+    @property
+    def known_run(self) -> "Run | None":
+        """The newest reading of the one run that the command is about; None while there is none."""
+        if self.is_of_several:
+            return None
+        if self.observed and self.observed.run:
+            return self.observed.run
+        return self.started[-1] if self.started else None
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """Token, base URL, profile and the rest, with where each came from. Raises UsageError."""
+        from qoder_cli.settings.config import resolve
+
+        settings = resolve(self.flags, self.env)
+        self._never_tell(settings.token)
+        for warning in settings.warnings:
+            self.progress.warn(warning)
+        return settings
+
+    @cached_property
+    def client(self) -> "Client":
+        """The HTTP client for the server that the settings name. Raises AuthError when there is no token."""
+        from qoder_cli.http.client import Client
+
+        return Client(
+            self.settings, clock=self.clock, progress=self.progress, transport=self.transport, debug=self.flags.debug
+        )
+
+    @cached_property
+    def output(self) -> "Output":
+        """What prints data, in the format asked for."""
+        from qoder_cli.output.data import Output
+
+        return Output(self.out, self.flags.output)
+
+    @cached_property
+    def progress(self) -> "Progress":
+        """What is said on stderr while something goes on."""
+        from qoder_cli.output.progress import Progress
+
+        quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
+        return Progress(self.err, clock=self.clock, quiet=quiet)
+
+    @cached_property
+    def store(self) -> "Store":
+        """What was triggered from this machine, and seen."""
+        from qoder_cli.local.store import Store
+
+        return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+
+    def _debug(self, text: str) -> None:
+        from qoder_cli.http.redact import by_shape
+
+        self.progress.debug(by_shape(text))
+
+    def pace_reads(self, per_second: float | None = None) -> None:
+        """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
+        from qoder_cli.http.pace import READS_PER_SECOND, Pace
+
+        if self.client.pace is None:
+            self.client.pace = Pace(self.clock, per_second=READS_PER_SECOND)
+        self.client.pace.allow(per_second or READS_PER_SECOND)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a question can be asked: a person sits at both ends, and nothing forbids it."""
+        forbidden = self.flags.no_input or is_on(self.env, "QODER_NO_INPUT") or is_on(self.env, "CI")
+        return bool(self.stdin and self.stdin.isatty() and self.err.is_terminal and not forbidden)
+
+    def command(self, *words: str) -> list[str]:
+        """Return a command to type next, with the options that select profile, host and format."""
+        return [self.program, *words, *self.flags.selectors()]
+
+    def wait_again(self, *runs: str) -> list[str]:
+        """Return the command that waits on for these runs, as this one did."""
+        return self.command("run", "wait", *runs, *self.wait_options)
+
+    def looking(self, *words: str) -> list[str]:
+        """Return a command to look with: as `command`, but in a table where only ids were asked for."""
+        command = self.command(*words)
+        return command[:-2] if self.flags.output == "id" else command
+
+    def show_run(self, run: "Run", **more: Any) -> None:
+        """Print one run in the format asked for; a table shows the fields `more` too."""
+        from qoder_cli.base.outcome import is_going
+        from qoder_cli.output.views import run_fields
+
+        try:
+            self.output.record({**run_fields(run), **more}, data=run.as_json(), id=run.id)
+        except InternalError as error:  # a full disk does not make the run unknown
+            error.run_id, error.session_id = run.id, run.session_id
+            error.run_state = "going" if is_going(run) else "ended"
+            raise
+
+    def report(self, error: QoderError) -> None:
+        """Write the one error that ends stderr."""
+        _ = self.known_secrets  # what was typed by mistake may be in it
+        write_error(error, self.err, self.flags.output)
+
+    def close(self) -> None:
+        """Let go of connections, and of the store."""
+        if "client" in self.__dict__:
+            self.client.close()
+        if "store" in self.__dict__:
+            self.store.close()

@@ -1,0 +1,292 @@
+"""Exit codes, and the exceptions that become them.
+
+QoderError                     carries the message, the hint and all that the error line says
+├── UsageError            2    bad option, argument, file or config value
+│   └── BadFiles          2    (deployfile) deployment files are wrong: a line for each problem
+├── RunFailed             1    the run failed or never started
+├── RunSkipped            3    the run was skipped
+├── ApiError                   the server, or the way to it, said no
+│   ├── AuthError         4    no token, 401, 403
+│   ├── NotFound          5    404
+│   ├── Rejected          6    409 and every other 4xx
+│   │   └── CannotBe      6    (deployments) reading back shows that a write can never come true
+│   └── Unavailable       7    429, 5xx, 3xx
+│       └── NoAnswer      7    no connection, a cut or unreadable answer
+├── NotYet                8    the run is still going, or a file differs
+├── OutcomeUnknown        9    nobody can tell what happened
+├── LostSight            10    a run is known and could not be followed
+├── NeedsAnswer          11    the run waits for an answer from a person
+├── InternalError        70    a bug here, or nowhere to write to
+├── WaitTimeout         124    --timeout reached
+└── Interrupted  130/143/129   a signal, once it has been put into words
+
+Signalled                      the signal itself, raised by the handler (a BaseException)
+ReaderGone                     standard output was closed by its reader: exit 141, nothing said
+"""
+
+import shlex
+import signal
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, Literal, Self
+
+from qoder_cli.base.tokens import without_tokens
+
+RunState = Literal["none", "ended", "going", "unknown"]
+
+
+class Exit(IntEnum):
+    """Every exit code, with the sentence that help and README show for it."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make the member equal to `code`, and keep its meaning beside it."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "done; the run was accepted; with --wait: it completed"
+    RUN_FAILED = 1, "the run failed, or never started although the server answered 200"
+    USAGE = 2, "bad option, argument, file or config value; nothing was sent"
+    RUN_SKIPPED = 3, "the run was skipped, or --if-idle found one going"
+    AUTH = 4, "no token, or the server does not accept it (401, 403)"
+    NOT_FOUND = 5, "no such deployment or run (404)"
+    REJECTED = 6, "the server refused (409 and every other 4xx)"
+    UNAVAILABLE = 7, "the server cannot be reached or does not answer sensibly; nothing was started"
+    NOT_YET = 8, "still going (get --exit-status, result); a file differs (apply --exit-code)"
+    OUTCOME_UNKNOWN = 9, "it may or may not have happened: do not blindly repeat"
+    LOST_SIGHT = 10, "the run is known but could not be followed to its end; it may be going on"
+    NEEDS_ANSWER = 11, "the run waits for an answer from a person"
+    INTERNAL = 70, "a bug here, or the output could not be written"
+    WAIT_TIMEOUT = 124, "--timeout reached; the run goes on"
+    HUNG_UP = 129, "the terminal went away (SIGHUP)"
+    INTERRUPTED = 130, "Ctrl-C; a run that was started goes on"
+    CLOSED_PIPE = 141, "the reader of the output went away"
+    TERMINATED = 143, "SIGTERM; a run that was started goes on"
+
+
+# The first that applies is the exit code of several runs (contract, section 4); of USAGE it says nothing, which one of
+# several can have too (a name that two deployments have, a key that another one was started with).
+RANKING = (
+    Exit.INTERRUPTED,
+    Exit.TERMINATED,
+    Exit.HUNG_UP,
+    Exit.OUTCOME_UNKNOWN,
+    Exit.INTERNAL,
+    Exit.LOST_SIGHT,
+    Exit.AUTH,
+    Exit.UNAVAILABLE,
+    Exit.REJECTED,
+    Exit.NOT_FOUND,
+    Exit.USAGE,
+    Exit.RUN_FAILED,
+    Exit.NEEDS_ANSWER,
+    Exit.WAIT_TIMEOUT,
+    Exit.RUN_SKIPPED,
+    Exit.NOT_YET,
+    Exit.OK,
+)
+
+
+class QoderError(Exception):
+    """An expected failure: what happened, what to do next, and the exit code.
+
+    `next` is the command that goes on, as words. `run_state` says what is known of the run when the command ends:
+    none was started, it ended, it is going on, or nobody knows. What the server said comes from `cause`, if another
+    error is what it comes of.
+    """
+
+    exit = Exit.INTERNAL
+    asked_to_cancel = False  # whether the run that it leaves going was
+    has_lines = False  # whether the message has several, made harmless already
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        next: list[str] | None = None,
+        run_id: str | None = None,
+        session_id: str | None = None,
+        run_state: RunState = "none",
+        api_type: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        cause: "QoderError | None" = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind: Exit | None = None  # what it is called, where that is not the name of its exit code
+        self.message = message
+        self.hint = hint
+        self.next = next
+        self.shell: str | None = None  # the same for a shell, where it is longer than what one types
+        self.run_id = run_id
+        self.session_id = session_id
+        self.run_state = run_state
+        self.api_type: str | None = cause.api_type if cause else api_type
+        self.http_status: int | None = cause.http_status if cause else http_status
+        self.request_id: str | None = cause.request_id if cause else request_id
+
+    @property
+    def type_name(self) -> str:
+        """What it is called in JSON, and wherever one word has to do."""
+        return (self.kind or self.exit).name.lower()
+
+    @property
+    def advice(self) -> str:
+        """What to do next, with the command that does it; empty when there is nothing to say."""
+        command = self.shell or (shlex.join(self.next) if self.next else None)
+        return ": ".join(part for part in (self.hint, command) if part)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that stands under `error` with JSON output: always the same keys, no token in any."""
+        return {
+            "type": self.type_name,
+            "exit_code": int(self.exit),
+            "message": without_tokens(self.message),
+            "hint": without_tokens(self.hint) if self.hint else self.hint,
+            "next": self.next and [without_tokens(word) for word in self.next],
+            "run_id": self.run_id,
+            "session_id": self.session_id,
+            "run_state": self.run_state,
+            "api_type": self.api_type,
+            "http_status": self.http_status,
+            "request_id": self.request_id,
+        }
+
+
+class UsageError(QoderError):
+    """The command line, a file or the environment asks for something that cannot be done."""
+
+    exit = Exit.USAGE
+
+
+class RunFailed(QoderError):
+    """The run ended, and not well."""
+
+    exit = Exit.RUN_FAILED
+
+
+class RunSkipped(QoderError):
+    """The server recorded the run as skipped."""
+
+    exit = Exit.RUN_SKIPPED
+
+
+class ApiError(QoderError):
+    """The server, or the way to it, said no. `retry_after` is in seconds, when the server named it."""
+
+    retryable = False  # whether asking again can help
+
+    def about(self, what: str) -> Self:
+        """Return itself, saying what was asked for."""
+        self.message = f"{what}: {self.message}"
+        return self
+
+    retry_after: float | None = None
+    enveloped = False  # True when the answer was complete and in the API's own error envelope
+
+
+class AuthError(ApiError):
+    """No token, or one that the server does not accept."""
+
+    exit = Exit.AUTH
+
+
+class NotFound(ApiError):
+    """The server does not know this deployment, run or session."""
+
+    exit = Exit.NOT_FOUND
+
+
+class Rejected(ApiError):
+    """The server understood and refused."""
+
+    exit = Exit.REJECTED
+
+
+class Unavailable(ApiError):
+    """The server cannot serve now."""
+
+    exit = Exit.UNAVAILABLE
+    retryable = True
+
+
+class NoAnswer(Unavailable):
+    """Nothing that can be believed came back. `sent` is False when no connection was ever made."""
+
+    sent = True
+
+
+class NotYet(QoderError):
+    """What was asked for is not so yet: the run is going on, a file differs, or it was stopped before its turn."""
+
+    exit = Exit.NOT_YET
+
+
+class OutcomeUnknown(QoderError):
+    """Whether it happened, or how it ended, cannot be known from here."""
+
+    exit = Exit.OUTCOME_UNKNOWN
+
+
+class LostSight(QoderError):
+    """A known run could not be followed to its end."""
+
+    exit = Exit.LOST_SIGHT
+
+
+class NeedsAnswer(QoderError):
+    """The run waits for an answer from a person, and goes on once it has one."""
+
+    exit = Exit.NEEDS_ANSWER
+
+
+class InternalError(QoderError):
+    """A bug in this program, or an output that cannot be written."""
+
+    exit = Exit.INTERNAL
+
+
+class WaitTimeout(QoderError):
+    """The time given to waiting is over; the run goes on."""
+
+    exit = Exit.WAIT_TIMEOUT
+
+
+class Interrupted(QoderError):
+    """A signal ended the command; `exit` is set from the signal."""
+
+    exit = Exit.INTERRUPTED
+
+
+class Signalled(BaseException):
+    """A signal arrived. Not an Exception, so that no library's `except Exception` swallows it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code of this signal."""
+        if self.signum == signal.SIGINT:
+            return Exit.INTERRUPTED
+        return Exit.TERMINATED if self.signum == signal.SIGTERM else Exit.HUNG_UP
+
+    def in_words(self, message: str, **details: Any) -> Interrupted:
+        """Return the error that says `message` and exits with this signal's code."""
+        error = Interrupted(message, **details)
+        error.exit = self.exit
+        return error
+
+
+class ReaderGone(BaseException):
+    """The reader of standard output went away, as in `qoder … | head -1`."""
+
+
+def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:
+    """Return the error that decides the exit code of several runs, or None when there is none."""
+    return min(errors, key=lambda error: RANKING.index(error.exit), default=None)

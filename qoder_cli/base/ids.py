@@ -1,0 +1,122 @@
+"""Words on the command line that name a deployment or a run, checked before any request."""
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+from qoder_cli.base.errors import UsageError
+
+LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
+
+LAST = ("last", "@last")  # the newest run triggered here
+
+_KINDS = {
+    "dep_": "deployment",
+    "drun_": "run",
+    "sess_": "session",
+    "agent_": "agent",
+    "env_": "environment",
+    "file_": "file",
+    "vault_": "vault",
+    "turn_": "turn",
+    "evt_": "event",
+}
+
+# What ids are made of: a prefix, and hexadecimal or base-36 digits (api/facts.md, 7). Allowed is what stands in a path
+# as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
+NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
+_SEPARATORS = re.compile(r"[\s,;|]+")
+_AROUND = " \t\r\n\xa0\ufeff\u200b"  # what is pasted along and not seen
+
+
+def agent_id(typed: str) -> str:
+    """Return the agent that was typed. Raises UsageError for what cannot be the id of one."""
+    return _id(typed, prefix="agent_", wanted="an agent id (agent_…)")
+
+
+def deployment(typed: str) -> str:
+    """Return the id or the name of a deployment that was typed. Raises UsageError for what can be neither."""
+    wanted = "a deployment id (dep_…) or an exact name"
+    _check_text(typed, "deployment", wanted)
+    if _kind(typed):
+        return _id(typed, prefix="dep_", wanted=wanted)
+    if {".", ".."} & set(typed.split("/")):
+        raise UsageError(f"{_shown(typed)} is a path, not a deployment", hint=f"give {wanted}")
+    return typed
+
+
+def run(typed: str) -> str:
+    """Return the words that were typed for a run: `drun_…`, `sess_…`, `last` or `DEPLOYMENT@last`.
+
+    Raises UsageError for what can be none of them.
+    """
+    if typed in LAST:
+        return typed
+    if of := deployment_of(typed):
+        deployment(of)
+        return typed
+    prefix = "sess_" if _kind(typed) == "session" else "drun_"
+    return _id(typed, prefix=prefix, wanted="a run (drun_…, sess_…, last or DEPLOYMENT@last)")
+
+
+def deployment_of(typed: str) -> str | None:
+    """Return what stands before `@last`, None where nothing does."""
+    of, _, last = typed.rpartition("@")
+    return of if of and last == "last" else None
+
+
+def segment(name: str) -> str:
+    """Return an id or a name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _id(typed: str, *, prefix: str, wanted: str) -> str:
+    """Return an id that begins with the prefix and contains only what ids are made of. Raises UsageError."""
+    needed = _KINDS[prefix]
+    _check_text(typed, needed, wanted)
+    kind = _kind(typed)
+    odd = NOT_OF_AN_ID.search(typed)
+    if kind is None or typed == prefix:
+        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=f"give {wanted}")
+    if kind == needed and odd is None:
+        return typed
+    if kind == needed and odd is not None:
+        what = "a space" if odd[0] == " " else _shown(odd[0])
+        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
+    if kind == "deployment" and needed == "run" and odd is None:
+        raise UsageError(f"{_shown(typed)} is a deployment, not a run", hint=f"its latest run is {typed}@last")
+    raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=f"give {wanted}")
+
+
+def _meant(typed: str, wanted: str) -> str:
+    """Return a hint for an id with something else around, behind or inside it."""
+    bare = typed.strip(_AROUND)
+    if len(list(filter(None, _SEPARATORS.split(bare)))) > 1:
+        return "separate several ids by spaces, each a word of its own; on standard input, one a line"
+    alone = NOT_OF_AN_ID.split(bare, maxsplit=1)[0]
+    return f"give {wanted}" if alone in _KINDS else f"give the id alone: {alone}"
+
+
+def _check_text(typed: str, what: str, wanted: str) -> None:
+    """Refuse what can name nothing at all."""
+    if not typed.strip():
+        raise UsageError(f"the {what} is empty", hint="is a shell variable unset?")
+    if len(typed) > LONGEST:
+        raise UsageError(f"{_shown(typed)} is {len(typed)} characters long; an id or a name has at most {LONGEST}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in typed):
+        raise UsageError(f"{_shown(typed)} contains a control character", hint=f"give {wanted}")
+
+
+def _shown(typed: str) -> str:
+    """Return what was typed in quotes, readable in every script; what does not show is escaped."""
+    return repr(typed if len(typed) <= 60 else typed[:60] + "…")
+
+
+def _kind(typed: str) -> str | None:
+    """Return what the prefix of an id says that it is of, whatever was pasted before it."""
+    bare = typed.lstrip(_AROUND)
+    return next((kind for prefix, kind in _KINDS.items() if bare.startswith(prefix)), None)
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

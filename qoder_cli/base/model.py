@@ -1,0 +1,177 @@
+"""The server's objects: the fields we read, plus the raw object they came from.
+
+Plain code instead of pydantic: these are read on the path of every run, where importing pydantic alone costs more than
+the request (design.md, traps), and a field of an unexpected type must be tolerated, not refused.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qoder_cli.base.times import milliseconds_between
+
+
+def text(value: object) -> str | None:
+    """Return `value` when it is a non-empty string, else None."""
+    return value if isinstance(value, str) and value else None
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return `value` when it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Any object of the API, kept exactly as the server sent it."""
+
+    raw: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The object's id."""
+        return str(self.raw["id"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON output shows."""
+        return self.raw
+
+
+@dataclass(frozen=True)
+class Run(Resource):
+    """A run of a deployment (api/facts.md, 1.3), on either generation of server.
+
+    `derived` holds the fields that were filled in here because the server sent no final status; where both have a
+    field, it wins, and a None takes the server's away.
+    """
+
+    derived: dict[str, Any] = field(default_factory=dict)
+    adopted: bool = False  # its trigger's answer was lost, and it was found in the run list
+
+    @classmethod
+    def read(cls, value: object) -> "Run | None":
+        """Return the run that a parsed answer holds, or None when it is not one."""
+        raw = mapping(value)
+        run_id = text(raw.get("id"))
+        if run_id is None or not (run_id.startswith("drun_") or raw.get("type") == "deployment_run"):
+            return None
+        return cls(raw)
+
+    def get(self, name: str) -> Any:
+        """Return a field's value, filled in or as sent; None when absent."""
+        return self.derived.get(name, self.raw.get(name))
+
+    @property
+    def status(self) -> str | None:
+        """The run's status, from the server or derived."""
+        return text(self.get("status"))
+
+    @property
+    def deployment_id(self) -> str | None:
+        """The deployment this is a run of."""
+        return text(self.raw.get("deployment_id"))
+
+    @property
+    def session_id(self) -> str | None:
+        """The session in which the agent works, once there is one."""
+        return text(self.raw.get("session_id"))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The run's error `{type, message}`, empty when there is none; one in another shape is taken in as it is."""
+        error = self.get("error")
+        if isinstance(error, dict) or not error:
+            return mapping(error)
+        return {"type": "unknown_error", "message": error if isinstance(error, str) else str(error)}
+
+    @property
+    def error_type(self) -> str | None:
+        """What kind of error, in the API's words."""
+        return text(self.error.get("type")) or ("unknown_error" if self.error else None)
+
+    @property
+    def error_message(self) -> str | None:
+        """The error in words."""
+        return text(self.error.get("message"))
+
+    @property
+    def completed_at(self) -> str | None:
+        """When the run ended, as a timestamp text."""
+        return text(self.get("completed_at"))
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """The older generation's `cas_run_extras`: attempt, turn_id, started_at."""
+        return mapping(self.raw.get("cas_run_extras"))
+
+    @property
+    def credits(self) -> Any:
+        """The credits used so far (api/facts.md, 2.2: a snapshot), or None."""
+        return mapping(self.get("usage")).get("total_credits")
+
+    @property
+    def agent(self) -> str | None:
+        """The agent as `agent_…@version`."""
+        agent = mapping(self.raw.get("agent"))
+        agent_id, version = text(agent.get("id")), agent.get("version")
+        return f"{agent_id}@{version}" if agent_id and version is not None else agent_id
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long the run took in milliseconds: the server's figure, else from its timestamps."""
+        sent = self.get("duration_ms")
+        if isinstance(sent, int) and not isinstance(sent, bool):
+            return sent
+        start = self.raw.get("triggered_at") or self.raw.get("created_at")
+        return milliseconds_between(start, self.completed_at)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the server's object; where fields were filled in, with them and a key `derived` naming them."""
+        filled_in = {**self.derived, "derived": list(self.derived)} if self.derived else {}
+        shown = {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
+        return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
+
+
+@dataclass(frozen=True)
+class Deployment(Resource):
+    """A deployment (api/facts.md, 1.2)."""
+
+    @classmethod
+    def read(cls, value: object) -> "Deployment | None":
+        """Return the deployment that a parsed answer holds, or None when it is not one."""
+        raw = mapping(value)
+        deployment_id = text(raw.get("id"))
+        if deployment_id is None or not (deployment_id.startswith("dep_") or raw.get("type") == "deployment"):
+            return None
+        return cls(raw)
+
+    @property
+    def name(self) -> str | None:
+        """The deployment's name."""
+        return text(self.raw.get("name"))
+
+    @property
+    def archived_at(self) -> str | None:
+        """When it was archived; the only reliable test for archived (api/facts.md, 1.2)."""
+        return text(self.raw.get("archived_at"))
+
+    @property
+    def state(self) -> str:
+        """What can be said in one word: archived, or the server's status."""
+        return "archived" if self.archived_at else text(self.raw.get("status")) or "unknown"
+
+    @property
+    def paused_because(self) -> str | None:
+        """Why it is paused: `manual`, or the type of the error that paused it."""
+        reason = mapping(self.raw.get("paused_reason"))
+        return text(mapping(reason.get("error")).get("type")) or text(reason.get("type"))
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The schedule, empty for a manual-only deployment."""
+        return mapping(self.raw.get("schedule"))
+
+    @property
+    def next_fires(self) -> list[str]:
+        """Up to five upcoming fires as timestamp texts, nearest first."""
+        fires = self.schedule.get("upcoming_runs_at")
+        return [fire for fire in fires if text(fire)] if isinstance(fires, list) else []

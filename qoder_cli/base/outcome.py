@@ -1,0 +1,440 @@
+"""How a run ended, on either generation of server. Pure functions; the table of cases is in tests/unit/test_outcome.py.
+
+The older generation gives a run a `status`. The current one only records that a session was created (`session_id`) or
+was not (`error`); how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, NamedTuple
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import Exit
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.times import milliseconds_between, parse_timestamp
+
+FINAL = frozenset({"completed", "failed", "skipped"})
+GOING = frozenset({"pending", "running"})
+
+# Asked for with `types[]`, and filtered again here: a server may ignore the filter.
+ENDING_EVENTS = (
+    "session.status_running",
+    "session.status_idle",
+    "session.status_terminated",
+    "session.deleted",
+    "session.error",
+)
+# Any of them shows that work has begun, where no `session.status_running` says so.
+AGENT_EVENTS = (
+    "agent.message",
+    "agent.thinking",
+    "agent.tool_use",
+    "agent.tool_result",
+    "agent.custom_tool_use",
+    "agent.mcp_tool_use",
+    "agent.mcp_tool_result",
+    "agent.artifact_delivered",
+    "agent.thread_message_sent",
+    "agent.thread_message_received",
+    "agent.thread_context_compacted",
+)
+_TURN_DONE = frozenset({"end_turn", "stop_sequence"})
+
+
+class Standing(Enum):
+    """What the run object alone says."""
+
+    ENDED = "ended"
+    GOING = "going"
+    ASK_SESSION = "its session decides"
+    HALF_WRITTEN = "neither status, nor error, nor session yet"
+
+
+class Ending(NamedTuple):
+    """The first ending read from a session's events.
+
+    `status` is completed or failed, None when it cannot be known any more; `at` is the ending event's time as the
+    server wrote it; `error` is `{type, message}` of anything but a completed run.
+    """
+
+    status: str | None
+    at: str | None = None
+    error: dict[str, Any] | None = None
+
+
+class Asks(NamedTuple):
+    """A `requires_action` that nothing has followed yet: its event's key, and the calls that wait for an answer."""
+
+    key: str
+    event_ids: list[str]
+
+
+SESSION_DELETED = Ending(
+    None,
+    error={
+        "type": "session_deleted",
+        "message": "The session was deleted before its ending was seen, so how the run ended cannot be known.",
+    },
+)
+
+
+def standing(run: Run) -> Standing:
+    """Return what the run object alone says (contract, section 1)."""
+    status = run.status
+    if status is not None:
+        ended = status in FINAL or (status not in GOING and run.completed_at is not None)
+        return Standing.ENDED if ended else Standing.GOING
+    if run.error or (run.raw.get("error") is not None and not run.session_id):
+        return Standing.ENDED
+    return Standing.ASK_SESSION if run.session_id else Standing.HALF_WRITTEN
+
+
+def is_going(run: Run) -> bool:
+    """Return whether a settled run has not ended yet."""
+    return verdict(run) is Exit.NOT_YET
+
+
+def is_strange(run: Run) -> bool:
+    """Return whether the status is one that this program does not know."""
+    return run.status is not None and run.status not in FINAL | GOING
+
+
+def settle(run: Run) -> Run:
+    """Return the run with the status filled in that its own fields decide, without asking its session."""
+    if run.status is not None or run.derived:
+        return run
+    match standing(run):
+        case Standing.ENDED:
+            return Run(run.raw, {"status": "failed"})
+        case Standing.ASK_SESSION:
+            return Run(run.raw, {"status": "running"})
+        case _:
+            return Run(run.raw, {"status": "pending"})
+
+
+def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
+    """Return the run with what its session's first ending fills in; `usage` is the session's own object."""
+    derived: dict[str, Any] = {}
+    if ending.status or run.raw.get("status") is not None:
+        derived["status"] = ending.status  # None takes a status away that the session has overruled
+    if ending.at:
+        derived["completed_at"] = ending.at
+    start = run.raw.get("triggered_at") or run.raw.get("created_at")
+    duration = milliseconds_between(start, ending.at)
+    if ending.status == "completed" and duration is not None:
+        derived["duration_ms"] = duration
+    if ending.error:
+        derived["error"] = ending.error
+    if usage:
+        derived["usage"] = usage
+    return Run(run.raw, derived)
+
+
+def apply_asks(run: Run, asks: Asks) -> Run:
+    """Return a run that is going on with the calls in it that wait for an answer."""
+    return Run(run.raw, {**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+
+
+def waits_for_answer(run: Run) -> bool:
+    """Return whether the agent is known to wait for an answer."""
+    return "requires_action" in run.derived
+
+
+def verdict(run: Run) -> Exit:
+    """Return the exit code of a settled run: NOT_YET while it is going on."""
+    if run.derived.get("error") == SESSION_DELETED.error:
+        return Exit.OUTCOME_UNKNOWN
+    if standing(run) is not Standing.ENDED:
+        return Exit.NOT_YET
+    return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(run.status or "failed", Exit.RUN_FAILED)
+
+
+class _Told(NamedTuple):
+    """One event of a story: its key, its kind, its time in unix seconds (None: it has none), and the event itself."""
+
+    key: str
+    kind: str
+    at: float | None
+    event: dict[str, Any]
+
+
+class Rest(NamedTuple):
+    """An ending that no `session.status_running` has followed yet: its event's key, and what it means for the run."""
+
+    key: str
+    ending: Ending
+
+
+class SessionStory:
+    """The set of a session's events that are known, judged anew whenever that is asked for.
+
+    Each event counts once, so that it does not matter how often and in which portions one is told of. The order is that
+    in which they were told, turned around where a portion comes newest first; where times contradict it, they decide.
+    Events older than `since` (unix seconds) are somebody else's and do not count. Only what an ending depends on is
+    kept: of the agent's events no more than what shows when work began.
+    """
+
+    def __init__(self, *, since: float | None = None) -> None:
+        self._since = since
+        self._told: dict[str, _Told] = {}
+        self._work_began: float | None = None
+        self._judgement: _Judgement | None = None
+
+    def copy(self) -> "SessionStory":
+        """Return a story that knows the same and goes its own way from here."""
+        other = SessionStory(since=self._since)
+        other._told, other._work_began = dict(self._told), self._work_began
+        return other
+
+    def tell(self, events: Iterable[object]) -> "SessionStory":
+        """Take in a portion of events, such as a page of a list; what is no event is passed over. Returns itself."""
+        for event, at in _placed(list(filter(None, map(mapping, events)))):
+            self._take(event, at)
+        return self
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that an ending can depend on, but for the agent's."""
+        return [told.event for told in self._ordered() if told.event]
+
+    def _take(self, event: dict[str, Any], at: float | None) -> None:
+        kind = text(event.get("type")) or ""
+        is_work = kind.startswith("agent.")
+        if not is_work and kind not in ENDING_EVENTS:
+            return
+        if not self._is_since(at):
+            return
+        key = event_key(event)
+        if key in self._told or (is_work and self._knows_earlier_work(at)):
+            return
+        if is_work and at is not None:
+            self._work_began = at
+        self._told[key] = _Told(key, kind, at, {} if is_work else event)
+        self._judgement = None
+
+    def is_of_its_time(self, event: dict[str, Any]) -> bool:
+        """Return whether an event may be of the run: it is not older, as far as its time is known."""
+        moment = event_moment(event)
+        return self._is_since(moment.timestamp() if moment else None)
+
+    def _is_since(self, at: float | None) -> bool:
+        return at is None or self._since is None or at >= self._since
+
+    def _knows_earlier_work(self, at: float | None) -> bool:
+        if at is None:
+            return any(told.kind.startswith("agent.") for told in self._told.values())
+        return self._work_began is not None and self._work_began <= at
+
+    @property
+    def ending(self) -> Ending | None:
+        """The first ending; what comes later does not change a run. None when there is none yet."""
+        endings = self._judged.endings
+        return endings[0][1] if endings else None
+
+    @property
+    def ending_key(self) -> str | None:
+        """The key of the event that is the first ending."""
+        endings = self._judged.endings
+        return endings[0][0] if endings else None
+
+    @property
+    def rest(self) -> Rest | None:
+        """The ending that the session rests at. None while it works, waits for an answer, or has not begun.
+
+        A success only where no earlier ending was none.
+        """
+        endings = self._judged.endings
+        if not endings or not self._judged.rests:
+            return None
+        worst = next((ending for _, ending in endings if ending.status != "completed"), endings[-1][1])
+        return Rest(endings[-1][0], worst)
+
+    @property
+    def asks(self) -> Asks | None:
+        """What the agent waits for; None when it does not, or the run has ended."""
+        return None if self._judged.endings else self._judged.asks
+
+    @property
+    def worked(self) -> bool:
+        """Whether the session has begun its work."""
+        return self._judged.worked
+
+    @property
+    def idled_early(self) -> bool:
+        """Whether it was idle before any work that is known of."""
+        return self._judged.idled_early
+
+    @property
+    def _judged(self) -> "_Judgement":
+        if self._judgement is None:
+            self._judgement = _Judgement()
+            for told in self._ordered():
+                self._judgement.take(told)
+        return self._judgement
+
+    def _ordered(self) -> list[_Told]:
+        events = list(self._told.values())
+        times = [told.at for told in events if told.at is not None]
+        if times == sorted(times):
+            return events
+        return sorted(events, key=lambda told: -math.inf if told.at is None else told.at)
+
+
+class _Judgement:
+    """What events mean that are taken in their order."""
+
+    def __init__(self) -> None:
+        self.endings: list[tuple[str, Ending]] = []
+        self.asks: Asks | None = None
+        self.worked = False
+        self.idled_early = False
+        self.rests = False  # whether an ending was the last, but for errors and other endings
+        self._fatal_error: dict[str, Any] | None = None
+        self._last_error: dict[str, Any] | None = None
+
+    def take(self, told: _Told) -> None:
+        """Take in the next event."""
+        if told.kind.startswith("agent."):
+            self.worked = True
+            return
+        self.asks = None  # no longer the last of these events: somebody answered, or it moved on
+        match told.kind:
+            case "session.status_running":
+                self.worked, self._fatal_error, self.rests = True, None, False
+            case "session.error":
+                self._on_error(told.event)
+            case "session.status_idle":
+                self._on_idle(told)
+            case "session.status_terminated":
+                self._end(told, Ending("failed", _time_of(told.event), self._explain("session_terminated")))
+            case "session.deleted":
+                self._end(told, SESSION_DELETED)
+
+    def _end(self, told: _Told, ending: Ending) -> None:
+        self.endings.append((told.key, ending))
+        self.rests = True
+
+    def _on_error(self, event: dict[str, Any]) -> None:
+        self._last_error = error = _session_error(event)
+        if error.pop("retry_status") in ("exhausted", "terminal"):
+            self._fatal_error = error
+
+    def _on_idle(self, told: _Told) -> None:
+        reason, at = stop_reason(told.event), _time_of(told.event)
+        if reason == "requires_action":
+            self.asks, self.rests = Asks(told.key, _waiting_calls(told.event)), False
+        elif not self.worked and (reason is None or reason in _TURN_DONE):
+            self.idled_early = True  # a new session may be idle before it starts (api/facts.md, 1.7)
+        elif reason in _TURN_DONE or (reason is None and self._fatal_error is None):
+            self._end(told, Ending("completed", at))
+        elif reason is None:
+            self._end(told, Ending("failed", at, self._fatal_error))
+        else:
+            self._end(told, Ending("failed", at, self._explain(reason)))
+
+    def _explain(self, reason: str) -> dict[str, Any]:
+        message = _EXPLANATIONS.get(reason, f"The session stopped: {reason}.")
+        cause = (self._last_error or {}).get("message")
+        return {"type": reason, "message": f"{message} {cause}" if cause and reason in _CAUSED else message}
+
+
+UNREADABLE = "unreadable_stop_reason"
+
+_EXPLANATIONS = {
+    "budget_reached": "The credit budget was used up.",
+    "retries_exhausted": "Errors used up the session's retries.",
+    "cancelled": "The session was cancelled.",
+    "session_terminated": "The session was terminated.",
+    UNREADABLE: "The session stopped, and the reason that it gives cannot be read.",
+}
+_CAUSED = frozenset({"retries_exhausted", "session_terminated"})
+
+
+def event_key(event: Mapping[str, Any]) -> str:
+    """Return what tells an event from all others: its id, and its whole content where it has none."""
+    event_id = text(event.get("id"))
+    return event_id or jsontext.dump(dict(sorted(event.items())))
+
+
+def is_newest_first(events: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the times of events show that the newest comes first."""
+    moments = list(filter(None, map(event_moment, events)))
+    return bool(moments) and moments[0] > moments[-1]
+
+
+def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
+    """Return events oldest first, each with its time in unix seconds: where one has none, that of the one before it.
+
+    They are in the order in which they come, turned around where their times show that the newest comes first.
+    """
+    found: list[tuple[dict[str, Any], float | None]] = []
+    last: float | None = None
+    for event in reversed(events) if is_newest_first(events) else events:
+        if (moment := event_moment(event)) is not None:
+            last = moment.timestamp()
+        found.append((event, last))
+    return found
+
+
+def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events each once, oldest first: as they come, but as their times say where these contradict it."""
+    known: dict[str, tuple[dict[str, Any], float | None]] = {}
+    for event, at in _placed(list(events)):
+        known.setdefault(event_key(event), (event, at))
+    pairs = list(known.values())
+    times = [at for _, at in pairs if at is not None]
+    if times != sorted(times):
+        pairs.sort(key=lambda pair: -math.inf if pair[1] is None else pair[1])
+    return [event for event, _ in pairs]
+
+
+def event_moment(event: Mapping[str, Any]) -> datetime | None:
+    """Return when an event happened; None where it does not say."""
+    return parse_timestamp(event.get("processed_at")) or parse_timestamp(event.get("created_at"))
+
+
+def _waiting_calls(event: dict[str, Any]) -> list[str]:
+    """Return the ids of the calls that wait for an answer (api/facts.md, 2.6)."""
+    ids = mapping(event.get("stop_reason")).get("event_ids")
+    return [id for id in ids if text(id)] if isinstance(ids, list) else []
+
+
+def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each outcome's newest evaluation from a session (api/facts.md, 2.2 and 2.6)."""
+    sent = session.get("outcome_evaluations")
+    newest = {str(one.get("outcome_id")): one for one in map(mapping, sent if isinstance(sent, list) else [])}
+    return list(newest.values())
+
+
+def stop_reason(event: dict[str, Any]) -> str | None:
+    """Return why a `session.status_idle` stopped: `{type}` or a plain string; None when missing or empty.
+
+    A reason that is there in another shape is `unreadable_stop_reason`, which is no success.
+    """
+    reason = event.get("stop_reason")
+    if reason is None or reason in ("", {}):
+        return None
+    if isinstance(reason, dict) and "type" in reason:
+        reason = reason["type"]
+        if reason is None or reason == "":
+            return None
+    return reason if isinstance(reason, str) else UNREADABLE
+
+
+def _session_error(event: dict[str, Any]) -> dict[str, Any]:
+    error = event.get("error")
+    if isinstance(error, str):  # the older form: {error: "…", code: "…"} (api/facts.md, 2.6)
+        return {"type": text(event.get("code")) or "unknown_error", "message": error, "retry_status": None}
+    fields = mapping(error)
+    status = fields.get("retry_status")
+    return {
+        "type": text(fields.get("type")) or "unknown_error",
+        "message": text(fields.get("message")) or "The session reported an error.",
+        "retry_status": text(status) or text(mapping(status).get("type")),
+    }
+
+
+def _time_of(event: dict[str, Any]) -> str | None:
+    return text(event.get("processed_at")) or text(event.get("created_at"))

@@ -1,0 +1,113 @@
+"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
+
+Two within a tenth of a second are one: a supervisor may signal a process and then the group that it is in. Within
+`held` the first is raised only where the program waits, so that what it learns between two waits is never lost.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from qoder_cli.base.errors import Signalled
+
+ONE_SIGNAL = 0.1  # seconds
+
+_seen: list[float] = []  # when signals came
+_last_words: list[bool] = []
+_swallowed: list[int] = []  # came where nothing could be raised, or within `held`
+_holds: list[bool] = []
+_waits: list[bool] = []
+
+
+def listen() -> None:
+    """Take over the signals; what the parent ignores stays ignored (nohup, background jobs of a shell script)."""
+    for signum in _ours():
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _on_signal)
+    sys.unraisablehook = _on_unraisable
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def raise_swallowed() -> None:
+    """Raise a signal that came where nothing can be raised, as in a callback.
+
+    Only the main thread is told: the others do what it asks them to.
+    """
+    if _swallowed and _is_main():
+        raise Signalled(_swallowed.pop())
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a signal be raised only in a `waiting` or at the end of this block, where it concerns the main thread."""
+    if not _is_main():
+        yield
+        return
+    _holds.append(True)
+    try:
+        yield
+    finally:
+        _holds.pop()
+        if not _holds:
+            raise_swallowed()
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let a signal be raised within this block: nothing is lost if it ends at any step. Every wait is in one."""
+    if not _is_main():
+        yield
+        return
+    _waits.append(True)  # before the look: a signal that comes in between is raised
+    try:
+        raise_swallowed()
+        yield
+    finally:
+        _waits.pop()
+
+
+def begin_last_words() -> None:
+    """From now on the command only says how it ended: one signal is too late to change that, a second still kills."""
+    _last_words.append(True)
+
+
+def deafen() -> None:
+    """Ignore what comes while the interpreter shuts down; the exit code is decided."""
+    for signum in _ours():
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def die_by(signum: int) -> None:
+    """End this process by the signal, as if it had never been caught."""
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _ours() -> list[int]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    if isinstance(unraisable.exc_value, Signalled):
+        _swallowed.append(unraisable.exc_value.signum)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _on_signal(signum: int, frame: FrameType | None) -> None:
+    _seen.append(time.monotonic())
+    if len(_seen) == 1 and not _last_words:
+        if _holds and not _waits:
+            _swallowed.append(signum)
+            return
+        raise Signalled(signum)
+    if _seen[-1] - _seen[0] > ONE_SIGNAL:
+        die_by(signum)

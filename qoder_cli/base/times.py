@@ -1,0 +1,91 @@
+"""Durations as people type them, timestamps as the server writes them, and both as people read them."""
+
+import re
+from datetime import UTC, datetime, tzinfo
+
+from qoder_cli.base.errors import UsageError
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_LONGEST = 366 * 86400.0
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{0,6})\d*)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+
+
+def parse_duration(text: str, *, option: str) -> float:
+    """Return the seconds of `90`, `90s`, `1.5s`, `10m`, `1h30m` or `2d`.
+
+    Raises UsageError, naming `option`, for anything else and for more than 366 days.
+    """
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif text and (match := _DURATION.fullmatch(text)):
+        seconds = sum(float(part) * _UNITS[unit] for part, unit in zip(match.groups(), "dhms", strict=True) if part)
+    else:
+        raise UsageError(f"{option} takes a duration, not {text[:60]!r}", hint="write it as 90, 90s, 10m, 1h30m or 2d")
+    if seconds > _LONGEST:
+        raise UsageError(f"{option} {text[:60]} is longer than 366 days", hint="leave it out to have no limit")
+    return seconds
+
+
+def parse_timestamp(text: object) -> datetime | None:
+    """Return the moment an RFC 3339 timestamp with 0 to 9 fractional digits names, or None if it names none.
+
+    Digits beyond microseconds are dropped; a missing zone is read as UTC (api/facts.md, 3.8).
+    """
+    match = _TIMESTAMP.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return None
+    day, clock, fraction, zone = match.groups()
+    zone = "+00:00" if zone in (None, "Z", "z") else zone
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '').ljust(6, '0')}{zone}")
+    except ValueError:  # the 31st of February, hour 25
+        return None
+
+
+def milliseconds_between(start: object, end: object) -> int | None:
+    """Return the milliseconds from one timestamp text to another, or None when either is missing or they cross."""
+    begin, finish = parse_timestamp(start), parse_timestamp(end)
+    if begin is None or finish is None or finish < begin:
+        return None
+    return round((finish - begin).total_seconds() * 1000)
+
+
+def local_time(text: str, *, zone: tzinfo | None = None) -> str:
+    """Return a server timestamp as local wall-clock time to the second; a text that is no timestamp unchanged."""
+    moment = parse_timestamp(text)
+    if moment is None:
+        return text
+    try:
+        return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):  # the platform cannot place the year 1 or 9999
+        return text
+
+
+def local_zone_name() -> str:
+    """Return the name of the local time zone, as shown once beside a table."""
+    try:
+        return datetime.now(UTC).astimezone().tzname() or "local time"
+    except ValueError:  # TZ names a zone that is days away
+        return "local time"
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a server's query takes it: RFC 3339 in UTC, in whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """Return a duration as people read it: `0.4s`, `12s`, `3m 05s`, `2h 14m`, `3d 04h`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"

@@ -1,0 +1,14 @@
+"""`qoder deploy`: the contents page of its commands, each imported when it is typed."""
+
+COMMANDS = {
+    "run": "qoder_cli.commands.deploy.run:run",
+    "list": "qoder_cli.commands.deploy.list:list_deployments",
+    "get": "qoder_cli.commands.deploy.get:get",
+    "create": "qoder_cli.commands.deploy.edit:create",
+    "update": "qoder_cli.commands.deploy.edit:update",
+    "apply": "qoder_cli.commands.deploy.apply:apply",
+    "export": "qoder_cli.commands.deploy.export:export",
+    "pause": "qoder_cli.commands.deploy.state:pause",
+    "unpause": "qoder_cli.commands.deploy.state:unpause",
+    "archive": "qoder_cli.commands.deploy.state:archive",
+}

@@ -1,0 +1,10 @@
+"""`qoder run`: the contents page of its commands, each imported when it is typed."""
+
+COMMANDS = {
+    "list": "qoder_cli.commands.run.list:list_runs",
+    "get": "qoder_cli.commands.run.get:get",
+    "wait": "qoder_cli.commands.run.wait:wait",
+    "logs": "qoder_cli.commands.run.logs:logs",
+    "result": "qoder_cli.commands.run.result:result",
+    "cancel": "qoder_cli.commands.run.cancel:cancel",
+}

@@ -1,0 +1,56 @@
+"""`qoder run get`: how a run stands."""
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.outcome import is_going
+from qoder_cli.cli.options import OneRun
+from qoder_cli.output.cells import Fields
+from qoder_cli.runs.ending import ending_error
+from qoder_cli.runs.observe import observer_of
+
+
+def get(
+    ctx: typer.Context,
+    run: OneRun,
+    exit_status: Annotated[
+        bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is going on.")
+    ] = False,
+) -> int:
+    """Show a run: how it stands now, or how it ended.
+
+    Exit 0 whatever the run's status, unless --exit-status is given: then
+    0 completed, 1 failed, 3 skipped, 8 still going, 9 not knowable.
+
+    Examples:
+      qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
+      qoder run get drun_019ec55694c07f2a9b402ffb4448ec18 --json | jq .error
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli.local.remembered import remember_run
+    from qoder_cli.runs import names
+
+    state: State = ctx.obj
+    found = observer_of(state, names.run(run, state)).read_once()
+    state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
+    remember_run(state, found)
+    if exit_status and (error := ending_error(found, state)):
+        raise error
+    return Exit.OK
+
+
+def _evaluated(state: State, run: Run) -> Fields:
+    """Return how its outcomes were evaluated, where its session tells."""
+    from qoder_cli.output.views import evaluation_fields
+
+    if run.session_id is None or is_going(run):
+        return {}
+    with suppress(ApiError):
+        return evaluation_fields(mapping(state.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
+    return {}

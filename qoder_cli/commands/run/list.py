@@ -1,0 +1,187 @@
+"""`qoder run list`: the runs of one deployment, or of all."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import NotFound
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.times import parse_timestamp
+from qoder_cli.help.completion import values
+from qoder_cli.output.listing import All, Limit, Listing, Object, rows_wanted
+from qoder_cli.runs.query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.resolve import Resolver
+
+
+Page = dict[str, Any]
+Reader = Callable[[Sequence[Object]], Iterable[Run]]
+
+LONGEST_RESOLVED = 100  # rows
+
+
+def list_runs(
+    ctx: typer.Context,
+    deployment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DEPLOYMENT", help="Only of this one, dep_… or its name.", autocompletion=values.deployments
+        ),
+    ] = None,
+    status: Annotated[
+        list[Status] | None,
+        typer.Option("--status", metavar="STATUS", help=f"Only with it: {', '.join(Status)}. Repeatable."),
+    ] = None,
+    trigger: Annotated[
+        Trigger | None, typer.Option(metavar="HOW", help="Only those started by manual, schedule or retry.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only created since: 90m, 7d, 2w, a date or an RFC 3339 time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only created until.")] = None,
+    limit: Limit = None,
+    all: All = False,
+    resolve: Annotated[
+        bool | None,
+        typer.Option("--resolve/--no-resolve", help="Ask the sessions of runs without a status how they ended."),
+    ] = None,
+) -> None:
+    """List runs, newest first: the newest 20 unless told otherwise.
+
+    Where the server gives runs no status, their sessions are asked for it, in
+    a list of at most 100 rows or with --status. Longer lists show what the
+    server sent, `-` for the status, unless --resolve is given.
+
+    Examples:
+      qoder run list
+      qoder run list nightly-report --status failed --since 7d
+      qoder run list --all -o jsonl | jq -r .id
+
+    Exit 0 whatever the status of the runs.
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli.deployments.lookup import explain_missing
+    from qoder_cli.runs import names
+
+    state: State = ctx.obj
+    window = Window.read(since, until, state=state)
+    wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
+    of = None if deployment is None else names.deployment(deployment, state)
+    asked = Asked(of, frozenset(status or ()), trigger, window, wanted, resolve)
+    try:
+        _list(state, asked)
+    except NotFound as error:
+        raise explain_missing(error, of, state) if of else error from None
+
+
+def _list(state: State, asked: Asked) -> None:
+    """Print the list; the first page decides how the rest is read."""
+    from qoder_cli.http.client import next_cursor
+    from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+    from qoder_cli.output.views import RUN_FIRST, run_row
+    from qoder_cli.runs.resolve import Resolver
+
+    path, query = asked.request()
+    pages = state.client.pages(path, query)
+    first = next(pages)
+    is_whole = next_cursor(first) is None
+    if is_whole and asked.deployment is None:
+        first["data"] = _newest_first(first["data"])
+    if narrowed := _narrowed(first, query, asked.statuses):
+        pages = state.client.pages(path, narrowed)
+    pages = chain([first], pages)
+    if asked.deployment is not None and asked.window.since is not None:
+        pages = _down_to(asked.window.since, pages)
+
+    resolver = Resolver(state.client, progress=state.progress, ask=_resolves(asked, is_whole, state))
+    matches = Matches(asked.trigger, asked.window)
+    listing = Listing(
+        pages,
+        read=_marking(_reader(resolver, asked.statuses), state.store.adopted(state.settings.host)),
+        limit=asked.limit,
+        matches=None if matches.everything else matches,
+        sifts=bool(asked.statuses),
+        sure=not asked.filtered_here and asked.window == ALWAYS,
+        slow=resolver.asks and not state.output.is_drawn,
+    )
+    listing.print(state.output.rows(fields=run_row, data=Run.as_json, first=RUN_FIRST))
+    remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
+    _warn(state, asked, resolver, matches)
+    listing.conclude(state.progress)
+
+
+def _resolves(asked: Asked, is_whole: bool, state: State) -> bool:
+    """Return whether sessions are asked for what their runs do not say (contract, section 3)."""
+    if state.output.format == "id" and not asked.statuses:
+        return False  # no status is shown and none is needed
+    if asked.resolve is not None:
+        return asked.resolve
+    return bool(asked.statuses) or is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+
+
+def _reader(resolver: "Resolver", statuses: frozenset[str]) -> "Reader":
+    if statuses:
+        return lambda objects: (run for run in resolver.runs(objects) if run.status in statuses)
+    return resolver.runs if resolver.asks else lambda objects: map(Run, objects)
+
+
+def _marking(read: "Reader", adopted: Collection[str]) -> "Reader":
+    """Return what reads runs and marks those that were adopted here."""
+
+    def marked(run: Run) -> Run:
+        return replace(run, adopted=True) if run.raw.get("id") in adopted else run
+
+    return (lambda objects: map(marked, read(objects))) if adopted else read
+
+
+def _newest_first(data: list[Any]) -> list[Any]:
+    """Return a list that is one page in the order of creation, the newest first.
+
+    The order of the list of all runs is not documented; the one example has the newest first (api/facts.md, 1.3). A
+    longer list is taken to be in that order too, for sorting it would mean to hold it all: the order of the rows
+    depends on that, and which of them a limit leaves out; what --since and --until leave out does not.
+    """
+    moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
+    if None in moments:
+        return data
+    return [item for _, item in sorted(zip(moments, data, strict=True), key=itemgetter(0), reverse=True)]
+
+
+def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> dict[str, Any] | None:
+    """Return the query with which a server that filters by status goes on after the first page; None for others.
+
+    Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
+    cursor is an id, which means the same whatever the filter.
+    """
+    from qoder_cli.http.client import next_cursor
+
+    name, value = next_cursor(first) or ("", "")
+    shows_status = any(text(mapping(item).get("status")) for item in first["data"])
+    if len(statuses) != 1 or name != "after_id" or not shows_status:
+        return None
+    return {**query, "status": next(iter(statuses)), name: value}
+
+
+def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+    """Yield the pages of a deployment's runs, newest first by documentation, until one ends before what was asked."""
+    for page in pages:
+        yield page
+        last = mapping(page["data"][-1]) if page["data"] else {}
+        moment = parse_timestamp(last.get("triggered_at") or last.get("created_at"))
+        if moment is not None and moment < since - APART:
+            return
+
+
+def _warn(state: State, asked: Asked, resolver: "Resolver", matches: Matches) -> None:
+    if matches.undated:
+        state.progress.warn(f"{matches.undated} runs that do not say when they were created were left out")
+    if resolver.unread:
+        what = "were left out" if asked.statuses else "are shown as the server sent them"
+        why = "could not be read" if resolver.asks else "were not asked (--no-resolve)"
+        state.progress.warn(f"{resolver.unread} runs {what}: their sessions {why}")

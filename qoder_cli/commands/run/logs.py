@@ -1,0 +1,124 @@
+"""`qoder run logs`: what the agent said and did."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base import ids
+from qoder_cli.base.errors import Exit, NoAnswer, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import settle
+from qoder_cli.cli.inputs import is_list, named
+from qoder_cli.cli.options import Runs, WhenAsked, words_to_wait
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.logs.follow import Selection
+
+MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
+
+
+def logs(
+    ctx: typer.Context,
+    runs: Runs,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    on_ask: WhenAsked = "stop",
+    tail: Annotated[
+        int | None, typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Only the newest N events of a run.")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; repeatable.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only later ones: 90m or 7d ago, a date, or a time.")
+    ] = None,
+) -> int:
+    """Show what the agent said and did.
+
+    In a pipe a line is time, who, and text, with tabs between; further lines
+    of a text begin with two tabs. What a tool returned is cut at 2,000
+    characters, and bookkeeping is left out unless its --type is given:
+    -o jsonl shows all events, unchanged. Exit 0 whatever the run's outcome.
+
+    Of several runs, or with -, each log stands below a line
+      ==> RUN (DEPLOYMENT, STATUS) <==
+    With -o json they are one array of the runs, each with a key `events`, and
+    -o jsonl names each event's run by a key `run_id`. A run that cannot be
+    read is a warning and decides the exit code; the others are shown.
+
+    Examples:
+      qoder run logs last --follow
+      qoder run logs last --type agent.message --since 90m
+      qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
+      qoder run list -n 3 -q | qoder run logs - --tail 20
+
+    All exit codes: qoder help exit-codes"""
+    from qoder_cli.runs import names
+    from qoder_cli.runs.logs.follow import Selection
+
+    state: State = ctx.obj
+    if on_ask != "stop":
+        if not follow:
+            raise UsageError("--on-ask is for waiting", hint="add --follow")
+        state.wait_options = words_to_wait(on_ask=on_ask)
+    selection = Selection(_split(types or []), None if since is None else _moment(since, state))
+    if is_list(runs):
+        return _show_many(state, runs, selection, tail, follow=follow)
+    chosen = names.run(runs[0], state)
+    if follow:
+        from qoder_cli.runs.logs.log_follow import follow_run
+
+        follow_run(state, chosen, selection, tail, on_ask)
+    else:
+        _show(state, chosen, selection, tail)
+    return Exit.OK
+
+
+def _split(types: Iterable[str]) -> tuple[str, ...]:
+    words = [word.strip() for each in types for word in each.split(",")]
+    if not all(words):
+        raise UsageError("--type takes the type of an event, not an empty one", hint="as in --type agent.message")
+    return tuple(words)
+
+
+def _moment(since: str, state: State) -> datetime:
+    from qoder_cli.base.when import parse_when
+
+    return parse_when(since, option="--since", now=datetime.fromtimestamp(state.clock.now(), UTC))
+
+
+def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
+    """Print what has happened so far."""
+    from qoder_cli.local.remembered import remember_run
+    from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
+
+    run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
+    if run is None:
+        raise NoAnswer(f"the server answered for run {chosen} with something that is not that run")
+    log = log_of(state, settle(run), selection)
+    with explained(run), Printer(state, selection) as printer:
+        for events in batches_of(log, tail):
+            printer.show(events)
+        printer.sum_up(credits_of(state, run, selection))
+    if not printer.shown:
+        state.progress.note(nothing_shown(chosen, selection))
+    remember_run(state, run)
+
+
+def _show_many(state: State, runs: list[str], selection: "Selection", tail: int | None, *, follow: bool) -> int:
+    if follow:
+        raise UsageError(
+            "--follow follows one run here",
+            hint="this waits for several, and shows what happens meanwhile",
+            next=state.command("run", "wait", *runs, "--follow"),
+        )
+    from qoder_cli.runs.logs.log_many import show_many
+
+    typed = named(runs, state)
+    for word in typed:
+        ids.run(word)  # before anything is asked, all of them are checked
+    state.pace_reads()
+    return show_many(state, typed, selection, tail)

@@ -1,0 +1,99 @@
+"""A deployment as the server has it, and what is said of one that is not there, or that refuses."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+SUGGEST_FROM = 200  # deployments, the newest, that are looked through for something near
+SUGGESTIONS = 3
+_NEAR_NAME = 0.6
+_NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
+
+
+def read_deployment(state: "State", id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
+    """Return a deployment by its id; `within` (seconds) and `retry` are those of `Client.get`. Raises ApiError."""
+    try:
+        found = Deployment.read(state.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
+    except NotFound as error:
+        raise error.about(f"deployment {id}") from None
+    if found is None:
+        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
+    return found
+
+
+def find_deployment(state: "State", id: str) -> Deployment:
+    """Return a deployment by an id that was typed. Raises ApiError; of one that is not there, with the nearest."""
+    try:
+        return read_deployment(state, id)
+    except NotFound as error:
+        raise explain_missing(error, id, state) from None
+
+
+def not_archived(state: "State", *, retry: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield id and name of the deployments that are not archived, newest first. Raises ApiError."""
+    for page in state.client.pages("/deployments", {"limit": 100}, retry=retry):
+        for found in filter(None, map(Deployment.read, page["data"])):
+            if found.archived_at is None:
+                yield found.id, found.name or ""
+
+
+def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
+    """Return the error of a deployment that is not there, with the nearest ids and names, where they can be read."""
+    if id not in error.message:
+        error.message = f"deployment {id}: {error.message}"
+    with suppress(ApiError):
+        newest = islice(not_archived(state, retry=False), SUGGEST_FROM)
+        error.hint = nearest(id, dict(newest), error.hint or asked(state))
+    return error
+
+
+def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
+    """Return the error of a deployment that was to be run, explained by reading it.
+
+    The answer of a 409 does not say why (api/facts.md, 3.4).
+    """
+    if isinstance(error, NotFound):
+        return explain_missing(error.about(f"deployment {id}"), id, state)
+    if error.http_status != 409:
+        return error
+    with suppress(ApiError):
+        found = read_deployment(state, id)
+        if found.archived_at:
+            error.message = f"deployment {id} is archived since {found.archived_at}; {error.message}"
+            error.hint = "archiving cannot be undone: run another deployment"
+        elif found.state == "paused":
+            because = f" ({found.paused_because})" if found.paused_because else ""
+            fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
+            error.message = f"deployment {id} is paused{because}; {error.message}"
+            error.hint = f"unpause it first with {shlex.join(state.command('deploy', 'unpause', id))}{fires}"
+    return error
+
+
+def asked(state: "State") -> str:
+    """Return who was asked, for the hint of an error."""
+    return f"asked {state.settings.host} as profile {state.settings.profile}"
+
+
+def nearest(typed: str, known: dict[str, str], asked: str) -> str:
+    """Return a hint with the nearest of the deployments that are known (name by id), and who was `asked`."""
+    near = [f"{known[id]!r} ({id})" if known[id] else id for id in _nearest_ids(typed, known)]
+    return f"did you mean {' or '.join(near)}? {asked}" if near else f"qoder deploy list shows what there is; {asked}"
+
+
+def _nearest_ids(typed: str, known: dict[str, str]) -> list[str]:
+    from qoder_cli.base.near import nearest as near
+
+    known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
+    by_name = {name.lower(): id for id, name in known.items()}
+    near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
+    near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
+    return list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]

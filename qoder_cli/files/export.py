@@ -1,0 +1,188 @@
+"""A server's deployment as a commented YAML file, which load.py takes back as the same. Needs no YAML library."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.files.normal import assignments, settable
+from qoder_cli.files.variables import escaped
+from qoder_cli.output.screen import commandless, inert
+
+# In the order in which people read them; `message` stands in for `initial_events` where it can.
+_ORDER = (
+    *("name", "description", "agent", "environment_id", "environment_variables", "schedule"),
+    *("message", "initial_events", "resources", "vault_ids", "metadata", "budget"),
+)
+_REPOSITORIES = ("github_repository", "git_repository")
+_LONGEST_KEY = 1000  # characters; YAML wants longer keys marked
+
+# Texts that need no quotes, because no version of YAML reads them as anything else.
+_PLAIN = re.compile(r"[A-Za-z_][\w./@-]*(?: [\w./@-]+)*", re.ASCII)
+_NOT_TEXT = re.compile(r"true|false|yes|no|on|off|y|n|null", re.IGNORECASE)
+
+# What cannot stand in a block: what YAML does not take as it is, and what nobody would see.
+_HIDDEN = re.compile(
+    "[^\t\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
+)
+_WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
+_BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # JSON takes them as they are, YAML does not
+
+
+def export(deployment: Deployment, *, by_id: bool = False, upcoming: Sequence[str] = ()) -> str:
+    """Return one YAML document: all that can be set of a deployment, with comments.
+
+    `by_id` lets apply find it by its id, which is needed where another has its name; `upcoming` are the next fires of
+    its schedule, as people shall read them. Several documents are joined by `---\\n`.
+    Secrets of resources are not in it, as the server never tells them.
+    """
+    fields = _short(settable(deployment))
+    upcoming_notes = [f"Next: {fire}" for fire in upcoming]
+    lines = [_comment(note) for note in _about(deployment)]
+    if by_id:
+        lines += ["", _comment("apply finds it by its id, for another one has this name too."), f"id: {deployment.id}"]
+    for name in _ORDER:
+        if name in fields:
+            notes = [] if name == "name" and by_id else [*_notes(name, fields[name], deployment)]
+            notes += upcoming_notes if name == "schedule" else []
+            lines += ["", *map(_comment, notes)] if notes else []
+            lines += _entry(f"{name}:", fields[name], 0)
+    return "\n".join(lines) + "\n"
+
+
+def _about(deployment: Deployment) -> Iterator[str]:
+    """Yield what to know before editing, as comment lines."""
+    yield "qoder deploy apply -f FILE makes the server match this file. A field that is taken out is left as it is."
+    yield "${NAME} stands for an environment variable, $${ for the characters ${ themselves."
+    if deployment.archived_at:
+        yield f"It was archived at {deployment.archived_at}: give it another name to make a new one."
+    elif deployment.state == "paused":
+        yield f"It was paused ({deployment.paused_because or 'unknown'}) when this was written; apply leaves that."
+
+
+def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+    """Yield what to know about one field, as comment lines."""
+    if name == "name":
+        yield "apply finds it by this name. To give it another one, let apply find it by its id instead:"
+        yield f"id: {deployment.id}"
+    if name == "agent" and isinstance(value, dict):
+        yield "Without the version, apply leaves the one that is pinned, and a new deployment pins the latest."
+    if name == "resources" and isinstance(value, list) and any(map(_is_repository, value)):
+        yield "The server never tells tokens and passwords. To change resources, add them again, as ${NAME}."
+    if name == "metadata":
+        yield "All of it: apply deletes a key that is taken out here."
+        left_out = [key for key in mapping(deployment.raw.get("metadata")) if key not in value]
+        if left_out:
+            yield f"Left out, as only the server sets it: {', '.join(left_out)}"
+    if name == "budget":
+        yield "In credits; null is no limit."
+
+
+def _is_repository(resource: Any) -> bool:
+    return mapping(resource).get("type") in _REPOSITORIES
+
+
+def _short(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields in normal form in the short forms that files may have, where they have one."""
+    short = dict(fields)
+    for name in ("agent", "schedule"):
+        if isinstance(short.get(name), dict):
+            short[name] = {key: value for key, value in short[name].items() if key != "type"}
+    if set(mapping(short["budget"])) == {"type", "max_credit_cost"}:
+        short["budget"] = short["budget"]["max_credit_cost"]
+    short["environment_variables"] = _short_variables(short["environment_variables"])
+    if "initial_events" in short:
+        del short["initial_events"]
+        short |= _short_events(fields["initial_events"])
+    return short
+
+
+def _short_variables(text: Any) -> Any:
+    pairs = assignments(text) if isinstance(text, str) else None
+    by_name = dict(pairs or [])
+    return by_name if pairs is not None and len(by_name) == len(pairs) else text
+
+
+def _short_events(events: Any) -> dict[str, Any]:
+    """Return `message`, where it says it all, else `initial_events` with plain texts as far as they go."""
+    if not isinstance(events, list):
+        return {"initial_events": events}
+    short = [{**event, "content": text} if (text := _only_text(event)) else event for event in events]
+    if len(short) == 1 and set(mapping(short[0])) == {"type", "content"} and short[0]["type"] == "user.message":
+        content = short[0]["content"]
+        if isinstance(content, str):
+            return {"message": content}
+    return {"initial_events": short}
+
+
+def _only_text(event: Any) -> str | None:
+    """Return the text of a content that is a single text block and nothing else."""
+    content = mapping(event).get("content")
+    block = mapping(content[0]) if isinstance(content, list) and len(content) == 1 else {}
+    text = block.get("text")
+    return text if set(block) == {"type", "text"} and block["type"] == "text" and isinstance(text, str) else None
+
+
+def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
+    """Yield the lines of a value that stands after `head`, a key with its colon or the dash of a list."""
+    pad = " " * indent
+    if isinstance(value, dict | list) and value:
+        inner = list(_inside(value, indent + 2))
+        if head == "-":
+            yield f"{pad}- {inner.pop(0).lstrip(' ')}"
+        else:
+            yield pad + head
+        yield from inner
+    elif isinstance(value, str) and _is_block(value):
+        yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
+        yield from (f"{pad}  {line}" if line else "" for line in escaped(value).removesuffix("\n").split("\n"))
+    else:
+        yield f"{pad}{head} {_word(escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))}"
+
+
+def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _entry("-", item, indent)
+        return
+    for key, item in value.items():
+        word = _word(key)
+        head = f"{word}:" if len(word) <= _LONGEST_KEY else f"? {word}\n{' ' * indent}:"
+        yield from _entry(head, item, indent)
+
+
+def _is_block(text: str) -> bool:
+    """Return whether a text of several lines reads well, and exactly, as a block: nothing in it hides at an edge."""
+    return (
+        "\n" in text
+        and not text[0].isspace()
+        and not text.endswith("\n\n")
+        and all(line == line.rstrip() for line in text.split("\n"))
+        and commandless(text) == text  # in quotes it can be spelled so that no CI system takes it for a command
+        and not _HIDDEN.search(text)
+    )
+
+
+def _word(text: str) -> str:
+    """Return a text on one line, in quotes where it needs them."""
+    if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
+        return text
+    return _escaped(jsontext.dump(text))
+
+
+def _number(text: str) -> str:
+    """Return a number of JSON as YAML 1.1 and 1.2 both read it: 1.1 takes `1e30` for a text, but not `1.0e+30`."""
+    if (found := _WITH_EXPONENT.fullmatch(text)) is None:
+        return text
+    whole, fraction, sign, exponent = found.groups()
+    return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
+
+
+def _comment(note: str) -> str:
+    return f"# {_escaped(commandless(inert(note)))}"
+
+
+def _escaped(text: str) -> str:
+    return _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

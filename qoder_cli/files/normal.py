@@ -1,0 +1,197 @@
+"""The one shape in which what files say and what the server has are compared, and in which it is sent.
+
+    agent                  {id, type, version}; without a version the bare id, which pins the latest on create
+    description            "" is null
+    environment_variables  K=V lines, whatever separates them; null is ""
+    schedule               {type, expression, timezone}
+    initial_events         a content that is a plain text (the older generation's) is a list of one text block
+    resources, vault_ids, metadata   null is empty
+    budget                 {type, max_credit_cost} with two decimals, as "100.00"
+
+What has an unexpected type is left as it is, for the models to complain about.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import Deployment, mapping
+
+REQUIRED = ("name", "agent", "environment_id", "initial_events")  # of a create (api/facts.md, 1.2)
+EMPTY: dict[str, Any] = {
+    "description": None,
+    "environment_variables": "",
+    "schedule": None,
+    "resources": [],
+    "vault_ids": [],
+    "metadata": {},
+    "budget": None,
+}
+SETTABLE = (*REQUIRED, *EMPTY)
+READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
+WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
+RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
+VARIABLES = "environment_variables"
+ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)
+
+_OURS = ("input", "exit_code")  # what commands that change several add to each in JSON
+_SCHEDULE_READ_ONLY = ("last_run_at", "upcoming_runs_at")
+_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
+_DIGITS = re.compile(r"[1-9][0-9]{0,8}")
+_ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def settable(deployment: Deployment) -> dict[str, Any]:
+    """Return what can be set of a server's deployment, in normal form: always all of it, defaults where it is absent.
+
+    Only what can be written in a file is kept: not the reserved key in metadata, nor values there that are no text.
+    """
+    fields, _ = without_read_only(_sendable(deployment.raw))
+    known = {**EMPTY, **{name: value for name, value in fields.items() if name in SETTABLE}}
+    for name, inside in (
+        ("agent", ("id", "type", "version")),
+        ("schedule", ("type", "expression", "timezone")),
+        ("budget", ("type", "max_credit_cost")),
+    ):
+        if isinstance(known.get(name), dict):
+            known[name] = {key: value for key, value in known[name].items() if key in inside}
+    known["metadata"] = {key: value for key, value in mapping(known["metadata"]).items() if isinstance(value, str)}
+    return comparable(spelled_out(known))
+
+
+def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields in normal form as the server would show them: without what it never echoes of resources."""
+    shown = dict(fields)
+    if isinstance(resources := fields.get("resources"), list):
+        shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
+    return shown
+
+
+def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as a file has them, with the short forms written out; `message` becomes `initial_events`."""
+    said = dict(fields)
+    message = said.get("message")
+    if isinstance(message, str) and message and "initial_events" not in said:
+        del said["message"]
+        said["initial_events"] = [{"type": "user.message", "content": message}]
+    return {name: _NORMAL[name](value) if name in _NORMAL else value for name, value in said.items()}
+
+
+def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return an object of the API without what only the server sets, and the names of what was taken out."""
+    kept = _without(dict(fields), (*READ_ONLY, *_OURS))
+    dropped = [name for name in fields if name not in kept]
+    for name, inside in (("schedule", _SCHEDULE_READ_ONLY), ("metadata", (RESERVED,))):
+        if isinstance(kept.get(name), dict):
+            dropped += [f"{name}.{key}" for key in inside if key in kept[name]]
+            kept[name] = _without(kept[name], inside)
+    return kept, dropped
+
+
+def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server fills in where an event or a resource leaves it out (api/facts.md, 2.3 and 4)."""
+    if fields.get("type") == "user.define_outcome":
+        return {"max_iterations": 3}
+    if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
+        return {"mount_path": f"/mnt/session/uploads/{fields['file_id']}"}
+    return {}
+
+
+def assignments(text: str) -> list[tuple[str, str]] | None:
+    """Return the names and values in a text of `K=V` pairs; None where something in it is no such pair."""
+    pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
+    found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
+    return [(name, value) for name, value in found] if len(found) == len(pieces) else None
+
+
+def is_carried(name: object, value: object) -> bool:
+    """Return whether a text of `K=V` pairs can carry this one."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, str)
+        and re.fullmatch(ENV_NAME, name) is not None
+        and not re.search(r"[;\r\n]", value)
+    )
+
+
+def _agent(agent: Any) -> Any:
+    if not isinstance(agent, dict):
+        return agent
+    if set(agent) <= {"id", "type"} and isinstance(agent.get("id"), str) and agent.get("type", "agent") == "agent":
+        return agent["id"]
+    return _whole_number({"type": "agent", **agent}, "version")
+
+
+def _environment_variables(said: Any) -> Any:
+    if isinstance(said, dict) and all(is_carried(name, value) for name, value in said.items()):
+        return "\n".join(f"{name}={value}" for name, value in said.items())
+    if isinstance(said, str) and (pairs := assignments(said)) is not None:
+        return "\n".join(f"{name}={value}" for name, value in pairs)
+    return "" if said is None else said
+
+
+def _schedule(schedule: Any) -> Any:
+    return {"type": "cron", **schedule} if isinstance(schedule, dict) else schedule
+
+
+def _initial_events(events: Any) -> Any:
+    return [_event(event) for event in events] if isinstance(events, list) else events
+
+
+def _event(event: Any) -> Any:
+    if not isinstance(event, dict):
+        return event
+    if isinstance(text := event.get("content"), str) and text:
+        event = {**event, "content": [{"type": "text", "text": text}]}
+    return _whole_number(event, "max_iterations") if event.get("type") == "user.define_outcome" else event
+
+
+def _whole_number(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return `fields` with digits that a variable filled in as a number."""
+    text = fields.get(name)
+    return {**fields, name: int(text)} if isinstance(text, str) and _DIGITS.fullmatch(text) else fields
+
+
+def _budget(budget: Any) -> Any:
+    if isinstance(budget, int | str | Number) and not isinstance(budget, bool):
+        budget = {"max_credit_cost": budget}
+    if not isinstance(budget, dict):
+        return budget
+    cost = budget.get("max_credit_cost")
+    if isinstance(cost, int | Number) and not isinstance(cost, bool):
+        cost = str(cost)
+    if isinstance(cost, str) and (found := _DECIMAL.fullmatch(cost)):
+        cost = f"{found[1].lstrip('0') or '0'}.{found[2] or '':0<2}"
+    return {"type": "limit", **budget, **({"max_credit_cost": cost} if "max_credit_cost" in budget else {})}
+
+
+def _sendable(value: Any) -> Any:
+    """Return a value without halves of surrogate pairs: JSON can spell them, but UTF-8 cannot carry them."""
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+
+
+def _without(value: Any, names: tuple[str, ...]) -> Any:
+    return {key: item for key, item in value.items() if key not in names} if isinstance(value, dict) else value
+
+
+def _or_empty(empty: Any) -> Callable[[Any], Any]:
+    return lambda value: type(empty)() if value is None else value
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {
+    "agent": _agent,
+    "description": lambda text: text or None if isinstance(text, str) else text,
+    "environment_variables": _environment_variables,
+    "schedule": _schedule,
+    "initial_events": _initial_events,
+    "resources": _or_empty([]),
+    "vault_ids": _or_empty([]),
+    "metadata": _or_empty({}),
+    "budget": _budget,
+}

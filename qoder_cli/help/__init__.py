@@ -1,0 +1,1 @@
+"""What is told of the program: the contents page, topics, the reference, suggestions, completion."""

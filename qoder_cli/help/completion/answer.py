@@ -1,0 +1,103 @@
+"""The answer to a completion script: what can follow the line that is typed, up to the cursor.
+
+The scripts set `_QODER_COMPLETE`, and `_QODER_LINE` to the line up to the cursor (`_QODER_REST` to what stands behind
+it, where a shell tells that), and start the program without words. Lines are answered: `words`, or `files`, `folders`,
+`programs` for what the shell knows itself; what stands before the value in the word under the cursor (`--region=`, else
+nothing); the value so far; and of `words` each value, with what is told of it behind a tab. Nothing where nothing fits.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+import typer.completion
+
+from qoder_cli.help.completion.values import FILES, FOLDERS, PROGRAMS
+from qoder_cli.output.screen import Screen, inert
+
+LINE = "_QODER_LINE"
+REST = "_QODER_REST"
+
+# Typer's reader of a line, by way of a public module: typer._click is not ours to import.
+_typer: Any = typer.completion
+_typer.completion_init()
+_CURSOR = "\0"
+_STEERING = re.compile(r"[\0-\x1f\x7f]")
+_KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
+
+
+@dataclass
+class Asked:
+    """Stands for the `State` of an invocation while a line is read: the options on it, and what values are made of."""
+
+    tree: Any
+    env: Mapping[str, str]
+    words: list[str]
+    profile: str | None = None
+    flags: SimpleNamespace = field(default_factory=SimpleNamespace)  # set as options are read, and not used
+    out: Screen = field(default_factory=lambda: Screen(None))
+    err: Screen = field(default_factory=lambda: Screen(None))
+
+    def offers(self, incomplete: str) -> list[tuple[str, str]]:
+        """Return what can stand where `incomplete` stands, behind the words. Raises what typer raises."""
+        reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
+        items = reader.get_completions(list(self.words), incomplete)
+        return [(item.value, item.help or "") for item in items]
+
+    def inside_sandbox(self, words: list[str], incomplete: str) -> list[tuple[str, str]]:
+        """Return what can stand behind the words of a line of our own behind `sandbox --`."""
+        inside = Asked(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
+        return inside.offers(incomplete)
+
+
+def item(value: str, about: str) -> Any:
+    """Return one thing to offer, as typer's commands and parameters return it."""
+    return _typer.shell_completion.CompletionItem(value, help=about)
+
+
+def respond(tree: Any, env: Mapping[str, str], stdout: TextIO) -> None:
+    """Answer a script. Nothing is raised: what fails is no answer."""
+    try:
+        text = answer(tree, env)
+        stdout.buffer.write(text.encode())
+        stdout.buffer.flush()
+    except Exception:  # whatever it is, nobody who presses TAB can mend it
+        return
+
+
+def answer(tree: Any, env: Mapping[str, str]) -> str:
+    """Return the answer to a script. Raises whatever typer and the readers of files raise."""
+    split: Callable[[str], list[str]] = _typer.shell_completion.split_arg_string
+    _, *words = split(env[LINE] + _CURSOR)
+    incomplete = words.pop().removesuffix(_CURSOR)
+    asked = Asked(tree, env, words, _profile([*words, *split(env.get(REST, ""))]))
+    option, sign, value = incomplete.partition("=")
+    is_value = incomplete.startswith("-") and bool(sign)
+    before, begun = (option + sign, value) if is_value else ("", incomplete)
+    offered = asked.offers(incomplete)
+    if not offered or _STEERING.search(incomplete):
+        return ""
+    kind = next((_KINDS[about] for _, about in offered if about in _KINDS), "words")
+    rows = _rows(offered) if kind == "words" else []
+    return "".join(f"{line}\n" for line in (kind, before, begun, *rows))
+
+
+def _profile(words: Iterable[str]) -> str | None:
+    """Return the profile that a line names, also behind the cursor; None where it names none. The last one counts."""
+    named, before = None, ""
+    for word in words:
+        option, sign, value = word.partition("=")
+        if before == "--profile":
+            named = word
+        elif option == "--profile" and sign:
+            named = value
+        before = word
+    return named
+
+
+def _rows(offered: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the lines of what is offered, each value once."""
+    told = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}
+    return [f"{value}\t{about}" for value, about in told.items() if not _STEERING.search(value)]

@@ -1,0 +1,147 @@
+"""What TAB offers for the value of a parameter: functions for typer's `autocompletion`.
+
+Each takes typer's context, whose `obj` is the `State`, and the word so far, and returns what to offer: words, or pairs
+of a word and what is told beside it. Typer leaves out what does not begin with the word. None asks a server, and none
+reads a token.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from qoder_cli.help.completion import SHELLS
+
+Offer = str | tuple[str, str]
+
+# Told beside the word so far, these let the shell offer what it knows itself. No text that is told has a NUL.
+FILES = "\0files"
+FOLDERS = "\0folders"
+PROGRAMS = "\0programs"
+
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")  # any other could mean something to a shell: its id is offered alone
+_PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._-]{0,63})["']?\s*[].]""", re.M | re.A)
+_LARGEST_CONFIG = 2**20  # bytes
+_OWN_NAMES = ("qoder", "qoder-cli")
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """Return the words that a parameter of this name in Python can be; nothing where they are not fixed."""
+    match name:
+        case "region":
+            from qoder_cli.settings.values import REGIONS
+
+            return tuple(REGIONS)
+        case "method":
+            from qoder_cli.http.pending import METHODS
+
+            return METHODS
+        case "key":
+            from qoder_cli.settings.configfile import KEYS
+
+            return KEYS
+        case "topic":
+            from qoder_cli.help.documented import TOPICS
+
+            return tuple(TOPICS)
+        case "shell":
+            return SHELLS
+    return ()
+
+
+def one_of(name: str) -> Callable[[str], list[str]]:
+    """Return what offers the fixed words of a parameter."""
+
+    def offered(incomplete: str) -> list[str]:
+        return list(words_of(name))
+
+    return offered
+
+
+def keys_to_set(incomplete: str) -> list[str]:
+    """Offer the keys of the config file but the token, which is never an argument."""
+    return [key for key in words_of("key") if key != "token"]
+
+
+def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer what the key that was typed before can be set to."""
+    _, _, key = str(ctx.params.get("key")).rpartition(".")
+    return list(words_of(key)) if key == "region" else []
+
+
+def deployments(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """Offer deployments by id; by name once it is begun, so that each is not listed twice."""
+    from qoder_cli.help.completion import seen
+
+    for each in seen.deployments(ctx.obj.env, _profile(ctx)):
+        yield each.id, each.about
+        if incomplete and _PLAIN_NAME.fullmatch(each.name):
+            yield each.name, each.id
+
+
+def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """Offer the newest runs, and `last`."""
+    from qoder_cli.help.completion import seen
+
+    yield "last", "the newest that was started here"
+    for each in seen.runs(ctx.obj.env, _profile(ctx)):
+        yield each.id, each.about
+
+
+def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the profiles of the config file. Only the heads of its sections are looked at."""
+    from qoder_cli.settings.configfile import locate
+
+    path = locate(ctx.obj.env)
+    if not path.is_file():
+        return []
+    with path.open("rb") as stream:
+        text = stream.read(_LARGEST_CONFIG).decode("utf-8", "replace")
+    return list(dict.fromkeys(_PROFILE.findall(text)))
+
+
+def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Offer what can be read about: topics, and commands."""
+    from qoder_cli.help.documented import TOPICS
+
+    root: Any = ctx.find_root().command
+    return [*TOPICS.items(), *root.commands_told()]
+
+
+def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Offer the commands below the one that was typed as a topic."""
+    group: Any = ctx.find_root().command
+    for word in [ctx.params["topic"], *(ctx.params.get("verb") or [])]:
+        _, group, _ = group.resolve_command(ctx.find_root(), [word])
+    told: list[Offer] = group.commands_told()
+    return told
+
+
+def files(incomplete: str) -> list[Offer]:
+    """Let the shell offer files."""
+    return [(incomplete, FILES)]
+
+
+def folders(incomplete: str) -> list[Offer]:
+    """Let the shell offer folders."""
+    return [(incomplete, FOLDERS)]
+
+
+def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Offer what can follow `sandbox --`: a program, and behind our own its words."""
+    words = ctx.params.get("command") or []
+    if "--" not in ctx.obj.words:
+        return ["--"]
+    if not words:
+        return [(incomplete, PROGRAMS)]
+    if re.split(r"[/\\]", words[0])[-1] not in _OWN_NAMES:
+        return [(incomplete, FILES)]
+    inside: list[Offer] = ctx.obj.inside_sandbox(words[1:], incomplete)
+    return inside
+
+
+def _profile(ctx: typer.Context) -> str:
+    from qoder_cli.settings.configfile import DEFAULT_PROFILE
+
+    return ctx.obj.profile or DEFAULT_PROFILE

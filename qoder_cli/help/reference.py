@@ -1,0 +1,191 @@
+"""All that is told of the program, as data: the commands from their tree, and the rest from `documented`."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import typer
+
+from qoder_cli import __version__
+from qoder_cli.base.errors import RANKING, Exit, UsageError
+from qoder_cli.help import documented
+from qoder_cli.help.completion.values import words_of
+
+JSON = dict[str, Any]
+
+
+def everything(root: Any) -> JSON:
+    """Return the whole reference, from the root of the command tree."""
+    return {
+        "program": "qoder",
+        "version": __version__,
+        **commands(root),
+        **exit_codes(),
+        **environment(),
+        **output(),
+    }
+
+
+def commands(root: Any, under: Sequence[str] = ()) -> JSON:
+    """Return the commands that begin with some words, and the options that work with all of them."""
+    leaves = list(_leaves(context_of(root, under)))
+    everywhere = [param for param in root.command.params if param in leaves[0].command.params]
+    return {
+        "commands": [_command(leaf, everywhere) for leaf in leaves],
+        "everywhere": [_option(param) for param in _shown(everywhere)],
+    }
+
+
+def context_of(root: Any, words: Sequence[str]) -> Any:
+    """Return the context of a command by its words. Raises UsageError with the nearest names when there is none."""
+    context = root
+    for word in words:
+        if not hasattr(context.command, "resolve_command"):
+            raise UsageError(
+                f"{context.command_path} is a command, and has none below it",
+                hint=f"{context.command_path} --help shows what it takes",
+            )
+        name, command, _ = context.command.resolve_command(context, [word])
+        context = typer.Context(command, info_name=name, parent=context)
+    return context
+
+
+def _leaves(context: Any) -> Iterator[Any]:
+    """Yield the contexts of the commands below a group, or of a command itself."""
+    command = context.command
+    if not hasattr(command, "list_commands"):
+        yield context
+        return
+    for name in command.list_commands(context):
+        yield from _leaves(context_of(context, [name]))
+
+
+def _command(context: Any, everywhere: Collection[Any]) -> JSON:
+    words = context.command_path.split()[1:]
+    text = context.command.help or ""
+    _, _, examples = text.partition("Examples:\n")
+    own = [param for param in _shown(context.command.params) if param not in everywhere]
+    refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
+    return {
+        "path": words,
+        "usage": " ".join(context.get_usage().removeprefix("Usage: ").split()),
+        "summary": text.partition("\n")[0].rstrip("."),
+        "text": text,
+        "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
+        "arguments": [_argument(param, refused) for param in own if param.param_type_name == "argument"],
+        "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
+    }
+
+
+def _shown(params: Iterable[Any]) -> list[Any]:
+    return [param for param in params if not param.hidden]
+
+
+def _argument(param: Any, refused: Collection[str]) -> JSON:
+    return {
+        "name": param.metavar or param.name.upper(),
+        "required": param.required,
+        "repeatable": param.nargs == -1,
+        "values": [word for word in _words(param) if word not in refused],
+        "help": param.help,
+    }
+
+
+def _option(param: Any, needed: Collection[str] = ()) -> JSON:
+    names = sorted((*param.opts, *param.secondary_opts))  # those of --help come in no fixed order
+    is_flag = param.is_flag or param.count
+    words = [] if is_flag else _words(param)
+    return {
+        "names": names,
+        "metavar": None if is_flag else param.metavar or "|".join(words),
+        "required": param.required or bool({*names} & {*needed}),
+        "values": words,
+        "default": _default(param.default),
+        "repeatable": bool(param.multiple or param.count),
+        "help": param.help,
+    }
+
+
+def _words(param: Any) -> list[str]:
+    """Return the words that a parameter can be, where these are fixed."""
+    choices = [str(choice) for choice in getattr(param.type, "choices", ())]
+    return choices or list(words_of(param.name))
+
+
+def _needed(words: Sequence[str]) -> list[str]:
+    """Return the options without which a command refuses, though typer would not."""
+    if words != ["deploy", "create"]:
+        return []
+    from qoder_cli.deployments.typed import OPTIONS
+    from qoder_cli.files.normal import REQUIRED
+
+    return [OPTIONS[field] for field in REQUIRED]
+
+
+def _default(value: object) -> str | int | float | None:
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def exit_codes() -> JSON:
+    """Return the exit codes, and in which order those of several runs count."""
+    codes = [
+        {"code": code.value, "name": code.name.lower(), "meaning": code.meaning, "then": documented.THEN[code]}
+        for code in Exit
+    ]
+    return {"exit_codes": codes, "exit_codes_of_several": [code.value for code in RANKING]}
+
+
+def environment() -> JSON:
+    """Return the variables that are read."""
+    return {"environment": _named(documented.VARIABLES)}
+
+
+def output() -> JSON:
+    """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
+    return {
+        "formats": _named(documented.FORMATS),
+        "keys": {of: _named(those) for of, those in KEYS.items()},
+        "columns": columns(),
+        "fields": fields(),
+    }
+
+
+# The keys of JSON by what has them. Those of a deployment are the server's; `item` and `apply` say what is added.
+KEYS = {
+    "run": documented.RUN_KEYS,
+    "item": documented.ITEM_KEYS,
+    "error": documented.ERROR_KEYS,
+    "ci": documented.CI_KEYS,
+    "apply": documented.APPLY_KEYS,
+    "dry_run": documented.DRY_RUN_KEYS,
+    "auth_status": documented.AUTH_STATUS_KEYS,
+    "config_list": documented.CONFIG_KEYS,
+    "doctor": documented.FINDING_KEYS,
+    "api_list": documented.OPERATION_KEYS,
+    "event": documented.EVENT_KEYS,
+}
+
+
+def columns() -> dict[str, list[str]]:
+    """Return the columns of a table in a pipe, in order, by what its rows are."""
+    from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+
+    return {
+        "run": list(RUN_COLUMNS),
+        "deployment": list(DEPLOYMENT_COLUMNS),
+        "apply": list(documented.APPLY_COLUMNS),
+    }
+
+
+def fields() -> dict[str, list[str]]:
+    """Return the names of the lines that one run or deployment is in a pipe, in order; absent ones are left out."""
+    from qoder_cli.base.model import Deployment, Run
+    from qoder_cli.output.views import deployment_fields, run_fields
+
+    return {
+        "run": [*run_fields(Run({})), *documented.OUTCOME_FIELDS],
+        "deployment": [*deployment_fields(Deployment({})), *documented.RECENT_FIELDS],
+    }
+
+
+def _named(those: Iterable[documented.Named]) -> list[JSON]:
+    return [{"names": list(each.names), "meaning": each.meaning} for each in those]

@@ -1,0 +1,1 @@
+"""What is said to a line that cannot be run as it was typed."""

@@ -1,1 +1,0 @@
-"""Command lines that are not understood, and what was meant by them."""

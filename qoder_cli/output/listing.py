@@ -1,0 +1,135 @@
+"""Lists: the server's pages, filtered here, cut where enough is shown, each page shown while the next is fetched."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+import typer
+
+from qoder_cli.base.ahead import OneAhead
+from qoder_cli.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from qoder_cli.output.progress import Progress
+    from qoder_cli.output.rows import Rows
+
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show N at most; 20 if not given.")
+]
+All = Annotated[bool, typer.Option("--all", help="Show all.")]
+
+T = TypeVar("T")
+Object = dict[str, Any]  # one of the server's objects, as it was sent
+
+DEFAULT_LIMIT = 20
+LARGEST_PAGE = 100  # more is refused by the current API (api/facts.md, 1.3)
+_REMEMBERED = 1000  # ids; what moves back by as many new arrivals between two pages is not shown twice
+
+
+def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int | None:
+    """Return how many rows are shown at most, None for all: 20 unless a limit, --all or (`bounded`) a time is given.
+
+    Raises UsageError for a limit together with --all.
+    """
+    if limit is not None and all:
+        raise UsageError("--limit and --all contradict each other", hint="give one of them")
+    return limit if limit is not None or all or bounded else DEFAULT_LIMIT
+
+
+def page_size(limit: int | None) -> int:
+    """Return the size of page with which a limit is reached in the fewest requests and with the fewest rows."""
+    return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
+
+
+class Listing(Generic[T]):
+    """The rows that were asked for, out of the pages of a list.
+
+    `matches` filters objects as they were sent, and `sure` says that the server does so too. `read` makes rows of those
+    that match: as many, or fewer if it `sifts`; when it is `slow`, rows are given out one by one. Objects that were
+    shown already are passed over: new arrivals may push them onto the next page. No more than one page is asked for
+    ahead, and none when no more is needed.
+
+    Afterwards `shown` counts rows, `strange` what was no object, and `left_out` says whether rows were left out.
+    """
+
+    def __init__(
+        self,
+        pages: Iterable[Mapping[str, Any]],
+        *,
+        read: Callable[[Sequence[Object]], Iterable[T]],
+        limit: int | None,
+        matches: Callable[[Object], bool] | None = None,
+        sifts: bool = False,
+        sure: bool = True,
+        slow: bool = False,
+    ) -> None:
+        self._pages = OneAhead(iter(pages))
+        self._read = read
+        self._limit = limit
+        self._matches = matches
+        self._sifts = sifts
+        self._sure = sure and not sifts
+        self._slow = slow
+        self._newer: set[str] = set()
+        self._older: set[str] = set()
+        self.shown = 0
+        self.strange = 0
+        self.left_out: Literal["more match", "more may match"] | None = None
+
+    def batches(self) -> Iterator[list[T]]:
+        """Yield the rows, a few at a time. Raises ApiError; what was yielded before stands."""
+        while (page := self._pages.take()) is not None:
+            objects = self._new(page["data"])
+            room = None if self._limit is None else self._limit - self.shown
+            if room is None or (room > len(objects) and not self._sifts):
+                self._pages.prepare()
+            for batch in self._rows(objects, room):
+                self.shown += len(batch)
+                yield batch
+            if self.shown == self._limit:
+                self._judge_rest(page, objects[room:])
+                return
+
+    def _rows(self, objects: list[Object], room: int | None) -> Iterator[list[T]]:
+        rows = islice(self._read(objects if self._sifts else objects[:room]), room)
+        return ([row] for row in rows) if self._slow else iter([list(rows)])
+
+    def _new(self, data: Sequence[Any]) -> list[Object]:
+        """Return the objects of a page that match and were not there before."""
+        objects = [item for item in data if isinstance(item, dict) and self._is_new(item.get("id"))]
+        self.strange += sum(not isinstance(item, dict) for item in data)
+        return objects if self._matches is None else list(filter(self._matches, objects))
+
+    def _is_new(self, id: Any) -> bool:
+        if not isinstance(id, str):
+            return True
+        if id in self._newer or id in self._older:
+            return False
+        if len(self._newer) >= _REMEMBERED:
+            self._newer, self._older = set(), self._newer
+        self._newer.add(id)
+        return True
+
+    def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
+        from qoder_cli.http.client import next_cursor
+
+        if rest and not self._sifts:
+            self.left_out = "more match"
+        elif rest or next_cursor(page):
+            self.left_out = "more match" if self._sure else "more may match"
+
+    def print(self, rows: "Rows[T]") -> None:
+        """Print the rows as they come. Raises ApiError; those printed before stand."""
+        with rows:
+            for batch in self.batches():
+                rows.show(batch)
+
+    def conclude(self, progress: "Progress") -> None:
+        """Say at the end of standard error what is to be said about the list."""
+        if self.strange:
+            progress.warn(f"{self.strange} items of the server's list are no objects and were left out")
+        if self.left_out:
+            progress.note(f"note: {self.shown} shown, {self.left_out}; --all shows them", always=True)
+        elif not self.shown:
+            progress.note("note: none found")

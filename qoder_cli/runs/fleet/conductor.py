@@ -1,0 +1,123 @@
+"""Several things at once, with one answer: each printed when it is known, and one exit code for all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qoder_cli.base.errors import Exit, InternalError, Interrupted, NotYet, ReaderGone, Signalled
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.output.board import Line, board
+from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
+from qoder_cli.runs.fleet.last_words import LastWords, Restart, Warnings
+from qoder_cli.runs.fleet.summary import sum_up
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.runs.wait import Watch
+
+
+class Conductor:
+    """Keeps what became of each thing that was named, prints it, and says at the end how all went.
+
+    It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
+    `verb` and `restart` are those of LastWords.
+    """
+
+    def __init__(
+        self,
+        state: "State",
+        typed: Sequence[str],
+        *,
+        verb: str,
+        fail_fast: bool = False,
+        restart: Restart | None = None,
+    ) -> None:
+        self._state = state
+        state.is_of_several = True
+        self._typed = typed
+        self._printed = Printed(state, len(typed))
+        self._verb = verb
+        self._last_words = LastWords(state, verb=verb, restart=restart)
+        self._warnings = Warnings(state)
+        self._fail_fast = fail_fast
+        self._failed = False
+        self._signalled: Signalled | None = None
+        self._began = state.clock.monotonic()
+
+    def put(self, number: int, item: Item) -> None:
+        """Take in what became of one, once, tell of it, and print it."""
+        if self._printed.items[number] is None:
+            if self._state.ci:
+                self._state.ci.ended(item, number=number)
+            if len(self._typed) > 1:
+                self._warnings.take(item)
+        self._failed = self._failed or item.is_failure
+        self._printed.put(number, item)
+
+    def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
+        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input.
+
+        Not where standard output is a pipe: what reads it may write to the same terminal, in the midst of the table.
+        """
+        if self._state.out.is_piped:
+            self._state.progress.settle_for_lines()
+        self._state.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
+
+    def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
+        """Return a row for each thing. Called from the thread that draws."""
+        watches = {number: watch for watch, number in numbers.items()}
+        return [
+            self._line(typed, self._printed.items[number], watches.get(number))
+            for number, typed in enumerate(self._typed)
+        ]
+
+    def _line(self, typed: str, item: Item | None, watch: "Watch | None") -> Line:
+        if item is not None:
+            lasted = item.run.duration_ms if item.run else None
+            seconds = None if lasted is None else lasted / 1000
+            return Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
+        if watch is None:
+            return Line(typed, None, "to start", None)
+        status = (watch.run.status if watch.run else None) or "pending"
+        return Line(typed, watch.observer.run_id, status, self._state.clock.monotonic() - watch.began)
+
+    def is_enough(self) -> bool:
+        """Return whether the rest is to be left."""
+        if self._printed.broken is None and self._state.out.reader_is_gone:
+            self._printed.broken = ReaderGone()
+        return self._printed.broken is not None or (self._fail_fast and self._failed)
+
+    @contextmanager
+    def until_signalled(self) -> Iterator[None]:
+        """Let the work be ended by a signal, once all is told."""
+        try:
+            yield
+        except Signalled as signalled:
+            self._signalled = signalled
+        for number, typed in enumerate(self._typed):
+            if self._printed.items[number] is None:
+                error = NotYet("not attempted: the command was stopped before its turn")
+                self.put(number, Item(typed, None, error, attempted=False))
+
+    def conclude(self) -> int:
+        """Print the rest, say on stderr how all went, and return 0 or raise the error that decides the exit code."""
+        items = [item for item in self._printed.items if item is not None]
+        remember_runs(self._state, [item.run for item in items if item.run])
+        try:
+            self._printed.end()
+            self._sum_up(items, ask=not self._signalled and self._printed.broken is None)
+        except Signalled as signalled:
+            self._signalled = signalled
+            self._printed.end()
+            self._sum_up(items, ask=False)
+        error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
+        broken = self._printed.broken
+        if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
+            raise self._last_words.of(broken, items) if isinstance(broken, InternalError) else broken
+        if error is None:
+            return Exit.OK
+        raise self._last_words.of(error, items)
+
+    def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
+        seconds = self._state.clock.monotonic() - self._began
+        sum_up(self._state, items, seconds=seconds, costs=self._verb == "completed", ask=ask)

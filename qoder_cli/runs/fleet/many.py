@@ -1,0 +1,297 @@
+"""Many at once: runs of several deployments started and awaited, or several runs awaited, with one answer for all."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base import ids
+from qoder_cli.base.choices import OnSkip
+from qoder_cli.base.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
+from qoder_cli.base.model import Run
+from qoder_cli.cli.options import written
+from qoder_cli.deployments.lookup import asked
+from qoder_cli.http.pace import READS_BESIDE_WRITES
+from qoder_cli.runs import names
+from qoder_cli.runs.awaiting import Awaiting, glance
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.fleet.beyond import Wanted
+from qoder_cli.runs.fleet.conductor import Conductor
+from qoder_cli.runs.fleet.items import Item
+from qoder_cli.runs.fleet.launches import Launched, Launches
+from qoder_cli.runs.fleet.limits import Limits
+from qoder_cli.runs.launch import Order
+from qoder_cli.runs.observe import Observer, freshness
+from qoder_cli.runs.trigger import check_key
+from qoder_cli.runs.wait import Watch
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+_LISTED = 5  # names that an error lists
+
+
+def orders_for(
+    typed: Sequence[str], like: Order, state: "State", *, keep_going: bool, allow_duplicates: bool
+) -> list[Order | QoderError]:
+    """Return an order for each deployment that was typed, `like` the one given but for deployment and key.
+
+    With `keep_going` an unknown name is an error in its place; otherwise it is raised, as is a deployment that is
+    named twice, unless that is allowed. Raises QoderError, before anything is started.
+    """
+    found = names.deployments(typed, state)
+    counts = Counter(each for each in found if isinstance(each, str))
+    _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
+    unknown = [each for each in found if isinstance(each, QoderError)]
+    if unknown and not keep_going:
+        raise _nothing_started(unknown, len(typed), state)
+    return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
+
+
+def _order(deployment_id: str, like: Order) -> Order:
+    key = None if like.key is None else check_key(f"{like.key}:{deployment_id}")
+    return replace(like, deployment_id=deployment_id, key=key)
+
+
+def _refuse_duplicates(
+    typed: Sequence[str], found: Sequence[str | QoderError], counts: Counter[str], *, allowed: bool
+) -> None:
+    id, count = next(iter(counts.most_common(1)), ("", 0))
+    if count < 2 or allowed:
+        return
+    words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
+    named = " and ".join(words) if len(words) > 1 else f"{id} {count} times"
+    more = sum(count > 1 for count in counts.values()) - 1
+    raise UsageError(
+        f"a deployment is named more than once: {named}" + (f", and {more} others" if more else ""),
+        hint="name each once; --allow-duplicates, without --idempotency-key, starts it as often as it is named",
+    )
+
+
+def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") -> QoderError:
+    """Return the error of names that are not known, or that several deployments have."""
+    if total == 1:
+        return unknown[0]
+    listed = "; ".join(_with_nearest(error, state) for error in unknown[:_LISTED])
+    more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+    kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
+    return kind(
+        f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
+        hint=f"qoder deploy list shows what there is; {asked(state)}; --keep-going starts the others",
+    )
+
+
+def _with_nearest(error: QoderError, state: "State") -> str:
+    """Return an error in words, with what may have been meant."""
+    near = (error.hint or "").removesuffix(asked(state)).strip()
+    return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with several deployments; the fields are the options of `deploy run`."""
+
+    wait: bool
+    limits: Limits
+    wanted: Wanted
+    parallel: int
+    if_idle: bool
+    on_skip: OnSkip
+    fail_fast: bool
+    result: bool
+
+
+def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> int:
+    """Start a run of each deployment, wait for them if that is wanted, and print what became of each.
+
+    `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
+    that decides the exit code.
+    """
+    if state.ci:
+        state.ci.expect(typed)
+    state.pace_reads(READS_BESIDE_WRITES)
+    state.progress.note(f"starting runs of {_listed(typed)} {state.client.settings.whereabouts}")
+    return _Running(state, typed, orders, plan).run()
+
+
+def _listed(typed: Sequence[str]) -> str:
+    """Return what is to be run in a few words."""
+    if len(typed) <= _LISTED:
+        return ", ".join(typed)
+    return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
+
+
+class _Running:
+    """Runs of several deployments, from what was typed to what is printed of each."""
+
+    def __init__(self, state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
+        self._state = state
+        self._typed = typed
+        self._orders = orders
+        self._plan = plan
+        self._inbox = SimpleQueue[Any]()
+        self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
+        verb = "completed" if plan.wait else "started"
+        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
+
+    def run(self) -> int:
+        """Start, wait and print; return 0, or raise the error that decides the exit code."""
+        conductor, plan, orders = self._conductor, self._plan, self._orders
+        launches = Launches(
+            self._state,
+            {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
+            parallel=plan.parallel,
+            if_idle=plan.if_idle,
+            awaited=plan.wait,
+            inbox=self._inbox,
+            is_last=self._is_last,
+            on_launched=self._on_launched,
+            on_done=self._on_done,
+        )
+        conductor.put_up_board(self._numbers)
+        with conductor.until_signalled():
+            for number, order in enumerate(orders):
+                if isinstance(order, QoderError):
+                    conductor.put(number, Item(self._typed[number], None, order))
+            if conductor.is_enough():
+                launches.stop()
+            if plan.wait:
+                self._wait(launches)
+            else:
+                self._until_started(launches)
+        return conductor.conclude()
+
+    def _wait(self, launches: Launches) -> None:
+        state, plan = self._state, self._plan
+        Awaiting(
+            state,
+            plan.limits,
+            plan.wanted._replace(result=plan.result),
+            self._on_item,
+            inbox=self._inbox,
+            is_enough=self._conductor.is_enough,
+            labels=self._typed,
+        ).wait([], launches)
+
+    def _until_started(self, launches: Launches) -> None:
+        state = self._state
+        try:
+            launches.start()
+            with state.progress.waiting("starting", leaving="what was not begun is not started"):
+                while not launches.done and not self._conductor.is_enough():
+                    if (accept := state.clock.take(self._inbox, glance(state))) is not None:
+                        accept()
+                    state.progress.beat()
+            launches.stop(None)
+        except Signalled:
+            launches.stop()
+            raise
+
+    def _restart(self, numbers: Sequence[int]) -> list[str]:
+        """Return the command that gives some of the orders again, under the keys that they had."""
+        orders = [order for number in numbers if isinstance(order := self._orders[number], Order)]
+        ids = [order.deployment_id for order in orders]
+        key = orders[0].key
+        if key is not None and len(orders) > 1:
+            key = key.removesuffix(f":{ids[0]}")
+        words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
+        words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
+        return self._state.command("deploy", "run", *ids, *words)
+
+    def _on_launched(self, launched: Launched) -> Watch | None:
+        """Take in what became of one order: the run to wait for, or an item that is told of at once."""
+        number = launched.number
+        if (observer := launched.observer) is not None:
+            self._tell(observer, number)
+            if self._plan.wait:
+                watch = Watch(observer, just_triggered=not launched.known, label=self._typed[number])
+                self._numbers[watch] = number
+                return watch
+        self._put(number, self._item(launched))
+        return None
+
+    def _item(self, launched: Launched) -> Item:
+        """Return what became of one order, by the answer to its trigger."""
+        typed = self._typed[launched.number]
+        if launched.observer is not None:
+            return Item(typed, launched.observer.run, _not_going(launched.observer.run, self._state))
+        if launched.going is not None:
+            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
+            return Item(typed, launched.going, going_on(error, launched.going, self._state))
+        return Item(typed, None, launched.error, launched.attempted)
+
+    def _is_last(self, launched: Launched) -> bool:
+        """Return whether nothing is to be started after an order; it is known sooner than the conductor hears of it."""
+        return self._plan.fail_fast and self._excused(self._item(launched)).is_failure
+
+    def _on_done(self) -> None:
+        if self._state.ci:
+            self._state.ci.launched()
+
+    def _tell(self, observer: Observer, number: int) -> None:
+        self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
+        if self._state.ci:
+            session_id = observer.run.session_id if observer.run else None
+            self._state.ci.started(observer.run_id, session_id, number=number)
+
+    def _on_item(self, watch: Watch, item: Item) -> None:
+        number = self._numbers[watch]
+        self._put(number, item._replace(typed=self._typed[number]))
+
+    def _put(self, number: int, item: Item) -> None:
+        self._conductor.put(number, self._excused(item))
+
+    def _excused(self, item: Item) -> Item:
+        """Return an item without the error of a skipped run, where that is none."""
+        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
+        return item._replace(error=None) if is_skipped and self._plan.on_skip == "ok" else item
+
+
+def _not_going(run: Run | None, state: "State") -> QoderError | None:
+    """Return the error of a run that is not waited for and has ended badly already."""
+    error = ending_error(run, state) if run else None
+    return None if error and error.exit is Exit.NOT_YET else error
+
+
+def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:
+    """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
+
+    Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
+    """
+    for word in typed:
+        ids.run(word)
+    state.pace_reads()
+    if state.ci:
+        state.ci.expect(typed)
+    conductor = Conductor(state, typed, verb="completed")
+    began = state.clock.monotonic()
+    found = names.runs(typed, state, timeout=limits.timeout)
+    limits = limits.since(began, state.clock)
+    with conductor.until_signalled():
+        places: dict[str, list[int]] = {}
+        for number, word in enumerate(typed):
+            id = found[word]
+            if isinstance(id, QoderError):
+                conductor.put(number, Item(word, None, id))
+                continue
+            places.setdefault(id, []).append(number)
+            if state.ci:
+                state.ci.started(id, number=number)
+        fresh, client = freshness(state), state.client
+        adopted = state.store.adopted(state.settings.host)
+
+        def watch(id: str) -> Watch:
+            return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh, progress=state.progress))
+
+        watches = {watch(id): numbers for id, numbers in places.items()}
+
+        def on_item(watch: Watch, item: Item) -> None:
+            for number in watches[watch]:
+                conductor.put(number, item._replace(typed=typed[number]))
+
+        conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
+        wanted = wanted._replace(result=result)
+        awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
+        awaiting.wait(list(watches))
+    return conductor.conclude()

@@ -1,0 +1,109 @@
+"""Hearing the end of a run from its session's event stream, the moment it comes."""
+
+import queue
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.clock import Clock
+from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+    from qoder_cli.runs.wait import Watch
+    from qoder_cli.sessions.showing import Showing
+
+MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
+SILENT = 60.0  # seconds without a byte after which a stream is not relied on
+_ENDS = frozenset(ENDING_EVENTS) - {"session.status_running", "session.error"}
+
+
+@dataclass
+class _Ear:
+    """What one session's stream has told."""
+
+    feed: Feed
+    up: bool = False
+    delivers: bool = False  # whether it has told of an event: a proxy may hold back all but heartbeats
+    heard: float = 0.0
+    story: SessionStory = field(default_factory=SessionStory)
+
+
+class Listener:
+    """Follows the streams of a few sessions, and says which run to look at now.
+
+    With `showing` every event is shown, as `--follow` asks.
+    """
+
+    def __init__(
+        self, client: "Client", *, clock: Clock, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._showing = showing
+        self._inbox = inbox
+        self._ears: dict[str, _Ear] = {}
+
+    def attend(self, watch: "Watch") -> None:
+        """Listen to the session of a run, if it has one and there is room; leave it when the run has ended."""
+        session_id = watch.run.session_id if watch.run else None
+        if session_id is None:
+            return
+        ear = self._ears.get(session_id)
+        if self._showing:
+            self._showing.name(session_id, watch.label or (watch.run and watch.run.deployment_id) or session_id)
+        if self._showing and (watch.over or not self.hears(watch)):
+            self._showing.catch_up(session_id)
+        if watch.over:
+            if ear is not None:
+                ear.feed.stop()
+        elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
+            feed = Feed(self._client, session_id, inbox=self._inbox, after=watch.observer.read_to)
+            self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
+            feed.start()
+
+    def hears(self, watch: "Watch") -> bool:
+        """Return whether the run's end would be heard, so that reading can be rare."""
+        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
+
+    def is_open(self, watch: "Watch") -> bool:
+        """Return whether its stream is open, be it that it has told of nothing yet."""
+        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        return ear is not None and ear.up
+
+    def take(self, news: News) -> tuple[str | None, bool]:
+        """Take in what a stream has put into the inbox.
+
+        Returns the session whose run is to be looked at now (None: nothing to do), and whether its end was heard.
+        """
+        if (ear := self._ears.get(news.session_id)) is None:
+            return None, False
+        ear.heard = self._clock.monotonic()
+        match news:
+            case Up() | Gap():
+                ear.up = True
+                if self._showing:
+                    self._showing.catch_up(news.session_id)
+                return news.session_id, False
+            case Down():
+                was_up, ear.up, ear.delivers = ear.up, False, False
+                return (news.session_id if was_up else None), False
+            case Heard(event=event):
+                return self._hear(ear, news.session_id, event)
+            case Alive():
+                ear.up = True
+        return None, False
+
+    def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
+        ear.up = True
+        ear.delivers = ear.delivers or event.get("session_id") in (None, session_id)
+        if self._showing:
+            self._showing.hear(event, session_id=session_id)
+        ended = ear.story.tell([event]).ending is not None
+        return (session_id if event.get("type") in _ENDS else None), ended
+
+    def stop(self) -> None:
+        """Leave every stream."""
+        for ear in self._ears.values():
+            ear.feed.stop()

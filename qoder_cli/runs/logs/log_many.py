@@ -1,0 +1,243 @@
+"""`qoder run logs` of several runs: each log in the order in which the runs were named, read ahead of what is shown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Protocol
+
+from qoder_cli.app import State
+from qoder_cli.base.ahead import in_order
+from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError, first_by_rank
+from qoder_cli.base.model import Run
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.output.data import Output
+from qoder_cli.output.screen import inert
+from qoder_cli.runs import names
+from qoder_cli.runs.logs.follow import Events, Selection
+from qoder_cli.runs.logs.log import Event, Printer, batches_of, credits_of, explained, log_of, nothing_shown
+from qoder_cli.runs.observe import Observer, freshness
+
+AT_A_TIME = 6  # runs that are read ahead of what is shown
+MOST_AHEAD = 10_000  # events that are held for it
+GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tried for 30 s
+
+
+@dataclass
+class Log:
+    """The log of one of several runs, as far as it could be read: `batches` go on until `error`, if there is one."""
+
+    typed: str
+    run: Run | None = None
+    credits: object = None
+    batches: Iterator[Events] = field(default_factory=lambda: iter(()))
+    error: QoderError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of this one, once its batches were taken."""
+        return int(self.error.exit if self.error else Exit.OK)
+
+
+class _Page(Protocol):
+    """What a log is printed on."""
+
+    def show(self, log: Log, events: Iterator[Events]) -> bool:
+        """Print one log, and return whether it had anything to show."""
+
+    def close(self) -> None:
+        """Print what ends all of them."""
+
+
+def show_many(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
+    """Print the log of each run, and return 0 or raise the error that decides the exit code.
+
+    One that cannot be read is a warning, and leaves the others shown. Raises UsageError, before anything is printed.
+    """
+    reader = _Reader(state, selection, tail)
+    page: _Page = _Array(state.output, selection) if state.output.format == "json" else _Lines(state, selection)
+    failures = _Failures(state, of=len(typed))
+    for log in reader.logs(typed):
+        had_any = page.show(log, _to_the_end(log))
+        failures.take(log)
+        if log.run and not (log.error or had_any):
+            state.progress.note(nothing_shown(log.run.id, selection))
+    page.close()
+    return failures.conclude()
+
+
+class _Failures:
+    """The logs that could not be read: each is a warning, unless only one was asked for, and the worst is the error."""
+
+    def __init__(self, state: State, *, of: int) -> None:
+        self._state = state
+        self._of = of
+        self._errors: list[QoderError] = []
+        self._away = 0
+
+    def take(self, log: Log) -> None:
+        """Take in what became of a log. Raises its error when there is no point in trying others."""
+        self._away = self._away + 1 if isinstance(log.error, Unavailable) else 0
+        if log.error is None:
+            return
+        if log.typed not in log.error.message:
+            log.error.message = f"{log.typed}: {log.error.message}"
+        self._errors.append(log.error)
+        if self._of == 1:
+            return
+        if self._away == GIVE_UP_AFTER or _is_for_all(log.error):
+            log.error.message = f"gave up: {log.error.message}"
+            raise log.error
+        self._state.progress.warn(log.error.message)
+
+    def conclude(self) -> int:
+        """Return 0, or raise the error that decides the exit code."""
+        error = first_by_rank(self._errors)
+        if error is None:
+            return Exit.OK
+        if self._of > 1:
+            error.message = f"{len(self._errors)} of {self._of} logs could not be shown whole; {error.message}"
+        raise error
+
+
+class _Reader:
+    """Reads logs in threads, ahead of what is shown. Its client is made here, so that a missing token is told once."""
+
+    def __init__(self, state: State, selection: Selection, tail: int | None) -> None:
+        self._state = state
+        self._client = state.client
+        self._is_fresh = freshness(state)
+        self._selection = selection
+        self._tail = tail
+
+    def logs(self, typed: Sequence[str]) -> Iterator[Log]:
+        """Yield the logs in order, each with its first batch read, so that it can be shown at once.
+
+        Raises UsageError, before anything is yielded, for a name that several deployments have.
+        """
+        ids = names.runs(typed, self._state)
+        if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
+            raise mistake
+        size = max(1, min(AT_A_TIME, MOST_AHEAD // max(self._tail or 1, 1)))
+        yield from in_order(lambda word: self._open(word, ids[word]), typed, at_a_time=size)
+
+    def _open(self, word: str, id: str | QoderError) -> Log:
+        log = Log(word)
+        try:
+            if isinstance(id, QoderError):
+                raise id
+            log.run = self._run(id)
+            batches = batches_of(log_of(self._state, log.run, self._selection), self._tail)
+            with explained(log.run):
+                log.batches = chain([next(batches, [])], batches)
+            log.credits = credits_of(self._state, log.run, self._selection)
+        except QoderError as error:
+            log.error = error
+        return log
+
+    def _run(self, id: str) -> Run:
+        """Return a run with its status, which only its session may know; that it cannot be asked is no matter here."""
+        observer = Observer(self._client, id, is_fresh=self._is_fresh, progress=self._state.progress)
+        try:
+            return observer.read_once()
+        except ApiError:
+            if observer.run is None:
+                raise
+            return observer.run
+
+
+def _to_the_end(log: Log) -> Iterator[Events]:
+    """Yield the batches of a log; what breaks it becomes its error."""
+    if log.run is None:
+        return
+    try:
+        with explained(log.run):
+            yield from log.batches
+    except ApiError as error:
+        log.error = error
+
+
+def _is_for_all(error: QoderError) -> bool:
+    """Return whether no other log could be read either: the token is not accepted."""
+    return isinstance(error, AuthError) and error.http_status == 401
+
+
+class _Lines:
+    """Prints logs one below the other: ids, JSON lines, or transcripts, each under a line that names its run."""
+
+    def __init__(self, state: State, selection: Selection) -> None:
+        self._state = state
+        self._selection = selection
+        self._between = ""
+
+    def show(self, log: Log, events: Iterator[Events]) -> bool:
+        """Print one log, and return whether it had anything to show."""
+        run_id = log.run.id if log.run else None
+        with Printer(self._state, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
+            for number, batch in enumerate(events):
+                if log.run and number == 0 and self._state.output.format == "table":
+                    self._head(log.run)
+                printer.show(batch)
+            if log.error is None:
+                printer.sum_up(log.credits)
+        if log.error and self._state.output.format == "jsonl":
+            self._state.output.record({}, data={**_missing(log), "run_id": run_id, **_of_input(log)})
+        return printer.shown
+
+    def _head(self, run: Run) -> None:
+        about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
+        head = inert(f"==> {run.id} ({about}) <==")
+        self._state.output.raw(f"{self._between}{self._state.out.styled(head, 'bold')}\n")
+        self._between = "\n"
+
+    def close(self) -> None:
+        """Print nothing more."""
+
+
+class _Array:
+    """Prints logs as one JSON array, event by event: an item is the run with a key `events`."""
+
+    def __init__(self, output: Output, selection: Selection) -> None:
+        self._output = output
+        self._selection = selection
+        self._comma = "["
+
+    def show(self, log: Log, events: Iterator[Events]) -> bool:
+        """Print one log, and return whether it had anything to show."""
+        opening = self._nested({**_without_events(log), "events": []}, depth=1)
+        self._output.raw(self._comma + self._line(1) + opening[: opening.rindex("]")])
+        comma = ""
+        for batch in events:
+            wanted = [self._line(3) + self._nested(event, depth=3) for event in batch if self._selection.takes(event)]
+            if wanted:
+                self._output.raw(comma + ",".join(wanted))
+                comma = ","
+        closing = self._nested(_of_input(log), depth=1).removeprefix("{")
+        self._output.raw((self._line(2) if comma else "") + "]," + closing)
+        self._comma = ","
+        return bool(comma)
+
+    def close(self) -> None:
+        """Close the array."""
+        self._output.raw(self._line(0) + "]\n")
+
+    def _line(self, depth: int) -> str:
+        indent = self._output.indent
+        return "" if indent is None else "\n" + " " * indent * depth
+
+    def _nested(self, value: Event, *, depth: int) -> str:
+        return self._output.document(value).replace("\n", self._line(depth))
+
+
+def _missing(log: Log) -> Event:
+    """Return what stands in the place of a run that cannot be read."""
+    return {"id": None, "error": log.error.as_json() if log.error else None}
+
+
+def _without_events(log: Log) -> Event:
+    """Return the run, or what stands in its place; a key `events` of its own would not be the last one."""
+    shown = log.run.as_json() if log.run else _missing(log)
+    return {key: value for key, value in shown.items() if key != "events"}
+
+
+def _of_input(log: Log) -> Event:
+    return {"input": without_tokens(log.typed), "exit_code": log.exit_code}

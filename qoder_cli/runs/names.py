@@ -1,0 +1,243 @@
+"""From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from qoder_cli.base import ids
+from qoder_cli.base.ahead import in_order, within
+from qoder_cli.base.errors import (
+    ApiError,
+    AuthError,
+    NotFound,
+    NotYet,
+    QoderError,
+    Unavailable,
+    UsageError,
+    WaitTimeout,
+)
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.times import parse_timestamp, span
+from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
+from qoder_cli.runs.newest import all_runs, newest_runs
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+_SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
+_LISTED = 10  # ids that an error about an ambiguous name lists
+AT_A_TIME = 8  # requests
+FEW = 3  # sessions up to which each is asked for its deployment, and not looked for among the newest runs
+MOST_PAGES = 20  # of the newest runs; more only where as many sessions are looked for
+BARREN = 3  # pages without any of the sessions looked for, after which the newest runs are not read on
+_SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
+
+T = TypeVar("T")
+Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
+
+
+def deployment(typed: str, state: "State") -> str:
+    """Return the id of the deployment that was typed: `dep_…` as it is, a name by listing those not archived.
+
+    Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names, and
+    ApiError.
+    """
+    [found] = deployments([typed], state)
+    if isinstance(found, QoderError):
+        raise found
+    return found
+
+
+def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
+    """Return what `deployment` returns or raises for each, with one listing for all names.
+
+    Raises UsageError for what can be neither an id nor a name, before anything is asked, and ApiError.
+    """
+    names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
+    known = dict(not_archived(state)) if names else {}
+    if known:
+        from qoder_cli.local.remembered import remember_names
+
+        remember_names(state, known, whole=True)
+    ids_of: dict[str, list[str]] = {}
+    for id, name in known.items():
+        ids_of.setdefault(name, []).append(id)
+    near_to = known if len(names - ids_of.keys()) <= _SUGGESTED_FOR else {}
+    found = {name: _only(name, ids_of.get(name, []), near_to, state) for name in names}
+    return [found.get(word, word) for word in typed]
+
+
+def _only(name: str, matches: list[str], known: dict[str, str], state: "State") -> str | QoderError:
+    if len(matches) > 1:
+        listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
+        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="name it by its id")
+    if not matches:
+        return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(state)))
+    return matches[0]
+
+
+def run(typed: str, state: "State", *, timeout: float | None = None) -> str:
+    """Return the id of the run that was typed: `drun_…` as it is, `last`, `DEPLOYMENT@last`, or `sess_…`.
+
+    `timeout` is that of `runs`. Raises UsageError for what can be none of them, NotFound, OutcomeUnknown for a `last`
+    that is not settled, WaitTimeout, and ApiError.
+    """
+    [found] = runs([typed], state, timeout=timeout).values()
+    if isinstance(found, QoderError):
+        raise found
+    return found
+
+
+def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) -> Found:
+    """Return for each word what `run` returns or raises, in as few requests as it takes.
+
+    What is not found out within the time (seconds; None or 0: any) ends in WaitTimeout. Raises UsageError for a word
+    that can be none of them, before anything is asked.
+    """
+    words = [ids.run(word) for word in dict.fromkeys(typed)]
+    finder = _Finder(state, words)
+    if not timeout:
+        finder.find()
+    elif not within(timeout, finder.find, clock=state.clock):
+        finder.stop()
+        return {word: _too_late(word, timeout, state) for word in words} | finder.found
+    return finder.found
+
+
+def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
+    return WaitTimeout(
+        f"which run {word} is was not found out within {span(timeout)}",
+        hint="wait again",
+        next=state.command("run", "wait", word),
+        run_state="unknown",
+    )
+
+
+class _Session(NamedTuple):
+    """A session whose run is looked for: what its own object tells."""
+
+    id: str
+    deployment_id: str
+    created: datetime | None
+
+
+class _Finder:
+    """Finds out which runs are meant; `found` has those of which that is known."""
+
+    def __init__(self, state: "State", words: Sequence[str]) -> None:
+        self._state = state
+        self._words = words
+        self._for_all: QoderError | None = None  # what keeps everything else from being found too
+        self.found: Found = {word: word for word in words if word.startswith("drun_")}
+
+    def find(self) -> None:
+        """Find all of them."""
+        for word in self._words:
+            if word in ids.LAST:
+                self.found[word] = self._or_error(self._last)
+        self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
+        self._find_by_session([word for word in self._words if word.startswith("sess_")])
+
+    def stop(self) -> None:
+        """Ask for nothing more; whoever is still in `find` leaves it soon."""
+        self._for_all = NotYet("it was given up")
+
+    def _or_error(self, look: Callable[[], T]) -> T | QoderError:
+        """Return what a look finds, or what went wrong, also for all that would go wrong the same way."""
+        if self._for_all is not None:
+            return self._for_all
+        try:
+            return look()
+        except QoderError as error:
+            if isinstance(error, Unavailable) or (isinstance(error, AuthError) and error.http_status == 401):
+                self._for_all = error
+            return error
+
+    def _last(self) -> str:
+        from qoder_cli.runs.last import last_run
+
+        return last_run(self._state)
+
+    def _find_newest(self, of_words: dict[str, str]) -> None:
+        """Find the newest runs of deployments, which are by the words that stand for the runs."""
+        typed = list(dict.fromkeys(of_words.values()))
+        try:
+            known = dict(zip(typed, deployments(typed, self._state), strict=True))
+        except ApiError as error:
+            known = {of: of if of.startswith("dep_") else error for of in typed}
+        deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))
+        looks = in_order(lambda id: self._or_error(lambda: self._newest(id)), deployment_ids, at_a_time=AT_A_TIME)
+        newest: Found = {}
+        for id, found in zip(deployment_ids, looks, strict=True):
+            newest[id] = found
+            for word, of in of_words.items():
+                if known[of] == id:
+                    self.found[word] = found
+        self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
+
+    def _newest(self, deployment_id: str) -> str:
+        try:
+            newest = newest_runs(self._state.client, deployment_id, 1)
+        except NotFound as error:
+            raise explain_missing(error, deployment_id, self._state) from None
+        if not newest:
+            raise NotFound(f"deployment {deployment_id} has no runs yet", hint=asked(self._state))
+        return newest[0].id
+
+    def _find_by_session(self, sessions: Sequence[str]) -> None:
+        if len(sessions) > FEW:
+            self._look_among_newest(set(sessions))
+        left = [id for id in sessions if id not in self.found]
+        looks = in_order(lambda id: self._or_error(lambda: self._session(id)), left, at_a_time=AT_A_TIME)
+        of_deployment: dict[str, list[_Session]] = {}
+        for id, session in zip(left, looks, strict=True):
+            if isinstance(session, QoderError):
+                self.found[id] = session
+            else:
+                of_deployment.setdefault(session.deployment_id, []).append(session)
+        for deployment_id, those in of_deployment.items():
+            self._look_in_deployment(deployment_id, those)
+
+    def _look_among_newest(self, sessions: set[str]) -> None:
+        """Look through the newest runs of all deployments; what cannot be read there is asked for elsewhere."""
+        barren, most = 0, max(MOST_PAGES, 2 * len(sessions) // 100)
+        try:
+            for number, page in enumerate(self._state.client.pages("/deployment_runs", {"limit": 100}), 1):
+                rows = [row for row in map(Run.read, page["data"]) if row and row.session_id in sessions]
+                self.found |= {str(row.session_id): row.id for row in rows}
+                sessions -= self.found.keys()
+                barren = 0 if rows else barren + 1
+                if not sessions or barren == BARREN or number == most:
+                    return
+        except ApiError as error:
+            if isinstance(error, AuthError) and error.http_status == 401:
+                self._for_all = error
+
+    def _session(self, id: str) -> _Session:
+        session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
+        deployment_id = text(session.get("deployment_id"))
+        if deployment_id is None:
+            why = f"session {id} belongs to no deployment, so there is no run of it"
+            raise NotFound(why, hint=asked(self._state))
+        return _Session(id, deployment_id, parse_timestamp(session.get("created_at")))
+
+    def _look_in_deployment(self, deployment_id: str, sessions: Sequence[_Session]) -> None:
+        """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
+        wanted = {session.id for session in sessions}
+        created = [session.created for session in sessions if session.created]
+        oldest = min(created) if len(created) == len(sessions) else None
+
+        def look() -> None:
+            for found in all_runs(self._state.client, deployment_id):
+                if found.session_id in wanted:
+                    self.found[found.session_id] = found.id
+                    wanted.discard(found.session_id)
+                begun = parse_timestamp(found.raw.get("created_at"))
+                if not wanted or (oldest and begun and (oldest - begun).total_seconds() > _SESSION_AGE):
+                    break  # newest first (api/facts.md, 1.3): what follows is older still
+
+        failure = self._or_error(look)
+        for id in wanted:
+            missing = NotFound(f"no run of deployment {deployment_id} has the session {id}", hint=asked(self._state))
+            self.found[id] = failure or missing

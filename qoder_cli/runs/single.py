@@ -1,0 +1,90 @@
+"""One run of one deployment, from the order to what is printed of it."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from qoder_cli.base.choices import OnAsk, OnSkip
+from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Standing, settle, standing
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.idle import find_going
+from qoder_cli.runs.launch import Order, launch
+from qoder_cli.runs.observe import Observer, observer_of
+from qoder_cli.runs.trigger import Started
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.runs.fleet.limits import Limits
+
+
+def run_one(
+    state: "State",
+    order: Order,
+    limits: "Limits | None",
+    *,
+    follow: bool,
+    require_outcome: bool,
+    on_ask: OnAsk,
+    if_idle: bool,
+    on_skip: OnSkip,
+    result: bool,
+) -> int:
+    """Start a run, wait for its end unless there are no `limits` to that, and print it.
+
+    Returns 0, or raises the error that it ended with. The options are those of `deploy run`.
+    """
+    if if_idle:
+        try:
+            going = find_going(state, order.deployment_id)
+        except RunSkipped:
+            if on_skip == "ok":
+                return Exit.OK
+            raise
+        if going is not None:
+            return _busy(state, going, on_skip)
+    started = launch(state, order)
+    observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
+    if limits is None:
+        return _accepted(state, started, observer, on_skip)
+    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.fleet.beyond import Wanted
+    from qoder_cli.runs.wait import Watch
+
+    watch = Watch(observer, just_triggered=started.sent)
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome, on_ask=on_ask))
+    if item.error and _is_fine(item.error, on_skip):
+        item = item._replace(error=None)
+    return finish(state, item, result=result)
+
+
+def _accepted(state: "State", started: Started, observer: Observer, on_skip: OnSkip) -> int:
+    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
+    if standing(started.run) is Standing.HALF_WRITTEN or started.adopted:
+        with suppress(ApiError):
+            observer.read_once()
+    run = observer.run or settle(started.run)
+    error = ending_error(run, state)
+    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
+        error = None
+    if state.ci:
+        state.ci.ended_as(run, error)
+    state.show_run(run)
+    if error is not None:
+        raise error
+    return Exit.OK
+
+
+def _busy(state: "State", going: Run, on_skip: OnSkip) -> int:
+    """Answer --if-idle with the run that is going on."""
+    if state.ci:
+        state.ci.ended_as(going, None)
+    state.show_run(going)
+    if on_skip == "ok":
+        return Exit.OK
+    error = RunSkipped(f"nothing was started: run {going.id} is going on", hint="wait for it")
+    raise going_on(error, going, state)
+
+
+def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
+    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED

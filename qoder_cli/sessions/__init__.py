@@ -1,0 +1,1 @@
+"""A session's events: heard, put into words, shown."""

@@ -1,0 +1,229 @@
+"""Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
+
+import queue
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.outcome import event_key
+from qoder_cli.base.threads import Gate, begin
+from qoder_cli.http.sse import Frame, Item, Parser, TooLong
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+PAUSES = (5.0, 15.0, 45.0)  # seconds before the stream is opened again; the last one from then on
+HEALTHY_AFTER = 5.0  # seconds that a stream must hold for the next pause to be the first again
+REMEMBERED = 10_000  # ids of events that are known when they come again
+MOST_UNREAD = 1_000  # news that wait in the inbox
+
+_LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
+_PREVIEWS = ("event_start", "event_delta")  # parts of a message that comes whole later, under the same id
+_NO_STREAM = (405, 501)
+_TICK = 0.2  # seconds after which a pause notices that it is not needed any more
+_READER_TICK = 0.01  # seconds, real ones: a thread is waited for, not the time
+
+
+class Heard(NamedTuple):
+    """A complete event, each once."""
+
+    session_id: str
+    event: dict[str, Any]
+
+
+class Up(NamedTuple):
+    """The stream is open: what happens from now on is heard, and what happened since the last event heard before."""
+
+    session_id: str
+
+
+class Alive(NamedTuple):
+    """A sign of life."""
+
+    session_id: str
+
+
+class Gap(NamedTuple):
+    """Something was missed: what happened since the last event must be read from the list."""
+
+    session_id: str
+
+
+class Down(NamedTuple):
+    """The stream ended, or could not be opened, or broke; unless `for_good`, it will be opened again."""
+
+    session_id: str
+    error: ApiError | None
+    for_good: bool = False
+
+
+News = Heard | Up | Alive | Gap | Down
+
+
+class Recent:
+    """Remembers the last ids, of a number that does not grow."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._order: deque[str] = deque()
+        self._ids: set[str] = set()
+        self._size = size
+
+    def is_new(self, event: dict[str, Any]) -> bool:
+        """Return whether an event was not seen before, and remember it: by its id, or else by its whole content."""
+        event_id = event_key(event)
+        if event_id in self._ids:
+            return False
+        self._ids.add(event_id)
+        self._order.append(event_id)
+        if len(self._order) > self._size:
+            self._ids.discard(self._order.popleft())
+        return True
+
+
+class _Ended(Exception):
+    """The stream has nothing more to say: for now, or `for_good`."""
+
+    def __init__(self, *, for_good: bool) -> None:
+        self.for_good = for_good
+
+
+class Feed:
+    """Puts what one session's event stream says into `inbox`, from a thread of its own.
+
+    It tells of what happens from now on, or after the event `after`. When the stream ends it is opened again after 5,
+    15, 45, 45… s and goes on after the last complete event; for good it ends with the session, and where it is refused
+    (401, 403, 404) or does not exist (405, 501).
+    """
+
+    def __init__(
+        self, client: "Client", session_id: str, *, inbox: "queue.SimpleQueue[Any]", after: str | None = None
+    ) -> None:
+        self._client = client
+        self._clock = client.clock
+        self._session_id = session_id
+        self._inbox = inbox
+        self._cursor = after
+        self._recent = Recent()
+        self._gap = False
+        self._left = Gate()
+        self._over = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is over for good: nothing more is to be heard."""
+        return self._over or self._left.is_open
+
+    def start(self) -> None:
+        """Begin to listen, and return at once."""
+        begin(self._run)
+
+    def stop(self) -> None:
+        """Want nothing more, and return at once; the thread ends by itself."""
+        self._left.open()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self.stopped:
+            began = self._clock.monotonic()
+            error = self._listen()
+            if self._left.is_open:
+                return
+            if error and error.http_status == 409 and self._cursor is not None:
+                self._cursor, self._gap = None, True  # the server does not know this event any more
+                continue
+            failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
+            self._inbox.put(Down(self._session_id, error, self._over))
+            self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], min((error and error.retry_after) or 0.0, 60.0)))
+            failures += 1
+
+    def _listen(self) -> ApiError | None:
+        """Follow one connection to its end, and return what ended it, or None for a proper end."""
+        try:
+            self._follow()
+        except _Ended as ended:
+            self._over = ended.for_good
+        except ApiError as error:
+            is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
+            self._over = is_refused or error.http_status in _NO_STREAM
+            return error
+        except Exception as error:  # what stops this thread must be told to the one who waits
+            return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
+        return None
+
+    def _follow(self) -> None:
+        path = f"/sessions/{segment(self._session_id)}/events/stream"
+        with self._client.open_stream(path, last_event_id=self._cursor) as chunks:
+            self._inbox.put(Up(self._session_id))
+            if self._gap:
+                self._say_gap()
+            parser = Parser()
+            for chunk in chunks:
+                for item in parser.take(chunk):
+                    self._wait_for_reader()
+                    if self._left.is_open:
+                        return
+                    self._take(item)
+
+    def _wait_for_reader(self) -> None:
+        """Read no further while the one who listens has much to do: what is not read yet stays with the server."""
+        while self._inbox.qsize() > MOST_UNREAD and not self._left.wait(_READER_TICK):
+            pass
+
+    def _say_gap(self) -> None:
+        self._gap = False
+        self._inbox.put(Gap(self._session_id))
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case Frame():
+                self._take_frame(item)
+            case TooLong():
+                self._say_gap()
+            case _:
+                self._inbox.put(Alive(self._session_id))
+
+    def _take_frame(self, frame: Frame) -> None:
+        event = self._event(frame)
+        kind = text(event.get("type")) or frame.event
+        if frame.data.strip() == "[DONE]":
+            raise _Ended(for_good=False)
+        if "error" in (frame.event, kind):
+            raise NoAnswer(f"the event stream says: {_error_message(event)}")
+        if kind == "ping":
+            self._inbox.put(Alive(self._session_id))
+        if not event or kind in ("ping", *_PREVIEWS):
+            return
+        self._hear(event)
+        if kind in _LAST:
+            raise _Ended(for_good=True)
+
+    def _event(self, frame: Frame) -> dict[str, Any]:
+        """Return the event of a frame, its id and type filled in where only the frame has them; empty if it is none."""
+        try:
+            event = mapping(jsontext.parse(self._client.hide(frame.data)))
+        except ValueError:
+            return {}
+        named = {"id": self._client.hide(frame.id or ""), "type": self._client.hide(frame.event)}
+        missing = {name: value for name, value in named.items() if value and name not in event}
+        return {**missing, **event} if event else {}
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        event_id = text(event.get("id"))
+        if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
+            self._cursor = event_id
+        if self._recent.is_new(event):
+            self._inbox.put(Heard(self._session_id, event))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next connection, no longer than there is someone who listens."""
+        until = self._clock.monotonic() + seconds
+        while not self.stopped and (left := until - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left, _TICK))
+
+
+def _error_message(event: dict[str, Any]) -> str:
+    error = event.get("error")
+    return text(error) or text(mapping(error).get("message")) or text(event.get("message")) or "an error without words"

@@ -1,0 +1,135 @@
+"""Reading a session's events until the first ending is known, whatever the server makes of cursors, filters and order.
+
+A reading begins at the beginning. Of a list of several pages the next one begins with the page that was the last, if
+that page is still the same; if anything is odd about it, at the beginning again: that costs requests, no wrong answer.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.errors import ApiError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment
+from qoder_cli.base.times import parse_timestamp
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+PAGE = 100  # events; the API's limit (api/facts.md, 2.4)
+APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
+FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
+BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
+
+
+def story_of(run: Run, now: float) -> SessionStory:
+    """Return an empty story of a run's session, in which what is older than the run does not count.
+
+    `now` is the server's clock in unix seconds: a run that says it was created later than that has no time to go by.
+    """
+    created = parse_timestamp(run.raw.get("created_at")) or parse_timestamp(run.raw.get("triggered_at"))
+    if created is None or created.timestamp() > now + FUTURE:
+        return SessionStory()
+    return SessionStory(since=created.timestamp() - APART)
+
+
+def events_path(session_id: str) -> str:
+    """Return where a session's events are listed."""
+    return f"/sessions/{segment(session_id)}/events"
+
+
+class StoryReader:
+    """Reads the story of a run's session, a bit further each time.
+
+    `read_to` is the id of the newest event that was read, from where a stream can go on.
+    """
+
+    def __init__(self, client: "Client", run: Run) -> None:
+        self.session_id = run.session_id or ""
+        self.story = story_of(run, client.server_now())
+        self.read_to: str | None = None
+        self._run = run
+        self._client = client
+        self._types: tuple[str, ...] = ENDING_EVENTS
+        self._mark: tuple[str, str] | None = None  # the cursor that gives the last page
+        self._marked: set[str] = set()  # the events on it
+        self._before = _Course()  # that of the pages before it
+        self._may_resume = True
+
+    def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
+        """Read what is new, and return the story; no further than the first ending, unless `to_the_end`.
+
+        `within` is the longest time for one request in seconds. Raises ApiError.
+        """
+        self._read(within, retry, to_the_end)
+        if self.story.idled_early and not self.story.worked and not self.story.ending:
+            # It went idle and nothing says that it ever ran: only the agent's own events can tell.
+            known, self.story = self.story, story_of(self._run, self._client.server_now())
+            self._types, self._mark = (*ENDING_EVENTS, *AGENT_EVENTS), None
+            try:
+                self._read(within, retry, to_the_end)
+            finally:
+                self.story.tell(known.events)
+                self._types, self._mark = ENDING_EVENTS, None
+        return self.story
+
+    def _read(self, within: float | None, retry: bool, to_the_end: bool) -> None:
+        if self._mark is not None:
+            try:
+                if self._read_from(self._mark, within, retry, to_the_end):
+                    return
+            except ApiError as error:
+                if error.http_status not in BAD_CURSOR:
+                    raise
+            self._mark, self._may_resume = None, False
+        self._read_from(None, within, retry, to_the_end)
+
+    def _read_from(self, cursor: tuple[str, str] | None, within: float | None, retry: bool, to_the_end: bool) -> bool:
+        """Take in pages, from a cursor or the beginning; return whether the first is the one that the cursor gave."""
+        from qoder_cli.http.client import next_cursor
+
+        query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
+        query |= dict([cursor] if cursor else [])
+        is_first, course = True, copy(self._before) if cursor else _Course()
+        for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
+            events = [event for event in map(mapping, page["data"]) if event]
+            keys = set(map(event_key, events))
+            if cursor and is_first and not self._marked <= keys:
+                return False
+            self.story.tell(events)
+            self.read_to = _last_id(page, events) or self.read_to
+            self._before = copy(course)
+            course.take(events)
+            self._mark, self._marked = cursor if self._may_resume and course.is_upward else None, keys
+            if self.story.ending and course.is_upward and not to_the_end:
+                break
+            cursor, is_first = next_cursor(page), False
+        return True
+
+
+@dataclass
+class _Course:
+    """The course that times take through the pages of one reading."""
+
+    latest: datetime | None = None
+    rises: bool = False
+    falls: bool = False
+
+    @property
+    def is_upward(self) -> bool:
+        """Whether times bear out that the oldest comes first, so that what comes later cannot precede it."""
+        return self.rises and not self.falls
+
+    def take(self, events: list[dict[str, Any]]) -> None:
+        """Take in the next page."""
+        for moment in filter(None, map(event_moment, events)):
+            if self.latest is not None:
+                self.rises = self.rises or moment > self.latest
+                self.falls = self.falls or moment < self.latest
+            self.latest = moment
+
+
+def _last_id(page: dict[str, Any], events: list[dict[str, Any]]) -> str | None:
+    return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)

@@ -1,0 +1,216 @@
+"""A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.outcome import stop_reason
+from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
+from qoder_cli.output.screen import inert, inert_lines
+
+RESULT_LIMIT = 2000  # characters shown of what a tool returned
+INPUT_LIMIT = 100  # characters shown of what a tool was given
+_LABELS_WIDTH = 8
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+# Told only to those who ask for their type: what they say, another event says too, or nobody reads.
+BOOKKEEPING = ("agent.thinking", "session.thread_", "session.updated", "session.usage", "span.")
+_COLOURS = {"agent": "green", "user": "bold", "error": "red", "failed": "red", "file": "green"}
+_PERMISSION = {"ask": " (waits for permission)", "deny": " (denied)"}
+
+
+class Entry(NamedTuple):
+    """One event in a transcript: a word for who or what, and what it says, in one line or several."""
+
+    label: str
+    text: str
+    style: str = ""
+
+
+def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
+    """Return what is to be read of an event; None for bookkeeping, unless `everything` is asked for."""
+    kind = text(event.get("type")) or ""
+    if kind in _TOLD:
+        return _TOLD[kind](event)
+    if kind.startswith(BOOKKEEPING) and not everything:
+        return None
+    return Entry("event", inert(kind) or "(without a type)", "dim")
+
+
+def event_time(event: dict[str, Any]) -> str | None:
+    """Return when it happened, as the server wrote it."""
+    return text(event.get("processed_at")) or text(event.get("created_at"))
+
+
+class Transcript:
+    """Writes entries for a terminal of some `width`, or with `width` None as `time<TAB>label<TAB>text` for a pipe.
+
+    `styled` gives a text the style that is named. On a terminal times are local, and each new day is named once.
+    """
+
+    def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
+        self._width = width
+        self._styled = styled
+        self._day = ""
+
+    def write(self, said: Entry, *, at: str | None) -> str:
+        """Return an entry as lines; `at` is its time as the server wrote it."""
+        lines = inert_lines(said.text).strip("\n").split("\n")
+        if self._width is None:
+            first, *others = lines
+            rest = "".join(f"\t\t{line}\n" for line in others)
+            return f"{inert(at or '-')}\t{said.label}\t{first}\n{rest}"
+        return self._drawn(said, lines, at, self._width)
+
+    def _drawn(self, said: Entry, lines: list[str], at: str | None, width: int) -> str:
+        day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
+        indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
+        first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
+        label = self._style(f"{said.label:<{_LABELS_WIDTH}}", _COLOURS.get(said.label, "dim"))
+        head = f"{self._style(f'{clock:<8}', 'dim')}  {label}  {self._style(first, said.style)}\n"
+        return (
+            self._new_day(day if clock else "")
+            + head
+            + "".join(f"{indent}{self._style(line, said.style)}".rstrip() + "\n" for line in others)
+        )
+
+    def _new_day(self, day: str) -> str:
+        if day in ("", self._day):
+            return ""
+        zone = "" if self._day else f" ({local_zone_name()})"
+        self._day = day
+        return self._style(f"{day}{zone}", "dim") + "\n"
+
+    def _style(self, said: str, style: str) -> str:
+        return self._styled(said, style) if style and said.strip() else said
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Return a line in pieces that fit the width, broken at spaces only: what is longer is left to the terminal."""
+    from rich.cells import cell_len
+
+    pieces, room = [""], width
+    for word in _WORD.findall(line):
+        length = cell_len(word)
+        if length > room and pieces[-1]:
+            word = word.lstrip()
+            pieces.append("")
+            length, room = cell_len(word), width
+        pieces[-1] += word
+        room -= length
+    return pieces
+
+
+def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:
+    return lambda event: Entry(label, _content(event.get("content")) or "(empty)")
+
+
+def _content(content: object) -> str:
+    """Return content as text: blocks, or the plain string that older servers send; the kind of what is no text."""
+    if isinstance(content, str):
+        return content
+    blocks = map(mapping, content if isinstance(content, list) else [])
+    return "".join(text(block.get("text")) or _no_text(block) for block in blocks)
+
+
+def _no_text(block: dict[str, Any]) -> str:
+    kind = text(block.get("type"))
+    return f"[{kind}]" if kind and kind != "text" else ""
+
+
+def _tool_call(event: dict[str, Any]) -> Entry:
+    server = text(event.get("mcp_server_name"))
+    name = (f"{server}/" if server else "") + (text(event.get("name")) or "(a tool without a name)")
+    permission = _PERMISSION.get(str(event.get("evaluated_permission")), "")
+    return Entry("tool", f"{inert(name)} {_short(event.get('input'))}".rstrip() + permission)
+
+
+def _short(given: object) -> str:
+    """Return what a tool was given in one line: the only text there is, or JSON."""
+    values = list(given.values()) if isinstance(given, dict) else [given]
+    only = values[0] if len(values) == 1 else None
+    said = only if isinstance(only, str) else jsontext.dump(given) if given else ""
+    line = inert(" ".join(said[: 10 * INPUT_LIMIT].split()))
+    return line if len(line) <= INPUT_LIMIT else line[:INPUT_LIMIT] + "…"
+
+
+def _tool_result(event: dict[str, Any]) -> Entry:
+    said = _content(event.get("content")) or "(empty)"
+    if len(said) > RESULT_LIMIT:
+        left_out = len(said) - RESULT_LIMIT
+        said = f"{said[:RESULT_LIMIT]}\n… cut here: {left_out:,} more characters; -o jsonl shows all"
+    return Entry("failed", said, "red") if event.get("is_error") is True else Entry("result", said, "dim")
+
+
+def _file(event: dict[str, Any]) -> Entry:
+    name = text(event.get("original_filename")) or "(a file without a name)"
+    known = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
+    known += [str(event["file_id"])] if text(event.get("file_id")) else []
+    return Entry("file", inert(f"{name} ({', '.join(known)})" if known else name))
+
+
+def _thread_message(event: dict[str, Any]) -> Entry:
+    who = " → ".join(text(event.get(f"{side}_agent_name")) or "?" for side in ("from", "to"))
+    return Entry("thread", f"{inert(who)}: {_content(event.get('content'))}")
+
+
+def _error(event: dict[str, Any]) -> Entry:
+    error = event.get("error")
+    fields = mapping(error)
+    said = [
+        text(fields.get("type")) or text(event.get("code")),
+        text(error) or text(fields.get("message")) or "the session reported an error",
+    ]
+    status = fields.get("retry_status")
+    retry = text(status) or text(mapping(status).get("type"))
+    return Entry("error", ": ".join(filter(None, said)) + (f" ({retry})" if retry else ""), "red")
+
+
+def _idle(event: dict[str, Any]) -> Entry:
+    reason = stop_reason(event)
+    style = "dim" if reason in (None, "end_turn", "stop_sequence") else "yellow"
+    return Entry("session", inert(f"idle: {reason}" if reason else "idle"), style)
+
+
+def _session(word: str, style: str = "dim") -> Callable[[dict[str, Any]], Entry]:
+    return lambda event: Entry("session", word, style)
+
+
+def _answer(event: dict[str, Any]) -> Entry:
+    said = [text(event.get("result")) or text(event.get("decision")), text(event.get("deny_message"))]
+    return Entry("user", ": ".join(filter(None, said)) or "(an answer)")
+
+
+def _outcome(event: dict[str, Any]) -> Entry:
+    said = [text(event.get("result")) or "evaluated", text(event.get("explanation"))]
+    return Entry("outcome", ": ".join(filter(None, said)))
+
+
+_TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
+    "user.message": _spoken("user"),
+    "user.interrupt": lambda event: Entry("user", "(interrupts)"),
+    "user.tool_confirmation": _answer,
+    "user.tool_result": _tool_result,
+    "user.custom_tool_result": _tool_result,
+    "user.define_outcome": lambda event: Entry("user", f"wants: {text(event.get('description')) or '(an outcome)'}"),
+    "system.message": _spoken("system"),
+    "agent.message": _spoken("agent"),
+    "agent.tool_use": _tool_call,
+    "agent.mcp_tool_use": _tool_call,
+    "agent.custom_tool_use": _tool_call,
+    "agent.tool_result": _tool_result,
+    "agent.mcp_tool_result": _tool_result,
+    "agent.artifact_delivered": _file,
+    "agent.thread_message_sent": _thread_message,
+    "agent.thread_message_received": _thread_message,
+    "session.error": _error,
+    "session.status_running": _session("running"),
+    "session.status_idle": _idle,
+    "session.status_rescheduled": _session("rescheduled"),
+    "session.status_terminated": _session("terminated", "red"),
+    "terminated": _session("terminated", "red"),
+    "session.deleted": _session("deleted", "red"),
+    "span.outcome_evaluation_end": _outcome,
+}

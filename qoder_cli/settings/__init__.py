@@ -1,0 +1,1 @@
+"""Flags, variables and the config file: which server is asked with which token."""

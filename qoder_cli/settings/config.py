@@ -1,0 +1,317 @@
+"""Which server is asked, with which token: option, then environment, then file, then default (contract, 5).
+
+A token is kept out of every repr, message and traceback here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import open_at_once, read_most
+from qoder_cli.base.tokens import is_token
+from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
+from qoder_cli.settings.values import (
+    LONGEST_TOKEN,
+    REGIONS,
+    host_of,
+    is_loopback,
+    is_on,
+    origin,
+    read_base_url,
+    read_region,
+    read_token,
+    read_workspace,
+)
+
+if TYPE_CHECKING:
+    from qoder_cli.cli.options import Flags
+
+# In the order in which they win.
+TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_PAT_FILE")
+BASE_URL_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
+SERVER_VARIABLES = (*BASE_URL_VARIABLES, "QODER_REGION")
+WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
+PROFILE_VARIABLE = "QODER_PROFILE"
+
+_OF_THE_SANDBOX = "set QODER_PAT to the token that `qoder sandbox` printed"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and where it came from."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command works with: the server and the token, each with where it came from.
+
+    `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `why_no_token`
+    says how to get one where `token` is None, `how_to_replace` how another is used where the server refuses it;
+    `warnings` are for stderr, once.
+    """
+
+    base_url: str
+    base_url_source: str
+    profile: str = DEFAULT_PROFILE
+    token: str | None = field(default=None, repr=False)
+    token_source: str | None = None
+    workspace_id: str | None = None
+    request_timeout: float | None = None
+    sandbox: bool = False
+    read_only: bool = False
+    warnings: tuple[str, ...] = ()
+    why_no_token: str = ""
+    how_to_replace: str = ""
+
+    @property
+    def host(self) -> str:
+        """The server as `host` or `host:port`."""
+        return host_of(self.base_url)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where a write goes, as it is told before it is sent."""
+        return f"(profile {self.profile}, {self.host})"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is this machine."""
+        return is_loopback(self.host)
+
+
+def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False) -> Settings:
+    """Return the settings for one invocation. A missing token is no failure here.
+
+    With `may_create` the profile of `--profile` need not exist yet. Raises UsageError for a bad value, for a
+    config file that is needed and cannot be used, and for a profile that does not exist.
+    """
+    asked = _server_asked_for(flags)
+    sandbox = _sandbox(env)
+    by_profile = flags.profile is not None and sandbox is None
+    seen = {} if by_profile else env
+    token, warnings = _token_in(seen)
+    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
+    name = profile_name(flags, env)
+    if not sandbox:
+        file.require(name, may_create=may_create, from_variable=flags.profile is None)
+    if by_profile:
+        warnings += _overruled(flags, env)
+    server = sandbox or asked
+    if server is None:
+        server, differing = _server_in(seen)
+        warnings += differing
+    server = server or own_server(file, name)
+    if sandbox:
+        warnings += _powerless(flags, asked, sandbox)
+    why = _how_to_log_in(flags, sandbox)
+    if token is None:
+        token, why = _token_of_profile(file, name, server, why)
+    return Settings(
+        base_url=server.value,
+        base_url_source=server.source,
+        profile=name,
+        token=token.value if token else None,
+        token_source=token.source if token else None,
+        workspace_id=_workspace(flags, seen, file.profile(name), file.key(name, "workspace_id")),
+        request_timeout=_request_timeout(flags),
+        sandbox=sandbox is not None,
+        read_only=is_on(env, "QODER_READ_ONLY"),
+        warnings=(*file.warnings, *warnings),
+        why_no_token=why,
+        how_to_replace=_how_to_replace(token, flags, sandbox),
+    )
+
+
+def profile_name(flags: "Flags", env: Mapping[str, str]) -> str:
+    """Return the profile that is read and written: that of `--profile`, else of QODER_PROFILE, else `default`."""
+    if flags.profile is not None:
+        return flags.profile
+    return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+
+
+def own_server(file: ConfigFile, profile: str) -> Found:
+    """Return a profile's own base URL, which is where its token may go. Raises UsageError for a bad one."""
+    values = file.profile(profile)
+    if "base_url" in values:
+        source = file.key(profile, "base_url")
+        return Found(read_base_url(values["base_url"], source=source), source)
+    if "region" in values:
+        source = file.key(profile, "region")
+        return Found(REGIONS[read_region(values["region"], source=source)], source)
+    return Found(REGIONS["global"], "default")
+
+
+def _server_asked_for(flags: "Flags") -> Found | None:
+    if flags.base_url is not None and flags.region is not None:
+        raise UsageError("--region and --base-url cannot both be given", hint="leave one of them out")
+    if flags.base_url is not None:
+        return Found(read_base_url(flags.base_url, source="--base-url"), "--base-url")
+    if flags.region is not None:
+        return Found(REGIONS[read_region(flags.region, source="--region")], "--region")
+    return None
+
+
+def _server_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    """Return the environment's server, and the warning that another variable names another base URL."""
+    for name in SERVER_VARIABLES:
+        if text := env.get(name):
+            if name == "QODER_REGION":
+                return Found(REGIONS[read_region(text, source=name)], name), []
+            server = Found(read_base_url(text, source=name), name)
+            return server, _other_base_urls(env, server)
+    return None, []
+
+
+def _other_base_urls(env: Mapping[str, str], server: Found) -> list[str]:
+    others = [name for name in BASE_URL_VARIABLES if name != server.source and env.get(name)]
+    differing = [name for name in others if _is_another_server(name, env, server.value)]
+    return [f"{server.source} is used; it differs from {' and '.join(differing)}"] if differing else []
+
+
+def _is_another_server(name: str, env: Mapping[str, str], base_url: str) -> bool:
+    try:
+        return read_base_url(env[name], source=name) != base_url
+    except UsageError:  # a variable that does not count may be broken
+        return True
+
+
+def _sandbox(env: Mapping[str, str]) -> Found | None:
+    text = env.get("QODER_SANDBOX")
+    if not text:
+        return None
+    url = read_base_url(text, source="QODER_SANDBOX")
+    if not is_loopback(host_of(url)):
+        raise UsageError(
+            f"QODER_SANDBOX names {host_of(url)}, and a sandbox is always on this machine",
+            hint="unset QODER_SANDBOX, or start the command with: qoder sandbox --",
+        )
+    return Found(url, "QODER_SANDBOX")
+
+
+def _token_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    """Return the environment's token, and the warning that another variable differs."""
+    given = [name for name in TOKEN_VARIABLES if env.get(name)]
+    if not given:
+        return None, []
+    winner, *others = given
+    token = Found(read_token(_token_text(winner, env), source=winner), winner)
+    differing = [name for name in others if _is_another(name, env, token.value)]
+    return token, [f"{winner} is used; it differs from {' and '.join(differing)}"] if differing else []
+
+
+def _is_another(name: str, env: Mapping[str, str], token: str) -> bool:
+    try:
+        return read_token(_token_text(name, env), source=name) != token
+    except UsageError:  # a variable that does not count may be broken
+        return True
+
+
+def _token_text(name: str, env: Mapping[str, str]) -> str:
+    if name != "QODER_PAT_FILE":
+        return env[name]
+    try:
+        with open_at_once(os.path.expanduser(env[name])) as stream:
+            return read_most(stream, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
+    except (OSError, ValueError) as error:
+        if is_token(env[name]):
+            what = "QODER_PAT_FILE holds a token, not the path of a file"
+            raise UsageError(what, hint="set QODER_PAT to it") from None
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UsageError(
+            f"QODER_PAT_FILE names {env[name]}, which cannot be read: {reason}",
+            hint="it is the path of a file that holds a token and nothing else",
+        ) from None
+
+
+def _token_of_profile(file: ConfigFile, name: str, server: Found, why: str) -> tuple[Found | None, str]:
+    """Return the profile's token where it may go to this server; otherwise None and the reason."""
+    saved = file.profile(name).get("token")
+    if saved is None:
+        return None, why
+    home = own_server(file, name).value
+    if origin(home) == origin(server.value):
+        source = file.key(name, "token")
+        return Found(read_token(saved, source=source), source), why
+    return None, (
+        f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
+        f"set QODER_PAT, or log in there: qoder auth login --profile NAME --base-url {server.value}"
+    )
+
+
+def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
+    try:
+        path = locate(env)
+    except UsageError:
+        if required:
+            raise
+        return ConfigFile(Path())  # without a home, someone with everything in the environment needs no file
+    return load(path)
+
+
+def _workspace(flags: "Flags", env: Mapping[str, str], values: Mapping[str, str], source: str) -> str | None:
+    if flags.workspace is not None:
+        return read_workspace(flags.workspace, source="--workspace")
+    if text := env.get(WORKSPACE_VARIABLE):
+        return read_workspace(text, source=WORKSPACE_VARIABLE)
+    return read_workspace(values["workspace_id"], source=source) if "workspace_id" in values else None
+
+
+def _request_timeout(flags: "Flags") -> float | None:
+    if flags.request_timeout is None:
+        return None
+    from qoder_cli.base.times import parse_duration
+
+    seconds = parse_duration(flags.request_timeout, option="--request-timeout")
+    if seconds == 0:
+        raise UsageError("--request-timeout must be more than 0", hint="leave it out for 30s")
+    return seconds
+
+
+def _overruled(flags: "Flags", env: Mapping[str, str]) -> list[str]:
+    """Return the warning that names the variables that would have mattered without `--profile`."""
+    names = list(TOKEN_VARIABLES)
+    if flags.base_url is None and flags.region is None:
+        names += SERVER_VARIABLES
+    if flags.workspace is None:
+        names.append(WORKSPACE_VARIABLE)
+    ignored = [name for name in names if env.get(name)]
+    return [f"--profile {flags.profile} is used, so these are ignored: {', '.join(ignored)}"] if ignored else []
+
+
+def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]:
+    """Return the warning that names the options that change nothing inside the sandbox."""
+    ignored = [asked.source] if asked and asked.value != sandbox.value else []
+    if flags.profile is not None:
+        ignored.append("--profile")
+    if not ignored:
+        return []
+    return [f"inside the sandbox only {host_of(sandbox.value)} is asked, whatever {' and '.join(ignored)} says"]
+
+
+def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:
+    """Return how to get a token where there is none."""
+    if sandbox:
+        return _OF_THE_SANDBOX
+    return f"run: {_login(flags)}" if flags.profile is not None else f"set QODER_PAT, or run: {_login(flags)}"
+
+
+def _how_to_replace(token: Found | None, flags: "Flags", sandbox: Found | None) -> str:
+    """Return how to have another token used: one that is saved does not count while a variable has one."""
+    if sandbox:
+        return _OF_THE_SANDBOX
+    if token is None or token.source not in TOKEN_VARIABLES:
+        return f"run: {_login(flags)}"
+    anew = "put another into its file" if token.source == "QODER_PAT_FILE" else f"set {token.source} anew"
+    return f"{anew}, or unset it and run: {_login(flags)}"
+
+
+def _login(flags: "Flags") -> str:
+    import shlex
+
+    return shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])

@@ -1,0 +1,296 @@
+"""The config file: where it is, reading it, and changing it without losing what people wrote. It is TOML,
+with a section `[profiles.NAME]` for each profile and the keys `token`, `region`, `base_url`, `workspace_id`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import open_at_once, read_most
+from qoder_cli.base.tokens import is_token, names_token
+
+DEFAULT_PROFILE = "default"
+KEYS = ("token", "region", "base_url", "workspace_id")
+LONGEST_WAIT = 5.0  # seconds for somebody else to finish a change, which takes milliseconds
+_LARGEST = 2**20  # bytes; a config file is a few lines, and this ends a read from /dev/zero
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What the config file says. A missing file is an empty one; empty values count as not set."""
+
+    path: Path
+    profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+    text: str = field(default="", repr=False)
+
+    def profile(self, name: str) -> Mapping[str, str]:
+        """Return what a profile sets, by the names in KEYS; nothing for one that does not exist."""
+        return self.profiles.get(name, {})
+
+    def key(self, profile: str, key: str) -> str:
+        """Return how messages name one value of a profile: its key and the file."""
+        return f"profiles.{profile}.{key} in {self.path}"
+
+    def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
+        """Raise UsageError unless the profile exists, or may be created and has a sound name.
+
+        `default` always exists. `from_variable` says that QODER_PROFILE named it.
+        """
+        if names_token(profile):  # it would be shown, and kept, wherever a profile is
+            raise UsageError(
+                "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
+            )
+        if profile == DEFAULT_PROFILE or profile in self.profiles:
+            return
+        if may_create and _PROFILE_NAME.fullmatch(profile) and not is_token(profile):
+            return
+        if may_create:
+            raise UsageError(
+                f"{profile[:60]!r} cannot be the name of a profile",
+                hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
+            )
+        names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
+        whence = "; QODER_PROFILE names this one" if from_variable else ""
+        raise UsageError(f"there is no profile {profile[:60]!r} in {self.path}", hint=f"profiles: {names}{whence}")
+
+
+def locate(env: Mapping[str, str]) -> Path:
+    """Return where the config file is or would be: QODER_CONFIG, else the user's config folder.
+
+    Raises UsageError when there is no home folder to find it in.
+    """
+    named = env.get("QODER_CONFIG")
+    if not named:
+        import platformdirs
+
+        try:
+            named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
+        except RuntimeError:  # newer versions raise where older ones leave the `~`
+            named = "~/.config/qoder/config.toml"
+    elif names_token(named) and not os.path.exists(named):  # it would become the name of a file
+        raise UsageError("QODER_CONFIG holds a token, not the path of a file", hint="set QODER_PAT to it")
+    path = os.path.expanduser(named)
+    if path.startswith("~"):  # what expanduser leaves when it knows no home
+        raise UsageError(
+            f"there is no home folder, so the config file {path} cannot be found",
+            hint="set HOME, or QODER_CONFIG to the path of a config file, or use QODER_PAT without a file",
+        )
+    return Path(path)
+
+
+def load(path: Path) -> ConfigFile:
+    """Return what the file at `path` says.
+
+    Raises UsageError, naming the file, when it cannot be read, is not UTF-8 or not TOML (with the line), or
+    holds something else than text where text belongs. Unknown keys and a file open to others are warnings.
+    """
+    try:
+        with open_at_once(path) as stream:
+            data = read_most(stream, _LARGEST + 1)
+            mode = os.fstat(stream.fileno()).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ConfigFile(path)
+    except (OSError, ValueError) as error:
+        raise _unusable(path, f"cannot be read: {_reason(error)}") from None
+    text = _decoded(path, data)
+    document = _parsed(path, text)
+    profiles = {name: dict(_values(path, name, section)) for name, section in _sections(path, document)}
+    warnings = [*_too_open(path, mode, profiles), *_unknown(path, document)]
+    return ConfigFile(path, profiles, tuple(warnings), text)
+
+
+def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
+    """Set the given keys of a profile, and remove those whose value is None; everything else stays.
+
+    It is read, edited and replaced in one step, readable by its owner only, while nobody else may: two changes at once
+    both count. Raises UsageError when it cannot be read or written, or somebody else is at it for 5 s; then it is as it
+    was.
+    """
+    load(path).require(profile, may_create=True)
+    if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
+        raise _unusable(path, "is no regular file; nothing was changed", hint="set QODER_CONFIG to a file")
+    target = Path(os.path.realpath(path))
+    import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
+
+    try:
+        _make_private_folder(target.parent)
+        with _to_itself(path, target):
+            file = load(path)
+            edited = _edited(file.text, profile, values)
+            if edited is None or not _differs_only(file.text, edited, profile, values):
+                raise _unusable(path, "is laid out in a way that cannot be changed safely", hint="edit it by hand")
+            _replace(target, edited.encode())
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise UsageError(
+            f"the config file {path} cannot be written: {_reason(error)}; nothing was changed",
+            hint="QODER_CONFIG names another place for it",
+        ) from None
+
+
+@contextmanager
+def _to_itself(path: Path, target: Path) -> Iterator[None]:
+    """Keep all others from changing the file; the system lets go of the lock when its holder dies, however it does."""
+    import filelock
+
+    try:
+        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
+            yield
+    except filelock.Timeout:
+        raise UsageError(
+            f"the config file {path} is being changed by another qoder; nothing was changed", hint="try it again"
+        ) from None
+
+
+def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
+    return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    if len(data) > _LARGEST:
+        raise _unusable(path, f"is larger than {_LARGEST // 2**20} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _unusable(path, f"is not UTF-8 (at line {line})") from None
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # also an integer of 5,000 digits
+        end = f"at the end, line {text.count(chr(10)) + 1}"
+        raise _unusable(path, f"is not TOML: {str(error).replace('at end of document', end)}") from None
+    except RecursionError:
+        raise _unusable(path, "is nested too deeply") from None
+
+
+def _sections(path: Path, document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    profiles = document.get("profiles", {})
+    if not isinstance(profiles, dict):
+        raise _unusable(path, "has 'profiles' as a value", hint="write sections: [profiles.default]")
+    for name, section in profiles.items():
+        if not isinstance(section, dict):
+            raise _unusable(path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]")
+        yield name, section
+
+
+def _values(path: Path, name: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in KEYS:
+        value = section.get(key, "")
+        if not isinstance(value, str):
+            raise _unusable(path, f"has something else than text in profiles.{name}.{key}", hint="put it in quotes")
+        if value:
+            yield key, value
+
+
+def _too_open(path: Path, mode: int, profiles: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    if os.name == "posix" and mode & _ANYONE_ELSE and any("token" in values for values in profiles.values()):
+        import shlex
+
+        yield f"{path} holds a token and others can read it; run: chmod 600 {shlex.quote(str(path))}"
+
+
+def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
+    strangers = [_suggest(key, _near_top(key, value)) for key, value in document.items() if key != "profiles"]
+    for name, section in document.get("profiles", {}).items():
+        strangers += [
+            _suggest(f"profiles.{name}.{key}", _nearest(key, KEYS), prefix=f"profiles.{name}.")
+            for key in section
+            if key not in KEYS
+        ]
+    if strangers:
+        yield f"{path} has keys that mean nothing here: {', '.join(strangers)}"
+
+
+def _near_top(key: str, value: object) -> str | None:
+    if key in KEYS:
+        return f"profiles.{DEFAULT_PROFILE}.{key}"
+    return _nearest(key, ("profiles",)) or (f"profiles.{key}" if isinstance(value, dict) else None)
+
+
+def _suggest(key: str, near: str | None, *, prefix: str = "") -> str:
+    return f"{key} (did you mean {prefix}{near}?)" if near else key
+
+
+def _nearest(typed: str, known: tuple[str, ...]) -> str | None:
+    from qoder_cli.base.near import nearest
+
+    return next(iter(nearest(typed, known)), None)
+
+
+def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:
+    """Return the text with the changes made, its comments and layout kept; None where tomlkit cannot."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+    from tomlkit.items import InlineTable
+
+    try:
+        document: Any = tomlkit.parse(text)
+        profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+        inline = isinstance(profiles, InlineTable)
+        section = profiles.setdefault(profile, tomlkit.inline_table() if inline else tomlkit.table())
+        for key, value in values.items():
+            if value is None:
+                section.pop(key, None)
+            else:
+                section[key] = value
+        return tomlkit.dumps(document)
+    except (TOMLKitError, ValueError, KeyError, RecursionError):
+        return None
+
+
+def _differs_only(before: str, after: str, profile: str, values: Mapping[str, str | None]) -> bool:
+    """Return whether the texts say the same but for these values: no writer's mistake reaches the disk."""
+    import tomllib
+
+    expected = tomllib.loads(before)
+    section = expected.setdefault("profiles", {}).setdefault(profile, {})
+    section.update(values)
+    for key in [key for key, value in values.items() if value is None]:
+        del section[key]
+    try:
+        return tomllib.loads(after) == expected
+    except ValueError:
+        return False
+
+
+def _replace(target: Path, data: bytes) -> None:
+    import tempfile
+
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600 from the start
+    with _removed_on_failure(temporary):
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+
+
+@contextmanager
+def _removed_on_failure(temporary: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # a signal too must not leave a token lying about
+        os.unlink(temporary)
+        raise
+
+
+def _make_private_folder(folder: Path) -> None:
+    if not folder.exists() and folder != folder.parent:
+        _make_private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,168 @@
+"""Values as people write them: tokens, regions, workspaces and base URLs, read by rule (contract, section 5).
+
+No message here repeats what it refuses: it may be a token in the wrong place.
+"""
+
+import re
+from collections.abc import Mapping
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import has_token, is_token
+
+API_PATH = "/api/v1/cloud"
+REGIONS = {  # api/facts.md, 3.1
+    "global": "https://api.qoder.com" + API_PATH,
+    "cn": "https://api.qoder.com.cn" + API_PATH,
+}
+LONGEST_TOKEN = 16 * 1024  # characters; a header of more is refused by most servers
+_LONGEST_URL = 2048
+_LONGEST_WORKSPACE = 256
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+_LAST_NEWLINE = re.compile(r"\r?\n\Z")
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+# Narrower than RFC 3986, so that no other reader of the same text can see another host in it.
+_URL = re.compile(
+    r"(?:(?P<scheme>https?)://)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.?)"
+    r"(?::(?P<port>[^/]*))?"
+    r"(?P<path>/[a-z0-9._~!$&'()*+,;=:%/-]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
+_NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragment"}
+
+
+def is_on(env: Mapping[str, str], name: str) -> bool:
+    """Return whether a variable switches something on: set, and neither empty nor 0."""
+    return env.get(name, "") not in ("", "0")
+
+
+def origin(base_url: str) -> str:
+    """Return the scheme, host and port of a base URL: what a token belongs to."""
+    return "/".join(base_url.split("/")[:3])
+
+
+def host_of(base_url: str) -> str:
+    """Return the `host` or `host:port` of a base URL."""
+    return base_url.split("/")[2]
+
+
+def mask(token: str) -> str:
+    """Return what may be shown of a token: its kind and last four characters, nothing of a short one."""
+    if len(token) < 12:
+        return "****"
+    return f"{'pt-' if token.startswith('pt-') else ''}****{token[-4:]}"
+
+
+def read_token(text: str, *, source: str) -> str:
+    """Return the token in a text, without one newline at its end.
+
+    Raises UsageError, never showing the text, when it is empty or longer than 16 KiB, or has spaces, control
+    or non-ASCII characters. Its shape is not judged: service tokens are JWTs (api/facts.md, 3.2).
+    """
+    token = _LAST_NEWLINE.sub("", text)
+    if not token:
+        raise UsageError(f"the token from {source} is empty", hint="a token begins with pt-, or is a JWT")
+    if len(token) > LONGEST_TOKEN:
+        raise UsageError(f"the token from {source} is longer than {LONGEST_TOKEN // 1024} KiB")
+    if not _PRINTABLE.fullmatch(token):
+        raise UsageError(
+            f"the token from {source} has a space, a line break, a control or a non-ASCII character in it",
+            hint="copy it again, and only it",
+        )
+    return token
+
+
+def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it, or: qoder auth login") -> None:
+    """Raise UsageError, never showing the text, when it has a token in it where something else belongs."""
+    if has_token(text):
+        raise UsageError(f"{source} has a token in it, or a user name and password; nothing was sent", hint=instead)
+
+
+def read_region(text: str, *, source: str) -> str:
+    """Return a region's name. Raises UsageError for any that is not known."""
+    if text not in REGIONS:
+        raise UsageError(f"{source} must be {' or '.join(REGIONS)}")
+    return text
+
+
+def read_workspace(text: str, *, source: str) -> str:
+    """Return a workspace id. Raises UsageError for a token, and for what cannot be sent as a header."""
+    refuse_token(text, source=source)
+    if len(text) > _LONGEST_WORKSPACE or not _PRINTABLE.fullmatch(text):
+        raise UsageError(f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces")
+    return text
+
+
+def read_base_url(text: str, *, source: str) -> str:
+    """Return a base URL in one spelling: scheme and host in lower case, no default port, no trailing slash.
+
+    A missing scheme is https (http on loopback), a missing path the API's. Raises UsageError for anything
+    that is not plainly a server: user names, queries, fragments, other schemes, bad ports; and for plain http
+    to another machine.
+    """
+    for sign, what in _NOT_IN_A_URL.items():
+        if sign in text:
+            raise UsageError(f"{source} has {what} in it", hint="write it as https://HOST/api/v1/cloud")
+    if "://" in text and not _SCHEME.match(text):
+        raise UsageError(f"{source} must begin with https://", hint="http:// works on this machine only")
+    match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
+    if match is None:
+        raise _no_url(source)
+    # To look up a host that is a token would tell it to a name server.
+    if _looks_like_token(match["host"]) or has_token(match["path"] or ""):
+        refuse_token(text, source=source)
+    host = _host(match["host"].lower(), source)
+    scheme = (match["scheme"] or ("http" if is_loopback(host) else "https")).lower()
+    if scheme == "http" and not is_loopback(host):
+        raise UsageError(
+            f"{source} is plain http to {host}: the token would travel in the clear",
+            hint="use https; http works on this machine only",
+        )
+    return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
+
+
+def _looks_like_token(host: str) -> bool:
+    """Return whether a host is a token: `pt-portal.example.com` is none, and a JSON web token has dots in it."""
+    return is_token(host) and ("." not in host or host.startswith("eyJ"))
+
+
+def _no_url(source: str) -> UsageError:
+    return UsageError(
+        f"{source} is not the URL of a server",
+        hint="write it as https://HOST or https://HOST:PORT/api/v1/cloud",
+    )
+
+
+def _host(host: str, source: str) -> str:
+    """Return the host in one spelling; one that ends in a number is an IPv4 address, written in full."""
+    bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
+    if not bracketed and not numeric:
+        return host
+    from ipaddress import IPv4Address, IPv6Address
+
+    try:
+        return f"[{IPv6Address(host[1:-1])}]" if bracketed else str(IPv4Address(host))
+    except ValueError:
+        raise _no_url(source) from None
+
+
+def _port(port: str | None, scheme: str, source: str) -> str:
+    if port is None:
+        return ""
+    number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+    if not 1 <= number <= 65535:
+        raise UsageError(f"{source} has a bad port", hint="a port is a number from 1 to 65535")
+    return "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
+
+
+def _path(path: str, source: str) -> str:
+    path = path.rstrip("/")
+    if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
+        raise _no_url(source)
+    return path or API_PATH
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a `host` or `host:port` is this machine."""
+    return _LOOPBACK_NAME.fullmatch(re.sub(r":\d+\Z", "", host) if host[-1:] != "]" else host) is not None

@@ -1,1 +1,0 @@
-"""Several runs or deployments in one command, with one answer for all."""

@@ -1,0 +1,86 @@
+"""A folder of deployments applied: `python -m tests.bench_apply [DEPLOYMENTS]`.
+
+For both generations of server, whose answers take 0.1 s: so many deployments (200) are created, applied again, changed,
+and exported. Prints wall time, peak memory, processor time and what the server counted.
+"""
+
+import json
+import multiprocessing
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.bench.many import _busiest, _run
+
+LATENCY = 0.1  # seconds that an answer takes
+Seen = tuple[float, str, str]
+
+
+def _serve(generation: Generation, wires: Connection) -> None:
+    """Serve, in a process of its own; what is received asks for the requests since the last time."""
+    world = World(generation=generation)
+    wires.send(serve(world, faults=Faults(f"any:slow={LATENCY}*inf")).base_url)
+    while True:
+        wires.recv()
+        wires.send([(seen.at, seen.request.method, seen.request.path) for seen in world.requests])
+        world.requests.clear()
+
+
+def _write(folder: Path, deployments: int, description: str) -> None:
+    for n in range(deployments):
+        fields = {"agent": "agent_1", "environment_id": "env_1", "message": "Report.", "description": description}
+        (folder / f"{n:04}.json").write_text(json.dumps({"name": f"bench-{n:04}", **fields}))
+
+
+def _report(what: str, words: list[str], base_url: str, wires: Connection, *, writes: int) -> None:
+    ran, figures = _run(words, base_url, "")
+    wires.send("requests")
+    seen: list[Seen] = wires.recv()
+    posts = [at for at, method, _ in seen if method == "POST"]
+    lists = sum(method == "GET" and path.endswith("/deployments") for _, method, path in seen)
+    within = [at / LATENCY for at, _, _ in seen]  # so that a second is as long as an answer takes
+    most = writes / 20 + 5 * LATENCY + 1.5
+    print(
+        f"  {what:<16} exit {figures['status']}, {figures['time']:5.2f} s "
+        f"(at most {most:.1f}: {'met' if figures['time'] <= most else 'MISSED'}), {figures['memory']:.0f} MiB, "
+        f"{figures['processor']:.1f} s of processor; {lists} pages of lists, {len(seen) - len(posts) - lists} reads, "
+        f"{len(posts)} writes, {_busiest(posts)} in the busiest second, {_busiest(within)} at a time"
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def measure(generation: Generation, deployments: int) -> None:
+    """Measure one generation, and print."""
+    mine, its = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, its])
+    server.start()
+    try:
+        base_url = mine.recv()
+        with tempfile.TemporaryDirectory() as folder:
+            apply = ["deploy", "apply", "-f", folder, "--yes", "-o", "jsonl"]
+            _write(Path(folder), deployments, "As it is")
+            _report("all to create", apply, base_url, mine, writes=deployments)
+            _report("all unchanged", apply, base_url, mine, writes=0)
+            _write(Path(folder), deployments, "As it is to be")
+            _report("all would change", [*apply, "--dry-run"], base_url, mine, writes=0)
+            _report("all to change", apply, base_url, mine, writes=deployments)
+    finally:
+        server.kill()
+
+
+def main() -> None:
+    """Measure and print."""
+    deployments = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    print(f"{deployments} deployments in a folder")
+    for generation in GENERATIONS:
+        print(generation, flush=True)
+        measure(generation, deployments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""How long TAB takes in the real shells, with all remembered that can be: `python -m tests.bench_completion`.
+
+The goal is under 100 ms for any word (contract 7). Beside it, what importing typer takes in a process of its own.
+"""
+
+import io
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from qoder_cli.app import State
+from qoder_cli.base.model import Run
+from qoder_cli.help.completion import FILES
+from qoder_cli.local.remembered import MOST_DEPLOYMENTS, MOST_RUNS, remember_names, remember_runs
+from qoder_cli.output.screen import Screen
+from tests.completions import FOLDER
+from tests.support.shells import environment, type_into
+
+TIMES = 20
+LINES = {
+    "commands": "qoder deploy ",
+    "nouns": "qoder ",
+    "options": "qoder deploy run --",
+    "fixed values": "qoder run get -o ",
+    "deployments": "qoder deploy run ",
+    "a name": "qoder deploy run nightly-report-29",
+    "runs": "qoder run get ",
+}
+
+# Each writes milliseconds into $TYPED.
+BASH = r"""
+. "$SCRIPT"; COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=33; read -ra COMP_WORDS <<<"$1"
+[[ $1 == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+for ((i = 0; i < $2; i++)); do
+    a=$EPOCHREALTIME; _qoder_cli qoder "${COMP_WORDS[COMP_CWORD]}"; b=$EPOCHREALTIME
+    a=${a/[.,]/} b=${b/[.,]/}; printf '%d.%03d\n' $(((b - a) / 1000)) $(((b - a) % 1000)) >>"$TYPED"
+done
+"""
+ZSH = r"""PS1=; unset HISTFILE; unsetopt beep; zmodload zsh/datetime
+fpath=(${SCRIPT:h} $fpath); autoload -Uz compinit; compinit -D -u
+zle -C all complete-word _generic; zstyle ':completion:all:*' completer _all_matches _complete
+zstyle ':completion:all:*' insert true
+timed() { local -F begun=$EPOCHREALTIME; zle all; print $(( (EPOCHREALTIME - begun) * 1000 )) >>$TYPED; BUFFER=; }
+zle -N timed; bindkey '^I' timed; bindkey '^Xw' beep
+echo ready >>$TYPED
+"""
+FISH = r"source $argv[1]; for time in (seq $argv[3]); complete -C $argv[2]; end >/dev/null"
+
+
+def fill(folder: Path) -> None:
+    """Remember as much as there can be."""
+    env = {"QODER_STATE_DIR": str(folder), "QODER_CONFIG": "/nonexistent/config.toml"}
+    state = State(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+    remember_names(state, {f"dep_{uuid.uuid4().hex}": f"nightly-report-{n}" for n in range(MOST_DEPLOYMENTS)})
+    at = "2026-06-14T08:54:06Z"
+    remember_runs(
+        state,
+        [Run({"id": f"drun_{uuid.uuid4().hex}", "deployment_id": "dep_1", "created_at": at}) for _ in range(MOST_RUNS)],
+    )
+
+
+def in_bash(line: str, env: dict[str, str]) -> list[float]:
+    """Return the milliseconds of each TAB."""
+    subprocess.run(["bash", "--norc", "-c", BASH, "bash", line, str(TIMES)], env=env, check=True)
+    return [float(each) for each in Path(env["TYPED"]).read_text().split()]
+
+
+def in_zsh(line: str, env: dict[str, str]) -> list[float]:
+    """Return the milliseconds of each TAB."""
+    typed, _ = type_into(["zsh", "-f", "-i"], ZSH, [line] * TIMES, env)
+    return [float(each) for each in typed]
+
+
+def in_fish(line: str, env: dict[str, str]) -> list[float]:
+    """Return the milliseconds of an average TAB: fish has no clock of its own."""
+
+    def seconds(times: int) -> float:
+        begun = time.perf_counter()
+        subprocess.run(["fish", "--no-config", "-c", FISH, env["SCRIPT"], line, str(times)], env=env, check=True)
+        return time.perf_counter() - begun
+
+    once = min(seconds(1) for _ in range(3))
+    return [(seconds(TIMES) - once) / (TIMES - 1) * 1000]
+
+
+def imported() -> float:
+    """Return the median milliseconds of a process that only imports typer."""
+    found = []
+    for _ in range(TIMES):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import typer"], check=True)
+        found.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(found)
+
+
+def main() -> None:
+    """Print the median for each shell and kind of word."""
+    print(f"import typer: {imported():.1f} ms, the goal for a TAB: under 100 ms\n")
+    print(f"{'median ms a TAB':<16}" + "".join(f"{what:>14}" for what in LINES))
+    for shell, measure in {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}.items():
+        if shutil.which(shell):
+            found = []
+            for line in LINES.values():
+                with tempfile.TemporaryDirectory() as folder:
+                    home = Path(folder)
+                    script = shutil.copy(FOLDER / FILES[shell], home)
+                    env = environment(home) | {"SCRIPT": str(script), "TYPED": str(home / "typed")}
+                    fill(home / ".local/state/qoder")
+                    found.append(statistics.median(measure(line, env)))
+            print(f"{shell:<16}" + "".join(f"{each:14.1f}" for each in found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Lists side by side in one run: `python -m tests.bench_lists [ROUNDS] [RUNS]`.
+
+Prints, for both generations of server, what `run list --all -o jsonl` of 10,000 runs takes beside the official SDK, a
+loop of curl and jq, and a bare loop of httpx and json: median wall time and peak memory. The commands take turns, so
+that whatever else the machine does hits them alike. The server is a process of its own that answers with pages made
+beforehand, so that what is measured is the client; `--sandbox` measures against the sandbox itself. Needs the extra
+`bench` (the official SDK), curl and jq; nothing here is run by the tests.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from qoder_cli.sandbox.api import handle
+from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
+from qoder_cli.sandbox.world import World
+
+QODER = str(Path(sys.executable).with_name("qoder"))
+# The SDK's own pager stops after one page where there is no `next_page`: there it gets the loop that users must write.
+SDK = """
+import os, sys
+from qca import Managed
+with Managed(base_url=os.environ["QODER_BASE_URL"]) as client:
+    page = client.deployment_runs.list(limit=100)
+    while page:
+        for run in page:
+            sys.stdout.write(run.model_dump_json() + "\\n")
+        its_pager_stopped = page.has_more and not page.next_page
+        page = client.deployment_runs.list(limit=100, after_id=page.last_id) if its_pager_stopped else None
+"""
+BARE = """
+import httpx, json, os, sys
+headers = {"authorization": "Bearer " + os.environ["QODER_PAT"], "accept": "application/json"}
+client, query = httpx.Client(headers=headers), {"limit": 100}
+while True:
+    page = client.get(os.environ["QODER_BASE_URL"] + "/deployment_runs", params=query).json()
+    sys.stdout.write("".join(json.dumps(run) + "\\n" for run in page["data"]))
+    if not page["has_more"]:
+        break
+    query = {"limit": 100, "after_id": page["last_id"]}
+"""
+CURL = """
+cursor=
+while page=$(curl -sS -H "Authorization: Bearer $QODER_PAT" "$QODER_BASE_URL/deployment_runs?limit=100$cursor"); do
+  jq -c '.data[]' <<<"$page"
+  cursor=$(jq -r 'if .has_more then "&after_id=" + .last_id else "" end' <<<"$page")
+  [ -n "$cursor" ] || break
+done
+"""
+# A process begins with the peak memory of the one that started it: a small one has to.
+LAUNCHER = """
+import os, sys, time
+began = time.perf_counter()
+_, status, usage = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
+print(status, time.perf_counter() - began, usage.ru_maxrss, file=sys.stderr)
+"""
+COMMANDS = {
+    "qoder run list --all -o jsonl": [QODER, "run", "list", "--all", "-o", "jsonl"],
+    "qoder run list -n 100 -o jsonl": [QODER, "run", "list", "-n", "100", "--no-resolve", "-o", "jsonl"],
+    "qca-sdk iterating": [sys.executable, "-c", SDK],
+    "curl and jq": ["bash", "-c", CURL],
+    "bare httpx and json": [sys.executable, "-c", BARE],
+}
+ALL, HUNDRED, AGAINST_SDK, AGAINST_CURL, AGAINST_BARE = COMMANDS
+GOALS = [
+    ("time", AGAINST_SDK, 0.2),
+    ("time", AGAINST_CURL, 0.4),
+    ("memory", HUNDRED, 1.2),
+    ("time", AGAINST_BARE, None),
+]
+
+TOKEN = "pt-bench"
+
+
+class Figures(NamedTuple):
+    """What a command took: wall time in seconds, peak memory in MiB, lines printed."""
+
+    time: float
+    memory: float
+    lines: int
+
+
+def run(command: list[str], base_url: str) -> Figures:
+    """Run one command and return what it took."""
+    env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_ACCESS_TOKEN": TOKEN}
+    launcher = [sys.executable, "-S", "-E", "-c", LAUNCHER, *command]
+    with tempfile.TemporaryFile() as out:
+        told = subprocess.run(launcher, env=env, stdout=out, stderr=subprocess.PIPE, text=True, check=False).stderr
+        out.seek(0)
+        lines = out.read().count(b"\n")
+    status, took, kilobytes = told.splitlines()[-1].split()
+    if status != "0":
+        sys.exit(f"it failed: {command}\n{told}")
+    return Figures(float(took), int(kilobytes) / 1024, lines)
+
+
+class Canned(asyncio.Protocol):
+    """As little of HTTP as clients of a list need: a page by its cursor."""
+
+    def __init__(self, pages: dict[str, bytes]) -> None:
+        self._pages = pages
+        self._read = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        while b"\r\n\r\n" in self._read:
+            head, _, self._read = self._read.partition(b"\r\n\r\n")
+            query = parse_qs(head.split(b" ")[1].decode().partition("?")[2])
+            cursor = (query.get("page") or query.get("after_id") or [""])[0]
+            self._transport.write(self._pages[cursor])
+
+
+def _pages(world: World) -> dict[str, bytes]:
+    """Return every page as it goes over the wire, by the cursor that asks for it."""
+    pages: dict[str, bytes] = {}
+    cursor, more = "", True
+    while more:
+        query = "limit=100" + (f"&after_id={cursor}" if cursor else "")
+        request = Request("GET", f"{BASE_PATH}/deployment_runs", query, {"authorization": f"Bearer {TOKEN}"})
+        answer = handle(world, request)
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer.body)}\r\n\r\n"
+        pages[cursor] = head.encode() + answer.body
+        cursor, more = answer.json()["last_id"], answer.json()["has_more"]
+    return pages
+
+
+def _serve(generation: Generation, runs: int, sandbox: bool, ready: Connection) -> None:
+    """Serve the list of so many runs, in a process of its own, until that is ended."""
+    world = World(generation=generation, speed=10, token=TOKEN)
+    world.seed_runs(runs)
+    if sandbox:
+        ready.send(serve(world).base_url)
+        ready.recv()
+    pages = _pages(world)
+
+    async def listen() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Canned(pages), "127.0.0.1", 0)
+        ready.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{BASE_PATH}")
+        await server.serve_forever()
+
+    asyncio.run(listen())
+
+
+def measure(generation: Generation, *, rounds: int, runs: int, sandbox: bool) -> dict[str, Figures]:
+    """Return each command's medians over so many rounds after one to warm up."""
+    mine, its = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, runs, sandbox, its])
+    server.start()
+    try:
+        base_url = mine.recv()
+        taken: dict[str, list[Figures]] = {name: [] for name in COMMANDS}
+        for turn in range(rounds + 1):
+            for name, command in COMMANDS.items():
+                figures = run(command, base_url)
+                expected = min(runs, 100) if name == HUNDRED else runs
+                if figures.lines != expected:
+                    sys.exit(f"{name} printed {figures.lines} of {expected} lines")
+                if turn:
+                    taken[name].append(figures)
+    finally:
+        server.kill()
+    return {name: Figures(*map(statistics.median, zip(*each, strict=True))) for name, each in taken.items()}
+
+
+def report(figures: dict[str, Figures]) -> str:
+    """Return the table of figures and the lines of ratios."""
+    ours = figures[ALL]
+    lines = [f"  {name:<32} {each.time:6.2f} s {each.memory:6.1f} MiB" for name, each in figures.items()]
+    for what, against, goal in GOALS:
+        ratio = getattr(ours, what) / getattr(figures[against], what)
+        word = "" if goal is None else f"  at most {goal}: {'met' if ratio <= goal else 'MISSED'}"
+        lines.append(f"  {what + ' against ' + against:<46} {ratio:5.2f}{word}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    rounds, runs = [*numbers, *[5, 10_000][len(numbers) :]][:2]
+    for generation in GENERATIONS:
+        print(f"{generation}, {runs} runs, median of {rounds}", flush=True)
+        print(report(measure(generation, rounds=rounds, runs=runs, sandbox="--sandbox" in sys.argv)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1256 @@
+"""`qoder api`: any operation, byte for byte; nothing is sent that was not meant, nothing twice that may not be."""
+
+import io
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from qoder_cli.api import body, headers, target
+from qoder_cli.api.operations import Operation, all_operations, find, readable
+from qoder_cli.app import State
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import Signalled, UsageError
+from qoder_cli.cli.main import main
+from qoder_cli.http.pending import Pending
+from qoder_cli.http.redact import REDACTED, Veil
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.inprocess import WorldTransport
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.wire import BASE, api_error, page
+
+OPERATIONS = all_operations()
+PAUSE = ("POST", "/deployments/dep_1/pause")
+ODD = '{"a" : 1.10,\r\n "b":[ 1E400, -0 ], "c": "\u00e9\u202e" }\n'  # not as we would write it
+BUSY = api_error(503, "api_error", "Busy.")
+
+
+def event_stream(*frames: bytes) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=b"".join(frames))
+
+
+def answered(
+    content: bytes, kind: str = "application/json", status: int = 200, more: dict[str, str] | None = None
+) -> httpx.Response:
+    return httpx.Response(status, headers={"content-type": kind, **(more or {})}, content=content)
+
+
+def sent(qoder: Qoder) -> httpx.Request:
+    """The one request that was made."""
+    (request,) = qoder.wire.requests
+    return request
+
+
+# All operations.
+
+
+def test_there_are_98_operations_each_once() -> None:
+    assert len(OPERATIONS) == 98
+    assert len({each.id for each in OPERATIONS}) == len({(each.method, each.path) for each in OPERATIONS}) == 98
+
+
+def filled(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"\1-1", path)
+
+
+def body_words(operation: Operation, folder: Path) -> tuple[list[str], Any]:
+    """Return the options that give each field of an operation's body, and the body that is to be sent."""
+    files = [name for name in operation.body if name in ("file", "files[]")]
+    if files:
+        (folder / "notes.txt").write_text("some notes")
+        others = [name for name in operation.body if name not in files]
+        texts = [word for name in others for word in ("--form", f"{name}=of {name}")]
+        return ["--form", f"{files[0]}=@{folder / 'notes.txt'}", *texts], None
+    words: list[str] = []
+    fields: dict[str, Any] = {}
+    for number, name in enumerate(operation.body):
+        fields[name] = {"of": [name, None, True]} if number % 2 else f"the {name}=é"
+        words += ["-F", f"{name}={json.dumps(fields[name])}"] if number % 2 else ["-f", f"{name}={fields[name]}"]
+    return words, fields
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_every_operation_has_its_method_path_query_and_body(qoder: Qoder, tmp_path: Path, operation: Operation) -> None:
+    path = filled(operation.path)
+    answer = {
+        "stream": lambda: event_stream(b"id: evt_1\n", b"data: {}\n\n"),
+        "binary": lambda: answered(b"PK\x03\x04\x00", "application/zip"),
+    }.get(operation.kind, lambda: answered(ODD.encode()))()
+    qoder.wire.on(operation.method, path, answer)
+    query = [(name, f"{name} & more") for name in operation.query for _ in range(2 if name.endswith("[]") else 1)]
+    words, fields = body_words(operation, tmp_path)
+    options = [word for name, value in query for word in ("--query", f"{name}={value}")]
+
+    ran = qoder("api", operation.method.lower(), path, *options, *words)
+
+    request = sent(qoder)
+    assert (ran.code, ran.out.encode()) == (0, answer.content)
+    assert str(request.url).partition("?")[0] == BASE + path
+    assert sorted(request.url.params.multi_items()) == sorted(query)
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    if operation.method != "POST":
+        assert request.content == b""
+    elif fields is None:
+        assert b'filename="notes.txt"' in request.content
+        assert b"some notes" in request.content
+        assert all(f'name="{name}"'.encode() in request.content for name in operation.body)
+        assert request.headers["content-type"].startswith("multipart/form-data; boundary=")
+    else:
+        assert json.loads(request.content) == fields
+        assert request.headers["content-type"] == "application/json"
+    accept = request.headers["accept"]
+    assert accept.startswith("text/event-stream" if operation.kind == "stream" else "application/json")
+
+
+def test_a_post_without_a_body_sends_an_empty_object(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE, {})
+    assert qoder("api", *PAUSE).code == 0
+    assert sent(qoder).content == b"{}"
+
+
+@pytest.mark.parametrize("method", ["put", "PATCH"])
+def test_methods_that_no_page_has_work_too(qoder: Qoder, method: str) -> None:
+    qoder.wire.on(method.upper(), "/skills/skill_1", {"id": "skill_1"})
+    assert qoder("api", method, "skills/skill_1", "-f", "display_title=x").code == 0
+    assert json.loads(sent(qoder).content) == {"display_title": "x"}
+
+
+# The list of operations.
+
+
+def test_the_list_needs_no_token_and_asks_nobody(qoder: Qoder) -> None:
+    del qoder.env["QODER_PAT"]
+    ran = qoder("api", "--list")
+    assert (ran.code, ran.err, len(ran.out.splitlines())) == (0, "", 98)
+    rows = [line.split("\t") for line in ran.out.splitlines()]
+    assert ["POST", "/deployments/{deployment_id}/run", "deployments.run", "model", "-", "-"] in rows
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (["DEPLOYMENTS", "post", "pause"], ["deployments.pause", "deployments.unpause"]),
+        (["events/stream"], ["sessions.events.stream"]),
+        (["get", "{run_id}"], ["deployments.runs.retrieve"]),
+        (["no", "such"], []),
+    ],
+)
+def test_every_word_must_be_in_the_id_the_method_or_the_path(qoder: Qoder, words: list[str], ids: list[str]) -> None:
+    assert qoder("api", "--list", *words, "-q").out.splitlines() == ids
+    ran = qoder("api", "--list", *words, "--json")
+    assert [each["id"] for each in ran.json] == ids
+    assert ("none found" in ran.err) == (not ids)
+
+
+def test_the_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
+    for operation in qoder("api", "--list", "skills", "create", "--json").json:
+        assert "files[]" in operation["body"]
+        assert "files[]" in operation["required"]
+    assert "files[]=@skill/SKILL.md" in qoder("api", "--help").out
+
+
+def test_the_list_as_json_has_every_parameter(qoder: Qoder) -> None:
+    (operation,) = qoder("api", "--list", "vaults.credentials.create", "--json").json
+    assert operation == {
+        "id": "vaults.credentials.create",
+        "method": "POST",
+        "path": "/vaults/{vault_id}/credentials",
+        "kind": "model",
+        "required": ["vault_id", "auth"],
+        "query": [],
+        "body": ["auth", "display_name", "metadata"],
+    }
+
+
+def test_an_operation_is_known_by_its_path() -> None:
+    for operation in OPERATIONS:
+        assert find(operation.method, filled(operation.path)) == operation
+    assert find("GET", "/deployments/dep_1/nothing") is None
+    assert find("GET", "/deployments/") is None
+
+
+def test_what_a_write_did_is_to_be_seen_at_its_own_path_or_above() -> None:
+    assert readable("/deployments/dep_1/run") == "/deployments/dep_1/runs"
+    assert readable("/deployments/dep_1/pause") == "/deployments/dep_1"
+    assert readable("/deployments") == "/deployments"
+    assert readable("/sessions/sess_1/events") == "/sessions/sess_1/events"
+    assert readable("/nothing/x") is None
+
+
+# Paths.
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "deployments/dep_1",
+        "/deployments/dep_1",
+        "/deployments/dep_1/",
+        "/v1/deployments/dep_1",
+        "v1/deployments/dep_1",
+        "/api/v1/cloud/deployments/dep_1",
+        f"{BASE}/deployments/dep_1",
+        "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1",
+    ],
+)
+def test_a_path_is_understood_as_every_page_writes_it(qoder: Qoder, typed: str) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
+    assert qoder("api", "GET", typed).code == 0
+
+
+def test_a_base_url_of_ones_own_may_stand_before_the_path(qoder: Qoder) -> None:
+    qoder.env["QODER_BASE_URL"] = "http://127.0.0.1:8080/gateway"
+    for typed in ("/deployments", "/gateway/deployments", "http://127.0.0.1:8080/gateway/deployments"):
+        qoder.wire.on("GET", "/gateway/deployments", page())
+        assert qoder("api", "GET", typed).code == 0
+    assert {str(request.url) for request in qoder.wire.requests} == {"http://127.0.0.1:8080/gateway/deployments"}
+
+
+def test_the_query_of_the_path_and_of_the_options_are_one(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/sessions/s%2F1/events", page())
+    typed = "/sessions/s%2F1/events?limit=5&types[]=a&x=&created_at%5Bgte%5D=2026-01-01T00:00:00%2B00:00"
+    assert qoder("api", "GET", typed, "--query", "types[]=b=c", "--query", "order=").code == 0
+    assert sorted(sent(qoder).url.params.multi_items()) == [
+        ("created_at[gte]", "2026-01-01T00:00:00+00:00"),
+        ("limit", "5"),
+        ("order", ""),
+        ("types[]", "a"),
+        ("types[]", "b=c"),
+        ("x", ""),
+    ]
+
+
+NOWHERE = [
+    "",
+    "/",
+    "/v1",
+    "..",
+    "/deployments/..",
+    "/deployments/../agents",
+    "/deployments/./x",
+    "/deployments/%2e%2e/x",
+    "/deployments/%252E%252e/x",
+    "/deployments/..%2fx",
+    "/deployments//x",
+    "//evil.example/deployments",
+    "https://evil.example/api/v1/cloud/deployments",
+    "https://api.qoder.com.evil.example/api/v1/cloud/deployments",
+    "https://api.qoder.com@evil.example/api/v1/cloud/deployments",
+    "https://user:secret@api.qoder.com/api/v1/cloud/deployments",
+    "https://api.qoder.com:8443/api/v1/cloud/deployments",
+    "http://api.qoder.com/api/v1/cloud/deployments",
+    "https://api.qoder.com/api/v1/forward/deployments",
+    "https://api.qoder.com/api/v1/cloud/../forward/x",
+    "https://api.qoder.com/api/v1/cloud",
+    "ftp://api.qoder.com/api/v1/cloud/deployments",
+    "file:///etc/passwd",
+    "evil.example/deployments",
+    "localhost:8080/deployments",
+    "@evil.example/x",
+    "/api/v1/forward/x",
+    "/deployments/{id}",
+    "/deployments/{deployment_id}/runs",
+    "/deployments/<id>",
+    "/deployments/dep_…",
+    "/deployments/%7Bid%7D",
+    "/deployments/dep_1#part",
+    "/deployments/dep 1",
+    "/deployments/dep_1\n",
+    "/deployments/dep_1%0a",
+    "/deployments/\x1b[31m",
+    "\\\\evil.example\\x",
+    "/deployments\\..\\x",
+    "/deployments/%5c..%5cx",
+    "/deployments/50%",
+    "/deployments/%zz",
+    "/deployments?name=%ff",
+    "/deployments/" + "x" * 9000,
+]
+
+
+@pytest.mark.parametrize("typed", NOWHERE)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_path_that_leads_elsewhere_or_nowhere_is_never_asked(qoder: Qoder, method: str, typed: str) -> None:
+    ran = qoder("api", method, typed, "--json")
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert ran.error["hint"]
+    assert "secret" not in ran.err
+
+
+def test_a_placeholder_that_was_left_is_explained(qoder: Qoder) -> None:
+    ran = qoder("api", "GET", "/deployments/{id}")
+    assert "PATH has a { in it" in ran.errors[0]
+    assert "put an id in the place" in ran.err
+
+
+PIECES = [
+    *("..", ".", "/", "//", "%2e", "%252e", "%2f", "\\", "@", ":", "?", "#", "%", "é", "[", "&", "=", "+", ";", "\x00"),
+    *("https://", "http:", "evil.example", "127.0.0.1", "api.qoder.com", "deployments", "v1", "api", "cloud", "dep_1"),
+]
+
+
+@given(st.text() | st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@example(f"{BASE}/deployments/dep_1?x=1")
+def test_whatever_is_typed_stays_below_the_base_url(typed: str) -> None:
+    try:
+        found = target.read(typed, base_url=BASE)
+    except UsageError:
+        return
+    url = httpx.URL(BASE + found.path, params=found.params or None)
+    assert (url.scheme, url.host, url.port, url.userinfo) == ("https", "api.qoder.com", None, b"")
+    assert url.raw_path.startswith(b"/api/v1/cloud/")
+    assert not {b"..", b"."} & set(url.raw_path.partition(b"?")[0].split(b"/"))
+    assert url.params.multi_items() == [(name, value) for name in found.params for value in found.params[name]]
+
+
+@pytest.mark.parametrize("typed", ["limit", "=5", ""])
+def test_a_query_without_name_or_value_is_refused(qoder: Qoder, typed: str) -> None:
+    assert qoder("api", "GET", "/deployments", "--query", typed).code == 2
+
+
+# What is typed in place of METHOD and PATH.
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ([], "qoder api GET /deployments"),
+        (["/deployments"], "did you mean: qoder api GET /deployments"),
+        (["/deployments", "post"], "did you mean: qoder api POST /deployments"),
+        (["GET"], "qoder api GET /deployments"),
+        (["HEAD", "/deployments"], "qoder api GET /deployments"),
+        (["GET", "/deployments", "dep_1"], "put PATH in quotes"),
+    ],
+)
+def test_words_that_are_not_method_and_path_are_corrected_and_not_guessed(
+    qoder: Qoder, words: list[str], hint: str
+) -> None:
+    ran = qoder("api", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert hint in ran.err
+
+
+# Fields.
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-f", "a=1", "-F", "b=1"], {"a": "1", "b": 1}),
+        (["-f", "a=", "-F", "b=null"], {"a": "", "b": None}),
+        (["-f", "a=x=y", "-f", "b=@file"], {"a": "x=y", "b": "@file"}),
+        (["-f", "metadata[team]=web", "-f", "metadata[x y]=z"], {"metadata": {"team": "web", "x y": "z"}}),
+        (["-F", 'metadata={"a":"b"}', "-F", "metadata[old]=null"], {"metadata": {"a": "b", "old": None}}),
+        (["-f", "vault_ids[]=v_1", "-f", "vault_ids[]=v_2"], {"vault_ids": ["v_1", "v_2"]}),
+        (["-f", "a[b][c][]=x"], {"a": {"b": {"c": ["x"]}}}),
+    ],
+)
+def test_fields_become_a_body(qoder: Qoder, words: list[str], expected: Any) -> None:
+    qoder.wire.on("POST", "/deployments", {})
+    assert qoder("api", "POST", "/deployments", *words).code == 0
+    assert json.loads(sent(qoder).content) == expected
+
+
+def test_numbers_are_sent_as_they_were_typed(qoder: Qoder) -> None:
+    qoder.wire.on("POST", "/deployments", {})
+    assert qoder("api", "POST", "/deployments", "-F", "a=1.10", "-F", "b=[1E400]").code == 0
+    assert sent(qoder).content == b'{"a":1.10,"b":[1E400]}'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-f", "name"],
+        ["-f", "=x"],
+        ["-f", ""],
+        ["-F", "name"],
+        ["-F", "name=nightly"],
+        ["-F", "name="],
+        ["-F", "name=NaN"],
+        ["-F", "name=" + "[" * 1000],
+        ["-f", "a=1", "-f", "a=2"],
+        ["-f", "a=1", "-F", "a=2"],
+        ["-f", "a=1", "-f", "a[b]=2"],
+        ["-f", "a[b]=1", "-f", "a[]=2"],
+        ["-f", "a[]=1", "-f", "a[b]=2"],
+        ["-f", "a[=1"],
+        ["-f", "[a]=1"],
+        ["-f", "a[][b]=1"],
+        ["-f", "a[]]=1"],
+    ],
+)
+def test_fields_that_make_no_body_are_refused(qoder: Qoder, words: list[str]) -> None:
+    ran = qoder("api", "POST", "/deployments", *words, "--json")
+    assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
+
+
+@pytest.mark.parametrize("option", ["-f", "-F", "--form", "--query"])
+@pytest.mark.parametrize("typed", ['a="\udcff"', "\udcff=1", "a=@\udcff.txt"])
+def test_what_is_not_utf_8_is_refused(qoder: Qoder, option: str, typed: str) -> None:
+    ran = qoder("api", "POST", "/deployments", option, typed, "--json")
+    assert (ran.code, ran.out, "are not UTF-8" in ran.error["message"]) == (2, "", True)
+
+
+NAMES = st.text(st.characters(exclude_characters="[]=", exclude_categories=["Cs"]), min_size=1)
+TREES = st.recursive(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.dictionaries(NAMES, inner, min_size=1, max_size=3),
+    max_leaves=6,
+)
+
+
+def spelled(tree: Any, key: str) -> list[str]:
+    if isinstance(tree, str):
+        return [f"{key}={tree}"]
+    return [line for name, inner in tree.items() for line in spelled(inner, f"{key}[{name}]")]
+
+
+@given(st.dictionaries(NAMES, TREES, min_size=1, max_size=4))
+def test_any_object_of_texts_can_be_spelled_in_fields(tree: dict[str, Any]) -> None:
+    fields = [line for name, inner in tree.items() for line in spelled(inner, name)]
+    assert json.loads(body.of_fields(fields, []).content) == tree
+
+
+@given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
+def test_any_fields_make_a_json_object_or_a_usage_error(texts: list[str], values: list[str]) -> None:
+    try:
+        made = body.of_fields(texts, values)
+    except UsageError:
+        return
+    assert isinstance(jsontext.parse(made.content.decode()), dict)
+
+
+# --input.
+
+
+def test_a_file_is_sent_byte_for_byte(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_bytes(ODD.encode())
+    qoder.wire.on("POST", "/deployments", {})
+    assert qoder("api", "POST", "/deployments", "--input", str(tmp_path / "body.json")).code == 0
+    assert sent(qoder).content == ODD.encode()
+
+
+def test_standard_input_is_sent_byte_for_byte(qoder: Qoder) -> None:
+    qoder.stdin = ODD
+    qoder.wire.on("POST", "/deployments", {})
+    assert qoder("api", "POST", "/deployments", "--input", "-").code == 0
+    assert sent(qoder).content == ODD.encode()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"name: nightly", b"{} {}", b'{"a":NaN}', b"\xff\xfe{\x00}\x00", b"[" * 999]
+)
+def test_a_file_that_is_no_json_is_not_sent(qoder: Qoder, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "body.json").write_bytes(content)
+    ran = qoder("api", "POST", "/deployments", "--input", str(tmp_path / "body.json"))
+    assert (ran.code, ran.out) == (2, "")
+    assert "is not JSON" in ran.errors[0]
+
+
+@pytest.mark.parametrize("named", ["missing.json", ".", "", "nul\0"])
+def test_a_file_that_cannot_be_read_is_refused(qoder: Qoder, tmp_path: Path, named: str) -> None:
+    assert qoder("api", "POST", "/deployments", "--input", str(tmp_path / named) if named else "").code == 2
+
+
+def test_standard_input_that_breaks_is_refused(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: io.StringIO, size: int = -1) -> str:
+        raise OSError("gone")
+
+    monkeypatch.setattr(io, "StringIO", type("Broken", (io.StringIO,), {"read": broken}))
+    assert "standard input cannot be read" in qoder("api", "POST", "/deployments", "--input", "-").err
+
+
+def test_what_is_endless_is_not_read_to_its_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(body, "LARGEST", 10)
+    (tmp_path / "large").write_bytes(b"1" * 11)
+    qoder.stdin = "1" * 11
+    for source in ("-", str(tmp_path / "large")):
+        assert "is larger than" in qoder("api", "POST", "/deployments", "--input", source).err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["POST", "-f", "a=b", "--input", "-"],
+        ["POST", "-F", "a=1", "--form", "file=@x"],
+        ["POST", "--input", "-", "--form", "file=@x"],
+        ["GET", "-f", "limit=5"],
+        ["GET", "--input", "-"],
+        ["DELETE", "-F", "force=true"],
+        ["GET", "--idempotency-key", "k"],
+        ["POST", "--idempotency-key", ""],
+        ["POST", "--idempotency-key", "a\nb"],
+        ["POST", "--paginate"],
+        ["GET", "--paginate", "--include"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(qoder: Qoder, words: list[str]) -> None:
+    method, *options = words
+    ran = qoder("api", method, "/deployments", *options, "--json")
+    assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
+
+
+# Forms.
+
+
+def test_files_of_a_skill_keep_their_relative_paths(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "skill").mkdir()
+    (tmp_path / "skill" / "SKILL.md").write_bytes(b"\xff\x00")
+    qoder.wire.on("POST", "/skills", {"id": "skill_1"})
+    words = ["--form", "files[]=@skill/SKILL.md", "--form", "files[]=@skill/../skill/SKILL.md", "--debug"]
+    ran = qoder("api", "POST", "/skills", *words)
+    assert ran.code == 0
+    content = sent(qoder).content
+    assert re.findall(rb'filename="(.*?)"', content) == [b"skill/SKILL.md", b"SKILL.md"]
+    assert content.count(b"\xff\x00") == 2
+    assert f"({len(content)} bytes of multipart/form-data" in ran.err
+
+
+@pytest.mark.parametrize("name", ["files", "files[]"])
+def test_two_files_that_nothing_tells_apart_are_refused(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "SKILL.md").write_text(folder)
+    second = "b/SKILL.md" if name == "files" else "./a/SKILL.md"
+    words = ["--form", f"{name}=@a/SKILL.md", "--form", f"{name}=@{second}"]
+    ran = qoder("api", "POST", "/skills", *words, "--json")
+    assert (ran.code, "files[]=@skill/SKILL.md" in ran.error["hint"]) == (2, True)
+
+
+@pytest.mark.parametrize("typed", ["file", "=@x", "file=@missing", "file=@", "name=only texts"])
+def test_a_form_without_a_file_that_can_be_read_is_refused(qoder: Qoder, typed: str) -> None:
+    ran = qoder("api", "POST", "/files", "--form", typed, "--json")
+    assert (ran.code, bool(ran.error["hint"])) == (2, True)
+
+
+def test_the_type_of_a_form_is_its_own(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    words = ["--form", f"file=@{tmp_path / 'a'}", "--header", "Content-Type: text/plain"]
+    assert qoder("api", "POST", "/files", *words).code == 2
+
+
+# Headers.
+
+
+def test_headers_are_sent(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/environments/env_1/work/poll", (204, ""))
+    words = ["--header", "Worker-ID: w 1", "--header", "x-qoder-beta:a,b", "--workspace", "ws_1"]
+    ran = qoder("api", "GET", "/environments/env_1/work/poll", *words)
+    assert (ran.code, ran.out) == (0, "")
+    request = sent(qoder)
+    assert (request.headers["worker-id"], request.headers["x-qoder-beta"]) == ("w 1", "a,b")
+    assert request.headers["qoder-workspace-id"] == "ws_1"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("Authorization: Bearer hunter2", "AUTHORIZATION:x", "Proxy-Authorization: x", "x-api-key: x", "Cookie: a=b"),
+        *("Host: evil.example", "Content-Length: 0", "Transfer-Encoding: chunked", "Connection: close", "Upgrade: h2c"),
+        *("Idempotency-Key: k", "qoder-workspace-id: ws", "no-colon", ": x", "a b: c", "x: a\r\ny: b", "x: a\nb"),
+        *("X-HTTP-Method-Override: DELETE", "x-http-method: POST", "X-Method-Override:PUT"),
+        *("x: \x00", "x: é", "é: x", "x: " + "y" * 9000, ""),
+    ],
+)
+def test_a_header_that_is_not_ones_own_to_set_is_refused(qoder: Qoder, typed: str) -> None:
+    ran = qoder("api", "GET", "/deployments", "--header", typed, "--json")
+    assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
+    assert "hunter2" not in ran.err
+
+
+def test_a_header_given_twice_is_refused(qoder: Qoder) -> None:
+    assert qoder("api", "GET", "/deployments", "--header", "x: 1", "--header", "X: 2").code == 2
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z-]{1,20}: ?[ -~]{0,30}", fullmatch=True))
+def test_any_header_is_one_line_or_refused(typed: str) -> None:
+    try:
+        [(name, value)] = headers.read([typed]).items()
+    except UsageError:
+        return
+    line = f"{name}: {value}"
+    assert line.isascii()
+    assert not re.search(r"[\r\n\x00]", line)
+    assert name not in ("authorization", "host", "content-length", "transfer-encoding", "connection")
+
+
+# Answers.
+
+
+def test_an_answer_comes_byte_for_byte(qoder: Qoder) -> None:
+    for options in ([], ["--json"], ["-o", "jsonl"]):
+        qoder.wire.on("GET", "/deployments/dep_1", answered(ODD.encode()))
+        assert qoder("api", "GET", "/deployments/dep_1", *options).out == ODD
+
+
+@pytest.mark.parametrize(
+    "answer", [(204, ""), answered(b"", "text/html", status=202, more={"content-length": "0"})], ids=["204", "none"]
+)
+def test_an_answer_without_a_body_prints_nothing(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on("DELETE", "/files/file_1", answer)
+    ran = qoder("api", "DELETE", "/files/file_1")
+    assert (ran.code, ran.out) == (0, "")
+
+
+def test_a_link_to_a_file_is_an_answer_as_any_other(qoder: Qoder) -> None:
+    link = '{"url":"https://files.example/x?Signature=abc","expires_at":"2026-01-01T00:00:00Z"}'
+    qoder.wire.on("GET", "/files/file_1/content", answered(link.encode()))
+    assert qoder("api", "GET", "/files/file_1/content").out == link
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered(b"<html>Log in</html>", "text/html; charset=utf-8"),
+        answered(b"<html>Log in</html>"),
+        answered(b"OK", "text/plain"),
+        answered(b'{"data":['),
+        httpx.Response(200, stream=httpx.ByteStream(b"")),
+        (302, ""),
+    ],
+)
+def test_what_is_not_the_apis_answer_is_no_data(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on("GET", "/deployments", answer, repeat=True)
+    ran = qoder("api", "GET", "/deployments", "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (7, "", "unavailable")
+
+
+def test_a_path_that_is_not_in_the_table_may_answer_anything_but_a_page(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/search", answered(b"a,b\n", "text/csv"))
+    assert qoder("api", "GET", "/search").out == "a,b\n"
+    qoder.wire.on("GET", "/oauth", answered(b"<html>", "text/html"), repeat=True)
+    assert qoder("api", "GET", "/oauth").code == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "kind"),
+    [
+        (api_error(400, "invalid_request_error", "limit is too large."), 6, "rejected"),
+        (api_error(401, "authentication_error", "Invalid API key or token."), 4, "auth"),
+        (api_error(403, "permission_error", "Scope."), 4, "auth"),
+        (api_error(404, "not_found_error", "Not found."), 5, "not_found"),
+        (api_error(409, "conflict_error", "Paused."), 6, "rejected"),
+        (api_error(501, "feature_not_available", "Not yet."), 7, "unavailable"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_error_of_the_api_is_the_error_of_the_command(
+    qoder: Qoder, method: str, answer: Any, code: int, kind: str
+) -> None:
+    qoder.wire.on(method, "/deployments", answer)
+    ran = qoder("api", method, "/deployments", "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (code, "", kind)
+    assert (ran.error["http_status"], ran.error["request_id"]) == (answer[0], "req_1")
+    assert ran.error["message"] == answer[1]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "told"),
+    [
+        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (the field: initial_events)"),
+        ("Missing required field: name", "name", "Missing required field: name"),
+        ("This is invalid.", "id", "This is invalid (the field: id)"),
+        ("", "agent.id", "the server answered 400 with no words (the field: agent.id)"),
+        ("Bad.", "\x1b" * 300, f"Bad (the field: {chr(27) * 200})"),
+        ("Bad.", 7, "Bad."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("api POST /deployments", ("POST", "/deployments")),
+        ("deploy run dep_1", ("POST", "/deployments/dep_1/run")),
+        ("run list", ("GET", "/deployment_runs")),
+    ],
+)
+def test_the_field_that_an_error_names_is_told(
+    qoder: Qoder, words: str, asked: tuple[str, str], message: str, field: Any, told: str
+) -> None:
+    error = {"type": "invalid_request_error", "message": message, "param": field}
+    for options in ((), ("--json",)):
+        qoder.wire.on(*asked, (400, {"type": "error", "error": error}))
+        ran = qoder(*words.split(), *options)
+        said = ran.error["message"] if options else ran.err.replace("\\u001b", "\x1b")
+        assert (ran.code, told in said, "\x1b" in ran.err) == (6, True, False)
+
+
+def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
+    ran = qoder("api", "GET", "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
+    assert (ran.code, ran.error["message"]) == (7, "the server answered 304 with no words")
+    assert "leave out if-none-match" in ran.error["hint"]
+
+
+def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
+    missing = api_error(404, "not_found_error", "Not found.")
+    qoder.wire.on("GET", "/deployment", missing).on("GET", "/deployments/dep_1", missing)
+    qoder.wire.on("PUT", "/deployments/dep_1", api_error(405, "invalid_request_error", "No."))
+    assert (
+        "no operation is known by that path; the operations: qoder api --list" in qoder("api", "GET", "deployment").err
+    )
+    assert "asked api.qoder.com as profile default" in qoder("api", "GET", "deployments/dep_1").err
+    assert "that path is known with GET or POST" in qoder("api", "PUT", "deployments/dep_1").err
+
+
+def test_gets_are_tried_again(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", BUSY, httpx.ConnectError("refused"), page())
+    ran = qoder("api", "GET", "/deployments")
+    assert (ran.code, qoder.clock.slept) == (0, [0.5, 1.0])
+    assert "Busy; trying again in" in ran.err
+
+
+def test_our_own_token_is_taken_out_of_any_answer(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", answered(json.dumps({"echo": TOKEN}).encode(), more={"x-echo": TOKEN}))
+    ran = qoder("api", "GET", "/deployments", "--include", "--debug")
+    assert ran.out.endswith('{"echo": "[redacted]"}')
+    assert "x-echo: [redacted]" in ran.out
+
+
+# --include.
+
+
+def test_include_prints_the_head_first(qoder: Qoder) -> None:
+    answer = answered(b"{}", more={"x-request-id": "req_7", "set-cookie": "session=hunter2", "x-evil": "\x1b[31m"})
+    qoder.wire.on("GET", "/deployments", answer)
+    head, _, content = qoder("api", "GET", "/deployments", "--include").out.partition("\n\n")
+    assert head.splitlines()[0] == "HTTP/1.1 200 OK"
+    assert "x-request-id: req_7" in head
+    assert "set-cookie: [redacted]" in head
+    assert "\x1b" not in head
+    assert content == "{}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: str) -> None:
+    named = 'attachment; filename="résumé.zip"'
+    head = [(b"content-disposition", named.encode(encoding)), (b"content-type", b"application/zip")]
+    qoder.wire.on("GET", "/skills/skill_1/versions/1/content", httpx.Response(200, headers=head, content=b"PK"))
+    ran = qoder("api", "GET", "/skills/skill_1/versions/1/content", "--include")
+    assert (ran.code, f"content-disposition: {named}\n" in ran.out) == (0, True)
+
+
+def test_include_prints_the_body_of_an_error_too(qoder: Qoder) -> None:
+    answer = api_error(409, "conflict_error", "Paused.")
+    qoder.wire.on(*PAUSE, answer)
+    ran = qoder("api", *PAUSE, "-i", "--json")
+    head, _, content = ran.out.partition("\n\n")
+    assert (ran.code, ran.error["type"]) == (6, "rejected")
+    assert head.splitlines()[0] == "HTTP/1.1 409 Conflict"
+    assert json.loads(content) == answer[1]
+
+
+def test_include_has_nothing_to_print_when_nothing_came(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE, httpx.ConnectError("refused"))
+    ran = qoder("api", *PAUSE, "-i")
+    assert (ran.code, ran.out) == (7, "")
+
+
+# Ids, and terminals.
+
+
+def test_q_prints_the_ids_in_an_answer(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}, {"id": "dep_2"}, {"name": "none"}))
+    assert qoder("api", "GET", "/deployments", "-q").out == "dep_1\ndep_2\n"
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
+    assert qoder("api", "GET", "/deployments/dep_1", "-q").out == "dep_1\n"
+    qoder.wire.on("DELETE", "/files/file_1", (204, ""))
+    ran = qoder("api", "DELETE", "/files/file_1", "-q")
+    assert (ran.out, "warning" in ran.err) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "out", "lacking"),
+    [
+        ([{"id": "a"}, {"id": "b"}], "a\nb\n", None),
+        ([], "", None),
+        ([{"id": "a"}, 5], "a\n", "1 of 2"),
+        ({"data": {"id": "within"}}, "", "1 of 1"),
+        (httpx.Response(200, text="plain text"), "", "1 of 1"),
+    ],
+)
+def test_q_says_when_there_is_no_id(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
+    qoder.wire.on("GET", "/search", answer)
+    ran = qoder("api", "GET", "/search", "-q")
+    assert (ran.code, ran.out) == (0, out)
+    assert ran.err == (f"warning: {lacking} in the answer have no id, and -q prints only ids\n" if lacking else "")
+
+
+def test_an_answer_without_a_body_is_no_page_and_not_asked_for_again(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", (204, ""))
+    ran = qoder("api", "GET", "/deployments", "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["message"]) == (7, "", "the server answered 204, with nothing in it")
+
+
+def test_a_terminal_gets_indented_json_that_steers_nothing(qoder: Qoder) -> None:
+    qoder.terminal = True
+    qoder.wire.on("GET", "/deployments/dep_1", answered('{"id":"dep_1","name":"\x9b31m\u202e", "n": 1.10}'.encode()))
+    ran = qoder("api", "GET", "/deployments/dep_1")
+    assert ran.out == '{\n  "id": "dep_1",\n  "name": "\\u009b31m\\u202e",\n  "n": 1.10\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "out", "warned"),
+    [
+        (answered(b"a\x1b]0;owned\x07\tb\r\nc", "text/plain"), "a\\u001b]0;owned\\u0007\tb\nc\n", ""),
+        (answered(b"PK\xff\xfe", "application/zip"), "", "4 bytes of application/zip, which a terminal cannot show"),
+        ((204, ""), "", ""),
+    ],
+)
+def test_a_terminal_gets_nothing_raw(qoder: Qoder, answer: Any, out: str, warned: str) -> None:
+    qoder.terminal = True
+    qoder.wire.on("GET", "/skills/skill_1/versions/1/content", answer)
+    ran = qoder("api", "GET", "/skills/skill_1/versions/1/content")
+    assert (ran.code, ran.out) == (0, out)
+    assert warned in ran.err
+
+
+# Pages.
+
+BY_PAGE = [
+    {**page({"id": "a"}, more=True), "next_page": "p2"},
+    {**page(more=True), "next_page": "p3"},
+    {**page({"id": "b"}), "next_page": None},
+]
+BY_ID = [page({"id": "a"}, more=True), page({"id": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("pages", "cursors"),
+    [(BY_PAGE, [("page", "p2"), ("page", "p3")]), (BY_ID, [("after_id", "a")])],
+    ids=["current", "legacy"],
+)
+def test_all_pages_are_one_array(qoder: Qoder, pages: list[Any], cursors: list[tuple[str, str]]) -> None:
+    qoder.wire.on("GET", "/deployment_runs", *pages)
+    ran = qoder("api", "GET", "/v1/deployment_runs?has_error=true", "--paginate")
+    assert (ran.code, ran.out) == (0, '[{"id":"a"},{"id":"b"}]\n')
+    queries = [dict(request.url.params) for request in qoder.wire.requests]
+    assert all(query.pop("limit") == "100" and query.pop("has_error") == "true" for query in queries)
+    assert [*queries] == [{}, *(dict([cursor]) for cursor in cursors)]
+
+
+def test_items_come_one_a_line_and_as_they_are(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/models", answered(b'{"data":[{"id":"auto","price_factor":1.10},7,null],"has_more":false}'))
+    ran = qoder("api", "GET", "models", "--paginate", "-o", "jsonl")
+    assert ran.out == '{"id":"auto","price_factor":1.10}\n7\nnull\n'
+
+
+def test_the_ids_of_all_pages(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/agents", *BY_ID)
+    assert qoder("api", "GET", "agents", "--paginate", "-q", "--query", "limit=1").out == "a\nb\n"
+    assert {request.url.params["limit"] for request in qoder.wire.requests} == {"1"}
+
+
+def test_no_items_are_an_empty_array(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    assert qoder("api", "GET", "/deployments", "--paginate").json == []
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        (api_error(404, "not_found_error", "Gone."), 5),
+        ({**page({"id": "c"}, more=True), "next_page": "p2"}, 7),
+        ({"id": "no page"}, 7),
+    ],
+)
+def test_a_list_that_breaks_off_is_no_whole_array(qoder: Qoder, second: Any, code: int) -> None:
+    qoder.wire.on("GET", "/deployments", BY_PAGE[0], second)
+    ran = qoder("api", "GET", "/deployments", "--paginate")
+    assert ran.code == code
+    assert not ran.out.endswith("]\n")
+    with pytest.raises(ValueError, match="delimiter"):
+        json.loads(ran.out)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
+def test_what_is_known_to_be_no_list_is_not_asked_for_pages(qoder: Qoder, operation: Operation) -> None:
+    ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "leave it out")
+
+
+def test_what_turns_out_to_be_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/search", {"id": "x_1"})
+    ran = qoder("api", "GET", "/search", "--paginate", "--json")
+    assert (ran.code, ran.out, ran.error["hint"]) == (7, "", "to see what it answers: qoder api GET /search")
+
+
+@pytest.mark.parametrize("cursor", ["before_id", "before", "after"])
+def test_pages_have_no_cursor_beside_their_own(qoder: Qoder, cursor: str) -> None:
+    for words in (["/deployments", "--query", f"{cursor}=dep_9"], [f"/deployments?limit=5&{cursor}=dep_9"]):
+        ran = qoder("api", "GET", *words, "--paginate", "--json")
+        assert (ran.code, ran.out, f"{cursor} in the query" in ran.error["message"]) == (2, "", True)
+        assert "without --paginate it is one page" in ran.error["hint"]
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}))
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=dep_9", "-q").out == "dep_1\n"
+
+
+@pytest.mark.parametrize("pages", [BY_PAGE, BY_ID], ids=["current", "legacy"])
+@pytest.mark.parametrize("cursor", ["after_id", "page"])
+def test_pages_may_begin_anywhere(qoder: Qoder, pages: list[Any], cursor: str) -> None:
+    qoder.wire.on("GET", "/deployments", *pages)
+    assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=x", "--paginate", "-q").out == "a\nb\n"
+    cursors = [{"page", "after_id"} & {*request.url.params} for request in qoder.wire.requests]
+    assert [len(names) for names in cursors] == [1] * len(pages)
+
+
+# Streams.
+
+STREAM = "/sessions/sess_1/events/stream"
+FRAMES = [b"id: evt_1\ndata: {}\n\n", b": heartbeat\r\n\r\n", "data: é\x1b[31m\n\n".encode()]
+
+
+def test_a_stream_comes_byte_for_byte(qoder: Qoder) -> None:
+    qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
+    ran = qoder("api", "GET", f"{STREAM}?event_deltas[]=agent.message", "--header", "Last-Event-ID: evt_0")
+    assert (ran.code, ran.out.encode()) == (0, b"".join(FRAMES))
+    request = sent(qoder)
+    assert request.headers["last-event-id"] == "evt_0"
+    assert dict(request.url.params) == {"event_deltas[]": "agent.message"}
+
+
+def test_a_list_of_events_is_a_stream_if_that_is_accepted(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/sessions/sess_1/events", event_stream(*FRAMES))
+    words = ["--header", "Accept: text/event-stream", "--include"]
+    ran = qoder("api", "GET", "/sessions/sess_1/events", *words)
+    head, _, content = ran.out.partition("\n\n")
+    assert (ran.code, head.splitlines()[0], content.encode()) == (0, "HTTP/1.1 200 OK", b"".join(FRAMES))
+
+
+def test_a_stream_on_a_terminal_steers_nothing(qoder: Qoder) -> None:
+    qoder.terminal = True
+    qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
+    assert qoder("api", "GET", STREAM).out == "id: evt_1\ndata: {}\n\n: heartbeat\n\ndata: é\\u001b[31m\n\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(api_error(404, "not_found_error", "Gone."), 5), (answered(b"{}"), 7), (BUSY, 7)],
+)
+def test_what_is_no_stream_is_an_error(qoder: Qoder, answer: Any, code: int) -> None:
+    qoder.wire.on("GET", STREAM, answer, repeat=True)
+    ran = qoder("api", "GET", STREAM)
+    assert (ran.code, ran.out) == (code, "")
+
+
+def test_a_stream_that_breaks_off_is_no_success(qoder: Qoder) -> None:
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield FRAMES[0]
+            raise httpx.ReadError("reset")
+
+    qoder.wire.on("GET", STREAM, httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Broken()))
+    ran = qoder("api", "GET", STREAM, "--json")
+    assert (ran.code, ran.out.encode(), ran.error["type"]) == (7, FRAMES[0], "unavailable")
+
+
+@given(st.binary(min_size=1, max_size=6), st.lists(st.binary(max_size=9) | st.just(b"secret"), max_size=6), st.data())
+@example(b"aab", [b"aaab"], None)
+def test_a_secret_is_found_wherever_it_is_cut(secret: bytes, parts: list[bytes], data: Any) -> None:
+    whole = secret.join(parts)
+    places = sorted(data.draw(st.lists(st.integers(0, len(whole))))) if data else [2]
+    cuts = [0, *places, len(whole)]
+    veil = Veil(secret)
+    shown = b"".join(veil.take(whole[start:end]) for start, end in pairwise(cuts)) + veil.rest()
+    assume(not set(secret) & set(REDACTED.encode()))
+    assert shown == whole.replace(secret, REDACTED.encode())
+
+
+def test_a_token_in_a_stream_is_taken_out_wherever_it_is_cut(qoder: Qoder) -> None:
+    class Cut(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield from (b"data: ", TOKEN[:5].encode(), TOKEN[5:].encode(), b"\n\n", TOKEN[:9].encode())
+
+    qoder.wire.on("GET", STREAM, httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Cut()))
+    assert qoder("api", "GET", STREAM).out == f"data: {REDACTED}\n\n{TOKEN[:9]}"
+
+
+# Writes.
+
+
+@pytest.mark.parametrize("key", [None, "k-1"])
+def test_a_write_says_first_what_it_writes_where(qoder: Qoder, key: str | None) -> None:
+    qoder.wire.on(*PAUSE, {})
+    ran = qoder("api", *PAUSE, *(["--idempotency-key", key] if key else []))
+    told = ran.err.splitlines()[0]
+    assert told.startswith("POST /deployments/dep_1/pause (profile default, api.qoder.com)")
+    assert ("with the key k-1" in told) == (key is not None)
+    assert sent(qoder).headers.get("idempotency-key") == key
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_read_only_refuses_every_write(qoder: Qoder, method: str) -> None:
+    qoder.env["QODER_READ_ONLY"] = "1"
+    ran = qoder("api", method, "/deployments/dep_1")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: QODER_READ_ONLY is set")
+    qoder.wire.on("GET", "/deployments", page())
+    assert qoder("api", "GET", "/deployments").code == 0
+
+
+LOST: list[tuple[Any, int]] = [
+    (httpx.ReadTimeout("slow"), 9),
+    (httpx.RemoteProtocolError("dropped"), 9),
+    (httpx.ConnectError("refused"), 7),
+    (api_error(500, "api_error", "Oops."), 9),
+    (BUSY, 9),
+    ((502, "<html>"), 9),
+    (answered(b"<html>", "text/html"), 9),
+    (answered(b"{"), 9),
+    ((302, ""), 9),
+    ((403, "<html>"), 9),
+    (api_error(403, "permission_error", "No."), 4),
+    (api_error(429, "rate_limit_error", "Slow down."), 7),
+    (api_error(503, "feature_not_available", "Off."), 7),
+    (api_error(408, "timeout_error", "Late."), 9),
+]
+
+
+@pytest.mark.parametrize(("answer", "code"), LOST)
+def test_a_write_is_never_sent_again_by_itself(qoder: Qoder, answer: Any, code: int) -> None:
+    qoder.wire.on(*PAUSE, answer)
+    ran = qoder("api", *PAUSE, "--json")
+    assert (ran.code, ran.out, len(qoder.wire.requests)) == (code, "", 1)
+    if code == 9:
+        assert ran.error["message"].startswith("unknown whether POST /deployments/dep_1/pause was done: ")
+        assert ran.error["next"] == ["qoder", "api", "GET", "/deployments/dep_1", "-o", "json"]
+        assert ran.error["run_state"] == "unknown"
+
+
+@pytest.mark.parametrize("first", [httpx.ReadTimeout("slow"), BUSY, (502, "<html>"), httpx.ConnectError("refused")])
+def test_with_a_key_a_write_is_sent_again_under_the_same_key(qoder: Qoder, first: Any) -> None:
+    qoder.wire.on(*PAUSE, first, {"id": "dep_1"})
+    ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
+    assert (ran.code, json.loads(ran.out)) == (0, {"id": "dep_1"})
+    assert [request.headers["idempotency-key"] for request in qoder.wire.requests] == ["k-1", "k-1"]
+    assert "retrying in" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ([BUSY] * 5, 9),
+        ([httpx.ConnectError("refused")] * 5, 7),
+        ([BUSY, httpx.ConnectError("refused"), api_error(409, "conflict_error", "Paused.")], 9),
+        ([api_error(429, "rate_limit_error", "Slow."), api_error(404, "not_found_error", "Gone.")], 5),
+    ],
+)
+def test_what_one_attempt_may_have_done_another_does_not_undo(qoder: Qoder, answers: list[Any], code: int) -> None:
+    qoder.wire.on(*PAUSE, *answers)
+    assert qoder("api", *PAUSE, "--idempotency-key", "k-1").code == code
+
+
+FAULTS = [
+    *("refused", "drop-before", "drop-after", "late=3", "hang-before", "hang-after", "slow=20", "slow=90", "truncated"),
+    *("garbage", "list", "not-a-run", "redirect=https://elsewhere.example/", "html", "act-html", "429=2", "429=3600"),
+    *("400", "401", "403", "404", "409", "500", "503", "act-500", "act-503", "503-bare", "act-503-bare"),
+]
+
+
+WITH_A_KEY = ("--idempotency-key", "k-1")
+
+
+@pytest.mark.parametrize(("times", "key"), [("", ()), ("", WITH_A_KEY), ("*inf", WITH_A_KEY)], ids=["once", "1", "inf"])
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_said_of_a_write_is_true(
+    qoder: Qoder, fault: str, times: str, generation: Generation, key: tuple[str, ...]
+) -> None:
+    world = World(clock=qoder.clock.now, token=TOKEN, generation=generation, seed=1)
+    qoder.transport = WorldTransport(world, faults=Faults(f"trigger:{fault}{times}"), sleep=qoder.clock.sleep)
+    ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", *key)
+    qoder.clock.sleep(60)
+    world.settle()
+    started = len(world.started())
+    if ran.code == 0:
+        assert (started, ran.out != "") == (1, True)
+    elif ran.code != 9:
+        assert (ran.code in (4, 5, 6, 7), started, ran.out) == (True, 0, "")
+    assert started <= 1
+    if not key:
+        assert sum(seen.method == "POST" for seen in world.requests) <= 1
+
+
+@pytest.mark.parametrize(
+    ("late", "code", "kind"),
+    [
+        (lambda: httpx.Response(200, json={"id": "dep_1"}), 130, "interrupted"),
+        (lambda: httpx.Response(409, json=api_error(409, "conflict_error", "Paused.")[1]), 130, "interrupted"),
+        (lambda: httpx.Response(502, text="<html>"), 130, "outcome_unknown"),
+    ],
+)
+def test_a_signal_during_a_write_says_what_is_known(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Callable[[], httpx.Response], code: int, kind: str
+) -> None:
+    result, waits = Pending.result, []
+
+    def interrupted(pending: Pending, within: float) -> Any:
+        waits.append(within)
+        if len(waits) == 1:
+            raise Signalled(signal.SIGINT)
+        return result(pending, within)
+
+    monkeypatch.setattr(Pending, "result", interrupted)
+    qoder.wire.on(*PAUSE, lambda request: late())
+    ran = qoder("api", *PAUSE, "--json")
+    assert (ran.code, ran.error["type"], waits) == (code, kind, [60.0, 2.0])
+    assert (ran.out != "") == ("it is done" in ran.error["message"])
+    if kind == "outcome_unknown":
+        assert ran.error["next"][:4] == ["qoder", "api", "GET", "/deployments/dep_1"]
+    else:
+        assert re.search("it is done|changed nothing", ran.error["message"])
+
+
+def test_a_signal_between_two_attempts_says_what_is_known(qoder: Qoder) -> None:
+    def stop() -> None:
+        raise Signalled(signal.SIGTERM)
+
+    qoder.clock.at_sleep = stop
+    qoder.wire.on(*PAUSE, BUSY)
+    ran = qoder("api", *PAUSE, "--idempotency-key", "k", "--json")
+    assert (ran.code, ran.error["type"]) == (143, "outcome_unknown")
+    qoder.wire.on(*PAUSE, httpx.ConnectError("refused"))
+    ran = qoder("api", *PAUSE, "--idempotency-key", "k", "--json")
+    assert (ran.code, ran.error["message"]) == (
+        143,
+        "stopped by a signal; POST /deployments/dep_1/pause changed nothing",
+    )
+
+
+def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qoder) -> None:
+    class Stubborn(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise Signalled(signal.SIGTERM)
+
+    qoder.wire.on(*PAUSE, {"id": "dep_1"}).on("GET", "/deployments", page())
+    for words, told in [(PAUSE, "it is done"), (("GET", "/deployments"), "nothing was started")]:
+        err = io.BytesIO()
+        state = State(qoder.env, Screen(Stubborn()), Screen(err), clock=qoder.clock, transport=qoder.transport)
+        assert main(["api", *words], state) == 143
+        assert told in err.getvalue().decode()
+
+
+class Full(io.BytesIO):
+    def write(self, data: Any) -> int:
+        raise OSError("no space left")
+
+
+def on_a_full_disk(qoder: Qoder, *words: str) -> dict[str, Any]:
+    """Run a command that cannot print anything, and return its error."""
+    err = io.BytesIO()
+    state = State(qoder.env, Screen(Full()), Screen(err), clock=qoder.clock, transport=qoder.transport)
+    code = main([*words, "--json"], state)
+    error: dict[str, Any] = json.loads(err.getvalue().splitlines()[-1])["error"]
+    assert error["exit_code"] == code
+    return error
+
+
+@pytest.mark.parametrize("options", [[], ["--include"]])
+def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, options: list[str]) -> None:
+    qoder.wire.on("POST", "/deployments", (201, {"id": "dep_1"})).on("GET", "/deployments", page())
+    error = on_a_full_disk(qoder, "api", "POST", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"]) == (70, "unknown")
+    assert error["message"].endswith("no space left; POST /deployments was answered with 201 and need not be repeated")
+    error = on_a_full_disk(qoder, "api", "GET", "/deployments", *options)
+    assert (error["exit_code"], error["run_state"], "GET" in error["message"]) == (70, "none", False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(api_error(409, "conflict_error", "Paused."), 6), (BUSY, 9)])
+def test_a_full_disk_does_not_hide_what_became_of_a_write(qoder: Qoder, answer: Any, code: int) -> None:
+    qoder.wire.on(*PAUSE, answer)
+    assert on_a_full_disk(qoder, "api", *PAUSE, "--include")["exit_code"] == code
+
+
+# Real processes.
+
+if sys.platform != "win32":
+    from tests.support.processes import HEARING, Held, Shell, sandbox, staged, until
+
+    @contextmanager
+    def answering(content: bytes, kind: str = "application/json") -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
+        """Answer every request the same; give the port, and the request lines and bodies that came."""
+        heard: list[tuple[str, bytes]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                heard.append((self.requestline, self.rfile.read(int(self.headers.get("content-length", 0)))))
+                self.send_response(200)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        with HTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+            yield server.server_port, heard
+            server.shutdown()
+
+    def pointed_at(folder: Path, port: int) -> Shell:
+        shell = Shell(folder)
+        shell.env |= {"QODER_BASE_URL": f"http://127.0.0.1:{port}", "QODER_PAT": "pt-0123456789abcdef"}
+        return shell
+
+    def test_bytes_that_are_no_text_come_through_a_pipe_as_they_are(tmp_path: Path) -> None:
+        content = bytes(range(256)) * 1000
+        with answering(content, "application/zip") as (port, heard):
+            ended = pointed_at(tmp_path, port).bash("qoder api GET skills/skill_1/versions/1/content | cat > out.zip")
+        assert (ended.code, ended.err) == (0, "")
+        assert (tmp_path / "out.zip").read_bytes() == content
+        assert heard == [("GET /api/v1/cloud/skills/skill_1/versions/1/content HTTP/1.1", b"")]
+
+    def test_what_is_piped_in_reaches_the_server_as_it_is(tmp_path: Path) -> None:
+        (tmp_path / "body.json").write_bytes(ODD.encode())
+        with answering(b"{}") as (port, heard):
+            ended = pointed_at(tmp_path, port).bash("qoder api POST /deployments --input - < body.json")
+        assert (ended.code, ended.out) == (0, "{}")
+        assert heard == [("POST /api/v1/cloud/deployments HTTP/1.1", ODD.encode())]
+
+    def test_ctrl_c_ends_a_stream_and_does_not_deny_a_write(tmp_path: Path) -> None:
+        held = Held()
+        with sandbox("current", held=held) as server:
+            shell = Shell(tmp_path, server)
+            session = server.world.start("dep_demo").session
+            assert session is not None
+            stream = shell.begin("api", "GET", f"/sessions/{session.id}/events/stream", "--include")
+            write = shell.start(*staged(HEARING), "api", "POST", "/deployments/dep_demo/pause", "--json")
+            until(lambda: "event-stream" in stream.out, "the head of the stream")
+            until(lambda: server.world.deployments["dep_demo"].paused, "the pause")
+            write.signal(signal.SIGTERM).says("heard")
+            held.released.set()
+            streamed, written = stream.signal(signal.SIGINT).end(), write.end()
+        assert (streamed.code, len(streamed.errors)) == (-signal.SIGINT, 1)
+        assert (written.code, written.error["type"], json.loads(written.out)["status"]) == (143, "terminated", "paused")
+        assert "was answered with 200: it is done" in written.error["message"]
+
+    @pytest.mark.parametrize("words", [["--list", "run"], ["--help"], ["GET", "/deployments/.."]])
+    def test_what_asks_nobody_does_not_load_what_asks(tmp_path: Path, words: list[str]) -> None:
+        at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+        ended = Shell(tmp_path).run(*staged(at_exit), "api", *words)
+        imported = set(ended.err.splitlines()[-1].split())
+        assert "qoder_cli.commands.api" in imported
+        assert {"httpx", "pydantic", "rich", "qoder_cli.http.client"} & imported == set()

@@ -1,0 +1,167 @@
+"""What a server or an agent wrote is no command to the CI system that reads the output; what the systems accept."""
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import Deployment
+from qoder_cli.files.export import export
+from qoder_cli.files.load import load
+from qoder_cli.files.normal import settable
+from qoder_cli.output.screen import Screen, commandless
+from tests.commands.test_deploy import DONE, EVENTS, RUN, SESSION, WORK
+from tests.commands.test_result import END, says
+from tests.conftest import Qoder
+from tests.support.wire import page
+from tests.unit.test_export import PLAIN
+
+EVIL = "::error::x\n \t::set-output name=a::b\n##[error]x ##vso[task.setvariable variable=a]b\n##VSO[x]##teamcity[y]"
+PIECES = st.sampled_from(
+    ["::", "##", "#", "[", "##[", "##vso[", "##TeamCity[", " ", "\t", "\n", "\xa0", "\ufeff", "x]", "ü"]
+)
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+def commands(output: str) -> list[str]:
+    """Return the lines that a CI system takes for a command, as their own readers find them.
+
+    GitHub: `TrimStart`, then `StartsWith("::")`, else `IndexOf("##[")` (ActionCommand.cs in actions/runner). Azure:
+    `##vso[` in any case, anywhere. TeamCity: `##teamcity[`, anywhere.
+    """
+    found = []
+    for line in output.removeprefix("\ufeff").replace("\r", "\n").split("\n"):
+        low = line.lower()
+        if low.lstrip().startswith("::") or "##[" in low or "##vso[" in low or "##teamcity[" in low:
+            found.append(line)
+    return found
+
+
+def evil(value: Any, *, keep: tuple[str, ...] = ("id", "type", "status", "_id", "_at")) -> Any:
+    """Return a server's object in which every text is an attack that is neither an id, a time, nor of a known few."""
+    if isinstance(value, dict):
+        return {
+            key: item if key.endswith(keep) and isinstance(item, str) else evil(item) for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [evil(item) for item in value]
+    return EVIL if isinstance(value, str) else value
+
+
+@given(TEXTS)
+def test_no_text_is_a_command(text: str) -> None:
+    assert commands(commandless(text)) == []
+
+
+@given(TEXTS.filter(lambda text: "\ufeff" not in text and not re.search(r"##\w*\[", text)))
+def test_what_is_no_command_is_left_alone(text: str) -> None:
+    assert (commandless(text) == text) == (commands(text) == [])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::error::x", ": :error::x"),
+        ("a\n\t::x", "a\n\t: :x"),
+        ("std::vector, a ::b", "std::vector, a ::b"),
+        ("x ##[error]y", "x ## [error]y"),
+        ("###vso[x]", "### vso[x]"),
+        ("## Heading [1]", "## Heading [1]"),
+        ("# [x](y)", "# [x](y)"),
+    ],
+)
+def test_the_change_is_a_space_that_people_see(text: str, shown: str) -> None:
+    assert commandless(text) == shown
+
+
+@given(st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)))
+def test_json_holds_none_and_says_the_same(value: Any) -> None:
+    for indent in (None, 2):
+        for text in (
+            jsontext.dump(value, indent=indent),
+            jsontext.dump([value, jsontext.Number("1.0")], indent=indent),
+        ):
+            assert commands(text) == []
+            assert commandless(text) == text
+        assert json.loads(jsontext.dump(value, indent=indent)) == value
+
+
+@given(TEXTS, TEXTS)
+def test_a_file_that_was_exported_holds_none_and_is_taken_back_alike(text: str, other: str) -> None:
+    message = {"type": "user.message", "content": [{"type": "text", "text": f"a{text}"}]}
+    fields = {"name": f"n{other}", "description": text, "metadata": {f"k{other}": text}, "initial_events": [message]}
+    deployment = Deployment({**PLAIN, **fields})
+    written = export(deployment)
+    assert commands(written) == []
+    [declared] = load(["-"], stdin=io.StringIO(written), env={})
+    assert declared.fields == settable(deployment)
+
+
+# Every command that shows what others wrote, in every format.
+
+DEPLOYMENT = evil({**PLAIN, "name": "x", "description": "x", "metadata": {"::a": "x"}, "paused_reason": {"type": "x"}})
+RUNS = evil({**DONE, "status": "failed", "error": {"type": "x", "message": "x"}})
+AGENT = [says(EVIL, 1), {"id": "evt_t", "type": "agent.tool_use", "name": EVIL, "input": {"command": EVIL}}]
+FORMATS = [(), ("--json",), ("-o", "jsonl"), ("-q",)]
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("format", FORMATS, ids=lambda words: " ".join(words) or "table")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "get", "dep_1"),
+        ("deploy", "list"),
+        ("deploy", "export", "dep_1"),
+        ("run", "get", "drun_1"),
+        ("run", "list"),
+        ("run", "logs", "drun_1"),
+        ("run", "logs", "drun_1", "drun_1"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_that_is_shown_is_a_command(
+    words: tuple[str, ...], format: tuple[str, ...], terminal: bool, qoder: Qoder
+) -> None:
+    qoder.terminal = terminal
+    qoder.wire.on("GET", "/deployments/dep_1", {**DEPLOYMENT, "id": "dep_1"}, repeat=True)
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(RUNS), repeat=True)
+    qoder.wire.on("GET", "/deployments", page(DEPLOYMENT, {**DEPLOYMENT, "id": EVIL}), repeat=True)
+    qoder.wire.on("GET", "/deployment_runs", page(RUNS, {**RUNS, "id": EVIL}), repeat=True)
+    qoder.wire.on(*RUN, RUNS, repeat=True).on(*EVENTS, page(*WORK, *AGENT, END), repeat=True)
+    qoder.wire.on(*SESSION, {"id": "sess_1", "usage": {"total_credits": EVIL}}, repeat=True)
+    ran = qoder(*words, *format)
+    qoder.wire.expected.clear()  # what each of them asks is not looked at here
+    assert ran.code == 0, ran.err
+    assert "error" in ran.out or "-q" in format or terminal
+    assert commands(ran.out) == []
+    assert commands(ran.err) == []
+
+
+def test_an_error_that_a_server_words_is_none_either(qoder: Qoder) -> None:
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": EVIL}, "request_id": "::x"}
+    qoder.wire.on("GET", "/deployments/dep_1", (400, refusal), (400, refusal))
+    for format in ((), ("--json",)):
+        ran = qoder("deploy", "get", "dep_1", *format)
+        assert ran.code == 6
+        assert "error" in ran.err
+        assert commands(ran.err) == []
+
+
+def test_it_holds_whatever_the_environment_says() -> None:
+    log = io.BytesIO()
+    stream = io.TextIOWrapper(log)
+    screen = Screen.of(stream, {})
+    screen.write(EVIL + "\n")
+    screen.tell(EVIL + "\n")
+    assert commands(log.getvalue().decode()) == []
+
+
+def test_the_result_is_what_the_agent_wrote(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(EVIL)))
+    assert qoder("run", "result", "drun_1").out == EVIL + "\n"

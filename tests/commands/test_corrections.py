@@ -1,0 +1,439 @@
+"""What people type who know other tools, or with a slip: understood, or answered with a hint. Never guessed and run."""
+
+import re
+import shlex
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.app import State
+from qoder_cli.cli.main import command_tree
+from qoder_cli.help.contents import VERBS_UNDERSTOOD
+from qoder_cli.help.suggestions import hints
+from qoder_cli.help.suggestions.explain import DESTRUCTIVE, meant
+from qoder_cli.output.report import format_typed
+from qoder_cli.output.screen import Screen
+from tests.conftest import Qoder
+from tests.support.wire import page
+
+# What is typed, and what the hint names.
+HINTS = {
+    "login": "did you mean 'qoder auth login'?",
+    "logout": "did you mean 'qoder auth logout'?",
+    "login --region cn": "qoder auth login",
+    "whoami": "qoder auth status",
+    "init": "qoder auth login",
+    "configure": "qoder auth login",
+    "version": "qoder --version",
+    "docs": "qoder help",
+    "status": "qoder auth status",
+    "list": "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder config list'?",
+    "ls": "'qoder run list'",
+    "show": "'qoder run get'",
+    "wait drun_1": "did you mean 'qoder run wait'?",
+    "logs drun_1": "did you mean 'qoder run logs'?",
+    "archive dep_1": "did you mean 'qoder deploy archive'?",
+    "cancel drun_1": "did you mean 'qoder run cancel'?",
+    "resume nightly": "did you mean 'qoder deploy unpause'?",
+    "run create --name x": "did you mean 'qoder deploy create'?",
+    "deploy wait dep_1": "did you mean 'qoder run wait'?",
+    "deploy logs nightly": "`qoder run logs RUN`",
+    "log -n 20": "`qoder run logs RUN`",
+    "tail -f drun_1": "`qoder run logs RUN`",
+    "events sess_1": "`qoder run logs RUN`",
+    "ps -a": "`qoder run list`",
+    "history nightly": "`qoder run list`",
+    "watch drun_1": "qoder run wait RUN --follow",
+    "follow nightly": "qoder run wait RUN --follow",
+    "output drun_1": "qoder run result RUN",
+    "stop drun_1": "qoder run --help",
+    "run kill drun_1": "qoder run --help",
+    "rm dep_1": "qoder deploy --help",
+    "deploy remove dep_1": "qoder deploy --help",
+    "start nightly": "qoder deploy run DEPLOYMENT",
+    "run trigger nightly": "qoder deploy run DEPLOYMENT",
+    "retry drun_1": "qoder deploy run DEPLOYMENT",
+    "run nightly --wait": "qoder deploy run DEPLOYMENT",
+    "run dep_1": "qoder deploy run DEPLOYMENT",
+    "run list --jq .[].id": "jq FILTER",
+    "run list --query '[].id'": "jq FILTER",
+    "run list -L 5": "-n says how many",
+    "run list --max 5": "-n says how many",
+    "run list --state failed": "--status",
+    "deploy run nightly --watch": "--follow",
+    "run get drun_1 --watch": "qoder run wait",
+    "deploy run nightly --detach": "unless --wait is given",
+    "deploy run nightly -d": "unless --wait is given",
+    "run list -v": "--debug",
+    "run list --verbose": "--debug",
+    "-V": "qoder --version",
+    "deploy run x --quiet": "--no-progress",
+    "deploy run x --input y": "takes no input",
+    "deploy run x --prompt y": "takes no input",
+}
+
+# A slip, and what is suggested.
+SLIPS = {
+    "deploi run x": "qoder deploy",
+    "run lst": "qoder run list",
+    "deploy rnu x": "qoder deploy run",
+    "deploy run x --wiat": "--wait",
+    "run list --staus failed": "--status",
+    "run list --outptu json": "-o",
+    "deploy run x --on_lost fail": "--on-lost",
+    "run list --profil x": "--profile",
+}
+
+
+def parses(words: list[str]) -> bool:
+    """Return whether the command tree takes a line, by all that typer checks, without running it."""
+    state = State(env={}, out=Screen(None), err=Screen(None))
+    command: Any = command_tree("qoder")
+    context: Any = None
+    try:
+        while True:
+            context = command.make_context(command.name, list(words), parent=context, obj=state)
+            if not hasattr(command, "resolve_command") or not (words := [*context._protected_args, *context.args]):
+                return True
+            _, command, words = command.resolve_command(context, words)
+    except typer.Exit:
+        return True  # --help and --version
+    except Exception:
+        return False
+
+
+@pytest.mark.parametrize("typed", HINTS)
+def test_a_habit_gets_a_hint_and_nothing_is_run(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    assert (ran.code, ran.out) == (2, "")
+    error, hint = ran.err.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert HINTS[typed] in hint
+    assert not qoder.wire.requests
+
+
+@pytest.mark.parametrize("typed", SLIPS)
+def test_a_slip_gets_a_suggestion(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    assert ran.code == 2
+    assert f"did you mean {SLIPS[typed]}" in ran.err.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    "typed", ["deploy run x --web", "run list --user me", "vaults", "vault list", "run list --foo", "agents", "xyz"]
+)
+def test_what_is_no_slip_gets_no_suggestion(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    assert ran.code == 2
+    assert "did you mean" not in ran.err
+    assert "--help" in ran.err
+
+
+# What typer says of a mistake, in plain words.
+SAID = {
+    "run list --limit five": "--limit takes a number of at least 1, not 'five'",
+    "run list -n 0": "--limit takes a number of at least 1, not 0",
+    "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
+    "sandbox --speed fast": "--speed takes a number, not 'fast'",
+    "run list --format yaml": "--format takes table, json, jsonl or id, not 'yaml'",
+    "run list -o yaml": "-o takes table, json, jsonl or id, not 'yaml'",
+    "deploy list --status gone": "--status takes active or paused, not 'gone'",
+    "deploy run": "DEPLOYMENT... is missing",
+    "config set": "KEY is missing",
+    "deploy apply": "--filename is missing",
+    "run list --wait=x": "qoder run list has no option --wait",
+    "deploy run x --dry-run=maybe": "--dry-run takes no value",
+    "runs ls --since": "--since needs a value",
+    "run get a b": "qoder run get takes only RUN",
+}
+
+
+@pytest.mark.parametrize("typed", SAID)
+def test_a_mistake_is_told_in_plain_words_with_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*shlex.split(typed))
+    words = typed.replace("runs ls", "run list").split()
+    command = words[0] if words[0] == "sandbox" else " ".join(words[:2])
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[0] == f"error: {SAID[typed]}"
+    assert f"qoder {command} --help" in ran.err or "--dry-run takes no value: leave it out" in ran.err
+
+
+def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
+    error = qoder("run", "my report", "--wait", "-o", "json").error
+    assert error["message"] == "there is no command 'qoder run my report'"
+    assert "qoder deploy run DEPLOYMENT" in error["hint"]
+    assert error["next"] is None
+
+
+def test_every_hint_has_a_case_and_there_are_few() -> None:
+    typed = [" ".join(shlex.split(line)) for line in HINTS]
+    words = {word.partition("=")[0] for line in typed for word in line.split()}
+    assert {word for word in hints.COMMANDS if " " not in word} <= words
+    assert [each for each in hints.COMMANDS if " " in each and not any(line.startswith(each) for line in typed)] == []
+    assert set(hints.OPTIONS) <= words
+    assert len(hints.COMMANDS) + len(hints.OPTIONS) <= 40
+
+
+def test_what_the_hints_name_is_there() -> None:
+    told = [*hints.COMMANDS.values(), *hints.OPTIONS.values()]
+    named = {line for hint in told for line in re.findall("`qoder ([^`]*)`", hint)}
+    assert named
+    assert [line for line in named if not parses(line.lower().split())] == []
+
+
+TREE = command_tree("qoder")
+
+# A suggestion never leads to a command that takes something away, unless that is what was typed.
+
+ALPHABET = string.ascii_lowercase + "-"
+
+
+def altered(word: str, letters: str = ALPHABET) -> set[str]:
+    """Return a word with one slip in it: a letter too few, two that changed places, one replaced, one too many."""
+    cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    fewer = {head + tail[1:] for head, tail in cuts if tail}
+    changed = {head + tail[1] + tail[0] + tail[2:] for head, tail in cuts if len(tail) > 1}
+    replaced = {head + letter + tail[1:] for head, tail in cuts if tail for letter in letters}
+    more = {head + letter + tail for head, tail in cuts for letter in letters}
+    return fewer | changed | replaced | more
+
+
+def altered_twice(word: str) -> set[str]:
+    """Return a word with two slips in it. Of letters that were not there two do, as `un`: likeness knows no others."""
+    letters = "un" if word in DESTRUCTIVE else ""
+    return {twice for once in altered(word, letters) for twice in altered(once, letters)}
+
+
+def groups() -> Iterator[Any]:
+    """Yield the contexts of the program and of every noun that has commands."""
+    root = typer.Context(TREE, info_name="qoder")
+    yield root
+    for noun in TREE.list_commands(root):
+        command = TREE.get_command(root, noun)
+        if hasattr(command, "list_commands"):
+            yield typer.Context(command, info_name=noun, parent=root)
+
+
+def names_something_destructive(text: str, typed: str) -> list[str]:
+    """Return the destructive commands that a text names, but for one that was typed."""
+    commands = [f"{path} {verb}" for path in ("deploy", "run", "auth", "config") for verb in DESTRUCTIVE]
+    return [command for command in commands if command in text and not command.endswith(f" {typed}")]
+
+
+def test_every_destructive_command_is_known_as_one() -> None:
+    verbs = {verb for group in groups() for verb in group.command.list_commands(group)}
+    assert verbs >= DESTRUCTIVE - {"delete"}
+    # what is none of these takes nothing away; a new command is put here, or into DESTRUCTIVE
+    assert verbs - DESTRUCTIVE == {
+        *("deploy", "run", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
+        *("list", "get", "create", "update", "apply", "export", "unpause"),
+        *("wait", "logs", "result", "login", "status", "path"),
+    }
+
+
+def test_no_slip_leads_to_a_destructive_command() -> None:
+    elsewhere = {*DESTRUCTIVE, *hints.COMMANDS, *VERBS_UNDERSTOOD}
+    for group in groups():
+        names = group.command.list_commands(group)
+        slips = {word for name in names for word in altered(name) | altered_twice(name)}
+        for typed in (slips | elsewhere) - set(names):
+            hint = meant(group, typed, names)
+            assert names_something_destructive(hint, typed) == [], (typed, hint)
+
+
+def test_no_hint_names_a_destructive_command() -> None:
+    for hint in (*hints.COMMANDS.values(), *hints.OPTIONS.values()):
+        assert not DESTRUCTIVE & set(re.findall(r"\w+", hint.replace("set QODER_PAT", ""))), hint
+
+
+@pytest.mark.parametrize(
+    "typed", ["deploy unarchive x", "deploy archiv x", "deploy puase x", "run cancle x", "auth logot", "config unste x"]
+)
+def test_a_slip_near_a_destructive_command_is_told_where_to_look(qoder: Qoder, typed: str) -> None:
+    noun = typed.split()[0]
+    error = qoder(*typed.split(), "--json").error
+    assert (error["hint"].rpartition("qoder")[2].startswith(f" {noun} --help"), error["next"]) == (True, None)
+
+
+# Tokens.
+
+TOKEN = "Tok.en/0123456789+abc="
+TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-token")
+
+
+@pytest.mark.parametrize("option", TOKEN_OPTIONS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{option}", "{token}", "deploy", "run", "nightly"],
+        ["{option}={token}", "deploy", "run", "nightly"],
+        ["deploy", "run", "nightly", "{option}", "{token}"],
+        ["deploy", "run", "{option}={token}", "nightly"],
+        ["run", "{option}", "{token}", "nightly"],
+        ["run", "nightly", "{option}", "{token}"],
+    ],
+)
+def test_a_typed_token_is_never_repeated(qoder: Qoder, option: str, words: list[str]) -> None:
+    typed = [word.format(option=option, token=TOKEN) for word in words]
+    told, shown = qoder(*typed, "-o", "json"), qoder(*typed)
+    assert told.code == shown.code == 2
+    assert TOKEN not in told.out + told.err + shown.out + shown.err
+    assert told.error["next"] is None
+    assert "QODER_PAT" in told.error["hint"]
+
+
+@pytest.mark.parametrize(
+    "words", [["login", TOKEN], ["login", "--token", TOKEN], ["auth", "login", TOKEN], ["login", f"--pat={TOKEN}"]]
+)
+def test_a_token_that_is_typed_to_log_in_is_not_repeated(qoder: Qoder, words: list[str]) -> None:
+    ran = qoder(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert TOKEN not in ran.err
+    assert "qoder auth login" in ran.err
+
+
+def test_what_looks_like_a_token_is_not_repeated_wherever_it_stands(qoder: Qoder) -> None:
+    assert "pt-0123456789" not in qoder("pt-0123456789").err
+    assert qoder("run", "pt-0123456789", "--json").error["next"] is None
+    assert "pt-0123456789" not in qoder("run", "pt-0123456789").err
+    assert "pt-0123456789" not in qoder("-o", "pt-0123456789", "run", "list").err
+
+
+# Any line.
+
+WORDS = st.sampled_from(
+    [word for line in (*HINTS, *SLIPS) for word in shlex.split(line) if word not in ("--", "-V", "version")]
+    + ["auth", "config", "api", "doctor", "dep_1", "drun_1", "-", "-o", "json", "--json", "--profile", "-n", "3"]
+)
+LINES = st.lists(WORDS | st.text(max_size=8), max_size=7)
+
+
+@pytest.fixture(scope="module")
+def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
+    """Return what runs a command line where no request is expected."""
+    runner = Qoder(Path(tmp_path_factory.mktemp("anywhere")) / "config.toml")
+    yield runner
+    runner.wire.check()
+
+
+@settings(max_examples=60)
+@example(["-o"], "--token", 1, False)
+@example(["run", "--profile"], "--token", 2, False)
+@example(["-o", "--pat", "logs"], "--token", 1, False)
+@given(LINES, st.sampled_from(TOKEN_OPTIONS), st.integers(0, 7), st.booleans())
+def test_no_line_with_a_foreign_option_runs_anything_or_shows_the_token(
+    anywhere: Qoder, words: list[str], option: str, place: int, attached: bool
+) -> None:
+    words = [word for word in words if word not in ("--", "-h", "--help")]
+    words[place:place] = [f"{option}={TOKEN}"] if attached else [option, TOKEN]
+    if parses(words):
+        return  # the option is the value of another, and the token a name
+    ran = anywhere(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert TOKEN not in ran.err
+    assert not anywhere.wire.requests
+
+
+# Understood, and not shown.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "list", "--output", "json"],
+        ["run", "list", "--output=json"],
+        ["--output", "json", "run", "list"],
+        ["--output=json", "run", "list"],
+        ["run", "--format", "json", "list"],
+        ["run", "list", "--format=json"],
+        ["run", "list", "-ojson"],
+        ["run", "list", "-o=json"],
+        ["--json=true", "run", "list"],
+        ["runs", "ls", "--json=true"],
+    ],
+)
+def test_the_format_is_understood_in_other_tools_ways(qoder: Qoder, words: list[str]) -> None:
+    qoder.wire.on("GET", "/deployment_runs", page())
+    ran = qoder(*words)
+    assert (ran.code, ran.json) == (0, [])
+
+
+def test_the_last_format_wins_whatever_its_name(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployment_runs", page(), page())
+    assert qoder("--json", "run", "list", "--output", "table").out == ""
+    assert qoder("--format=table", "run", "list", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--output", "json", "nonsense"],
+        ["nonsense", "--output=json"],
+        ["nonsense", "--format", "json"],
+        ["nonsense", "--json=true"],
+        ["nonsense", "-o=json"],
+        ["nonsense", "-wojson"],
+        ["nonsense", "-wo", "json"],
+    ],
+)
+def test_the_format_is_heeded_by_the_error_of_a_line_that_is_not_understood(qoder: Qoder, words: list[str]) -> None:
+    assert qoder(*words).error["type"] == "usage"
+
+
+def test_what_stands_behind_two_dashes_is_not_ours(qoder: Qoder) -> None:
+    assert format_typed(["sandbox", "--", "qoder", "--output", "json"]) == "table"
+    ran = qoder("sandbx", "--", "qoder", "login")
+    assert ran.code == 2
+    assert "auth login" not in ran.err
+
+
+@pytest.mark.parametrize("noun", ["deploy", "deployment", "deployments"])
+@pytest.mark.parametrize("verb", ["runs", "deployment", "deployments"])
+def test_another_word_for_a_noun_is_no_command_and_starts_nothing(qoder: Qoder, noun: str, verb: str) -> None:
+    ran = qoder(noun, verb, "dep_1", "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (2, "", "usage")
+    assert not qoder.wire.requests
+
+
+@pytest.mark.parametrize("option", ["--idempotency-key", "--workspace", "--timeout", "-o"])
+@pytest.mark.parametrize("behind", ["--dry-run", "--wait", "-f", "--json", "--output"])
+def test_an_option_is_no_value_of_another_so_that_an_empty_variable_starts_nothing(
+    qoder: Qoder, option: str, behind: str
+) -> None:
+    ran = qoder("deploy", "run", "dep_1", option, behind)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{option} needs a value, and what follows is the option {behind}" in ran.err
+    assert not qoder.wire.requests
+
+
+def test_a_value_may_look_like_an_option_where_it_is_attached(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key=--wait", "--dry-run", "--json").json["dry_run"] is True
+
+
+def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    assert qoder("deployments", "ls", "--json").json == []
+    for word in ("ls", "resume"):
+        assert qoder(word).code == 2
+
+
+def test_the_other_names_are_not_shown(qoder: Qoder) -> None:
+    shown = qoder("deploy", "run", "--help").out
+    assert "--output" not in shown
+    assert "--format" not in shown
+
+
+def test_no_command_has_an_option_of_these_names_of_its_own() -> None:
+    everywhere = TREE.params
+    leaves = [
+        group.command.get_command(group, name) for group in groups() for name in group.command.list_commands(group)
+    ]
+    own = {name for leaf in leaves for param in leaf.params if param not in everywhere for name in param.opts}
+    assert not own & {"--output", "--format", "-o", "--json", "-q"}

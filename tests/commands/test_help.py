@@ -1,0 +1,292 @@
+"""`qoder help`: the same as text for people and as data for agents and generators, and true."""
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import RANKING, Exit, QoderError
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Ending, apply_ending
+from qoder_cli.commands import deploy, run
+from qoder_cli.help import documented
+from qoder_cli.help.contents import NOUNS
+from qoder_cli.help.documented import TOPICS
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+from qoder_cli.runs.fleet.items import Item
+from qoder_cli.runs.history import picture
+from tests.commands.test_deploy import DONE
+from tests.conftest import Qoder
+from tests.support.wire import page
+
+EXAMPLES = Path(__file__).parents[1] / "support" / "examples.jsonl"
+
+
+@pytest.fixture
+def told(qoder: Qoder) -> dict[str, Any]:
+    """Return what `qoder help --json` prints."""
+    ran = qoder("help", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    found: dict[str, Any] = ran.json
+    return found
+
+
+def command(told: dict[str, Any], *path: str) -> dict[str, Any]:
+    [found] = [each for each in told["commands"] if each["path"] == list(path)]
+    assert isinstance(found, dict)
+    return found
+
+
+def option(of: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [each for each in of["options"] if name in each["names"]]
+    assert isinstance(found, dict)
+    return found
+
+
+# Commands.
+
+
+def test_every_command_is_told_as_the_contents_pages_have_them(told: dict[str, Any]) -> None:
+    paths = [each["path"] for each in told["commands"]]
+    assert list(dict.fromkeys(path[0] for path in paths)) == list(NOUNS)
+    assert [path[1] for path in paths if path[0] == "deploy"] == list(deploy.COMMANDS)
+    assert [path[1] for path in paths if path[0] == "run"] == list(run.COMMANDS)
+    assert ["api"] in paths
+
+
+def test_a_command_is_told_with_all_that_it_takes(told: dict[str, Any]) -> None:
+    found = command(told, "deploy", "run")
+    assert found["usage"] == "qoder deploy run [OPTIONS] DEPLOYMENT..."
+    assert found["summary"] == "Start runs of deployments by hand"
+    assert found["text"].startswith("Start runs of deployments by hand.\n\nWithout --wait")
+    assert "qoder deploy run dep_demo --wait" in found["examples"]
+    assert all(shlex.split(line) for line in found["examples"])
+    assert [(each["name"], each["required"], each["repeatable"]) for each in found["arguments"]] == [
+        ("DEPLOYMENT...", True, True)
+    ]
+    assert option(found, "-w")["metavar"] is None
+    assert (option(found, "--timeout")["metavar"], option(found, "--timeout")["values"]) == ("D", [])
+    assert option(found, "--on-lost")["values"] == ["adopt", "resend", "fail"]
+    assert option(found, "--on-lost")["default"] == "adopt"
+    assert option(found, "--parallel")["default"] == 8
+
+
+def test_values_and_repetition_are_told(told: dict[str, Any]) -> None:
+    assert option(command(told, "run", "list"), "--status")["repeatable"] is True
+    assert option(command(told, "run", "list"), "--trigger")["repeatable"] is False
+    assert "bash" in command(told, "completion")["arguments"][0]["values"]
+    assert command(told, "run", "list")["arguments"][0]["required"] is False
+
+
+def test_the_options_of_every_command_are_told_once_and_the_hidden_ones_never(told: dict[str, Any]) -> None:
+    everywhere = {name for each in told["everywhere"] for name in each["names"]}
+    assert {"-o", "--json", "--profile", "--help"} <= everywhere
+    own = {name for each in told["commands"] for option in each["options"] for name in option["names"]}
+    assert not own & everywhere
+    assert not {"--output", "--format"} & (own | everywhere)
+
+
+def test_the_words_of_a_command_show_its_help(qoder: Qoder) -> None:
+    for path in (["deploy", "run"], ["run", "logs"], ["run"], ["api"], ["help"]):
+        assert qoder("help", *path).out == qoder(*path, "--help").out
+    assert qoder("help", "runs", "ls").out == qoder("run", "list", "--help").out
+
+
+def test_the_words_of_a_command_choose_it_in_json_too(qoder: Qoder, told: dict[str, Any]) -> None:
+    found = qoder("help", "deploy", "run", "--json").json
+    assert found == {"commands": [command(told, "deploy", "run")], "everywhere": told["everywhere"]}
+    assert [each["path"][1] for each in qoder("help", "runs", "--json").json["commands"]] == list(run.COMMANDS)
+    assert len(qoder("help", "-o", "jsonl").out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["nonsense"], "the topics are exit-codes, environment, output"),
+        (["deplyo"], "did you mean 'qoder deploy'?"),
+        (["deploy", "rnu"], "did you mean 'qoder deploy run'?"),
+        (["run", "get", "drun_1"], "qoder run get --help"),
+        (["exit-codes", "more"], "qoder help exit-codes shows it"),
+    ],
+)
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_what_there_is_not(qoder: Qoder, words: list[str], hint: str, format: str) -> None:
+    ran = qoder("help", *words, "-o", format)
+    assert (ran.code, ran.out) == (2, "")
+    assert hint in ran.err
+
+
+# Topics.
+
+
+def test_without_a_topic_the_topics_are_listed(qoder: Qoder) -> None:
+    out = qoder("help").out
+    assert all(f"qoder help {topic} " in out for topic in TOPICS)
+    assert "qoder help COMMAND" in out
+
+
+def test_exit_codes_are_told_with_what_to_do(qoder: Qoder, told: dict[str, Any]) -> None:
+    assert [(each["code"], each["name"]) for each in told["exit_codes"]] == [
+        (code.value, code.name.lower()) for code in Exit
+    ]
+    assert all(each["meaning"] and each["then"] for each in told["exit_codes"])
+    assert told["exit_codes_of_several"] == [int(code) for code in RANKING]
+    assert qoder("help", "exit-codes", "--json").json == {
+        key: told[key] for key in ("exit_codes", "exit_codes_of_several")
+    }
+    text = qoder("help", "exit-codes").out
+    assert all(f"{each['code']:>4}  {each['name']}" in text for each in told["exit_codes"])
+    assert all(each["meaning"] in " ".join(text.split()) for each in told["exit_codes"])
+
+
+def test_the_environment_is_the_same_in_text_and_in_json(qoder: Qoder, told: dict[str, Any]) -> None:
+    assert qoder("help", "environment", "--json").json == {"environment": told["environment"]}
+    text = " ".join(qoder("help", "environment").out.split())
+    assert all(f"{', '.join(each['names'])} {each['meaning']}" in text for each in told["environment"])
+
+
+def test_the_output_is_the_same_in_text_and_in_json(qoder: Qoder, told: dict[str, Any]) -> None:
+    found = qoder("help", "output", "--json").json
+    assert found == {key: told[key] for key in ("formats", "keys", "columns", "fields")}
+    text = " ".join(qoder("help", "output").out.split())
+    those = [*found["formats"], *(key for of in found["keys"].keys() - {"item"} for key in found["keys"][of])]
+    assert all(f"{', '.join(each['names'])} {each['meaning']}" in text for each in those)
+    shown = [found["columns"]["run"], found["columns"]["deployment"], *found["fields"].values()]
+    assert all(f" {' '.join(names)} " in text for names in shown)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_fits_a_terminal(qoder: Qoder, topic: str) -> None:
+    assert max(map(len, qoder("help", topic).out.splitlines())) <= 80
+
+
+def names(keys: list[dict[str, Any]]) -> set[str]:
+    return {name for each in keys for name in each["names"]}
+
+
+def test_the_keys_of_a_run_are_all_told(told: dict[str, Any]) -> None:
+    runs = [
+        example["json"]
+        for example in map(json.loads, EXAMPLES.read_text("utf-8").splitlines())
+        if example["json"].get("type") == "deployment_run"
+    ]
+    ending = Ending("failed", "2026-06-14T08:54:23Z", {"type": "x", "message": "y"})
+    shown = [
+        each.as_json()
+        for run in runs
+        for each in (apply_ending(Run(run), ending, usage={"total_credits": 1}), Run(run, adopted=True))
+    ]
+    assert {"derived", "adopted", "usage", "cas_run_extras", "status"} <= {key for run in shown for key in run}
+    assert {key for run in shown for key in run} - names(told["keys"]["run"]) == set()
+
+
+def test_the_keys_of_an_item_and_of_an_error_are_all_told(told: dict[str, Any]) -> None:
+    error = QoderError("something")
+    assert names(told["keys"]["error"]) == set(error.as_json())
+    assert names(told["keys"]["item"]) == set(Item("dep_1", None, error).as_json())
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        ("dry_run", ["deploy", "run", "dep_1", "--dry-run", "--json"]),
+        ("auth_status", ["auth", "status", "--json"]),
+        ("config_list", ["config", "list", "--json"]),
+        ("doctor", ["doctor", "--offline", "--json"]),
+        ("api_list", ["api", "--list", "--json"]),
+    ],
+)
+def test_the_keys_of_other_answers_are_all_told(qoder: Qoder, told: dict[str, Any], of: str, words: list[str]) -> None:
+    Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\nregion = "global"\n')
+    if of == "auth_status":
+        qoder.wire.on("GET", "/deployments", page())
+    answer = qoder(*words).json
+    assert set(answer[0] if isinstance(answer, list) else answer) == names(told["keys"][of])
+
+
+CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environment", "env_1", "-m", "y", "--dry-run"]
+
+
+def test_the_keys_and_columns_of_what_is_applied_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    qoder.wire.on("GET", "/deployments", page(), page())
+    answer = qoder(*CREATE, "--json").json
+    assert set(answer) == names(told["keys"]["apply"]) - {"error"}
+    lines = [line.partition("\t")[0] for line in qoder(*CREATE).out.splitlines()]
+    assert lines == [name for name in told["columns"]["apply"] if name in lines]
+
+
+def test_the_columns_of_a_pipe_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    assert told["columns"].keys() == {"run", "deployment", "apply"}
+    assert told["columns"] | {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS)} == told["columns"]
+    qoder.wire.on("GET", "/deployment_runs", page(DONE))
+    assert len(qoder("run", "list").out.split("\t")) == len(told["columns"]["run"])
+
+
+def test_the_lines_of_one_thing_in_a_pipe_are_told(qoder: Qoder, told: dict[str, Any]) -> None:
+    session = {"id": "sess_1", "outcome_evaluations": [{"result": "satisfied"}]}
+    qoder.wire.on("GET", "/deployment_runs/drun_1", DONE).on("GET", "/sessions/sess_1", session)
+    lines = [line.partition("\t")[0] for line in qoder("run", "get", "drun_1").out.splitlines()]
+    assert lines == [name for name in told["fields"]["run"] if name in lines]
+    assert lines[-1] == "outcome"
+    assert set(picture([Run(DONE)])) == set(documented.RECENT_FIELDS)
+    assert told["fields"]["deployment"][-4:] == list(documented.RECENT_FIELDS)
+
+
+# The environment.
+
+CODE = [path for path in (Path(__file__).parents[2] / "qoder_cli").rglob("*.py") if path.name != "documented.py"]
+# Read by platformdirs.
+READ_ELSEWHERE = {"XDG_STATE_HOME"}
+# Capitals with a _ between them that name no variable.
+NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW"}
+# Read by the official SDK only; the sandbox sets them for it.
+NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_SA_KEY"}
+
+
+def read_from(env: ast.expr) -> bool:
+    return ast.unparse(env).rpartition(".")[2].lstrip("_") in ("env", "environ")
+
+
+def variables() -> Iterator[str]:
+    """Yield the name of every variable that the code reads."""
+    for node in (node for path in CODE for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+        match node:
+            case ast.Call(func=ast.Attribute(value=env, attr="get"), args=[ast.Constant(value=str(name)), *_]):
+                yield from [name] if read_from(env) else []
+            case ast.Subscript(value=env, slice=ast.Constant(value=str(name))):
+                yield from [name] if read_from(env) else []
+            case ast.Call(func=ast.Name(id="is_on"), args=[_, ast.Constant(value=str(name))]):
+                yield name
+            case ast.Constant(value=str(name)) if re.fullmatch("[A-Z]+(_[A-Z]+)+", name):
+                yield name
+
+
+def test_every_variable_that_is_read_is_told_and_no_other(told: dict[str, Any]) -> None:
+    shown = names(told["environment"])
+    assert shown == (set(variables()) | READ_ELSEWHERE) - NO_VARIABLES
+    assert all(re.fullmatch("[A-Z]+(_[A-Z]+)*", name) for name in shown)
+
+
+def test_names_are_names_only(told: dict[str, Any]) -> None:
+    for of in told["keys"].values():
+        assert all(re.fullmatch("[a-z_]+", name) for name in names(of))
+
+
+def test_what_must_be_given_is_told(told: dict[str, Any]) -> None:
+    needed = {
+        (*each["path"], max(option["names"], key=len))
+        for each in told["commands"]
+        for option in each["options"]
+        if option["required"]
+    }
+    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
+    assert needed == create | {("deploy", "apply", "--filename")}
+
+
+def test_what_to_do_is_said_for_every_exit_code() -> None:
+    assert set(documented.THEN) == set(Exit)

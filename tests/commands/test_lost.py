@@ -1,0 +1,446 @@
+"""What the run list permits after a lost answer, on servers whose clocks, lists and words are not as documented."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, TRIGGER
+from tests.commands.test_trigger import ENVELOPED, LOST, NOW, RUNS, fresh, listed, shows, shows_ours
+from tests.conftest import Qoder
+from tests.support.wire import FakeClock, page
+
+CUT = LOST["cut"]
+SENT = "/api/v1/cloud/deployments/dep_1/run"
+
+
+class TwoClocks(FakeClock):
+    """A clock on which the machine's time can be set while its monotonic clock goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(NOW + 0.37)
+        self.step = 0.0
+
+    def now(self) -> float:
+        return self.time + self.step
+
+
+def stamp(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def at(seconds: float) -> str:
+    """Return the timestamp of a run created so long after the command began."""
+    return stamp(NOW + seconds)
+
+
+def shows_after(qoder: Qoder, seconds: float, *runs: dict[str, Any], ahead: float = 0.0) -> None:
+    """Let the run list show these runs only so many seconds from now."""
+    until = qoder.clock.time + seconds
+
+    def answer(request: httpx.Request) -> Any:
+        late = qoder.clock.time >= until
+        return listed(*(runs if late else ()), at=qoder.clock.time + ahead)
+
+    qoder.wire.on(*RUNS, answer, repeat=True)
+
+
+def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
+    """Let the run list show these in this order, 100 a page, by `after_id`."""
+
+    def answer(request: httpx.Request) -> Any:
+        after = request.url.params.get("after_id")
+        first = next((n + 1 for n, run in enumerate(runs) if run["id"] == after), 0)
+        part = runs[first : first + 100]
+        more = first + 100 < len(runs)
+        headers = {"date": formatdate(qoder.clock.time, usegmt=True)}
+        return httpx.Response(200, json=page(*part, more=more), headers=headers)
+
+    qoder.wire.on(*RUNS, answer, repeat=True)
+
+
+def sent_once(qoder: Qoder) -> bool:
+    return qoder.wire.asked("POST") == [SENT]
+
+
+ODD_RUNS = {
+    "created_at is null": {"created_at": None},
+    "created_at is a number": {"created_at": 1_800_000_000},
+    "created_at is a word": {"created_at": "today"},
+    "trigger_context is null": {"trigger_context": None},
+    "trigger_context is a string": {"trigger_context": "manual"},
+    "trigger_context is of another type": {"trigger_context": {"type": "api"}},
+    "trigger_context is a retry": {"trigger_context": {"type": "retry"}},
+    "trigger_context has no type": {"trigger_context": {}},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_RUNS.values(), ids=ODD_RUNS.keys())
+def test_a_5xx_is_not_sent_again_while_a_run_cannot_be_ruled_out(qoder: Qoder, odd: dict[str, Any]) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, {**fresh(7), **odd})
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, sent_once(qoder)) == (9, True)
+    assert "drun_7" in ran.error["message"]
+
+
+@pytest.mark.parametrize("absent", ["created_at", "trigger_context"])
+def test_nor_while_a_run_does_not_say_what_would_rule_it_out(qoder: Qoder, absent: str) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, {name: value for name, value in fresh(7).items() if name != absent})
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+@pytest.mark.parametrize("ahead", [2.0, 10.0, 59.0, 7200.0])
+def test_nor_where_the_servers_date_is_ahead_of_what_it_writes(qoder: Qoder, ahead: float) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, fresh(7), ahead=ahead)
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+@pytest.mark.parametrize("step", [-10.0, 10.0, -7200.0, 7200.0])
+@pytest.mark.parametrize("when", ["at the trigger", "later"])
+def test_a_clock_that_is_set_meanwhile_neither_starts_twice_nor_adopts_wrongly(
+    qoder: Qoder, step: float, when: str
+) -> None:
+    clock = qoder.clock = TwoClocks()
+
+    def trigger(request: httpx.Request) -> Any:
+        if when == "at the trigger":
+            clock.step = step
+        return ENVELOPED
+
+    def set_clock() -> None:
+        clock.step = step
+
+    clock.at_sleep = set_clock
+    qoder.wire.on(*TRIGGER, trigger)
+    shows_ours(qoder, fresh(7), fresh(6, created=at(-2)))
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+@pytest.mark.parametrize("lag", [10.0, 20.0, 29.0])
+def test_a_list_that_lags_is_waited_for_before_a_5xx_is_sent_again(qoder: Qoder, lag: float) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows_after(qoder, lag, fresh(7))
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+def test_a_5xx_that_started_nothing_is_sent_again_after_30_seconds(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED, LEGACY)
+    shows(qoder, fresh(6, created=at(-61)), fresh(5, trigger="schedule"))
+    assert qoder("deploy", "run", "dep_1").code == 0
+    assert sum(qoder.clock.slept) == 30.0
+
+
+def test_a_run_of_the_minute_before_keeps_a_5xx_from_being_sent_again(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, fresh(6, created=at(-59)))
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, sent_once(qoder)) == (9, True)
+    assert "not certainly enough" in ran.error["message"]
+
+
+def test_the_run_of_another_trigger_here_does_not(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, fresh(6), ENVELOPED, LEGACY)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    shows(qoder, fresh(6))
+    assert qoder("deploy", "run", "dep_1", "-q").out == "drun_1\n"
+
+
+def test_but_one_that_another_trigger_here_only_adopted_does(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, ENVELOPED)
+    shows_ours(qoder, fresh(7))
+    assert qoder("deploy", "run", "dep_1").code == 0
+    ran = qoder("deploy", "run", "dep_1")
+    assert (ran.code, len(qoder.wire.asked("POST"))) == (9, 2)
+
+
+OLD = [fresh(1000 + number, created=at(-3600 - number)) for number in range(250)]
+
+
+def shuffled(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return random.Random(3).sample(runs, len(runs))
+
+
+ORDERS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "newest first": lambda runs: sorted(runs, key=lambda run: run["created_at"], reverse=True),
+    "oldest first": lambda runs: sorted(runs, key=lambda run: run["created_at"]),
+    "shuffled": shuffled,
+    "ours last of a shuffled list": lambda runs: [*shuffled(runs[1:]), runs[0]],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+@pytest.mark.parametrize("answer", [ENVELOPED, CUT], ids=["500", "cut"])
+def test_the_list_is_read_back_to_the_attempt_whatever_its_order(qoder: Qoder, order: Any, answer: Any) -> None:
+    qoder.wire.on(*TRIGGER, answer)
+    paged(qoder, order([fresh(7), *OLD]))
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+def test_newest_first_costs_one_page_a_look(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    paged(qoder, ORDERS["newest first"]([fresh(7), *OLD]))
+    qoder.wire.on(*EVENTS, page())
+    assert qoder("deploy", "run", "dep_1").code == 0
+    assert sum(request.url.path.endswith("/runs") for request in qoder.wire.requests) == 5
+
+
+def test_a_list_whose_cursor_does_not_move_permits_nothing(qoder: Qoder) -> None:
+    first = [fresh(2000 + number, created=at(600), trigger="schedule") for number in range(100)]
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    qoder.wire.on(
+        *RUNS,
+        lambda request: (
+            listed(*first)
+            if False
+            else httpx.Response(
+                200, json=page(*first, more=True), headers={"date": formatdate(qoder.clock.time, usegmt=True)}
+            )
+        ),
+        repeat=True,
+    )
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+@pytest.mark.parametrize("shown", [20, 100])
+def test_a_full_page_that_does_not_say_whether_more_follow_permits_nothing(qoder: Qoder, shown: int) -> None:
+    newer = [fresh(2000 + number, created=at(0), trigger="schedule") for number in range(shown)]
+    body = {"data": newer}
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    date = {"date": formatdate(NOW, usegmt=True)}
+    qoder.wire.on(*RUNS, lambda request: httpx.Response(200, json=body, headers=date), repeat=True)
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+def test_a_list_of_something_else_permits_nothing(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, {"id": 7, "created_at": at(0)})
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+def test_without_the_servers_clock_nothing_is_ruled_out_by_its_time(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    qoder.wire.on(*RUNS, lambda request: listed(fresh(6, created=at(-86400)), date=""), repeat=True)
+    assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
+
+
+@pytest.mark.parametrize(("created", "code"), [(0, 0), (120, 0), (121, 9), (-1, 9)])
+def test_only_what_was_created_within_two_minutes_is_adopted(qoder: Qoder, created: float, code: int) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7, created=at(created)))
+    if code == 0:
+        qoder.wire.on(*EVENTS, page())
+    assert qoder("deploy", "run", "dep_1").code == code
+
+
+def test_a_run_that_may_be_ours_keeps_another_from_being_adopted(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7), {**fresh(8), "trigger_context": None})
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert ran.code == 9
+    assert "2 runs may be it: drun_7, drun_8" in ran.error["message"]
+
+
+FOREIGN = {
+    "HTML 400": (400, "<html>"),
+    "HTML 401": (401, "<html>"),
+    "HTML 403": (403, "<html>"),
+    "HTML 404": (404, "<html>"),
+    "HTML 407": (407, "<html>"),
+    "HTML 413": (413, "<html>"),
+    "another 409": (409, '{"error": "busy"}'),
+    "302": httpx.Response(302, headers={"location": "https://elsewhere.example/"}),
+}
+FOREIGNERS = pytest.mark.parametrize("answer", FOREIGN.values(), ids=FOREIGN.keys())
+
+
+@FOREIGNERS
+def test_a_refusal_that_is_not_the_apis_is_not_believed_while_a_run_shows(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*TRIGGER, answer)
+    shows_ours(qoder, fresh(7))
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["id"], ran.json["adopted"], sent_once(qoder)) == (0, "drun_7", True, True)
+
+
+@FOREIGNERS
+def test_and_stands_where_none_shows(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*TRIGGER, answer)
+    if answer == FOREIGN["another 409"]:  # which reading the deployment may explain
+        qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
+    if answer == FOREIGN["HTML 404"]:  # the same, the names that there are
+        qoder.wire.on("GET", "/deployments", page())
+    shows(qoder)
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert ran.code in (4, 5, 6, 7)
+    assert (ran.error["run_state"], sent_once(qoder)) == ("none", True)
+
+
+@pytest.mark.parametrize("status", [408, 499])
+def test_a_timeout_that_somebody_answers_is_no_answer(qoder: Qoder, status: int) -> None:
+    qoder.wire.on(*TRIGGER, (status, {"type": "error", "error": {"type": "timeout_error", "message": "Late."}}))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1").code == 9
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ReadError("tlsv13 alert certificate required"),
+        httpx.RemoteProtocolError("the certificate page of a proxy"),
+        httpx.WriteError("certificate"),
+    ],
+)
+def test_the_word_certificate_does_not_mean_that_nothing_was_sent(qoder: Qoder, failure: Exception) -> None:
+    qoder.wire.on(*TRIGGER, failure)
+    shows_ours(qoder, fresh(7))
+    assert qoder("deploy", "run", "dep_1", "-q").out == "drun_7\n"
+
+
+def test_a_certificate_that_is_not_trusted_does(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"))
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.error["run_state"]) == (7, "none")
+
+
+# `last` and keys.
+
+
+def killed(qoder: Qoder, *words: str) -> None:
+    """Leave a trigger behind of which nothing is known, as a process that was killed does."""
+    qoder.wire.on(*TRIGGER, CUT)
+    assert qoder("deploy", "run", "dep_1", "--on-lost", "fail", *words).code == 9
+
+
+def test_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 3600
+    newer = [fresh(2000 + number, created=at(3000 - number)) for number in range(100)]
+    paged(qoder, [*newer, fresh(7, created=at(1)), *OLD])
+    qoder.wire.on(*RUN[:1], "/deployment_runs/drun_7", DONE | {"id": "drun_7"})
+    ran = qoder("run", "wait", "last", "--json")
+    assert (ran.code, ran.json["id"]) == (0, "drun_7")
+
+
+@pytest.mark.parametrize("step", [-10.0, 3600.0])
+def test_last_says_nothing_was_started_by_no_clock_that_was_set(qoder: Qoder, step: float) -> None:
+    clock = qoder.clock = TwoClocks()
+    qoder.wire.on("GET", "/deployments", lambda request: listed({"id": "dep_1", "name": "nightly"}, at=clock.time))
+    qoder.wire.on(*TRIGGER, CUT)
+    assert qoder("deploy", "run", "nightly", "--on-lost", "fail").code == 9
+    clock.step = step
+    shows(qoder)
+    ran = qoder("run", "wait", "last", "--json")
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+
+
+def test_last_says_nothing_of_a_list_that_it_cannot_rule_anything_out_by(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 3600
+    shows(qoder, {**fresh(7), "trigger_context": "manual"})
+    ran = qoder("run", "get", "last", "--json")
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "list", "dep_1", "-o", "json"])
+    assert "drun_7" in ran.error["message"]
+
+
+def test_a_repeated_key_gets_the_whole_look_and_the_window_of_each_attempt(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 60
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 9
+    assert sum(qoder.clock.slept) == 30.0 + 8.0
+    qoder.wire.expected = [one for one in qoder.wire.expected if one.path != RUNS[1]]
+    qoder.clock.time += 60
+    shows_ours(qoder, fresh(7, created=at(95)))  # what the second attempt started
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.json["id"], len(qoder.wire.asked("POST"))) == (0, "drun_7", 2)
+
+
+def test_a_repeated_key_is_not_sent_while_its_earlier_attempt_may_have_started_a_run(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    shows(qoder, {**fresh(7), "created_at": None})
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 9
+    assert sent_once(qoder)
+
+
+def test_on_lost_fail_settles_no_earlier_attempt_either(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--on-lost", "fail").code == 9
+    assert sent_once(qoder)
+
+
+def test_an_unsettled_attempt_that_is_old_enough_does_not_hold_up_its_key_for_ever(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 601
+    shows(qoder)
+    qoder.wire.on(*TRIGGER, (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}))
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.error["run_state"]) == (4, "none")
+
+
+def test_a_key_that_looks_like_an_option_can_be_repeated(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key=--night", "--json")
+    assert "--idempotency-key=--night" in ran.error["next"]
+    qoder.wire.on(*TRIGGER, CURRENT)
+    assert qoder(*ran.error["next"][1:]).code == 0
+
+
+# What was adopted stays marked, for it may be someone else's.
+
+
+def adopted(qoder: Qoder) -> None:
+    """Let a trigger adopt the run drun_7."""
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7))
+    assert qoder("deploy", "run", "dep_1", "--json").json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"}, repeat=True)
+
+
+@pytest.mark.parametrize("name", ["last", "drun_7", "dep_1@last"])
+@pytest.mark.parametrize("words", [("run", "get"), ("run", "wait"), ("run", "wait", "drun_7"), ("run", "result")])
+def test_an_adopted_run_is_marked_wherever_it_is_shown(qoder: Qoder, words: tuple[str, ...], name: str) -> None:
+    adopted(qoder)
+    if len(words) == 3:
+        qoder.wire.on("GET", "/sessions", page(), repeat=True)
+    if words == ("run", "result"):
+        qoder.wire.on("GET", "/sessions/sess_1/events", page(), repeat=True)
+    shown = qoder(*words, name, "--json").json
+    runs = shown if isinstance(shown, list) else [shown]
+    assert [run["adopted"] for run in runs] == [True] * len(runs)
+
+
+def test_it_is_marked_in_a_list_and_under_its_key(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    shows_ours(qoder, fresh(7))
+    key = ("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert qoder(*key).json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert qoder(*key).json["adopted"] is True
+    qoder.wire.on("GET", "/deployment_runs", page({**DONE, "id": "drun_7"}, {**DONE, "id": "drun_8"}))
+    assert [run.get("adopted") for run in qoder("run", "list", "--json").json] == [True, None]
+
+
+@pytest.mark.parametrize("name", ["last", "dep_1@last"])
+def test_cancelling_an_adopted_run_wants_its_id(qoder: Qoder, name: str) -> None:
+    adopted(qoder)
+    ran = qoder("run", "cancel", name, "--yes", "--json")
+    assert (ran.code, qoder.wire.asked("POST")) == (2, [SENT])
+    assert "qoder run cancel drun_7" in ran.error["hint"]
+
+
+def test_by_its_id_it_is_cancelled(qoder: Qoder) -> None:
+    adopted(qoder)
+    assert qoder("run", "cancel", "drun_7", "--yes").code == 0

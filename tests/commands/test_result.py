@@ -1,0 +1,288 @@
+"""`run result`, `run cancel`, `--result` and `--require-outcome`, in the user's words."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import Signalled
+from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
+from tests.conftest import TOKEN, Qoder
+from tests.support.wire import Wire, api_error, page
+
+END = idle("end_turn")
+
+
+def says(words: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
+    content = [{"type": "text", "text": words}] if isinstance(words, str) else words
+    at = f"2026-06-14T08:54:{10 + number}Z"
+    return {"id": f"evt_m{number}", "type": "agent.message", "content": content, "processed_at": at, **fields}
+
+
+def delivers(name: str, number: int = 1) -> dict[str, Any]:
+    return {
+        "id": f"evt_f{number}",
+        "type": "agent.artifact_delivered",
+        "file_id": f"file_{number}",
+        "original_filename": name,
+        "processed_at": f"2026-06-14T08:54:{10 + number}Z",
+    }
+
+
+def completed(qoder: Qoder, *messages: dict[str, Any], after: tuple[dict[str, Any], ...] = ()) -> None:
+    """Let the wire tell of a completed run with these messages before its ending, and others after it."""
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(*reversed([*messages, END, *after])))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("All done.\nTwo files changed.", "All done.\nTwo files changed.\n"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}], "ab\n"),
+        ("tab\tand \x1b[31mcolour", "tab\tand \\u001b[31mcolour\n"),
+        ([], ""),
+        (None, ""),
+        ([None, 3, {"text": 7}], ""),
+    ],
+)
+def test_the_final_message_is_plain_text(qoder: Qoder, content: Any, text: str) -> None:
+    completed(qoder, says("first", 1), says(content, 2))
+    ran = qoder("run", "result", "drun_1")
+    assert (ran.code, ran.out) == (0, text)
+
+
+def test_a_plain_string_as_content_is_understood(qoder: Qoder) -> None:
+    completed(qoder, {**says("x"), "content": "All done."})
+    assert qoder("run", "result", "drun_1").out == "All done.\n"
+
+
+def test_what_is_said_after_the_ending_belongs_to_no_run(qoder: Qoder) -> None:
+    completed(qoder, says("the result", 1), after=(says("chat", 20), idle("end_turn", 40)))
+    assert qoder("run", "result", "drun_1").out == "the result\n"
+
+
+def test_other_threads_do_not_speak_for_the_run(qoder: Qoder) -> None:
+    completed(qoder, says("main", 1, session_thread_id="sthr_1"), says("helper", 2, session_thread_id="sthr_2"))
+    threads = page({"id": "sthr_2", "parent_thread_id": "sthr_1"}, {"id": "sthr_1", "parent_thread_id": None})
+    qoder.wire.on("GET", "/sessions/sess_1/threads", threads)
+    assert qoder("run", "result", "drun_1").out == "main\n"
+
+
+def test_json_is_the_run_with_the_result(qoder: Qoder) -> None:
+    completed(qoder, says("All done."))
+    assert qoder("run", "result", "drun_1", "--json").json == {**DONE, "result": "All done."}
+    completed(qoder)
+    assert qoder("run", "result", "drun_1", "--json").json == {**DONE, "result": None}
+
+
+def test_a_run_still_going_is_exit_8(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY)
+    ran = qoder("run", "result", "drun_1", "--json")
+    assert (ran.code, ran.json["id"], ran.error["type"], ran.error["run_state"]) == (8, "drun_1", "not_yet", "going")
+    qoder.wire.on(*RUN, LEGACY)
+    assert qoder("run", "result", "drun_1").out == ""
+
+
+def test_the_result_of_a_run_whose_session_was_deleted_is_exit_9(qoder: Qoder) -> None:
+    gone = api_error(404, "not_found_error", "No such session.")
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, gone, repeat=True)
+    ran = qoder("run", "result", "drun_1", "--json")
+    assert (ran.code, ran.json["result"], ran.json["error"]["type"]) == (9, None, "session_deleted")
+
+
+def interrupted(request: httpx.Request) -> Any:
+    raise Signalled(signal.SIGINT)
+
+
+@pytest.mark.parametrize("words", [("deploy", "run", "dep_1"), ("run", "wait", "drun_1")], ids=" ".join)
+def test_a_signal_while_the_result_is_read_does_not_deny_the_ending(qoder: Qoder, words: tuple[str, ...]) -> None:
+    if words[0] == "deploy":
+        qoder.wire.on(*TRIGGER, LEGACY)
+        words += ("--on-leave", "cancel")
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, interrupted)
+    ran = qoder(*words, "--result", "--json")
+    assert (ran.code, ran.json["status"]) == (130, "completed")
+    assert (ran.error["run_id"], ran.error["run_state"], ran.error["next"]) == ("drun_1", "ended", None)
+    assert [request.method for request in qoder.wire.requests if "cancel" in request.url.path] == []
+
+
+UNREADABLE = api_error(403, "permission_error", "Not yours.")
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "state"),
+    [
+        (("run", "get"), CURRENT, "unknown"),
+        (("run", "result"), DONE, "ended"),
+        (("run", "result"), CURRENT, "unknown"),
+        (("run", "cancel", "--yes"), LEGACY, "unknown"),
+    ],
+)
+def test_a_run_that_is_known_is_printed_whatever_cannot_be_read(
+    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], state: str
+) -> None:
+    qoder.wire.on(*RUN, first).on(*(CANCEL if "cancel" in words else EVENTS), UNREADABLE)
+    ran = qoder(*words, "drun_1", "--json")
+    assert (ran.code, ran.json["id"]) == (4, "drun_1")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
+
+
+def test_a_failed_run_still_shows_what_was_said_and_is_exit_1(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**DONE, "status": "failed"}).on(*EVENTS, page(*WORK), page(says("half of it")))
+    ran = qoder("run", "result", "drun_1")
+    assert (ran.code, ran.out) == (1, "half of it\n")
+
+
+NAMES = {
+    "report.txt": "report.txt",
+    "../../etc/passwd": "passwd",
+    "/etc/passwd": "passwd",
+    "C:\\x\\evil.exe": "evil.exe",
+    "..": "file",
+    "a\nb\x1b.txt": "a_b_.txt",
+    "": "file_1",
+    ".hidden": "hidden",
+}
+
+
+@pytest.mark.parametrize(("name", "saved"), NAMES.items())
+def test_delivered_files_stay_in_the_folder_and_the_token_stays_here(
+    qoder: Qoder, tmp_path: Path, name: str, saved: str
+) -> None:
+    folder = tmp_path / "out"
+    qoder.wire.on(*RUN, DONE)
+    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, delivers(name)), page(*WORK, END), page(END, says("Done.")))
+    qoder.wire.on("GET", "/files/file_1/content", {"url": "https://storage.example/x?sig=1", "expires_at": "x"})
+    qoder.transport = Storage(qoder.wire)
+    ran = qoder("run", "result", "drun_1", "--output-dir", str(folder))
+    assert (ran.code, ran.out) == (0, "Done.\n")
+    assert [path.name for path in folder.iterdir()] == [saved]
+    assert (folder / saved).read_bytes() == b"delivered"
+    assert "sig=1" not in ran.err
+
+
+class Storage(httpx.BaseTransport):
+    """The API on our wire, and a storage host beside it that must never see our token."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host != "storage.example":
+            return self.wire.handle_request(request)
+        assert TOKEN not in str(request.headers)
+        assert "authorization" not in request.headers
+        return httpx.Response(200, content=b"delivered")
+
+
+def test_files_of_one_name_are_numbered(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("mine")
+    qoder.wire.on(*RUN, DONE)
+    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, delivers("a.txt")), page(*WORK, END), page())
+    qoder.wire.on("GET", "/files/file_1/content", {"url": "https://storage.example/x"})
+    qoder.transport = Storage(qoder.wire)
+    ran = qoder("run", "result", "drun_1", "--output-dir", str(tmp_path / "out"), "--json")
+    assert ran.json["files"] == [str(tmp_path / "out" / "a-2.txt")]
+    assert (tmp_path / "out" / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
+def test_a_link_that_is_not_https_is_not_followed(qoder: Qoder, tmp_path: Path, url: str) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, delivers("a.txt")))
+    qoder.wire.on("GET", "/files/file_1/content", {"url": url})
+    assert qoder("run", "result", "drun_1", "--output-dir", str(tmp_path / "out")).code == 7
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_is_a_file_is_exit_2_before_any_request(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert qoder("run", "result", "drun_1", "--output-dir", str(tmp_path / "out")).code == 2
+
+
+CANCEL = ("POST", "/sessions/sess_1/cancel")
+
+
+def test_cancel_waits_until_it_is_true(qoder: Qoder) -> None:
+    cancelled = {**DONE, "status": "failed", "error": {"type": "cancelled", "message": "Cancelled."}}
+    qoder.wire.on(*RUN, LEGACY, LEGACY, cancelled).on(*CANCEL, (202, {"id": "sess_1", "status": "canceling"}))
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.json) == (0, cancelled)
+
+
+def test_cancelling_what_is_over_is_exit_0_and_sends_nothing(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE)
+    assert qoder("run", "cancel", "drun_1", "--yes").code == 0
+
+
+def test_cancel_asks_and_without_anyone_to_ask_is_exit_2(qoder: Qoder) -> None:
+    ran = qoder("run", "cancel", "drun_1")
+    assert ran.code == 2
+    assert "--yes" in ran.err
+
+
+def test_a_lost_answer_to_a_cancel_is_settled_by_reading(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, DONE).on(*CANCEL, httpx.ReadError("reset"))
+    assert qoder("run", "cancel", "drun_1", "--yes").code == 0
+
+
+def test_a_cancel_that_does_not_come_true_is_exit_9(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*CANCEL, (200, {})).on(*EVENTS, page(*WORK))
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "wait", "drun_1", "-o", "json"])
+
+
+def test_result_waits_and_prints_the_message(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("All done.")))
+    ran = qoder("deploy", "run", "dep_1", "--result")
+    assert (ran.code, ran.out) == (0, "All done.\n")
+
+
+def test_result_with_json_while_the_run_goes_on_is_the_run(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--result", "--timeout", "0", "--json")
+    assert (ran.code, ran.json) == (124, LEGACY)
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "code"),
+    [
+        ([{"outcome_id": "outc_1", "result": "satisfied"}], 0),
+        ([{"outcome_id": "a", "result": "needs_revision"}, {"outcome_id": "a", "result": "satisfied"}], 0),
+        ([{"outcome_id": "a", "result": "satisfied"}, {"outcome_id": "b", "result": "failed"}], 1),
+        ([{"outcome_id": "a", "result": "max_iterations_reached"}], 1),
+        ([{}], 1),
+        ([], 1),
+        (None, 1),
+    ],
+)
+def test_require_outcome_makes_anything_but_satisfied_exit_1(qoder: Qoder, evaluations: Any, code: int) -> None:
+    qoder.wire.on(*RUN, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
+    assert qoder("run", "wait", "drun_1", "--require-outcome").code == code
+
+
+def test_require_outcome_is_for_waiting(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--require-outcome").code == 2
+
+
+def test_last_is_told_as_typed(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
+    qoder("deploy", "run", "dep_1")
+    ran = qoder("run", "wait", "last", "drun_1", "--json", "--no-progress")
+    assert [item["input"] for item in ran.json] == ["last", "drun_1"]
+
+
+def test_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
+    evaluations = [
+        {"outcome_id": "a", "result": "needs_revision"},
+        {"outcome_id": "a", "result": "satisfied", "explanation": "All tests pass."},
+        {"outcome_id": "b", "result": "failed", "description": "Docs are current"},
+    ]
+    qoder.wire.on(*RUN, DONE, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
+    out = qoder("run", "get", "drun_1").out
+    assert "outcome\tsatisfied: All tests pass.\n" in out
+    assert "failed: Docs are current\n" in out
+    assert qoder("run", "get", "drun_1", "--json").json == DONE

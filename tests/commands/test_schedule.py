@@ -1,0 +1,226 @@
+"""Schedules in words: a table of what people write, and a reader that takes any words back to times and days."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base.schedule import in_words, next_fires
+from tests.conftest import Qoder
+from tests.support.expressions import EXPRESSIONS, matches_day, matches_time
+from tests.support.wire import page
+
+NOW = datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp()
+TABLE = {
+    "30 2 * * *": "every day at 02:30",
+    "0 9 * * 1": "every Monday at 09:00",
+    "0 9 * * SUN": "every Sunday at 09:00",
+    "0 0 * * 0-7": "every day at 00:00",
+    "*/15 * * * *": "every 15 minutes",
+    "* * * * *": "every minute",
+    "0 * * * *": "every hour on the hour",
+    "5 * * * *": "every hour at minute 5",
+    "5,35 * * * *": "every 30 minutes from 00:05",
+    "*/45 * * * *": "every day at minutes 0 and 45 of every hour",
+    "*/7 * * * *": "every day at every 7th minute from 0 to 56 of every hour",
+    "*/11 * * * *": "every day at every 11th minute from 0 to 55 of every hour",
+    "*/13 3-22 * * *": "every day at every 13th minute from 0 to 52 of the hours 3 to 22",
+    "0 */6 * * *": "every 6 hours from 00:00",
+    "15 */6 * * 1-5": "every 6 hours from 00:15 on weekdays",
+    "0 */12 * * *": "every day at 00:00 and 12:00",
+    "0 */5 * * *": "every 5 hours from 00:00 to 20:00 every day",
+    "0 8,20 * * 1-5": "at 08:00 and 20:00 on weekdays",
+    "0,30 9 * * *": "every day at 09:00 and 09:30",
+    "0 9-17 * * 1-5": "every hour from 09:00 to 17:00 on weekdays",
+    "*/15 8-17 * * 1-5": "every 15 minutes from 08:00 to 17:45 on weekdays",
+    "0 8-18/2 * * *": "every 2 hours from 08:00 to 18:00 every day",
+    "* 9 * * *": "every minute from 09:00 to 09:59 every day",
+    "* * * * 1": "every minute on every Monday",
+    "1-10,20 8,12 * * 2": "every Tuesday at minutes 1 to 10 and 20 of the hours 8 and 12",
+    "0 9 * * 0,6": "at 09:00 on Saturdays and Sundays",
+    "0 9 * * mon,wed,fri": "at 09:00 on Mondays, Wednesdays and Fridays",
+    "0 6 1 * *": "at 06:00 on day 1 of every month",
+    "0 0 1,15 * *": "at 00:00 on days 1 and 15 of every month",
+    "0 0 1,2 * *": "at 00:00 on days 1 and 2 of every month",
+    "0 0 1-7 * *": "at 00:00 on days 1 to 7 of every month",
+    "0 0 31 * *": "at 00:00 on day 31 of every month (where there is one)",
+    "0 0 1,31 * *": "at 00:00 on days 1 and 31 of every month (where there are such)",
+    "0 0 31 12 *": "at 00:00 on day 31 of December",
+    "0 0 29 2 *": "at 00:00 on day 29 of February in leap years",
+    "0 0 30 2 *": "never: there is no such day",
+    "0 12 1 1,7 *": "at 12:00 on day 1 of January and July",
+    "0 0 */2 * *": "at 00:00 on every 2nd day from 1 to 31 of every month (where there are such)",
+    "0 6 1 * 5": "at 06:00 on day 1 of every month and on every Friday",
+    "0 6 1 6 1-5": "at 06:00 on day 1 of June and on weekdays in June",
+    "0 6 1-31 * 5": "every day at 06:00",
+    "0 0 */10 * 1,3": "at 00:00 on every 10th day from 1 to 31 of every month (where there are such)"
+    " if that is a Monday or Wednesday",
+    "0 9 * 6-8 *": "every day at 09:00 from June to August",
+    "0 9 * 1,2 *": "every day at 09:00 in January and February",
+    "*/20 * * 7 *": "every 20 minutes in July",
+    "0 22 * 1-3,12 1-5": "at 22:00 on weekdays in January, February, March and December",
+}
+
+
+@pytest.mark.parametrize(("expression", "words"), TABLE.items())
+def test_an_expression_in_words(expression: str, words: str) -> None:
+    assert in_words(expression) == words
+
+
+MONTHS = [date(2027, month, 1).strftime("%B") for month in range(1, 13)]
+WEEKDAYS = [date(2027, 8, day).strftime("%A") for day in range(1, 8)]  # Sunday first
+Days = Callable[[date], bool]
+
+
+def numbers(words: str) -> set[int]:
+    """Read `every 2nd day from 1 to 31`, `day 1`, `days 1, 3 to 5 and 15`."""
+    if even := re.fullmatch(r"every (\d+)(?:st|nd|rd|th) \w+ from (\d+) to (\d+)", words):
+        step, first, last = map(int, even.groups())
+        return set(range(first, last + 1, step))
+    found: set[int] = set()
+    for span in re.split(r", | and ", words.partition(" ")[2]):
+        low, _, high = span.partition(" to ")
+        found |= set(range(int(low), int(high or low) + 1))
+    return found
+
+
+def minute(clock: str) -> int:
+    """Read `08:30`."""
+    return int(clock[:2]) * 60 + int(clock[3:])
+
+
+def times(words: str) -> set[int]:
+    """Read the times of a day, as minutes."""
+    if words == "every hour on the hour":
+        return set(range(0, 1440, 60))
+    if fixed := re.fullmatch(r"every hour at minute (\d+)", words):
+        return set(range(int(fixed[1]), 1440, 60))
+    if even := re.fullmatch(r"every (?:(\d+) )?(minute|hour)s?(?: from (\S+))?(?: to (\S+))?", words):
+        step = int(even[1] or 1) * (60 if even[2] == "hour" else 1)
+        assert even[4] or 1440 % step == 0, "it does not go around the clock"
+        return set(range(minute(even[3] or "00:00"), minute(even[4] or "23:59") + 1, step))
+    if parts := re.fullmatch(r"at (.*minute.*?) of (?:the )?(.*hour.*)", words):
+        hours = range(24) if parts[2] == "every hour" else numbers(parts[2])
+        return {60 * hour + each for hour in hours for each in numbers(parts[1])}
+    return {minute(clock) for clock in re.split(r", | and ", words.removeprefix("at "))}
+
+
+def days(words: str) -> Days:
+    """Read the days."""
+    months = set(range(1, 13))
+    if within := re.search(rf" (?:from|in) ((?:{'|'.join(MONTHS)}).*)$", words):
+        words = words[: within.start()]
+        first, _, last = within[1].partition(" to ")
+        named = [MONTHS.index(name) + 1 for name in re.split(r", | and ", within[1] if not last else first)]
+        months = set(range(named[0], MONTHS.index(last) + 2)) if last else set(named)
+    return lambda day: day.month in months and any_of(words, day)
+
+
+def any_of(words: str, day: date) -> bool:
+    """Read `every day`, `on …`, `on … and on …` or `on … if that is a …`."""
+    weekday = WEEKDAYS[day.isoweekday() % 7]
+    if words == "every day":
+        return True
+    if " if that is a " in words:
+        dates, _, names = words.partition(" if that is a ")
+        return any_of(dates, day) and weekday in re.split(r", | or ", names)
+    if either := re.fullmatch(r"(on .*) and (on .*)", words):
+        return any_of(either[1], day) or any_of(either[2], day)
+    if dated := re.fullmatch(r"on (.*day.*?) of (.*?)(?: \(where there .*\)| in leap years)?", words):
+        months = MONTHS if dated[2] == "every month" else re.split(r", | and ", dated[2])
+        return day.day in numbers(dated[1]) and MONTHS[day.month - 1] in months
+    words = words.removeprefix("on ").removeprefix("every ")
+    if words == "weekdays":
+        return weekday in WEEKDAYS[1:6]
+    return weekday in [name.rstrip("s") for name in re.split(r", | and ", words)]
+
+
+def read(words: str) -> tuple[set[int], Days]:
+    """Read a schedule in words: the minutes of a day, and the days."""
+    if words.startswith("never"):
+        return set(), lambda day: False
+    if front := re.fullmatch(rf"every (day|{'|'.join(WEEKDAYS)}) (at .*?)((?: in | from )[A-Z].*)?", words):
+        return times(front[2]), days(f"{'every' if front[1] == 'day' else 'on every'} {front[1]}{front[3] or ''}")
+    whole = re.fullmatch(r"(.*?)( every day.*| on (?!the hour).*)?((?: in | from )[A-Z].*)?", words)
+    assert whole
+    return times(whole[1]), days((whole[2] or " every day").strip() + (whole[3] or ""))
+
+
+CALENDAR = [date(2027, 1, 1) + timedelta(days) for days in range(4 * 366)]
+
+
+@given(EXPRESSIONS)
+@example("0 0 29 2 *")
+@settings(max_examples=60)
+def test_any_words_say_exactly_when_it_fires(expression: str) -> None:
+    words = in_words(expression)
+    said_times, said_days = read(words)
+    fires_on = [day for day in CALENDAR if matches_day(expression, day)]
+    assert [day for day in CALENDAR if said_days(day)] == fires_on, words
+    if fires_on:
+        assert said_times == {at for at in range(1440) if matches_time(expression, at // 60, at % 60)}, words
+
+
+@given(st.text())
+def test_what_is_no_expression_has_no_words(text: str) -> None:
+    try:
+        words = in_words(text)
+    except ValueError:
+        return
+    assert words.isascii()
+
+
+# The next fires.
+
+SCHEDULE = {"type": "cron", "expression": "30 2 * * *", "timezone": "Europe/Berlin"}
+
+
+def test_the_servers_own_list_goes_first() -> None:
+    told = ["2030-01-01T00:00:00Z", None, "2030-01-02T00:00:00.5Z"]
+    assert next_fires({**SCHEDULE, "upcoming_runs_at": told}, now=NOW) == [told[0], told[2]]
+    assert next_fires({**SCHEDULE, "upcoming_runs_at": told}, now=NOW, count=1) == [told[0]]
+    assert next_fires({**SCHEDULE, "upcoming_runs_at": []}, now=NOW) == []  # archived
+
+
+def test_without_one_they_are_worked_out() -> None:
+    expected = ["2027-03-29T00:30:00Z", "2027-03-30T00:30:00Z", "2027-03-31T00:30:00Z"]  # the 28th has no 02:30
+    assert next_fires(SCHEDULE, now=NOW, count=3) == expected
+    assert len(next_fires(SCHEDULE, now=NOW)) == 5
+    assert next_fires({**SCHEDULE, "upcoming_runs_at": None}, now=NOW, count=3) == expected
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [{}, {**SCHEDULE, "expression": "@daily"}, {**SCHEDULE, "timezone": "Mars"}, {**SCHEDULE, "expression": 5},
+     {**SCHEDULE, "timezone": None}, {**SCHEDULE, "expression": "0 0 30 2 *"}],
+)  # fmt: skip
+def test_a_schedule_that_cannot_be_understood_has_none(schedule: dict[str, Any]) -> None:
+    assert next_fires(schedule, now=NOW) == []
+
+
+# Where people see it.
+
+DEPLOYMENT = {"id": "dep_1", "type": "deployment", "name": "nightly", "status": "active"}
+
+
+def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
+    """Return what `deploy get` shows of a deployment with this schedule, by its keys."""
+    qoder.wire.on("GET", "/deployments/dep_1", {**DEPLOYMENT, "schedule": schedule})
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page())
+    ran = qoder("deploy", "get", "dep_1")
+    assert ran.code == 0
+    return dict(line.split("\t") for line in ran.out.splitlines())
+
+
+def test_a_deployment_shows_its_schedule_in_words(qoder: Qoder) -> None:
+    assert shown(qoder, SCHEDULE)["schedule_words"] == "every day at 02:30 (Europe/Berlin)"
+    assert shown(qoder, {"expression": "0 9 * * 1"})["schedule_words"] == "every Monday at 09:00"
+
+
+@pytest.mark.parametrize("schedule", [None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7}])
+def test_without_a_schedule_that_can_be_read_there_are_no_words(qoder: Qoder, schedule: Any) -> None:
+    assert "schedule_words" not in shown(qoder, schedule)

@@ -1,0 +1,849 @@
+"""The store: what it knows, and that nothing that is done to it loses a run or is in the way."""
+
+import errno
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import Signalled
+from qoder_cli.cli import inputs
+from qoder_cli.local import store as module
+from qoder_cli.local.folder import state_folder
+from qoder_cli.local.store import Attempt, Entry, Owner, Store
+from tests.conftest import Qoder
+from tests.support.stored import entries_in
+
+HOST = "api.qoder.com"
+PATIENCE = 120.0  # seconds; a busy machine is no failure
+LINUX = sys.platform == "linux"
+
+
+def store_in(folder: Path, warn: Callable[[str], None] = pytest.fail) -> Store:
+    return Store({"QODER_STATE_DIR": str(folder)}, warn=warn)
+
+
+def begin(store: Store, key: str = "k", *, at: float = 1.0, profile: str = "p", host: str = HOST) -> Attempt:
+    return store.begin(at=at, ahead=None, profile=profile, host=host, deployment="dep_1", key=key)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Return a store in a folder that is yet to be made; it may warn of nothing."""
+    with closing(store_in(tmp_path / "state")) as store:
+        yield store
+
+
+def in_python(script: str, *words: object, **more: Any) -> subprocess.Popen[str]:
+    """Start a process that runs this, with `store` in the folder that is its first word."""
+    head = (
+        "import sys\nfrom qoder_cli.local.store import Store\n"
+        "def warn(text): print('warning:', text, flush=True)\n"
+        "store = Store({'QODER_STATE_DIR': sys.argv[1]}, warn=warn)\n"
+        "def begin(key): return store.begin(\n"
+        "    at=1.0, ahead=None, profile='p', host='api.qoder.com', deployment='dep_1', key=key)\n"
+    )
+    command = [sys.executable, "-c", head + script, *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def said_by(process: subprocess.Popen[str]) -> list[str]:
+    """Return the lines of a process that has to end well."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    return out.splitlines()
+
+
+# What it knows.
+
+
+def test_an_attempt_is_open_until_it_is_settled(store: Store) -> None:
+    attempt = begin(store)
+    assert store.entries(HOST) == [Entry(attempt)]
+    assert store.entries(HOST)[0].open
+    store.settle(attempt, "drun_1")
+    assert store.entries(HOST) == [Entry(attempt, "drun_1")]
+    assert not store.entries(HOST)[0].open
+    assert store.owners(HOST) == {"drun_1": Owner(attempt.id, adopted=False)}
+
+
+def test_that_nothing_was_started_never_overwrites_a_run(store: Store) -> None:
+    heard, claimed, nothing = (begin(store, key) for key in "abc")
+    store.settle(heard, "drun_1")
+    store.claim(claimed, "drun_2")
+    for attempt in (heard, claimed, nothing):
+        store.settle_nothing(attempt)
+    assert [(entry.run, entry.nothing) for entry in store.entries(HOST)] == [
+        ("drun_1", False),
+        ("drun_2", False),
+        (None, True),
+    ]
+
+
+def test_a_run_that_an_answer_names_wins_over_nothing(store: Store) -> None:
+    attempt = begin(store)
+    store.settle_nothing(attempt)
+    store.settle(attempt, "drun_1")
+    assert store.entries(HOST) == [Entry(attempt, "drun_1")]
+
+
+def test_the_offset_of_the_server_is_kept_with_the_attempt(store: Store) -> None:
+    attempt = store.know_offset(begin(store), 1.5)
+    assert attempt.ahead == 1.5
+    assert store.entries(HOST) == [Entry(attempt)]
+    early = store.begin(at=2.0, ahead=-3.25, profile="p", host=HOST, deployment="dep_1", key="k")
+    assert store.last(profile="p", host=HOST) == Entry(early)
+
+
+def test_a_run_is_claimed_once(store: Store, tmp_path: Path) -> None:
+    first, second = begin(store), begin(store)
+    assert store.claim(first, "drun_1")
+    assert store.claim(first, "drun_1")  # again, as a command that is repeated does
+    assert not store.claim(first, "drun_2")
+    assert not store.claim(second, "drun_1")
+    assert entries_in(tmp_path / "state") == [Entry(first, "drun_1", adopted=True), Entry(second)]
+    assert store.owners(HOST) == {"drun_1": Owner(first.id, adopted=True)}
+    assert store.adopted(HOST) == {"drun_1"}
+    assert [store.is_adopted(HOST, run) for run in ("drun_1", "drun_2")] == [True, False]
+    assert not store.is_adopted("elsewhere", "drun_1")
+
+
+def test_what_an_answer_named_cannot_be_claimed_by_another_and_stays_heard_of(store: Store) -> None:
+    heard, other = begin(store), begin(store)
+    store.settle(heard, "drun_1")
+    assert not store.claim(other, "drun_1")
+    assert store.claim(heard, "drun_1")
+    assert store.entries(HOST) == [Entry(heard, "drun_1"), Entry(other)]
+
+
+def test_a_claim_ends_a_nothing(store: Store) -> None:
+    attempt = begin(store)
+    store.settle_nothing(attempt)
+    assert store.claim(attempt, "drun_1")
+    assert store.entries(HOST) == [Entry(attempt, "drun_1", adopted=True)]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_claim_is_reopened_by_the_answer_that_names_the_run_to_another(store: Store, elsewhere: bool) -> None:
+    wrong, right = begin(store, host="elsewhere" if elsewhere else HOST), begin(store)
+    assert store.claim(wrong, "drun_1")
+    store.settle(right, "drun_1")
+    assert store.owners(HOST) == {"drun_1": Owner(right.id, adopted=False)}
+    [entry] = [entry for entry in store.entries(wrong.host) if entry.attempt == wrong]
+    assert entry == (Entry(wrong, "drun_1", adopted=True) if elsewhere else Entry(wrong))
+    assert entry.open != elsewhere
+
+
+def test_an_answer_beats_what_the_same_attempt_had_adopted(store: Store) -> None:
+    attempt = begin(store)
+    store.claim(attempt, "drun_1")
+    store.settle(attempt, "drun_2")
+    assert store.entries(HOST) == [Entry(attempt, "drun_2")]
+
+
+def test_a_server_that_honours_the_key_names_one_run_to_two_attempts(store: Store) -> None:
+    first, second = begin(store), begin(store)
+    store.settle(first, "drun_1")
+    store.settle(second, "drun_1")
+    assert [entry.run for entry in store.of_key("k", host=HOST)] == ["drun_1", "drun_1"]
+    assert store.owners(HOST) == {"drun_1": Owner(first.id, adopted=False)}
+
+
+def test_last_is_the_newest_that_may_have_started_something(store: Store) -> None:
+    assert store.last(profile="p", host=HOST) is None
+    mine = begin(store, at=9.0)
+    later = begin(store, at=8.0)  # the clock was set back
+    assert store.last(profile="p", host=HOST) == Entry(later)
+    store.settle_nothing(later)
+    for _ in range(30):
+        begin(store, profile="other")
+        begin(store, host="elsewhere")
+    assert store.last(profile="p", host=HOST) == Entry(mine)
+
+
+def test_entries_are_of_the_host_since_a_time_oldest_first(store: Store) -> None:
+    begin(store, host="elsewhere")
+    attempts = [begin(store, at=at) for at in (3.0, 1.0, 2.0)]
+    assert [entry.attempt for entry in store.entries(HOST)] == attempts
+    assert [entry.attempt for entry in store.entries(HOST, since=2.0)] == [attempts[0], attempts[2]]
+    assert [entry.attempt for entry in store.of_key("k", host=HOST)] == attempts
+    assert store.of_key("K", host=HOST) == []
+
+
+def test_the_oldest_are_let_go_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ATTEMPTS", 500)
+    attempts = [begin(store, str(number)) for number in range(2100)]
+    assert [entry.attempt for entry in store.entries(HOST)] == attempts[1500:]
+
+
+def test_one_command_can_know_all_that_it_starts() -> None:
+    assert module.MOST_ATTEMPTS >= 2 * inputs.MOST
+
+
+def test_words_that_no_file_takes_are_written_all_the_same(store: Store) -> None:
+    attempt = begin(store, "k\ud800")
+    store.settle(attempt, "drun_\udfff")
+    assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_\\udfff")
+    assert store.claim(attempt, "drun_\udfff")
+
+
+def test_to_read_makes_nothing(store: Store, tmp_path: Path) -> None:
+    assert store.entries(HOST) == store.of_key("k", host=HOST) == []
+    assert store.owners(HOST) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+def test_all_is_for_its_owner_alone(tmp_path: Path) -> None:
+    script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h'); print('done'); sys.stdin.read()"
+    process = in_python(script, tmp_path / "a/state", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "done\n"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").rglob("*")}
+    assert said_by(process) == []
+    files = ("state.db", "state.db-wal", "state.db-shm", "keys.lock")
+    assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
+
+
+def test_sqlite_is_imported_only_when_it_is_used(tmp_path: Path) -> None:
+    script = "print('sqlite3' in sys.modules); begin('k'); print('sqlite3' in sys.modules, 'fcntl' in sys.modules)"
+    assert said_by(in_python(script, tmp_path)) == ["False", "True False"]
+
+
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/nightly"}, "/var/lib/nightly"),
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a"),
+        ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": "/own"}, "/own"),
+        ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": ""}, "/var/lib/a"),
+        ({"STATE_DIRECTORY": "relative"}, "/xdg/qoder"),
+        ({}, "/xdg/qoder"),
+    ],
+)
+@pytest.mark.skipif(not LINUX, reason="folders as Linux has them")
+def test_where_it_is(env: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
+    assert state_folder(env) == Path(folder)
+
+
+# The journal of earlier versions.
+
+
+def line(**entry: object) -> bytes:
+    return json.dumps({"v": 1, "host": HOST, **entry}).encode() + b"\n"
+
+
+def intent(id: str, key: str = "k") -> bytes:
+    return line(intent=id, at=1.5, profile="p", deployment="dep_1", key=key)
+
+
+GARBAGE = [b"\xff\xfe\x00\n", b"[" * 100000 + b"\n", b'{"v":99,"intent":"x"}\n', b"null\n[]\n{\n", line(intent=3)]
+
+
+def test_the_old_journal_is_taken_over_once_and_left(tmp_path: Path) -> None:
+    older = tmp_path / "journal.1.jsonl"
+    older.write_bytes(intent("a") + GARBAGE[0] + line(settled="a", run="drun_1") + intent("b") + b'{"v":1,"sett')
+    newer = tmp_path / "journal.jsonl"
+    newer.write_bytes(b"".join([line(settled="b", run=None), *GARBAGE, intent("c", "\ud800"), b"stump"]))
+    before = older.read_bytes(), newer.read_bytes()
+    store = store_in(tmp_path)
+    assert [(entry.attempt.id, entry.run, entry.nothing) for entry in store.entries(HOST)] == [
+        ("a", "drun_1", False),
+        ("b", None, True),
+        ("c", None, False),
+    ]
+    assert store.of_key("k", host=HOST)[0].attempt == Attempt("a", 1.5, None, "p", HOST, "dep_1", "k")
+    assert (older.read_bytes(), newer.read_bytes()) == before
+    store.close()
+    newer.write_bytes(intent("d"))
+    assert [entry.attempt.id for entry in store.entries(HOST)] == ["a", "b", "c"]
+    store.close()
+
+
+def test_who_claimed_first_in_the_old_journal_has_the_run(tmp_path: Path) -> None:
+    lines = [intent("a"), intent("b"), line(settled="b", run="drun_1"), line(settled="a", run="drun_1")]
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines))
+    with closing(store_in(tmp_path)) as store:
+        assert [(entry.run, entry.open) for entry in store.entries(HOST)] == [(None, True), ("drun_1", False)]
+
+
+def test_a_claim_that_the_old_journal_reopened_is_open(tmp_path: Path) -> None:
+    lines = [intent("a"), line(settled="a", run="drun_1"), line(settled="a", open=True)]
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines))
+    with closing(store_in(tmp_path)) as store:
+        assert [entry.open for entry in store.entries(HOST)] == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+def test_an_old_journal_that_is_none_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal.jsonl")
+    (tmp_path / "journal.1.jsonl").mkdir()
+    assert said_by(in_python("begin('k'); print(len(store.entries('api.qoder.com')))", tmp_path)) == ["1"]
+
+
+# Many at once.
+
+MANY = 50
+
+
+def test_fifty_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(intent(str(number)) for number in range(200)))
+    script = """
+store._patience = 60.0  # how fast this machine is does not count here
+for n in range(5):
+    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+"""
+    processes = [in_python(script, tmp_path, number) for number in range(MANY)]
+    assert [process.communicate(timeout=PATIENCE) for process in processes] == [("", "")] * MANY
+    entries = entries_in(tmp_path)
+    assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
+    assert len(entries) == 200 + MANY * 5
+    assert [entry.attempt.id for entry in entries[:200]] == [str(number) for number in range(200)]
+
+
+def test_of_many_processes_one_claims_a_run(tmp_path: Path) -> None:
+    script = "store._patience = 60.0; a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
+    processes = [in_python(script, tmp_path, stdin=subprocess.PIPE) for _ in range(12)]
+    said = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert sorted(said) == [("False\n", "")] * 11 + [("True\n", "")]
+    assert len([entry for entry in entries_in(tmp_path) if entry.run]) == 1
+
+
+def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
+    def trigger(number: int) -> None:
+        for each in range(20):
+            store.settle(begin(store, f"{number}"), f"drun_{number}_{each}")
+            assert len(store.of_key(f"{number}", host=HOST)) == each + 1
+
+    threads = [threading.Thread(target=trigger, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({entry.run for entry in entries_in(tmp_path / "state")}) == 16 * 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_goes_on_with_it(tmp_path: Path) -> None:
+    script = """
+import os, signal, threading
+begin('before')
+held, done = threading.Event(), threading.Event()
+def hold():
+    with store._lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    begin('child')
+    store.close()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+done.set()
+begin('after')
+print(*[entry.attempt.key for entry in store.entries('api.qoder.com')])
+"""
+    assert said_by(in_python(script, tmp_path)) == ["0", "before child after"]
+
+
+# Killed.
+
+
+def test_kill_9_at_any_moment_leaves_a_store_that_knows_all_that_was_said(tmp_path: Path) -> None:
+    moments = random.Random(11)
+    script = """
+from itertools import count
+for n in count():
+    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+    print(n, flush=True)
+"""
+    said = set()
+    for number in range(12):
+        process = in_python(script, tmp_path, number)
+        assert process.stdout is not None
+        told = [process.stdout.readline()] if number % 3 else []  # every third may be killed while it makes the tables
+        time.sleep(moments.random() * 0.15)
+        process.kill()
+        told += process.communicate()[0].splitlines()
+        said |= {f"drun_{number}_{int(each)}" for each in told}
+        with closing(store_in(tmp_path)) as store:
+            assert said <= store.owners(HOST).keys()
+            open_ones = [entry for entry in store.entries(HOST) if entry.open]
+            assert len(open_ones) <= number + 1  # what was under way, of each
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert len(said) > 100
+
+
+def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = begin(store)
+
+    def interrupted(connection: object, attempt: Attempt) -> None:
+        monkeypatch.undo()
+        raise Signalled(signal.SIGINT)
+
+    monkeypatch.setattr(module, "_put", interrupted)
+    with pytest.raises(Signalled):
+        store.settle(attempt, "drun_1")
+    with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
+        other.execute("ROLLBACK")
+    assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
+    store.close()
+    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
+
+
+def test_a_signal_before_anything_is_sent_leaves_nothing_to_look_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: object, attempt: Attempt) -> None:
+        monkeypatch.undo()
+        raise Signalled(signal.SIGINT)
+
+    monkeypatch.setattr(module, "_put", interrupted)
+    with pytest.raises(Signalled):
+        begin(store)
+    store.close()
+    assert entries_in(tmp_path / "state") == []
+
+
+# In the way.
+
+
+def text_file(path: Path) -> None:
+    path.write_text("this is no database\n" * 100)
+
+
+def cut(path: Path) -> None:
+    with closing(store_in(path.parent)) as store:
+        for number in range(100):
+            begin(store, f"{number}")
+    os.truncate(path, 6000)
+
+
+def newer(path: Path) -> None:
+    with closing(store_in(path.parent)) as store:
+        begin(store)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+
+def of_another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE attempts (number)")
+
+
+def in_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("")
+
+
+def garbage_in_the_middle(path: Path) -> None:
+    with closing(store_in(path.parent)) as store:
+        for number in range(100):
+            begin(store, f"{number}")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xab" * (path.stat().st_size - 4096))
+
+
+IN_THE_WAY: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "text": text_file,
+    "cut": cut,
+    "garbage": garbage_in_the_middle,
+    "newer": newer,
+    "another's": of_another_program,
+    "state folder is a file": in_a_file,
+    "link to nothing": lambda path: path.symlink_to(path.parent / "no/where"),
+    "pipe": lambda path: os.mkfifo(path),
+    "pipe beside": lambda path: os.mkfifo(f"{path}-journal"),
+    "folder beside": lambda path: Path(f"{path}-wal").mkdir(),
+}
+# A store that is in somebody's way would do this; each of its answers is as if it worked, within its process.
+ALL_OF_IT = """
+host = 'api.qoder.com'
+a, b, c = (begin(key) for key in 'abc')
+store.settle(a, 'drun_1')
+assert store.claim(b, 'drun_2') and not store.claim(c, 'drun_1') and not store.claim(c, 'drun_2')
+store.settle_nothing(a), store.settle_nothing(c)
+c = store.know_offset(c, 2.0)
+assert [(e.run, e.nothing, e.adopted) for e in store.entries(host)[-3:]] == [
+    ('drun_1', False, False), ('drun_2', False, True), (None, True, False)]
+assert store.last(profile='p', host=host).run == 'drun_2'
+assert store.of_key('c', host=host)[-1].attempt.ahead == 2.0
+assert store.is_adopted(host, 'drun_2')
+store.close()
+print('done')
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+@pytest.mark.parametrize("what", IN_THE_WAY)
+def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    IN_THE_WAY[what](folder / "state.db")
+    before = sorted(tmp_path.rglob("*"))
+    [warning, done] = said_by(in_python(ALL_OF_IT, folder))
+    assert done == "done"
+    assert warning.startswith("warning: the store of triggers cannot be written (")
+    assert warning.endswith("`last` and --idempotency-key do not know of this run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+UNPRIVILEGED = """
+import os, json, sqlite3, qoder_cli.local.journal
+def unprivileged():
+    if os.getuid() == 0:
+        os.setgroups([]), os.setgid(65534), os.setuid(65534)
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Return a folder that every user can reach."""
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+def test_what_can_only_be_read_is_read(shared: Path) -> None:
+    with closing(store_in(shared)) as store:
+        store.settle(begin(store, "earlier"), "drun_0")
+    (shared / "state.db").chmod(0o444)
+    shared.chmod(0o555)
+    known = "unprivileged(); print(store.last(profile='p', host='api.qoder.com').run)"
+    assert said_by(in_python(UNPRIVILEGED + known, shared)) == ["drun_0"]
+    known = "print(store.last(profile='p', host=host).run, store.of_key('earlier', host=host)[0].run)\n"
+    [said, warning, done] = said_by(
+        in_python(f"{UNPRIVILEGED}host = 'api.qoder.com'; unprivileged(); {known}{ALL_OF_IT}", shared)
+    )
+    assert (said, done) == ("drun_0 drun_0", "done")
+    assert "cannot be written (attempt to write a readonly database)" in warning
+    assert [path.name for path in shared.iterdir()] == ["state.db"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+def test_a_folder_that_can_only_be_read_and_holds_the_old_journal(shared: Path) -> None:
+    (shared / "journal.jsonl").write_bytes(intent("a") + line(settled="a", run="drun_0"))
+    shared.chmod(0o555)
+    known = "unprivileged(); print(store.last(profile='p', host='api.qoder.com').run)\n"
+    [said, warning, done] = said_by(in_python(UNPRIVILEGED + known + ALL_OF_IT, shared))
+    assert (said, done) == ("drun_0", "done")
+    assert "cannot be written (" in warning
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+def test_a_file_that_is_another_users_is_one_warning(shared: Path) -> None:
+    begin(store_in(shared))
+    (shared / "state.db").chmod(0)
+    shared.chmod(0o777)
+    [warning, done] = said_by(in_python(f"{UNPRIVILEGED}unprivileged()\n{ALL_OF_IT}", shared))
+    assert (done, "cannot be written (unable to open database file)" in warning) == ("done", True)
+
+
+@pytest.mark.parametrize("for_readers_too", [False, True])
+def test_one_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path: Path, for_readers_too: bool) -> None:
+    with closing(store_in(tmp_path)) as store:
+        store.settle(begin(store, "earlier"), "drun_0")
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        if for_readers_too:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        script = f"""
+import threading, time
+began = time.monotonic()
+store.owners('api.qoder.com')
+{ALL_OF_IT}
+threads = [threading.Thread(target=begin, args=(str(n),)) for n in range(100)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert 0.5 < time.monotonic() - began < 60, 'each waited by itself'
+assert len(store.entries('api.qoder.com')) >= 103
+"""
+        [warning, done] = said_by(in_python(script, tmp_path))
+        other.execute("ROLLBACK")
+    assert (done, "(database is locked)" in warning) == ("done", True)
+
+
+def test_the_time_that_others_are_waited_for_is_short_in_all() -> None:
+    assert module.PATIENCE + module.LAST_PATIENCE <= 2.0
+
+
+def test_the_folder_may_be_given_back_while_a_command_runs(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    (tmp_path / "state").write_text("")
+    with closing(store_in(tmp_path / "state", warnings.append)) as store:
+        attempt = begin(store)
+        (tmp_path / "state").unlink()
+        store.settle(attempt, "drun_1")
+    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_what_could_not_be_written_is_written_once_it_can_be(
+    tmp_path: Path, opened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    warnings: list[str] = []
+    store = store_in(tmp_path, warnings.append)
+    begin(store, "earlier")
+    if not opened:
+        store.close()
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        if not opened:  # which keeps others from reading too
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        first = begin(store, "first")
+        assert store.claim(first, "drun_1")
+        assert [entry.attempt.key for entry in store.entries(HOST)][-1] == "first"
+        other.execute("ROLLBACK")
+    assert [entry.attempt.key for entry in entries_in(tmp_path)] == ["earlier"]
+    second = begin(store, "second")
+    assert [(entry.attempt.key, entry.run) for entry in entries_in(tmp_path)] == [
+        ("earlier", None),
+        ("first", "drun_1"),
+        ("second", None),
+    ]
+    store.settle(second, "drun_2")
+    assert [entry.run for entry in entries_in(tmp_path)] == [None, "drun_1", "drun_2"]
+    assert len(warnings) == 1
+    store.close()
+
+
+def test_what_could_not_be_written_is_written_at_the_end_if_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    warnings: list[str] = []
+    store = store_in(tmp_path, warnings.append)
+    begin(store, "earlier")
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.settle(begin(store, "late"), "drun_1")
+        other.execute("ROLLBACK")
+    store.close()
+    assert [entry.run for entry in entries_in(tmp_path)] == [None, "drun_1"]
+    assert len(warnings) == 1
+
+
+FILLS = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+size = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+runs = []
+for n in range(60):
+    runs.append(f'drun_{n}')
+    store.settle(begin('k' * 255), runs[-1])
+assert [e.run for e in store.entries('api.qoder.com')] == runs
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+if sys.argv[3] == 'freed':
+    store.settle(begin('last'), 'drun_60')
+elif sys.argv[3] == 'closed':
+    store.close()
+else:
+    import os, signal
+    print('killed', flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
+@pytest.mark.parametrize("then", ["freed", "closed", "killed"])
+@pytest.mark.parametrize("size", [0, 1000, 4096, 30_000, 45_000, 60_001, 99_999, 150_000, 200_003])
+def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_written(
+    size: int, then: str, tmp_path: Path
+) -> None:
+    process = in_python(FILLS, tmp_path, size, then)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (-signal.SIGKILL if then == "killed" else 0, "")
+    assert out.count("warning: ") == 1
+    assert "cannot be written (" in out
+    with closing(store_in(tmp_path)) as store:
+        runs = [entry.run for entry in store.entries(HOST)]
+        if then == "killed" and runs and runs[-1] is None:
+            runs.pop()  # the one of which only the beginning could be written
+        assert runs == [f"drun_{n}" for n in range(len(runs))]
+        assert then == "killed" or size < 40_000 or len(runs) == (61 if then == "freed" else 60)
+        store.settle(begin(store, "afterwards"), "drun_new")
+        assert store.owners(HOST).keys() == {*runs, "drun_new"}
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
+@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+def test_where_write_ahead_logging_does_not_work_it_does_without(
+    vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def over_the_network(path: object, **more: Any) -> sqlite3.Connection:
+        where = path if path == ":memory:" else f"file:{path}?vfs={vfs}"
+        connection: sqlite3.Connection = connect(where, **{**more, "uri": True})
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", over_the_network)
+    with closing(store_in(tmp_path)) as store:
+        store.settle(begin(store), "drun_1")
+        assert store.last(profile="p", host=HOST).run == "drun_1"  # type: ignore[union-attr]
+        assert not (tmp_path / "state.db-wal").exists()
+    monkeypatch.undo()
+    assert [entry.run for entry in entries_in(tmp_path)] == ["drun_1"]
+
+
+def test_where_nothing_can_be_locked_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    warnings: list[str] = []
+    with closing(store_in(tmp_path, warnings.append)) as store:
+        assert store.take_key("k", host=HOST)
+        store.release_key("k", host=HOST)
+        begin(store)
+    assert ["another trigger under the same key may not be noticed" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--idempotency-key", "k"), ("deploy", "run", "dep_1")])
+def test_without_a_home_folder_a_run_is_started_with_one_warning(
+    words: tuple[str, ...], qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pwd
+
+    def unknown(uid: int) -> Any:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    qoder.env = {"QODER_PAT": qoder.env["QODER_PAT"]}
+    qoder.wire.on("POST", "/deployments/dep_1/run", {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"})
+    ran = qoder(*words, "-q")
+    assert (ran.code, ran.out) == (0, "drun_1\n")
+    [warning] = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    assert "there is no home folder; set HOME or QODER_STATE_DIR" in warning
+    assert "do not know of this run" in warning
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    of_another_program(tmp_path / "state.db")
+    before = (tmp_path / "state.db").read_bytes()
+    with closing(store_in(tmp_path, lambda warning: None)) as store:
+        begin(store)
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+def test_debug_tells_of_the_store_without_secrets(qoder: Qoder) -> None:
+    run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
+    qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
+    err = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--debug").err
+    told = [line.split(" ", 3)[3] for line in err.splitlines() if line.startswith("store: attempt ")]
+    assert told == ["begins for dep_1 under the key night-1", "started drun_1"]
+
+
+# Keys.
+
+
+def test_a_key_is_held_by_one_process_and_one_thread_at_a_time(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    take = "print(store.take_key('k', host='h'), store.take_key('other', host='h'), store.take_key('k', host='i'))"
+    assert store.take_key("k", host="h")
+    assert not store.take_key("k", host="h")  # the same process, so perhaps another thread
+    assert not store_in(folder).take_key("k", host="h")
+    assert said_by(in_python(take, folder)) == ["False True True"]
+    assert not store.take_key("k", host="h")
+    store.release_key("k", host="h")
+    assert said_by(in_python(take, folder)) == ["True True True"]
+    assert store.take_key("k", host="h")
+    store.release_key("k", host="h")
+    assert [path.name for path in folder.iterdir()] == ["keys.lock"]
+
+
+def test_to_release_a_key_that_is_not_held_lets_go_of_no_other(store: Store) -> None:
+    assert store.take_key("k", host="h")
+    store.release_key("other", host="h")
+    assert not store.take_key("k", host="h")
+    store.release_key("k", host="h")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_key_is_free_once_its_process_was_killed(store: Store, tmp_path: Path) -> None:
+    script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
+    holder = in_python(script, tmp_path / "state", stdin=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    assert not store.take_key("k", host="h")
+    holder.kill()
+    holder.communicate()
+    assert store.take_key("k", host="h")
+    store.release_key("k", host="h")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path) -> None:
+    script = """
+import os
+print(store.take_key('k', host='h'), flush=True)
+released, release = os.pipe()
+child = os.fork()
+if child == 0:
+    at_once = store.take_key('k', host='h')
+    os.write(1, b'tried\\n')
+    os.read(released, 1)
+    os._exit(2 * at_once + store.take_key('k', host='h'))
+sys.stdin.readline()
+store.release_key('k', host='h')
+os.write(release, b'x')
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    process = in_python(script, tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["True\n", "tried\n"]
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert said_by(process) == ["1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_in_the_place_of_the_locks_is_one_warning(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "keys.lock")
+    script = "print(store.take_key('k', host='h')); store.release_key('k', host='h'); begin('k'); print('done')"
+    [warning, taken, done] = said_by(in_python(script, tmp_path))
+    assert (taken, done) == ("True", "done")
+    assert "cannot be locked" in warning

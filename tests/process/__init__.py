@@ -1,0 +1,1 @@
+"""The installed program in processes, terminals and shells."""

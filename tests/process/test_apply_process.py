@@ -1,0 +1,176 @@
+"""`qoder deploy apply` as real processes: killed at any point, interrupted, and asked at a terminal."""
+
+import json
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.wire import GENERATIONS, Answer, Generation, Request
+from qoder_cli.sandbox.world import World
+from tests.support.processes import HEARING, MODULE, PATIENCE, Going, Held, Shell, Terminal, sandbox, staged, until
+
+NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
+
+
+class Killing(Faults):
+    """Kills a process when one of its writes arrives: with `acts` after that was done, and before its answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process: queue.SimpleQueue[Going] = queue.SimpleQueue()  # whom to kill, as soon as it is known
+        self.moment = 0
+        self.acts = False
+
+    def answer(self, world: World, request: Request) -> Answer:
+        """Return the answer, unless there is nobody left to read it."""
+        if request.method == "POST":
+            self.moment -= 1
+            if self.moment == 0:
+                if self.acts:
+                    super().answer(world, request)
+                os.kill(self.process.get(timeout=PATIENCE).process.pid, signal.SIGKILL)
+                return Answer(0, delivery="drop")
+        return super().answer(world, request)
+
+
+@contextmanager
+def killing(generation: Generation) -> Iterator[tuple[Server, Killing]]:
+    """Serve a world that does not care how often a name is there, and kills."""
+    faults = Killing()
+    server = serve(World(generation=generation, unique_names=False), faults=faults)
+    try:
+        yield server, faults
+    finally:
+        server.stop()
+
+
+def write_files(folder: Path, *names: str, **fields: Any) -> str:
+    """Write a file for each of these names, and return the folder."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.json").write_text(json.dumps({**NEW, "name": name, **fields}))
+    return str(folder)
+
+
+def descriptions(server: Server) -> dict[str, list[str | None]]:
+    """Return, by name, what is said of the deployments that there truly are."""
+    found: dict[str, list[str | None]] = {}
+    with server.world.lock:
+        server.world.settle()
+        for one in server.world.deployments.values():
+            found.setdefault(one.name, []).append(one.description)
+    return found
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_killed_at_any_point_it_is_finished_by_another_one(tmp_path: Path, generation: Generation) -> None:
+    moments = {"current": [1, 3, 5, 7, 9, 11], "legacy": [2, 4, 6, 8, 10, 1]}[generation]
+    new, old = [f"new-{n:02}" for n in range(20)], [f"old-{n:02}" for n in range(20)]
+    folder = write_files(tmp_path / "files", *new, *old, description="As wanted")
+    with killing(generation) as (server, faults):
+        for name in old:
+            server.world.add_deployment(name=name, description="As it was")
+        shell = Shell(tmp_path, server).hurry()
+        for number, moment in enumerate(moments):
+            faults.moment, faults.acts = moment, number % 2 == 1
+            going = shell.begin("deploy", "apply", "-f", folder, "--yes")
+            faults.process.put(going)
+            code, said = going.last()
+            assert (code, "Traceback" in said) == (-signal.SIGKILL, False)
+            assert all(len(descriptions(server).get(name, [])) <= 1 for name in (*new, *old))
+        faults.moment = 0
+        ended = shell.qoder("deploy", "apply", "-f", folder, "--yes", "--json")
+        assert ended.code == 0, ended.err
+        assert {item["action"] for item in ended.json} <= {"created", "changed", "unchanged"}
+        found = descriptions(server)
+        assert {name: found[name] for name in (*new, *old)} == {name: ["As wanted"] for name in (*new, *old)}
+        again = shell.qoder("deploy", "apply", "-f", folder, "--exit-code", "--json")
+    assert (again.code, {item["action"] for item in again.json}) == (0, {"unchanged"})
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: Path, signum: signal.Signals) -> None:
+    names = [f"new-{n:02}" for n in range(40)]
+    folder = write_files(tmp_path / "files", *names)
+    held = Held(first=4)
+    with sandbox("current", held=held) as server:
+        shell = Shell(tmp_path, server)
+        going = shell.start(*staged(HEARING), "deploy", "apply", "-f", folder, "--yes", "--json")
+        going.says("created new-").signal(signum).says("heard")
+        held.released.set()
+        ended = going.end()
+        made = descriptions(server).keys() & set(names)
+        told = {item["name"]: item["action"] for item in ended.json}
+        assert ended.code == (-signum if signum == signal.SIGINT else 143)
+        assert list(told) == names
+        assert {name for name, action in told.items() if action == "created"} == made
+        assert 0 < len(made) < 40
+        assert {action for name, action in told.items() if name not in made} == {"not_attempted"}
+        assert ended.error["message"] == f"stopped by a signal; {len(made)} of 40 are as their files say"
+        assert ended.error["hint"] == "apply again: it does what is left"
+
+
+def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "files", "one", "two", "three")
+    with sandbox("current", "create:hang-after") as server:
+        going = Shell(tmp_path, server).begin("deploy", "apply", "-f", folder, "--yes", "--json")
+        until(lambda: going.err.count("created ") == 2, "two that are created")
+        ended = going.signal(signal.SIGINT).end()
+    actions = [item["action"] for item in ended.json]
+    assert (ended.code, sorted(actions)) == (-signal.SIGINT, ["created", "created", "unknown"])
+    assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 130)
+    assert ended.error["message"] == "stopped by a signal; 2 of 3 are as their files say; of 1 it is not known"
+    [unknown] = [item for item in ended.json if item["action"] == "unknown"]
+    assert (unknown["id"], unknown["exit_code"]) == (None, 9)
+    assert f"unknown whether creating {unknown['name']} was done; it was stopped before that" in ended.err
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
+def test_a_person_is_asked(tmp_path: Path, typed: str, code: int) -> None:
+    folder = write_files(tmp_path / "files", "weekly", description="New")
+    with (
+        sandbox("current") as server,
+        Terminal(Shell(tmp_path, server), *MODULE, "deploy", "apply", "-f", folder) as terminal,
+    ):
+        terminal.shows('+ description: "New"').shows("Create 1 (profile")
+        terminal.type(typed)
+        assert terminal.end() == code
+        assert ("weekly" in descriptions(server)) == (code == 0)
+
+
+def test_what_the_diff_adds_is_green_and_what_it_takes_is_red(tmp_path: Path) -> None:
+    folder = write_files(
+        tmp_path / "files", "weekly", metadata={"b": "2"}, description="- a list\n- of two, now three\n- c"
+    )
+    with sandbox("current") as server:
+        server.world.add_deployment(name="weekly", metadata={"a": "1"}, description="- a list\n- of two")
+        command = (*MODULE, "deploy", "apply", "-f", folder, "--dry-run")
+        with Terminal(Shell(tmp_path, server), *command) as terminal:
+            assert terminal.end() == 0
+    assert "\x1b[32m+ metadata.b" in terminal.raw
+    assert "\x1b[31m- metadata.a" in terminal.raw
+    assert "\x1b[31m    -- of two\x1b[0m" in terminal.raw
+    assert "\x1b[32m    +- c\x1b[0m" in terminal.raw
+    assert "       - a list\r\n" in terminal.raw  # what stays has no colour
+
+
+def test_a_message_and_a_file_may_come_by_a_pipe(tmp_path: Path) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server)
+        line = "qoder deploy export dep_demo nightly-report | qoder deploy apply -f - --exit-code -q"
+        assert (shell.bash(line).out, shell.bash(line).code) == ("dep_demo\ndep_scheduled\n", 0)
+        ended = shell.bash(r"printf 'name: a\ndescription: \xff' | qoder deploy apply -f - --yes")
+        assert (ended.code, "byte 21 (0xff) is not UTF-8" in ended.err) == (2, True)
+        ended = shell.bash(r"qoder deploy update demo --description $'\xff'")
+        assert (ended.code, ended.errors) == (2, ["error: --description: is not UTF-8"])
+        ended = shell.bash(r"printf '\xff' | qoder deploy update demo -m -")
+        assert (ended.code, ended.errors) == (2, ["error: --message -: byte 0 (0xff) is not UTF-8"])
+        assert "dep_demo" not in str([seen.path for seen in server.world.requests if seen.method == "POST"])

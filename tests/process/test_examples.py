@@ -1,0 +1,143 @@
+"""Every example of every help works as it stands: typed in process, or pasted into bash where it needs a shell."""
+
+import re
+import shlex
+import sys
+from importlib import import_module
+from inspect import cleandoc
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("bash and terminals", allow_module_level=True)
+
+from qoder_cli.cli.main import function_of
+from qoder_cli.help.contents import NOUNS
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.matrix import WithoutStreams
+from tests.support.processes import PATIENCE, Shell, Terminal, sandbox
+
+PATHS = [
+    (noun, *verb)
+    for noun, (module, _) in NOUNS.items()
+    for name in import_module(module).COMMANDS
+    for verb in [[name] if name != noun else []]
+]
+GROUPS = [(), *sorted({path[:1] for path in PATHS if len(path) > 1})]
+
+
+def examples() -> list[str]:
+    """Return every example line of every help."""
+    lines = []
+    for path in PATHS:
+        command = function_of(import_module(NOUNS[path[0]][0]).COMMANDS[path[-1]])
+        block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__ or ""))
+        assert block, path
+        lines += [line.strip() for line in block[1].replace("\\\n", "").splitlines()]
+    return lines
+
+
+A_RUN = re.compile(r"drun_[0-9a-f]{32}")
+ASKING = [line for line in examples() if "auth login" in line and "--with-token" not in line]
+PASTED = [line for line in examples() if re.search(r"[|<>$;&]|^qoder sandbox|--install", line) and line not in ASKING]
+TYPED = [line for line in examples() if line not in ASKING + PASTED]
+
+CONFIG = f"""\
+[profiles.default]
+region = "global"
+[profiles.work]
+base_url = "https://api.qoder.com.cn/api/v1/cloud"
+token = "{TOKEN}"
+"""
+
+
+def furnish(home: Path) -> Path:
+    """Write the config file that the examples take for granted, and return it."""
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(CONFIG)
+    (home / "config.toml").chmod(0o600)
+    return home / "config.toml"
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("line", TYPED)
+def test_an_example_works_as_typed(qoder: Qoder, tmp_path: Path, line: str, generation: Generation) -> None:
+    world = World(clock=qoder.clock.now, token=TOKEN, generation=generation)
+    qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
+    qoder.env |= {"QODER_CONFIG": str(furnish(tmp_path / "home")), "HOME": str(tmp_path / "home")}
+    if " last" in line:
+        assert qoder("deploy", "run", "dep_demo").code == 0
+        qoder.clock.time += 0 if "cancel" in line else 60
+    program, *words = shlex.split(A_RUN.sub(lambda _: world.start("dep_demo").id, line).replace("/tmp", str(tmp_path)))
+    ran = qoder(*words)
+    assert (program, ran.code, "error:" in ran.err) == ("qoder", 0, False), ran.err
+
+
+def furnished(home: Path, server: Server) -> Shell:
+    """Return a shell in a sandbox, with what the examples take for granted."""
+    config = furnish(home)
+    shell = Shell(home, server).hurry()
+    (home / "token.txt").write_text(shell.env["QODER_PAT"] + "\n")
+    shell.env["QODER_CONFIG"] = str(config)
+    return shell
+
+
+def test_every_example_with_a_shells_signs_works_when_pasted(tmp_path: Path) -> None:
+    going = {}
+    with sandbox("current") as server:
+        for number, line in enumerate(PASTED):
+            shell = furnished(tmp_path / str(number), server)
+            if " last" in line:
+                shell.qoder("deploy", "run", "dep_demo")
+            pasted = A_RUN.sub(server.world.start("dep_demo").id, line)
+            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 40 ").replace("/tmp/", f"{shell.home}/")
+            pasted = pasted if which("jq") else re.sub(r" \| jq .*", "", pasted)
+            pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
+            going[line] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")
+            if "pause " in line:  # one is paused and unpaused by several of them, which would be in each other's way
+                going[line].process.wait(PATIENCE)
+        ended = {line: one.end() for line, one in going.items()}
+    assert {line: (one.code, one.err) for line, one in ended.items() if one.code or "rror:" in one.err} == {}
+
+
+def test_the_examples_that_ask_work_when_pasted(tmp_path: Path) -> None:
+    assert ASKING
+    with sandbox("current") as server:
+        for number, line in enumerate(ASKING):
+            shell = furnished(tmp_path / str(number), server)
+            with Terminal(shell, *line.split(), "--yes") as terminal:
+                terminal.shows("Token for").type(f"{shell.env['QODER_PAT']}\n")
+                assert terminal.end() == 0
+                assert shell.env["QODER_PAT"] not in terminal.raw
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_every_command_explains_itself(qoder: Qoder, path: tuple[str, ...]) -> None:
+    ran = qoder(*path, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    usage, _, summary, *rest = ran.out.splitlines()
+    assert usage.startswith("Usage: qoder " + " ".join(path))
+    assert summary.startswith("  ")
+    assert summary.endswith(".")
+    assert "  Examples:" in rest
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "exit" in ran.out.partition("\nOptions:")[0].lower()  # its codes, or where to find them
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "qoder")
+def test_a_group_lists_its_commands(qoder: Qoder, path: tuple[str, ...]) -> None:
+    bare = qoder(*path)
+    assert (bare.code, bare.err) == (0, "")
+    names = {command[len(path)] for command in PATHS if command[: len(path)] == path}
+    listed = dict(re.findall(r"^  (\w+) +(\S.*)$", bare.out.partition("Commands:")[2], re.MULTILINE))
+    assert names <= set(listed)
+
+
+def test_help_has_a_short_name(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "-h").out == qoder("deploy", "run", "--help").out

@@ -1,0 +1,393 @@
+"""Several at once as a shell, a terminal and a script meet them: processes, their signals, pipes and exit codes."""
+
+import json
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
+
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.processes import (
+    HEARING,
+    MODULE,
+    MORE_THAN_ONE_SIGNAL,
+    Ended,
+    Held,
+    Shell,
+    Terminal,
+    an_hour_later,
+    sandbox,
+    staged,
+    until,
+)
+from tests.support.stored import entries_in
+
+FULL = Path("/dev/full")
+both = pytest.mark.parametrize("generation", GENERATIONS)
+SIGNALS = [(signal.SIGINT, -signal.SIGINT, 130), (signal.SIGTERM, 143, 143)]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Shell:
+    """Return a shell that knows no server."""
+    return Shell(tmp_path)
+
+
+def many(server: Server, count: int, *, seconds: float = 3600.0) -> list[str]:
+    """Add deployments whose runs take so long, and return their ids."""
+    behaviour = Behaviour(turn(seconds=seconds))
+    return [each.id for each in server.world.seed_deployments(count, behaviour=behaviour)]
+
+
+def unaccounted(server: Server, items: list[dict[str, Any]]) -> list[str]:
+    """Return the runs that were started and are neither named nor covered by an item that says unknown."""
+    named = {item["id"] for item in items}
+    unknown = {item["input"] for item in items if item["exit_code"] == 9}
+    runs = server.world.started()
+    return [run.id for run in runs if run.id not in named and run.deployment.id not in unknown]
+
+
+def journaled(alone: Shell) -> tuple[set[str], set[str]]:
+    """Return the runs that the store knows, and the deployments of the triggers that it does not know the end of."""
+    entries = entries_in(alone.home / "state")
+    still_open = {entry.attempt.deployment for entry in entries if entry.open}
+    return {entry.run for entry in entries if entry.run}, still_open
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)], ids=["start", "wait"])
+@pytest.mark.parametrize(("signum", "code", "exit_code"), SIGNALS)
+def test_a_signal_while_they_are_started_leaves_none_unknown(
+    signum: int, code: int, exit_code: int, wait: tuple[str, ...], alone: Shell
+) -> None:
+    held = Held(first=10)
+    with sandbox("legacy" if wait else "current", speed=1, held=held) as server:
+        ids = many(server, 40)
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *wait, "--json")
+        until(lambda: len(server.world.started()) > 9, "ten runs")
+        going.signal(signum).says("heard")
+        held.released.set()
+        ended = going.end()
+        items = ended.json
+        assert (ended.code, [item["input"] for item in items]) == (code, ids)
+        assert unaccounted(server, items) == []
+        assert 9 < len(server.world.started()) < 40
+        assert {item["exit_code"] for item in items} == {exit_code if wait else 0, None}
+        runs = [item["id"] for item in items if item["id"]]
+        assert ended.error["exit_code"] == exit_code
+        assert f"{len(runs)} runs go on" in ended.error["message"]
+        assert ended.error["next"][:3] == ["qoder", "run", "wait"]
+        assert ended.error["next"][3:-2] == runs
+
+
+def test_a_signal_while_the_triggers_hang_calls_them_unknown(alone: Shell) -> None:
+    with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
+        ids = many(server, 12)
+        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        until(lambda: len(server.world.started()) == 8, "all that start at a time")
+        ended = going.signal(signal.SIGINT).end()
+        assert (ended.code, ended.error["type"]) == (-signal.SIGINT, "outcome_unknown")
+        assert "of 8 it is not known whether they were started" in ended.error["message"]
+        assert [item["exit_code"] for item in ended.json] == [9] * 8 + [None] * 4
+        assert unaccounted(server, ended.json) == []
+        assert len(server.world.started()) == 8
+        assert journaled(alone) == (set(), set(ids[:8]))
+
+
+@both
+def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Generation, alone: Shell) -> None:
+    with sandbox(generation, speed=1) as server:
+        ids = [*many(server, 10), "dep_nothere", "dep_nostart"]
+        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        until(lambda: len(server.world.started()) == 11, "all runs")
+        until(lambda: server.world.requests[-1].path.endswith(("/deployment_runs", "/sessions")), "the waiting")
+        ended = going.signal(signal.SIGTERM).end()
+        assert ended.code == 143
+        assert [item["exit_code"] for item in ended.json] == [143] * 10 + [5, 1]
+        assert [item.get("status") for item in ended.json] == ["running"] * 10 + [None, "failed"]
+        resumed = alone.run(*ended.error["next"], "--timeout", "0")
+        assert (resumed.code, [item["exit_code"] for item in resumed.json]) == (124, [124] * 10)
+
+
+def test_a_second_signal_ends_it_at_once_and_the_store_knows_what_was_begun(alone: Shell) -> None:
+    with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
+        ids = many(server, 12)
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, "--json")
+        until(lambda: len(server.world.started()) == 8, "all that start at a time")
+        going.signal(signal.SIGINT).says("heard")
+        time.sleep(MORE_THAN_ONE_SIGNAL)
+        ended = going.signal(signal.SIGINT).end()
+        assert (ended.code, ended.out) == (-signal.SIGINT, "")
+        assert journaled(alone) == (set(), set(ids[:8]))
+
+
+def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 12)
+        words = ("--wait", "--on-leave", "cancel", "--json")
+        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *words)
+        until(lambda: len(server.world.started()) == 12, "all runs")
+        until(lambda: server.world.requests[-1].method == "GET", "the waiting")
+        ended = going.signal(signal.SIGINT).end()
+        assert ended.code == -signal.SIGINT
+        cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
+        assert cancelled == {item["session_id"] for item in ended.json}
+        assert ended.error["message"].endswith("; 12 runs go on; 12 were asked to cancel")
+
+
+# A server that does not answer.
+
+HANGS = [f"{where}:hang-before*inf" for where in ("session", "run", "list", "events")]
+
+
+def test_whatever_hangs_the_ids_are_told_and_the_time_is_kept(alone: Shell) -> None:
+    with sandbox("current", *HANGS, speed=1) as server:
+        words = ("--wait", "-o", "jsonl", "--timeout", "0.5")
+        going = alone.enter(server).begin("deploy", "run", "dep_minute", "dep_slow", "dep_nostart", *words)
+        until(lambda: going.err.count("run drun_") == 3, "the ids")
+        until(lambda: '"dep_nostart"' in going.out, "the end of what never began")
+        ended = going.end()
+        assert "no complete answer" not in ended.err  # that would take 30 s
+        assert (ended.code, ended.error["type"]) == (1, "run_failed")
+        assert [json.loads(line)["exit_code"] for line in ended.out.splitlines()] == [1, 124, 124]
+
+
+def test_whatever_hangs_a_reader_that_has_enough_is_noticed(alone: Shell) -> None:
+    with sandbox("current", *HANGS, speed=1) as server:
+        line = "qoder deploy run dep_minute dep_slow dep_nostart --wait -o jsonl | head -n1"
+        ended = alone.enter(server).bash(f"timeout 20 {line}; echo ${{PIPESTATUS[0]}}")
+        assert (json.loads(ended.out.splitlines()[0])["input"], ended.out.splitlines()[1:]) == ("dep_nostart", ["141"])
+
+
+def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        words = ("deploy", "run", *many(server, 120), "--wait", "--timeout", "0", "--parallel", "50")
+        ended = alone.enter(server).qoder(*words)
+        [command] = [line.partition(": ")[2] for line in ended.err.splitlines() if line.startswith("hint: ")]
+        command = command.partition(": ")[2]
+        assert len(command) < 300
+        assert command.startswith("qoder run wait - < ")
+        file = Path(command.rpartition(" ")[2])
+        assert file.stat().st_mode & 0o777 == 0o600
+        runs = file.read_text().splitlines()
+        assert runs == [line.split("\t")[0] for line in ended.out.splitlines()]
+        again = alone.bash(f"{command} --timeout 0")
+        assert (again.code, len(again.out.splitlines())) == (124, 120)
+        file.unlink()
+        told = alone.qoder("run", "wait", *runs, "--timeout", "0", "--json").error["next"]
+        assert (told, file.exists()) == (["qoder", "run", "wait", *runs, "-o", "json"], False)
+
+
+# Pipes, and what they lead into.
+
+
+def _in_bash(alone: Shell, line: str) -> tuple[list[int], Ended]:
+    """Run a pipeline, and return the exit codes of its commands too."""
+    ended = alone.bash(f'{line}; echo "${{PIPESTATUS[@]}}" >&2')
+    *_, codes = ended.err.splitlines()
+    return [int(code) for code in codes.split()], ended
+
+
+@both
+def test_what_is_listed_is_run_and_told_line_by_line(generation: Generation, alone: Shell) -> None:
+    with sandbox(generation) as server:
+        line = "qoder deploy list --status active -q | qoder deploy run - --wait -o jsonl --timeout 2"
+        codes, ended = _in_bash(alone.enter(server), line)
+        items = [json.loads(each) for each in ended.out.splitlines()]
+        assert codes == [0, 1]
+        assert len(items) == len({item["input"] for item in items}) > 8
+        assert unaccounted(server, items) == []
+
+
+def test_a_reader_that_takes_one_line_stops_the_launching(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 200, seconds=0.1)  # which take 10 s to start
+        (alone.home / "ids").write_text("\n".join(ids))
+        line = "qoder deploy run - --wait -o jsonl --parallel 1 < ids | head -n1"
+        codes, ended = _in_bash(alone.enter(server), line)
+        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
+        runs, still_open = journaled(alone)
+        assert {run.id for run in server.world.started()} == runs
+        assert still_open == set()
+        assert len(runs) < 200
+        assert ended.errors == []
+
+
+def test_the_first_that_ends_can_be_taken(alone: Shell) -> None:
+    with sandbox("current", speed=4) as server:
+        line = "qoder deploy run dep_minute dep_demo dep_slow -q | qoder run wait - -o jsonl --timeout 5s | head -n1"
+        codes, ended = _in_bash(alone.enter(server), line)
+        assert json.loads(ended.out)["deployment_id"] == "dep_demo"
+        assert (codes[0], codes[2]) == (0, 0)
+        assert codes[1] in (124, 141)
+
+
+@both
+@pytest.mark.parametrize("others", [1, 12])
+def test_that_the_reader_has_gone_is_noticed_while_others_run(
+    generation: Generation, others: int, alone: Shell
+) -> None:
+    with sandbox(generation, speed=1) as server:
+        ids = [*many(server, 1, seconds=0.5), *many(server, others)]
+        codes, ended = _in_bash(alone.enter(server), f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1")
+        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
+        assert ended.errors == []
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_names_the_runs_that_go_on(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server, FULL.open("wb") as full:
+        ids = many(server, 3)
+        ended = alone.enter(server).qoder("deploy", "run", *ids, "--json", stdout=full)
+        assert (ended.code, ended.error["type"]) == (70, "internal")
+        assert ended.error["next"][:3] == ["qoder", "run", "wait"]
+        started = {run.id for run in server.world.started()}
+        assert set(ended.error["next"][3:-2]) == started == journaled(alone)[0]
+
+
+@pytest.mark.parametrize("source", ["yes dep_demo", "yes ''", "tr '\\0' x < /dev/zero"])
+def test_a_pipe_that_never_ends_is_refused(source: str, alone: Shell) -> None:
+    alone.env["QODER_PAT"] = "pt-0123456789abcdef"
+    codes, ended = _in_bash(alone, f"{source} | qoder deploy run - --base-url http://127.0.0.1:1")
+    assert (codes[1], len(ended.errors)) == (2, 1)
+
+
+# On a terminal.
+
+
+def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        for number in range(30):
+            seconds = 0.5 if number == 29 else 3600.0
+            reason = "budget_reached" if number == 29 else "end_turn"
+            behaviour = Behaviour(turn(seconds=seconds, reason=reason))
+            server.world.add_deployment(name=f"job-{number:02}", behaviour=behaviour)
+        words = ("deploy", "run", *(f"job-{number:02}" for number in range(30)), "--wait", "--parallel", "30")
+        small = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
+        with Terminal(alone.enter(server), *small, *MODULE, *words) as terminal:
+            terminal.shows("not shown").shows("of 30 runs have ended")
+            shown = terminal.screen
+            assert len(shown) <= 24
+            until(lambda: "failed" in terminal.screen[1], "the one that failed, first")
+            assert terminal.screen[1].startswith("job-29")
+            an_hour_later(server)
+            assert terminal.end() == 1
+        left = terminal.screen
+        assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "have ended" in line]
+        assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
+        assert "30 in all: 29 completed, 1 failed" in left[-3]
+        assert left[-2].startswith("error: 29 of 30 runs completed; ")
+
+
+def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
+    with (
+        sandbox("current", speed=1) as server,
+        Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
+    ):
+        terminal.shows("reading ids of deployments from the terminal, one a line, until Ctrl-D")
+        terminal.type("dep_demo\n\x04")
+        assert terminal.end() == 0
+        assert terminal.screen[-1] == server.world.started()[0].id
+
+
+def all_running(terminal: Terminal, count: int) -> list[str]:
+    """Return the rows of a table that is whole, as soon as it shows so many as running, and for how long."""
+    rows: list[str] = []
+
+    def looked() -> bool:
+        *shown, last = terminal.screen or [""]
+        rows[:] = [line for line in shown if re.search(r"running +\d\.\ds", line)]
+        return len(rows) == count and f"0 of {count} runs have ended" in last
+
+    until(looked, f"{count} that are running")
+    return rows
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns: int, alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 3)
+        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
+        with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
+            rows = all_running(terminal, 3)
+            an_hour_later(server)
+            assert terminal.end() == 0
+    for id, row in zip(ids, rows, strict=True):
+        assert len(row) <= columns
+        assert re.search(r"running +\d\.\ds", row)
+        assert row.startswith(id if columns >= 80 else id[:8])
+        assert row.split()[0].endswith(id[-8:])
+        assert ("drun_" in row) == (columns >= 80)
+
+
+def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        runs = [server.world.start(id).id for id in many(server, 3)]
+        with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
+            rows = all_running(terminal, 3)
+            an_hour_later(server)
+            terminal.end()
+    assert [row.count("drun_") for row in rows] == [1, 1, 1]
+
+
+FOUR = ("demo", "silent", "fail", "slow")
+TINY = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
+
+
+def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
+    """Run a line of sh on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
+    with (
+        sandbox(generation, speed=10) as server,
+        Terminal(alone.enter(server), *TINY, "sh", "-c", line) as terminal,
+    ):
+        terminal.end()
+        return terminal.screen, terminal.raw, server
+
+
+@pytest.mark.parametrize("format", ["-q", "-o jsonl", "-o json"])
+@pytest.mark.parametrize(("follow", "generation"), [("", "legacy"), ("--follow", "current")])
+def test_on_a_terminal_no_data_is_lost_to_the_table(
+    format: str, follow: str, generation: Generation, alone: Shell
+) -> None:
+    left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
+    text = "\n".join(left)
+    assert "Ctrl-C leaves" in raw
+    assert "Ctrl-C leaves" not in text
+    for run in server.world.started():
+        if format == "-q":
+            assert run.id in left
+        else:
+            assert f'"id": "{run.id}"' in text or f'"id":"{run.id}"' in text
+
+
+@both
+def test_where_the_data_goes_on_to_a_program_on_the_same_terminal_changes_are_lines(
+    generation: Generation, alone: Shell
+) -> None:
+    line = f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl | cat"
+    left, raw, server = _on_terminal(alone, line, generation)
+    data = [json.loads(line) for line in left if line.startswith("{") and '"input"' in line]
+    assert sorted(item["input"] for item in data) == sorted(FOUR)
+    assert "\x1b[1A" not in raw
+    for item in data:
+        assert left.count(f"{item['input']} {item['id']} {item['status']}") == 1
+    assert {item["id"] for item in data} == {run.id for run in server.world.started()}
+
+
+def test_a_table_lives_on_while_the_data_goes_to_a_file(alone: Shell) -> None:
+    left, raw, _ = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl > data", "current")
+    assert "Ctrl-C leaves" in raw
+    assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
+    assert len((alone.home / "data").read_text().splitlines()) == 4
+    assert left[-1].startswith('{"error"')

@@ -1,0 +1,567 @@
+"""What completion remembers: what commands write down, and what TAB makes of it in the real shells."""
+
+import io
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.app import State
+from qoder_cli.base.model import Deployment, Run
+from qoder_cli.help.completion import FILES
+from qoder_cli.local import remembered, tsv
+from qoder_cli.local.remembered import (
+    known_deployments,
+    known_runs,
+    remember_deployments,
+    remember_names,
+    remember_run,
+    remember_runs,
+    run_ids_with_prefix,
+)
+from qoder_cli.local.tsv import Line
+from qoder_cli.output.screen import Screen, inert_lines
+from tests.completions import FOLDER, offered
+from tests.conftest import TOKEN
+from tests.support.programs import need
+from tests.support.shells import Session, environment, press_tab
+
+HOST = "api.qoder.com"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def state_in(folder: Path, **env: str) -> State:
+    """Return a state whose folder for state this is."""
+    base = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml", "QODER_STATE_DIR": str(folder)}
+    return State(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+
+
+def deployment(id: str, name: Any = "nightly", **fields: Any) -> Deployment:
+    return Deployment({"id": id, "type": "deployment", "name": name, "archived_at": None, **fields})
+
+
+def run(id: str, deployment_id: str = "dep_1", at: str = "2026-06-14T08:54:06Z") -> Run:
+    return Run({"id": id, "type": "deployment_run", "deployment_id": deployment_id, "created_at": at})
+
+
+def lines(folder: Path, what: str = "deployments") -> list[Line]:
+    """Return what a file holds, all of which must be ours."""
+    read = [Line.read(line) for line in (folder / f"{what}.tsv").read_text("utf-8").splitlines()]
+    assert None not in read
+    return [line for line in read if line]
+
+
+def known(folder: Path, what: str = "deployments") -> list[tuple[str, str]]:
+    return [(line.id, line.known_as) for line in lines(folder, what)]
+
+
+# What is written down
+
+
+def test_deployments_are_remembered_by_name_newest_first(folder: Path) -> None:
+    state = state_in(folder)
+    remember_deployments(state, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
+    assert (folder / "deployments.tsv").read_text() == (
+        f"dep_2\ttidy\t-\t{HOST}\tdefault\t-\ndep_1\t-\t-\t{HOST}\tdefault\t-\n"
+    )
+    remember_deployments(state, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
+    assert known(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
+
+
+def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
+    state = state_in(folder)
+    remember_names(state, {f"dep_{n}": "nightly" for n in range(1, 5)})
+    remember_deployments(state, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
+    assert [id for id, _ in known(folder)] == ["dep_1", "dep_3", "dep_4"]
+    remember_deployments(state, [deployment("dep_4"), deployment("dep_5")], whole=True)
+    assert [id for id, _ in known(folder)] == ["dep_5", "dep_4"]
+    remember_names(state, {"dep_4": "nightly"}, whole=True)
+    assert [id for id, _ in known(folder)] == ["dep_4"]
+
+
+def test_a_whole_list_says_nothing_about_other_hosts(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "here"})
+    remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"}, whole=True)
+    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "api.qoder.com.cn"), ("dep_1", HOST)]
+    remember_names(state_in(folder), {}, whole=True)
+    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "-")]
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    """Return a config file with a profile besides the default one."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+    config.chmod(0o600)
+    return config
+
+
+def at_work(folder: Path, profiles: Path, **env: str) -> State:
+    """Return a state with --profile work."""
+    state = state_in(folder, QODER_CONFIG=str(profiles), **env)
+    state.flags.profile = "work"
+    return state
+
+
+def test_whose_each_is_stands_in_its_line(folder: Path, profiles: Path) -> None:
+    for state, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
+        remember_names(state, {f"dep_{number}": "nightly"})
+        remember_run(state, run(f"drun_{number}", f"dep_{number}"))
+    assert [(line.id, line.profile, line.mark) for line in lines(folder)] == [
+        ("dep_2", "work", "-"),
+        ("dep_1", "default", "-"),
+    ]
+    assert {line.id: line.profile for line in lines(folder, "runs")} == {"drun_1": "default", "drun_2": "work"}
+
+
+def test_across_lists_the_newest_are_first(folder: Path) -> None:
+    state = state_in(folder)
+    day = "2026-06-{:02}T08:54:06Z".format
+    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (9, 8)])
+    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
+    remember_deployments(state, [deployment("dep_10", created_at=day(10))])
+    remember_names(state, {"dep_7": "named again", "dep_6": "nightly"})
+    assert [id for id, _ in known(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
+
+
+def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tsv, "local_time", lambda text: text.replace("T", " "))
+    state = state_in(folder)
+    remember_names(state, {"dep_1": "nightly"})
+    remember_run(state, run("drun_1", at="2026-06-14T08:54:06Z"))
+    remember_runs(state, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_run(state, run("drun_0", "dep_1", at=""))
+    assert known(folder, "runs") == [
+        ("drun_3", "nightly 2026-06-16 08:54"),
+        ("drun_2", "dep_9 2026-06-15 08:54"),
+        ("drun_1", "nightly 2026-06-14 08:54"),
+        ("drun_0", "nightly"),
+    ]
+
+
+def test_no_more_is_kept_than_is_of_use(folder: Path) -> None:
+    state = state_in(folder)
+    for begin in (0, 1000):
+        remember_names(state, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
+        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
+    assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(1000, 1300)]
+    assert len(lines(folder, "runs")) == tsv.MOST_RUNS
+    remember_names(state, {f"dep_{n}": "报" * 256 for n in range(300)})
+    assert (folder / "deployments.tsv").stat().st_size <= tsv.LARGEST_FILE
+    assert lines(folder)[0].id == "dep_0"
+
+
+def test_the_same_again_writes_nothing(folder: Path) -> None:
+    state = state_in(folder)
+    seen = [deployment("dep_2"), deployment("dep_1")]
+    runs = [run("drun_2"), run("drun_1")]
+
+    def remember() -> list[tuple[int, int]]:
+        remember_deployments(state, seen, whole=True)
+        remember_runs(state, runs)
+        remember_names(state, {"dep_1": "nightly"})
+        remember_run(state, runs[1])
+        found = [file.stat() for file in sorted(folder.iterdir())]
+        return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes another file, or a longer one
+
+    assert remember() == remember()
+    state.close()
+    assert [file.name for file in sorted(folder.iterdir())] == ["deployments.tsv", "runs.tsv", "state.db"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_nobody_else_can_read_it(folder: Path) -> None:
+    remember_names(state_in(folder / "new"), {"dep_1": "nightly"})
+    assert stat.S_IMODE((folder / "new" / "deployments.tsv").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "new").stat().st_mode) == 0o700
+
+
+def test_what_is_rehearsed_stays_in_the_sandbox(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "real"})
+    for port in (8001, 8002):  # the second is another sandbox, and the first is over
+        remember_names(state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}"), {f"dep_{port}": "rehearsed"})
+    assert known(folder) == [("dep_1", "real")]
+    assert known(folder, "sandbox-deployments") == [("dep_8002", "rehearsed")]
+
+
+def test_a_name_longer_than_any_is_cut_and_shows_it(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "x" * 256, "dep_2": "x" * 257, "dep_3": "\x1b" * 250})
+    assert [name[-2:] for _, name in known(folder)] == ["xx", "x…", "01"] or known(folder)[2][1].endswith("…")
+    assert [len(name) for _, name in known(folder)] == [256, 257, 257]
+
+
+ODD_IDS = [
+    "dep_$(touch x)",
+    "dep_ ",
+    "dep_a b",
+    "dep_\t",
+    "dep_\n",
+    "dep_é",
+    "dep_",
+    "dep_" + "x" * 200,
+    "-dep_1",
+    "",
+    7,
+]
+
+
+def test_what_is_no_plain_id_is_not_remembered(folder: Path) -> None:
+    remember_deployments(state_in(folder), [deployment("dep_1"), *(Deployment({"id": id}) for id in ODD_IDS)])
+    assert known(folder) == [("dep_1", "nightly")]
+    remember_runs(
+        state_in(folder), [Run({}), Run({"id": "drun_`x`"}), Run({"id": 7}), Run({"id": "drun_1", "created_at": 7})]
+    )
+    assert known(folder, "runs") == [("drun_1", "-")]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text() | st.none(), max_size=5))
+def test_whatever_the_names_are_the_file_is_lines_of_columns(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str | None]
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    remember_deployments(state_in(folder), [deployment(f"dep_{n}", name) for n, name in enumerate(names)])
+    if names:
+        assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(len(names))]
+        said = (folder / "deployments.tsv").read_text("utf-8")
+        assert inert_lines(said) == said
+
+
+# What is there already may be anything
+
+
+GARBAGE = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 1000,
+    "huge": b"x" * 3_000_000,
+    "many lines": b"dep_x\t\n" * 40_000,
+    "no tabs": b"dep_1 dep_2\n\n\ndep_3\n",
+    "other columns": b"dep_1\tname\ndrun_1\n\t\t\t\t\t\n",
+    "another kind": b"agent_1\tname\t-\th\tp\t-\n",
+    "commands": b"dep_$(touch started)\t$(touch started)\t-\th\tp\t-\ndep_`touch started`\t';touch x'\t-\th\tp\t-\n",
+    "no utf-8": b"\xff\xfe\tname\t-\th\tp\t-\n\xc3\x28\n",
+}
+
+
+@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
+def test_a_file_that_is_garbage_is_replaced(folder: Path, found: bytes) -> None:
+    folder.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).write_bytes(found)
+    remember_names(state_in(folder), {"dep_1": "nightly"})
+    remember_run(state_in(folder), run("drun_1"))
+    assert known(folder) == [("dep_1", "nightly")]
+    assert [line.id for line in lines(folder, "runs")] == ["drun_1"]
+
+
+def blocked(folder: Path) -> Iterator[str]:
+    """Put things in the way, one after the other."""
+    folder.write_text("a file, no folder")
+    yield "the folder is a file"
+    folder.unlink()
+    (folder / "deployments.tsv").mkdir(parents=True)
+    (folder / "runs.tsv").mkdir()
+    yield "the files are folders"
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).rmdir()
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(folder / name)
+    yield "the files are pipes"
+
+
+def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path) -> None:
+    state = state_in(folder)
+    for _ in blocked(folder):
+        remember_names(state, {"dep_1": "nightly"})
+        remember_run(state, run("drun_1"))
+        assert not state.err.has_written
+        state.close()
+    assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv", "state.db")]
+
+
+def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(env: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(tsv, "state_folder", no_home)
+    remember_names(state_in(Path("unused")), {"dep_1": "nightly"})
+    remember_run(state_in(Path("unused")), run("drun_1"))
+
+
+# What the store knows of it
+
+
+def test_the_store_knows_deployments_newest_first_by_host_and_profile(folder: Path, profiles: Path) -> None:
+    state = state_in(folder)
+    day = "2026-06-{:02}T08:54:06Z".format
+    remember_deployments(state, [deployment("dep_9", "nine", created_at=day(9)), deployment("dep_8", None)])
+    remember_deployments(state, [deployment("dep_10", "ten", created_at=day(10))])
+    remember_names(state, {"dep_11": "eleven", "dep_9": "named again", "dep_x y": "no id"})
+    remember_names(at_work(folder, profiles), {"dep_work": "work"})
+    assert known_deployments(state.store, HOST, "default") == [
+        ("dep_11", "eleven", None),
+        ("dep_10", "ten", day(10)),
+        ("dep_9", "named again", day(9)),
+        ("dep_8", None, None),
+    ]
+    assert [each.id for each in known_deployments(state.store, HOST, "work")] == ["dep_work"]
+    remember_deployments(state, [deployment("dep_9", archived_at=day(12))])
+    assert [each.id for each in known_deployments(state.store, HOST, "default")] == ["dep_11", "dep_10", "dep_8"]
+    remember_names(state, {"dep_8": "eight"}, whole=True)
+    assert known_deployments(state.store, HOST, "default") == [("dep_8", "eight", None)]
+    assert known_deployments(state.store, "elsewhere", "default") == []
+
+
+def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(folder: Path) -> None:
+    state = state_in(folder)
+    remember_names(state, {"dep_1": "night\x1bly\ud800"})
+    remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_run(state, run("drun_0", at=""))
+    remember_run(state, run("no run"))
+    assert known_runs(state.store, HOST, "default") == [
+        ("drun_2", "dep_9", None, "2026-06-15T08:54:06Z"),
+        ("drun_1", "dep_1", "night\\u001bly\\ud800", "2026-06-14T08:54:06Z"),
+        ("drun_0", "dep_1", "night\\u001bly\\ud800", None),
+    ]
+
+
+def test_a_prefix_finds_what_was_triggered_and_what_was_seen(folder: Path) -> None:
+    state = state_in(folder)
+    remember_runs(state, [run("drun_ab1"), run("drun_ab2"), run("drun_aXc")])
+    for number in (2, 3):
+        attempt = state.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
+        state.store.settle(attempt, f"drun_ab{number}")
+    assert run_ids_with_prefix(state.store, HOST, "drun_ab") == ["drun_ab1", "drun_ab2", "drun_ab3"]
+    assert run_ids_with_prefix(state.store, HOST, "drun_a_") == []
+    assert run_ids_with_prefix(state.store, HOST, "drun_A") == []
+    assert run_ids_with_prefix(state.store, "elsewhere", "drun_") == []
+
+
+def test_the_store_keeps_no_more_runs_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST_KEPT_RUNS", 60)
+    state = state_in(folder)
+    for begin in (0, 40, 80):
+        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
+    assert [each.id for each in known_runs(state.store, HOST, "default")] == [f"drun_{n}" for n in range(119, 59, -1)]
+
+
+def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_real": "nightly"})
+    for port in (8001, 8002):
+        rehearsing = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
+        remember_names(rehearsing, {"dep_demo": "nightly"})
+        remember_run(rehearsing, run("drun_1"))
+    store = state_in(folder).store
+    assert known_deployments(store, "127.0.0.1:8001", "default") == []
+    assert known_runs(store, "127.0.0.1:8001", "default") == []
+    assert len(known_deployments(store, "127.0.0.1:8002", "default")) == 1
+    assert len(known_deployments(store, HOST, "default")) == 1
+
+
+# What TAB makes of it
+
+
+NAMES = {
+    "dep_1": "nightly-report",
+    "dep_2": "Daily report (EMEA)",
+    "dep_3": 'it\'s "quoted" \\ twice',
+    "dep_4": "$(touch started) `touch started` ; touch started & | > started",
+    "dep_5": "two\nlines\tand\x1b[2J escapes",
+    "dep_6": "日报",
+    "dep_7": "--wait",
+    "dep_8": "%F{red}%n [x] {a,b} ~ * ? ! # = : @",
+    "dep_9": "nightly-tidy",
+}
+IDS = set(NAMES)
+LINES: dict[str, set[str]] = {
+    "qoder deploy run ": IDS,
+    "qoder deploy run dep_": IDS,
+    "qoder deploy run dep_1": {"dep_1"},
+    "qoder deploy get dep_2": {"dep_2"},
+    "qoder run list dep_": IDS,
+    "qoder deploy run nightly-r": {"nightly-report"},
+    "qoder deploy run nightly": {"nightly-report", "nightly-tidy"},
+    "qoder deploy run 日": {"日报"},
+    "qoder deploy run Dai": set(),
+    "qoder deploy run \\$": set(),
+    "qoder deploy run --wait dep_9": {"dep_9"},
+    "qoder -o json deploy run dep_9": {"dep_9"},
+    "qoder deploy run dep_1 --wai": {"--wait"},
+    "qoder run get ": {"last", "drun_1", "drun_2"},
+    "qoder run wait drun_1 drun_": {"drun_1", "drun_2"},
+    "qoder run logs la": {"last"},
+    "qoder run logs x drun_2": {"drun_2"},
+    "qoder run result drun_1": {"drun_1"},
+    "qoder run cancel drun_1": {"drun_1"},
+    "qoder run get nightly": set(),
+    "qoder sandbox -- qoder run get drun_": {"drun_9"},
+    "qoder sandbox --speed 10 -- qoder-cli deploy run ": {"dep_demo"},
+    "qoder --profile work deploy run ": {"dep_work"},
+    "qoder deploy run --profile work ": {"dep_work"},
+    "qoder deploy run --profile=work wor": {"work-report"},
+    "qoder --profile default deploy run --profile 'work' ": {"dep_work"},
+    "qoder --profile wor deploy run ": set(),
+    "qoder --profile work run wait ": {"last", "drun_work"},
+    "qoder sandbox -- qoder --profile work run get drun_": {"drun_9"},
+}
+SHELLS = ["bash", "zsh", "fish"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home where commands have seen deployments and runs, also of another profile and in the sandbox."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "state"
+    state = state_in(folder)
+    remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
+    remember_runs(state, [run("drun_1"), run("drun_2", "dep_4")])
+    (home / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+    work = at_work(folder, home / "config.toml")
+    remember_names(work, {"dep_work": "work-report"})
+    remember_run(work, run("drun_work"))
+    rehearsing = state_in(folder, QODER_SANDBOX="http://127.0.0.1:8001")
+    remember_names(rehearsing, {"dep_demo": "nightly"})
+    remember_run(rehearsing, run("drun_9"))
+    return home
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_remembered_is_offered(home: Path, line: str) -> None:
+    assert set(offered(line, {"QODER_STATE_DIR": str(home / "state")})) == LINES[line]
+
+
+def test_each_says_what_it_is(home: Path) -> None:
+    env = {"QODER_STATE_DIR": str(home / "state")}
+    assert offered("qoder deploy run ", env) == {id: inert_of(name) for id, name in NAMES.items()}
+    assert offered("qoder deploy run nightly-r", env) == {"nightly-report": "dep_1"}
+    assert offered("qoder run get drun_1", env)["drun_1"].startswith("nightly-report 2026-06-14 ")
+
+
+def inert_of(name: str) -> str:
+    return name.replace("\n", "\\n").replace("\t", "\\t").replace("\x1b", "\\u001b")
+
+
+def test_of_several_hosts_each_says_where_it_is(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "here"})
+    remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"})
+    told = {"dep_1": "here, api.qoder.com", "dep_2": "there, api.qoder.com.cn"}
+    assert offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)}) == told
+
+
+NOTHING = {"qoder deploy run ": set[str](), "qoder run get ": {"last"}}
+
+
+def test_without_the_file_nothing_of_it_is_offered(folder: Path) -> None:
+    env = {"QODER_STATE_DIR": str(folder)}
+    assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
+def test_garbage_is_no_offer(folder: Path, found: bytes) -> None:
+    folder.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (folder / name).write_bytes(found)
+    env = {"QODER_STATE_DIR": str(folder)}
+    assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+def test_what_is_no_file_is_not_read(folder: Path) -> None:
+    env = {"QODER_STATE_DIR": str(folder)}
+    for _ in blocked(folder):
+        assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+
+
+def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(folder: Path) -> None:
+    url = "http://127.0.0.1:8001"
+    remember_names(state_in(folder), {"dep_real": "nightly"})
+    remember_names(state_in(folder, QODER_SANDBOX=url), {"dep_demo": "nightly"})
+    env = {"QODER_STATE_DIR": str(folder), "QODER_SANDBOX": url}
+    assert set(offered("qoder deploy run ", env)) == {"dep_demo"}
+
+
+def test_a_profile_behind_the_cursor_counts(home: Path) -> None:
+    env = {"QODER_STATE_DIR": str(home / "state")}
+    assert set(offered("qoder deploy get dep", env, rest=" --profile work")) == {"dep_work"}
+    assert set(offered("qoder --profile default deploy get dep", env, rest=" --profile=work")) == {"dep_work"}
+
+
+# In the real shells
+
+
+def tab(shell: str, home: Path, lines: list[str], **env: str) -> Session:
+    """Press TAB behind each line; nothing may be shown that is an error, and nothing started."""
+    session = press_tab(shell, lines, home, LC_ALL="C.UTF-8", **env)
+    assert not session.started
+    assert not [
+        word for word in ("rror", "denied", "not found", "warning", "_qoder", "ignored") if word in session.screen
+    ]
+    return session
+
+
+IN_SHELLS = [
+    "qoder deploy run ",
+    "qoder deploy run nightly",
+    "qoder deploy run 日",
+    "qoder deploy run \\$",
+    "qoder run get ",
+    "qoder sandbox -- qoder run get drun_",
+    "qoder deploy run --profile=work wor",
+]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_offers(shell: str, home: Path, tmp_path: Path) -> None:
+    session = tab(shell, tmp_path, IN_SHELLS, QODER_STATE_DIR=str(home / "state"))
+    assert session.offers == {line: LINES[line] for line in IN_SHELLS}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("found", ["commands", "binary"])
+def test_garbage_starts_nothing(shell: str, tmp_path: Path, found: str) -> None:
+    state = tmp_path / "own place"
+    state.mkdir()
+    for name in ("deployments.tsv", "runs.tsv"):
+        (state / name).write_bytes(GARBAGE[found])
+    assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])  # what stands behind the cursor fish cannot be told in a script
+def test_the_shell_tells_what_stands_behind_the_cursor(shell: str, home: Path, tmp_path: Path) -> None:
+    line = "qoder deploy get dep --profile work\x1b[D" + "\x1b[D" * len(" --profile wor")
+    [typed] = press_tab(shell, [line], tmp_path, WHOLE="yes", QODER_STATE_DIR=str(home / "state")).typed.values()
+    assert typed.split() == ["qoder", "deploy", "get", "dep_work", "--profile", "work"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_names_are_shown_beside_the_ids(shell: str, home: Path, tmp_path: Path) -> None:
+    screen = listed(shell, tmp_path, "qoder deploy run dep_", QODER_STATE_DIR=str(home / "state"))
+    for told in (
+        "nightly-report",
+        "Daily report (EMEA)",
+        'it\'s "quoted" \\ twice',
+        "$(touch started) `touch",
+        "%F{red}",
+    ):
+        assert told in screen
+    assert "\x1b[2J" not in screen
+    assert not (tmp_path / "started").exists()
+
+
+def listed(shell: str, home: Path, line: str, **env: str) -> str:
+    """Return what a shell shows when it lists what can follow."""
+    need(shell)
+    if shell != "fish":
+        return press_tab(shell, [line], home, LC_ALL="C.UTF-8", LISTED="yes", **env).screen
+    command = ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", str(FOLDER / FILES[shell]), line]
+    env = environment(home) | env
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=30).stdout

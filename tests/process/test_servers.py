@@ -1,0 +1,156 @@
+"""Servers that nobody here made: named cases, a sample of the table of `tests.support.servers`, and drawn ones.
+
+`python -m tests.support.servers` plays every cell; `pytest test_servers.py --hypothesis-profile=thorough` draws a
+thousand servers.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.support.hostile import WAYS, Server
+from tests.support.servers import FLOWS, Cell, Verdict, cells, play, play_alone
+
+SAMPLE = 160
+CHUNKS = 4
+
+
+def told(cell: Cell, verdict: Verdict) -> str:
+    return f"{cell}: exit codes {verdict.codes}: " + "; ".join(f"{w.promise}: {w.words}" for w in verdict.wrong)
+
+
+def case(flow: str = "wait", **odd: Any) -> Any:
+    cell = Cell(Server(**odd), flow)
+    return pytest.param(cell, id=str(cell))
+
+
+# A 500 of a run that did start, with everything that hides it.
+LOST = [
+    *(case(answer="500", date=skew) for skew in (-7200.0, 2.0, 10.0, 7200.0)),
+    *(case(answer="500", lag=lag) for lag in (10.0, 20.0)),
+    *(case(answer="500", created=created) for created in ("null", "number", "absent", "nonsense")),
+    *(case(answer="500", context=context) for context in ("null", "absent", "string", "other", "retry", "number")),
+    *(case(answer="500", step=step) for step in ((0.02, -10.0), (0.02, 10.0), (2.0, -10.0), (0.02, 7200.0))),
+    case(answer="500", order="oldest", older=150),
+    case(answer="500", order="shuffled", older=150),
+    case(answer="500", newer=110, paging="after_id ignored"),
+    case(answer="500", newer=260),
+    case(answer="500", order="oldest", older=150, paging="neither"),
+    case(answer="503", acts=3.0, lag=10.0),
+    *(case(answer="500", forgets=True, strangers=strangers) for strangers in ((), (3.3,))),
+    *(case("resend", answer="reset", forgets=True, strangers=strangers) for strangers in ((), (3.3,))),
+    case(answer="500", forgets=True, created="null"),
+    case(answer="503", times=9, lag=20.0),
+]
+# The last run of this machine, and its key, behind others' runs.
+LAST = [
+    case("plain", answer="reset", newer=260),
+    case("key", answer="reset", newer=260),
+    case("key", answer="reset", order="oldest", older=150),
+    case("key", answer="500", date=10.0),
+    case("key", answer="reset", acts=3.0, lag=20.0),
+    case("two", answer="reset"),
+    case("two", answer="reset", step=(0.02, -10.0)),
+]
+# What an exit 9 says of it in JSON.
+LAST += [case("key", answer="reset", **odd) for odd in ({"down": 1e9}, {"date": "absent"}, {"strangers": (3.3,)})]
+# Gateways that answer for the API, of a run that did start.
+GATEWAYS = [
+    *(case("key", answer=f"{status} html") for status in (400, 401, 403, 404, 407, 409, 413, 408, 499)),
+    *(case(answer=answer) for answer in ("408", "400 json", "403 empty", "302", "307", "308")),
+    *(case(answer=answer, acts=3.0) for answer in ("404 html", "302", "certificate error")),
+    *(case("key", missing=(f"{status} html", 45.0)) for status in (401, 407, 413)),
+    case("key", answer="certificate error"),
+]
+ADOPTED = [
+    case("cancel", answer="reset", acts=None, strangers=(20.0,)),
+    case("plain", answer="reset", acts=None, strangers=(130.0,)),
+    case("cancel", answer="reset"),
+    case("cancel", answer="reset", acts=None, strangers=(3.3,)),
+    case(answer="garbage", date=2.0, strangers=(3.3,)),
+    case(answer="502", step=(0.02, 10.0), strangers=(3.3,)),
+]
+STORIES = [
+    case(script="fails late", events="after_id ignored", ids="absent"),
+    case(script="exhausted, then idle", events="after_id ignored", ids="absent"),
+    *(
+        case(script=script, **odd)
+        for script in ("fails late", "completes, chats on, fails", "fails, chats on, completes", "idle at first")
+        for odd in ({"telling": "newest first"}, {"telling": "shuffled"}, {"events": "overlap"}, {"types": "ignored"},
+                    {"events": "strict"}, {"session": "changes"}, {"ids": "absent"})
+    ),
+    *(case(script=f"reason {reason}") for reason in ("number", "list", "true", "type number", "type list")),
+    *(case(script=script) for script in ("asks, and goes on", "asks twice, and fails", "asks for ever")),
+    *(case(generation="legacy", script=script, status="stuck") for script in ("fails late", "asks, and goes on")),
+    *(case(generation="legacy", script="fails late", status="stuck", missing=("api", gone)) for gone in (20.0, 1e9)),
+    *(case(earlier=True, script=script) for script in ("fails late", "completes", "goes on")),
+    *(case(script="fails late", missing=missing) for missing in WAYS["missing"][1:]),
+    case(script="fails", empty="null"),
+    case(generation="legacy", script="fails", empty="null", status="stuck"),
+    case(script="many errors, then fails", events="repeated"),
+    case(script="many errors, then fails", telling="newest first"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", [*LOST, *LAST, *GATEWAYS, *ADOPTED, *STORIES])
+def test_no_promise_is_broken(cell: Cell, tmp_path: Path) -> None:
+    verdict = play(cell, tmp_path)
+    assert not verdict.broken, told(cell, verdict)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_promise_is_broken_in_a_sample_of_the_table(chunk: int) -> None:
+    sample = random.Random(3).sample(cells(), SAMPLE)[chunk::CHUNKS]
+    found = [(cell, play_alone(cell)) for cell in sample]
+    assert not [told(cell, verdict) for cell, verdict in found if verdict.broken]
+
+
+# What the server can tell well enough is told: no exit 9, 10 or 124 where nothing hides the run or its ending.
+SETTLED = [
+    *(case(answer=answer) for answer in ("500", "502", "reset", "garbage", "hang", "404 html", "302", "408", "204")),
+    *(case(answer="reset", **odd) for odd in ({"acts": 3.0}, {"lag": 3.0}, {"newer": 110}, {"newer": 260})),
+    *(case(answer="reset", phase=phase) for phase in WAYS["phase"][1:]),
+    *(case(answer="reset", ahead=ahead) for ahead in (-7200.0, 7200.0, 3.0)),
+    *(case(answer="reset", order=order, older=150) for order in ("oldest", "shuffled")),
+    *(case(answer="reset", newer=110, paging=way) for way in ("overlap", "repeated", "next_page only", "no last_id")),
+    *(case(answer="reset", step=step) for step in ((0.02, -10.0), (0.02, 10.0), (2.0, -10.0), (0.02, 7200.0))),
+    *(case(script="fails", **odd) for odd in ({"telling": "newest first"}, {"telling": "shuffled"}, {"ids": "absent"})),
+    *(case(script="fails", **odd) for odd in ({"events": "strict"}, {"events": "overlap"}, {"session": "changes"})),
+    *(case(script="fails", types="ignored", telling=telling) for telling in ("newest first", "shuffled")),
+    *(case(script="fails", missing=missing) for missing in WAYS["missing"] if missing and missing[1] < 60),
+    *(case(script="asks for ever", **odd) for odd in ({}, {"telling": "newest first"}, {"types": "ignored"})),
+]
+
+
+@pytest.mark.parametrize("cell", SETTLED)
+def test_what_can_be_told_is_told(cell: Cell, tmp_path: Path) -> None:
+    verdict = play(cell, tmp_path)
+    assert not verdict.unsettled, told(cell, verdict)
+
+
+@st.composite
+def servers(draw: Callable[..., Any]) -> Server:
+    """Draw a server that is odd in up to six ways."""
+    names = draw(st.lists(st.sampled_from([n for n in WAYS if n != "stream"]), min_size=1, max_size=6, unique=True))
+    server = replace(Server(), **{name: draw(st.sampled_from(WAYS[name])) for name in names})
+    if server.answer == "ok" and {"acts", "times"} & set(names):
+        server = replace(server, answer=draw(st.sampled_from(("500", "503", "502", "reset", "hang", "404 html"))))
+    assume(server.is_fair)
+    return server
+
+
+is_short = settings.get_current_profile_name() == "short"
+
+
+@given(server=servers(), flow=st.sampled_from(list(FLOWS)))
+@settings(suppress_health_check=list(HealthCheck), derandomize=is_short, database=None)
+def test_no_server_breaks_a_promise(server: Server, flow: str) -> None:
+    cell = Cell(server, flow)
+    verdict = play_alone(cell)
+    assert not verdict.broken, told(cell, verdict)

@@ -1,0 +1,1 @@
+"""The rehearsal server, and what becomes of its faults."""

@@ -1,0 +1,294 @@
+"""Inside the sandbox nothing real is reached or changed, whoever asks: our own commands, and the official SDK."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.help.documented import VARIABLES
+from qoder_cli.sandbox import child
+from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.world import World
+from tests.process.test_network import listening
+from tests.sandbox.test_sandbox import needs_signals, sandbox, started
+
+BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
+SERVERS = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
+TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
+# They say how a command behaves, not whom it asks, as who, or what it writes to.
+HARMLESS = {"QODER_READ_ONLY", "QODER_NO_PROGRESS", "QODER_NO_INPUT"}
+REAL = "pt-real-0123456789abcdef"
+SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def inside(base: Mapping[str, str], folder: Path = Path("/own")) -> dict[str, str]:
+    """Return the environment of a command in a sandbox."""
+    led = child.variables(base, base_url=BASE_URL, token="pt-sandbox", folder=folder)
+    return child.environment(base, led)
+
+
+# The environment.
+
+
+def test_every_variable_that_leads_out_is_turned_around() -> None:
+    outside = {
+        "PATH": "/bin",
+        "HOME": "/home/me",
+        **dict.fromkeys((*SERVERS, "QODER_FORWARD_BASE_URL"), "https://api.qoder.com/api/v1/cloud"),
+        **dict.fromkeys((*TOKENS, "QODER_SA_KEY"), REAL),
+        "QODER_PAT_FILE": "/token",
+        "QODER_REGION": "cn",
+        "QODER_PROFILE": "work",
+        "QODER_WORKSPACE_ID": "ws_1",
+        "QODER_CONFIG": "/home/me/config.toml",
+        "QODER_STATE_DIR": "/home/me/state",
+        "QODER_NO_INPUT": "1",
+    }
+    env = inside(outside)
+    path = env.pop("PATH").split(os.pathsep)
+    no_proxy = {} if sys.platform == "win32" else {"no_proxy": "127.0.0.1,localhost"}
+    assert env == {
+        "HOME": "/home/me",
+        "QODER_NO_INPUT": "1",
+        **dict.fromkeys(SERVERS, BASE_URL),
+        "QODER_FORWARD_BASE_URL": "http://127.0.0.1:1/api/v1/forward",
+        **dict.fromkeys(TOKENS, "pt-sandbox"),
+        "QODER_CONFIG": str(Path("/own/config.toml")),
+        "QODER_STATE_DIR": str(Path("/own/state")),
+        "NO_PROXY": "127.0.0.1,localhost",
+        **no_proxy,
+    }
+    assert path[-1] == "/bin"
+    assert str(Path(sys.executable).parent) in path[:-1]
+
+
+def test_a_variable_of_ours_is_turned_around_or_harmless() -> None:
+    ours = {name for each in VARIABLES for name in each.names if name.startswith("QODER_")}
+    led = child.variables({}, base_url=BASE_URL, token="pt-sandbox", folder=Path("/own"))
+    assert ours <= set(led) | HARMLESS
+
+
+def test_python_inside_is_the_users_where_the_program_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "qoder").touch()  # as pipx installs it
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "qoder")])
+    assert inside({"PATH": "/bin"})["PATH"].split(os.pathsep) == [str(tmp_path), "/bin"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a variable has one name only")
+@pytest.mark.parametrize(
+    ("outside", "exceptions"),
+    [
+        ({"NO_PROXY": "intra"}, "127.0.0.1,localhost,intra"),
+        ({"no_proxy": "intra"}, "127.0.0.1,localhost,intra"),
+        ({"NO_PROXY": "a", "no_proxy": "b"}, "127.0.0.1,localhost,a,b"),
+        ({"NO_PROXY": "", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_who_was_asked_without_a_proxy_still_is(outside: dict[str, str], exceptions: str) -> None:
+    env = inside(outside)
+    assert (env["NO_PROXY"], env["no_proxy"]) == (exceptions, exceptions)
+
+
+def test_without_a_place_for_its_own_files_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(**settings: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(child, "TemporaryDirectory", none)
+    with pytest.raises(UsageError, match="No usable temporary directory"), child.folder():
+        pass
+
+
+# Real processes.
+
+
+def outside(home: Path, trap: str) -> dict[str, str]:
+    """Return an environment in which everything leads to a trap, with a home that is used every day."""
+    config = home / "config" / "qoder" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'# mine\n[profiles.default]\ntoken = "{REAL}"\nbase_url = "{trap}"\n[profiles.work]\n')
+    config.chmod(0o600)
+    (home / "state").mkdir()
+    (home / "token.txt").write_text(REAL)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_STATE_HOME": str(home / "state"),
+        **dict.fromkeys((*SERVERS[1:], "QODER_FORWARD_BASE_URL"), trap),
+        **dict.fromkeys(TOKENS, REAL),
+        "QODER_PAT_FILE": str(home / "token.txt"),
+        "QODER_PROFILE": "work",
+        "QODER_WORKSPACE_ID": "ws_1",
+        **dict.fromkeys(PROXIES, trap),
+        **dict.fromkeys(map(str.lower, PROXIES), trap),
+    }
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(command: list[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+    with started(command, env=dict(env)) as process:
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def shown(*words: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that a command in the sandbox sees."""
+    code, out, err = run(sandbox(*words, "--", sys.executable, "-c", SHOW), env)
+    assert code == 0, err
+    seen: dict[str, str] = json.loads(out)
+    return seen
+
+
+# Whatever may be typed in a rehearsal that asks a server or writes a file of ours.
+REHEARSED = [
+    "auth status",
+    "deploy list -q",
+    "deploy get dep_demo -q",
+    "deploy run dep_demo --wait -q",
+    "deploy run dep_demo -q --profile work",
+    "run get last -q",
+    "run list -q --base-url https://api.qoder.com",
+    "deploy list -q --region cn",
+    "api GET /deployments -q",
+    "config set region cn",
+    "config set profiles.work.region cn",
+    "config unset region",
+    "auth login --with-token --yes < {token}",
+    "auth login --with-token --yes --profile new < {token}",
+    "config list",
+    "auth logout",
+    "doctor -q",
+]
+
+
+@needs_signals
+@pytest.mark.parametrize("alone", [False, True], ids=["with a command", "by its exports"])
+def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: bool) -> None:
+    with listening(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}") as (port, heard):
+        env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
+        before = snapshot(tmp_path)
+        lines = ['cd "$1"', 'printf %s "$QODER_PAT" > token', "set -x"]
+        qoder = shlex.join([sys.executable, "-m", "qoder_cli"])
+        lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in REHEARSED]
+        words = ["sh", "-c", "\n".join(lines), "sh"]
+        (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)
+        if alone:
+            with started(sandbox("--speed", "50"), env=env) as process:
+                assert process.stdout is not None
+                exports = [process.stdout.readline() for _ in range(len(child.variables({}, **NOWHERE)))]
+                pasted = "".join(exports) + shlex.join([*words, str(elsewhere)])
+                code, out, err = run(["sh", "-c", pasted], env)
+                process.terminate()  # so that it removes what is its own
+                process.communicate(timeout=30)
+        else:
+            code, out, err = run(sandbox("--speed", "50", "--", *words, str(elsewhere)), env)
+    assert (code, "FAILED" in out) == (0, False), err
+    assert heard == []
+    assert snapshot(tmp_path) == before
+    assert REAL not in out + err
+
+
+NOWHERE: dict[str, Any] = {"base_url": BASE_URL, "token": "pt-sandbox", "folder": Path("/own")}
+
+
+def test_the_token_is_made_anew_and_what_was_kept_inside_is_gone(tmp_path: Path) -> None:
+    first, second = (shown(env=outside(tmp_path / word, "http://127.0.0.1:9")) for word in ("a", "b"))
+    for seen in (first, second):
+        assert {seen[name] for name in TOKENS} == {seen["QODER_PAT"]}
+        assert len(seen["QODER_PAT"]) > 40
+        assert not Path(seen["QODER_STATE_DIR"]).parent.exists()
+        assert Path(seen["QODER_CONFIG"]).parent == Path(seen["QODER_STATE_DIR"]).parent
+    assert first["QODER_PAT"] != second["QODER_PAT"]
+    assert first["QODER_CONFIG"] != second["QODER_CONFIG"]
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_leaves_nothing_when_it_is_stopped(tmp_path: Path, name: str) -> None:
+    command = f"{SHOW[:-1]}, flush=True); open(os.environ['QODER_CONFIG'], 'w').close(); import time; time.sleep(60)"
+    for words in ([], ["--", sys.executable, "-c", command]):
+        with started(sandbox(*words), env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert list(tmp_path.iterdir())
+            process.send_signal(signal.Signals[name])
+            process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(find_spec("qca") is None, reason="the official SDK is not installed")
+def test_the_official_sdk_asks_the_sandbox(tmp_path: Path) -> None:
+    code = (
+        "import os; from qca import Managed; client = Managed(); print(client.base_url)\n"
+        "print([each.id for each in client.deployments.list()])\n"
+        "run = client.deployments.run('dep_demo'); print(client.sessions.retrieve(run.session_id).type)"
+    )
+    with listening(b"") as (port, heard):
+        env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
+        returned, out, err = run(sandbox("--", sys.executable, "-c", code), env)
+    assert returned == 0, err
+    base_url, ids, kind = out.splitlines()
+    assert base_url.startswith("http://127.0.0.1:")
+    assert f":{port}/" not in base_url
+    assert "dep_demo" in ids
+    assert (kind, heard) == ("session", [])
+
+
+@pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
+def test_other_clients_go_around_the_proxy(tmp_path: Path) -> None:
+    ask = 'curl -sS -H "Authorization: Bearer $QODER_PAT" "$QODER_BASE_URL/deployments/dep_demo"'
+    with listening(b"") as (port, heard):
+        env = outside(tmp_path, f"http://127.0.0.1:{port}")
+        code, out, err = run(sandbox("--", "sh", "-c", ask), env)
+    assert (code, heard) == (0, []), err
+    assert json.loads(out)["id"] == "dep_demo"
+
+
+# Who may ask it.
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    with serve(World()) as server:
+        yield server
+
+
+def ask(server: Server, path: str, host: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {server.world.token}", "Host": host, "Accept": "application/json"}
+    return httpx.get(server.base_url + path, headers=headers, trust_env=False, timeout=5)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:{port}", "sandbox", "10.0.0.1", "0.0.0.0", ""]
+)
+@pytest.mark.parametrize("path", ["/deployments", "/sessions/{session}/events", "/sessions/{session}/events/stream"])
+def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str, host: str) -> None:
+    session = server.world.start("dep_ask").session
+    assert session is not None
+    seen = len(server.world.requests)
+    answer = ask(server, path.format(session=session.id), host.format(port=server.port))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
+    assert len(server.world.requests) == seen
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}", "localhost", "127.0.0.1"])
+def test_the_names_of_this_machine_are_answered(server: Server, host: str) -> None:
+    assert ask(server, "/deployments", host.format(port=server.port)).status_code == 200

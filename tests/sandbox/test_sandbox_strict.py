@@ -1,0 +1,340 @@
+"""The rehearsal server is as strict as the API, and says of what it does not serve that it does not."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.api.operations import Operation, all_operations
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.sandbox.test_sandbox import BODY, Desk
+
+UNSERVED = "the sandbox does not serve this operation"
+
+
+@pytest.fixture(params=GENERATIONS)
+def desk(request: pytest.FixtureRequest) -> Desk:
+    return Desk(request.param)
+
+
+@pytest.fixture
+def current() -> Desk:
+    return Desk("current")
+
+
+# What is served.
+
+SERVED = {
+    *("deployments.create", "deployments.list", "deployments.retrieve", "deployments.update"),
+    *("deployments.pause", "deployments.unpause", "deployments.archive", "deployments.run"),
+    *("deployments.runs.list", "deployments.runs.retrieve", "deployment_runs.list", "deployment_runs.retrieve"),
+    *("sessions.list", "sessions.retrieve", "sessions.cancel", "sessions.delete"),
+    *("sessions.events.list", "sessions.events.stream", "agents.retrieve"),
+}
+
+
+def ask(desk: Desk, operation: Operation) -> int:
+    """Ask for an operation, of things that there are, and return the status of the answer; a 501 says the same."""
+    run = desk.run()
+    ids = {"deployment_id": "dep_demo", "session_id": run["session_id"], "agent_id": run["agent"]["id"]}
+    ids |= dict.fromkeys(("run_id", "deployment_run_id"), run["id"])
+    path = re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], "x_1"), operation.path)
+    if operation.id == "deployments.unpause":
+        path = path.replace("dep_demo", "dep_paused")
+    body = BODY if operation.id == "deployments.create" else {}
+    with desk.http.stream(operation.method, path, json=None if operation.method == "GET" else body) as answer:
+        if answer.status_code == 501:
+            error = httpx.Response(501, content=answer.read()).json()
+            assert (error["type"], error["error"]) == (
+                "error",
+                {"type": "feature_not_available", "message": UNSERVED},
+            )
+        return answer.status_code
+
+
+@pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
+def test_every_operation_is_served_or_said_not_to_be(desk: Desk, operation: Operation) -> None:
+    status = ask(desk, operation)
+    assert (status in (200, 201, 202)) if operation.id in SERVED else (status == 501)
+
+
+def test_it_serves_no_operation_that_there_is_not() -> None:
+    assert {operation.id for operation in all_operations()} >= SERVED
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("POST", "/deployments/dep_demo/start", 404),
+        ("GET", "/agents/a/b/c/d", 404),
+        ("GET", "/environments/env_1/", 404),
+        ("PUT", "/deployments/dep_demo", 405),
+        ("PUT", "/skills/skill_1", 405),
+        ("GET", "/deployments/dep_demo/run", 405),
+        ("GET", "http://sandbox/api/v1/forward/sessions", 501),
+        ("GET", "http://sandbox/api/v1/elsewhere", 404),
+    ],
+)
+def test_what_the_api_does_not_have_stays_not_found(desk: Desk, method: str, path: str, status: int) -> None:
+    assert desk.http.request(method, path).status_code == status
+
+
+def test_without_a_token_nothing_is_said_of_what_is_served(desk: Desk) -> None:
+    del desk.http.headers["Authorization"]
+    assert desk.http.get("/environments").status_code == 401
+
+
+# Bodies.
+
+EVENT = {"type": "user.message", "content": "Report."}
+OUTCOME = {"type": "user.define_outcome", "description": "green", "rubric": {"type": "text", "content": "x"}}
+SCHEDULE = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+
+
+@pytest.mark.parametrize("path", ["/deployments", "/deployments/dep_demo"])
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tunnel_id": "tun_1"}, "tunnel_id"),
+        ({"id": "dep_1"}, "id"),
+        ({"agent": {"id": BODY["agent"], "type": "agent", "name": "x"}}, "agent.name"),
+        ({"schedule": {**SCHEDULE, "jitter": 5}}, "schedule.jitter"),
+        ({"budget": {"type": "limit", "max_credit_cost": "1.00", "currency": "USD"}}, "budget.currency"),
+        ({"initial_events": [{**EVENT, "text": "x"}]}, "initial_events.0.text"),
+        ({"initial_events": [EVENT, {**OUTCOME, "content": "x"}]}, "initial_events.1.content"),
+        (
+            {"initial_events": [{**OUTCOME, "rubric": {"type": "text", "content": "x", "weight": 1}}]},
+            "initial_events.0.rubric.weight",
+        ),
+        ({"resources": [{"type": "file", "file_id": "file_1", "path": "/a"}]}, "resources.0.path"),
+        ({"resources": [{"type": "memory_store", "memory_store_id": "m", "url": "x"}]}, "resources.0.url"),
+    ],
+)
+def test_a_field_that_nobody_knows_is_refused(desk: Desk, path: str, change: dict[str, Any], param: str) -> None:
+    before = str(desk.world.deployments)
+    answer = desk.post(path, BODY | {"name": "new"} | change)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert "unknown field" in error["message"]
+    assert param.rpartition(".")[2] in error["message"]
+    assert str(desk.world.deployments) == before
+
+
+def test_a_slip_in_a_name_is_told_before_what_is_missing_for_it(desk: Desk) -> None:
+    body = {"nmae" if name == "name" else name: value for name, value in BODY.items()}
+    assert desk.refused("POST", "/deployments", json=body) == (400, "invalid_request_error", "nmae")
+
+
+@pytest.mark.parametrize("verb", ["run", "pause", "archive"])
+def test_where_nothing_can_be_said_every_field_is_refused(desk: Desk, verb: str) -> None:
+    before = desk.get("/deployments/dep_demo")
+    assert desk.refused("POST", f"/deployments/dep_demo/{verb}", json={"force": True})[2] == "force"
+    assert desk.refused("POST", f"/deployments/dep_demo/{verb}", content=b"[]")[0] == 400
+    assert desk.get("/deployments/dep_demo") == before
+    assert desk.world.started() == []
+    assert desk.http.post("/deployments/dep_demo/run").status_code == 200
+
+
+@pytest.mark.parametrize("type", ["file", "github_repository", "git_repository", "memory_store"])
+def test_a_resource_needs_what_it_is_about(desk: Desk, type: str) -> None:
+    assert desk.refused("POST", "/deployments", json=BODY | {"resources": [{"type": type}]})[2] == "resources.0"
+
+
+def test_all_that_the_official_sdk_can_say_is_known(desk: Desk) -> None:
+    [create] = [operation for operation in all_operations() if operation.id == "deployments.create"]
+    checkout = {"type": "branch", "name": "main"}
+    body = BODY | {
+        "description": "all of it",
+        "environment_variables": "A=1",
+        "budget": {"type": "limit", "max_credit_cost": "1.00"},
+        "initial_events": [EVENT, {**OUTCOME, "max_iterations": 3}, {"type": "system.message", "content": "x"}],
+        "metadata": {"a": "1"},
+        "resources": [
+            {"type": "file", "file_id": "file_1", "mount_path": "/a"},
+            {"type": "github_repository", "url": "u", "checkout": checkout, "authorization_token": "t"},
+            {"type": "git_repository", "url": "u", "mount_path": "/b", "password": "p"},
+            {"type": "memory_store", "memory_store_id": "m", "access": "read_only", "instructions": "x"},
+        ],
+        "schedule": SCHEDULE,
+        "vault_ids": ["vault_1"],
+    }
+    assert set(create.body) == set(body)
+    assert desk.post("/deployments", body).status_code in (200, 201)
+
+
+# Ids.
+
+
+def test_a_new_id_is_a_prefix_and_20_digits_of_base_36(desk: Desk) -> None:
+    made = desk.post("/deployments", BODY).json()
+    assert re.fullmatch("agent_[0-9a-f]{32}", made["agent"]["id"])  # both forms are met
+    runs = []
+    for _ in range(50):
+        runs.append(desk.run(made["id"]))
+        desk.clock.sleep(0.001)
+    desk.clock.sleep(10)
+    ids = [run["id"] for run in runs]
+    events = [event["id"] for run in runs for event in desk.events(run)]
+    for prefix, some in (("dep", [made["id"]]), ("drun", ids), ("evt", events)):
+        assert all(re.fullmatch(f"{prefix}_[0-9a-z]{{20}}", id) for id in some)
+    assert all(re.fullmatch("sess_[0-9a-z]{20}", run["session_id"]) for run in runs)
+    assert ids == sorted(ids)
+    assert len({*ids, *events}) == len(ids) + len(events)
+    assert set("".join(ids + events)) > set("ghijklmnopqrstuvwxyz")
+
+
+@pytest.mark.parametrize("skew", [-1e10, 1e10])
+def test_an_id_has_its_length_whatever_the_clock_says(skew: float) -> None:
+    assert re.fullmatch("drun_[0-9a-z]{20}", Desk("current", skew=skew).run()["id"])
+
+
+# Sessions.
+
+
+def test_a_new_session_looks_as_the_live_ones(desk: Desk) -> None:
+    session = desk.get(f"/sessions/{desk.run()['session_id']}")
+    assert "budget" not in session
+    assert session["usage"] == {"total_credits": 0}
+    assert session["status"] == "idle"
+    assert session["environment_variables"] == {}
+    assert session["agent"]["multiagent"] is None
+    assert session["created_at"] == session["updated_at"] == "2026-06-14T08:54:06.271902Z"
+    assert session["stats"] == {"active_seconds": 0, "duration_seconds": 0}
+
+
+def test_a_session_has_the_budget_of_its_deployment(desk: Desk) -> None:
+    budget = {"type": "limit", "max_credit_cost": "2.50"}
+    made = desk.post("/deployments", BODY | {"budget": budget}).json()["id"]
+    assert desk.get(f"/sessions/{desk.run(made)['session_id']}")["budget"] == budget
+    assert desk.get(f"/sessions/{desk.run('dep_budget')['session_id']}")["budget"]["max_credit_cost"] == "0.30"
+
+
+def test_sessions_are_found_by_the_time_that_they_show(desk: Desk) -> None:
+    run = desk.run()
+    at = desk.get(f"/sessions/{run['session_id']}")["created_at"]
+    assert [each["id"] for each in desk.get("/sessions", **{"created_at[gte]": at})["data"]] == [run["session_id"]]
+    assert desk.get("/sessions", **{"created_at[gt]": at})["data"] == []
+
+
+def test_a_stopping_session_has_no_status_of_its_own(current: Desk) -> None:
+    run = current.run("dep_minute")
+    current.clock.sleep(1)
+    current.post(f"/sessions/{run['session_id']}/cancel")
+    assert current.get(f"/sessions/{run['session_id']}")["status"] == "running"
+    assert len(current.get("/sessions", statuses="running")["data"]) == 1
+    current.clock.sleep(0.2)
+    assert current.get("/sessions", statuses="running")["data"] == []
+
+
+# Deleting one.
+
+
+def test_a_deleted_session_is_gone_and_its_run_remains(desk: Desk) -> None:
+    run, other = desk.run("dep_minute"), desk.run()
+    path = f"/sessions/{run['session_id']}"
+    desk.clock.sleep(1)
+    answer = desk.http.delete(path)
+    assert (answer.status_code, answer.json()) == (200, {"id": run["session_id"], "type": "session_deleted"})
+    asked = [("GET", path), ("GET", f"{path}/events"), ("GET", f"{path}/events/stream"), ("DELETE", path)]
+    for method, gone in [*asked, ("POST", f"{path}/cancel")]:
+        assert desk.refused(method, gone) == (404, "not_found_error", None)
+    assert [each["id"] for each in desk.get("/sessions")["data"]] == [other["session_id"]]
+    kept = desk.get(f"/deployment_runs/{run['id']}")
+    assert (kept["id"], kept["session_id"]) == (run["id"], run["session_id"])
+    assert [each["id"] for each in desk.get("/deployment_runs")["data"]] == [other["id"], run["id"]]
+    desk.clock.sleep(120)
+    if desk.generation == "legacy":
+        assert desk.get(f"/deployment_runs/{run['id']}")["error"]["type"] == "session_deleted"
+
+
+def test_a_run_that_has_ended_keeps_its_ending(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(5)
+    before = desk.get(f"/deployment_runs/{run['id']}")
+    desk.http.delete(f"/sessions/{run['session_id']}")
+    assert desk.get(f"/deployment_runs/{run['id']}") == before
+    ending = desk.world.ending(run["id"])
+    assert ending is not None
+    assert ending.status == "completed"
+
+
+def test_whoever_listens_is_told_that_it_is_deleted(desk: Desk) -> None:
+    desk.faults.add("stream:cut=100")  # it ends, also if nobody is told
+    run = desk.run("dep_minute")
+    desk.clock.sleep(1)
+    with desk.stream(run) as told:
+        next(told)
+        desk.http.delete(f"/sessions/{run['session_id']}")
+        last = [event["type"] for event in told][-1]
+    assert last == "session.deleted"
+
+
+def test_a_lagging_replica_still_shows_what_is_deleted(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(10)
+    desk.faults.add("any:lagging=3")
+    path = f"/sessions/{run['session_id']}"
+    assert desk.http.delete(path).status_code == 200
+    assert desk.http.get(path).status_code == 200
+    desk.clock.sleep(3)
+    assert desk.http.get(path).status_code == 404
+
+
+# Pages.
+
+
+def test_pages_go_back_as_they_go_on(current: Desk) -> None:
+    newest_first = [run.id for run in current.world.seed_runs(10)][::-1]
+    seen: list[list[str]] = []
+    query: dict[str, Any] = {"before_id": newest_first[8]}
+    for _ in range(len(newest_first)):  # a cursor that leads in circles must end the test
+        page = current.get("/deployment_runs", limit=3, **query)
+        seen.append([run["id"] for run in page["data"]])
+        assert (page["first_id"], page["last_id"]) == (seen[-1][0], seen[-1][-1])
+        assert page["has_more"] == (page["next_page"] is not None)
+        if not page["has_more"]:
+            break
+        query = {"page": page["next_page"]}  # a cursor says by itself where it leads
+    assert seen == [newest_first[5:8], newest_first[2:5], newest_first[:2]]
+
+
+def test_before_id_goes_back_by_the_first_id(desk: Desk) -> None:
+    newest_first = [run.id for run in desk.world.seed_runs(7)][::-1]
+    seen: list[str] = []
+    cursor = newest_first[-1]
+    for _ in newest_first:
+        page = desk.get("/deployments/dep_demo/runs", limit=2, before_id=cursor)
+        seen = [run["id"] for run in page["data"]] + seen
+        if not page["has_more"]:
+            break
+        cursor = page["first_id"]
+    assert seen == newest_first[:-1]
+    assert desk.get("/deployment_runs", before_id=newest_first[0])["data"] == []
+
+
+def test_events_page_back_too(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(10)
+    ids = [event["id"] for event in desk.events(run)]
+    page = desk.get(f"/sessions/{run['session_id']}/events", before_id=ids[5], limit=2)
+    assert ([event["id"] for event in page["data"]], page["has_more"]) == (ids[3:5], True)
+
+
+@pytest.mark.parametrize("pair", [("page", "after_id"), ("page", "before_id"), ("after_id", "before_id")])
+@pytest.mark.parametrize("path", ["/deployments", "/deployment_runs", "/sessions", "/deployments/dep_demo/runs"])
+def test_two_cursors_at_once_are_refused(desk: Desk, path: str, pair: tuple[str, str]) -> None:
+    run = desk.run()
+    id = {"/deployments": "dep_demo", "/sessions": run["session_id"]}.get(path, run["id"])
+    assert desk.refused("GET", path, params=dict.fromkeys(pair, id)) == (400, "invalid_request_error", pair[1])
+
+
+@pytest.mark.parametrize("cursor", [{"after_id": "before:drun_1"}, {"page": "before:drun_none"}, {"page": "before:"}])
+def test_a_cursor_that_leads_nowhere_is_refused(current: Desk, cursor: dict[str, str]) -> None:
+    current.run()
+    assert current.refused("GET", "/deployment_runs", params=cursor)[::2] == (400, next(iter(cursor)))
+
+
+def test_a_query_that_nobody_knows_is_let_be(desk: Desk) -> None:
+    assert desk.get("/deployments", colour="red")["data"]

@@ -1,0 +1,1 @@
+"""What tests share: the fake server and clock, processes, shells, and data."""

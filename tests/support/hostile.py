@@ -1,0 +1,855 @@
+"""A server written by hand that keeps a true history and tells it badly: what `tests.support.servers` plays against.
+
+`Server` says in which ways it is bad, a field a way; the first value of each in `WAYS` is honest. `Hostile` is the
+transport: it knows which runs each request really started and how each session really went (`truth`), whatever it
+answers. Written from the contract and api/facts.md alone; it shares nothing with the sandbox.
+"""
+
+import json
+import math
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from email.utils import formatdate
+from typing import Any, Literal, NamedTuple
+
+import httpx
+
+from tests.support.wire import FakeClock
+
+BASE_PATH = "/api/v1/cloud"
+DEPLOYMENT = "dep_demo"
+BEGAN = 1_800_000_000.437  # not a whole second: a clock that stands on one hides a lost floor
+LATENCY = 0.03  # seconds that an answer takes
+Shape = dict[str, Any]
+
+
+class SplitClock(FakeClock):
+    """A clock whose wall can be put back while the monotonic one goes on; neither stands on a whole second.
+
+    `step` is when (true seconds since the beginning) somebody puts the wall clock, and by how many seconds. Only the
+    thread that made it lets time pass; another that sleeps waits for it.
+    """
+
+    def __init__(self, step: tuple[float, float] | None = None, *, phase: float = 0.0, streams: bool = False) -> None:
+        super().__init__(BEGAN + phase)
+        self._began = self.time
+        self.step = step
+        self.streams = streams
+        self._owner = threading.get_ident()
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        stepped = self.step and self.time - self._began >= self.step[0]
+        return self.time + (self.step[1] if self.step and stepped else 0.0)
+
+    def monotonic(self) -> float:
+        return self.time - self._began + 1000.25
+
+    def let_pass(self, seconds: float) -> None:
+        with self._lock:
+            self.time += max(seconds, 0.0)
+
+    def sleep(self, seconds: float) -> None:
+        if threading.get_ident() == self._owner:
+            self.let_pass(seconds)
+            return
+        due, patience = self.time + seconds, time.monotonic() + 0.05
+        while self.time < due:
+            if time.monotonic() > patience:  # nobody lets it pass: this thread is waited for
+                self.let_pass(due - self.time)
+            time.sleep(0.0005)
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        until = self.time + seconds
+        while True:
+            try:
+                return inbox.get(timeout=0.002) if self.streams else inbox.get_nowait()
+            except queue.Empty:
+                left = until - self.time
+                if left <= 0:
+                    return None
+                self.sleep(min(left, 1.0) if self.streams else left)
+
+
+NOTHING: Shape = {}
+
+
+class Beat(NamedTuple):
+    """Something that happens in a session, so many seconds after the run was created."""
+
+    at: float
+    type: str
+    fields: Shape = NOTHING
+
+
+def _idle(at: float, reason: object = "…") -> Beat:
+    """Return the beat that a session comes to rest; without a reason it sends none."""
+    return Beat(at, "session.status_idle", {} if reason == "…" else {"stop_reason": reason})
+
+
+def _running(at: float) -> Beat:
+    return Beat(at, "session.status_running")
+
+
+def _says(at: float) -> Beat:
+    return Beat(at, "agent.message", {"content": [{"type": "text", "text": "Done."}]})
+
+
+def _error(at: float, retry: str) -> Beat:
+    fields = {"type": "model_overloaded_error", "message": "Too many.", "retry_status": {"type": retry}}
+    return Beat(at, "session.error", {"error": fields})
+
+
+class Script(NamedTuple):
+    """What happens in a session, and what that truly is: how the run ended and when. `asks`: it waits for ever."""
+
+    beats: tuple[Beat, ...]
+    ending: Literal["completed", "failed", "unknown"] | None
+    at: float = math.inf
+    asks: bool = False
+
+
+DONE = {"type": "end_turn"}
+BROKE = {"type": "retries_exhausted"}
+_WORK = (_running(0.9), Beat(1.0, "user.message", {"content": []}), _says(3.2))
+
+
+def _ends(reason: object, ending: Literal["completed", "failed"], *more: Beat) -> Script:
+    return Script((*_WORK, _idle(4.3, reason), *more), ending, 4.3)
+
+
+SCRIPTS: dict[str, Script] = {
+    "completes": _ends(DONE, "completed"),
+    "fails": _ends(BROKE, "failed"),
+    "fails late": Script((*_WORK, _error(20, "retrying"), _idle(110.2, BROKE)), "failed", 110.2),
+    "completes late": Script((*_WORK, _says(60), _idle(95.2, DONE)), "completed", 95.2),
+    "idle at first": Script(
+        (_idle(0.1, DONE), *(b._replace(at=b.at + 8) for b in _WORK), _idle(14, BROKE)), "failed", 14
+    ),
+    "idle without a reason at first": Script((_idle(0.1), _idle(0.4, {}), *_WORK, _idle(14, DONE)), "completed", 14),
+    "idle at first, never runs": Script((_idle(0.1, DONE),), None),
+    "no running": Script((_says(2.1), _idle(3.2, DONE)), "completed", 3.2),
+    "budget": _ends({"type": "budget_reached"}, "failed"),
+    "cancelled": _ends({"type": "cancelled"}, "failed"),
+    "unheard-of reason": _ends({"type": "moon_phase"}, "failed"),
+    "reason null": _ends(None, "completed"),
+    "reason missing": _ends("…", "completed"),
+    "reason {}": _ends({}, "completed"),
+    "reason string": _ends("end_turn", "completed"),
+    "reason string, bad": _ends("retries_exhausted", "failed"),
+    "reason number": _ends(7, "failed"),
+    "reason list": _ends(["end_turn"], "failed"),
+    "reason true": _ends(True, "failed"),
+    "reason type number": _ends({"type": 7}, "failed"),
+    "reason type list": _ends({"type": ["end_turn"]}, "failed"),
+    "exhausted, then idle": Script((*_WORK, _error(4, "exhausted"), _idle(5)), "failed", 5),
+    "exhausted, runs again": Script((*_WORK, _error(4, "exhausted"), _running(5), _idle(7)), "completed", 7),
+    "terminal error": Script((*_WORK, _error(4, "terminal"), Beat(5, "session.status_terminated")), "failed", 5),
+    "retrying": Script((*_WORK, _error(4, "retrying"), _idle(9, DONE)), "completed", 9),
+    "terminated": Script((*_WORK, Beat(5, "session.status_terminated")), "failed", 5),
+    "deleted": Script((*_WORK, Beat(5, "session.deleted")), "unknown", 5),
+    "asks, and goes on": Script(
+        (*_WORK, _idle(4, {"type": "requires_action"}), _running(9), _says(10), _idle(12, DONE)), "completed", 12
+    ),
+    "asks twice, and fails": Script(
+        (*_WORK, _idle(4, {"type": "requires_action"}), _running(9), _idle(11, {"type": "requires_action"}),
+         _running(14), _idle(16, BROKE)), "failed", 16,
+    ),
+    "asks for ever": Script((*_WORK, _idle(4, {"type": "requires_action"})), None, asks=True),
+    "completes, chats on, fails": _ends(DONE, "completed", _running(6), _idle(9, BROKE)),
+    "fails, chats on, completes": _ends(BROKE, "failed", _running(6), _says(7), _idle(9, DONE)),
+    "fails, is deleted": _ends(BROKE, "failed", Beat(6, "session.deleted")),
+    "many errors, then fails": Script(
+        (*_WORK, *(_error(4 + n / 100, "retrying") for n in range(230)), _idle(9, BROKE)), "failed", 9
+    ),
+    "many errors, then completes": Script(
+        (*_WORK, *(_error(4 + n / 100, "retrying") for n in range(230)), _idle(9, DONE)), "completed", 9
+    ),
+    "goes on": Script((_running(0.9), _says(3)), None),
+}  # fmt: skip
+
+ENVELOPED_4XX = ("400", "401", "403", "404", "409", "413", "422")
+# Each: whether a server that answers so may have acted.
+ANSWERS: dict[str, bool] = {
+    "ok": True,
+    **dict.fromkeys(("500", "503", "502", "504", "500 json", "500 html", "502 html", "503 html", "504 html"), True),
+    **dict.fromkeys(("500 empty", "500 cut", "501", "520 html"), True),
+    **dict.fromkeys(("garbage", "html", "empty", "list", "null", "204", "other deployment", "cut", "half"), True),
+    **dict.fromkeys(("reset", "read error", "certificate error", "write error", "hang", "slow"), True),
+    **dict.fromkeys([f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413, 408, 499)], True),
+    **dict.fromkeys(("408", "400 json", "403 empty", "302", "307", "308"), True),
+    **dict.fromkeys((*ENVELOPED_4XX, "429", "connect"), False),
+}
+# 3xx and 4xx that are not the API's: how long the list is looked at before the refusal stands.
+REFUSALS = frozenset(
+    [f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413)]
+    + ["400 json", "403 empty", "302", "307", "308"]
+)
+
+WAYS: dict[str, tuple[Any, ...]] = {
+    "generation": ("current", "legacy"),
+    "keys": (False, True),
+    "answer": tuple(ANSWERS),
+    "acts": (0.0, None, 3.0, 30.0, 70.0),  # after so many seconds; None: not at all
+    "times": (1, 2, 3, 9),  # that it answers so, before it behaves
+    "ahead": (0.0, -7200.0, 7200.0, 3.0),  # the server's clock before ours
+    "date": (0.0, -7200.0, -10.0, -2.0, 2.0, 10.0, 7200.0, "absent", "frozen", "nonsense"),  # against created_at
+    "step": (None, (0.02, -10.0), (0.02, 10.0), (2.0, -10.0), (0.02, -7200.0), (0.02, 7200.0), (5.0, 7200.0)),
+    "phase": (0.0, 0.535, 0.55, 0.563),  # of the second in which it begins: the answer may come in the next one
+    "lag": (0.0, 3.0, 10.0, 20.0),
+    "forgets": (False, True),  # the list shows our run, and from 6 to 20 s after it not: another replica answers
+    "order": ("newest", "oldest", "shuffled"),
+    "older": (0, 150),
+    "newer": (0, 110, 260),  # scheduled runs that came right after ours
+    "created": ("text", "null", "number", "absent", "nonsense"),
+    "context": ("manual", "null", "absent", "string", "other", "retry", "number"),
+    "paging": ("honest", "overlap", "repeated", "after_id ignored", "limit ignored", "next_page only",
+               "has_more only", "neither", "no last_id"),
+    "down": (0.0, 5.0, 40.0, math.inf),  # seconds for which the list cannot be read
+    "empty": ("[]", "null"),
+    "strangers": ((), (-0.3,), (-5.0,), (0.6,), (3.3,), (20.0,), (130.0,), (2.2, 4.4)),  # seconds after ours
+    "script": tuple(SCRIPTS),
+    "earlier": (False, True),  # a colleague's turn in the same session, before the run
+    "telling": ("asked", "newest first", "oldest first", "shuffled"),
+    "events": ("honest", "overlap", "repeated", "after_id ignored", "page ignored", "no last_id", "strict",
+               "stuck cursor"),
+    "types": ("honoured", "ignored"),
+    "ids": ("there", "absent", "number"),
+    "times_of_events": ("there", "absent"),
+    "status": ("honest", "stuck", "behind", "idle"),  # of the run, where the server has one; `idle`: the session's
+    "missing": (None, ("api", 20.0), ("api", math.inf), ("404 html", math.inf), ("404 html", 45.0), ("401 html", 45.0),
+                ("403 html", math.inf), ("407 html", 45.0), ("413 html", 45.0)),  # of its session, for so long
+    "session": ("there", "late", "changes"),
+    "stream": ("absent", "silent", "heartbeats", "held back", "works", "replays", "404"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Server:
+    """A way to be a server: each field one of `WAYS`."""
+
+    generation: Any = "current"
+    keys: Any = False
+    answer: Any = "ok"
+    acts: Any = 0.0
+    times: Any = 1
+    ahead: Any = 0.0
+    date: Any = 0.0
+    step: Any = None
+    phase: Any = 0.0
+    lag: Any = 0.0
+    forgets: Any = False
+    order: Any = "newest"
+    older: Any = 0
+    newer: Any = 0
+    created: Any = "text"
+    context: Any = "manual"
+    paging: Any = "honest"
+    down: Any = 0.0
+    empty: Any = "[]"
+    strangers: Any = ()
+    script: Any = "completes"
+    earlier: Any = False
+    telling: Any = "asked"
+    events: Any = "honest"
+    types: Any = "honoured"
+    ids: Any = "there"
+    times_of_events: Any = "there"
+    status: Any = "honest"
+    missing: Any = None
+    session: Any = "there"
+    stream: Any = "absent"
+
+    @property
+    def oddities(self) -> dict[str, Any]:
+        """What is not honest about it."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether the truth can be told at all: contradictions, and what nobody could see through, are left out."""
+        loses_order = self.telling != "asked" or self.ids != "there" or self.events in ("overlap", "repeated")
+        return not (
+            (self.acts is not None and not ANSWERS[self.answer])  # the API's own refusal is the truth
+            or (self.answer == "ok" and self.acts != 0.0)
+            or (self.answer == "other deployment" and self.acts is None)
+            or (self.times_of_events == "absent" and (loses_order or self.earlier))
+            or (self.earlier and self.created != "text")  # nothing says which events are older than the run
+            or (self.earlier and self.script in ("idle at first, never runs",))
+            # Whether such a run went on with its session, or ended before, nobody can tell.
+            or (self.status == "stuck" and "chats on" in self.script)
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.oddities.items()) or "honest"
+
+
+@dataclass
+class Run:
+    """A run as it really is. `since` is when it came to be, in true time; `heard` that its answer arrived whole."""
+
+    id: str
+    deployment: str
+    origin: Literal["ours", "stranger", "schedule"]
+    since: float
+    script: Script
+    key: str | None = None
+    command: int = 0
+    cancelled: float | None = None
+    heard: bool = False  # an answer to a trigger was sent whole, with it in it
+
+    @property
+    def session(self) -> str:
+        return self.id.replace("drun_", "sess_")
+
+    def truth(self, now: float) -> str | None:
+        """How it has ended by now: completed, failed, unknown; None while it goes on."""
+        ended = self.since + self.script.at <= now
+        if self.cancelled is not None and not (ended and self.since + self.script.at <= self.cancelled):
+            return "failed"
+        return self.script.ending if ended else None
+
+
+@dataclass
+class Post:
+    """A trigger that came in."""
+
+    at: float
+    deployment: str
+    key: str | None
+    command: int
+    runs: list[str] = field(default_factory=list)
+
+
+class Hostile(httpx.BaseTransport):
+    """The server. `now` is true time, `let_pass` is called for the seconds that something takes."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        now: Callable[[], float],
+        let_pass: Callable[[float], None],
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self.server = server
+        self.command = 0  # of which the requests that come now are
+        self.runs: list[Run] = []
+        self.posts: list[Post] = []
+        self.requests: list[tuple[float, str, str]] = []
+        self.named: set[str] = set()  # the runs of others that a command named
+        self.ended = 0.0  # when the last command that starts something came to its end
+        self.closed = False
+        self.lock = threading.RLock()
+        self._now = now
+        self._let_pass = let_pass
+        self._only = only  # the deployments of which it is bad; of all, when None
+        self._late: list[tuple[float, Run, Post | None]] = []
+        self._began = now()
+        self._reads = 0
+        self._answered: dict[str, int] = {}
+        self._random = random.Random(7)
+        for n in range(server.older):
+            self._add(DEPLOYMENT, "schedule", self._began - 300.0 * (n + 2), SCRIPTS["completes"])
+
+    # What is true
+
+    def ours(self, command: int | None = None) -> list[Run]:
+        """The runs that requests of a command (or any) really started, whatever was answered."""
+        with self.lock:
+            self._settle()
+            return [run for run in self.runs if run.origin == "ours" and command in (None, run.command)]
+
+    def find(self, run_id: object) -> Run | None:
+        with self.lock:
+            self._settle()
+            return next((run for run in self.runs if run.id == run_id), None)
+
+    def is_visible(self, run: Run, now: float) -> bool:
+        return run.since + float(self.server.lag) <= now
+
+    def bad(self, deployment: str) -> bool:
+        return self._only is None or deployment in self._only
+
+    def _add(self, deployment: str, origin: Any, since: float, script: Script, post: Post | None = None) -> Run:
+        run = Run(f"drun_{len(self.runs) + 1:032x}", deployment, origin, since, script)
+        if post is not None:
+            run.key, run.command = post.key, post.command
+            post.runs.append(run.id)
+        self.runs.append(run)
+        return run
+
+    def _settle(self) -> None:
+        """Let happen what was due by now."""
+        now = self._now()
+        due = sorted((one for one in self._late if one[0] <= now), key=lambda one: one[0])
+        self._late = [one for one in self._late if one[0] > now]
+        for at, run, post in due:
+            run.id, run.since = f"drun_{len(self.runs) + 1:032x}", at
+            if post is not None:
+                post.runs.append(run.id)
+            self.runs.append(run)
+
+    def _act(self, post: Post, after: float) -> Run | None:
+        """Start a run for a trigger, at once or later; return it when it is there."""
+        server = self.server
+        if server.keys and post.key:
+            same = [one for one in self.posts if one.key == post.key and one is not post]
+            for run in self.runs:
+                if run.key == post.key and run.deployment == post.deployment:
+                    return run
+            if any(run.key == post.key for _, run, _ in self._late) and same:
+                return None
+        script = SCRIPTS[server.script]
+        if after > 0:
+            run = Run("", post.deployment, "ours", 0.0, script, post.key, post.command)
+            self._late.append((self._now() + after, run, post))
+            return None
+        run = self._add(post.deployment, "ours", self._now(), script, post)
+        self._surround(run)
+        return run
+
+    def _surround(self, run: Run) -> None:
+        for n in range(self.server.newer):
+            since = run.since + 0.01 + n / 1000
+            self._late.append((since, Run("", run.deployment, "schedule", 0.0, SCRIPTS["completes"]), None))
+
+    def _strangers(self, deployment: str) -> None:
+        """Let colleagues start runs around the first trigger."""
+        for after in self.server.strangers:
+            if after < 0:
+                self._add(deployment, "stranger", self._now() + after, SCRIPTS["completes"])
+            else:
+                late = Run("", deployment, "stranger", 0.0, SCRIPTS["completes"])
+                self._late.append((self._now() + after, late, None))
+
+    # What is told
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        content = request.read()
+        path = request.url.path.removeprefix(BASE_PATH)
+        parts = path.strip("/").split("/")
+        if parts[-1] == "stream":
+            return self._stream(request, parts[1])
+        self._let_pass(LATENCY / 2)
+        try:
+            with self.lock:
+                self._settle()
+                self.requests.append((self._now(), request.method, path))
+                if request.method == "POST" and parts[0] == "deployments" and parts[-1] == "run":
+                    answer = self._trigger(request, parts[1])
+                elif request.method == "POST" and parts[0] == "sessions" and parts[-1] == "cancel":
+                    answer = self._cancel(parts[1])
+                elif request.method == "GET":
+                    answer = self._read(request, parts)
+                else:
+                    answer = _refusal(404, f"no such path: {content[:20]!r}")
+        finally:
+            self._let_pass(LATENCY / 2)
+        if date := self._date():
+            answer.headers["date"] = date
+        return answer
+
+    def _date(self) -> str | None:
+        server = self.server
+        if server.date in ("absent", "nonsense"):
+            return None if server.date == "absent" else "yesterday"
+        moment = self._began if server.date == "frozen" else self._now() + server.date
+        return formatdate(math.floor(moment + server.ahead), usegmt=True)
+
+    def _trigger(self, request: httpx.Request, deployment: str) -> httpx.Response:
+        server = self.server
+        post = Post(self._now(), deployment, request.headers.get("idempotency-key"), self.command)
+        if not any(one.deployment == deployment for one in self.posts):
+            self._strangers(deployment)
+        self.posts.append(post)
+        answered = self._answered[deployment] = self._answered.get(deployment, 0) + 1
+        answer = server.answer if answered <= server.times and self.bad(deployment) else "ok"
+        if answer == "ok":
+            run = self._act(post, 0.0)
+            if run is None:  # under this key one is on its way
+                return _refusal(409, "a request with this key is under way", "conflict_error")
+            run.heard = True
+            return _json(200, self._shape(run, fresh=True))
+        run = None
+        if server.acts is not None and ANSWERS[answer]:
+            run = self._act(post, server.acts)
+        return self._bad_answer(request, answer, run, deployment)
+
+    def _bad_answer(self, request: httpx.Request, answer: str, run: Run | None, deployment: str) -> httpx.Response:
+        status, _, form = answer.partition(" ")
+        whole = json.dumps(
+            self._shape(run or Run("drun_" + "f" * 32, deployment, "ours", self._now(), SCRIPTS["goes on"]))
+        )
+        if status.isdigit():
+            code = int(status)
+            match form:
+                case "html":
+                    return httpx.Response(code, html="<html><title>Sorry</title></html>")
+                case "empty":
+                    return httpx.Response(code)
+                case "json":
+                    return _json(code, {"message": "an error occurred"})
+                case "cut":
+                    return _cut(code, '{"type": "error", "error": {"type": "api_error", "mess', request)
+            if code == 204:
+                return httpx.Response(204)
+            if 300 <= code < 400:
+                return httpx.Response(code, headers={"location": "https://login.example/"})
+            if code == 429:
+                return httpx.Response(429, json=_envelope("rate_limit_error", "slower"), headers={"retry-after": "1"})
+            return _refusal(code, "no", {401: "authentication_error", 404: "not_found_error"}.get(code, "api_error"))
+        match answer:
+            case "garbage":
+                return httpx.Response(200, content=b"\x00\xff{{", headers={"content-type": "application/json"})
+            case "html":
+                return httpx.Response(200, html="<html>Welcome to the hotel</html>")
+            case "empty":
+                return httpx.Response(200, content=b"", headers={"content-type": "application/json"})
+            case "list":
+                return _json(200, [])
+            case "null":
+                return _json(200, None)
+            case "other deployment":
+                return _json(200, {**json.loads(whole), "deployment_id": "dep_other"})
+            case "cut":
+                return _cut(200, whole[: len(whole) // 2], request)
+            case "half":
+                return httpx.Response(200, content=whole[: len(whole) // 2].encode())
+            case "connect":
+                raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+            case "read error":
+                raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
+            case "certificate error":
+                raise httpx.ReadError("[SSL: SSLV3_ALERT_BAD_CERTIFICATE] bad certificate", request=request)
+            case "write error":
+                raise httpx.WriteError("[Errno 32] Broken pipe", request=request)
+            case "hang" | "slow":
+                self._let_pass(_patience(request) if answer == "hang" else 45.0)
+                if answer == "hang":
+                    raise httpx.ReadTimeout("The read operation timed out", request=request)
+        raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+
+    def _cancel(self, session: str) -> httpx.Response:
+        run = self._run_of(session)
+        if run is None:
+            return _refusal(404, "no such session", "not_found_error")
+        run.cancelled = self._now() if run.cancelled is None else run.cancelled
+        return _json(202, {"id": session, "type": "session", "status": "canceling"})
+
+    def _run_of(self, session: str) -> Run | None:
+        session = session.removesuffix("b")
+        return next((run for run in self.runs if run.session.removesuffix("b") == session), None)
+
+    def _read(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
+        match parts:
+            case ["deployments", deployment]:
+                return _json(200, _deployment(deployment, self._stamp(self._began)))
+            case ["deployments", deployment, "runs"]:
+                return self._list(request, [run for run in self.runs if run.deployment == deployment])
+            case ["deployment_runs"]:
+                wanted = request.url.params.get("deployment_id")
+                return self._list(request, [run for run in self.runs if wanted in (None, run.deployment)])
+            case ["deployment_runs", run_id] | ["deployments", _, "runs", run_id]:
+                run = next((run for run in self.runs if run.id == run_id), None)
+                return _json(200, self._shape(run)) if run else _refusal(404, "no such run", "not_found_error")
+            case ["sessions", session]:
+                run = self._run_of(session)
+                gone = self._missing(run)
+                return gone or _json(200, self._session(run) if run else {})
+            case ["sessions", session, "events"]:
+                run = self._run_of(session)
+                return (
+                    self._missing(run) or self._events(request, run)
+                    if run
+                    else _refusal(404, "none", "not_found_error")
+                )
+        return _refusal(404, "no such path", "not_found_error")
+
+    def _list(self, request: httpx.Request, runs: list[Run]) -> httpx.Response:
+        server, now = self.server, self._now()
+        first = self.posts[0].at if self.posts else None
+        if first is not None and now - first < server.down:
+            return httpx.Response(503, html="<html>unavailable</html>")
+        shown = sorted((run for run in runs if self.is_visible(run, now)), key=lambda run: run.since, reverse=True)
+        if server.forgets:
+            shown = [run for run in shown if run.origin != "ours" or not 6 <= now - run.since < 20]
+        if server.order == "oldest":
+            shown.reverse()
+        elif server.order == "shuffled":
+            random.Random(3).shuffle(shown)
+        items = [self._shape(run) for run in shown]
+        return _json(200, self._page(request, items, server.paging))
+
+    def _page(self, request: httpx.Request, items: list[Shape], paging: str) -> Shape:
+        """Return a page of a list, in one of the ways to be wrong about pages."""
+        query = request.url.params
+        limit = len(items) + 1 if paging == "limit ignored" else min(int(query.get("limit", "20")), 100)
+        begin = 0
+        cursor = query.get("page")
+        is_repeat = False
+        if cursor is not None and paging != "page ignored":
+            begin = int(cursor.removeprefix("p").removesuffix("r"))
+            is_repeat = cursor.endswith("r")
+        elif (after := query.get("after_id")) is not None and paging not in ("after_id ignored", "stuck cursor"):
+            begin = next((n + 1 for n, item in enumerate(items) if item.get("id") == after), 0)
+        if paging == "overlap" and begin:
+            begin -= 1
+        data = items[begin : begin + limit]
+        end = begin + len(data)
+        has_more = end < len(items)
+        following: str | None = f"p{end}" if has_more else None
+        if paging == "repeated" and not is_repeat and has_more:
+            following = f"p{begin}r"
+        elif paging == "stuck cursor" and has_more:
+            following = "p0"
+        shape: Shape = {
+            "data": data or (None if self.server.empty == "null" else []),
+            "first_id": data[0].get("id") if data else None,
+            "last_id": data[-1].get("id") if data else None,
+            "has_more": has_more,
+        }
+        if self.server.generation == "current" or paging in ("repeated", "next_page only", "stuck cursor"):
+            shape["next_page"] = following
+        if paging in ("next_page only", "neither"):
+            del shape["has_more"]
+        if paging in ("has_more only", "neither"):
+            shape.pop("next_page", None)
+        if paging == "no last_id":
+            del shape["last_id"], shape["first_id"]
+        return shape
+
+    def _stamp(self, moment: float, digits: int = 0) -> str:
+        seconds = math.floor(moment)
+        fraction = f"{moment - seconds:.9f}"[1 : 2 + digits] if digits else ""
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
+
+    def _shape(self, run: Run, *, fresh: bool = False) -> Shape:
+        """Return a run as it is told."""
+        server, now = self.server, self._now()
+        legacy = server.generation == "legacy"
+        created = run.since + server.ahead
+        stamp = self._stamp(created, (9 if fresh else 6) if legacy else 0)
+        shape: Shape = {
+            "id": run.id,
+            "type": "deployment_run",
+            "deployment_id": run.deployment,
+            "agent": {"id": "agent_1", "type": "agent", "version": 1},
+            "created_at": {"text": stamp, "null": None, "number": math.floor(created), "nonsense": "a moment ago"}.get(
+                server.created
+            ),
+            "session_id": self._session_id(run, now),
+            "error": None,
+            "trigger_context": self._context(run),
+        }
+        for name in ("created", "context"):
+            if getattr(server, name) == "absent" and (name == "created" or run.origin != "schedule"):
+                del shape[{"created": "created_at", "context": "trigger_context"}[name]]
+        if legacy:
+            shape |= self._legacy(run, shape, now)
+        return shape
+
+    def _session_id(self, run: Run, now: float) -> str | None:
+        if self.server.session == "late" and now - run.since < 3:
+            return None
+        self._reads += 1
+        changed = self.server.session == "changes" and self._reads % 2
+        return run.session + ("b" if changed else "")
+
+    def _context(self, run: Run) -> object:
+        if run.origin == "schedule":
+            return {"type": "schedule", "scheduled_at": self._stamp(run.since + self.server.ahead)}
+        return {
+            "manual": {"type": "manual"},
+            "null": None,
+            "string": "manual",
+            "other": {"type": "api"},
+            "retry": {"type": "retry"},
+            "number": {"type": 1},
+        }.get(self.server.context)
+
+    def _legacy(self, run: Run, shape: Shape, now: float) -> Shape:
+        truth = run.truth(now)
+        if self.server.status == "stuck":
+            truth = None
+        elif self.server.status == "behind":
+            truth = run.truth(now - 20)
+        fields: Shape = {"status": truth if truth in ("completed", "failed") else "running"}
+        if truth == "unknown":
+            fields["status"] = "running"
+        if "created_at" in shape:
+            fields["triggered_at"] = shape["created_at"]
+        if truth in ("completed", "failed"):
+            fields["completed_at"] = self._stamp(run.since + min(run.script.at, now) + self.server.ahead, 6)
+        if truth == "failed":
+            fields["error"] = {"type": "unknown_error", "message": "It failed."}
+        if shape["session_id"] is None:
+            fields["status"] = "pending"
+        return fields
+
+    def _missing(self, run: Run | None) -> httpx.Response | None:
+        """Return what is answered instead of a session, for as long as it is."""
+        if run is None or self.server.missing is None:
+            return None
+        kind, seconds = self.server.missing
+        if self._now() - run.since >= seconds:
+            return None
+        if kind == "api":
+            return _refusal(404, "no such session", "not_found_error")
+        return httpx.Response(int(kind[:3]), html="<html>This is not the API</html>")
+
+    def _session(self, run: Run) -> Shape:
+        now = self._now()
+        past = [event for event in self._past(run) if event["type"].startswith("session.status")]
+        at_rest = bool(past) and past[-1]["type"] != "session.status_running"
+        status = "idle" if at_rest or self.server.status == "idle" else "running"
+        return {
+            "id": run.session,
+            "type": "session",
+            "status": status,
+            "deployment_id": run.deployment,
+            "usage": {"total_credits": 0.17},
+            "created_at": self._stamp(run.since + self.server.ahead),
+            "updated_at": self._stamp(now + self.server.ahead),
+        }
+
+    def _past(self, run: Run, now: float | None = None) -> list[Shape]:
+        """Return what has happened in the session by now, oldest first, as it is told."""
+        now = self._now() if now is None else now
+        beats = list(run.script.beats)
+        if self.server.earlier:
+            beats = [b._replace(at=b.at - 300) for b in (*_WORK, _idle(20.0, DONE))] + beats
+        if run.cancelled is not None:
+            beats = [b for b in beats if run.since + b.at <= run.cancelled]
+            beats.append(_idle(run.cancelled - run.since + 0.1, {"type": "cancelled"}))
+        told = []
+        for n, beat in enumerate(beats):
+            if run.since + beat.at > now:
+                continue
+            event: Shape = {"id": f"evt_{run.id[-6:]}_{n:06d}", "type": beat.type, **beat.fields}
+            if self.server.ids == "absent":
+                del event["id"]
+            elif self.server.ids == "number":
+                event["id"] = n
+            if self.server.times_of_events == "there":
+                event["processed_at"] = self._stamp(run.since + beat.at + self.server.ahead, 6)
+            told.append(event)
+        return told
+
+    def _events(self, request: httpx.Request, run: Run) -> httpx.Response:
+        server, query = self.server, request.url.params
+        every = self._past(run)
+        wanted = set(query.get_list("types[]"))
+        events = every
+        if wanted and server.types == "honoured":
+            events = [event for event in every if event["type"] in wanted]
+        after = query.get("after_id")
+        if server.events == "strict" and after and after not in [event.get("id") for event in events]:
+            return _refusal(400, "after_id: no such event", "invalid_request_error")
+        descending = query.get("order") == "desc"
+        if server.telling == "newest first" or (server.telling == "asked" and descending):
+            events = events[::-1]
+        elif server.telling == "shuffled":
+            events = list(events)
+            random.Random(len(events)).shuffle(events)
+        return _json(200, self._page(request, events, server.events))
+
+    def _stream(self, request: httpx.Request, session: str) -> httpx.Response:
+        server = self.server
+        with self.lock:
+            run = self._run_of(session)
+        if server.stream in ("absent", "404") or run is None:
+            return _refusal(501 if server.stream == "absent" else 404, "no streams", "feature_not_available")
+        after = request.headers.get("last-event-id")
+        body = _Stream(self, run, after)
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body, request=request)
+
+
+class _Stream(httpx.SyncByteStream):
+    """An event stream, in one of the ways to be one."""
+
+    def __init__(self, server: Hostile, run: Run, after: str | None) -> None:
+        self._server, self._run, self._after = server, run, after
+        self._open = True
+
+    def close(self) -> None:
+        self._open = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        how, server = self._server.server.stream, self._server
+        began = beat = server._now()
+        sent = set()
+        if how != "replays":
+            past = server._past(self._run, began)
+            ids = [event.get("id") for event in past]
+            known = ids.index(self._after) + 1 if self._after in ids and self._after else len(past)
+            sent = {json.dumps(event) for event in past[:known]}
+        while self._open and not server.closed:
+            now = server._now()
+            if how in ("heartbeats", "works", "held back") and now - beat >= 15:
+                beat = now
+                yield b": heartbeat\n\n"
+            if how in ("works", "replays"):
+                with server.lock:
+                    news = [one for one in server._past(self._run, now) if json.dumps(one) not in sent]
+                for event in news:
+                    sent.add(json.dumps(event))
+                    name = f"id: {event['id']}\n" if "id" in event else ""
+                    yield f"{name}event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            time.sleep(0.0005)
+
+
+def _envelope(kind: str, message: str) -> Shape:
+    return {"type": "error", "request_id": "req_1", "error": {"type": kind, "message": message}}
+
+
+def _refusal(status: int, message: str, kind: str = "api_error") -> httpx.Response:
+    return _json(status, _envelope(kind, message))
+
+
+def _json(status: int, value: object) -> httpx.Response:
+    return httpx.Response(status, content=json.dumps(value).encode(), headers={"content-type": "application/json"})
+
+
+def _cut(status: int, text: str, request: httpx.Request) -> httpx.Response:
+    return httpx.Response(status, headers={"content-type": "application/json"}, stream=_CutOff(text, request))
+
+
+class _CutOff(httpx.SyncByteStream):
+    """A body that breaks off."""
+
+    def __init__(self, text: str, request: httpx.Request) -> None:
+        self._text, self._request = text, request
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._text.encode()
+        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+def _patience(request: httpx.Request) -> float:
+    timeout = request.extensions.get("timeout", {}).get("read")
+    return 600.0 if timeout is None else float(timeout)
+
+
+def _deployment(deployment: str, stamp: str) -> Shape:
+    return {
+        "id": deployment,
+        "type": "deployment",
+        "name": deployment.removeprefix("dep_"),
+        "agent": {"id": "agent_1", "type": "agent", "version": 1},
+        "environment_id": "env_1",
+        "status": "active",
+        "paused_reason": None,
+        "schedule": None,
+        "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Go."}]}],
+        "created_at": stamp,
+        "updated_at": stamp,
+        "archived_at": None,
+        "metadata": {},
+        "resources": [],
+        "vault_ids": [],
+    }

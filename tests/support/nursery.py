@@ -1,0 +1,200 @@
+"""A process with qoder's imports behind it, from which tests fork real processes at a fraction of the cost.
+
+What is forked is a process like any other: its own signals, pipes, environment, folder and exit status. Only the start
+of the interpreter is left out; what happens then is tested with `python -m qoder_cli` and the installed programs.
+"""
+
+import gc
+import json
+import os
+import random
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import IO, Any
+
+import qoder_cli
+
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
+PATIENCE = 60.0  # seconds until something is held to hang
+_LARGEST = 1 << 17  # bytes of a request
+
+
+class Process:
+    """A process that was forked, with as much of subprocess.Popen as tests use."""
+
+    def __init__(self, nursery: "Nursery", pid: int, stdout: IO[bytes] | None, stderr: IO[bytes] | None) -> None:
+        self.pid, self.stdout, self.stderr = pid, stdout, stderr
+        self._nursery = nursery
+
+    def poll(self) -> int | None:
+        """Return how it ended, negative when a signal killed it; None while it runs."""
+        return self._nursery.ended.get(self.pid)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for its end, and return how it ended. Raises subprocess.TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        with self._nursery.news:
+            while (code := self.poll()) is None:
+                if not self._nursery.news.wait(deadline - time.monotonic()):
+                    raise subprocess.TimeoutExpired("qoder", timeout)
+        return code
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Starts processes, and hears of their ends."""
+
+    def __init__(self) -> None:
+        self.news = threading.Condition()
+        self._one_at_a_time = threading.Lock()  # so that each hears of its own birth
+        self.ended: dict[int, int] = {}
+        self._births: list[int] = []
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "tests.support.nursery", str(theirs.fileno())]
+        folder = Path(__file__).parents[2]
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **ENVIRONMENT}, cwd=folder, pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while word := self._line.recv(_LARGEST):
+            told = json.loads(word)
+            with self.news:
+                if "status" in told:
+                    self.ended[told["pid"]] = told["status"]
+                else:
+                    self.ended.pop(told["pid"], None)  # of an earlier process: the numbers are used again
+                    self._births.append(told["pid"])
+                self.news.notify_all()
+
+    def start(
+        self, words: list[str], *, env: dict[str, str], cwd: Path, stdin: Any, stdout: Any, stderr: Any
+    ) -> Process:
+        """Start qoder with these words; the streams are those of subprocess.Popen."""
+        given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
+        request = json.dumps({"words": words, "env": env, "cwd": str(cwd)}).encode()
+        with self._one_at_a_time, self.news:
+            socket.send_fds(self._line, [request], [stream.theirs for stream in given])
+            self.news.wait_for(lambda: self._births)
+            pid = self._births.pop()
+        for stream in given:
+            stream.close_theirs()
+        return Process(self, pid, given[1].ours, given[2].ours)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._line.close()
+
+
+class _Stream:
+    """One standard stream of a process: the end that it gets, and ours if it is a pipe."""
+
+    def __init__(self, given: Any, *, writes: bool) -> None:
+        self.ours: IO[bytes] | None = None
+        self._opened = True
+        if given == subprocess.PIPE:
+            reader, self.theirs = os.pipe()
+            self.ours = open(reader, "rb")  # noqa: SIM115  (whoever reads it closes it)
+        elif given == subprocess.DEVNULL:
+            self.theirs = os.open(os.devnull, os.O_WRONLY if writes else os.O_RDONLY)
+        else:
+            self.theirs, self._opened = given if isinstance(given, int) else given.fileno(), False
+
+    def close_theirs(self) -> None:
+        if self._opened:
+            os.close(self.theirs)
+
+
+def is_ordinary(env: dict[str, str]) -> bool:
+    """Return whether a process with this environment starts as those of the nursery do."""
+    python = {name for name in env if name.startswith("PYTHON")} - {"PYTHONPATH"}
+    return not python and all(env.get(name) == value for name, value in ENVIRONMENT.items())
+
+
+def _serve(line: socket.socket) -> None:
+    _import_all()
+    gc.collect()
+    gc.freeze()
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.set_wakeup_fd(wakes)
+    while True:
+        ready, _, _ = select.select([line.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 512)
+            _tell_ends(line)
+        if line.fileno() in ready:
+            request, fds, _, _ = socket.recv_fds(line, _LARGEST, 3)
+            if not request:
+                return
+            if (pid := os.fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                line.close()
+                _be(json.loads(request), fds)
+            for fd in fds:
+                os.close(fd)
+            line.send(json.dumps({"pid": pid}).encode())
+
+
+def _import_all() -> None:
+    """Import all that commands import, but what is heavy and only some of them need."""
+    for module in walk_packages(qoder_cli.__path__, "qoder_cli."):
+        if not module.name.startswith(("qoder_cli.sandbox", "qoder_cli.files", "qoder_cli.__main__")):
+            import_module(module.name)
+
+
+def _tell_ends(line: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        line.send(json.dumps({"pid": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _be(request: dict[str, Any], fds: list[int]) -> None:
+    """Become a process of qoder, as if it had been started; never returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for place, fd in enumerate(fds):
+        os.dup2(fd, place)
+    for fd in fds:
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    random.seed()
+    sys.argv = ["qoder", *request["words"]]
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
+        exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
+    runpy.run_module("qoder_cli", run_name="__main__")
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))

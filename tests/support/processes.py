@@ -1,0 +1,410 @@
+"""Real processes against a real server: what a shell does with the installed program, and what a terminal shows."""
+
+import atexit
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from qoder_cli.base.signals import ONE_SIGNAL
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.stream import EventStream
+from qoder_cli.sandbox.wire import Answer, Generation, Request
+from qoder_cli.sandbox.world import World
+from tests.support.nursery import PATIENCE as PATIENCE
+from tests.support.nursery import Nursery, Process, is_ordinary
+
+MODULE = (sys.executable, "-m", "qoder_cli")
+BIN = Path(sys.executable).parent
+HASTE = 40.0  # how many times faster than written the sessions of a sandbox go
+
+# Gives the process that follows the terminal on its stdin as its own, so that what is typed there reaches it.
+_WITH_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Held(Faults):
+    """Holds back the answers to writes, which are done at once, from the `first` on until they are `released`."""
+
+    def __init__(self, *faults: str, first: int = 1) -> None:
+        super().__init__(*faults)
+        self.released = threading.Event()
+        self._first = first
+        self._writes = 0
+
+    def answer(self, world: World, request: Request) -> Answer:
+        """Return the answer; one that is held has a body that comes when it is released."""
+        answer = super().answer(world, request)
+        if request.method == "POST":
+            self._writes += 1
+            if self._writes >= self._first and not self.released.is_set():
+                return replace(answer, stream=cast(EventStream, _HeldBody(answer.body, self.released)))
+        return answer
+
+
+class _HeldBody:
+    """A body that is sent as a stream is: once something has happened."""
+
+    def __init__(self, body: bytes, released: threading.Event) -> None:
+        self._body, self._released = body, released
+
+    def steps(self) -> Iterator[bytes | float]:
+        """Yield the seconds after which to ask again, and then the body."""
+        while not self._released.is_set():
+            yield 0.005
+        yield self._body
+
+
+@contextmanager
+def sandbox(
+    generation: Generation, *faults: str, speed: float = HASTE, honour_key: bool = True, held: Held | None = None
+) -> Iterator[Server]:
+    """Serve a world of its own, where `faults` are on order, or answers are `held`."""
+    world = World(generation=generation, speed=speed, honour_key=honour_key)
+    server = serve(world, faults=held or Faults(*faults))
+    try:
+        yield server
+    finally:
+        threading.Thread(target=server.stop).start()  # nobody has to wait for it
+
+
+def an_hour_later(server: Server) -> None:
+    """Let every run that lasts an hour at most have ended."""
+    server.world.clock = lambda: time.time() + 3600.0
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition, looking every few milliseconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
+
+
+# Every pause between two tries lasts a twentieth. What is waited for an answer is not shortened.
+_HURRY = """
+import time
+pause = time.sleep
+time.sleep = lambda seconds: pause(seconds / 20)
+"""
+
+
+# Says "heard" for each signal, when the program has taken it in: two within a tenth of a second would be one. What is
+# under way then may take as long as a busy machine needs; that it is 2 s at most is tested on a clock.
+HEARING = f"""
+import os
+from qoder_cli import signals
+from qoder_cli.http import write
+from qoder_cli.runs import leave
+from qoder_cli.runs.fleet import batch
+from qoder_cli.waiting import awaiting
+write.LAST_WORDS = batch.LAST_WORDS = awaiting.LAST_WORDS = leave.CANCEL_WITHIN = {PATIENCE}
+hear = signals._on_signal
+def hear_and_say(signum, frame):
+    try:
+        hear(signum, frame)
+    finally:
+        os.write(2, b'heard\\n')
+signals._on_signal = hear_and_say
+"""
+MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
+
+
+def staged(prologue: str) -> tuple[str, ...]:
+    """Return the command that runs qoder after some Python that stands for what the world does to it."""
+    return (sys.executable, "-c", prologue + "\nimport runpy; runpy.run_module('qoder_cli', run_name='__main__')")
+
+
+@cache
+def nursery() -> Nursery:
+    """Return the nursery of this process, which ends with it."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made
+
+
+class Ended:
+    """A process that has ended. `code` is negative when a signal killed it, as subprocess has it."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in err, err
+        assert "Exception ignored" not in err, err
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which must be exactly one JSON document and a newline, on one line."""
+        assert self.out.endswith("\n"), self.err
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The JSON error, which must be the last line of stderr, and the only error there."""
+        *before, last = self.err.splitlines()
+        assert not [line for line in before if line.startswith(("{", "error:"))], self.err
+        document: dict[str, Any] = json.loads(last)
+        assert list(document) == ["error"]
+        error: dict[str, Any] = document["error"]
+        return error
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors for people on stderr."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+class Going:
+    """A process under way, with what it has said so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes] | Process") -> None:
+        self.process = process
+        self._said = {"out": bytearray(), "err": bytearray()}
+        self._readers = []
+        for name, stream in (("out", process.stdout), ("err", process.stderr)):
+            if stream is not None:
+                self._readers.append(threading.Thread(target=self._read, args=[name, stream.fileno()], daemon=True))
+                self._readers[-1].start()
+
+    def _read(self, name: str, descriptor: int) -> None:
+        while chunk := os.read(descriptor, 65536):
+            self._said[name] += chunk
+
+    @property
+    def out(self) -> str:
+        """What is on stdout so far."""
+        return self._said["out"].decode()
+
+    @property
+    def err(self) -> str:
+        """What is on stderr so far."""
+        return self._said["err"].decode()
+
+    def says(self, word: str) -> "Going":
+        """Wait until stderr has a word, and return itself."""
+        until(lambda: word in self.err or self.process.poll() is not None, f"{word!r} on stderr")
+        assert word in self.err or word in self._whole_err(), f"ended in {self.process.poll()}, and said {self.err!r}"
+        return self
+
+    def _whole_err(self) -> str:
+        """What is on stderr when all of it has been read; its end is known sooner than its last words."""
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return self.err
+
+    def signal(self, signum: int) -> "Going":
+        """Send a signal, and return itself."""
+        self.process.send_signal(signum)
+        return self
+
+    def end(self) -> Ended:
+        """Wait for its end, which must be free of tracebacks."""
+        code, err = self.last()
+        return Ended(code, self.out, err)
+
+    def last(self) -> tuple[int, str]:
+        """Wait for its end, and return its exit code and stderr, whatever is there."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running; stderr: {self.err}") from None
+        finally:
+            for reader in self._readers:
+                reader.join(PATIENCE)
+            for stream in (self.process.stdout, self.process.stderr):
+                if stream is not None:
+                    stream.close()
+        return code, self.err
+
+
+class Shell:
+    """Starts processes in a clean environment: nothing of ours but PATH, and a home of the test's own."""
+
+    def __init__(self, home: Path, server: Server | None = None) -> None:
+        self.home = home
+        self.env = {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "QODER_STATE_DIR": str(home / "state"),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+        }
+        if server is not None:
+            self.enter(server)
+
+    def enter(self, server: Server) -> "Shell":
+        """Lead what is started from now on into a sandbox, and return itself."""
+        variables = ("QODER_BASE_URL", "QODER_SANDBOX")
+        self.env |= {**dict.fromkeys(variables, server.base_url), "QODER_PAT": server.world.token}
+        return self
+
+    def hurry(self) -> "Shell":
+        """Let what is started from now on pause for less long between two tries, and return itself."""
+        folder = self.home / "hurry"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(_HURRY)
+        self.env["PYTHONPATH"] = str(folder)
+        return self
+
+    def start(self, *command: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
+        """Start a command; `env` is added to the environment, `settings` are those of subprocess.Popen."""
+        return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **self._given(settings)))
+
+    def begin(self, *words: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
+        """Start qoder."""
+        whole, given = {**self.env, **(env or {})}, self._given(settings)
+        if is_ordinary(whole) and given.keys() == self._given({}).keys():
+            return Going(nursery().start(list(words), env=whole, **given))
+        return self.start(*MODULE, *words, env=env, **settings)
+
+    def _given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return {"stdin": subprocess.DEVNULL, **pipes, "cwd": self.home, **settings}
+
+    def run(self, *command: str, **settings: Any) -> Ended:
+        """Run a command to its end."""
+        return self.start(*command, **settings).end()
+
+    def qoder(self, *words: str, **settings: Any) -> Ended:
+        """Run qoder to its end."""
+        return self.begin(*words, **settings).end()
+
+    def bash(self, line: str) -> Ended:
+        """Run a line of bash to its end, with `qoder` on PATH."""
+        return self.run("bash", "-c", line)
+
+
+class Terminal:
+    """A process on a terminal of its own, as its session's leader: what it writes, and what the screen shows."""
+
+    def __init__(self, shell: Shell, *command: str, columns: int = 80, env: dict[str, str] | None = None) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self._raw = bytearray()
+        self.process = subprocess.Popen(
+            [sys.executable, "-ISc", _WITH_TERMINAL, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**shell.env, "TERM": "xterm-256color", **(env or {})},
+            cwd=shell.home,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._hung_up = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """End everything that was started on it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+
+    def _read(self) -> None:
+        """Read until the last writer or the terminal is gone; only this thread closes it."""
+        os.set_blocking(self._master, False)
+        try:
+            while not self._hung_up.is_set():
+                try:
+                    chunk = os.read(self._master, 65536)
+                except BlockingIOError:
+                    time.sleep(0.005)
+                    continue
+                if not chunk:
+                    return
+                self._raw += chunk
+        except OSError:  # how Linux says that the last writer is gone
+            pass
+        finally:
+            os.close(self._master)
+
+    @property
+    def raw(self) -> str:
+        """Everything that was written, escapes included."""
+        return self._raw.decode("utf-8", "replace")
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that are left on the screen, without the spaces at their ends; nothing is wrapped or scrolled."""
+        return Screenful(self.raw).shown
+
+    def shows(self, word: str) -> "Terminal":
+        """Wait until the screen shows a word, and return itself."""
+        until(lambda: self._has(word) or self.process.poll() is not None, f"{word!r} on the screen")
+        assert self._has(word), self.screen
+        return self
+
+    def _has(self, word: str) -> bool:
+        return word in self.raw and any(word in line for line in self.screen)
+
+    def type(self, keys: str) -> None:
+        """Type."""
+        os.write(self._master, keys.encode())
+
+    def hang_up(self) -> None:
+        """Take the terminal away, as when its window is closed."""
+        self._hung_up.set()
+        self._reader.join(PATIENCE)
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit code; negative when a signal killed it."""
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert "Traceback" not in self.raw, self.raw
+        return code
+
+
+class Screenful:
+    """What a terminal of endless size makes of a text: enough of one for what is written here."""
+
+    _TOKEN = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<verb>[A-Za-z])|\r?\n|[^\n]", re.DOTALL)
+
+    def __init__(self, text: str) -> None:
+        self._lines = [""]
+        self._row = self._column = 0
+        for match in self._TOKEN.finditer(text):
+            self._take(match[0], match["verb"], match["number"])
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines with something on them."""
+        return [line.rstrip() for line in self._lines if line.strip()]
+
+    def _take(self, token: str, verb: str | None, number: str | None) -> None:
+        if token == "\r":
+            self._column = 0
+        elif token in ("\n", "\r\n"):
+            self._row, self._column = self._row + 1, 0
+            self._lines += [""] * (self._row + 1 - len(self._lines))
+        elif verb == "A":
+            self._row = max(self._row - int(number or 1), 0)
+        elif verb == "K":
+            self._lines[self._row] = ""
+        elif verb is None:
+            line = self._lines[self._row].ljust(self._column)
+            self._lines[self._row] = line[: self._column] + token + line[self._column + 1 :]
+            self._column += 1

@@ -1,0 +1,440 @@
+"""What becomes of commands against every server of `tests.support.hostile`, judged by the server's own truth.
+
+`python -m tests.support.servers [WORD…]` prints what breaks, `--draw COUNT [SEED]` the simplest servers that break it,
+found by chance; `tests.matrix` prints its table. A cell is a server and a flow:
+what somebody types, one line after the other. After each line it is judged, and at the very end `run get last`, when
+all that is late has come.
+"""
+
+import io
+import json
+import math
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from qoder_cli.app import State
+from qoder_cli.base.clock import Clock
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+from tests.support.hostile import ANSWERS, DEPLOYMENT, REFUSALS, SCRIPTS, WAYS, Hostile, Run, Server, SplitClock
+
+Words = tuple[str, ...]
+RUN: Words = ("deploy", "run", DEPLOYMENT, "--json")
+WAIT: Words = (*RUN, "--wait", "--timeout", "3m")
+KEY: Words = (*WAIT, "--idempotency-key", "nightly")
+LAST: Words = ("run", "wait", "last", "--json", "--timeout", "3m")
+# What is typed: seconds to wait before it, and the words.
+FLOWS: dict[str, tuple[tuple[float, Words], ...]] = {
+    "wait": ((0, WAIT), (20, LAST)),
+    "plain": ((0, RUN), (15, LAST)),
+    "resend": ((0, (*WAIT, "--on-lost", "resend")),),
+    "fail": ((0, (*WAIT, "--on-lost", "fail")), (20, LAST)),
+    "key": ((0, KEY), (5, KEY), (300, KEY)),
+    "cancel": ((0, RUN), (1, ("run", "cancel", "last", "--yes", "--json"))),
+    "two": ((0, RUN), (1, RUN)),
+}
+AT_LAST: Words = ("run", "get", "last", "--json")
+LATER = 700.0  # seconds after which all that is late has come, and `last` is certain
+
+# What must never be, and what each is called in the table.
+PROMISES = {
+    "twice": "started twice",
+    "lost": "lost",
+    "success": "success claimed wrongly",
+    "failure": "failure claimed wrongly",
+    "nothing": '"nothing was started" claimed wrongly',
+    "adopted": "a colleague's run adopted",
+    "cancelled": "cancelled what it must not",
+    "unmarked": "adopted, and not said so",
+    "crash": "crashed",
+}
+_NOTHING = (2, 4, 5, 6, 7)  # exit codes that say that nothing was started
+_OPEN = (9, 10, 11, 124)  # those that say that it goes on, or is not known
+WINDOW = 120.0  # seconds after the attempt in which a run may be adopted
+LOOK, LONG_LOOK = 7.5, 29.0  # seconds for which the list is looked at, at least
+
+
+class Cell(NamedTuple):
+    """One thing to try."""
+
+    server: Server
+    flow: str
+
+    def __str__(self) -> str:
+        return f"[{self.flow}] {self.server}"
+
+
+class Wrong(NamedTuple):
+    """A promise that was broken. `borne`: the contract says that this can happen."""
+
+    promise: str
+    words: str
+    borne: bool = False
+
+
+@dataclass
+class Verdict:
+    """What became of a cell."""
+
+    codes: list[int] = field(default_factory=list)
+    wrong: list[Wrong] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)  # what could have been told and was not, by cause
+    requests: int = 0
+
+    @property
+    def broken(self) -> list[str]:
+        """The promises that were broken."""
+        return sorted({wrong.promise for wrong in self.wrong if not wrong.borne})
+
+
+def run_against(transport: httpx.BaseTransport, clock: Clock, folder: Path, *words: str) -> tuple[int, str, str]:
+    """Run one command line in process against a server; return its exit code, stdout and stderr."""
+    out, err = io.BytesIO(), io.BytesIO()
+    env = {
+        "QODER_PAT": "pt-planted-0123456789abcdef",
+        "QODER_CONFIG": str(folder / "config.toml"),
+        "QODER_STATE_DIR": str(folder),
+        "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
+    }
+    code = main(list(words), State(env=env, out=Screen(out), err=Screen(err), clock=clock, transport=transport))
+    return code, out.getvalue().decode(), err.getvalue().decode()
+
+
+def play(cell: Cell, folder: Path, *, show: bool = False) -> Verdict:
+    """Run one cell and return what became of it. `folder` is for its state; `show` prints what was said."""
+    server, verdict = cell.server, Verdict()
+    if cell.flow == "cancel" and server.script == "completes":
+        server = replace(server, script="goes on")  # there is something to cancel
+    clock = SplitClock(server.step, phase=server.phase, streams=server.stream != "absent")
+    hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
+    lines = [*FLOWS[cell.flow], (LATER, AT_LAST)]
+    try:
+        for number, (pause, words) in enumerate(lines):
+            clock.let_pass(pause)
+            hostile.command = number
+            asked = len(hostile.requests)
+            code, out, err = run_against(hostile, clock, folder, *words)
+            if show:
+                print(f"$ qoder {' '.join(words)}\n{out}{err}-> {code}, true time {clock.time - hostile._began:.1f}\n")
+            said = _Said(code, _document(out), err, words)
+            verdict.codes.append(code)
+            verdict.wrong += judge(hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
+            if number == 0 and (cause := unsettled(hostile, said, clock.time)):
+                verdict.unsettled.append(cause)
+    finally:
+        hostile.closed = True
+    verdict.requests = len(hostile.requests)
+    return verdict
+
+
+def _document(out: str) -> dict[str, Any]:
+    try:
+        document = json.loads(out) if out else {}
+    except ValueError:
+        return {"id": "no JSON"}
+    return document if isinstance(document, dict) else {}
+
+
+@dataclass
+class _Said:
+    """What a command said."""
+
+    code: int
+    document: dict[str, Any]
+    err: str
+    words: Words
+
+    @property
+    def error(self) -> dict[str, Any]:
+        last = self.err.splitlines()[-1] if self.err.strip() else "{}"
+        try:
+            error = json.loads(last)
+        except ValueError:
+            return {}
+        return dict(error["error"]) if isinstance(error, dict) and "error" in error else {}
+
+    @property
+    def run(self) -> str | None:
+        """The run that it names."""
+        return self.document.get("id") or self.error.get("run_id")
+
+    @property
+    def starts(self) -> bool:
+        return self.words[:2] == ("deploy", "run")
+
+
+def judge(
+    hostile: Hostile, said: _Said, number: int, now: float, requests: Sequence[tuple[float, str, str]], flow: str
+) -> list[Wrong]:
+    """Return the promises that a command broke."""
+    wrong = []
+    if "Traceback" in said.err or said.code == 70:
+        wrong.append(Wrong("crash", said.err[-300:]))
+    ours = hostile.ours(number) if said.starts else []
+    counted = hostile.ours() if flow == "key" else ours
+    if said.starts and len(counted) > 1:
+        wrong.append(Wrong("twice", f"{len(counted)} runs", _borne_twice(hostile, counted)))
+    named = hostile.find(said.run) if said.run else None
+    wrong += _judge_ending(hostile, said, named, now)
+    looked = max((at for at, method, path in requests if method == "GET" and path.endswith("/runs")), default=now)
+    unseen = all(not hostile.is_visible(run, looked) for run in counted or hostile.ours())
+    if said.starts:
+        hostile.ended = now
+    if said.starts and counted and (said.code in _NOTHING or said.error.get("run_state") == "none"):
+        borne = _borne_nothing(hostile, counted)
+        wrong.append(Wrong("nothing", f"exit {said.code}: {said.error.get('message', '')[:150]}", borne))
+    elif (
+        said.starts
+        and counted
+        and said.code not in _OPEN
+        and said.run not in [run.id for run in counted] + [*hostile.named]
+    ):
+        wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", unseen))
+    if said.run and named is None and hostile.server.answer != "other deployment":
+        wrong.append(Wrong("lost", f"names {said.run}, which is none"))
+    says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
+    if not said.starts and says_none and not said.run and hostile.ours() and flow != "two":
+        borne = _borne_nothing(hostile, hostile.ours())
+        wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}", borne))
+    if named is not None and named.origin != "ours" and named.id not in hostile.named:
+        if not _may_adopt(hostile, named, unseen):
+            wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
+        hostile.named.add(named.id)
+    by_list = named is not None and not named.heard and hostile.server.answer != "other deployment"
+    if by_list and said.document and not said.document.get("adopted"):
+        wrong.append(Wrong("unmarked", " ".join(said.words[:3])))
+    for run in hostile.runs:
+        if run.cancelled is not None and (run.origin != "ours" or not run.heard):
+            wrong.append(Wrong("cancelled", f"{run.origin}, {'heard' if run.heard else 'adopted'}"))
+    return wrong
+
+
+def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) -> list[Wrong]:
+    """Return what was claimed wrongly of how a run ended."""
+    if named is None:
+        return []
+    truth, status = named.truth(now), said.document.get("status")
+    awaits = "--wait" in said.words or said.words[:2] == ("run", "wait")
+    if (status == "completed" or (awaits and said.code == 0)) and truth != "completed":
+        return [Wrong("success", f"exit {said.code}, status {status}; in truth {truth}")]
+    if (status == "failed" or (awaits and said.code == 1)) and truth != "failed":
+        return [Wrong("failure", f"exit {said.code}, status {status}; in truth {truth}: {said.document.get('error')}")]
+    return []
+
+
+def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
+    """Whether the contract allows to say that these were not started: none was to be seen by then, for long."""
+    patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
+    last = max(post.at for post in hostile.posts)
+    unseen = not any(hostile.is_visible(run, hostile.ended) for run in runs)
+    return unseen and hostile.ended - last >= patience and hostile.server.down == 0
+
+
+def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
+    """Whether the contract allows that these were started: none was to be seen for long when the next was asked for."""
+    sent = [(post, run) for post in hostile.posts for run in runs if run.id in post.runs]
+    for (earlier, run), (later, _) in pairwise(sent):
+        readable = hostile.posts[0].at + hostile.server.down < later.at
+        long_enough = later.at - earlier.at >= LONG_LOOK or later.command != earlier.command
+        if hostile.is_visible(run, later.at) or not readable or not long_enough:
+            return False
+    return True
+
+
+def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
+    """Whether the contract allows to adopt a colleague's run: ours is not there, and it came in the documented time."""
+    if run.origin != "stranger" or (hostile.ours() and not unseen):
+        return False
+    skew = hostile.server.date if isinstance(hostile.server.date, float) else 0.0
+    created = math.floor(run.since)
+    return any(
+        math.floor(post.at + by) <= created <= post.at + by + WINDOW + 1 for post in hostile.posts for by in (0, skew)
+    )
+
+
+LIST_WAYS = ("ahead", "date", "step", "phase", "lag", "forgets", "order", "older", "newer", "created", "context",
+             "paging", "down", "empty", "strangers", "acts")  # fmt: skip
+SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status", "missing", "session", "earlier",
+                "stream", "empty", "created")  # fmt: skip
+
+
+def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
+    """Return why a command left open what the server could have told; None when it did not."""
+    server, ours = hostile.server, hostile.ours()
+    if said.code == 9 and not said.document and len(ours) == 1:
+        is_there = hostile.is_visible(ours[0], hostile.posts[-1].at + 8) and server.down < 5
+        if not is_there or server.strangers or server.answer == "other deployment" or "fail" in said.words:
+            return None
+        return "9: " + (_oddities(server, LIST_WAYS) or "nothing odd")
+    named = hostile.find(said.run) if said.run else None
+    if named is None or said.code not in (9, 10, 124):
+        return None
+    if said.code == 124 and named.script.asks and named.since + 80 < now and server.missing is None:
+        return "124: asks, " + (_oddities(server, SESSION_WAYS) or "nothing odd")
+    if said.code == 10 and (server.missing is None or server.missing[1] < 60):
+        return "10: gave up, " + (_oddities(server, (*SESSION_WAYS, "date")) or "nothing odd")
+    ended = named.truth(now - (130 if server.status == "stuck" else 70))
+    if named.script.beats[100:] and server.events in ("page ignored", "stuck cursor"):
+        return None  # it cannot be read to its end
+    if ended in ("completed", "failed") and not (server.missing and server.missing[1] == math.inf):
+        return f"{said.code}: ended, " + (_oddities(server, (*SESSION_WAYS, "script")) or "nothing odd")
+    return None
+
+
+def _oddities(server: Server, ways: Sequence[str]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in server.oddities.items() if name in ways)
+
+
+# The cells
+
+# What becomes of a trigger, for the ways to tell of it.
+LOSSES: tuple[tuple[str, float | None], ...] = (
+    ("500", 0.0), ("500", None), ("503", 3.0), ("500", 30.0), ("502", 0.0), ("502", None), ("reset", 0.0),
+    ("reset", None), ("reset", 3.0), ("reset", 70.0), ("hang", 0.0), ("garbage", 0.0), ("404 html", 0.0),
+    ("404 html", None), ("403 html", 3.0), ("302", 0.0), ("302", None), ("408", 0.0), ("500 html", 0.0),
+    ("certificate error", 0.0), ("204", 0.0), ("ok", 0.0),
+)  # fmt: skip
+COMBINED: tuple[dict[str, Any], ...] = (
+    {"order": "oldest", "older": 150},
+    {"order": "shuffled", "older": 150},
+    {"order": "oldest", "newer": 110},
+    {"order": "shuffled", "newer": 260},
+    *({"paging": way, "newer": 110} for way in WAYS["paging"]),
+    *({"paging": way, "order": "oldest", "older": 150} for way in WAYS["paging"]),
+    {"date": 2.0, "strangers": (3.3,)},
+    {"date": 10.0, "strangers": (3.3,)},
+    {"date": "absent", "strangers": (3.3,)},
+    {"date": "absent", "ahead": 7200.0},
+    {"lag": 10.0, "strangers": (3.3,)},
+    {"forgets": True, "strangers": (3.3,)},
+    {"context": "null", "strangers": (3.3,)},
+    {"created": "null", "strangers": (3.3,)},
+    {"step": (0.02, -10.0), "strangers": (-5.0,)},
+    {"step": (0.02, 10.0), "strangers": (3.3,)},
+    {"times": 3, "lag": 10.0},
+    {"times": 9},
+)
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """Return every cell of the table, each once, in a fixed order."""
+    return tuple(dict.fromkeys(cell for cell in _cells() if cell.server.is_fair))
+
+
+def _cells() -> Iterator[Cell]:
+    for answer in ANSWERS:
+        for acts in WAYS["acts"]:
+            for generation in WAYS["generation"]:
+                yield Cell(Server(generation, False, answer, acts), "wait")
+                yield Cell(Server(generation, True, answer, acts), "resend")
+            for flow in ("cancel", "fail", "key"):
+                yield Cell(Server(answer=answer, acts=acts), flow)
+    odd = [{name: value} for name in LIST_WAYS[:-1] for value in WAYS[name][1:]]
+    for n, way in enumerate([*odd, *COMBINED]):
+        for m, (answer, acts) in enumerate(LOSSES, n):
+            server = replace(Server(answer=answer, acts=acts, generation=WAYS["generation"][n % 2]), **way)
+            yield Cell(server, "key")
+            yield Cell(server, ("wait", "resend", "plain", "cancel", "two")[m % 5])
+    for script in SCRIPTS:
+        yield Cell(Server("legacy", script=script), "wait")
+        for name in SESSION_WAYS[:-2]:
+            for value in WAYS[name][1:]:
+                if name == "status":
+                    yield Cell(replace(Server("legacy", script=script), **{name: value}), "wait")
+                else:
+                    yield Cell(replace(Server(script=script), **{name: value}), "wait")
+        for value in WAYS["missing"][1:]:
+            yield Cell(Server("legacy", script=script, status="stuck", missing=value), "wait")
+        yield Cell(Server(script=script, telling="newest first", types="ignored"), "wait")
+        yield Cell(Server(script=script, events="after_id ignored", ids="absent"), "wait")
+        yield Cell(Server(script=script, earlier=True, telling="newest first"), "wait")
+        yield Cell(Server("legacy", script=script, earlier=True, status="stuck"), "wait")
+    chance = random.Random(11)
+    for _ in range(500):
+        yield draw(chance)
+
+
+def draw(chance: random.Random, most: int = 6) -> Cell:
+    """Return a cell of which up to `most` things are odd."""
+    while True:
+        names = chance.sample([name for name in WAYS if name != "stream"], chance.randint(1, most))
+        server = replace(Server(), **{name: chance.choice(WAYS[name]) for name in names})
+        if server.is_fair and server.oddities:
+            return Cell(server, chance.choice(list(FLOWS)))
+
+
+def play_alone(cell: Cell) -> Verdict:
+    """Play a cell in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return play(cell, Path(folder))
+
+
+def play_all(wanted: Sequence[Cell], *, processes: int | None = None) -> dict[Cell, Verdict]:
+    """Play cells, several at a time."""
+    with ProcessPoolExecutor(processes or os.cpu_count() or 1) as pool:
+        return dict(zip(wanted, pool.map(play_alone, wanted, chunksize=16), strict=True))
+
+
+def table(verdicts: dict[Cell, Verdict], *, examples: int = 3) -> str:
+    """Return how often each promise was broken, with the simplest servers that do it, and what was left open why."""
+    lines = [f"{len(verdicts)} cells, {sum(len(verdict.codes) for verdict in verdicts.values())} commands"]
+    for promise, name in PROMISES.items():
+        found = [(cell, w) for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and not w.borne]
+        borne = {cell for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and w.borne}
+        beside = f" (and {len(borne)} where the contract says so)" if borne else ""
+        lines.append(f"{name}: {len({cell for cell, _ in found})}{beside}")
+        found.sort(key=lambda one: len(one[0].server.oddities))
+        lines += [f"    {cell}: {wrong.words}" for cell, wrong in found[:examples]]
+    causes = Counter(cause for verdict in verdicts.values() for cause in verdict.unsettled)
+    lines.append(f"left open, though it could have been told: {sum(causes.values())}, by cause:")
+    lines += [f"    {count:>4} {cause}" for cause, count in causes.most_common(None if examples > 3 else 25)]
+    return "\n".join(lines)
+
+
+def smallest(cell: Cell) -> dict[str, Cell]:
+    """Return for each promise that a cell breaks the simplest one that still does, by putting right what is odd."""
+    found = {}
+    for promise in play_alone(cell).broken:
+        small = cell
+        for name in cell.server.oddities:
+            for flow in dict.fromkeys(("wait", small.flow)):
+                simpler = Cell(replace(small.server, **{name: WAYS[name][0]}), flow)
+                if simpler.server.is_fair and promise in play_alone(simpler).broken:
+                    small = simpler
+                    break
+        found[promise] = small
+    return found
+
+
+def print_smallest(count: int, seed: int) -> None:
+    """Draw cells by chance, and print the simplest that break each promise, the most frequent first."""
+    chance = random.Random(seed)
+    drawn = [draw(chance) for _ in range(count)]
+    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
+        counted = Counter(one for found in pool.map(smallest, drawn, chunksize=8) for one in found.items())
+    for promise, name in PROMISES.items():
+        print(f"{name}:")
+        for (broken, cell), number in counted.most_common():
+            if broken == promise:
+                print(f"    {number:>4} {cell}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--draw"]:
+        print_smallest(int(sys.argv[2]), int((*sys.argv[3:], "1")[0]))
+    else:
+        chosen = [cell for cell in cells() if all(word in str(cell) for word in sys.argv[1:])]
+        print(table(play_all(chosen), examples=12))

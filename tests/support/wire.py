@@ -1,0 +1,126 @@
+"""A fake wire that complains about a request nobody expected and an answer nobody asked for; and a clock tests own."""
+
+import json
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from qoder_cli.base.clock import Clock
+
+BASE = "https://api.qoder.com/api/v1/cloud"
+
+
+class FakeClock(Clock):
+    """A clock that moves only when someone sleeps, or a test moves it."""
+
+    def __init__(self, now: float = 1_800_000_000.37) -> None:  # no whole second, at which rounding cannot be seen
+        self.time = now
+        self.slept: list[float] = []
+        self.at_sleep: Callable[[], None] = lambda: None
+        self.patience = 0.0  # real seconds that another thread gets to put something into an inbox
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+        self.at_sleep()
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        """Give another thread a moment of real time, then let the time pass."""
+        try:
+            return inbox.get(timeout=self.patience)
+        except queue.Empty:
+            self.sleep(seconds)
+            return None
+
+    def jitter(self) -> float:
+        return 1.0
+
+
+@dataclass
+class Expected:
+    """One kind of request and its answers in turn; the last one is given for ever when `repeat`."""
+
+    method: str
+    path: str
+    answers: list[Any]
+    repeat: bool
+    asked: int = 0
+
+
+@dataclass
+class Wire(httpx.BaseTransport):
+    """Answers as told, remembers what was asked, and is checked at the end of the test."""
+
+    expected: list[Expected] = field(default_factory=list)
+    requests: list[httpx.Request] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    def on(self, method: str, path: str, *answers: Any, repeat: bool = False) -> "Wire":
+        """Expect a request for each answer: a JSON value, `(status, value)`, a raw text, an exception, a function."""
+        self.expected.append(Expected(method, path, list(answers), repeat))
+        return self
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events/stream") and not self._expects_stream:
+            return httpx.Response(
+                501, json={"type": "error", "error": {"type": "feature_not_available", "message": ""}}
+            )
+        self.requests.append(request)
+        path = request.url.raw_path.decode().partition("?")[0].removeprefix("/api/v1/cloud")
+        for one in self.expected:
+            if (one.method, one.path) == (request.method, path) and (one.repeat or one.asked < len(one.answers)):
+                one.asked += 1
+                return _response(one.answers[min(one.asked, len(one.answers)) - 1], request)
+        self.unexpected.append(f"{request.method} {path}")
+        return httpx.Response(599, text=f"nobody expected {request.method} {path}")
+
+    @property
+    def _expects_stream(self) -> bool:
+        return any(one.path.endswith("/events/stream") for one in self.expected)
+
+    def check(self) -> None:
+        """Fail when anything unexpected was asked, or an answer is left over."""
+        assert not self.unexpected, f"unexpected requests: {self.unexpected}"
+        left = [f"{one.method} {one.path}" for one in self.expected if one.asked < len(one.answers)]
+        assert not left, f"never asked: {left}"
+
+    def asked(self, method: str) -> list[str]:
+        """Return the paths asked with this method."""
+        return [request.url.path for request in self.requests if request.method == method]
+
+
+def _response(answer: Any, request: httpx.Request) -> httpx.Response:
+    if callable(answer):
+        answer = answer(request)
+    if isinstance(answer, Exception):
+        raise answer
+    if isinstance(answer, httpx.Response):
+        return answer
+    status, body = answer if isinstance(answer, tuple) else (200, answer)
+    content = body if isinstance(body, str) else json.dumps(body)
+    return httpx.Response(status, text=content, headers={"content-type": "application/json"})
+
+
+def api_error(status: int, kind: str, message: str) -> tuple[int, dict[str, Any]]:
+    """Return an answer in the API's error envelope."""
+    return status, {"type": "error", "request_id": "req_1", "error": {"type": kind, "message": message}}
+
+
+def page(*items: dict[str, Any], more: bool = False) -> dict[str, Any]:
+    """Return one page of a list."""
+    ids = [item.get("id") for item in items]
+    return {
+        "data": list(items),
+        "first_id": ids[0] if ids else None,
+        "last_id": ids[-1] if ids else None,
+        "has_more": more,
+    }

@@ -1,0 +1,464 @@
+"""What differs between a file and the server: the body that is sent for it, and how it reads to people."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import Deployment
+from qoder_cli.deployments.changes import ABSENT, LATEST, Change, Difference, creation, difference, told
+from qoder_cli.deployments.hiding import HIDDEN, Secrets
+from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
+from tests.unit.test_export import DEPLOYMENTS
+
+MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
+OUTCOME = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All of it."}}
+FILE = {"type": "file", "file_id": "file_1"}
+SERVER: dict[str, Any] = {
+    "id": "dep_1",
+    "type": "deployment",
+    "name": "report",
+    "description": "Old words",
+    "agent": {"id": "agent_1", "type": "agent", "version": 3},
+    "environment_id": "env_1",
+    "environment_variables": "A=1\nB=2",
+    "schedule": {
+        "type": "cron",
+        "expression": "0 9 * * *",
+        "timezone": "UTC",
+        "upcoming_runs_at": ["2026-06-15T09:00:00Z"],
+    },
+    "initial_events": MESSAGE,
+    "resources": [{"type": "file", "file_id": "file_1"}],
+    "vault_ids": ["vault_1", "vault_2"],
+    "metadata": {"team": "core", "cas_config": {"stats": {"total_runs": 4}}},
+    "budget": {"type": "limit", "max_credit_cost": "5.00"},
+    "status": "active",
+    "updated_at": "2026-06-14T08:54:05Z",
+}
+
+
+def changed(wanted: dict[str, Any], *, server: dict[str, Any] | None = None, repin: bool = False) -> Difference:
+    """Return what a file that says this changes."""
+    return difference(spelled_out(wanted), settable(Deployment(server or SERVER)), repin=repin)
+
+
+def merged(server: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the documented rules of an update make of the server's object (api/facts.md, 1.2)."""
+    new = {**server, **{name: value for name, value in body.items() if name != "metadata"}}
+    metadata = {**server.get("metadata", {}), **body.get("metadata", {})}
+    new["metadata"] = {key: value for key, value in metadata.items() if value is not None}
+    if isinstance(body.get("agent"), str):
+        new["agent"] = {"id": body["agent"], "type": "agent", "version": 7}
+    return new
+
+
+NEW_SCHEDULE = {"type": "cron", "expression": "0 9 * * *", "timezone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "body", "changes"),
+    [
+        ({"name": "weekly"}, {"name": "weekly"}, [("name", "report", "weekly")]),
+        ({"description": "New"}, {"description": "New"}, [("description", "Old words", "New")]),
+        ({"description": ""}, {"description": None}, [("description", "Old words", None)]),
+        ({"environment_id": "env_2"}, {"environment_id": "env_2"}, [("environment_id", "env_1", "env_2")]),
+        (
+            {"environment_variables": {"A": "1", "C": ""}},
+            {"environment_variables": "A=1\nC="},
+            [("environment_variables.B", "2", ABSENT), ("environment_variables.C", ABSENT, "")],
+        ),
+        (
+            {"environment_variables": None},
+            {"environment_variables": ""},
+            [("environment_variables.A", "1", ABSENT), ("environment_variables.B", "2", ABSENT)],
+        ),
+        (
+            {"schedule": {"expression": "0 9 * * *", "timezone": "Europe/Berlin"}},
+            {"schedule": NEW_SCHEDULE},  # whole, though only one part of it differs
+            [("schedule.timezone", "UTC", "Europe/Berlin")],
+        ),
+        ({"schedule": None}, {"schedule": None}, [("schedule", settable(Deployment(SERVER))["schedule"], None)]),
+        (
+            {"message": "Report!"},
+            {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report!"}]}]},
+            [("initial_events[0].content[0].text", "Report.", "Report!")],
+        ),
+        (
+            {"initial_events": [*MESSAGE, {"type": "system.message", "content": "Be brief."}]},
+            {
+                "initial_events": [
+                    *MESSAGE,
+                    {"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]},
+                ]
+            },
+            [
+                ("initial_events[1].type", ABSENT, "system.message"),
+                ("initial_events[1].content[0].type", ABSENT, "text"),
+                ("initial_events[1].content[0].text", ABSENT, "Be brief."),
+            ],
+        ),
+        (
+            {"resources": [{"type": "file", "file_id": "file_1", "mount_path": "/data"}]},
+            {"resources": [{"type": "file", "file_id": "file_1", "mount_path": "/data"}]},
+            [("resources[0].mount_path", ABSENT, "/data")],
+        ),
+        ({"resources": []}, {"resources": []}, [("resources[0]", {"type": "file", "file_id": "file_1"}, ABSENT)]),
+        ({"vault_ids": ["vault_1"]}, {"vault_ids": ["vault_1"]}, [("vault_ids[1]", "vault_2", ABSENT)]),
+        (
+            {"vault_ids": ["vault_2", "vault_1"]},
+            {"vault_ids": ["vault_2", "vault_1"]},
+            [("vault_ids[0]", "vault_1", "vault_2"), ("vault_ids[1]", "vault_2", "vault_1")],
+        ),
+        (
+            {"metadata": {"team": "web", "tier": ""}},
+            {"metadata": {"team": "web", "tier": ""}},
+            [("metadata.team", "core", "web"), ("metadata.tier", ABSENT, "")],
+        ),
+        ({"metadata": {}}, {"metadata": {"team": None}}, [("metadata.team", "core", ABSENT)]),
+        (
+            {"budget": 7.5},
+            {"budget": {"type": "limit", "max_credit_cost": "7.50"}},
+            [("budget.max_credit_cost", "5.00", "7.50")],
+        ),
+        ({"budget": None}, {"budget": None}, [("budget", {"type": "limit", "max_credit_cost": "5.00"}, None)]),
+        (
+            {"agent": {"id": "agent_1", "version": 4}},
+            {"agent": {"id": "agent_1", "type": "agent", "version": 4}},
+            [("agent.version", 3, 4)],
+        ),
+        ({"agent": "agent_2"}, {"agent": "agent_2"}, [("agent.id", "agent_1", "agent_2")]),
+    ],
+)
+def test_only_what_differs_is_sent_by_the_rules_of_the_api(
+    wanted: dict[str, Any], body: dict[str, Any], changes: list[Any]
+) -> None:
+    if wanted.get("budget") == 7.5:
+        wanted = {"budget": Number("7.5")}
+    found = changed(wanted)
+    assert found.body == body
+    assert [tuple(change) for change in found.changes] == changes
+    assert not changed(wanted, server=merged(SERVER, found.body)).changes
+
+
+def test_what_a_file_leaves_out_stays() -> None:
+    assert changed({}) == ({}, [])
+
+
+@pytest.mark.parametrize("variant", DEPLOYMENTS)
+def test_nothing_differs_from_itself(variant: str) -> None:
+    known = settable(Deployment(DEPLOYMENTS[variant]))
+    assert difference(known, known) == ({}, [])
+
+
+def test_the_servers_own_key_in_the_metadata_is_never_touched() -> None:
+    for wanted in ({}, {"team": "web"}, {"team": "core"}):
+        found = changed({"metadata": wanted})
+        assert "cas_config" not in json.dumps([found.body, [change.path for change in found.changes]])
+
+
+def test_an_agent_without_a_version_stays_pinned_unless_told() -> None:
+    assert not changed({"agent": "agent_1"}).changes
+    assert changed({"agent": "agent_1"}, repin=True) == (
+        {"agent": "agent_1"},
+        [Change("agent.version", 3, LATEST)],
+    )
+    assert not changed({"agent": {"id": "agent_1", "version": 3}}, repin=True).changes
+    assert changed({"agent": "agent_2"}, repin=True).body == {"agent": "agent_2"}
+
+
+@pytest.mark.parametrize(
+    ("said", "server"),
+    [
+        ({"environment_variables": {"B": "2", "A": "1"}}, {"environment_variables": "A=1;B=2"}),
+        ({"environment_variables": "A=1"}, {"environment_variables": "A=1\n"}),
+        ({"environment_variables": ""}, {"id": "dep_1"}),
+        ({"description": ""}, {"description": None}),
+        ({"metadata": {}}, {"metadata": {"cas_config": {}}}),
+        ({"budget": 5}, {"budget": {"max_credit_cost": "5.00", "type": "limit"}}),
+        (
+            {"initial_events": [{"content": "Hi", "type": "user.message"}]},
+            {"initial_events": [{"type": "user.message", "content": [{"text": "Hi", "type": "text"}]}]},
+        ),
+        ({"resources": [{"type": "file", "a": 1}]}, {"resources": [{"a": Number("1.0"), "type": "file"}]}),
+        ({"resources": [{"type": "file", "a": Number("1e2")}]}, {"resources": [{"type": "file", "a": 100}]}),
+        ({"resources": [{"type": "file", "a": Number("-0")}]}, {"resources": [{"type": "file", "a": 0}]}),
+        ({"resources": [{"type": "file"}]}, {"resources": [{"type": "file", "a": None, "b": "", "c": [], "d": {}}]}),
+        ({"resources": [{"type": "file", "a": ""}]}, {"resources": [{"type": "file", "a": None}]}),
+        (
+            {"resources": [{"type": "git_repository", "password": "hunter2"}]},
+            {"resources": [{"type": "git_repository"}]},
+        ),
+        ({"agent": "agent_1"}, {"agent": "agent_1"}),  # a server that names it only
+        ({"initial_events": [OUTCOME]}, {"initial_events": [{**OUTCOME, "max_iterations": 3}]}),
+        ({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {"initial_events": [OUTCOME]}),
+        ({"resources": [FILE]}, {"resources": [{**FILE, "mount_path": "/mnt/session/uploads/file_1"}]}),
+    ],
+)
+def test_what_means_the_same_is_no_difference(said: dict[str, Any], server: dict[str, Any]) -> None:
+    assert not changed(said, server=server).changes
+
+
+def test_what_is_not_what_a_server_fills_in_differs() -> None:
+    [change] = changed(
+        {"initial_events": [OUTCOME]}, server={"initial_events": [{**OUTCOME, "max_iterations": 5}]}
+    ).changes
+    assert change == ("initial_events[0].max_iterations", 5, ABSENT)
+    [change] = changed({"resources": [FILE]}, server={"resources": [{**FILE, "mount_path": "/data"}]}).changes
+    assert change == ("resources[0].mount_path", "/data", ABSENT)
+    shown = creation({"initial_events": [{**OUTCOME, "max_iterations": 3}]})
+    assert ("initial_events[0].max_iterations", ABSENT, 3) in shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (0, False),
+        (1, "1"),
+        ("true", True),
+        (0, None),
+        (False, None),
+        (1, 2),
+        (Number("1.10"), Number("1.11")),
+        (Number("1E400"), Number("1E401")),
+        (Number("1E9999999999999999999999"), 1),
+        (Number("9007199254740993.0"), Number("9007199254740992.0")),
+        ([], [None]),
+        ([], [{}]),
+        ([""], []),
+        ([1], [1, 1]),
+        ([1], {"a": 1}),
+        ({"a": 1}, {"a": True}),
+        ([[1]], [[True]]),
+        ("a", "a "),
+        ("a", ""),
+        ("\u00e9", "e\u0301"),
+    ],
+)
+def test_what_means_something_else_differs_however_deep(one: Any, other: Any) -> None:
+    def of(value: Any) -> dict[str, Any]:
+        return {"resources": [{"type": "file", "x": {"y": [value, 1]}}]}
+
+    for before, after in ((one, other), (other, one)):
+        found = difference(of(after), of(before))
+        assert found.body == of(after)
+        assert [change.path.startswith("resources[0].x.y[0]") for change in found.changes] == [True]
+
+
+def test_the_order_of_keys_says_nothing() -> None:
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return [turned(item) for item in value] if isinstance(value, list) else value
+
+    for example in DEPLOYMENTS.values():
+        assert not difference(turned(settable(Deployment(example))), settable(Deployment(example))).changes
+
+
+def test_variables_that_are_there_twice_are_compared_as_the_text_they_are() -> None:
+    twice = {"environment_variables": "A=1\nA=2"}
+    assert not changed(twice, server=twice).changes
+    assert changed(twice, server={"environment_variables": "A=2"}).body == twice
+    assert changed({"environment_variables": "A=2"}, server=twice).body == {"environment_variables": "A=2"}
+
+
+def test_keys_that_are_no_words_are_quoted_in_a_path() -> None:
+    paths = [change.path for change in changed({"metadata": {"a.b": "1", "": "2", "\x1b": "3"}}).changes]
+    assert paths == ["metadata.team", "metadata.'a.b'", "metadata.''", "metadata.'\\x1b'"]
+
+
+def test_what_the_server_never_tells_is_sent_and_not_shown() -> None:
+    repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
+    for found in (
+        changed({"resources": [repository]}),
+        Difference({"resources": [repository]}, creation({"resources": [repository]})),
+    ):
+        assert found.body == {"resources": [repository]}
+        assert [change.path for change in found.changes if "password" in change.path] == []
+        assert "hunter2" not in str(found.changes)
+
+
+# Any file against any server.
+
+NAMES = st.sampled_from(["a", "b", "c", ""])
+TEXTS = st.text(max_size=5) | st.sampled_from(["", "a", "a\nb"])
+NUMBERS = st.integers(-3, 3) | st.sampled_from([Number("1.0"), Number("1E400"), Number("-0"), Number("0.10")])
+SCALARS = TEXTS | NUMBERS | st.booleans() | st.none()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=6
+)
+OBJECTS = st.dictionaries(NAMES, VALUES, max_size=3)
+VARIABLES = st.dictionaries(st.sampled_from("ABC"), st.sampled_from(["", "1", "x y"]), max_size=3)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "name": st.sampled_from(["report", "weekly"]),
+    "description": st.none() | TEXTS,
+    "agent": st.sampled_from(["agent_1", "agent_2"])
+    | st.builds(lambda id, version: {"id": id, "version": version}, st.sampled_from(["agent_1"]), st.integers(1, 3)),
+    "environment_id": st.sampled_from(["env_1", "env_2"]),
+    "environment_variables": st.none() | VARIABLES | st.sampled_from(["A=1\nA=2", "A=2;B=1"]),
+    "schedule": st.none()
+    | st.builds(lambda zone: {"expression": "0 9 * * *", "timezone": zone}, st.sampled_from(["UTC", "Asia/Tokyo"])),
+    "initial_events": st.lists(OBJECTS.map(lambda more: {**more, "type": "user.message"}), max_size=3),
+    "resources": st.none() | st.lists(OBJECTS.map(lambda more: {**more, "type": "file", "password": "p"}), max_size=3),
+    "vault_ids": st.none() | st.lists(st.sampled_from(["vault_1", "vault_2"]), max_size=3),
+    "metadata": st.none() | st.dictionaries(st.sampled_from(["a", "b", "c d"]), TEXTS, max_size=3),
+    "budget": st.none() | st.sampled_from([5, "5.00", Number("7.5")]),
+}
+WANTED = st.fixed_dictionaries({}, optional=FIELDS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(wanted=WANTED, others=WANTED, repin=st.booleans())
+def test_what_is_sent_makes_the_server_match_any_file(
+    wanted: dict[str, Any], others: dict[str, Any], repin: bool
+) -> None:
+    shown = comparable(spelled_out(others))
+    if isinstance(shown.get("agent"), str):
+        shown["agent"] = {"id": shown["agent"], "type": "agent", "version": 1}
+    server = {**SERVER, **shown, "metadata": {"cas_config": {"n": 1}, **shown.get("metadata", {})}}
+    found = changed(wanted, server=server, repin=repin)
+    assert set(found.body) <= set(wanted) & set(SETTABLE)
+    assert bool(found.body) == bool(found.changes)
+    then = merged(server, found.body)
+    assert then["metadata"]["cas_config"] == {"n": 1}
+    assert not changed(wanted, server=then).changes
+    assert {name: then[name] for name in SERVER if name not in found.body} == {
+        name: server[name] for name in SERVER if name not in found.body
+    }
+
+
+@settings(max_examples=50, deadline=None)
+@given(wanted=WANTED)
+def test_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
+    fields = spelled_out(wanted)
+    changes = creation(fields)
+    assert all(change.before is ABSENT for change in changes)
+    assert {change.path.partition(".")[0].partition("[")[0] for change in changes} == {
+        name for name, value in fields.items() if value not in (None, "", [], {})
+    }
+
+
+# How it reads.
+
+
+def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
+    return told(Change(path, before, after), Secrets(secrets))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("name", "a", "b"), '~ name: "a" -> "b"'),
+        (("metadata.team", ABSENT, "core"), '+ metadata.team: "core"'),
+        (("metadata.team", "core", ABSENT), '- metadata.team: "core"'),
+        (("description", "a", None), '~ description: "a" -> null'),
+        (("schedule", {"timezone": "UTC"}, None), '~ schedule: {"timezone":"UTC"} -> null'),
+        (("agent.version", 3, LATEST), '~ agent.version: 3 -> "latest"'),
+        (("resources[0].n", Number("1.10"), 2), "~ resources[0].n: 1.10 -> 2"),
+        (("vault_ids[0]", True, ABSENT), "- vault_ids[0]: true"),
+        (("name", "\x1b[2J\u202e", "b\x07"), '~ name: "\\u001b[2J\\u202e" -> "b\\u0007"'),
+    ],
+)
+def test_a_change_is_one_line(change: tuple[str, Any, Any], line: str) -> None:
+    assert told(Change(*change), Secrets([])) == [line]
+
+
+def test_a_long_text_is_compared_by_its_lines() -> None:
+    before = "\n".join(f"Step {n}: look at the build, and say what you see." for n in range(6))
+    after = before.replace("Step 3: look at", "Step 3: repair")
+    assert told_of("initial_events[0].content[0].text", before, after) == [
+        "~ initial_events[0].content[0].text:",
+        "     Step 2: look at the build, and say what you see.",
+        "    -Step 3: look at the build, and say what you see.",
+        "    +Step 3: repair the build, and say what you see.",
+        "     Step 4: look at the build, and say what you see.",
+    ]
+
+
+def test_a_long_text_that_comes_or_goes_is_shown_by_its_lines_too() -> None:
+    assert told_of("description", ABSENT, "a\n- b") == ["+ description:", "    +a", "    +- b"]
+    assert told_of("description", "a\n- b", ABSENT) == ["- description:", "    -a", "    -- b"]
+    assert told_of("description", ABSENT, "a\nb\n") == ["+ description:", "    +a", "    +b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        ("a\nb", "a\nb\n", ["    +(a line break at the end)"]),
+        ("a\nb\n", "a\nc", ["     a", "    -b", "    +c", "    -(a line break at the end)"]),
+        ("a\n", "a\n\n", ["     a", "    +"]),
+        ("a\r\nb", "a\nb", ["    -a\\r", "    +a", "     b"]),
+        ("x" * 70, "x" * 69, ["    -" + "x" * 70, "    +" + "x" * 69]),
+        ("a\n\x1b]0;title\x07", "a\nb", ["     a", "    -\\u001b]0;title\\u0007", "    +b"]),
+        ("a\n@@ -1 +1 @@", "a\n@@", ["     a", "    -@@ -1 +1 @@", "    +@@"]),
+        ("--- a\nb", "+++ a\nb", ["    ---- a", "    ++++ a", "     b"]),
+    ],
+)
+def test_every_difference_between_long_texts_shows(before: str, after: str, lines: list[str]) -> None:
+    assert told_of("description", before, after) == ["~ description:", *lines]
+
+
+def test_a_text_without_end_is_cut() -> None:
+    lines = told_of("description", "", "\n".join(map(str, range(1000))))
+    assert len(lines) == 32
+    assert lines[-1] == "    … and 971 more lines"
+    [_, line] = told_of("description", ABSENT, "x" * 5000)
+    assert line == f"    +{'x' * 999}…"
+
+
+def test_a_text_of_very_many_lines_is_not_compared_for_minutes() -> None:
+    lines = [f"{n % 7} {n}" for n in range(60_000)]
+    shown = told_of("description", "\n".join(lines), "\n".join(reversed(lines)))
+    assert len(shown) == 32
+    assert shown[-1] == "    … and 119970 more lines"
+
+
+# Secrets.
+
+
+TOKEN = "environment_variables.TOKEN"
+
+
+def test_only_what_stands_at_a_place_of_a_secret_is_hidden() -> None:
+    assert told_of(TOKEN, ABSENT, "hunter2", TOKEN) == [f'+ {TOKEN}: "[hidden]"']
+    assert told_of("metadata.key", "old", "pre-hunter2-post", TOKEN) == ['~ metadata.key: "old" -> "pre-hunter2-post"']
+    assert told_of("resources[0].token", "a", "b", "resources[0].token") == ["~ resources[0].token: (a secret)"]
+    assert told_of("environment_variables", "?", "also ?", TOKEN) == ["~ environment_variables: (a secret)"]
+
+
+def test_the_secret_that_is_replaced_is_not_shown_either() -> None:
+    assert told_of(TOKEN, "yesterdays-secret", "todays-secret", TOKEN) == [f"~ {TOKEN}: (a secret)"]
+    hidden = Change(TOKEN, "yesterdays-secret", "todays-secret").hidden(Secrets([TOKEN]))
+    assert hidden.as_json() == {"path": TOKEN, "before": HIDDEN, "after": HIDDEN}
+
+
+def test_a_token_in_the_wrong_place_of_a_file_is_not_repeated() -> None:
+    [line] = told_of("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
+    assert line == '~ name: "[redacted]" -> "b [redacted]"'
+    change = Change("schedule", None, {"timezone": "pt-0123456789abcdef"}).hidden(Secrets())
+    assert change.as_json() == {"path": "schedule", "before": None, "after": {"timezone": "[redacted]"}}
+
+
+def test_no_value_of_a_variable_that_the_server_has_is_shown() -> None:
+    [gone, new] = changed({"environment_variables": {"A": "1", "C": "3"}}).changes
+    assert told(gone, Secrets([])) == ['- environment_variables.B: "[hidden]"']
+    assert told(new, Secrets([])) == ['+ environment_variables.C: "3"']
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("TOKEN=e\nPLAIN=see", "TOKEN=[hidden]\nPLAIN=see"),
+        ("PLAIN=see;TOKEN=e", "PLAIN=see\nTOKEN=[hidden]"),
+        ("PLAIN=see; OTHER=e", "PLAIN=see; OTHER=e"),
+        ("no pairs, e", HIDDEN),
+    ],
+)
+def test_of_the_variables_on_a_server_only_those_are_hidden(text: str, shown: str) -> None:
+    fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
+    assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
+    assert Secrets().out_of(fields) == fields

@@ -1,0 +1,228 @@
+"""When a schedule fires: expressions, zones, and the nights in which the clock is changed."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, takewhile
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base import cron
+from tests.support.expressions import EXPRESSIONS, matches
+
+BERLIN = "Europe/Berlin"  # 2027: forward at 02:00 on the 28th of March, back at 03:00 on the 31st of October
+NEW_YORK = "America/New_York"
+SUMMER, WINTER = datetime(2027, 3, 27, 12, tzinfo=UTC), datetime(2027, 10, 30, 12, tzinfo=UTC)
+
+
+def fires(expression: str, zone: str, *, after: datetime, count: int = 5) -> list[str]:
+    """Return when it fires next, as the clocks of the zone show it, with their offset."""
+    moments = cron.upcoming(expression, zone, after=after.timestamp(), count=count)
+    return [datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime("%a %d.%m. %H:%M %z") for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("30 9 * * 1-5", ["Mon 29.03. 09:30 +0200", "Tue 30.03. 09:30 +0200", "Wed 31.03. 09:30 +0200"]),
+        ("*/20 8-10/2 * * *", ["Sun 28.03. 08:00 +0200", "Sun 28.03. 08:20 +0200", "Sun 28.03. 08:40 +0200"]),
+        ("0 9 * * MON,wed", ["Mon 29.03. 09:00 +0200", "Wed 31.03. 09:00 +0200", "Mon 05.04. 09:00 +0200"]),
+        ("0 9 * * 0", ["Sun 28.03. 09:00 +0200", "Sun 04.04. 09:00 +0200", "Sun 11.04. 09:00 +0200"]),
+        ("0 9 * * 7", ["Sun 28.03. 09:00 +0200", "Sun 04.04. 09:00 +0200", "Sun 11.04. 09:00 +0200"]),
+        ("0 0 1 jan *", ["Sat 01.01. 00:00 +0100", "Mon 01.01. 00:00 +0100", "Tue 01.01. 00:00 +0100"]),
+        # both day fields restricted: either is enough
+        ("0 0 29 * 4", ["Mon 29.03. 00:00 +0200", "Thu 01.04. 00:00 +0200", "Thu 08.04. 00:00 +0200"]),
+        # one of them starts with a star: both have to match
+        ("0 0 */2 * 4", ["Thu 01.04. 00:00 +0200", "Thu 15.04. 00:00 +0200", "Thu 29.04. 00:00 +0200"]),
+        ("0 0 31 * *", ["Wed 31.03. 00:00 +0200", "Mon 31.05. 00:00 +0200", "Sat 31.07. 00:00 +0200"]),
+    ],
+)
+def test_when_it_fires_next(expression: str, expected: list[str]) -> None:
+    assert fires(expression, BERLIN, after=SUMMER, count=3) == expected
+
+
+def test_a_time_that_a_spring_gap_leaves_out_does_not_fire() -> None:
+    assert fires("30 2 * * *", BERLIN, after=SUMMER, count=2) == ["Mon 29.03. 02:30 +0200", "Tue 30.03. 02:30 +0200"]
+    around = ["Sun 28.03. 01:45 +0100", "Sun 28.03. 03:00 +0200", "Sun 28.03. 03:15 +0200"]
+    assert fires("*/15 * * * *", BERLIN, after=datetime(2027, 3, 28, 0, 30, tzinfo=UTC), count=3) == around
+
+
+def test_a_time_that_comes_twice_in_autumn_fires_twice() -> None:
+    assert fires("30 2 * * *", BERLIN, after=WINTER, count=3) == [
+        "Sun 31.10. 02:30 +0200",
+        "Sun 31.10. 02:30 +0100",
+        "Mon 01.11. 02:30 +0100",
+    ]
+    assert fires("*/30 1-3 * * *", BERLIN, after=datetime(2027, 10, 31, 0, 0, tzinfo=UTC), count=4) == [
+        "Sun 31.10. 02:30 +0200",
+        "Sun 31.10. 02:00 +0100",
+        "Sun 31.10. 02:30 +0100",
+        "Sun 31.10. 03:00 +0100",
+    ]
+
+
+def test_a_day_without_midnight_and_a_day_that_is_not_there() -> None:
+    before = datetime(2023, 4, 27, 12, tzinfo=UTC)  # in Cairo the clock went from 00:00 to 01:00 on the 28th
+    assert fires("0 0 * * *", "Africa/Cairo", after=before, count=1) == ["Sat 29.04. 00:00 +0300"]
+    before = datetime(2011, 12, 29, 20, tzinfo=UTC)  # Samoa had no 30th of December
+    assert fires("0 9 * * *", "Pacific/Apia", after=before, count=2) == [
+        "Sat 31.12. 09:00 +1400",
+        "Sun 01.01. 09:00 +1400",
+    ]
+
+
+def test_a_clock_turned_back_across_midnight_keeps_the_order() -> None:
+    before = datetime(2006, 10, 29, 1, 50, tzinfo=UTC)  # in St. John's it went from 00:01 to 23:01 of the day before
+    assert fires("*/30 * * * *", "America/St_Johns", after=before, count=4) == [
+        "Sat 28.10. 23:30 -0230",
+        "Sun 29.10. 00:00 -0230",
+        "Sat 28.10. 23:30 -0330",
+        "Sun 29.10. 00:00 -0330",
+    ]
+
+
+def test_the_29th_of_february_is_waited_for_as_long_as_it_takes() -> None:
+    moments = cron.upcoming("0 12 29 2 *", "UTC", after=datetime(2092, 3, 1, tzinfo=UTC).timestamp(), count=3)
+    assert [datetime.fromtimestamp(moment, UTC).year for moment in moments] == [2096, 2104, 2108]
+    [sunday] = cron.upcoming("0 0 29 2 */7", "UTC", after=datetime(2033, 1, 1, tzinfo=UTC).timestamp(), count=1)
+    assert datetime.fromtimestamp(sunday, UTC) == datetime(2060, 2, 29, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("expression", ["0 0 30 2 *", "* * 31 2,4,6,9,11 *", "0 0 30-31 FEB */2"])
+def test_an_expression_that_never_fires_says_so(expression: str) -> None:
+    assert cron.parse(expression).never
+    assert cron.upcoming(expression, "UTC", after=0.0) == []
+
+
+@pytest.mark.parametrize("expression", ["0 0 29 2 *", "0 0 30 2 1", "0 0 30 1,2 *", "* * * * *", "0 0 31 */2 *"])
+def test_one_that_fires_at_all_does_not(expression: str) -> None:
+    assert not cron.parse(expression).never
+    assert cron.upcoming(expression, "UTC", after=0.0, count=1)
+
+
+@pytest.mark.parametrize("zone", ["UTC", BERLIN])
+def test_the_calendar_ends_with_the_year_9999(zone: str) -> None:
+    after = datetime(9999, 12, 30, 12, tzinfo=UTC).timestamp()
+    assert cron.upcoming("0 0 29 2 *", zone, after=after) == []
+
+
+def test_the_moment_itself_is_not_the_next() -> None:
+    nine = datetime(2027, 6, 1, 9, tzinfo=UTC).timestamp()
+    assert cron.upcoming("0 9 * * *", "UTC", after=nine, count=1) == [nine + 86400]
+    assert cron.upcoming("0 9 * * *", "UTC", after=nine - 0.001, count=1) == [nine]
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("", "5 fields (minute, hour, day of the month, month, day of the week), not 0"),
+        ("0 9 * *", "not 4"),
+        ("0 0 9 * * *", "not 6"),
+        ("@daily", "write 0 0 * * *"),
+        ("@DAILY", "write 0 0 * * *"),
+        ("@reboot", "not 1"),
+        ("60 * * * *", "the minute of a cron expression cannot be '60': 60 is outside; it takes 0 to 59"),
+        ("* 24 * * *", "the hour of a cron expression cannot be '24': 24 is outside; it takes 0 to 23"),
+        ("* * 0 * *", "the day of the month of a cron expression cannot be '0': 0 is outside; it takes 1 to 31"),
+        ("* * * 13 *", "the month of a cron expression cannot be '13': 13 is outside; it takes 1 to 12"),
+        ("* * * * 8", "the day of the week of a cron expression cannot be '8': 8 is outside; it takes 0 to 7"),
+        ("* * * * 5-1", "a range goes from low to high"),
+        ("* * * * fri-mon", "a range goes from low to high"),
+        ("*/0 * * * *", "a step is at least 1"),
+        ("* * L * *", "cannot be 'L': L, W, # and ? are not supported"),
+        ("* * 15W * *", "L, W, # and ? are not supported"),
+        ("* * * * 5#2", "L, W, # and ? are not supported"),
+        ("* * ? * *", "L, W, # and ? are not supported"),
+        ("* * * * monday", "cannot be 'monday': it takes 0 to 7 or sun to sat"),
+        ("* * * mon *", "cannot be 'mon': it takes 1 to 12 or jan to dec"),
+        ("* 1-sun * * *", "the hour"),
+        ("jan * * * *", "the minute"),
+        ("1,,2 * * * *", "the minute of a cron expression cannot be ''"),
+        ("1- * * * *", "the minute"),
+        ("-1 * * * *", "the minute"),
+        ("*/ * * * *", "the minute"),
+        ("1-2-3 * * * *", "the minute"),
+        ("٣ * * * *", "the minute"),
+        ("1" * 5000 + " * * * *", "1…'"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_told_with_the_field_and_what_it_takes(expression: str, told: str) -> None:
+    with pytest.raises(ValueError, match="cron") as caught:
+        cron.parse(expression)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@given(st.text() | st.lists(st.text("0123456789*/-,a#L?"), min_size=5, max_size=5).map(" ".join))
+def test_no_text_breaks_but_as_a_value_error(text: str) -> None:
+    try:
+        parsed = cron.parse(text)
+    except ValueError:
+        return
+    fields = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)
+    assert all(fields) or parsed.never
+
+
+def test_names_are_numbers_by_another_word() -> None:
+    assert cron.parse("0 9 * JAN-mar,Dec Mon-FRI") == cron.parse("0 9 * 1-3,12 1-5")
+    assert cron.parse("0 9 * * fri-sun") == cron.parse("0 9 * * 5-7")
+    assert cron.parse("0 9 * * sun-tue") == cron.parse("0 9 * * 0-2")
+    assert cron.parse("0 9 * * sun-sun") == cron.parse("0 9 * * 0")
+    assert cron.names_in("0 9 * JAN *")
+    assert not cron.names_in("*/5 0-9,12 1 1 7")
+
+
+def test_an_open_end_stops_before_the_second_sunday() -> None:
+    assert cron.parse("* * * * */2").weekdays == {0, 2, 4, 6}
+    assert cron.parse("* * * * 1/2").weekdays == {1, 3, 5}
+    assert cron.parse("* * * * 7").weekdays == {0}
+    assert cron.parse("* * * * 7/2").weekdays == {0}
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "Europe", "../../etc/passwd", "x" * 5000, "a\0b", "Ünïcode"])
+def test_a_zone_that_nobody_knows_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        cron.zone(name)
+
+
+ZONES = [
+    *("UTC", BERLIN, NEW_YORK, "Asia/Shanghai", "Australia/Lord_Howe", "Africa/Cairo", "America/Sao_Paulo"),
+    *("America/St_Johns", "Atlantic/Azores", "Pacific/Apia", "Asia/Kathmandu", "America/Havana", "Africa/Casablanca"),
+]
+
+
+def _changes(zone: str) -> list[datetime]:
+    """Return the days of 2005 to 2012 and 2027 in which the clock of a zone is changed, in UTC."""
+    there = ZoneInfo(zone)
+    days = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(n) for year in (2006, 2011, 2027) for n in range(365)]
+    offsets = [(day, day.astimezone(there).utcoffset()) for day in days]
+    return [day for (day, one), (_, next) in pairwise(offsets) if one != next] or days[:1]
+
+
+NIGHTS = [(zone, night) for zone in ZONES for night in _changes(zone)]
+MOMENTS = st.sampled_from(NIGHTS).flatmap(
+    lambda night: st.tuples(
+        st.just(night[0]),
+        st.integers(-26 * 3600, 2 * 3600).map(lambda seconds: night[1].timestamp() + seconds),
+    )
+)
+
+
+def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: float) -> Iterator[float]:
+    """Yield when it fires, by looking at the wall clock every minute; the expression is read anew, by its text."""
+    for minute in range(int(after // 60) + 1, int(end // 60)):
+        if matches(expression, datetime.fromtimestamp(minute * 60, zone)):
+            yield minute * 60.0
+
+
+@given(expression=EXPRESSIONS, start=MOMENTS)
+@settings(max_examples=60)
+def test_fires_are_those_that_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
+    name, after = start
+    zone = ZoneInfo(name)
+    end = after // 60 * 60 + 48 * 3600
+    found = list(takewhile(lambda moment: moment < end, cron.parse(expression).fires(after=after, zone=zone)))
+    assert all(one < next for one, next in pairwise([after, *found]))
+    assert found == list(minute_by_minute(expression, zone, after=after, end=end))

@@ -1,0 +1,944 @@
+"""Deployment files: what people write in them, and what they are told when it is wrong."""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.jsontext import Number
+from qoder_cli.files import yamlread
+from qoder_cli.files.load import Declared, load, missing_for_create
+
+NIGHTLY = """\
+name: nightly-review
+agent: agent_1
+environment_id: env_1
+message: Review what changed.
+"""
+FIELDS = {
+    "name": "nightly-review",
+    "agent": "agent_1",
+    "environment_id": "env_1",
+    "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Review what changed."}]}],
+}
+
+
+def read(text: str, env: Mapping[str, str] | None = None) -> list[Declared]:
+    """Return what a text on standard input declares."""
+    return load(["-"], stdin=io.StringIO(text), env=env or {})
+
+
+def one(text: str, env: Mapping[str, str] | None = None) -> Declared:
+    """Return the only deployment that a text declares."""
+    [declared] = read(text, env)
+    return declared
+
+
+def field(name: str, value: str, env: Mapping[str, str] | None = None) -> Any:
+    """Return what becomes of one field, written as YAML."""
+    return one(f"id: dep_1\n{name}: {value}", env).fields[name]
+
+
+def files(*paths: Path | str, env: Mapping[str, str] | None = None) -> list[Declared]:
+    """Return what files and folders declare."""
+    return load([str(path) for path in paths], stdin=None, env=env or {})
+
+
+def told(text: str, env: Mapping[str, str] | None = None) -> list[str]:
+    """Return the problems of a text on standard input."""
+    with pytest.raises(UsageError) as caught:
+        read(text, env)
+    return lines_of(caught.value)
+
+
+def told_of(*paths: Path | str) -> list[str]:
+    """Return the problems of files and folders."""
+    with pytest.raises(UsageError) as caught:
+        files(*paths)
+    return lines_of(caught.value)
+
+
+def lines_of(error: UsageError) -> list[str]:
+    """Return the problems that an error lists; its first line must count them."""
+    assert error.exit == Exit.USAGE
+    head, *problems = error.message.split("\n")
+    count = len(problems) if not problems[-1].startswith("and ") else int(head.split()[0])
+    assert head == f"{count} problem{'s' if count > 1 else ''} in deployment files; nothing was sent"
+    return problems
+
+
+@pytest.fixture(params=["as installed", "pure Python"])
+def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read with PyYAML's own parser too, which is what there is where its C library was not built."""
+    if request.param == "pure Python":
+        monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
+
+
+# What can be written.
+
+
+def test_the_shortest_file_says_all_that_a_new_deployment_needs() -> None:
+    declared = one(NIGHTLY)
+    assert declared == Declared("-", 1, FIELDS, None)
+    assert declared.name == "nightly-review"
+    assert missing_for_create(declared) == []
+
+
+def test_a_file_may_have_only_what_shall_change() -> None:
+    declared = one("id: dep_1\nschedule: null\n")
+    assert (declared.id, declared.name, declared.fields) == ("dep_1", None, {"schedule": None})
+    assert missing_for_create(declared) == ["name", "agent", "environment_id", "initial_events"]
+
+
+@pytest.mark.usefixtures("_either_parser")
+def test_several_documents_are_several_deployments_each_with_its_line() -> None:
+    first, second = read(f"# a comment\n\n{NIGHTLY}---\n---\n# nothing\n---\n\nname: two\n...\n")
+    assert (first.line, first.name, second.line, second.name) == (3, "nightly-review", 12, "two")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps(FIELDS)),
+        ("b.yaml", json.dumps(FIELDS)),
+        ("c.json", f"[{json.dumps(FIELDS, indent=2)}]"),
+        ("d.jsonl", json.dumps(FIELDS) + "\n"),
+        ("e.yml", NIGHTLY),
+        ("f", NIGHTLY.replace("\n", "\r\n")),
+        ("g.YAML", "- " + NIGHTLY.replace("\n", "\n  ")),
+    ],
+)
+def test_yaml_and_json_say_the_same(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    [declared] = files(tmp_path / name)
+    assert (declared.source, declared.fields) == (str(tmp_path / name), FIELDS)
+
+
+def test_a_folder_is_its_yaml_and_json_files_by_name(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.json", "c.yml"):
+        (tmp_path / name).write_text(json.dumps({"name": name}))
+    (tmp_path / ".hidden.yaml").write_text("not: read")
+    (tmp_path / "notes.txt").write_text("not: read")
+    (tmp_path / "d.yaml").mkdir()
+    (tmp_path / "d.yaml" / "e.yaml").write_text("not: read")
+    assert [declared.name for declared in files(tmp_path)] == ["a.json", "b.yaml", "c.yml"]
+
+
+def test_a_link_that_leads_in_a_circle_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(NIGHTLY)
+    (tmp_path / "b.yaml").symlink_to("b.yaml")
+    [problem] = told_of(tmp_path)
+    assert problem.startswith(f"{tmp_path / 'b.yaml'}: cannot be read: ")
+
+
+def test_several_json_values_may_follow_each_other() -> None:
+    assert [declared.line for declared in read('{"name": "a"}\n{"name": "b"}\n\n{"name": "c"}')] == [1, 2, 4]
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    "text", ["yes", "on", "off", "No", "y", "12:30:00", "1:2", "2026-06-14", "010", "0x1F", "1_000", ".5", "1.", "+1"]
+)
+def test_plain_words_stay_what_was_typed(text: str) -> None:
+    assert field("description", text) == text
+
+
+@pytest.mark.parametrize("text", ["1.10", "100", "1e3", "-0", "12345678901234567890123"])
+def test_numbers_stay_as_they_were_written(text: str) -> None:
+    [resource] = field("resources", f"[{{type: file, size: {text}}}]")
+    assert jsontext.dump(resource["size"]) == text
+
+
+def test_a_key_is_text_whatever_it_looks_like() -> None:
+    assert field("metadata", '{on: "a", 1: "b", null: "c", 2026-06-14: "d"}') == {
+        "on": "a",
+        "1": "b",
+        "null": "c",
+        "2026-06-14": "d",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("agent_1", "agent_1"),
+        ("{id: agent_1}", "agent_1"),
+        ("{id: agent_1, type: agent}", "agent_1"),
+        ("{id: agent_1, version: 3}", {"id": "agent_1", "type": "agent", "version": 3}),
+        ('{id: agent_1, version: "${V}"}', {"id": "agent_1", "type": "agent", "version": 3}),
+    ],
+)
+def test_an_agent_is_pinned_only_where_the_file_says_so(written: str, meant: object) -> None:
+    assert field("agent", written, {"V": "3"}) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("null", None),
+        ("100.10", "100.10"),
+        ("12.5", "12.50"),
+        ("7", "7.00"),
+        ('"0.01"', "0.01"),
+        ('"007.5"', "7.50"),
+        ('"${V}"', "3.00"),
+        ("{max_credit_cost: 100.00}", "100.00"),
+        ('{type: limit, max_credit_cost: "999999999999.99"}', "999999999999.99"),
+    ],
+)
+def test_a_budget_is_a_decimal_and_never_a_float(written: str, meant: str | None) -> None:
+    assert field("budget", written, {"V": "3"}) == (meant and {"type": "limit", "max_credit_cost": meant})
+
+
+@pytest.mark.parametrize("written", ["{expression: 0 9 * * 1-5, timezone: Asia/Shanghai}"])
+def test_a_schedule_needs_no_type(written: str) -> None:
+    assert field("schedule", written) == {"type": "cron", "expression": "0 9 * * 1-5", "timezone": "Asia/Shanghai"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("null", ""),
+        ("{}", ""),
+        ('{LOG_LEVEL: info, FLAG: "on", EMPTY: ""}', "LOG_LEVEL=info\nFLAG=on\nEMPTY="),
+        ("A=1;B=a b", "A=1\nB=a b"),
+        ('"A=1\\nB=x=y\\n"', "A=1\nB=x=y"),
+        ("{TOKEN: '${V}'}", "TOKEN=3"),
+    ],
+)
+def test_environment_variables_are_a_mapping_or_the_apis_text(written: str, meant: str) -> None:
+    assert field("environment_variables", written, {"V": "3"}) == meant
+
+
+def test_events_may_have_plain_texts() -> None:
+    events = """
+  - type: system.message
+    content: Be brief.
+  - type: user.message
+    content:
+      - type: text
+        text: Look at this.
+      - {type: image, source: {type: file, file_id: file_1}}
+  - type: user.define_outcome
+    description: It works.
+    rubric: {type: text, content: All tests pass.}
+    max_iterations: "${TRIES}"
+"""
+    system, user, outcome = field("initial_events", events, {"TRIES": "5"})
+    assert system["content"] == [{"type": "text", "text": "Be brief."}]
+    assert [block["type"] for block in user["content"]] == ["text", "image"]
+    assert outcome["max_iterations"] == 5
+
+
+def test_what_resources_have_is_the_servers_to_judge() -> None:
+    resources = [{"type": "file", "file_id": "file_1", "new": [1, {"x": None}]}, {"type": "memory_store"}]
+    assert field("resources", json.dumps(resources)) == resources
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"), [("description", None), ("resources", []), ("vault_ids", []), ("metadata", {})]
+)
+def test_what_is_cleared_is_empty(name: str, empty: object) -> None:
+    assert field(name, "null") == empty
+    assert field("description", '""') is None
+
+
+@pytest.mark.usefixtures("_either_parser")
+def test_anchors_repeat_what_they_name() -> None:
+    declared = one("name: &n same\nmetadata: {a: *n, *n : b}\ndescription: *n")
+    assert declared.fields == {"name": "same", "metadata": {"a": "same", "same": "b"}, "description": "same"}
+
+
+def test_json_is_read_by_its_own_rules() -> None:
+    text = '{"name"\t:"a\\ud83d\\ude00\\/\u2028b", "id":"dep_1",\n\t"resources":[{"type":"file","n":1.10,"m":1E400}]}'
+    declared = one(text)
+    assert declared.name == "a\U0001f600/\u2028b"
+    assert declared.fields["resources"] == [{"type": "file", "n": Number("1.10"), "m": Number("1E400")}]
+    assert told('{"name": "a",\n"name": "b"}') == ["-:2: name: is already on line 1"]
+
+
+# An object of the API, as `qoder deploy get --json` shows it.
+
+API_OBJECT = {
+    **FIELDS,
+    "id": "dep_1",
+    "type": "deployment",
+    "status": "paused",
+    "paused_reason": {"type": "manual"},
+    "created_at": "2026-06-14T08:53:32Z",
+    "updated_at": "2026-06-14T08:53:32Z",
+    "archived_at": None,
+    "schedule": {
+        "type": "cron",
+        "expression": "0 9 * * *",
+        "timezone": "UTC",
+        "last_run_at": "2026-06-14T09:00:00Z",
+        "upcoming_runs_at": [],
+    },
+    "metadata": {"team": "a", "cas_config": {"stats": {"total_runs": 1}}},
+    "input": "nightly-review",
+    "exit_code": 0,
+}
+
+
+def test_an_object_of_the_api_is_taken_as_it_is_without_what_only_the_server_sets() -> None:
+    declared = one(json.dumps([API_OBJECT]))
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    assert declared.fields == {**FIELDS, "schedule": schedule, "metadata": {"team": "a"}}
+    assert declared.id == "dep_1"
+    assert set(declared.ignored) == {
+        *("type", "status", "paused_reason", "created_at", "updated_at", "archived_at", "input", "exit_code"),
+        *("schedule.last_run_at", "schedule.upcoming_runs_at", "metadata.cas_config"),
+    }
+
+
+def test_in_a_file_that_is_no_such_object_they_are_refused() -> None:
+    assert told("name: a\nstatus: paused\nmetadata:\n  cas_config: x\n") == [
+        "-:2: status: is the server's to say; take it out",
+        "-:4: metadata.cas_config: is the server's own; take it out",
+    ]
+
+
+# Variables.
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("${A}", "one"),
+        ("<${A}${B}>", "<onetwo: [3]>"),
+        ("$${A}", "${A}"),
+        ("$$${A}", "$${A}"),
+        ("$A $ 5$ $$ {A}", "$A $ 5$ $$ {A}"),
+        ("${NONE:-else}", "else"),
+        ("${NONE:-}", ""),
+        ("${EMPTY:-a b: }", "a b: "),
+        ("${A:-else}", "one"),
+        ("${NESTED}", "${A}"),
+    ],
+)
+def test_variables_are_filled_in_once_and_never_read_as_yaml(written: str, meant: str) -> None:
+    env = {"A": "one", "B": "two: [3]", "NESTED": "${A}", "EMPTY": ""}
+    assert field("metadata", json.dumps({"${A}": written}), env) == {"${A}": meant}
+
+
+def test_only_where_a_secret_can_stand_a_variable_makes_one() -> None:
+    env = {"TOKEN": "hunter2", "ALL": "A=one;B=two", "NONE": ""}
+    text = "name: a-${TOKEN}\ndescription: <${TOKEN}>\nmetadata: {token: '${TOKEN}'}\nmessage: ${ALL}\n"
+    assert one(text, env).secret_places == frozenset()
+    mapping = "environment_variables: {A: '${TOKEN}', B: plain, C: '${NONE:-default}', d e: 'x${TOKEN}'}"
+    assert one(f"name: a\n{mapping}", env).secret_places == {
+        "environment_variables.A",
+        "environment_variables.'d e'",
+    }
+    places = {"environment_variables.A", "environment_variables.B"}
+    assert one("name: a\nenvironment_variables: ${ALL}", env).secret_places == places
+    lines = 'name: a\nenvironment_variables: "C=plain\\n${ALL}\\nD=x${TOKEN}"'
+    assert one(lines, env).secret_places == places | {"environment_variables.D"}
+
+
+def test_tokens_of_resources_are_secret_too() -> None:
+    text = "name: a\nresources: [{type: git_repository, url: x, password: open sesame, authorization_token: null}]"
+    assert one(text).secret_places == {"resources[0].password"}
+
+
+@pytest.mark.parametrize(
+    "name", ["auth_token", "API_KEY", "client_secret", "deploy_key", "credentials", "pwd", "passphrase", "headers"]
+)
+def test_what_goes_by_the_name_of_a_secret_in_a_resource_is_secret_too(name: str) -> None:
+    resources = [
+        {"type": "git_repository", "url": "x", name: "hunter2"},
+        {"type": "file", "inner": [{name: {"a": "b"}}]},
+    ]
+    declared = one(json.dumps({"name": "a", "resources": resources}))
+    assert declared.secret_places == {f"resources[0].{name}", f"resources[1].inner[0].{name}"}
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("${NONE}", "the variable NONE is not set; set it, or write ${NONE:-text} to go without"),
+        ("${EMPTY}", "the variable EMPTY is not set; set it, or write ${EMPTY:-text} to go without"),
+        ("${NONE:-${A}}", "the text for a missing NONE cannot hold a variable itself"),
+        ("${BROKEN}", "the variable BROKEN is not UTF-8"),
+        *(
+            (text, "${ begins no variable: write ${NAME} or ${NAME:-text}, and $${ for the characters ${")
+            for text in ("${", "${}", "${A", "${1A}", "${A B}", "${A-x}", "${é}", "a ${ b }")
+        ),
+    ],
+)
+def test_a_variable_that_cannot_be_is_named(written: str, problem: str) -> None:
+    env = {"A": "one", "EMPTY": "", "BROKEN": "\udcff"}
+    text = f"name: a\nenvironment_id:\n  {json.dumps(written)}\nmessage: ${{ALSO}}\n"
+    also = "the variable ALSO is not set; set it, or write ${ALSO:-text} to go without"
+    assert told(text, env) == [f"-:2: environment_id: {problem}", f"-:4: message: {also}"]
+
+
+SECRET = "hunter2\nsecond;"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id: ${S}",
+        "agent: ${S}",
+        "agent: {id: agent_1, version: '${S}'}",
+        "agent: {id: agent_1, type: '${S}'}",
+        "environment_id: ${S}",
+        "environment_variables: {A: '${S}'}",
+        "environment_variables: ${S}",
+        "schedule: {expression: '${S}', timezone: '${S}'}",
+        "schedule: ${S}",
+        "schedule: {type: '${S}', expression: 0 0 * * *, timezone: UTC}",
+        "initial_events: [{type: '${S}'}]",
+        "initial_events: ${S}",
+        "resources: [{type: '${S}'}, '${S}']",
+        "vault_ids: ['${S}']",
+        "metadata: ${S}",
+        "budget: ${S}",
+        "budget: {type: '${S}', max_credit_cost: '${S}'}",
+        "type: ${S}",
+        "unknown: ${S}",
+        "name: ${S}\n---\nname: ${S}",
+        "- name: x\n- ${S}",
+    ],
+)
+def test_no_error_shows_what_came_from_a_variable(text: str) -> None:
+    problems = "\n".join(told(text if "name" in text else f"name: a\n{text}", {"S": SECRET}))
+    assert "hunter2" not in problems
+    assert "second" not in problems
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "problem"),
+    [
+        ("schedule: {expression: '${S} * * * *', timezone: UTC}", "61", "schedule.expression: is no cron expression"),
+        (
+            "schedule: {expression: 0 0 * * *, timezone: '${S}'}",
+            "Asia/Shangai",
+            "schedule.timezone: is no IANA time zone",
+        ),
+        ("resources: [{type: '${S}_repo'}]", "github", ""),
+    ],
+)
+def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
+    [told_once] = told(f"name: a\n{text}", {"S": secret})
+    assert "did you mean" not in told_once
+    assert told_once.removeprefix("-:2: ") == problem or not problem
+
+
+# What is wrong: said with file, line and field.
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("nmae: a", ["2: nmae: unknown field; did you mean name?"]),
+        ("environment: env_1", ["2: environment: unknown field; did you mean environment_id?"]),
+        ("Vaults: []", ["2: Vaults: unknown field; did you mean vault_ids?"]),
+        ("zzz: 1", ["2: zzz: unknown field"]),
+        ("timezone: UTC", ["2: timezone: unknown field here; it belongs under schedule"]),
+        ("agent:\n  id: agent_1\n  verison: 2", ["4: agent.verison: unknown field; did you mean version?"]),
+        ("agent: 5", ["2: agent: must be an agent's id, or a mapping of id and version"]),
+        ("agent: reviewer", ["2: agent: must be an id that begins with agent_"]),
+        ("agent: {id: agent_, version: 1}", ["2: agent.id: must be an id that begins with agent_"]),
+        ("agent: {id: agent_1, version: 0}", ["2: agent.version: must be at least 1"]),
+        ("agent: {id: agent_1, version: true}", ["2: agent.version: must be a whole number"]),
+        ("agent: {id: agent_1, version: 1.0}", ["2: agent.version: must be a whole number"]),
+        ("agent: {id: agent_1, version: '1'}\ndescription: 5", ["3: description: must be text; put it in quotes"]),
+        ("agent: {version: 1}", ["2: agent.id: is required"]),
+        ("environment_id: agent_1", ["2: environment_id: must be an id that begins with env_"]),
+        ("environment_id: null", ["2: environment_id: must be text, not null"]),
+        ("environment_id: []", ["2: environment_id: must be text"]),
+        ("id: drun_1", ["2: id: must be an id that begins with dep_"]),
+        ("id: dep_1/run", ["2: id: must be the id alone: it contains '/'"]),
+        (f"description: {'x' * 2049}", ["2: description: has more than 2048 characters"]),
+        ("message: ''", ["2: message: is empty"]),
+        ("message: null", ["2: message: must be text, not null"]),
+        ("message: a\ninitial_events: [{type: user.message, content: b}]", [
+            "2: message: is short for initial_events: take one of them out"]),
+        ("message: a\ninitial_events: []", [
+            "2: message: is short for initial_events: take one of them out", "3: initial_events: is empty"]),
+        ("initial_events: []", ["2: initial_events: is empty"]),
+        ("initial_events: null", ["2: initial_events: must be a list"]),
+        (f"initial_events: [{', '.join(['{type: user.message, content: a}'] * 51)}]", [
+            "2: initial_events: has more than 50 entries"]),
+        ("initial_events:\n- type: user.mesage\n  content: a", [
+            "3: initial_events[0]: the type must be 'user.message', 'system.message', 'user.define_outcome'; "
+            "did you mean user.message?"]),
+        ("initial_events:\n- content: a", [
+            "3: initial_events[0]: needs a type: user.message, user.define_outcome or system.message"]),
+        ("initial_events:\n- a", ["3: initial_events[0]: must be a mapping of fields"]),
+        ("initial_events:\n- type: user.message", ["3: initial_events[0].content: is required"]),
+        ("initial_events:\n- type: user.message\n  content: ''", ["4: initial_events[0].content: is empty"]),
+        ("initial_events:\n- type: user.message\n  content: []", ["4: initial_events[0].content: is empty"]),
+        ("initial_events:\n- type: user.message\n  content:\n  - type: text\n    txet: a", [
+            "5: initial_events[0].content[0]: unknown field txet; did you mean text?"]),
+        ("initial_events: [{type: user.message, content: [{type: text, txt: a}]}]", [
+            "2: initial_events[0].content[0]: unknown field txt; did you mean text?"]),
+        ("initial_events:\n- type: user.message\n  contents: a", [
+            "3: initial_events[0]: unknown field contents; did you mean content?"]),
+        ("initial_events:\n- {type: user.define_outcome, descripton: a, rubric: {}}", [
+            "3: initial_events[0]: unknown field descripton; did you mean description?"]),
+        ("initial_events:\n- type: user.message\n  content:\n  - type: text", [
+            "5: initial_events[0].content[0].text: is required"]),
+        ("initial_events:\n- type: user.define_outcome", [
+            "3: initial_events[0].description: is required", "3: initial_events[0].rubric: is required"]),
+        ("initial_events:\n- {type: user.define_outcome, description: a, rubric: {}, max_iterations: 21}", [
+            "3: initial_events[0].max_iterations: must be at most 20"]),
+        ("initial_events:\n- {type: user.define_outcome, description: a, rubric: {}, max_iteration: 2}", [
+            "3: initial_events[0]: unknown field max_iteration; did you mean max_iterations?"]),
+        ("resources: [{type: github_repo}]", [
+            "2: resources[0].type: must be 'file', 'github_repository', 'git_repository' or 'memory_store'; "
+            "did you mean github_repository?"]),
+        ("resources: {}", ["2: resources: must be a list"]),
+        ("resources: [{}]", ["2: resources[0].type: is required"]),
+        ("resources: [{typ: file}]", ["2: resources[0]: unknown field typ; did you mean type?"]),
+        ("resources:\n- {type: github_repository, authorisation_token: ghp}", [
+            "3: resources[0]: unknown field authorisation_token; did you mean authorization_token?"]),
+        ("resources: [{type: git_repository, pasword: x}]", [
+            "2: resources[0]: unknown field pasword; did you mean password?"]),
+        ("resources: [{type: git_repository, password: 1234}]", [
+            "2: resources[0].password: must be text; put it in quotes"]),
+        ("resources: [{type: file, fileid: x}, {type: file, mountpath: /x}, {type: memory_store, memory_store: x}]", [
+            "2: resources[0]: unknown field fileid; did you mean file_id?",
+            "2: resources[1]: unknown field mountpath; did you mean mount_path?",
+            "2: resources[2]: unknown field memory_store; did you mean memory_store_id?"]),
+        (f"resources: [{', '.join(['{type: file}'] * 501)}]", [
+            "2: resources: has more than 500 entries"]),
+        ("vault_ids: [vault_1, env_1]", ["2: vault_ids[1]: must be an id that begins with vault_"]),
+        (f"vault_ids: [{', '.join(['vault_1'] * 51)}]", ["2: vault_ids: has more than 50 entries"]),
+        ("metadata: {a: 1}", ["2: metadata.a: must be text; put it in quotes"]),
+        ("metadata:\n  a: b\n  'c d': true", ["4: metadata.'c d': must be text; put it in quotes"]),
+        ("metadata: {a: null}", ["2: metadata.a: must be text, not null"]),
+        ("metadata: {a: {}}", ["2: metadata.a: must be text"]),
+        (f"metadata: {{a: {'x' * 513}}}", ["2: metadata.a: has more than 512 characters"]),
+        (f"metadata: {{{'x' * 65}: a}}", [f"2: metadata.'{'x' * 40}…': has more than 64 characters"]),
+        (f"metadata: {json.dumps(dict.fromkeys('abcdefghijklmnopq', 'x'))}", [
+            "2: metadata: has more than 16 entries"]),
+        ("budget: 0", ["2: budget: must be an amount above 0, with at most 12 digits before the point and 2 after it"]),
+        ("budget: true", ["2: budget: must be an amount in credits, or null"]),
+        ("budget: {max_credit_cots: 1}", [
+            "2: budget.max_credit_cost: is required",
+            "2: budget.max_credit_cots: unknown field; did you mean max_credit_cost?"]),
+        ("schedule: 0 9 * * *", ["2: schedule: must be a mapping of expression and timezone, or null"]),
+        ("schedule: {expression: 0 9 * * *}", ["2: schedule.timezone: is required"]),
+        ("schedule:\n  expression: 0 9 * * *\n  timezone: Asia/Shangai", [
+            "4: schedule.timezone: is no IANA time zone: did you mean Asia/Shanghai?"]),
+        ("schedule: {expression: 0 9 * * *, timezone: Utc}", [
+            "2: schedule.timezone: is no IANA time zone: did you mean UTC?"]),
+        ("schedule: {expression: 0 9 * * *, timezone: europe/berlin}", [
+            "2: schedule.timezone: is no IANA time zone: did you mean Europe/Berlin?"]),
+        ("environment_variables: FLAG", [
+            "2: environment_variables: must be NAME=VALUE pairs, each on a line of its own or with ; between them"]),
+        ("environment_variables: |\n  A=1\n  # DB=old", [
+            "2: environment_variables: has a comment or an export in it, which would become the name of a variable; "
+            "take it out, or write a mapping"]),
+        ("environment_variables: export A=1;B=2", [
+            "2: environment_variables: has a comment or an export in it, which would become the name of a variable; "
+            "take it out, or write a mapping"]),
+        ("environment_variables: 5", [
+            "2: environment_variables: must be a mapping of names and values, or a text of NAME=VALUE lines"]),
+        ("environment_variables:\n  PORT: 80\n  A=: x\n  B: a;b\n  C: \"a\\nb\"", [
+            "3: environment_variables.PORT: must be text; put it in quotes",
+            "4: environment_variables.'A=': is no name of a variable: it has no =, ; or line break, and no "
+            "space around it",
+            "5: environment_variables.B: has a line break or ; inside, which the API cannot carry",
+            "6: environment_variables.C: has a line break or ; inside, which the API cannot carry"]),
+        ("type: run", ["2: type: is the server's to say; take it out"]),
+    ],
+)  # fmt: skip
+def test_every_field_is_checked(text: str, problems: list[str]) -> None:
+    assert told(f"name: a\n{text}") == [f"-:{problem}" for problem in problems]
+
+
+@pytest.mark.parametrize("amount", ["-1", "1.234", "1e3", "1234567890123", "0.00", '"1,5"', '"$1"', '"١"', ".5", "inf"])
+def test_a_budget_that_is_no_amount_is_refused(amount: str) -> None:
+    [problem] = told(f"name: a\nbudget: {amount}")
+    assert problem.startswith("-:2: budget: must be an amount above 0")
+
+
+@pytest.mark.parametrize("expression", ["61 * * * *", "* * * *", "@daily", "0 0 L * *", "0 0 * * * *", ""])
+def test_a_bad_expression_is_refused(expression: str) -> None:
+    [problem] = told(f"name: a\nschedule: {{timezone: UTC, expression: {json.dumps(expression)}}}")
+    assert problem.startswith("-:2: schedule.expression: is no cron expression: ")
+
+
+@pytest.mark.parametrize("name", ["''", "'  '", "x" * 257, "null", "5", "[]"])
+def test_a_name_has_1_to_256_characters(name: str) -> None:
+    [problem] = told(f"name: {name}")
+    assert problem.startswith("-:1: name: ")
+
+
+def test_a_deployment_is_told_by_its_name_or_id() -> None:
+    assert told("description: a") == ["-:1: name or id is required, to tell which deployment it is"]
+
+
+@pytest.mark.parametrize("text", ["name", "5", "- a", "[[]]", '"name"'])
+def test_what_is_no_mapping_is_no_deployment(text: str) -> None:
+    [problem] = told(text)
+    assert problem.endswith("a deployment must be a mapping of fields")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only comments\n", "---\n---\n", "null", "~", "[]"])
+def test_no_deployment_at_all_is_an_error(text: str) -> None:
+    assert told(text) == ["-: holds no deployment"]
+
+
+def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nzzz: 1\n---\nname: [\n")
+    (tmp_path / "b.json").write_text('{"name": "b",\n "agent": 5,\n "agent": "agent_1"}')
+    (tmp_path / "c.yaml").write_text(NIGHTLY)
+    problems = told_of(tmp_path, tmp_path / "nothere.yaml")
+    assert [problem.removeprefix(f"{tmp_path}{os.sep}") for problem in problems] == [
+        "a.yaml:2: zzz: unknown field",
+        "a.yaml:5: not YAML: did not find expected node content (while parsing a flow node, line 5)",
+        "b.json:3: agent: is already on line 2",
+        "nothere.yaml: cannot be read: No such file or directory",
+    ]
+
+
+def test_twenty_faults_are_shown_and_the_rest_is_counted() -> None:
+    problems = told("name: a\n" + "".join(f"zzz{n}: 1\n" for n in range(50)))
+    assert len(problems) == 21
+    assert problems[-1] == "and 30 more"
+
+
+def test_a_wrong_file_costs_little_however_much_is_wrong() -> None:
+    problems = told("name: a\n" + "".join(f"nmae{n}: 1\n" for n in range(30_000)))
+    assert problems[-1] == "and 980 more"  # more than 1,000 are not even looked at
+
+
+def test_many_wrong_deployments_cost_little_too() -> None:
+    problems = told("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(20_000)))
+    assert (problems[0], problems[-1]) == ("-:1: [0].foo: unknown field", "and 981 more")
+
+
+def test_two_of_one_name_or_id_are_refused_naming_both_places(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("id: dep_1\nname: one\n---\nname: two\n")
+    (tmp_path / "b.yaml").write_text("name: two\n\n---\nname: three\nid: dep_1\nzzz: 1\n")
+    (tmp_path / "c.json").write_text('[{"name": "four"}, {"name": "four"}]')
+    a, b, c = (tmp_path / name for name in ("a.yaml", "b.yaml", "c.json"))
+    assert told_of(a, b, c) == [
+        f"{b}:1: name: is the same as at {a}:4",
+        f"{b}:5: id: is the same as at {a}:1",
+        f"{b}:6: zzz: unknown field",
+        f"{c}:1: [1].name: is the same as at {c}:1",
+    ]
+
+
+def test_a_fault_is_harmless_on_a_terminal_and_short() -> None:
+    problems = told('name: a\n"\\e[31m\\u202e": 1\n' + f"? {'x' * 5000}\n: 1\n" + f"z: !{'y' * 5000} 1\n")
+    assert all(len(problem) < 400 and problem.isprintable() for problem in problems)
+
+
+# What YAML allows and deployments do not.
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: a\nname: b", "2: name: is already on line 1"),
+        ("name: a\nmetadata:\n  a: b\n  c: d\n  'a': e", "5: metadata.a: is already on line 3"),
+        ("name: a\nmetadata: &m {a: b}\nbudget: {<<: *m}", "3: budget.'<<': merge keys are not supported; "),
+        ("name: !!python/object/apply:os.system [ls]", "1: name: the tag !!python/object/apply:os.system is not "),
+        ("name: !!binary aGk=", "1: name: the tag !!binary is not supported; only !!str is"),
+        ("name: !mine a", "1: name: the tag !mine is not supported"),
+        ("name: !!timestamp 2026-06-14", "1: name: the tag !!timestamp is not supported"),
+        ("name: a\nmetadata: &a\n  b: *a", "3: *a refers to what it is part of"),
+        ("name: *a", "1: there is no anchor &a before this alias"),
+        ("name: &a b\n---\nname: *a", "3: there is no anchor &a before this alias"),
+        ("name: a\n? [b]\n: c", "2: a key must be text, not a list or a mapping"),
+        ("name: a\nvault_ids: &v []\n*v : c", "3: a key must be text"),
+        ("name: a\nmetadata:\n\tb: c", "3: not YAML: nothing begins with '\\t'; indent with spaces, not tabs"),
+        ("name: 😀\ndescription: @home", "2: not YAML: nothing begins with '@'; put the text in quotes"),
+        ("name: a: b", "1: not YAML: mapping values are not allowed "),
+        ("name: a\nmessage: do this: now", "2: not YAML: mapping values are not allowed "),
+        ("name: 'a\n\n", "3: not YAML: found unexpected end of stream (while scanning a quoted scalar, line 1)"),
+        ("name: a\x00b", "1: not YAML: the control character U+0000"),
+        ("name: a\n#\x1b[31m", "2: not YAML: the control character U+001B"),
+        ("name: a\ndescription: '\ufffe'", "2: not YAML: the control character U+FFFE"),
+        ('name: "\\ud83d\\ude00"', "1: not YAML: "),
+        ('name: "\\U00110000"', "1: not YAML: "),
+        ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
+    ],
+)
+def test_yaml_that_is_none_or_does_too_much_is_refused(text: str, problem: str) -> None:
+    assert any(line.startswith(f"-:{problem}") for line in told(text))
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("message: do this: now", "; a text with a colon and a space in it needs quotes"),
+        ("metadata: {p: ${PIN}}", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1, ${V}]", "; within { } and [ ] a ${NAME} needs quotes"),
+        ("vault_ids: [vault_1", "line 2)"),
+    ],
+)
+def test_what_needs_quotes_is_told_so(text: str, advice: str) -> None:
+    [problem] = told(f"name: a\n{text}")
+    assert problem.endswith(advice)
+
+
+LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"name: a\nmetadata:\n  a0: &a0 ha\n{LAUGHS}", "8: more than 100,000 values"),
+        ("name: a\nmetadata: " + "[" * 101, "2: nested more than 100 levels deep"),
+        ("name: a\nmetadata: " + "[" * 200_000, "2: "),  # the C library's own bound comes first
+        ("name: a\nmetadata: " + "{a: " * 101, "2: nested more than 100 levels deep"),
+        ("- " * 5000, "1: nested more than 100 levels deep"),
+        ("a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a", "2: nested more than 100 levels deep"),
+    ],
+)
+def test_what_grows_without_bounds_is_refused(text: str, problem: str) -> None:
+    assert any(line.startswith(f"-:{problem}") for line in told(text))
+
+
+def test_a_file_of_many_values_is_refused_however_many_documents_they_are_in() -> None:
+    values = "[" + "a," * 60_000 + "]"
+    problems = told(f"name: a\nvault_ids: {values}\n---\nname: b\nvault_ids: {values}")
+    assert problems[-1] == "-:5: more than 100,000 values"
+
+
+def test_texts_that_are_repeated_beyond_a_bodys_limit_are_refused() -> None:
+    text = "name: a\nresources: [{type: file, a: &a " + "x" * 1_000_000 + ", b: [*a, *a, *a, *a, *a]}]"
+    assert told(text) == ["-:2: with its aliases and variables written out it is longer than 4 MB"]
+    text = "name: a\nmessage: " + "${A}" * 100_000
+    assert told(text, {"A": "x" * 1000}) == ["-:2: with its aliases and variables written out it is longer than 4 MB"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"name": "a",}', "1: not JSON: '}' where a key in quotes, like \"name\" was expected"),
+        ('["a",\n]', "2: not JSON: ']' where a value was expected"),
+        ("{name: 1}", "1: not JSON: unexpected 'n'"),
+        ('{"name" "a"}', "1: not JSON: '\"a\"' where a colon was expected"),
+        ('{"name": "a"\n"id": 1}', "2: not JSON: '\"id\"' where a comma or } was expected"),
+        ('{"name": "a"', "1: not JSON: the end where a comma or } was expected"),
+        ('{"name": "a\n"}', "1: not JSON: a text that does not end, or holds a raw line break or tab; "),
+        ('{"name": "\t"}', "1: not JSON: a text that does not end, or holds a raw line break or tab; "),
+        ('{"name": "\\q"}', "1: not JSON: an escape that JSON does not have"),
+        ('{"name":\n"\\ud83d"}', "2: not JSON: half of a surrogate pair in a text"),
+        ('{"name": 01}', "1: not JSON: unexpected '0'"),
+        ('{"name": NaN}', "1: not JSON: unexpected 'N'"),
+        ("// hello\n{}", "1: not JSON: JSON has no comments; YAML has, in a file called .yaml"),
+        ('{"name": "a"} }', "1: not JSON: '}' where a value was expected"),
+        ('{"name": "a",\n"name": "b"}', "2: name: is already on line 1"),
+        ("[" * 100_000, "1: nested more than 100 levels deep"),
+        ("[" + "1," * 100_001, "1: more than 100,000 values"),
+        ("[" + ",".join(["{}"] * 3) + "]", "1: [0]: name or id is required"),
+        ("", " holds no deployment"),
+    ],
+)
+def test_json_that_is_none_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(text, encoding="utf-8")
+    assert told_of(file)[0].startswith(f"{file}:{problem}")
+
+
+# What cannot be read.
+
+
+def test_a_file_of_100_mb_is_refused_unread(tmp_path: Path) -> None:
+    with (file := tmp_path / "big.yaml").open("wb") as big:
+        big.truncate(100 * 1024 * 1024)
+    assert told_of(file) == [f"{file}: has 100 MB; a deployment file has at most 4 MB"]
+
+
+class Endless(io.RawIOBase):
+    """Standard input that somebody pipes a device into."""
+
+    given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = b"#" * len(buffer)
+        self.given += len(buffer)
+        return len(buffer)
+
+
+def test_endless_input_is_refused_after_4_mb() -> None:
+    endless = Endless()
+    with pytest.raises(UsageError, match="-: has more than 4 MB, the most that a deployment file may have"):
+        load(["-"], stdin=io.TextIOWrapper(io.BufferedReader(endless)), env={})
+    assert endless.given < 5 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"name: a\ndescription: \xff", ":2: byte 21 (0xff) is not UTF-8"),
+        (b"\xef\xbb\xbfname: \xe9t\xe9", ":1: byte 9 (0xe9) is not UTF-8"),
+        (b"name: a\xed\xa0\x80", ":1: byte 7 (0xed) is not UTF-8"),
+        ("name: a".encode("utf-16"), ":1: is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_what_is_not_utf_8_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+    (file := tmp_path / "a.yaml").write_bytes(data)
+    assert told_of(file) == [f"{file}{problem}"]
+    with pytest.raises(UsageError, match="UTF-"):
+        load(["-"], stdin=io.TextIOWrapper(io.BytesIO(data)), env={})
+
+
+def test_paths_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert told_of(tmp_path, tmp_path / "empty", "", "a\0b", "x" * 5000) == [
+        f"{tmp_path / 'broken.yaml'}: cannot be read: No such file or directory",
+        f"{tmp_path / 'empty'}: has no .yaml, .yml or .json file",
+        "'': cannot be read: No such file or directory",
+        "a\\u0000b: is no path of a file",
+        f"{'x' * 5000}: cannot be read: File name too long",
+    ]
+
+
+def test_a_folder_or_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (file := tmp_path / "a.yaml").write_text(NIGHTLY)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert told_of(file, tmp_path) == [
+        f"{file}: cannot be read: Permission denied",
+        f"{tmp_path}: cannot be listed: Permission denied",
+    ]
+
+
+def test_a_file_or_standard_input_is_named_once(tmp_path: Path) -> None:
+    (file := tmp_path / "a.yaml").write_text(NIGHTLY)
+    assert told_of(tmp_path, f"{tmp_path}{os.sep}.{os.sep}a.yaml")[0].endswith("a.yaml: is named twice")
+    with pytest.raises(UsageError, match="-: is named twice"):
+        load([str(file), "-", "-"], stdin=io.StringIO("name: b"), env={})
+
+
+def test_standard_input_that_is_closed_is_said_to_be() -> None:
+    with pytest.raises(UsageError, match="-: standard input is closed"):
+        load(["-"], stdin=None, env={})
+    (closed := io.StringIO()).close()
+    with pytest.raises(UsageError, match="-: is closed"):
+        load(["-"], stdin=closed, env={})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_named_pipe_without_a_writer_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert told_of(pipe) == [f"{pipe}: is a named pipe that nothing writes to"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no paths of open files on this system")
+def test_what_a_shell_writes_into_a_pipe_is_read_to_its_end() -> None:
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write("#\n" * 200_000 + NIGHTLY)  # more than a pipe holds
+
+    with os.fdopen(reader), ThreadPoolExecutor() as threads:
+        threads.submit(write)
+        assert files(f"/dev/fd/{reader}")[0].fields == FIELDS
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices on this system")
+def test_an_endless_device_is_refused() -> None:
+    assert told_of("/dev/zero", "/dev/null") == [
+        "/dev/zero: has more than 4 MB, the most that a deployment file may have",
+        "/dev/null: holds no deployment",
+    ]
+
+
+# Whatever it is: read, or refused with exit 2.
+
+SCRAPS = st.sampled_from(
+    [
+        *("name: a", "id: dep_1", "agent:", "schedule:", "initial_events:", "metadata:", "budget:", "message:"),
+        *("- ", "  ", "\n", ": ", "[", "]", "{", "}", ",", '"', "'", "|", ">", "&a ", "*a", "!!str ", "!x ", "<<: "),
+        *("${A}", "${", "$${", "#", "---", "...", "?", "%", "@", "\t", "\r", "\x00", "\x85", "\u2028", "\ufeff", "é"),
+        *("null", "1.10", "1e9", "-0", "true", "type: user.message", "content:", "\\ud800", "text", "type: deployment"),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(SCRAPS | st.text(max_size=5), max_size=30).map("".join), st.booleans())
+@example("name: a\ndescription: >\n \u2028\n", False)
+def test_no_text_does_anything_but_be_read_or_refused(text: str, pure: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch, suppress(UsageError):
+        if pure:
+            patch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
+        read(text, {"A": "b"})
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=50), st.sampled_from(["", "name: ", "{"]))
+def test_no_bytes_do_either(data: bytes, before: str) -> None:
+    with suppress(UsageError):
+        load(["-"], stdin=io.TextIOWrapper(io.BytesIO(before.encode() + data)), env={})
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
+def test_any_json_value_is_read_as_the_servers_answers_are(value: Any, indent: int | None, ascii_only: bool) -> None:
+    resource = {"type": "file", "value": value}
+    text = json.dumps({"id": "dep_1", "resources": [resource]}, indent=indent, ensure_ascii=ascii_only)
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair, which no file can hold
+        text.encode()
+        assume("${" not in text)
+        declared = one(text)
+        assert jsontext.dump(declared.fields["resources"]) == jsontext.dump(jsontext.parse(json.dumps([resource])))
+
+
+FIELD_NAMES = st.sampled_from(
+    [
+        *("name", "agent", "environment_id", "environment_variables", "schedule", "initial_events", "message"),
+        *("resources", "vault_ids", "metadata", "budget", "description", "id", "type"),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(FIELD_NAMES, JSON_VALUES), st.text(min_size=8).filter(str.strip))
+def test_no_value_of_a_field_breaks_the_checks_or_shows_a_secret(fields: dict[str, Any], secret: str) -> None:
+    def planted(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: planted(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [planted(item) for item in value]
+        return "${S}" if isinstance(value, str) else value
+
+    marked = f"<<<{secret}>>>"
+    shown = ""
+    try:
+        shown = repr([declared.ignored for declared in read(json.dumps(planted(fields)), {"S": marked})])
+    except UsageError as error:
+        shown = error.message
+    assert "<<<" not in shown

@@ -1,0 +1,520 @@
+"""Deployments written as files: `load` takes back exactly what was written, so that `apply` would send nothing."""
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import Deployment
+from qoder_cli.deployments.changes import difference
+from qoder_cli.files import yamlread
+from qoder_cli.files.export import export
+from qoder_cli.files.load import Declared, load, missing_for_create
+from qoder_cli.files.normal import EMPTY, REQUIRED, comparable, settable
+
+EXAMPLES = [
+    jsontext.parse(line)
+    for line in (Path(__file__).parents[1] / "support" / "examples.jsonl").read_text("utf-8").splitlines()
+]
+DEPLOYMENTS = {
+    example["variant"]: example["json"] for example in EXAMPLES if example["json"].get("type") == "deployment"
+}
+PLAIN: dict[str, Any] = {
+    "id": "dep_1",
+    "type": "deployment",
+    "name": "nightly-review",
+    "description": None,
+    "agent": {"id": "agent_1", "type": "agent", "version": 3},
+    "environment_id": "env_1",
+    "environment_variables": "",
+    "schedule": None,
+    "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Review."}]}],
+    "resources": [],
+    "vault_ids": [],
+    "metadata": {},
+    "budget": None,
+    "status": "active",
+    "archived_at": None,
+}
+
+
+def of(**fields: Any) -> Deployment:
+    """Return a server's deployment with some fields."""
+    return Deployment({**PLAIN, **fields})
+
+
+def taken_back(text: str) -> Declared:
+    """Return what a file that was written declares."""
+    [declared] = load(["-"], stdin=io.StringIO(text), env={"HOME": "/home/me", "A": "b"})
+    return declared
+
+
+def said(deployment: Deployment) -> str:
+    """Return what is written about a deployment, which must be taken back as the same."""
+    text = export(deployment)
+    declared = taken_back(text)
+    assert one_spelling(declared.fields) == one_spelling(settable(deployment))
+    assert difference(declared.fields, settable(deployment)) == ({}, [])
+    assert missing_for_create(declared) == []
+    return text
+
+
+def one_spelling(value: Any) -> Any:
+    """Return a value with numbers that have an exponent in one spelling: 1E5 is written as YAML 1.1 reads it too."""
+    if isinstance(value, dict):
+        return {key: one_spelling(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [one_spelling(item) for item in value]
+    has_exponent = isinstance(value, jsontext.Number) and "e" in value.text.lower()
+    return str(Decimal(value.text).normalize()) if has_exponent else value
+
+
+def words(text: str) -> list[str]:
+    """Return the lines of a file that are not comments."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers of its core schema, without signs before
+
+
+# What is taken back.
+
+
+@pytest.mark.parametrize("loader", ["as installed", "pure Python"])
+@pytest.mark.parametrize("variant", DEPLOYMENTS)
+def test_every_example_is_taken_back_as_it_was(variant: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if loader == "pure Python":
+        monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
+    deployment = Deployment(DEPLOYMENTS[variant])
+    text = said(deployment)
+    assert deployment.id in text
+    assert "cas_config:" not in text
+
+
+@pytest.mark.parametrize("variant", DEPLOYMENTS)
+def test_the_servers_json_says_the_same_as_the_file(variant: str) -> None:
+    raw = DEPLOYMENTS[variant]
+    [declared] = load(["-"], stdin=io.StringIO(jsontext.dump(raw)), env={})
+    assert {**EMPTY, **declared.fields} == settable(Deployment(raw))
+    assert declared.id == raw["id"]
+
+
+def test_several_are_joined_into_one_file() -> None:
+    texts = [export(of(name=name)) for name in ("one", "two", "three")]
+    declared = load(["-"], stdin=io.StringIO("---\n".join(texts)), env={})
+    assert [one.name for one in declared] == ["one", "two", "three"]
+
+
+def test_without_its_comment_sign_the_id_is_what_it_is_found_by() -> None:
+    text = export(of()).replace("# id: dep_1", "id: dep_1").replace("name: nightly-review", "name: renamed")
+    declared = taken_back(text)
+    assert (declared.id, declared.name) == ("dep_1", "renamed")
+
+
+NASTY = [
+    *("yes", "No", "null", "~", "1.10", "100", "true", "- a", "# a", "a # b", "a: b", "", " ", "\n", "\n\n", "\t"),
+    *(
+        " a",
+        "a ",
+        "a\n",
+        "\na",
+        "a\n\n",
+        "a\nb",
+        "a\nb\n",
+        "a\n\nb",
+        "a \nb",
+        "a\n b",
+        " a\nb",
+        "\ta\nb",
+        "a\n\tb",
+        "a\r\nb",
+    ),
+    *(
+        "a\rb",
+        "a\x85b",
+        "a\u2028b\u2029",
+        "\ufeffa",
+        "a\ufeff\nb",
+        "\x00\x01\x1b[31m\x7f",
+        "\U0001f600\n\U0001f600",
+        "\ufffe",
+    ),
+    *(
+        "${HOME}",
+        "$${HOME}",
+        "$$${HOME}",
+        "${",
+        "$",
+        "a\n${A} $5\n",
+        "{{ x }}",
+        "{a: b}",
+        "[a]",
+        "&a",
+        "*a",
+        "!a",
+        "%a",
+    ),
+    *(
+        "@a",
+        "`a",
+        '"a"',
+        "'a'",
+        "a\\n",
+        "---",
+        "a\n---\nb",
+        "...",
+        "a\n...\n",
+        "|",
+        ">",
+        "? a",
+        "<<",
+        "=",
+        "2026-06-14",
+    ),
+    *("12:30:00", "0x1F", "1e3", ".inf", ".nan", "a" * 5000, "word " * 300 + "end", "\u202eevil", "\xa0a\nb\xa0"),
+]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_any_text_is_taken_back_exactly(text: str) -> None:
+    said(of(description=text[:2048], metadata={"a": text[:512], text[:64]: "b"}))
+    said(of(resources=[{"type": "file", "a": text, text: [text, {text: text}, [[text]]]}]))
+    if text:
+        said(of(initial_events=[{"type": "user.message", "content": text}]))
+    if text.strip():
+        said(of(name=text[:256]))
+
+
+MEANT: list[Any] = [
+    True,
+    None,
+    5,
+    1.5,
+    jsontext.Number("1.10"),
+    jsontext.Number("1E400"),
+    [],
+    {},
+    [[]],
+    [{}],
+    [[1, [2]], {"a": []}],
+]
+
+
+@pytest.mark.parametrize("value", MEANT)
+def test_any_other_value_is_too(value: Any) -> None:
+    resource = jsontext.parse(jsontext.dump({"type": "file", "value": value}))
+    said(of(resources=[resource]))
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("", ["environment_variables: {}"]),
+        ("A=1\nB=x=y", ["environment_variables:", '  A: "1"', '  B: "x=y"']),
+        ("A=1;B=2;", ["environment_variables:", '  A: "1"', '  B: "2"']),
+        ("A=1\nA=2", ["environment_variables: |-", "  A=1", "  A=2"]),
+        ("my.var=1;a-b=2;1=3;export A=b;#c=d", ["environment_variables:", '  my.var: "1"', '  a-b: "2"']),
+    ],
+)
+def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str, written: list[str]) -> None:
+    lines = words(said(of(environment_variables=sent)))
+    assert lines[lines.index(written[0]) :][: len(written)] == written
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("1e30", "1.0e+30"),
+        ("1E400", "1.0e+400"),
+        ("-2.50e-7", "-2.50e-7"),
+        ("1.5e3", "1.5e+3"),
+        ("0", "0"),
+        ("-0", "-0"),
+        ("1.10", "1.10"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ],
+)
+def test_a_number_is_one_and_the_same_in_both_versions_of_yaml(sent: str, written: str) -> None:
+    text = said(of(resources=[jsontext.parse(f'{{"type": "file", "value": {sent}}}')]))
+    assert f"    value: {written}\n" in text
+    by_1_1 = yaml.safe_load(text)["resources"][0]["value"]  # PyYAML
+    assert not isinstance(by_1_1, str)
+    assert by_1_1 == json.loads(sent)
+    assert YAML_1_2.fullmatch(written)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["0777", "0o17", "1:30", "190:20:30", "yes", "No", "on", "y", "~", "1_000", "0x1f", ".5", "1e3", "+1", ".inf", "="],
+)
+def test_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
+    text = said(of(description=sent, metadata={sent: sent}))
+    both = yaml.safe_load(text)
+    assert (both["description"], both["metadata"]) == (sent, {sent: sent})
+    assert f'description: "{sent}"' in text
+
+
+# How it reads.
+
+
+def test_a_file_reads_as_a_person_would_write_it() -> None:
+    deployment = of(
+        description="Nightly review of main",
+        environment_variables="FLAG=on\nLEVEL=info",
+        schedule={"type": "cron", "expression": "0 9 * * 1-5", "timezone": "Asia/Shanghai", "upcoming_runs_at": []},
+        initial_events=[{"type": "user.message", "content": "Review:\n- what changed\n\nBe brief.\n"}],
+        resources=[{"type": "git_repository", "url": "https://example.com/a", "checkout": {"name": "main"}}],
+        vault_ids=["vault_1"],
+        metadata={"team": "platform", "cas_config": {"stats": {}}},
+        budget={"type": "limit", "max_credit_cost": "100.00"},
+    )
+    assert said(deployment) == export(deployment)
+    assert (
+        export(deployment, upcoming=["Mon 2026-06-15 09:00", "Tue 2026-06-16 09:00"])
+        == """\
+# qoder deploy apply -f FILE makes the server match this file. A field that is taken out is left as it is.
+# ${NAME} stands for an environment variable, $${ for the characters ${ themselves.
+
+# apply finds it by this name. To give it another one, let apply find it by its id instead:
+# id: dep_1
+name: nightly-review
+description: Nightly review of main
+
+# Without the version, apply leaves the one that is pinned, and a new deployment pins the latest.
+agent:
+  id: agent_1
+  version: 3
+environment_id: env_1
+environment_variables:
+  FLAG: "on"
+  LEVEL: info
+
+# Next: Mon 2026-06-15 09:00
+# Next: Tue 2026-06-16 09:00
+schedule:
+  expression: "0 9 * * 1-5"
+  timezone: Asia/Shanghai
+message: |
+  Review:
+  - what changed
+
+  Be brief.
+
+# The server never tells tokens and passwords. To change resources, add them again, as ${NAME}.
+resources:
+  - type: git_repository
+    url: "https://example.com/a"
+    checkout:
+      name: main
+vault_ids:
+  - vault_1
+
+# All of it: apply deletes a key that is taken out here.
+# Left out, as only the server sets it: cas_config
+metadata:
+  team: platform
+
+# In credits; null is no limit.
+budget: "100.00"
+"""
+    )
+
+
+def test_events_that_are_more_than_a_message_are_listed() -> None:
+    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "a\nb"}}
+    events = [{"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}, outcome]
+    lines = words(said(of(initial_events=events)))
+    begin = lines.index("initial_events:")
+    assert lines[begin + 1 : begin + 10] == [
+        "  - type: system.message",
+        "    content: Be brief.",
+        "  - type: user.define_outcome",
+        "    description: Done.",
+        "    rubric:",
+        "      type: text",
+        "      content: |-",
+        "        a",
+        "        b",
+    ]
+
+
+def test_an_empty_text_is_kept() -> None:
+    event = {"type": "user.message", "content": [{"type": "text", "text": ""}]}
+    assert '  text: ""' in said(of(initial_events=[event]))
+
+
+@pytest.mark.parametrize(
+    "extra", [{"cache": True}, {"type": "image", "source": {"type": "file", "file_id": "file_1"}}, {"citations": []}]
+)
+def test_blocks_that_are_more_than_a_text_are_kept(extra: dict[str, Any]) -> None:
+    said(of(initial_events=[{"type": "user.message", "content": [{"type": "text", "text": "a", **extra}]}]))
+    said(of(initial_events=[{"type": "user.message", "content": "a", "more": extra}]))
+
+
+@pytest.mark.parametrize("text", ["a \nb", " a\nb", "a\n\n", "a\r\nb", "a\n\u200bb", "a\n\u202eb", "a\n\x1b[0m"])
+def test_what_nobody_would_see_in_a_block_is_written_in_quotes(text: str) -> None:
+    [line] = [line for line in words(said(of(description=text))) if line.startswith("description:")]
+    assert json.loads(line.removeprefix("description:")) == text
+
+
+def test_secrets_that_a_server_does_tell_are_not_written() -> None:
+    resource = {"type": "github_repository", "url": "x", "authorization_token": "ghp_hunter2", "password": "hunter2"}
+    assert "hunter2" not in said(of(resources=[resource]))
+
+
+def test_what_a_file_has_is_compared_without_what_the_server_never_tells() -> None:
+    text = said(of(resources=[{"type": "git_repository", "url": "x"}]))
+    with_token = text.replace("    url: x\n", "    url: x\n    password: ${A}\n")
+    declared = taken_back(with_token)
+    assert declared.fields["resources"] == [{"type": "git_repository", "url": "x", "password": "b"}]
+    assert comparable(declared.fields) == taken_back(text).fields
+
+
+def test_a_paused_or_archived_one_says_so() -> None:
+    assert "# It was paused (manual) when" in said(of(status="paused", paused_reason={"type": "manual"}))
+    assert "# It was archived at 2026-07-01T10:00:00Z: give" in said(of(archived_at="2026-07-01T10:00:00Z"))
+    assert "paused" not in said(of()) + said(of(archived_at="2026-07-01T10:00:00Z", status="paused"))
+
+
+def test_nothing_that_a_server_sends_gets_out_of_a_comment() -> None:
+    evil = "x\nname: evil\r\u2028\x85budget: 1\x00\ufeff\uffff"
+    deployment = of(id=f"dep_{evil}", status="paused", paused_reason={"type": evil}, metadata={evil: 5})
+    text = export(deployment, upcoming=[evil])
+    assert taken_back(text).fields == settable(deployment)
+    assert not re.search("^(name: evil|budget: 1)", text, re.MULTILINE)
+
+
+# What can be set, in normal form.
+
+
+def test_what_an_older_server_leaves_out_is_empty() -> None:
+    bare = {name: PLAIN[name] for name in (*REQUIRED, "id", "type")}
+    assert settable(Deployment(bare)) == {**{name: PLAIN[name] for name in REQUIRED}, **EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("fields", "same"),
+    [
+        ({"description": ""}, {"description": None}),
+        ({"environment_variables": "A=1; B=2\r\n"}, {"environment_variables": "A=1\nB=2"}),
+        ({"environment_variables": None}, {"environment_variables": ""}),
+        ({"resources": None, "vault_ids": None, "metadata": None}, {"resources": [], "vault_ids": [], "metadata": {}}),
+        (
+            {"budget": {"type": "limit", "max_credit_cost": "7"}},
+            {"budget": {"type": "limit", "max_credit_cost": "7.00"}},
+        ),
+        ({"metadata": {"a": "b", "n": 5, "cas_config": {}}}, {"metadata": {"a": "b"}}),
+        ({"agent": {"id": "agent_1", "type": "agent", "version": 3, "name": "x"}}, {}),
+        (
+            {"initial_events": [{"type": "user.message", "content": "a"}]},
+            {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "a"}]}]},
+        ),
+        (
+            {"schedule": {"expression": "* * * * *", "timezone": "UTC", "last_run_at": "x", "jitter": 1}},
+            {"schedule": {"type": "cron", "expression": "* * * * *", "timezone": "UTC"}},
+        ),
+        ({"name": "a\ud800b"}, {"name": "a\ufffdb"}),
+    ],
+)
+def test_what_means_the_same_is_the_same(fields: dict[str, Any], same: dict[str, Any]) -> None:
+    assert settable(of(**fields)) == settable(of(**same))
+    said(of(**fields))
+
+
+def test_what_can_be_set_is_a_copy() -> None:
+    deployment = of(schedule={"type": "cron", "expression": "* * * * *", "timezone": "UTC", "upcoming_runs_at": ["x"]})
+    before = json.dumps(deployment.raw)
+    settable(deployment)
+    export(deployment)
+    assert json.dumps(deployment.raw) == before
+
+
+# Any deployment whatever.
+
+LINES = st.lists(st.sampled_from(["a", "# b", "- c", "", " d", "e ", "${A}", "f: g", "---", "\th", "é😀"]), max_size=6)
+TEXT = st.text(max_size=60) | st.sampled_from([text for text in NASTY if len(text) < 60]) | LINES.map("\n".join)
+SOME_TEXT = TEXT.filter(bool)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=10,
+)
+CONTENT = SOME_TEXT | st.lists(
+    st.fixed_dictionaries({"type": st.just("text"), "text": SOME_TEXT})
+    | st.fixed_dictionaries({"type": st.just("image"), "source": VALUES}),
+    min_size=1,
+    max_size=3,
+)
+EVENTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["user.message", "system.message"]), "content": CONTENT}
+) | st.fixed_dictionaries(
+    {
+        "type": st.just("user.define_outcome"),
+        "description": SOME_TEXT,
+        "rubric": st.dictionaries(TEXT, VALUES, max_size=3),
+    },
+    optional={"max_iterations": st.integers(1, 20)},
+)
+VARIABLE = st.tuples(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), TEXT).map("=".join)
+
+
+def assigned(pairs: Sequence[str]) -> str:
+    """Return variables as the API has them; what a value cannot have is taken out."""
+    return "\n".join(re.sub(r"[;\r\n]", "", pair) for pair in pairs)
+
+
+SERVERS = st.fixed_dictionaries(
+    {
+        "name": st.text(min_size=1, max_size=256).filter(str.strip) | st.sampled_from(["yes", "1.10", "a: b"]),
+        "environment_variables": st.none() | st.lists(VARIABLE, max_size=4).map(assigned),
+        "agent": st.fixed_dictionaries(
+            {"id": TEXT.map("agent_x{}".format), "type": st.just("agent"), "version": st.integers(1, 10**6)}
+        ),
+        "environment_id": TEXT.map("env_x{}".format),
+        "initial_events": st.lists(EVENTS, min_size=1, max_size=4),
+    },
+    optional={
+        "description": st.none() | TEXT,
+        "resources": st.none()
+        | st.lists(
+            st.dictionaries(TEXT, VALUES, max_size=4).map(lambda fields: {**fields, "type": "file"}), max_size=3
+        ),
+        "vault_ids": st.lists(TEXT.map("vault_x{}".format), max_size=4),
+        "metadata": st.dictionaries(TEXT, TEXT, max_size=5),
+        "budget": st.none()
+        | st.decimals("0.01", "999999999999.99", places=2).map(
+            lambda cost: {"type": "limit", "max_credit_cost": f"{cost}"}
+        ),
+        "schedule": st.none()
+        | st.just({"type": "cron", "expression": "0 9 * * *", "timezone": "UTC", "last_run_at": "x"}),
+        "paused_reason": st.fixed_dictionaries({"type": TEXT}),
+        "status": st.sampled_from(["active", "paused"]),
+    },
+)
+
+
+@settings(deadline=None)
+@given(SERVERS)
+@example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
+def test_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
+    raw = jsontext.parse(json.dumps({**PLAIN, **fields}))
+    said(Deployment(raw))
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_other_yaml_tools_read_the_same_texts(text: str) -> None:
+    """A file is also read by editors and linters, which know YAML 1.1."""
+    written = yaml.safe_load(export(of(description=text, metadata={text[:64]: text[:512]})))
+    expected = settable(of(description=text, metadata={text[:64]: text[:512]}))
+    assert (written["description"] or "").replace("$${", "${") == (expected["description"] or "")
+    assert list(written["metadata"]) == list(expected["metadata"])

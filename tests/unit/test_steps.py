@@ -1,0 +1,18 @@
+"""Killed or interrupted in the middle of the trigger; `python -m tests.support.steps 1` does it at each instruction."""
+
+import json
+import subprocess
+import sys
+
+SOME = 4  # steps of each server
+
+
+def test_killed_or_interrupted_at_any_step_it_starts_no_run_twice_and_loses_none() -> None:
+    # Of its own, because it forks: a process of the suite has threads.
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.support.steps", "--some", str(SOME)], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["cases"] > 30
+    assert found["wrong"] == []

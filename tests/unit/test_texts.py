@@ -1,0 +1,127 @@
+"""What comes from outside as text: JSON, timestamps, durations, ids. Any of it may be anything."""
+
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qoder_cli.base import ids, jsontext
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.times import local_time, milliseconds_between, parse_duration, parse_timestamp, span
+from qoder_cli.output.screen import inert, inert_lines
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,5})?", fullmatch=True)
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@given(VALUES, st.sampled_from([None, 2]), st.booleans())
+def test_json_means_the_same_after_the_way_through(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = jsontext.dump(jsontext.parse(json.dumps(value)), indent=indent, ascii_only=ascii_only)
+    assert json.loads(text) == value
+    assert not STEERING.search(text.replace("\n", ""))
+    assert text.isascii() or not ascii_only
+
+
+@given(st.lists(NUMBERS))
+@example(["1.10", "1E400", "-0", "7" * 5000])
+def test_every_number_comes_out_as_it_went_in(numbers: list[str]) -> None:
+    text = "[" + ",".join(numbers) + "]"
+    assert jsontext.dump(jsontext.parse(text)) == text
+    assert json.loads(jsontext.dump(jsontext.parse(text), indent=2), parse_float=str, parse_int=str) == numbers
+
+
+@given(st.text())
+def test_no_text_breaks_the_parser_but_as_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        jsontext.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 5000 + "1" + "}" * 5000, "[" * 201 + "]" * 201, "NaN", "[Infinity]"]
+)
+def test_what_is_too_deep_or_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        jsontext.parse(text)
+
+
+def test_two_hundred_levels_are_not_too_deep() -> None:
+    text = "[" * 200 + "]" * 200
+    assert jsontext.dump(jsontext.parse(text)) == text
+
+
+@given(st.text())
+def test_inert_text_steers_nothing_and_says_the_same(text: str) -> None:
+    assert not STEERING.search(inert(text))
+    assert not {"\u2028", "\u2029"} & set(inert(text))
+    assert not STEERING.search(inert_lines(text).replace("\n", "").replace("\t", ""))
+    if not STEERING.search(text) and not {"\u2028", "\u2029"} & set(text):
+        assert inert(text) == text
+
+
+MOMENTS = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2100, 1, 1))
+
+
+@given(MOMENTS, st.integers(0, 9), st.sampled_from(["Z", "z", "+00:00", ""]))
+def test_timestamps_with_any_number_of_digits_are_read(moment: datetime, digits: int, zone: str) -> None:
+    fraction = f"{moment.microsecond:06}000"[:digits]
+    text = f"{moment:%Y-%m-%dT%H:%M:%S}" + (f".{fraction}" if digits else "") + zone
+    read = parse_timestamp(text)
+    assert read is not None
+    expected = moment.replace(tzinfo=UTC, microsecond=int(fraction[:6].ljust(6, "0") or 0))
+    assert read == expected
+    assert milliseconds_between(text, text) == 0
+
+
+@given(st.text() | st.none() | st.integers() | st.lists(st.text()))
+@example("2026-02-31T00:00:00Z")
+@example("0001-01-01T00:00:00Z")
+@example("9999-12-31T23:59:59+00:00")
+def test_no_timestamp_however_odd_breaks_the_reading(value: Any) -> None:
+    parse_timestamp(value)
+    milliseconds_between(value, value)
+    if isinstance(value, str):
+        local_time(value)
+
+
+@given(st.integers(0, 300), st.integers(0, 99), st.integers(0, 99), st.integers(0, 9999))
+def test_durations_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+    parts = [f"{count}{unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")) if count]
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    assert parse_duration("".join(parts) or "0", option="--timeout") == total
+    assert span(total)
+
+
+@given(st.text())
+@example("٣s")
+@example("1e3")
+@example("9" * 400)
+@example("1h 30m")
+def test_no_duration_breaks_but_as_a_usage_error(text: str) -> None:
+    try:
+        seconds = parse_duration(text, option="--timeout")
+    except UsageError:
+        return
+    assert 0 <= seconds <= 366 * 86400
+
+
+@given(st.text() | st.text().map("dep_{}".format) | st.text().map("drun_{}".format))
+@example("dep_a/../b")
+@example("\ud800")
+def test_what_passes_as_an_id_stays_one_segment_of_a_path(text: str) -> None:
+    for check in (ids.deployment, ids.run):
+        try:
+            segment = ids.segment(check(text))
+        except UsageError:
+            continue
+        assert re.fullmatch(r"[A-Za-z0-9_.~%-]+", segment)
+        assert segment not in (".", "..")

@@ -1,0 +1,51 @@
+"""Threads that are waited for, though a signal may come at any time."""
+
+import threading
+import time
+
+import pytest
+
+from qoder_cli.base import signals
+from qoder_cli.base.errors import Signalled
+from qoder_cli.base.threads import Gate, begin
+
+
+def test_a_gate_lets_everybody_through_once_it_is_open() -> None:
+    gate, through = Gate(), list[bool]()
+    threads = [threading.Thread(target=lambda: through.append(gate.wait(30))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert not gate.wait(0.01)
+    gate.open()
+    for thread in threads:
+        thread.join()
+    assert (through, gate.wait(30), gate.wait(0)) == ([True] * 3, True, True)
+
+
+def test_a_gate_is_waited_for_no_longer_than_is_said() -> None:
+    began = time.monotonic()
+    assert not Gate().wait(0.05)
+    assert time.monotonic() - began >= 0.05
+    assert not Gate().wait(-1)
+
+
+def test_waiting_begins_with_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_swallowed", [15])
+    with pytest.raises(Signalled) as caught:
+        Gate().wait(30)
+    assert caught.value.signum == 15
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_signal_that_breaks_the_lock_of_a_starting_thread_is_raised_itself(
+    is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        try:
+            raise Signalled(2) if is_ours else MemoryError
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(Signalled if is_ours else RuntimeError):
+        begin(lambda: None)
