@@ -2,18 +2,18 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import InternalError, QoderError
-from qoder_cli.cli.options import Flags
 from qoder_cli.output.report import write_error
 from qoder_cli.output.screen import Screen
+from qoder_cli.settings.flags import Flags
 from qoder_cli.settings.values import is_on
 
 if TYPE_CHECKING:
@@ -21,16 +21,44 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.choices import OnLeave
     from qoder_cli.base.model import Run
-    from qoder_cli.ci.reporting import Ci
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Store
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
-    from qoder_cli.runs.observe import Observer
     from qoder_cli.settings.config import Settings
 
 
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
+
+
+class Observed(Protocol):
+    """What reads the one run that a command is about: runs.observe.Observer."""
+
+    @property
+    def run(self) -> "Run | None":
+        """The newest reading; None while there is none."""
+
+
+class Teller(Protocol):
+    """What tells a CI system of runs: ci.reporting.Ci."""
+
+    def expect(self, typed: Sequence[str]) -> None:
+        """Be told how several things were named."""
+
+    def expect_one(self, typed: str) -> None:
+        """Be told how the one thing was named."""
+
+    def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
+        """Tell of a run that is not waited for yet."""
+
+    def launched(self) -> None:
+        """Tell of the runs that are known."""
+
+    def ended(self, item: Any, *, number: int = 0) -> None:
+        """Take in what became of one of several."""
+
+    def ended_as(self, run: "Run", error: QoderError | None) -> None:
+        """Take in what became of the one run."""
 
 
 @dataclass
@@ -49,8 +77,8 @@ class State:
     started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
     wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
     is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
-    observed: "Observer | None" = None  # what reads the one run that the command is about
-    ci: "Ci | None" = None  # what tells a CI system of runs, with --ci
+    observed: "Observed | None" = None  # what reads the one run that the command is about
+    ci: "Teller | None" = None  # what tells a CI system of runs, with --ci
 
     def __post_init__(self) -> None:
         for name in ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN"):

@@ -4,7 +4,6 @@ The shared ones work before and after the command's words; the last one given wi
 ordinary typer function, and handed to every level of the tree by `cli.py`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from qoder_cli.base.choices import OnAsk
 from qoder_cli.help.completion import values
 from qoder_cli.output.report import Format
+from qoder_cli.settings.flags import written
 
 # What is named on a command line.
 OneDeployment = Annotated[
@@ -50,45 +50,12 @@ WhenAsked = Annotated[
 ]
 
 
-def written(option: str, value: str) -> list[str]:
-    """Return an option as the words of a command; a value that looks like an option is bound to it."""
-    return [f"{option}={value}"] if value.startswith("-") else [option, value]
-
-
 def words_to_wait(*, result: bool = False, require_outcome: bool = False, on_ask: OnAsk = "stop") -> tuple[str, ...]:
     """Return the options, as words, that a command needs too which waits on for the same."""
     words = ["--result"] if result else []
     words += ["--require-outcome"] if require_outcome else []
     words += written("--on-ask", on_ask) if on_ask != "stop" else []
     return tuple(words)
-
-
-@dataclass
-class Flags:
-    """The shared options as given on the command line; None and False when not given."""
-
-    output: Format = "table"
-    profile: str | None = None
-    region: str | None = None
-    base_url: str | None = None
-    workspace: str | None = None
-    request_timeout: str | None = None
-    no_progress: bool = False
-    no_input: bool = False
-    debug: bool = False
-
-    def selectors(self) -> list[str]:
-        """Return the options that select profile, host, format and how much is said, for a command to type next."""
-        words: list[str] = []
-        for option, value in (
-            ("--profile", self.profile),
-            ("--region", self.region),
-            ("--base-url", self.base_url),
-            ("--workspace", self.workspace),
-        ):
-            words += written(option, value) if value is not None else []
-        words += ["--no-progress"] if self.no_progress else []
-        return words + (["-o", self.output] if self.output != "table" else [])
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:

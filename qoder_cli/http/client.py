@@ -17,7 +17,6 @@ from qoder_cli import __version__
 from qoder_cli.base import jsontext
 from qoder_cli.base.clock import TRIES, Clock, may_wait
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
-from qoder_cli.base.model import mapping, text
 from qoder_cli.base.times import span
 from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
@@ -34,6 +33,8 @@ from qoder_cli.settings.values import is_loopback
 if "httpx" not in sys.modules:
     sys.modules["httpx._main"] = cast(ModuleType, None)
 import httpx
+
+from qoder_cli.base.pages import next_cursor
 
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]
@@ -432,17 +433,6 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]
-
-
-def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the query parameter and value that ask for the page after this one; None at the end."""
-    if following := text(page.get("next_page")):
-        return "page", following
-    if page.get("has_more") is not True:
-        return None
-    last_item = page["data"][-1] if page["data"] else None
-    last = text(page.get("last_id")) or text(mapping(last_item).get("id"))
-    return ("after_id", last) if last else None
 
 
 def _headers(settings: Settings) -> dict[str, str]:

@@ -17,7 +17,7 @@ from qoder_cli.output.screen import inert
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from qoder_cli.app import State
+    from qoder_cli.local.invocation import Invocation
     from qoder_cli.local.store import Store
 
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
@@ -68,7 +68,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)]
 
 
-def remember_deployments(state: "State", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
+def remember_deployments(state: "Invocation", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
     """Remember deployments by their names, and forget those that are archived.
 
     `whole` says that these are all there are: others with this profile on this host are forgotten.
@@ -79,12 +79,12 @@ def remember_deployments(state: "State", deployments: Iterable[Deployment], *, w
     _remember(state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found})
 
 
-def remember_names(state: "State", names: Mapping[str, str], *, whole: bool = False) -> None:
+def remember_names(state: "Invocation", names: Mapping[str, str], *, whole: bool = False) -> None:
     """Remember deployments by id and name, as `remember_deployments` does."""
     _remember(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
 
 
-def remember_runs(state: "State", runs: Iterable[Run]) -> None:
+def remember_runs(state: "Invocation", runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
     found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
     tsv.write_runs(state, found)
@@ -109,13 +109,13 @@ def remember_runs(state: "State", runs: Iterable[Run]) -> None:
         state.store.write(put, quiet=True)
 
 
-def remember_run(state: "State", run: Run) -> None:
+def remember_run(state: "Invocation", run: Run) -> None:
     """Remember one run."""
     remember_runs(state, [run])
 
 
 def _remember(
-    state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
+    state: "Invocation", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
 ) -> None:
     """Put what is new before what is known; where it is known when they were `created`, the newest first."""
     tsv.write_deployments(state, names, gone=gone, whole=whole, created=created)
@@ -147,7 +147,7 @@ def _deployments(connection: "Connection", host: str, profile: str) -> list[Know
     return [KnownDeployment(*row) for row in connection.execute(query, (host, profile))]
 
 
-def _forget_rehearsals(connection: "Connection", state: "State") -> None:
+def _forget_rehearsals(connection: "Connection", state: "Invocation") -> None:
     """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
     if state.settings.sandbox:
         for table in ("deployments", "runs"):

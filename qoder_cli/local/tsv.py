@@ -21,7 +21,7 @@ from qoder_cli.local.folder import state_folder
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.local.invocation import Invocation
 
 MOST_DEPLOYMENTS = 300
 MOST_RUNS = 50
@@ -53,7 +53,7 @@ class Line(NamedTuple):
         return cls(*columns) if len(columns) == len(cls._fields) and _ID.fullmatch(columns[0]) else None
 
 
-def write_runs(state: "State", found: list[Run]) -> None:
+def write_runs(state: "Invocation", found: list[Run]) -> None:
     """Put runs into their file, by their deployment and the time they were triggered."""
     with suppress(OSError, RuntimeError):
         names = {line.id: line.known_as for line in _File(state, "deployments").lines}
@@ -64,7 +64,7 @@ def write_runs(state: "State", found: list[Run]) -> None:
 
 
 def write_deployments(
-    state: "State", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
+    state: "Invocation", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
 ) -> None:
     """Put deployments into their file: what is new, then the newest, as far as it is known when they were `created`.
 
@@ -102,7 +102,7 @@ def _run_line(file: "_File", run: Run, names: Mapping[str, str]) -> Line:
 class _File:
     """One of the files, read when it is made. Raises OSError, RuntimeError."""
 
-    def __init__(self, state: "State", what: str) -> None:
+    def __init__(self, state: "Invocation", what: str) -> None:
         settings = state.settings
         self._here = (_column(settings.host), _column(settings.profile))
         self._path = state_folder(state.env) / f"{'sandbox-' if settings.sandbox else ''}{what}.tsv"

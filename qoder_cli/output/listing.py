@@ -112,7 +112,7 @@ class Listing(Generic[T]):
         return True
 
     def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
-        from qoder_cli.http.client import next_cursor
+        from qoder_cli.base.pages import next_cursor
 
         if rest and not self._sifts:
             self.left_out = "more match"

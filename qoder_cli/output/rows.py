@@ -1,17 +1,49 @@
 """A list that is printed as it comes, in constant memory, in every format."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.output.cells import Fields, cell, has_time, plain
-from qoder_cli.output.screen import inert, terminal_width
+from qoder_cli.output.screen import Screen, inert, terminal_width
 
 if TYPE_CHECKING:
-    from qoder_cli.output.data import Output
     from qoder_cli.output.grid import Grid
 
 T = TypeVar("T")
+
+
+class Printer(Protocol):
+    """Where batches are printed, and how: data.Output."""
+
+    @property
+    def screen(self) -> Screen:
+        """Standard output."""
+
+    @property
+    def format(self) -> str:
+        """One of the formats."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether what is printed is drawn for a person at a terminal."""
+
+    @property
+    def indent(self) -> int | None:
+        """The indentation of a JSON document."""
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether JSON is written in ASCII."""
+
+    def raw(self, text: str) -> None:
+        """Print a text as it is."""
+
+    def document(self, value: Any) -> str:
+        """Return a JSON document."""
+
+    def footer(self, values: Iterable[Any], *more: str) -> str:
+        """Return what stands below a table."""
 
 
 class Rows(Generic[T]):
@@ -24,7 +56,7 @@ class Rows(Generic[T]):
 
     def __init__(
         self,
-        output: "Output",
+        output: Printer,
         *,
         fields: Callable[[T], Fields],
         data: Callable[[T], dict[str, Any]],

@@ -23,7 +23,8 @@ from qoder_cli.runs.fleet.beyond import NOTHING_MORE, Beyond, Wanted, unread, un
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.leave import take_leave_of
-from qoder_cli.runs.wait import GLANCE, LAST_LOOK, LONGEST_PAUSE, SLICE, Waiter, Watch
+from qoder_cli.runs.wait import GLANCE, LAST_LOOK, LONGEST_PAUSE, SLICE, Waiter
+from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
     import queue

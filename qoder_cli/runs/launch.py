@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.base.choices import OnLost
 from qoder_cli.base.errors import ApiError, Exit, QoderError
-from qoder_cli.cli.options import written
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.runs.ending import stopped_with
 from qoder_cli.runs.trigger import Started, Trigger, TriggerStopped
+from qoder_cli.settings.flags import written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -10,7 +10,7 @@ from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
     from qoder_cli.sessions.showing import Showing
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading

@@ -49,7 +49,7 @@ def run_one(
         return _accepted(state, started, observer, on_skip)
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.fleet.beyond import Wanted
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
     [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome, on_ask=on_ask))

@@ -5,19 +5,18 @@ A wait ends in one of four ways: the run ended, it was lost sight of, the deadli
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ahead import Late, unless_late
 from qoder_cli.base.clock import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable, WaitTimeout
-from qoder_cli.base.model import Run
 from qoder_cli.base.times import span
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE
+from qoder_cli.runs.watch import FIRST_PAUSE, Watch
 
 if TYPE_CHECKING:
     import queue
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from qoder_cli.runs.fleet.roll import RollCall
     from qoder_cli.runs.listen import Listener
 
-FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
 LONGEST_PAUSE = 5.0  # seconds between checks in the end
 HEARING_PAUSE = 30.0  # seconds between checks while an event stream would tell of the end
 QUICK_PAUSE = 0.1  # seconds until the next check, doubling, once the end was heard but is not read yet
@@ -37,49 +35,6 @@ SLICE = 30.0  # seconds of sleep between two signs of life
 GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 FEW = 8  # runs up to which each is asked for by itself, with an event stream
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
-
-
-@dataclass(eq=False)
-class Watch:
-    """One run being waited for, and how the wait for it ended: `error` is None while going, and when it just ended.
-
-    `label` says what it is, among several: its deployment as it was typed.
-    """
-
-    observer: Observer
-    just_triggered: bool = False
-    label: str | None = None
-    error: QoderError | None = None
-    looked: bool = False
-    began: float = math.nan  # when it began to be waited for, by the monotonic clock
-    _pause: float = FIRST_PAUSE
-    _due: float = -math.inf
-    _heard: float = field(default=math.nan)
-    _missing_since: float | None = None
-    _said: str = ""
-    _alert_until: float = -math.inf
-    _told: bool = False
-    _called: bool = False  # it was to be looked at, while a look was under way that may not have seen why
-
-    @property
-    def run(self) -> Run | None:
-        """The newest reading of the run."""
-        return self.observer.run
-
-    @property
-    def name(self) -> str:
-        """What it is called in a line that tells of it."""
-        return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
-
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing left to wait for."""
-        return self.error is not None or self.observer.ended
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is such a run, for certain."""
-        return self.run is not None or self.just_triggered or self.observer.may_lag
 
 
 class Waiter:

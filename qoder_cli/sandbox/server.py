@@ -17,8 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from qoder_cli.sandbox.api import error_answer
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.grammar import check_real
-from qoder_cli.sandbox.stream import EventStream
-from qoder_cli.sandbox.wire import BASE_PATH, Answer, Request
+from qoder_cli.sandbox.wire import BASE_PATH, Answer, Request, Stream
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
@@ -111,7 +110,7 @@ async def _drip(answer: Answer, http: HttpRequest, send: Send) -> None:
     await StreamingResponse(trickle(), answer.status, headers)(http.scope, http.receive, send)
 
 
-async def _stream(answer: Answer, stream: EventStream, http: HttpRequest, send: Send) -> None:
+async def _stream(answer: Answer, stream: Stream, http: HttpRequest, send: Send) -> None:
     """Send a stream as its events come to be; a cut one breaks off in its first frame."""
 
     async def flow() -> AsyncIterator[bytes]:

@@ -1,13 +1,10 @@
 """A request and an answer as plain values: what the server and the in-process transport have in common."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 from urllib.parse import parse_qsl, unquote
-
-if TYPE_CHECKING:
-    from qoder_cli.sandbox.stream import EventStream
 
 Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
@@ -46,6 +43,15 @@ class Request:
         return "text/event-stream" in self.headers.get("accept", "")
 
 
+class Stream(Protocol):
+    """An answer that goes on: stream.EventStream."""
+
+    late: float
+
+    def steps(self) -> Iterator["bytes | float"]:
+        """Yield what is to be sent, and waits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, and how it is to be delivered. `seconds` is how long a slow one takes; a `stream` has no body."""
@@ -55,7 +61,7 @@ class Answer:
     body: bytes = b""
     delivery: Delivery = "whole"
     seconds: float = 0.0
-    stream: "EventStream | None" = None
+    stream: Stream | None = None
 
     def json(self) -> Any:
         """Return the body, parsed."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.output.margin import Margin
-from qoder_cli.runs.logs.follow import PAGE, last_id
 from qoder_cli.sessions.backwards import events_of
 from qoder_cli.sessions.feed import Recent
+from qoder_cli.sessions.reading import PAGE, last_id
 from qoder_cli.sessions.story import BAD_CURSOR
 from qoder_cli.sessions.transcript import Transcript, entry, event_time
 

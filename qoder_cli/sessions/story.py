@@ -88,7 +88,7 @@ class StoryReader:
 
     def _read_from(self, cursor: tuple[str, str] | None, within: float | None, retry: bool, to_the_end: bool) -> bool:
         """Take in pages, from a cursor or the beginning; return whether the first is the one that the cursor gave."""
-        from qoder_cli.http.client import next_cursor
+        from qoder_cli.base.pages import next_cursor
 
         query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
         query |= dict([cursor] if cursor else [])

@@ -17,8 +17,8 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.commands.test_deploy import DONE, LEGACY, RUN, TRIGGER
 from tests.conftest import TOKEN, Qoder
+from tests.support.one_run import DONE, LEGACY, RUN, TRIGGER
 from tests.support.wire import api_error
 
 

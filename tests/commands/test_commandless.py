@@ -15,11 +15,11 @@ from qoder_cli.files.export import export
 from qoder_cli.files.load import load
 from qoder_cli.files.normal import settable
 from qoder_cli.output.screen import Screen, commandless
-from tests.commands.test_deploy import DONE, EVENTS, RUN, SESSION, WORK
-from tests.commands.test_result import END, says
 from tests.conftest import Qoder
+from tests.support.deployments import PLAIN
+from tests.support.one_run import DONE, EVENTS, RUN, SESSION, WORK
+from tests.support.result import END, says
 from tests.support.wire import page
-from tests.unit.test_export import PLAIN
 
 EVIL = "::error::x\n \t::set-output name=a::b\n##[error]x ##vso[task.setvariable variable=a]b\n##VSO[x]##teamcity[y]"
 PIECES = st.sampled_from(

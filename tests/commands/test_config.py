@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.cli.options import Flags
 from qoder_cli.settings.config import Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
+from qoder_cli.settings.flags import Flags
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
     REGIONS,

@@ -11,8 +11,8 @@ from qoder_cli.base.errors import InternalError, Signalled
 from qoder_cli.output.data import Output
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.commands.test_apply import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.conftest import Qoder, Ran
+from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
 

@@ -10,9 +10,9 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
-from tests.commands.test_result import says
 from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
+from tests.support.result import says
 from tests.support.wire import api_error, page
 
 WAITS = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
@@ -336,7 +336,7 @@ def test_an_end_is_heard_within_six_seconds_where_a_stream_is_open_but_silent(
 ) -> None:
     from qoder_cli.runs import listen
     from qoder_cli.sessions.feed import Alive, Up
-    from tests.commands.test_listen import FakeFeed
+    from tests.support.listen import FakeFeed
 
     class Heartbeats(FakeFeed):
         made: list[FakeFeed] = []  # noqa: RUF012  (what FakeFeed declares)

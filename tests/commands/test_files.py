@@ -9,9 +9,9 @@ import pytest
 
 from qoder_cli.runs import files
 from qoder_cli.runs.files import LONGEST_NAME, safe_name
-from tests.commands.test_deploy import DONE, EVENTS, RUN, WORK
-from tests.commands.test_result import END, delivers
 from tests.conftest import Qoder, Ran
+from tests.support.one_run import DONE, EVENTS, RUN, WORK
+from tests.support.result import END, delivers
 from tests.support.wire import Wire, page
 
 LINK = {"url": "https://storage.example/x"}

@@ -20,8 +20,8 @@ from qoder_cli.help.documented import TOPICS
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.history import picture
-from tests.commands.test_deploy import DONE
 from tests.conftest import Qoder
+from tests.support.one_run import DONE
 from tests.support.wire import page
 
 EXAMPLES = Path(__file__).parents[1] / "support" / "examples.jsonl"

@@ -10,28 +10,13 @@ from qoder_cli.base.model import Run
 from qoder_cli.runs import listen
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.wait import Watch
+from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Alive, Down, Gap, Heard, Up
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.conftest import Qoder
+from tests.support.listen import FakeFeed
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.support.processes import until
 from tests.support.wire import FakeClock, page
-
-
-class FakeFeed:
-    """A feed that says only what a test puts into the inbox."""
-
-    made: "list[FakeFeed]"
-
-    def __init__(self, client: object, session_id: str, *, inbox: "queue.SimpleQueue[Any]", after: str | None) -> None:
-        self.session_id, self.inbox, self.after, self.stopped = session_id, inbox, after, False
-        self.made.append(self)
-
-    def start(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        self.stopped = True
 
 
 @pytest.fixture

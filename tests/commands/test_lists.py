@@ -24,8 +24,8 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.commands.test_deploy import CURRENT, DONE, LEGACY, event
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.one_run import CURRENT, DONE, LEGACY, event
 from tests.support.wire import FakeClock, api_error, page
 
 RUNS = ("GET", "/deployment_runs")

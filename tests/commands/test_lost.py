@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, TRIGGER
-from tests.commands.test_trigger import ENVELOPED, LOST, NOW, RUNS, fresh, listed, shows, shows_ours
 from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, TRIGGER
+from tests.support.triggers import ENVELOPED, LOST, NOW, RUNS, fresh, listed, shows, shows_ours
 from tests.support.wire import FakeClock, page
 
 CUT = LOST["cut"]

@@ -13,8 +13,8 @@ from qoder_cli.runs import names
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.commands.test_deploy import CURRENT, LEGACY
 from tests.conftest import TOKEN, Qoder
+from tests.support.one_run import CURRENT, LEGACY
 from tests.support.stored import entries_in
 from tests.support.wire import api_error, page
 

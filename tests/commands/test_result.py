@@ -8,27 +8,10 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
 from tests.conftest import TOKEN, Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
+from tests.support.result import END, delivers, says
 from tests.support.wire import Wire, api_error, page
-
-END = idle("end_turn")
-
-
-def says(words: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
-    content = [{"type": "text", "text": words}] if isinstance(words, str) else words
-    at = f"2026-06-14T08:54:{10 + number}Z"
-    return {"id": f"evt_m{number}", "type": "agent.message", "content": content, "processed_at": at, **fields}
-
-
-def delivers(name: str, number: int = 1) -> dict[str, Any]:
-    return {
-        "id": f"evt_f{number}",
-        "type": "agent.artifact_delivered",
-        "file_id": f"file_{number}",
-        "original_filename": name,
-        "processed_at": f"2026-06-14T08:54:{10 + number}Z",
-    }
 
 
 def completed(qoder: Qoder, *messages: dict[str, Any], after: tuple[dict[str, Any], ...] = ()) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.support.wire import api_error, page
 
 FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}

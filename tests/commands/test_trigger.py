@@ -1,7 +1,6 @@
 """The trigger protocol: a run is never started twice by accident and never lost."""
 
 import signal
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +9,12 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
-from tests.commands.test_deploy import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event, idle
 from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event, idle
+from tests.support.triggers import ENVELOPED, LOST, NOW, RUNS, fresh, listed, shows, shows_ours
 from tests.support.wire import api_error, page
 
-RUNS = ("GET", "/deployments/dep_1/runs")
-NOW = 1_800_000_000.0  # where the fake clock starts: 2027-01-15T08:00:00Z
-
-
-def listed(*runs: dict[str, Any], at: float = NOW, date: str | None = None) -> Any:
-    """Return an answer of the run list, with the server's clock in its Date header."""
-    headers = {"date": formatdate(at, usegmt=True) if date is None else date}
-    return httpx.Response(200, json=page(*runs), headers=headers if date != "" else {})
-
-
-def fresh(number: int, *, created: str = "2027-01-15T08:00:00Z", trigger: str = "manual") -> dict[str, Any]:
-    return {**CURRENT, "id": f"drun_{number}", "created_at": created, "trigger_context": {"type": trigger}}
-
-
-def shows(qoder: Qoder, *runs: dict[str, Any], ahead: float = 0.0) -> None:
-    """Let every look at the run list show these runs, on a server whose clock is so far ahead of ours."""
-    qoder.wire.on(*RUNS, lambda request: listed(*runs, at=qoder.clock.time + ahead), repeat=True)
-
-
-def shows_ours(qoder: Qoder, *runs: dict[str, Any], ahead: float = 0.0) -> None:
-    """Let the run list show them, one of which is adopted and then asked how it stands."""
-    shows(qoder, *runs, ahead=ahead)
-    qoder.wire.on(*EVENTS, page())
-
-
-LOST = {
-    "cut": httpx.RemoteProtocolError("peer closed connection"),
-    "no answer": httpx.ReadTimeout("timed out"),
-    "reset": httpx.ReadError("reset"),
-    "502 in HTML": (502, "<html>Bad Gateway</html>"),
-    "503 without a body": (503, ""),
-    "500 that is not the API's": (500, '{"oops": true}'),
-    "broken JSON": (200, '{"id": "drun_'),
-    "a list": (200, "[]"),
-    "no run": (200, '{"ok": true}'),
-    "nothing": (200, ""),
-}
 EACH = pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
-ENVELOPED = api_error(500, "api_error", "Oops.")
 
 
 @EACH
@@ -476,7 +438,7 @@ def test_if_idle_prints_the_run_that_is_going(qoder: Qoder, words: list[str], co
 
 
 def test_if_idle_starts_when_all_have_ended(qoder: Qoder) -> None:
-    from tests.commands.test_deploy import EVENTS, WORK, idle
+    from tests.support.one_run import EVENTS, WORK, idle
 
     qoder.wire.on(*RUNS, page(CURRENT, DONE)).on(*EVENTS, page(*WORK, idle("end_turn")))
     qoder.wire.on(*TRIGGER, LEGACY)

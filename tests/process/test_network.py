@@ -6,9 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,6 +23,7 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Settings
 from tests.conftest import TOKEN as PLANTED
 from tests.conftest import Qoder, Ran
+from tests.support.network import listening
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -37,28 +36,6 @@ def qoder(tmp_path: Path, *words: str, **variables: str) -> "subprocess.Complete
     environment = {**inherited, "HOME": str(tmp_path), "QODER_PAT": TOKEN, **variables}
     command = [sys.executable, "-m", "qoder_cli", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-@contextmanager
-def listening(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on loopback, note the first bytes of every connection, and answer each the same."""
-    heard: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve, args=[listener, answer, context, heard], daemon=True).start()
-        yield listener.getsockname()[1], heard
-
-
-def _serve(listener: socket.socket, answer: bytes, context: ssl.SSLContext | None, heard: list[bytes]) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-            with context.wrap_socket(connection, server_side=True) if context else connection as stream:
-                heard.append(stream.recv(65536))
-                stream.sendall(answer)
-        except ssl.SSLError:
-            continue  # the client did not trust us
-        except OSError:
-            return
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from qoder_cli.help.documented import VARIABLES
 from qoder_cli.sandbox import child
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
-from tests.process.test_network import listening
-from tests.sandbox.test_sandbox import needs_signals, sandbox, started
+from tests.support.network import listening
+from tests.support.sandbox_desk import needs_signals, sandbox, started
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
 SERVERS = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")

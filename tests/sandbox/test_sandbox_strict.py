@@ -8,7 +8,7 @@ import pytest
 
 from qoder_cli.api.operations import Operation, all_operations
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.sandbox.test_sandbox import BODY, Desk
+from tests.support.sandbox_desk import BODY, Desk
 
 UNSERVED = "the sandbox does not serve this operation"
 

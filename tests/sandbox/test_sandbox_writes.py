@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.sandbox.test_sandbox import BODY, Desk
+from tests.support.sandbox_desk import BODY, Desk
 
 
 @pytest.fixture(params=GENERATIONS)

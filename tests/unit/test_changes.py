@@ -12,7 +12,7 @@ from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.changes import ABSENT, LATEST, Change, Difference, creation, difference, told
 from qoder_cli.deployments.hiding import HIDDEN, Secrets
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
-from tests.unit.test_export import DEPLOYMENTS
+from tests.support.deployments import DEPLOYMENTS
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
 OUTCOME = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All of it."}}

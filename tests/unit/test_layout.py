@@ -1,4 +1,4 @@
-"""The house is as the README says: imports go one way, between modules and between packages."""
+"""The house is as the README says: rooms in one order, imports only go down, those for types included."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -11,28 +11,53 @@ import pytest
 import qoder_cli
 
 HOUSE = Path(qoder_cli.__file__).parent
-MODULES = {".".join(path.relative_to(HOUSE.parent).with_suffix("").parts): path for path in HOUSE.rglob("*.py")}
+
+# From the top down. A room imports from those below it, and from nothing above.
+ROOMS = (
+    "__main__",
+    "commands",
+    "doctor",
+    "ci",
+    "sandbox",
+    "cli",
+    "help",
+    "api",
+    "runs",
+    "deployments",
+    "sessions",
+    "files",
+    "app",
+    "http",
+    "local",
+    "settings",
+    "output",
+    "base",
+)
+MOST_MODULES = 6  # beside packages on the top level
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_name(path): path for path in HOUSE.rglob("*.py")}
 
 
 @cache
-def _imports(path: Path) -> frozenset[str]:
-    """Return what a module imports, also inside functions, but for what only types need."""
-    return frozenset(_imported(path))
+def _imports(module: str) -> frozenset[str]:
+    """Return the modules of ours that a module imports, also inside functions and for types only."""
+    return frozenset(_imported(ast.parse(MODULES[module].read_text("utf-8"))) - {"qoder_cli"})
 
 
-def _imported(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    for_types = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
+def _imported(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node not in for_types:
-            for name in node.names:
-                inner = f"{node.module}.{name.name}"
-                yield inner if inner in MODULES else node.module or ""
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{each.name}" for each in node.names}
+            found |= inner & set(MODULES) or {node.module} & set(MODULES)
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names} & set(MODULES)
+    return found
 
 
 def _room(module: str) -> str:
@@ -40,15 +65,53 @@ def _room(module: str) -> str:
     return module.split(".")[1]
 
 
-def _graph(of: Callable[[str], str]) -> dict[str, set[str]]:
+def _arrows() -> Iterator[tuple[str, str]]:
+    """Yield each import from one room into another."""
+    for module in MODULES.keys() - {"qoder_cli"}:
+        for imported in _imports(module):
+            if _room(imported) != _room(module):
+                yield module, imported
+
+
+def test_every_room_has_its_place() -> None:
+    assert sorted({_room(module) for module in MODULES if module != "qoder_cli"}) == sorted(ROOMS)
+
+
+def test_imports_only_go_down() -> None:
+    floor = {room: number for number, room in enumerate(ROOMS)}
+    upwards = [
+        f"{module} imports {imported}"
+        for module, imported in _arrows()
+        if floor[_room(module)] > floor[_room(imported)]
+    ]
+    assert sorted(upwards) == []
+
+
+def _modules(module: str) -> str:
+    return module
+
+
+@pytest.mark.parametrize("of", [_modules, _room], ids=["modules", "rooms"])
+def test_nothing_imports_in_circles(of: Callable[[str], str]) -> None:
     graph: dict[str, set[str]] = {}
-    for name, path in MODULES.items():
-        inside = {of(each) for each in _imports(path) if each.startswith("qoder_cli.")}
-        graph.setdefault(of(name), set()).update(inside - {of(name)})
-    return graph
+    for module in MODULES.keys() - {"qoder_cli"}:
+        graph.setdefault(of(module), set()).update({of(each) for each in _imports(module)} - {of(module)})
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert len(order) >= len(ROOMS)
 
 
-@pytest.mark.parametrize("of", [str, _room], ids=["modules", "packages"])
-def test_imports_go_one_way(of: Callable[[str], str]) -> None:
-    order = list(TopologicalSorter(_graph(of)).static_order())  # raises CycleError, which names the circle
-    assert len(order) > 20
+def test_few_modules_lie_loose_on_the_top_level() -> None:
+    loose = [path.name for path in HOUSE.glob("*.py")]
+    assert len(loose) <= MOST_MODULES, loose
+
+
+def test_no_test_file_imports_from_another() -> None:
+    tests = Path(__file__).parents[1]
+    importing = [
+        f"{path.relative_to(tests)}: {node.module}"
+        for path in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+        if node.module.startswith("tests.") and node.module.rpartition(".")[2].startswith("test_")
+    ]
+    assert importing == []

@@ -9,8 +9,8 @@ from qoder_cli.output import margin
 from qoder_cli.output.margin import Margin, fitted
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions.showing import Showing
-from tests.commands.test_logs import says
 from tests.conftest import TOKEN
+from tests.support.logs import says
 from tests.support.wire import FakeClock, Wire, api_error, page
 
 

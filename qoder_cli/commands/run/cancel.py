@@ -61,7 +61,7 @@ def _until_over(state: State, observer: Observer) -> int:
     from qoder_cli.runs.awaiting import wait_for
     from qoder_cli.runs.fleet.beyond import Wanted
     from qoder_cli.runs.fleet.limits import Limits
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
     [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait"))
     if item.run is not None:

@@ -82,7 +82,7 @@ def list_runs(
 
 def _list(state: State, asked: Asked) -> None:
     """Print the list; the first page decides how the rest is read."""
-    from qoder_cli.http.client import next_cursor
+    from qoder_cli.base.pages import next_cursor
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST, run_row
     from qoder_cli.runs.resolve import Resolver
@@ -159,7 +159,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
     Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
     cursor is an id, which means the same whatever the filter.
     """
-    from qoder_cli.http.client import next_cursor
+    from qoder_cli.base.pages import next_cursor
 
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])

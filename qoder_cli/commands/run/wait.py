@@ -13,7 +13,7 @@ from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.fleet.beyond import Wanted
 from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.wait import Watch
+from qoder_cli.runs.watch import Watch
 
 
 def wait(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
 AT_A_TIME = 6  # runs that are read of
 _TICK = 0.1  # seconds

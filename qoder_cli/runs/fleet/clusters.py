@@ -12,7 +12,7 @@ from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.times import parse_timestamp, utc_text
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
 APART = timedelta(minutes=10)  # runs created closer together are asked for in one list
 _ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds

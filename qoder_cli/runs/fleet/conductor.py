@@ -13,7 +13,7 @@ from qoder_cli.runs.fleet.summary import sum_up
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
 
 class Conductor:

@@ -17,7 +17,7 @@ from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.launch import Order, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Started, Trigger
-from qoder_cli.runs.wait import Watch
+from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
     import queue

@@ -10,7 +10,6 @@ from qoder_cli.base import ids
 from qoder_cli.base.choices import OnSkip
 from qoder_cli.base.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
 from qoder_cli.base.model import Run
-from qoder_cli.cli.options import written
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
@@ -24,7 +23,8 @@ from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
-from qoder_cli.runs.wait import Watch
+from qoder_cli.runs.watch import Watch
+from qoder_cli.settings.flags import written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -34,7 +34,7 @@ from qoder_cli.runs.observe import LAGGING
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
 MOST = 20  # requests of one check, beside those for runs that have just ended: a list that is longer is read in parts
 SPARE = 5  # more of them that are kept for runs to ask for themselves; of stale ones no more than one a second

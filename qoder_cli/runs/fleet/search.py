@@ -9,7 +9,7 @@ from qoder_cli.base.model import text
 from qoder_cli.runs.fleet.clusters import APART, RUNS, Source, created_of, has_strays, moment_of, window_of
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.wait import Watch
+    from qoder_cli.runs.watch import Watch
 
 Row = dict[str, Any]
 Heard = tuple["Watch", ApiError | None]

@@ -14,19 +14,18 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.sessions.backwards import events_of, newest_first
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Recent, Up
+from qoder_cli.sessions.reading import PAGE, Events, last_id
 from qoder_cli.sessions.story import BAD_CURSOR
 from qoder_cli.sessions.transcript import event_time
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-Events = list[dict[str, Any]]
 
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 SILENT = 60.0  # seconds without a sign of life after which a stream is not relied on
 FIRST_PAUSE = 1.0  # seconds between two looks at the list where no stream is relied on, doubling while nothing is new
 LONGEST_PAUSE = 5.0
-PAGE = 100  # events; the API's limit (api/facts.md, 2.4)
 FEWEST = 10  # events that are asked for newest first: fewer do not show whether they are
 
 
@@ -255,8 +254,3 @@ class Follower:
         self._told = True
         why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
         self._note(f"{why}; asking every few seconds instead")
-
-
-def last_id(page: dict[str, Any], events: Events) -> str | None:
-    """Return the id of the last event of a page."""
-    return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)

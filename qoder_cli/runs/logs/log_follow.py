@@ -10,9 +10,10 @@ from qoder_cli.base.errors import ApiError, LostSight, NotFound, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.logs.follow import Events, Selection, SessionLog
+from qoder_cli.runs.logs.follow import Selection, SessionLog
 from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, following, log_of
 from qoder_cli.runs.observe import ASKS_FOR, Observer, observer_of
+from qoder_cli.sessions.reading import Events
 
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
 QUICK_PAUSE = 0.2  # seconds until it is asked again, doubling, once its end was heard: what is read may lag

@@ -1,0 +1,88 @@
+"""What tests share of: `qoder deploy apply` and `export`, in the user's words, on both generations of server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.inprocess import WorldTransport
+from qoder_cli.sandbox.records import Deployment
+from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder, Ran
+
+LIST = "/deployments?limit=100"
+
+
+HOST = "localhost:1"  # nobody is asked there: the world is in this process
+
+
+EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
+
+
+class Desk:
+    """Someone with files, in a world where these faults are on order."""
+
+    def __init__(self, qoder: Qoder, folder: Path, generation: Any) -> None:
+        self.qoder = qoder
+        self.folder = folder / "files"
+        self.folder.mkdir()
+        qoder.clock.patience = 20.0
+        self.world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=7)
+        self.goes_wrong()
+
+    def goes_wrong(self, *faults: str, **settings: Any) -> None:
+        """Lead the user into the world, where this goes wrong from now on."""
+        for name, value in settings.items():
+            setattr(self.world, name, value)
+        self.qoder.transport = WorldTransport(self.world, faults=Faults(*faults), sleep=self.qoder.clock.sleep)
+        self.world.requests.clear()
+
+    def file(self, *deployments: Any, name: str = "file.json") -> str:
+        """Write a file, and return its path."""
+        path = self.folder / name
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in deployments]
+        path.write_text(("\n---\n" if name.endswith("yaml") else "\n").join(texts), "utf-8")
+        return str(path)
+
+    def apply(self, *words: str, yes: bool = True) -> Ran:
+        """Apply files; words that are paths of files are named by -f."""
+        named = [part for word in words for part in (["-f", word] if word.startswith(("/", "-:")) else [word])]
+        return self.qoder("deploy", "apply", *named, *(["--yes"] if yes else []))
+
+    def apply_these(self, *deployments: Any, words: tuple[str, ...] = (), yes: bool = True) -> Ran:
+        """Apply a file that has these."""
+        return self.apply(self.file(*deployments), *words, yes=yes)
+
+    def add(self, **fields: Any) -> Deployment:
+        """Add a deployment that is a day old."""
+        events = {"initial_events": EVENTS}
+        return self.world.add_deployment(**{**events, **fields}, at=self.world.now() - 86400)
+
+    def named(self, name: str) -> list[Deployment]:
+        """The deployments of a name that there truly are, not archived."""
+        with self.world.lock:
+            self.world.settle()
+        return [one for one in self.world.deployments.values() if one.name == name and one.archived is None]
+
+    @property
+    def asked(self) -> list[str]:
+        """Every request, in order; a write with its body."""
+        return [self._told(seen.request) for seen in self.world.requests]
+
+    @property
+    def writes(self) -> list[Any]:
+        """The bodies that were sent, with where to."""
+        sent = [seen.request for seen in self.world.requests if seen.method == "POST"]
+        return [(request.path.removeprefix(BASE_PATH), json.loads(request.body)) for request in sent]
+
+    @staticmethod
+    def _told(request: Any) -> str:
+        query = f"?{request.query}" if request.query else ""
+        return f"{request.method} {request.path.removeprefix(BASE_PATH)}{query}"
+
+
+ACTED = ("drop-after", "hang-after", "truncated", "garbage", "list", "not-a-run", "act-html", "act-503", "act-503-bare")
+
+
+LOST = ("drop-before", "hang-before", "html", "503-bare")
