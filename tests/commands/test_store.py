@@ -335,33 +335,6 @@ def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
     assert len({entry.run for entry in entries_in(tmp_path / "state")}) == 16 * 20
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_process_goes_on_with_it(tmp_path: Path) -> None:
-    script = """
-import os, signal, threading
-begin('before')
-held, done = threading.Event(), threading.Event()
-def hold():
-    with store._lock:
-        held.set()
-        done.wait()
-thread = threading.Thread(target=hold)
-thread.start()
-held.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    begin('child')
-    store.close()
-    os._exit(0)
-print(os.waitpid(child, 0)[1])
-done.set()
-begin('after')
-print(*[entry.attempt.key for entry in store.entries('api.qoder.com')])
-"""
-    assert said_by(in_python(script, tmp_path)) == ["0", "before child after"]
-
-
 # Killed.
 
 
