@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,11 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_key ON attempts (key);
 CREATE INDEX attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
 CREATE INDEX attempts_by_time ON attempts (at);
+CREATE TABLE sightings (
+    attempt TEXT NOT NULL,
+    run TEXT NOT NULL,
+    PRIMARY KEY (attempt, run)
+) WITHOUT ROWID;
 CREATE TABLE deployments (
     host TEXT NOT NULL,
     profile TEXT NOT NULL,
@@ -251,6 +256,17 @@ class Store:
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
         """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
+
+    def sight(self, attempt: Attempt, runs: Iterable[str]) -> None:
+        """Write down runs that may be what an attempt started: a list may show them once and then no more."""
+        rows = [(attempt.id, run) for run in runs]
+        self.write(lambda connection: connection.executemany("INSERT OR IGNORE INTO sightings VALUES (?, ?)", rows))
+
+    def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
+        """Return the runs that may be what these attempts started, as far as looks before this one showed them."""
+        ids = [attempt.id for attempt in attempts]
+        query = f"SELECT run FROM sightings WHERE attempt IN ({', '.join('?' * len(ids))})"
+        return {run for (run,) in self.read(lambda connection: connection.execute(query, ids).fetchall())}
 
     def owners(self, host: str) -> dict[str, Owner]:
         """Return which attempt has each run on this host; of several that answers named it to, the first."""
@@ -456,6 +472,7 @@ def _put(connection: "Connection", attempt: Attempt) -> None:
     )
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
+        connection.execute("DELETE FROM sightings WHERE attempt NOT IN (SELECT id FROM attempts)")
 
 
 def _connect(path: Path, patience: float) -> "Connection":
@@ -509,7 +526,7 @@ def _check(path: Path) -> None:
 
 def _copy(source: "Connection", target: "Connection") -> None:
     """Copy all that is remembered into empty tables."""
-    for table in ("attempts", "deployments", "runs"):
+    for table in ("attempts", "sightings", "deployments", "runs"):
         rows = source.execute(f"SELECT * FROM {table}").fetchall()
         if rows:
             target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
