@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from types import FrameType
 
@@ -37,8 +38,8 @@ def folder() -> Iterator[Path]:
         made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
-            f"there is no place for the sandbox's own config and state: {error.strerror}",
-            hint="set TMPDIR to a folder that you can write",
+            f"cannot create a temporary folder for the sandbox's config and state: {error.strerror}",
+            hint="set TMPDIR to a writable folder",
         ) from None
     with made as name:
         yield Path(name)
@@ -93,59 +94,39 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
 
     Signals that arrive meanwhile are passed on. Raises UsageError when it cannot be started.
     """
-    relay = _Relay()
-    with catching(relay.pass_on):
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # signals that arrive before the child exists
+
+    def pass_on(signum: int) -> None:
+        if child is None:
+            early.append(signum)
+        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # then the terminal has told the child
+            child.send_signal(signum)  # does nothing once the child has been waited for
+
+    with _catching(pass_on):
         child = _start(command, env)
-        relay.to(child)
+        for signum in early:
+            child.send_signal(signum)
         code = child.wait()
     return 128 - code if code < 0 else code
 
 
 def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    program = command[0]
+    if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
+        program = which(program, path=env["PATH"]) or program
     try:
-        return subprocess.Popen(_looked_up(command, env), env=dict(env))
+        return subprocess.Popen([program, *command[1:]], env=dict(env))
     except FileNotFoundError:
-        raise _cannot_run(command, "there is no such command") from None
+        raise _cannot_run(command, "command not found") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte
         raise _cannot_run(command, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _cannot_run(command: Sequence[str], why: str) -> UsageError:
-    example = ["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"]
-    return UsageError(
-        f"cannot run {command[0]!r}: {why}",
-        hint=f"what follows -- is a command, as in: qoder sandbox -- {shlex.join(example)}",
-    )
-
-
-def _looked_up(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """Return the words to start. Windows would look a program up in our own PATH and not in that of `env`."""
-    if sys.platform != "win32":
-        return list(command)
-    from shutil import which
-
-    return [which(command[0], path=env["PATH"]) or command[0], *command[1:]]
-
-
-class _Relay:
-    """Passes signals on to a child, also those that arrive before it exists."""
-
-    def __init__(self) -> None:
-        self._child: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []
-
-    def to(self, child: "subprocess.Popen[bytes]") -> None:
-        """Name the child, and give it what came too early."""
-        self._child = child
-        for signum in self._early:
-            child.send_signal(signum)
-
-    def pass_on(self, signum: int) -> None:
-        """Give a signal to the child, unless the terminal has done so already."""
-        if self._child is None:
-            self._early.append(signum)
-        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):
-            self._child.send_signal(signum)  # does nothing once the child has been waited for
+    example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
+    hint = f"put a command after --, for example: qoder sandbox -- {example}"
+    return UsageError(f"cannot run {command[0]!r}: {why}", hint=hint)
 
 
 def _typed_at_our_terminal() -> bool:
@@ -165,28 +146,27 @@ def _typed_at_our_terminal() -> bool:
 
 
 @contextmanager
-def catching(act: Callable[[int], None]) -> Iterator[None]:
+def _catching(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act` with each SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored stays so."""
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         act(signum)
 
     present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {signum: signal.getsignal(signum) for signum in present}
-    mine = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
-    for signum in mine:
+    before = {signum: handler for signum in present if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
+    for signum in before:
         signal.signal(signum, on_signal)
     try:
         yield
     finally:
-        for signum in mine:
-            signal.signal(signum, before[signum])
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def until_signal() -> int:
     """Wait for SIGINT, SIGTERM or SIGHUP, and return its number."""
     arrived: list[int] = []
-    with catching(arrived.append):
+    with _catching(arrived.append):
         while not arrived:
             time.sleep(0.2)  # a signal ends the sleep early, but for Windows
     return arrived[0]
