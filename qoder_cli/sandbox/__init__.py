@@ -1,4 +1,4 @@
-"""The rehearsal server: a model of the service on an injected clock, served over loopback or in process.
+"""A fake server: a model of the service on an injected clock, over loopback or in process.
 
 world.py is the service, of records.py; scripts.py and presets.py say what happens in it. wire.py has request and
 response, api.py the table of routes, operations.py what each of them does with a call.py; bodies.py and pages.py read

@@ -1,4 +1,4 @@
-"""The API of the service: `handle(world, request)` gives the answer, strictly as documented, without I/O."""
+"""The API of the service, strictly as documented, without I/O."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -30,7 +30,7 @@ ERROR_TYPES = {
 
 
 class Route(NamedTuple):
-    """An operation: method, path with `{}` for ids, the words that a fault may name it by, and what it does."""
+    """An operation. `path` has `{}` for ids; a fault names it by one of `where`."""
 
     method: str
     path: str
@@ -80,7 +80,7 @@ def handle(world: World, request: Request, conditions: Conditions | None = None)
 
 
 def perform(world: World, request: Request, *, seen: Seen, now: float, conditions: Conditions) -> Answer:
-    """Act on a request as of `now`, write what it led to into `seen`, and return the answer."""
+    """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
     call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:
         _check_token(world, request)
@@ -93,7 +93,7 @@ def perform(world: World, request: Request, *, seen: Seen, now: float, condition
 def find(request: Request) -> tuple[Route, list[str]]:
     """Return the route of a request and the ids in its path.
 
-    Raises Refusal: 501 for an operation that only the service has, 405 for a method, 404 for a path that neither has.
+    Raises Refusal: 501 for what only the service has, 405 for another method, 404 otherwise.
     """
     segments = request.segments()
     found = {route.method: (route, ids) for route in ROUTES if (ids := route.match(segments)) is not None}
@@ -108,7 +108,7 @@ def find(request: Request) -> tuple[Route, list[str]]:
 
 
 def where(request: Request) -> tuple[str, ...]:
-    """Return the words that a fault may name this request by, none for a path that is no operation."""
+    """Return the words that a fault may name this request by."""
     try:
         route = find(request)[0]
     except Refusal:
@@ -117,7 +117,7 @@ def where(request: Request) -> tuple[str, ...]:
 
 
 def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions | None = None) -> Answer:
-    """Return an error in the API's envelope; older bodies have no request_id (api/facts.md, 3.4)."""
+    """Return an error; older ones have no request_id (api/facts.md, 3.4)."""
     status, message = refusal.status, str(refusal)
     if conditions and conditions.echo_token:
         message += f" (Authorization: {request.headers.get('authorization', '')})"
@@ -145,7 +145,7 @@ def dated(world: World) -> dict[str, str]:
 
 
 def _check_token(world: World, request: Request) -> None:
-    """Raise Refusal unless the request carries a bearer token that may do something (api/facts.md, 3.2)."""
+    """Raise Refusal unless the token is right (api/facts.md, 3.2)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
         raise Refusal(403, "This token has no permission for cloud agents.")
@@ -154,7 +154,7 @@ def _check_token(world: World, request: Request) -> None:
 
 
 def _once(call: Call, route: Route) -> Answer:
-    """Perform the operation, unless an idempotency key brings back an earlier answer (api/facts.md, 3.5)."""
+    """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
     keyed = request.method == "POST" and key and world.honour_key and not call.conditions.no_idempotency
     asked = (request.path, call.body()) if keyed else None

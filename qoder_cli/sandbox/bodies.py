@@ -45,7 +45,7 @@ def _check_positive(amount: str) -> None:
 
 
 def _passing(check: Callable[[str], object]) -> AfterValidator:
-    """Return a validator that keeps a text as it is. `check` raises ValueError when something is wrong with it."""
+    """Return a validator of texts. `check` raises ValueError for a wrong one."""
 
     def checked(text: str) -> str:
         check(text)
@@ -83,7 +83,7 @@ class Schedule(_Strict):
 
 
 class _OfTypes(_Strict):
-    """Something of one of several types. `fields` names what each has beside its type; `?` marks the optional."""
+    """One of several types, with the `fields` of each; `?` marks optional ones."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     fields: ClassVar[dict[str, tuple[str, ...]]]
@@ -123,7 +123,7 @@ class InitialEvent(_OfTypes):
 
 
 class Resource(_OfTypes):
-    """Something that every session is given (api/facts.md, 1.2 and 4; its fields are the official SDK's)."""
+    """What every session is given (api/facts.md, 1.2 and 4; fields of the SDK)."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
     fields = {
@@ -169,7 +169,7 @@ _LEFT_OUT: Any = None  # a default is never looked at: only what was set is kept
 
 
 class Update(_Changeable):
-    """The body of an update: what is left out stays; null clears some fields, and is refused for others."""
+    """The body of an update: what is left out stays; null clears some fields."""
 
     name: Name = _LEFT_OUT
     agent: Agent = _LEFT_OUT

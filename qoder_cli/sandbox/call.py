@@ -18,18 +18,12 @@ Thing = TypeVar("Thing", Deployment, Run, Session)
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What is out of the ordinary on this server while it answers a request: the conditions of faults.py.
+    """The conditions of faults.py that hold for a request: seconds, or 0 and 1 for no and yes."""
 
-    Those that take seconds: what is younger than `lagging` is not seen, and a deployment shows as it was before; a run
-    younger than `half_written` has neither session nor error; an event stream closes after `cut`, and its events are
-    `behind` by so much. The others hold where they are not 0: an Idempotency-Key is ignored, errors repeat the token,
-    an event stream stays `silent`.
-    """
-
-    lagging: float = 0
-    half_written: float = 0
-    cut: float = math.inf
-    behind: float = 0
+    lagging: float = 0  # younger things are not visible, a deployment shows as before
+    half_written: float = 0  # younger runs have neither session nor error
+    cut: float = math.inf  # when an event stream closes
+    behind: float = 0  # how late an event stream is
     no_idempotency: float = 0
     echo_token: float = 0
     silent: float = 0
@@ -39,7 +33,7 @@ class Conditions:
 
 @dataclass(slots=True)
 class Call:
-    """A request on its way through an operation: `ids` are those in its path, `now` is when it acts."""
+    """A request. `ids` are those in its path, `now` is when it acts."""
 
     world: World
     request: Request
@@ -60,7 +54,7 @@ class Call:
         return self.world.generation == "legacy"
 
     def body(self) -> Any:
-        """Return the parsed body; none at all is an empty object. Raises Refusal unless it is an object."""
+        """Return the parsed body, {} for none. Raises Refusal unless it is an object."""
         try:
             body = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
@@ -75,7 +69,7 @@ class Call:
             raise unknown_field(name, name)
 
     def knows(self, thing: Deployment | Run | Session) -> bool:
-        """Return whether a new thing has reached this replica, and whether it is still there for it."""
+        """Return whether a thing is visible on this replica."""
         as_of = self.now - self.conditions.lagging
         deleted = thing.deleted if isinstance(thing, Session) else None
         return thing.created <= as_of and (deleted is None or deleted > as_of)
@@ -85,7 +79,7 @@ class Call:
         return self._known(self.world.deployments.get(self.ids[0]), "Deployment")
 
     def run(self) -> Run:
-        """Return the run that the path names. Raises Refusal when it is unknown, or another deployment's."""
+        """Return the run that the path names. Raises Refusal when it is unknown."""
         run = self._known(self.world.runs.get(self.ids[-1]), "Deployment run")
         return self._known(run if self.ids[0] in (run.id, run.deployment.id) else None, "Deployment run")
 
@@ -99,7 +93,7 @@ class Call:
         return thing
 
     def as_known(self, deployment: Deployment) -> Deployment:
-        """Return a deployment as it has reached this replica: before its last change, if that is young."""
+        """Return a deployment as visible here: before its last change, if that is young."""
         young = deployment.updated > self.now - self.conditions.lagging
         return deployment.before if young and deployment.before is not None else deployment
 

@@ -1,4 +1,4 @@
-"""A command that runs inside the sandbox: its environment, the signals it is to hear, its exit code."""
+"""A command inside the sandbox: its environment, signals and exit code."""
 
 import os
 import shlex
@@ -30,10 +30,7 @@ _LOOPBACK = "127.0.0.1,localhost"
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder for the config and the state of what runs inside; nothing of it is left when the block ends.
-
-    Raises UsageError when there is no place for it.
-    """
+    """Make a folder for config and state, removed with the block. Raises UsageError."""
     try:
         made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -46,10 +43,10 @@ def folder() -> Iterator[Path]:
 
 
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
-    """Return what leads whoever has `base` for an environment into the sandbox; what is not to be set is empty.
+    """Return what leads every client with the environment `base` into the sandbox.
 
-    It is for every client, ours and the official SDK (api/facts.md, 3.1 and 7.2): server, token, and in `folder` a
-    config and a state of the sandbox's own.
+    Ours and the official SDK (api/facts.md, 3.1 and 7.2) get its server and token, and a config
+    and a state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
     tokens = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
@@ -65,14 +62,14 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
 
 
 def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command in the sandbox: `base` led by `inside`; our `qoder` is first on PATH."""
+    """Return `base` with `inside`, and our `qoder` first on PATH."""
     folders = [_own_folder(), *filter(None, [base.get("PATH")])]
     env = {**base, **inside, "PATH": os.pathsep.join(folders)}
     return {name: value for name, value in env.items() if value or name not in MISLEADING}
 
 
 def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps clients from asking a proxy for this machine; some read the one name, some the other."""
+    """Return what keeps clients from using a proxy for this machine."""
     names = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
     given = list(dict.fromkeys(base[name] for name in names if base.get(name)))
     exceptions = "*" if "*" in given else ",".join([_LOOPBACK, *given])
@@ -80,7 +77,7 @@ def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own_folder() -> str:
-    """Return the folder of this program's console script, or of its Python where it was started without one.
+    """Return the folder of this program's console script, or else of its Python.
 
     Where pipx has put the script, its own Python is elsewhere: `python` inside stays the user's.
     """
@@ -130,7 +127,7 @@ def _cannot_run(command: Sequence[str], why: str) -> UsageError:
 
 
 def _typed_at_our_terminal() -> bool:
-    """Return whether a SIGINT now comes from Ctrl-C: ours, and the child's, is the foreground group."""
+    """Return whether a SIGINT now comes from Ctrl-C, which the child gets as well."""
     if sys.platform == "win32":  # a console gives Ctrl-C to all its processes
         return True
     try:
@@ -147,7 +144,7 @@ def _typed_at_our_terminal() -> bool:
 
 @contextmanager
 def _catching(act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` with each SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored stays so."""
+    """Call `act` with each signal in the block; what was ignored stays so."""
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         act(signum)

@@ -1,8 +1,8 @@
 """Faults: how they are written (`WHERE:WHAT[=VALUE][*TIMES]`), and what each does.
 
-`qoder sandbox --help` describes every word. A *disruption* meets TIMES requests, one if not given; several for the
-same request take turns in the order given. A *condition* lasts for ever, or for TIMES requests, beside them. Seconds
-are real seconds, whatever the speed of the world.
+`qoder sandbox --help` describes every word. A *disruption* meets TIMES requests, by default one;
+several for the same request take turns. A *condition* lasts for ever, or for TIMES requests.
+Seconds are real, whatever the speed of the world.
 """
 
 import math
@@ -57,7 +57,7 @@ _GARBAGE = {
 
 @dataclass(slots=True)
 class Fault:
-    """A fault on order: which requests it meets, what it does to them, and how many are still to be met."""
+    """A fault on order: which requests it meets, how, and how many more."""
 
     where: str
     what: str
@@ -73,14 +73,14 @@ class Fault:
         return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
 
     def meets(self, where: Collection[str]) -> bool:
-        """Return whether it is due for a request that these words name. A stranger comes only with what writes."""
+        """Return whether it is due for a request. A stranger comes only with writes."""
         if self.what == "skew" or (self.what == "stranger" and not {"trigger", "write"} & set(where)):
             return False
         return self.times > 0 and self.where in (*where, "any")
 
 
 def parse(text: str) -> Fault:
-    """Return the fault that `text` orders. Raises UsageError, listing the words, when it is not one."""
+    """Return the fault that `text` orders. Raises UsageError."""
     where, colon, rest = text.partition(":")
     if not colon or where not in PLACES:
         raise _wrong(text, f"WHERE is one of {', '.join(PLACES)}")
@@ -148,7 +148,7 @@ class Faults:
             return _Visit(world, request, due).answer()
 
     def _take(self, where: Collection[str]) -> list[Fault]:
-        """Return the disruption whose turn it is, if any, and the conditions that hold, counted down."""
+        """Return what is due, at most one disruption first, and count it down."""
         due = [fault for fault in self.on_order if fault.meets(where)]
         taken = [fault for fault in due if not fault.lasting][:1] + [fault for fault in due if fault.lasting]
         for fault in taken:
@@ -187,7 +187,7 @@ class _Visit:
         return api.perform(self.world, self.request, seen=self.seen, now=now, conditions=self.conditions)
 
     def _let_a_stranger_in(self) -> None:
-        """Let someone else act first: start a run, change the description, or write the same; if that can be."""
+        """Let someone else act first, where possible."""
         where, segments = api.where(self.request), self.request.segments()
         deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
         with suppress(Refusal):
@@ -210,7 +210,7 @@ class _Visit:
         return replace(answer, headers={**answer.headers, **({"retry-after": retry_after} if retry_after else {})})
 
     def _disrupt(self, fault: Fault) -> Answer:
-        """Return what the client meets. The server does not act where it says `before`, `html`, a status or a URL."""
+        """Return what the client gets."""
         word, value = fault.what, fault.value
         if matched := _STATUS.fullmatch(word):
             return self._fail(*matched.groups(), retry_after=value)

@@ -10,13 +10,13 @@ from qoder_cli.sandbox.wire import Answer, Broken, Request
 from qoder_cli.sandbox.world import World
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
-_TURN = 0.005  # real seconds that other threads get, before a stream that nobody waits for lets the time pass
+_TURN = 0.005  # real seconds for other threads, before a stream lets the time pass
 
 
 class WorldTransport(httpx.BaseTransport):
     """Responds as the sandbox does, and fails as a network does.
 
-    `sleep` is called with the seconds that a hanging or slow response takes: pass that of the world's clock.
+    `sleep` lets the time of the world's clock pass, in seconds.
     """
 
     def __init__(

@@ -183,7 +183,7 @@ def delete_session(call: Call) -> Reply:
 
 
 def list_events(call: Call) -> Reply:
-    """Show what happened in a session, oldest first unless asked otherwise; or stream it, if that is accepted."""
+    """Show what happened in a session, oldest first by default; or stream it."""
     if call.request.wants_stream:
         return stream_events(call)
     session, query = call.session(), call.query

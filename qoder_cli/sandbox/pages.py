@@ -16,7 +16,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {"gt": gt, "gte": ge, "lt"
 
 
 class Query:
-    """The query of a request: the last of repeated parameters counts, except where all are asked for."""
+    """The query of a request. The last of repeated parameters counts."""
 
     def __init__(self, parameters: Iterable[tuple[str, str]]) -> None:
         self._parameters = list(parameters)
@@ -26,19 +26,19 @@ class Query:
         return next((value for key, value in reversed(self._parameters) if key == name), None)
 
     def several(self, name: str) -> set[str]:
-        """Return the values of an array: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
+        """Return an array: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
         given = (value for key, value in self._parameters if key in (name, name + "[]"))
         return {part for value in given for part in value.split(",") if part}
 
     def truth(self, name: str) -> bool | None:
-        """Return a boolean, or None when it is not given. Raises Refusal unless it is true or false."""
+        """Return a boolean, or None. Raises Refusal for another value."""
         value = self.one(name)
         if value not in (None, "true", "false"):
             raise invalid(f"{name} must be true or false.", name)
         return None if value is None else value == "true"
 
     def moment(self, name: str) -> float | None:
-        """Return a timestamp as unix seconds, or None. Raises Refusal when it is not an RFC 3339 timestamp."""
+        """Return an RFC 3339 timestamp as unix seconds, or None. Raises Refusal."""
         value = self.one(name)
         if value is None:
             return None
@@ -82,11 +82,10 @@ class Query:
 def cut(
     things: Sequence[T], query: Query, *, keep: Callable[[T], bool], name: Callable[[T], str], paged: bool
 ) -> tuple[list[T], str | None]:
-    """Return one page of `things`, given in the order of the list, and the `page` cursor to more, if there are more.
+    """Return one page of `things`, and the `page` cursor to the next, if there is one.
 
-    `keep` filters, `name` gives the id that a cursor refers to. After `before_id` the list goes on backwards. Unless
-    `paged`, a `page` cursor moves nothing, as on older servers. Raises Refusal for a bad limit, two cursors, or a
-    cursor that names nothing.
+    `keep` filters, `name` gives the id that a cursor refers to. `before_id` pages backwards.
+    Unless `paged`, a `page` cursor is ignored, as on older servers. Raises Refusal.
     """
     limit, cursor = query.limit(), query.cursor()
     rest, back = things, False

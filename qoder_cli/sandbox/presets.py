@@ -13,7 +13,7 @@ DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A deployment that exists when the sandbox starts. Its id is `dep_` and `word`, its name `title` or `word`."""
+    """A deployment that exists from the start, named `title`, or else `word`."""
 
     word: str
     description: str
@@ -26,7 +26,7 @@ class Preset:
 
     @property
     def id(self) -> str:
-        """Return the readable id."""
+        """Return its id."""
         return f"dep_{self.word}"
 
 

@@ -26,7 +26,7 @@ def base36(number: int, length: int) -> str:
     return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(length)))
 
 
-# Who started a run: a request to this server, someone else, the schedule, or nobody (it was always there).
+# Who started a run: a request, someone else, the schedule, or nobody (it was always there).
 Origin = Literal["request", "other", "schedule", "seed"]
 
 
@@ -77,7 +77,7 @@ class Deployment:
     before: "Deployment | None" = None  # as it was before its last change
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
-        """Return the next times at which the schedule fires, also while paused (api/facts.md, 1.2)."""
+        """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
         if self.schedule is None or self.archived is not None:
             return []
         return cron.upcoming(self.schedule["expression"], self.schedule["timezone"], after=after, count=count)
@@ -94,7 +94,7 @@ class Deployment:
 
 @dataclass(slots=True)
 class Session:
-    """A session that follows a script `speed` times as fast. `prompt` is what its first message says."""
+    """A session that follows a script `speed` times as fast; `prompt` is its first message."""
 
     id: str
     turn_id: str
@@ -150,7 +150,7 @@ class Session:
         return None if begin is None or begin > (self.cancelled or begin) else begin
 
     def ending(self, now: float) -> Ending | None:
-        """Return how its turn ended, or None while it has not; a session that asks has not ended."""
+        """Return how its turn ended, or None; a session that asks has not ended."""
         if self._ended is None or self._ended.at > now:
             self._ended = self._find_ending(now)
         return self._ended
@@ -207,7 +207,7 @@ class Run:
         return Ending(self.created, "skipped")
 
     def status(self, now: float) -> str:
-        """Return the status that an older server gives it: pending only where the turn keeps waiting."""
+        """Return its status on an older server: pending only where the turn waits."""
         if ending := self.ending(now):
             return ending.status
         starts = self.session.starts() if self.session else None
@@ -219,8 +219,8 @@ class Run:
 class Seen:
     """A request as the world saw it: when, what, which fault met it, and what it led to.
 
-    `runs` are the ids of the runs it started, also those that started later; `status` is what was answered,
-    None when nothing was; `replayed` says that an idempotency key brought back an earlier answer.
+    `runs` are the ids of the runs it started, also later; `status` is None without a response;
+    `replayed` means that an idempotency key brought back an earlier one.
     """
 
     at: float

@@ -1,7 +1,6 @@
-"""What happens in a session: beats on a time line, written once, shared by every session that follows.
+"""What happens in a session: beats on a time line, shared by every session that follows them.
 
-A turn is told in the usual order (api/facts.md, 2.6): running, the echo of the user's message, the model's work, idle.
-A session may say before that it is idle; most do not (api/facts.md, 7.2).
+A turn is in the usual order (api/facts.md, 2.6): running, the user's message, work, idle.
 """
 
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """An event `at` seconds after the session was created. `fields` are those beyond id and type."""
+    """An event `at` seconds after its session's creation, with `fields` beyond id and type."""
 
     at: float
     type: str
@@ -32,9 +31,9 @@ Script = tuple[Beat, ...]
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a run of a deployment comes to: a session that follows `script`; or none, with an error or a skip.
+    """What a run comes to: a session with a `script`, or an `error` (type and message), or a skip.
 
-    `error` is a type and a message. The current generation has no skipped runs: there `error` stands in.
+    The current generation has no skipped runs: there `error` stands in.
     """
 
     script: Script = ()
@@ -55,9 +54,9 @@ def turn(
     reason: str = "end_turn",
     idles: bool = False,
 ) -> Script:
-    """Return a turn that is over after `seconds`: it thinks, uses a tool `steps` times, may say `message`.
+    """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say `message`.
 
-    With `idles` the session says that it is idle before the turn starts, which is no ending.
+    With `idles` the session is idle before that; most are not (api/facts.md, 7.2).
     """
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []

@@ -1,4 +1,4 @@
-"""The world over real sockets, on loopback: starlette reads and writes, uvicorn keeps the connections."""
+"""The world over real sockets, on loopback."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
 HOST = "127.0.0.1"
-_LONGEST_PAUSE = 0.02  # seconds after which a stream looks whether something unforeseen has happened
+_LONGEST_PAUSE = 0.02  # seconds until a stream looks for something unforeseen
 
 
 class _Protocol(H11Protocol):
@@ -86,7 +86,7 @@ async def _until_gone(http: HttpRequest) -> None:
 
 
 class Server:
-    """A sandbox that listens. A client needs `base_url`; a test looks into `world` and adds to `faults`."""
+    """A sandbox that listens. A client needs `base_url`."""
 
     def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
         self.world = world
@@ -108,7 +108,7 @@ class Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=75,  # longer than a waiting client pauses: it never meets a closing connection
+            timeout_keep_alive=75,  # longer than a waiting client pauses
             timeout_graceful_shutdown=0,
         )
         self._uvicorn = uvicorn.Server(config)
@@ -117,7 +117,7 @@ class Server:
 
     async def _serve(self) -> None:
         await self._uvicorn.serve(sockets=[self._listener])
-        for connection in list(self._uvicorn.server_state.connections):  # those whose response was cut off
+        for connection in list(self._uvicorn.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # what is aborted is closed on the next turn of the loop
 
@@ -135,7 +135,7 @@ class Server:
 
 
 def _listen(port: int) -> socket.socket:
-    """Return a socket that listens on loopback, on any free port for 0. Raises OSError when it is taken."""
+    """Return a socket that listens on loopback, on any free port for 0. Raises OSError."""
     # The protocol has to be named: asyncio sends small writes at once (TCP_NODELAY) only where it is.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

@@ -13,7 +13,7 @@ Shape = dict[str, Any]
 
 @lru_cache(20_000)  # lists show the same thousands again and again
 def stamp(moment: float, *, digits: int = 0) -> str:
-    """Return a unix time as RFC 3339 UTC: seconds, microseconds without trailing zeros (6), all 9 digits."""
+    """Return a unix time in UTC, with 0, up to 6 or all 9 digits of a second."""
     whole, nanos = divmod(int(moment * 1_000_000_000), 1_000_000_000)
     fraction = f"{nanos:09d}"[:digits]
     if digits < 9:
@@ -22,9 +22,9 @@ def stamp(moment: float, *, digits: int = 0) -> str:
 
 
 def run(run: Run, *, now: float, generation: Generation, fresh: bool = False, half_written: bool = False) -> Shape:
-    """Return a run as the server shows it at `now` (api/facts.md, 1.3).
+    """Return a run at `now` (api/facts.md, 1.3).
 
-    `fresh` is the response to its own trigger. `half_written` leaves out what a very young run does not have yet.
+    `fresh` is the response to its trigger; `half_written` has neither session nor error.
     """
     legacy = generation == "legacy"
     digits = 0 if not legacy else 9 if fresh else 6
@@ -53,7 +53,7 @@ def run(run: Run, *, now: float, generation: Generation, fresh: bool = False, ha
 
 
 def _outcome(run: Run, *, now: float, digits: int) -> Shape:
-    """Return what comes with an older server's status. A session that asks keeps its run running."""
+    """Return what comes with an older server's status."""
     fields: Shape = {}
     started, ending = run.session.starts() if run.session else None, run.ending(now)
     if ending is not None:
@@ -135,7 +135,7 @@ def _cas_config(deployment: Deployment) -> Shape:
 
 
 def session(session: Session, *, now: float, generation: Generation) -> Shape:
-    """Return a session (api/facts.md, 2.2 and 7.2). Its credits grow with every event of the agent."""
+    """Return a session (api/facts.md, 2.2 and 7.2)."""
     past = session.past(now)
     started, last = session.starts(), past[-1].at if past else session.created
     active = 0.0 if started is None else max(0.0, last - started)
@@ -166,7 +166,7 @@ def session(session: Session, *, now: float, generation: Generation) -> Shape:
 
 
 def session_status(session: Session, *, now: float, generation: Generation) -> str:
-    """Return its status; only older servers call it `canceling` for the moment until it has stopped."""
+    """Return its status; `canceling` is shown by older servers only."""
     if generation == "legacy" and session.cancelled is not None and session.busy(now):
         return "canceling"
     return session.status(now)
@@ -185,7 +185,7 @@ _AGENT = {
 
 
 def event(session: Session, moment: Moment, *, generation: Generation) -> Shape:
-    """Return an event (api/facts.md, 2.6). Older servers repeat the session and the turn in each."""
+    """Return an event (api/facts.md, 2.6)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape = {"id": session.event_id(moment.number), "type": beat.type}
     shape |= _with_ids(dict(beat.fields), session, before=moment.number)

@@ -1,4 +1,4 @@
-"""The event stream of a session: what one connection is sent, as time goes by (api/facts.md, 2.5)."""
+"""The event stream of a session (api/facts.md, 2.5)."""
 
 from collections.abc import Collection, Iterator
 
@@ -15,7 +15,7 @@ _WORDS_A_DELTA = 4
 class EventStream:
     """One connection to a session's stream: events from now on, or after the event `after`.
 
-    Events of the types in `deltas` are previewed. Raises LookupError for an `after` that is not an event.
+    Types in `deltas` are previewed. Raises LookupError for an unknown `after`.
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class EventStream:
         self._position = self._place(after)  # how many of the session's events are behind it
 
     def steps(self) -> Iterator[Step]:
-        """Yield what to send, and in between the seconds until there may be more; end when the stream is closed.
+        """Yield what to send, and the seconds until there may be more, until the stream closes.
 
-        Whoever waits a shorter time than asked for is told again: something unforeseen may happen meanwhile.
+        It may be asked earlier: something unforeseen may happen meanwhile.
         """
         while True:
             with self._world.lock:

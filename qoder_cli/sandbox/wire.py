@@ -13,8 +13,7 @@ GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 BASE_PATH = "/api/v1/cloud"
 FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api/facts.md, 3.1)
 
-# How a response travels: whole; the connection closes without a byte; never; in drops over some time; half of
-# the body, then the connection closes; not even a connection.
+# Whole; a closed connection; nothing, ever; in drops; half of it, then a closed connection; no connection.
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
 Step = bytes | float  # what to send, or the seconds to wait before the next
 _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick no faster
@@ -84,7 +83,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, and how it is delivered. `seconds` is how long a slow one takes; a `stream` has no body."""
+    """A response, and how it is delivered; a slow one takes `seconds`."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +97,7 @@ class Answer:
         return json.loads(self.body)
 
     def steps(self) -> Iterator[Step]:
-        """Yield what to send, and the seconds to wait in between. Raises Broken where the connection breaks."""
+        """Yield what to send, and the seconds to wait. Raises Broken."""
         for step in self.stream.steps() if self.stream else self._pieces():
             if self.delivery == "cut" and isinstance(step, bytes):
                 yield step[: len(step) // 2]

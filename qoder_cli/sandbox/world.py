@@ -1,7 +1,7 @@
 """The service as a model: everything it shows is computed from a clock that is passed in.
 
-Nothing happens in the background: the events of a run are laid out when it starts, and exist once their time has come.
-What the world saw and did is kept for tests: `requests`, `started()`, `ending()`.
+Nothing happens in the background: the events of a run are laid out when it starts, and exist once
+their time has come. Tests look at `requests`, `started()` and `ending()`.
 """
 
 import random
@@ -19,7 +19,7 @@ from qoder_cli.sandbox.records import ID_LENGTH, PROMPT, Deployment, Ending, Ori
 from qoder_cli.sandbox.scripts import Behaviour
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
-# Errors of a scheduled run that do not pause its deployment: there is no such reason (api/facts.md, 1.2).
+# Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 
 
@@ -28,31 +28,24 @@ Act = Callable[[float], object]
 
 @dataclass(kw_only=True, eq=False)
 class World:
-    """The state of the service. `clock` returns unix seconds; the server's own clock is off by `skew` seconds.
+    """The state of the service. Use `lock` where several threads read or change it."""
 
-    Sessions go `speed` times as fast. Without `honour_key` an Idempotency-Key is ignored. A quiet event stream sends
-    a heartbeat every `heartbeat` seconds, whatever the speed. `token` is the one that is accepted, by default one that
-    nobody can guess. With `unique_names` the name of an unarchived deployment is refused: documented is that archiving
-    frees it, and 409 for a duplicate creation (api/facts.md, 1.2 and 3.4). `seed` makes the ids repeatable. Use `lock`
-    around what reads or changes the world from several threads; `api.handle` does.
-    """
-
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.time  # unix seconds
     generation: Generation = "current"
-    speed: float = 1.0
-    skew: float = 0.0
+    speed: float = 1.0  # of sessions
+    skew: float = 0.0  # seconds that the server's clock is off
     token: str = field(default_factory=lambda: f"pt-sandbox-{secrets.token_hex(16)}")
-    honour_key: bool = True
-    heartbeat: float = 15.0
-    unique_names: bool = True
-    seed: InitVar[int | None] = None
-    agent_versions: dict[str, int] = field(default_factory=dict)  # the latest version of an agent, where it is not 1
+    honour_key: bool = True  # else an Idempotency-Key is ignored
+    heartbeat: float = 15.0  # seconds, whatever the speed (api/facts.md, 7.2)
+    unique_names: bool = True  # archiving frees a name (api/facts.md, 1.2 and 3.4)
+    seed: InitVar[int | None] = None  # makes ids repeatable
+    agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
     deployments: dict[str, Deployment] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)  # oldest first
     sessions: dict[str, Session] = field(default_factory=dict)  # oldest first
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
-    answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key: request, status and reply
+    answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
 
     def __post_init__(self, seed: int | None) -> None:
         self.lock = threading.RLock()
@@ -80,7 +73,7 @@ class World:
         return self.agent_versions.get(agent_id, 1)
 
     def refuse_taken(self, name: str, *, besides: Deployment | None = None) -> None:
-        """Raise Refusal when another deployment that is not archived has this name, and names are unique."""
+        """Raise Refusal when an unarchived deployment has this name, and names are unique."""
         others = (each for each in self.deployments.values() if each.archived is None and each is not besides)
         if self.unique_names and any(each.name == name for each in others):
             raise Refusal(409, "A deployment with this name already exists.")
@@ -103,7 +96,7 @@ class World:
         trigger: Literal["manual", "schedule", "retry"] = "manual",
         at: float | None = None,
     ) -> Run:
-        """Start a run `at` (default: now), as someone else unless told. Raises Refusal when it cannot be."""
+        """Start a run, by default now and as someone else. Raises Refusal."""
         deployment = self.deployments[deployment] if isinstance(deployment, str) else deployment
         if deployment.archived is not None:
             raise Refusal(409, "Deployment is archived.")
@@ -129,12 +122,12 @@ class World:
         self.change(deployment, {"paused": False, "paused_error": None})
 
     def archive(self, deployment: Deployment, *, at: float | None = None) -> None:
-        """Retire it for good: its name is freed, its status stays. Raises Refusal when it is archived."""
+        """Archive it for good: its name is freed, its status stays. Raises Refusal."""
         at = self.now() if at is None else at
         self.change(deployment, {"archived": at, "name": f"{deployment.name}_archived_{int(at)}"}, at=at)
 
     def change(self, deployment: Deployment, fields: dict[str, Any], *, at: float | None = None) -> None:
-        """Give it new values for some of its fields. Raises Refusal when it is archived, or the name is taken."""
+        """Change some of its fields. Raises Refusal when it is archived, or the name is taken."""
         self._refuse_archived(deployment)
         if "name" in fields:
             self.refuse_taken(fields["name"], besides=deployment)
@@ -145,7 +138,7 @@ class World:
         deployment.replan(deployment.updated)
 
     def cancel(self, session: Session) -> bool:
-        """Stop what is going on in a session, a moment from now, and return whether anything was."""
+        """Stop a session in a moment, and return whether it was busy."""
         if not session.busy(self.now()):
             return False
         if session.cancelled is None:
@@ -191,7 +184,7 @@ class World:
         return self.runs[run_id].ending(self.now())
 
     def seed_runs(self, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:
-        """Add `count` manual runs of the past, `every` seconds apart, and return them oldest first."""
+        """Add manual runs of the past, `every` seconds apart, and return them oldest first."""
         deployment = self.deployments[deployment_id]
         last = self.now() - 3600
         with self.lock:

@@ -278,8 +278,18 @@ def ask(server: Server, path: str, host: str) -> httpx.Response:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example:{port}", "localhost.evil.example", "localhost@evil.example:{port}"]
-    + ["evil.example, 127.0.0.1", "sandbox", "10.0.0.1", "0.0.0.0", "[::]:{port}", ""],
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:{port}",
+        "localhost.evil.example",
+        "localhost@evil.example:{port}",
+        "evil.example, 127.0.0.1",
+        "sandbox",
+        "10.0.0.1",
+        "0.0.0.0",
+        "[::]:{port}",
+        "",
+    ],
 )
 @pytest.mark.parametrize("path", ["/deployments", "/sessions/{session}/events", "/sessions/{session}/events/stream"])
 def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str, host: str) -> None:
