@@ -4,7 +4,9 @@ import gc
 import io
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,7 +28,23 @@ settings.register_profile("thorough", max_examples=1000, deadline=None, suppress
 settings.load_profile("short")
 
 
+MEMORY = Path("/dev/shm")
+ROOM = 1 << 29  # bytes that must be free there
+
+
 def pytest_configure() -> None:
+    """Make the suite independent of where it is started from."""
+    _write_into_memory()
+    _ignore_no_signal()
+
+
+def _write_into_memory() -> None:
+    """Keep what tests write in memory, where the system has a place for that: each store waits for the disk."""
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _ignore_no_signal() -> None:
     """Let no process that a test starts ignore a signal only because we do, as under nohup or behind `&`.
 
     Here they have no effect as before; but what is caught, unlike what is ignored, is not handed on to a new program.
