@@ -20,6 +20,7 @@ from qoder_cli.sandbox import child
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.support.network import listening
+from tests.support.nursery import ENVIRONMENT, nursery
 from tests.support.sandbox_desk import needs_signals, sandbox, started
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
@@ -123,6 +124,7 @@ def outside(home: Path, trap: str) -> dict[str, str]:
     (home / "state").mkdir()
     (home / "token.txt").write_text(REAL)
     return {
+        **ENVIRONMENT,
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
@@ -185,7 +187,7 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
         env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
         before = snapshot(tmp_path)
         lines = ['cd "$1"', 'printf %s "$QODER_PAT" > token', "set -x"]
-        qoder = shlex.join([sys.executable, "-m", "qoder_cli"])
+        qoder = shlex.quote(str(nursery().programs / "qoder"))
         lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in REHEARSED]
         words = ["sh", "-c", "\n".join(lines), "sh"]
         (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)
