@@ -29,6 +29,7 @@ from qoder_cli.local.tsv import Line
 from qoder_cli.output.screen import Screen, inert_lines
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
+from tests.support.nursery import PATIENCE
 from tests.support.programs import need
 from tests.support.shells import Session, environment, press_tab
 
@@ -564,4 +565,4 @@ def listed(shell: str, home: Path, line: str, **env: str) -> str:
         return press_tab(shell, [line], home, LC_ALL="C.UTF-8", LISTED="yes", **env).screen
     command = ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", str(FOLDER / FILES[shell]), line]
     env = environment(home) | env
-    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=PATIENCE).stdout
