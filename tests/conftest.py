@@ -55,6 +55,13 @@ def _ignore_no_signal() -> None:
             signal.signal(signum, lambda signum, frame: None)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write down what was skipped, for `.ci/run`: it tries that again where no program is missing."""
+    if report.skipped and "QODER_TEST_SKIPPED" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(os.environ["QODER_TEST_SKIPPED"], "a", encoding="utf-8") as skipped:
+            skipped.write(f"{report.nodeid}\n")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, at the start of what each gets: none ends long after the others.
 
