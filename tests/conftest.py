@@ -34,6 +34,7 @@ ROOM = 1 << 29  # bytes that must be free there
 
 def pytest_configure() -> None:
     """Make the suite independent of where it is started from."""
+    gc.disable()  # until the tests are collected: what is made meanwhile stays
     _write_into_memory()
     _ignore_no_signal()
 
@@ -78,9 +79,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let no collection of garbage look through the thousands of tests again."""
+    """Let no collection of garbage look through the thousands of tests again, and only few look for any."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    gc.enable()
 
 
 def _starts_processes(item: pytest.Item) -> bool:

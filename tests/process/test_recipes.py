@@ -56,6 +56,7 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
 
 
 def test_a_busy_lock_is_as_a_run_that_is_going(tmp_path: Path) -> None:
+    need("flock")
     lock = tmp_path / "nightly.lock"
     recipe = RECIPES["cron"].replace("/tmp/nightly.lock", str(lock))
     with lock.open("w") as held:

@@ -320,22 +320,25 @@ class Terminal:
         self._reader.join(PATIENCE)
 
     def _read(self) -> None:
-        """Read until the last writer or the terminal is gone; only this thread closes it."""
+        """Read until the last writer and the process, or the terminal are gone; only this thread closes it.
+
+        A process that has closed its streams and still runs would hear a hang-up.
+        """
         os.set_blocking(self._master, False)
-        try:
-            while not self._hung_up.is_set():
-                try:
-                    chunk = os.read(self._master, 65536)
-                except BlockingIOError:
-                    time.sleep(0.005)
-                    continue
-                if not chunk:
-                    return
-                self._raw += chunk
-        except OSError:  # how Linux says that the last writer is gone
-            pass
-        finally:
-            os.close(self._master)
+        while not self._hung_up.is_set():
+            try:
+                chunk = os.read(self._master, 65536)
+            except BlockingIOError:
+                time.sleep(0.005)
+                continue
+            except OSError:  # how Linux says that the last writer is gone
+                chunk = b""
+            if not chunk and self.process.poll() is not None:
+                break
+            if not chunk:
+                time.sleep(0.005)
+            self._raw += chunk
+        os.close(self._master)
 
     @property
     def raw(self) -> str:
