@@ -290,13 +290,13 @@ def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path) -> None:
     assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv", "state.db")]
 
 
-def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home(env: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(tsv, "state_folder", no_home)
-    remember_names(state_in(Path("unused")), {"dep_1": "nightly"})
-    remember_run(state_in(Path("unused")), run("drun_1"))
+    remember_names(state_in(folder), {"dep_1": "nightly"})
+    remember_run(state_in(folder), run("drun_1"))
 
 
 # What the store knows of it
