@@ -4,7 +4,9 @@ import gc
 import io
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,7 +28,24 @@ settings.register_profile("thorough", max_examples=1000, deadline=None, suppress
 settings.load_profile("short")
 
 
+MEMORY = Path("/dev/shm")
+ROOM = 1 << 29  # bytes that must be free there
+
+
 def pytest_configure() -> None:
+    """Make the suite independent of where it is started from."""
+    gc.disable()  # until the tests are collected: what is made meanwhile stays
+    _write_into_memory()
+    _ignore_no_signal()
+
+
+def _write_into_memory() -> None:
+    """Keep what tests write in memory, where the system has a place for that: each store waits for the disk."""
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _ignore_no_signal() -> None:
     """Let no process that a test starts ignore a signal only because we do, as under nohup or behind `&`.
 
     Here they have no effect as before; but what is caught, unlike what is ignored, is not handed on to a new program.
@@ -35,6 +54,13 @@ def pytest_configure() -> None:
         signum = getattr(signal, name, None)
         if signum is not None and signal.getsignal(signum) == signal.SIG_IGN:
             signal.signal(signum, lambda signum, frame: None)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write down what was skipped, for `.ci/run`: it tries that again where no program is missing."""
+    if report.skipped and "QODER_TEST_SKIPPED" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(os.environ["QODER_TEST_SKIPPED"], "a", encoding="utf-8") as skipped:
+            skipped.write(f"{report.nodeid}\n")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,9 +79,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let no collection of garbage look through the thousands of tests again."""
+    """Let no collection of garbage look through the thousands of tests again, and only few look for any."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    gc.enable()
 
 
 def _starts_processes(item: pytest.Item) -> bool:

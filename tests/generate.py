@@ -1,5 +1,6 @@
 """Rewrites what is made from the code: `python -m tests.generate`. A test and CI compare it with what is committed."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,18 @@ def _with(text: str, name: str, made: str) -> str:
     return f"{before}{begin}{comment}{newline}{made}{end}{after}" if end else text
 
 
+def with_first_run(text: str) -> str:
+    """Return the README with what its first command prints, where there are terminals as POSIX has them."""
+    if os.name != "posix":
+        return text
+    from tests.support.first_run import first_run
+
+    return _with(text, "first run", first_run())
+
+
 def main() -> None:
     """Write every generated file."""
-    README.write_text(readme(README.read_text("utf-8")), "utf-8", newline="\n")
+    README.write_text(with_first_run(readme(README.read_text("utf-8"))), "utf-8", newline="\n")
     completions.rewrite()
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import qoder_cli
 from qoder_cli.local.store import JOURNALS, NAME
 from qoder_cli.runs.fleet.last_words import IDS
 from tests.conftest import Qoder
@@ -26,6 +27,14 @@ def test_the_readme_tells_every_command_and_option(qoder: Qoder) -> None:
             if line.startswith(f"| `{' '.join(command['path'])}") and command["summary"] in line
         ]
         assert all(name in line for option in command["options"] for name in option["names"])
+
+
+def test_the_readme_tells_of_every_room() -> None:
+    text = README.read_text("utf-8")
+    house = Path(qoder_cli.__file__).parent
+    rooms = [f"{path.name}/" for path in house.iterdir() if (path / "__init__.py").is_file()]
+    rooms += [path.name for path in house.glob("*.py") if path.name != "__init__.py"]
+    assert [room for room in rooms if f"`{room}`" not in text] == []
 
 
 def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:

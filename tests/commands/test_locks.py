@@ -89,7 +89,7 @@ def start(config: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def test_as_many_logins_at_once_are_as_many_tokens(config: Path, base_url: str) -> None:
-    names = [f"p{number}" for number in range(16)]
+    names = [f"p{number}" for number in range(8)]
     options = ["--with-token", "--base-url", base_url]
     logins = {name: start(config, "auth", "login", *options, "--profile", name) for name in names}
     for name, login in logins.items():  # all wait for their tokens, then for each other

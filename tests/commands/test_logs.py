@@ -435,6 +435,7 @@ def test_following_ends_with_the_run_however_it_ends(qoder: Qoder, generation: G
 
 def test_a_run_that_waits_for_an_answer_is_left_after_15_seconds_unless_told_otherwise(qoder: Qoder) -> None:
     place = Place(qoder, "current", "stream:501*inf", run="dep_ask")
+    qoder.clock.patience = 0.01  # nobody but the waiting one lets the time pass
     began = qoder.clock.time
     ran = place.follow("-o", "jsonl")
     assert (ran.code, ran.error["type"], ran.error["run_state"]) == (11, "needs_answer", "going")

@@ -164,7 +164,7 @@ def test_what_the_diff_adds_is_green_and_what_it_takes_is_red(tmp_path: Path) ->
 
 def test_a_message_and_a_file_may_come_by_a_pipe(tmp_path: Path) -> None:
     with sandbox("current") as server:
-        shell = Shell(tmp_path, server)
+        shell = Shell(tmp_path, server).quick()
         line = "qoder deploy export dep_demo nightly-report | qoder deploy apply -f - --exit-code -q"
         assert (shell.bash(line).out, shell.bash(line).code) == ("dep_demo\ndep_scheduled\n", 0)
         ended = shell.bash(r"printf 'name: a\ndescription: \xff' | qoder deploy apply -f - --yes")

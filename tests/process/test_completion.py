@@ -16,6 +16,7 @@ from qoder_cli.help.documented import TOPICS
 from qoder_cli.settings.configfile import KEYS
 from tests.completions import FOLDER, offered, scripts
 from tests.conftest import Qoder
+from tests.support.nursery import PATIENCE
 from tests.support.programs import need
 from tests.support.shells import press_tab
 
@@ -109,7 +110,7 @@ def ask(line: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Start the program as a completion script does."""
     asking = {**os.environ, "_QODER_COMPLETE": "bash", "_QODER_LINE": line, **env}
     command = [sys.executable, "-m", "qoder_cli", *words]
-    return subprocess.run(command, env=asking, capture_output=True, text=True, encoding="utf-8", timeout=30)
+    return subprocess.run(command, env=asking, capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE)
 
 
 ASKED_AND_IMPORTED = """import os, sys
@@ -334,7 +335,7 @@ def test_after_install_fish_completes(qoder: Qoder, home: Path) -> None:
         env={"HOME": str(home), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert offered.stdout.startswith("deploy\t")
 
@@ -354,7 +355,7 @@ def test_after_install_zsh_completes_with_the_line_it_was_told(qoder: Qoder, hom
         env={"HOME": str(home), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert found.stdout == "_qoder _qoder\n"
     (home / ".zshrc").write_text(f"{line}\nautoload -Uz compinit && compinit\n")

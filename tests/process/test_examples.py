@@ -82,7 +82,7 @@ def test_an_example_works_as_typed(qoder: Qoder, tmp_path: Path, line: str, gene
 def furnished(home: Path, server: Server) -> Shell:
     """Return a shell in a sandbox, with what the examples take for granted."""
     config = furnish(home)
-    shell = Shell(home, server).hurry()
+    shell = Shell(home, server).hurry().quick()
     (home / "token.txt").write_text(shell.env["QODER_PAT"] + "\n")
     shell.env["QODER_CONFIG"] = str(config)
     return shell

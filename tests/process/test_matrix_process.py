@@ -41,7 +41,7 @@ def play_for_real(cell: Cell, home: Path) -> Outcome:
     faults = [fault.replace("=31536000", "=1").replace("=20", "=1") for fault in cell.faults]
     words = ["deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "15", "--request-timeout", "2"]
     with sandbox(cell.generation, *faults, speed=5, honour_key=cell.honours_key) as server:
-        ended = Shell(home, server).qoder(*words)
+        ended = Shell(home, server).hurry().qoder(*words)
         world = server.world
         reported = ended.json["id"] if ended.out else None
         started = [run.id for run in world.started()]

@@ -24,6 +24,7 @@ from qoder_cli.settings.config import Settings
 from tests.conftest import TOKEN as PLANTED
 from tests.conftest import Qoder, Ran
 from tests.support.network import listening
+from tests.support.nursery import PATIENCE
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -35,7 +36,7 @@ def qoder(tmp_path: Path, *words: str, **variables: str) -> "subprocess.Complete
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
     environment = {**inherited, "HOME": str(tmp_path), "QODER_PAT": TOKEN, **variables}
     command = [sys.executable, "-m", "qoder_cli", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.fixture(scope="module")

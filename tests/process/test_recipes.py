@@ -13,6 +13,7 @@ import yaml
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.generate import with_first_run
 from tests.matrix import WithoutStreams
 from tests.support.processes import Shell, sandbox
 from tests.support.programs import need
@@ -24,6 +25,10 @@ RECIPES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```sh\n(.*?)```", README,
 PIPELINES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```yaml\n(.*?)```", README, re.DOTALL))
 
 
+def test_the_first_command_prints_what_the_readme_shows() -> None:
+    assert with_first_run(README) == README, "run: python -m tests.generate"
+
+
 def test_there_are_recipes() -> None:
     assert len(RECIPES) + len(PIPELINES) == README.count("<!-- recipe:") > 5
 
@@ -33,7 +38,7 @@ def test_one_job_of_a_pipeline_starts_a_run_and_another_waits_for_it(tmp_path: P
     variables = tmp_path / start["artifacts"]["reports"]["dotenv"]
     project = f"export GITLAB_CI=true CI_PROJECT_DIR='{tmp_path}'\n"
     with sandbox("current") as server:
-        shell = Shell(tmp_path, server)
+        shell = Shell(tmp_path, server).quick()
         for before, job in ((project, start), (f"set -a; . '{variables}'\n", wait)):
             ended = shell.start("bash", "-euo", "pipefail", "-c", before + "\n".join(job["script"])).end()
             assert ended.code == 0, ended.err
@@ -45,11 +50,13 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock") if program in RECIPES[name]))
     with sandbox("current") as server:
         server.world.seed_runs(30, deployment_id="dep_scheduled", every=3600.0)
-        ended = Shell(tmp_path, server).start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
+        shell = Shell(tmp_path, server).quick().hurry()
+        ended = shell.start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
     assert (ended.code, "rror" in ended.err) == (0, False), ended.err
 
 
 def test_a_busy_lock_is_as_a_run_that_is_going(tmp_path: Path) -> None:
+    need("flock")
     lock = tmp_path / "nightly.lock"
     recipe = RECIPES["cron"].replace("/tmp/nightly.lock", str(lock))
     with lock.open("w") as held:
@@ -73,10 +80,10 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 
 def _examples() -> list[str]:
     """Return every line of the README's other blocks that is typed at a prompt, with what `…` stands for."""
-    blocks = re.findall(r"(?<!-->\n)```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", README, re.DOTALL)
+    lines = [re.split("  #| [|] ConvertFrom-Json", line)[0].strip() for block in blocks for line in block.splitlines()]
     lines = [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
-    lines = [f"{line} --yes" if re.search("cancel|apply -f deployments", line) else line for line in lines]
+    lines = [f"{line} --yes" if re.search("run cancel|apply -f deployments", line) else line for line in lines]
     return [line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |") for line in lines]
 
 
@@ -88,7 +95,7 @@ TYPED = [line for line in _examples() if line not in PASTED]
 def test_an_example_works_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete
-        ended = Shell(tmp_path, server).run("bash", "-euo", "pipefail", "-c", line)
+        ended = Shell(tmp_path, server).quick().run("bash", "-euo", "pipefail", "-c", line)
     assert ended.code == 0, ended.err
 
 

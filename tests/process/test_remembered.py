@@ -35,6 +35,7 @@ from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
+from tests.support.nursery import PATIENCE
 from tests.support.programs import need
 from tests.support.shells import Session, environment, press_tab
 
@@ -313,12 +314,12 @@ def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path, what: str) -> N
     assert not state.err.has_written
 
 
-def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home(env: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
-    remember_names(state := state_in(Path("unused")), {"dep_1": "nightly"})
+    remember_names(state := state_in(folder), {"dep_1": "nightly"})
     remember_run(state, run("drun_1"))
     assert offered("qoder run get ", {}).keys() == {"last"}
     assert not state.err.has_written
@@ -599,4 +600,4 @@ def listed(shell: str, home: Path, line: str, **env: str) -> str:
         return press_tab(shell, [line], home, LC_ALL="C.UTF-8", LISTED="yes", **env).screen
     command = ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", str(FOLDER / FILES[shell]), line]
     env = environment(home) | env
-    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=PATIENCE).stdout

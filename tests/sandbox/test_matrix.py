@@ -18,13 +18,15 @@ from qoder_cli.sandbox.world import World
 from tests.matrix import WithoutStreams, cells, play, run_against
 from tests.support.wire import FakeClock
 
-CHUNKS = 8
+CHUNKS = 4
+EVERY = 1 if "QODER_TEST_ALL" in os.environ else 3  # which has each fault in each world; `.ci/run` plays them all
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_fault_starts_a_run_twice_or_loses_one_or_makes_it_lie(chunk: int, tmp_path: Path) -> None:
-    outcomes = {cell: play(cell, tmp_path / str(n)) for n, cell in enumerate(cells()) if n % CHUNKS == chunk}
-    assert len(outcomes) > 100
+    these = list(cells())[::EVERY][chunk::CHUNKS]
+    outcomes = {cell: play(cell, tmp_path / str(n)) for n, cell in enumerate(these)}
+    assert len(outcomes) > 90
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.twice]
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lost]
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lied]

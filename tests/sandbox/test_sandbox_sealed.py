@@ -20,6 +20,7 @@ from qoder_cli.sandbox import child
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.support.network import listening
+from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
 from tests.support.sandbox_desk import needs_signals, sandbox, started
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
@@ -123,6 +124,7 @@ def outside(home: Path, trap: str) -> dict[str, str]:
     (home / "state").mkdir()
     (home / "token.txt").write_text(REAL)
     return {
+        **ENVIRONMENT,
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
@@ -144,7 +146,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 def run(command: list[str], env: Mapping[str, str]) -> tuple[int, str, str]:
     with started(command, env=dict(env)) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
@@ -185,7 +187,7 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
         env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
         before = snapshot(tmp_path)
         lines = ['cd "$1"', 'printf %s "$QODER_PAT" > token', "set -x"]
-        qoder = shlex.join([sys.executable, "-m", "qoder_cli"])
+        qoder = shlex.quote(str(nursery().programs / "qoder"))
         lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in REHEARSED]
         words = ["sh", "-c", "\n".join(lines), "sh"]
         (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)
@@ -196,7 +198,7 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
                 pasted = "".join(exports) + shlex.join([*words, str(elsewhere)])
                 code, out, err = run(["sh", "-c", pasted], env)
                 process.terminate()  # so that it removes what is its own
-                process.communicate(timeout=30)
+                process.communicate(timeout=PATIENCE)
         else:
             code, out, err = run(sandbox("--speed", "50", "--", *words, str(elsewhere)), env)
     assert (code, "FAILED" in out) == (0, False), err
@@ -229,7 +231,7 @@ def test_it_leaves_nothing_when_it_is_stopped(tmp_path: Path, name: str) -> None
             process.stdout.readline()
             assert list(tmp_path.iterdir())
             process.send_signal(signal.Signals[name])
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE)
         assert process.returncode != 0
         assert list(tmp_path.iterdir()) == []
 
@@ -273,7 +275,7 @@ def server() -> Any:
 
 def ask(server: Server, path: str, host: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {server.world.token}", "Host": host, "Accept": "application/json"}
-    return httpx.get(server.base_url + path, headers=headers, trust_env=False, timeout=5)
+    return httpx.get(server.base_url + path, headers=headers, trust_env=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

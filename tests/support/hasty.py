@@ -1,41 +1,55 @@
 """A clock on which everything goes faster than it does, for commands of several threads."""
 
 import queue
+import threading
 import time
 from typing import Any
 
 from qoder_cli.base.clock import Clock
 
+LOOK = 0.01  # real seconds; of a longer time in which nobody could look at the clock, this much counts
+
 
 class HastyClock(Clock):
     """The machine's clock, `speed` times as fast: threads that sleep on it sleep side by side, as they do for real.
 
+    Where the machine is too busy to let anybody look at it, it stands still: what takes long then takes no time here.
     What is waited for an answer is not shortened: httpx and threads know real seconds only.
     """
 
     def __init__(self, speed: float, *, now: float = 1_800_000_000.0) -> None:
         self.speed = speed
         self._now = now
-        self._began = time.monotonic()
+        self._looked = time.monotonic()
+        self._lock = threading.Lock()
 
     def now(self) -> float:
-        return self._now + (time.monotonic() - self._began) * self.speed
+        with self._lock:
+            moment = time.monotonic()
+            self._now += min(moment - self._looked, LOOK) * self.speed
+            self._looked = moment
+            return self._now
 
     def monotonic(self) -> float:
         return self.now()
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(seconds, 0.0) / self.speed)
+        self.take(queue.SimpleQueue(), seconds)
 
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
-        try:
-            return inbox.get(timeout=max(seconds, 0.0) / self.speed)
-        except queue.Empty:
-            return None
+        due = self.now() + seconds
+        while True:
+            left = (due - self.now()) / self.speed
+            try:
+                return inbox.get(timeout=min(max(left, 0.0), LOOK / 2))
+            except queue.Empty:
+                if left <= 0.0:
+                    return None
 
     def jitter(self) -> float:
         return 1.0
 
     def skip(self, seconds: float) -> None:
         """Let so much time have passed."""
-        self._now += seconds
+        with self._lock:
+            self._now += seconds

@@ -4,6 +4,7 @@ What is forked is a process like any other: its own signals, pipes, environment,
 of the interpreter is left out; what happens then is tested with `python -m qoder_cli` and the installed programs.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -14,8 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -23,6 +27,26 @@ from typing import IO, Any
 
 import qoder_cli
 
+# Stands for `qoder` in scripts of shells: hands what it was given to the nursery, and ends as the process there did.
+_DOOR = """#!{python} -ISs
+import json, os, signal, socket, sys
+ordinary = all(os.environ.get(name) == value for name, value in {environment}.items())
+if not ordinary or any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in os.environ):
+    os.execv({python!r}, [{python!r}, "-m", "qoder_cli", *sys.argv[1:]])
+program = os.path.basename(sys.argv[0])
+request = {{"program": program, "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+line.connect({address!r})
+socket.send_fds(line, [json.dumps(request).encode()], [0, 1, 2])
+for descriptor in range(3):
+    os.close(descriptor)  # they are the other process's now
+status = int(line.recv(64))
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
 PATIENCE = 60.0  # seconds until something is held to hang
 _LARGEST = 1 << 17  # bytes of a request
@@ -67,13 +91,27 @@ class Nursery:
         self.ended: dict[int, int] = {}
         self._births: list[int] = []
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "tests.support.nursery", str(theirs.fileno())]
-        folder = Path(__file__).parents[2]
-        self._process = subprocess.Popen(
-            command, env={**os.environ, **ENVIRONMENT}, cwd=folder, pass_fds=[theirs.fileno()]
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix="qoder-nursery-")
+        self.programs = Path(self._folder.name)
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        door.bind(str(self.programs / "door"))
+        door.listen(128)
+        self._write_programs()
+        fds = [theirs.fileno(), door.fileno()]
+        command = [sys.executable, "-m", "tests.support.nursery", *map(str, fds)]
+        root = Path(__file__).parents[2]
+        self._process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, cwd=root, pass_fds=fds)
         theirs.close()
+        door.close()
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def _write_programs(self) -> None:
+        """Write `qoder` and `qoder-cli` for scripts: as the installed ones, where no signal is sent to them."""
+        address = str(self.programs / "door")
+        text = _DOOR.format(python=sys.executable, environment=ENVIRONMENT, address=address)
+        for name in PROGRAMS:
+            (self.programs / name).write_text(text)
+            (self.programs / name).chmod(0o755)
 
     def _listen(self) -> None:
         while word := self._line.recv(_LARGEST):
@@ -105,6 +143,15 @@ class Nursery:
         self._process.kill()
         self._process.wait()
         self._line.close()
+        self._folder.cleanup()
+
+
+@cache
+def nursery() -> Nursery:
+    """Return the nursery of this process, which ends with it."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made
 
 
 class _Stream:
@@ -132,7 +179,8 @@ def is_ordinary(env: dict[str, str]) -> bool:
     return not python and all(env.get(name) == value for name, value in ENVIRONMENT.items())
 
 
-def _serve(line: socket.socket) -> None:
+def _serve(line: socket.socket, door: socket.socket) -> None:
+    visitors: dict[int, socket.socket] = {}  # who is told of the end of a process, by its number
     _import_all()
     gc.collect()
     gc.freeze()
@@ -141,21 +189,32 @@ def _serve(line: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     signal.set_wakeup_fd(wakes)
     while True:
-        ready, _, _ = select.select([line.fileno(), woken], [], [])
+        ready, _, _ = select.select([line.fileno(), door.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 512)
-            _tell_ends(line)
+            _tell_ends(line, visitors)
         if line.fileno() in ready:
-            request, fds, _, _ = socket.recv_fds(line, _LARGEST, 3)
-            if not request:
+            if not (pid := _bear(line, line, door)):
                 return
-            if (pid := os.fork()) == 0:
-                signal.set_wakeup_fd(-1)
-                line.close()
-                _be(json.loads(request), fds)
-            for fd in fds:
-                os.close(fd)
             line.send(json.dumps({"pid": pid}).encode())
+        if door.fileno() in ready:
+            visitor, _ = door.accept()
+            visitors[_bear(visitor, line, door)] = visitor
+
+
+def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int:
+    """Start the process that is asked for, and return its number; 0 if nothing is asked for any more."""
+    request, fds, _, _ = socket.recv_fds(asked, _LARGEST, 3)
+    if not request:
+        return 0
+    if (pid := os.fork()) == 0:
+        signal.set_wakeup_fd(-1)
+        for each in (asked, line, door):
+            each.close()
+        _be(json.loads(request), fds)
+    for fd in fds:
+        os.close(fd)
+    return pid
 
 
 def _import_all() -> None:
@@ -165,7 +224,7 @@ def _import_all() -> None:
             import_module(module.name)
 
 
-def _tell_ends(line: socket.socket) -> None:
+def _tell_ends(line: socket.socket, visitors: dict[int, socket.socket]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -173,7 +232,13 @@ def _tell_ends(line: socket.socket) -> None:
             return
         if pid == 0:
             return
-        line.send(json.dumps({"pid": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+        code = os.waitstatus_to_exitcode(status)
+        if visitor := visitors.pop(pid, None):
+            with suppress(OSError):  # it was ended meanwhile
+                visitor.send(str(code).encode())
+            visitor.close()
+        else:
+            line.send(json.dumps({"pid": pid, "status": code}).encode())
 
 
 def _be(request: dict[str, Any], fds: list[int]) -> None:
@@ -187,7 +252,7 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     random.seed()
-    sys.argv = ["qoder", *request["words"]]
+    sys.argv = [request.get("program", "qoder"), *request["words"]]
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
@@ -197,4 +262,4 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:]))

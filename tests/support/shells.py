@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qoder_cli.help.completion import FILES, script
+from tests.support.nursery import PATIENCE
 from tests.support.programs import need
 
 
@@ -59,7 +60,7 @@ def press_tab(shell: str, lines: list[str], folder: Path, **more: str) -> Sessio
     env = {**environment(folder), "SCRIPT": str(completion), "TYPED": str(folder / "typed"), **more}
     if shell == "fish":
         command = ["fish", "--no-config", "-c", SETUP["fish"], str(completion), *lines]
-        ran = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=30, check=True)
+        ran = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=True)
         answers = [[row.partition("\t")[0] for row in part.splitlines()] for part in ran.stdout.split("\x1e")[1:]]
         screen = ran.stderr
     else:
@@ -97,7 +98,7 @@ def type_into(command: list[str], setup: str, lines: list[str], env: Mapping[str
     def press(keys: str, *, answers: int) -> None:
         """Press keys and wait until so many lines are written down, reading what is shown."""
         os.write(ours, keys.encode())
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while not written.exists() or written.read_text().count("\n") < answers:
             assert time.monotonic() < end, f"after {keys!r} the shell shows {screen!r}"
             if select.select([ours], [], [], 0.002)[0]:

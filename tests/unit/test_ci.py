@@ -25,6 +25,7 @@ from qoder_cli.ci.reporting import Ci, reporting
 from qoder_cli.ci.systems import System
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.fleet.items import Item
+from tests.support.nursery import PATIENCE
 from tests.support.wire import FakeClock
 
 
@@ -406,17 +407,19 @@ while True:
     "no end": "os.symlink('/dev/full', path)",
     "standard error": "os.symlink('/dev/stderr', path)",
 }
-REPORT = """import os, resource, sys
-from tests.unit.test_ci import Item, a_run, github, reporting
-path, folder = sys.argv[1:]
+REPORT = """import io, os, resource, sys
+from qoder_cli.app import State
+from qoder_cli.base.model import Run
+from qoder_cli.ci.reporting import reporting
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.fleet.items import Item
+path = sys.argv[1]
 {setup}
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-from pathlib import Path
-step = github(Path(folder))
-step.state.env = {{**step.state.env, "GITHUB_OUTPUT": path, "GITHUB_STEP_SUMMARY": path}}
-with reporting(step.state) as ci:
+env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
+with reporting(State(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
     ci.started("drun_1")
-    ci.ended(Item("drun_1", a_run(), None))
+    ci.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
 """
 
 
@@ -424,8 +427,8 @@ with reporting(step.state) as ci:
 @pytest.mark.parametrize("setup", NO_FILES.values(), ids=list(NO_FILES))
 def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, setup: str) -> None:
     script = REPORT.format(setup=setup)
-    words = [sys.executable, "-c", script, str(tmp_path / "no file"), str(tmp_path)]
-    ran = subprocess.run(words, capture_output=True, timeout=20)
+    words = [sys.executable, "-c", script, str(tmp_path / "no file")]
+    ran = subprocess.run(words, capture_output=True, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout) == (0, b""), ran.stderr
 
 

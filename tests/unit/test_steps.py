@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-SOME = 4  # steps of each server
+SOME = 2  # steps of each server
 
 
 def test_killed_or_interrupted_at_any_step_it_starts_no_run_twice_and_loses_none() -> None:
