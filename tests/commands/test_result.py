@@ -1,4 +1,4 @@
-"""`run result`, `run cancel`, `--result` and `--require-outcome`, in the user's words."""
+"""`run result`, `run cancel`, `--result` and `--require-satisfied`, in the user's words."""
 
 import signal
 from pathlib import Path
@@ -242,13 +242,13 @@ def test_result_with_json_while_the_run_goes_on_is_the_run(qoder: Qoder) -> None
         (None, 1),
     ],
 )
-def test_require_outcome_makes_anything_but_satisfied_exit_1(qoder: Qoder, evaluations: Any, code: int) -> None:
+def test_require_satisfied_makes_anything_but_satisfied_exit_1(qoder: Qoder, evaluations: Any, code: int) -> None:
     qoder.wire.on(*RUN, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
-    assert qoder("run", "wait", "drun_1", "--require-outcome").code == code
+    assert qoder("run", "wait", "drun_1", "--require-satisfied").code == code
 
 
-def test_require_outcome_is_for_waiting(qoder: Qoder) -> None:
-    assert qoder("deploy", "run", "dep_1", "--require-outcome").code == 2
+def test_require_satisfied_is_for_waiting(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--require-satisfied").code == 2
 
 
 def test_last_is_told_as_typed(qoder: Qoder) -> None:

@@ -680,12 +680,12 @@ def test_an_outcome_that_cannot_be_read_is_exit_10(current: Town) -> None:
         return answer(501) if is_session else refused(asked)
 
     current.server.refuse = refuse
-    ran = current("deploy", "run", "dep_demo", "dep_fail", "--wait", "--require-outcome", "--json")
+    ran = current("deploy", "run", "dep_demo", "dep_fail", "--wait", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (10, [10, 1])
 
 
 def test_without_an_evaluation_no_outcome_is_good_enough(current: Town) -> None:
-    ran = current("deploy", "run", "dep_demo", "dep_silent", "--wait", "--require-outcome", "--json")
+    ran = current("deploy", "run", "dep_demo", "dep_silent", "--wait", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (1, [1, 1])
     assert "2 in all: 2 completed" in ran.err
     assert ran.error["message"].startswith("0 of 2 runs went well; dep_demo: ")

@@ -32,39 +32,46 @@ def list_runs(
     deployment: Annotated[
         str | None,
         typer.Argument(
-            metavar="DEPLOYMENT", help="Only of this one, dep_… or its name.", autocompletion=values.deployments
+            metavar="DEPLOYMENT",
+            help="Only runs of this deployment (id or name).",
+            autocompletion=values.deployments,
         ),
     ] = None,
     status: Annotated[
         list[Status] | None,
-        typer.Option("--status", metavar="STATUS", help=f"Only with it: {', '.join(Status)}. Repeatable."),
+        typer.Option(metavar="STATUS", help=f"Only runs with this status: {', '.join(Status)}. Repeatable."),
     ] = None,
     trigger: Annotated[
-        Trigger | None, typer.Option(metavar="HOW", help="Only those started by manual, schedule or retry.")
+        Trigger | None,
+        typer.Option(metavar="HOW", help="Only runs triggered this way: manual, schedule or retry."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Only created since: 90m, 7d, 2w, a date or an RFC 3339 time.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time."),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only created until.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Only runs created until then."),
+    ] = None,
     limit: Limit = None,
     all: All = False,
     resolve: Annotated[
         bool | None,
-        typer.Option("--resolve/--no-resolve", help="Ask the sessions of runs without a status how they ended."),
+        typer.Option("--resolve/--no-resolve", help="Read missing statuses from the runs' sessions."),
     ] = None,
 ) -> None:
-    """List runs, newest first: the newest 20 unless told otherwise.
+    """List runs, newest first (20 by default).
 
-    Where the server gives runs no status, their sessions are asked for it, in
-    a list of at most 100 rows or with --status. Longer lists show what the
-    server sent, `-` for the status, unless --resolve is given.
+    Some servers do not report a status; qoder then reads it from each run's
+    session, for lists of up to 100 rows or with --status. Longer lists show
+    "-" unless you pass --resolve.
 
     Examples:
       qoder run list
       qoder run list nightly-report --status failed --since 7d
       qoder run list --all -o jsonl | jq -r .id
 
-    Exit 0 whatever the status of the runs.
+    Exits 0 whatever the runs' status.
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
@@ -180,8 +187,8 @@ def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
 
 def _warn(state: State, asked: Asked, resolver: "Resolver", matches: Matches) -> None:
     if matches.undated:
-        state.progress.warn(f"{matches.undated} runs that do not say when they were created were left out")
+        state.progress.warn(f"ignored {matches.undated} runs without a creation time")
     if resolver.unread:
-        what = "were left out" if asked.statuses else "are shown as the server sent them"
-        why = "could not be read" if resolver.asks else "were not asked (--no-resolve)"
-        state.progress.warn(f"{resolver.unread} runs {what}: their sessions {why}")
+        what = "left out" if asked.statuses else "status unknown for"
+        why = "their sessions could not be read" if resolver.asks else "--no-resolve"
+        state.progress.warn(f"{what} {resolver.unread} runs: {why}")
