@@ -1,4 +1,4 @@
-"""All that is told of the program, as data: the commands from their tree, and the rest from `documented`."""
+"""The whole reference as data: the commands from their tree, and the rest from `documented`."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,14 +15,17 @@ JSON = dict[str, Any]
 
 def everything(root: Any) -> JSON:
     """Return the whole reference, from the root of the command tree."""
-    return {
-        "program": "qoder",
-        "version": __version__,
-        **commands(root),
-        **exit_codes(),
-        **environment(),
-        **output(),
-    }
+    told = {"program": "qoder", "version": __version__}
+    return told | commands(root) | exit_codes() | environment() | output()
+
+
+def of_topic(topic: str, root: Any) -> JSON:
+    """Return what there is about one of TOPICS."""
+    if topic == "commands":
+        return commands(root)
+    if topic == "options":
+        return {"everywhere": commands(root)["everywhere"]}
+    return {"exit-codes": exit_codes, "environment": environment, "output": output}[topic]()
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
@@ -41,8 +44,8 @@ def context_of(root: Any, words: Sequence[str]) -> Any:
     for word in words:
         if not hasattr(context.command, "resolve_command"):
             raise UsageError(
-                f"{context.command_path} is a command, and has none below it",
-                hint=f"{context.command_path} --help shows what it takes",
+                f"{context.command_path} has no commands below it",
+                hint=f"see: {context.command_path} --help",
             )
         name, command, _ = context.command.resolve_command(context, [word])
         context = typer.Context(command, info_name=name, parent=context)
@@ -143,26 +146,10 @@ def output() -> JSON:
     """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
     return {
         "formats": _named(documented.FORMATS),
-        "keys": {of: _named(those) for of, those in KEYS.items()},
+        "keys": {of: _named(those) for of, those in documented.KEYS.items()},
         "columns": columns(),
         "fields": fields(),
     }
-
-
-# The keys of JSON by what has them. Those of a deployment are the server's; `item` and `apply` say what is added.
-KEYS = {
-    "run": documented.RUN_KEYS,
-    "item": documented.ITEM_KEYS,
-    "error": documented.ERROR_KEYS,
-    "ci": documented.CI_KEYS,
-    "apply": documented.APPLY_KEYS,
-    "dry_run": documented.DRY_RUN_KEYS,
-    "auth_status": documented.AUTH_STATUS_KEYS,
-    "config_list": documented.CONFIG_KEYS,
-    "doctor": documented.FINDING_KEYS,
-    "api_list": documented.OPERATION_KEYS,
-    "event": documented.EVENT_KEYS,
-}
 
 
 def columns() -> dict[str, list[str]]:
