@@ -1,4 +1,4 @@
-"""How each CI system is told: in files that it names. GitHub Actions also reads one kind of line on standard error."""
+"""How to report to each CI system: in files that it names. GitHub Actions also reads lines on standard error."""
 
 import json
 import os
@@ -62,7 +62,7 @@ class _Files(System):
             write()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            self._warn(what, f"{what} cannot be written: {why}")
+            self._warn(what, f"cannot write {what}: {why}")
 
     def _warn(self, what: str, text: str) -> None:
         if what not in self._warned:
@@ -97,7 +97,7 @@ class GitHub(_Files):
 
         def write() -> None:
             if not (path := self._state.env.get(variable)):
-                raise ValueError("it is not set")
+                raise ValueError("not set")
             with open(path, "a", encoding="utf-8", newline="\n", opener=_without_waiting) as file:
                 file.write(text)
 
@@ -120,7 +120,7 @@ class GitLab(_Files):
         gone = _OF_SEVERAL if told.keys() & _OF_ONE else _OF_ONE | (_OF_SEVERAL & values.keys())
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
         if len(run_ids) > LONGEST_VALUE:
-            self._warn("run_ids", f"these are more run ids than a dotenv report holds; they are not in {DOTENV}")
+            self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
         elif run_ids:
             told["run_ids"] = run_ids
         self._try(
@@ -135,7 +135,7 @@ def _variable(name: str) -> str:
 def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
     """Set variables of a dotenv file and take out others, all at once, and leave what else is in it."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
-        raise ValueError("it is no file of variables")
+        raise ValueError("it is not a file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     replaced = {*values, *gone}
     others = [line for line in lines if line.partition("=")[0] not in replaced]

@@ -1,4 +1,4 @@
-"""`qoder completion`: print the completion script of a shell, or put it where that shell looks."""
+"""`qoder completion`: print or install a shell completion script."""
 
 import os
 import shlex
@@ -22,22 +22,18 @@ def completion(
         str,
         typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.", autocompletion=values.one_of("shell")),
     ],
-    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install it in the standard location.")] = False,
 ) -> None:
-    """Print the completion script of a shell.
+    """Print or install a shell completion script.
 
-    The script asks qoder-cli at each TAB, which needs no server and no token.
-    It completes commands, options and their values for qoder and qoder-cli,
-    and the ids of deployments and runs that earlier commands have seen, which
-    are kept in the state folder: those of --profile, or of the profile
-    `default`. A deployment's name completes once it is begun, if letters,
-    digits, . _ and - are all that it has; any other is told beside the id to
-    take instead.
+    Completes commands, options, and the ids and names of deployments and runs
+    seen by earlier commands with this profile. It never contacts the server.
+    Names with characters other than letters, digits, . _ and - are shown next
+    to their id.
 
-    --install writes it where bash (with the package bash-completion), zsh or
-    fish look by themselves, and says where; a file there that is not from
-    here is kept as FILE.bak. Without, put it into the file
-    that your shell reads at its start:
+    --install writes it to the standard location for bash (needs the package
+    bash-completion), zsh or fish; a foreign file there is kept as FILE.bak.
+    Otherwise add one line to your shell's startup file:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
       config.fish                 qoder completion fish | source
@@ -47,11 +43,11 @@ def completion(
       qoder completion bash --install
       qoder completion zsh > _qoder
 
-    Exit 2: no such shell, or a folder that cannot be written.
+    Exits 2 for an unsupported shell, or a folder that cannot be written.
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
     if shell not in SHELLS:
-        raise UsageError(f"there is no completion for {shell!r}", hint=f"the shells are {', '.join(SHELLS)}")
+        raise UsageError(f"unsupported shell {shell!r}", hint=f"supported: {', '.join(SHELLS)}")
     text = script(shell)
     if install:
         _install(state, shell, text)
@@ -63,7 +59,7 @@ def _install(state: State, shell: str, text: str) -> None:
     """Write the script where the shell looks, and say so. Raises UsageError."""
     if shell not in PLACES:
         raise UsageError(
-            f"{shell} looks for completions in no folder",
+            "PowerShell has no completion folder",
             hint=f"add to $PROFILE: qoder completion {shell} | Out-String | iex",
         )
     paths = PLACES[shell].paths(state.env)
@@ -81,13 +77,11 @@ def _write(state: State, path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
         if os.path.lexists(path) and not _is_ours(path):
             kept = path.replace(_free_name(path))
-            state.progress.note(f"kept what was there as {kept}")
+            state.progress.note(f"kept the old file as {kept}")
         part.replace(path.resolve())
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}",
-            hint="without --install it is printed, to be put anywhere",
-        ) from None
+        why = f"cannot write {path}: {error.strerror}"
+        raise UsageError(why, hint="drop --install to print it instead") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -106,14 +100,12 @@ def _free_name(path: Path) -> Path:
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
     """Return what is to be done, if anything, until the next shell completes."""
     if shell == "bash":
-        return (
-            "the next bash completes, where the package bash-completion is; "
-            f"elsewhere add to ~/.bashrc: source {shlex.quote(str(path))}"
-        )
+        source = f"source {shlex.quote(str(path))}"
+        return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: {source})"
     line = f"fpath=({shlex.quote(str(path.parent))} $fpath)"
     if shell == "zsh" and not _is_on_fpath(path.parent, line, env):
         return f"add to ~/.zshrc, above compinit: {line}"
-    return f"the next {shell} completes"
+    return "open a new shell to use it"
 
 
 def _is_on_fpath(folder: Path, line: str, env: Mapping[str, str]) -> bool:
