@@ -110,8 +110,8 @@ class Ci:
             self._system.tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
-        codes = [None if item is None else item.exit_code for item in items]
-        statuses = [None if item is None else plain(item.word) or "unknown" for item in items]
+        codes = [item and item.exit_code for item in items]
+        statuses = [item and (plain(item.word) or "unknown") for item in items]
         self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
 

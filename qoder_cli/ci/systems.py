@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
-_WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
+_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
 
 
 _OF_ONE = {"run_id", "session_id", "status"}
@@ -88,9 +89,9 @@ class GitHub(_Files):
 
     def complain(self, error: "QoderError") -> None:
         """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
-        title = f"qoder: {error.type_name}, exit code {int(error.exit)}"
+        title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
-        self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n", is_command=True)
+        self._state.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         """Append to the file that a variable names."""
@@ -149,49 +150,33 @@ def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
 
 def _row(item: "Item") -> str:
     run = item.run
-    error = item.error.message if item.error else None
+    error = item.error.message if item.error else ""
     cells = (
-        run.id if run else item.error.run_id if item.error else None,
+        item.run_id,
         (run.deployment_id if run else None) or item.typed,
         item.word.replace("_", " "),
         span(run.duration_ms / 1000) if run and run.duration_ms is not None else None,
         None if item.exit_code is None else str(item.exit_code),
-        error if error is None or len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
+        error if len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
     )
     return f"| {' | '.join(map(_cell, cells))} |\n"
 
 
 def _cell(text: str | None) -> str:
     """Return text as it shows in a table of Markdown, and does nothing else: no link, no markup, no HTML."""
-    if not text:
-        return "-"
-    shown = inert(text)
-    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(_entity, shown)
-
-
-def _entity(match: "re.Match[str]") -> str:
-    return f"&#{ord(match[0])};"
+    shown = inert(text or "-")
+    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
 
 
 def _ends_in_our_table(path: str | None) -> bool:
-    if not path:
-        return False
-    try:
-        text = _end_of(path)
-    except (OSError, ValueError):
-        return False
+    text = ""
+    with suppress(OSError, ValueError), open(path or os.devnull, "rb", opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode):  # anything else may have no end, as a pipe
+            file.seek(max(0, found.st_size - LOOKED_AT))
+            text = file.read(LOOKED_AT).decode("utf-8", "replace")
     _, head, rows = text.rpartition(_HEAD)
     return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
-
-
-def _end_of(path: str) -> str:
-    """Return the end of a file; nothing of what is none and may have no end, as a pipe."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            return ""
-        file.seek(max(0, found.st_size - LOOKED_AT))
-        return file.read(LOOKED_AT).decode("utf-8", "replace")
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -201,7 +186,3 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

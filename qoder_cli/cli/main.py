@@ -249,12 +249,12 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def _version_option(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False),
-    ] = False,
-) -> None:
+_VERSION = typer.Option(
+    "--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False
+)
+
+
+def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
     """Declare the option that only the root has."""
 
 
@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
         try:
-            code = _in_error_or_not(words, state)
+            code = _run(words, state)
             signals.begin_last_words()
         except Signalled as signalled:  # also one that came when all was printed
             code = _report(_last_words(signalled, state), state)
@@ -280,19 +280,34 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     return code
 
 
-def _in_error_or_not(words: list[str], state: State) -> int:
+def _run(words: list[str], state: State) -> int:
+    tree = command_tree(state.program)
     try:
-        return _run(words, state)
-    except QoderError as error:
-        return _report(error, state)
-    except Exception as error:
-        if isinstance(error.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
-            raise error.__cause__ from None
+        with tree.make_context(state.program, list(words), obj=state) as ctx:
+            return tree.invoke(ctx) or Exit.OK
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort:
+        error: QoderError = UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except (_NoSuchCommand, _TyperUsageError) as mistake:
+        from qoder_cli.help.suggestions.explain import explained
+
+        error = explained(mistake, words)
+    except QoderError as expected:
+        error = expected
+    except Exception as bug:
+        if isinstance(bug.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
+            raise bug.__cause__ from None
         if state.flags.debug:
             from traceback import format_exc
 
             state.err.tell(format_exc())
-        return _report(_bug(error), state)
+        what = f"internal error (this is a bug in qoder): {type(bug).__name__}: {bug}"
+        hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
+        error = InternalError(what, hint=hint, run_state="unknown")
+    return _report(error, state)
 
 
 def _last_words(signalled: Signalled, state: State) -> QoderError:
@@ -302,31 +317,6 @@ def _last_words(signalled: Signalled, state: State) -> QoderError:
     from qoder_cli.runs.ending import stopped_with
 
     return stopped_with(signalled, state.known_run or state.started[-1], state)
-
-
-def _run(words: list[str], state: State) -> int:
-    tree = command_tree(state.program)
-    try:
-        with tree.make_context(state.program, list(words), obj=state) as ctx:
-            return tree.invoke(ctx) or Exit.OK
-    except typer.Exit as done:
-        return done.exit_code
-    except typer.Abort:
-        raise UsageError("no answer was given", hint="run it in a terminal, or pass --yes") from None
-    except BrokenPipeError:
-        raise ReaderGone from None
-    except (_NoSuchCommand, _TyperUsageError) as mistake:
-        from qoder_cli.help.suggestions.explain import explained
-
-        raise explained(mistake, words) from None
-
-
-def _bug(error: Exception) -> InternalError:
-    return InternalError(
-        f"internal error (this is a bug in qoder): {type(error).__name__}: {error}",
-        hint="check whether a run was started: qoder run wait last; --debug prints a traceback",
-        run_state="unknown",
-    )
 
 
 def _report(error: QoderError, state: State) -> int:

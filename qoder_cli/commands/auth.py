@@ -1,5 +1,6 @@
 """`qoder auth`: save a token, remove it, show which one is in use and whether the server accepts it."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, ori
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
+_PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
 # Where people make tokens (api/facts.md, 3.1).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
 
@@ -42,14 +44,23 @@ def login(
     Exits 0 when saved, 2 if no token was given, 4 if it was rejected, 7 if
     the server could not be reached. All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
-    _require_a_source(state, with_token=with_token)
-    settings = _settings_to_save(state)
+    is_piped = state.stdin is not None and not state.stdin.isatty()
+    if with_token and not is_piped:
+        raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
+    if not with_token and not state.may_ask:
+        raise UsageError("cannot prompt for a token (no terminal, or prompts are disabled)", hint=_PIPE_IT)
+    settings = resolve(state.flags, state.env, may_create=True)  # unlike in state.settings the profile may be new
+    for warning in settings.warnings:
+        state.progress.warn(warning)
+    if settings.sandbox:
+        what = f"this overwrites profile {settings.profile} with the sandbox's server and token"
+        state.progress.warn(f"{what}; set QODER_CONFIG to avoid that")
     file = load(locate(state.env))
     _keep_apart(state, file, settings, yes=yes)
     region = _region_of(settings.base_url)
     if region:
         state.progress.note(f"create a token at {_PAT_PAGES[region]}")
-    token = _token_from_stdin(state) if with_token else _token_from_prompt(settings)
+    token = _read_token(state, settings, with_token=with_token)
     _check(state, replace(settings, token=token, token_source="the token just given"))
     server = {"region": region, "base_url": None if region else settings.base_url}
     workspace = {"workspace_id": settings.workspace_id} if settings.workspace_id else {}
@@ -122,26 +133,6 @@ def status(ctx: typer.Context) -> None:
         raise error
 
 
-def _require_a_source(state: State, *, with_token: bool) -> None:
-    piped = state.stdin is not None and not state.stdin.isatty()
-    hint = "pipe it in: qoder auth login --with-token < FILE"
-    if with_token and not piped:
-        raise UsageError("--with-token expects the token on standard input", hint=hint)
-    if not with_token and not state.may_ask:
-        raise UsageError("cannot prompt for a token (no terminal, or prompts are disabled)", hint=hint)
-
-
-def _settings_to_save(state: State) -> Settings:
-    """Return the settings that the token is checked with; unlike `state.settings` the profile may be new."""
-    settings = resolve(state.flags, state.env, may_create=True)
-    for warning in settings.warnings:
-        state.progress.warn(warning)
-    if settings.sandbox:
-        what = f"this overwrites profile {settings.profile} with the sandbox's server and token"
-        state.progress.warn(f"{what}; set QODER_CONFIG to avoid that")
-    return settings
-
-
 def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
     """Raise UsageError unless the profile has no token of another server, or someone says that it may be replaced."""
     if yes or "token" not in file.profile(settings.profile):
@@ -160,22 +151,18 @@ def _region_of(base_url: str) -> str | None:
     return next((region for region, url in REGIONS.items() if url == base_url), None)
 
 
-def _token_from_stdin(state: State) -> str:
-    assert state.stdin is not None  # _require_a_source
-    try:
-        text = state.stdin.read(LONGEST_TOKEN + len("\r\n") + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
-    return read_token(text, source="standard input")
-
-
-def _token_from_prompt(settings: Settings) -> str:
+def _read_token(state: State, settings: Settings, *, with_token: bool) -> str:
+    if with_token and state.stdin is not None:
+        try:
+            text = state.stdin.read(LONGEST_TOKEN + len("\r\n") + 1)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
+        return read_token(text, source="standard input")
     from getpass import getpass
 
-    try:
+    text = ""
+    with suppress(EOFError):
         text = getpass(f"Token for {settings.host} (not shown): ")
-    except EOFError:
-        text = ""
     return read_token(text, source="the prompt")
 
 

@@ -49,19 +49,12 @@ def completion(
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"supported: {', '.join(SHELLS)}")
     text = script(shell)
-    if install:
-        _install(state, shell, text)
-    else:
+    if not install:
         state.output.exactly(text)
-
-
-def _install(state: State, shell: str, text: str) -> None:
-    """Write the script where the shell looks, and say so. Raises UsageError."""
+        return
     if shell not in PLACES:
-        raise UsageError(
-            "PowerShell has no completion folder",
-            hint=f"add to $PROFILE: qoder completion {shell} | Out-String | iex",
-        )
+        hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
+        raise UsageError("PowerShell has no completion folder", hint=hint)
     paths = PLACES[shell].paths(state.env)
     for path in paths:
         _write(state, path, text)
@@ -70,13 +63,15 @@ def _install(state: State, shell: str, text: str) -> None:
 
 
 def _write(state: State, path: Path, text: str) -> None:
-    """Write the script all at once, over one of ours; anything else that stands there is kept beside it."""
+    """Write the script all at once, over one of ours; any other file is kept as FILE.bak, FILE.bak2 and so on."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8", newline="\n")
-        if os.path.lexists(path) and not _is_ours(path):
-            kept = path.replace(_free_name(path))
+        is_ours = path.is_file() and MADE_BY.encode() in path.read_bytes()
+        if os.path.lexists(path) and not is_ours:
+            names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
+            kept = path.replace(next(name for name in names if not os.path.lexists(name)))
             state.progress.note(f"kept the old file as {kept}")
         part.replace(path.resolve())
     except OSError as error:
@@ -87,35 +82,19 @@ def _write(state: State, path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and MADE_BY.encode() in path.read_bytes()
-
-
-def _free_name(path: Path) -> Path:
-    """Return FILE.bak, or FILE.bak2 and so on where that is taken."""
-    names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
-    return next(name for name in names if not os.path.lexists(name))
-
-
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
     """Return what is to be done, if anything, until the next shell completes."""
     if shell == "bash":
         source = f"source {shlex.quote(str(path))}"
         return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: {source})"
     line = f"fpath=({shlex.quote(str(path.parent))} $fpath)"
-    if shell == "zsh" and not _is_on_fpath(path.parent, line, env):
-        return f"add to ~/.zshrc, above compinit: {line}"
+    settings = ""
+    if shell == "zsh" and str(path.parent) not in env.get("FPATH", "").split(":"):
+        with suppress(OSError):
+            settings = Path(env.get("ZDOTDIR") or home(env), ".zshrc").read_text("utf-8", "replace")
+        if line not in settings:
+            return f"add to ~/.zshrc, above compinit: {line}"
     return "open a new shell to use it"
-
-
-def _is_on_fpath(folder: Path, line: str, env: Mapping[str, str]) -> bool:
-    if str(folder) in env.get("FPATH", "").split(":"):
-        return True
-    try:
-        settings = Path(env.get("ZDOTDIR") or home(env)) / ".zshrc"
-        return line in settings.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
 
 
 COMMANDS = {"completion": completion}

@@ -1,6 +1,7 @@
 """`qoder config`: read and edit the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -198,10 +199,9 @@ def _warn_of_consequences(state: State, before: ConfigFile, profile: str, key: s
 
 def _home(file: ConfigFile, profile: str) -> str | None:
     """Return scheme, host and port that a profile's token goes to; None while its values are broken."""
-    try:
+    with suppress(UsageError):
         return origin(own_server(file, profile).value)
-    except UsageError:
-        return None
+    return None
 
 
 COMMANDS = {"list": list_, "get": get, "set": set_, "unset": unset, "path": path}

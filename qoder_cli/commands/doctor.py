@@ -34,8 +34,15 @@ def doctor(
     Exits 0 if there are only warnings, otherwise with the code of the first
     failed check (2, 4 or 7).
     All exit codes: qoder help exit-codes"""
+    from dataclasses import replace
+
+    from qoder_cli.http.redact import by_shape
+
     state: State = ctx.obj
-    findings = [_without_secrets(each) for each in _findings(state, offline=offline)]
+    findings = [
+        replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
+        for each in _findings(state, offline=offline)
+    ]
     _show(state, findings)
     failures = [each for each in findings if each.status == "failed"]
     if failures:
@@ -71,15 +78,6 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     yield program.completion(env)
     yield program.sandbox_extra()
     yield looked_up.surroundings(env)
-
-
-def _without_secrets(finding: Finding) -> Finding:
-    """Return a finding without anything that looks like a token."""
-    from dataclasses import replace
-
-    from qoder_cli.http.redact import by_shape
-
-    return replace(finding, found=by_shape(finding.found), fix=finding.fix and by_shape(finding.fix))
 
 
 def _show(state: State, findings: list[Finding]) -> None:

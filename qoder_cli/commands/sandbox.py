@@ -98,7 +98,11 @@ def sandbox(
     with folder() as own, _serving(state, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
         inside = variables(state.env, base_url=server.base_url, token=server.world.token, folder=own)
-        return run(command, environment(state.env, inside)) if command else _serve(state, inside)
+        if command:
+            return run(command, environment(state.env, inside))
+        state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
+        state.err.tell("sandbox: paste these lines into another shell; press Ctrl-C here to stop\n")
+        return 128 + until_signal()
 
 
 @contextmanager
@@ -125,13 +129,6 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
         told += f", faults: {', '.join(map(str, faults.on_order))}" if orders else ""
         state.err.tell(f"sandbox at {server.origin} ({generation} API{told}); nothing here is real or charged\n")
         yield server
-
-
-def _serve(state: State, inside: dict[str, str]) -> int:
-    """Print what to export, and serve until a signal; 128 and its number is the exit code."""
-    state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-    state.err.tell("sandbox: paste these lines into another shell; press Ctrl-C here to stop\n")
-    return 128 + until_signal()
 
 
 COMMANDS = {"sandbox": sandbox}

@@ -6,6 +6,7 @@ import shlex
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,8 +44,7 @@ def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
 
 def _judge(name: str, places: list[Path], instead: str) -> Finding:
     if not places:
-        fix = f"add {sysconfig.get_path('scripts')} to PATH, or {instead}"
-        return warning(name, "not on PATH", fix=fix)
+        return warning(name, "not on PATH", fix=f"add {sysconfig.get_path('scripts')} to PATH, or {instead}")
     told = [f"{path} ({_whose(path)})" for path in places]
     found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
     if is_this(places[0]):
@@ -75,11 +75,9 @@ def is_this(path: Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
-    except OSError:
-        return False
+    with suppress(OSError), path.open("rb") as stream:
+        return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
+    return False
 
 
 def _whose(path: Path) -> str:
@@ -118,13 +116,11 @@ def completion(env: Mapping[str, str]) -> Finding:
 
 def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
     """Return the startup file in which a shell loads the script, None when none is found."""
-    for name in _STARTED_BY[shell]:
-        path = Path(env.get("HOME") or os.path.expanduser("~")) / name
-        try:
+    home = Path(env.get("HOME") or os.path.expanduser("~"))
+    for path in (home / name for name in _STARTED_BY[shell]):
+        with suppress(OSError):
             if "qoder completion" in path.read_text("utf-8", "replace"):
                 return path
-        except OSError:
-            continue
     return None
 
 

@@ -7,6 +7,7 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageErro
 from qoder_cli.base.model import mapping
 from qoder_cli.base.times import span
 from qoder_cli.doctor.finding import Finding, broken, failed, warning
+from qoder_cli.settings.values import REGIONS
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -40,14 +41,15 @@ def server(state: "State", settings: "Settings") -> Iterator[Finding]:
 
 def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
     began = client.clock.monotonic()
-    error: ApiError | None = None
+    page, error = None, None
     try:
         page = _ask(client, "/deployments")
     except ApiError as failure:
-        page, error = None, failure
+        error = failure
     took = f"{(client.clock.monotonic() - began) * 1000:.0f} ms"
     yield from _verdict(settings, page, error, took)
-    yield from _clock(client)
+    if (ahead := client.server_ahead) is not None:
+        yield _clock(ahead)
     if _is_page(page):
         yield _generation(client, page)
 
@@ -65,9 +67,11 @@ def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str)
     host = settings.host
     if isinstance(error, AuthError):
         yield Finding("server", f"{host} responded in {took}")
-        meaning = "rejected" if error.http_status == 401 else "accepted, but may not read deployments"
-        another = "" if error.http_status == 401 else "use a token with this permission: "
-        fix = _other_region(settings, another + settings.how_to_replace)
+        meaning, fix = "rejected", settings.how_to_replace
+        if error.http_status != 401:
+            meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
+        if settings.base_url in REGIONS.values():
+            fix += "; tokens only work in their own region: try --region global or cn"
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     elif error is not None:
         yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
@@ -92,24 +96,12 @@ def _cure(error: ApiError) -> str:
     return _CHECK_URL
 
 
-def _other_region(settings: "Settings", fix: str) -> str:
-    from qoder_cli.settings.values import REGIONS
-
-    if settings.base_url not in REGIONS.values():
-        return fix
-    return f"{fix}; tokens only work in their own region: try --region global or cn"
-
-
-def _clock(client: "Client") -> Iterator[Finding]:
-    ahead = client.server_ahead
-    if ahead is None:
-        return
-    off = f"{span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
+def _clock(ahead: float) -> Finding:
+    """Return how far the server's clock is ahead of this machine's, in seconds."""
+    off = f"this machine's is {span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
     if abs(ahead) > CLOCKS_MAY_DIFFER:
-        fix = "set the clock (NTP); --since and ages are off by this much"
-        yield warning("clock", f"this machine's is {off}", fix=fix)
-    else:
-        yield Finding("clock", "in sync" if abs(ahead) < _DATE_IS_ROUNDED else f"this machine's is {off}")
+        return warning("clock", off, fix="set the clock (NTP); --since and ages are off by this much")
+    return Finding("clock", "in sync" if abs(ahead) < _DATE_IS_ROUNDED else off)
 
 
 def _generation(client: "Client", page: Any) -> Finding:

@@ -79,32 +79,25 @@ def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, 
     profiles = [*_options(flags, "profile"), *_variables(env, (PROFILE_VARIABLE,))]
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
-    yield _token(resolved, file, env)
+    if resolved.token is None or resolved.token_source is None:
+        yield failed("token", f"no token for {resolved.host}", fix=resolved.why_no_token, exit=Exit.AUTH)
+    else:
+        tokens = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
+        yield Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, tokens)}")
     servers = [*_options(flags, "base_url", "region"), *_variables(env, SERVER_VARIABLES)]
     servers += _keys(file, resolved.profile, "base_url", "region")
     yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
     if resolved.workspace_id is not None:
         places = [*_options(flags, "workspace"), *_variables(env, (WORKSPACE_VARIABLE,))]
         places += _keys(file, resolved.profile, "workspace_id")
-        winner = _winning_workspace(places, flags)
-        yield Finding("workspace", f"{resolved.workspace_id}, {_whence(winner, places)}")
+        counting = [
+            each for each in places if each != WORKSPACE_VARIABLE or flags.profile is None
+        ]
+        yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or places)[0], places)}")
     if resolved.read_only:
         yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")
     if resolved.sandbox:
         yield Finding("inside_sandbox", "QODER_SANDBOX is set: nothing real can be reached")
-
-
-def _token(resolved: Settings, file: ConfigFile, env: Mapping[str, str]) -> Finding:
-    if resolved.token is None or resolved.token_source is None:
-        return failed("token", f"no token for {resolved.host}", fix=resolved.why_no_token, exit=Exit.AUTH)
-    places = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
-    return Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, places)}")
-
-
-def _winning_workspace(places: list[str], flags: "Flags") -> str:
-    """Return where the workspace comes from: with --profile, the variable does not count."""
-    counting = [place for place in places if place != WORKSPACE_VARIABLE or flags.profile is None]
-    return (counting or places)[0]
 
 
 def _whence(winner: str, places: list[str]) -> str:

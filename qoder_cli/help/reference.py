@@ -68,13 +68,24 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     _, _, examples = text.partition("Examples:\n")
     own = [param for param in _shown(context.command.params) if param not in everywhere]
     refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
+    arguments = [
+        {
+            "name": param.metavar or param.name.upper(),
+            "required": param.required,
+            "repeatable": param.nargs == -1,
+            "values": [word for word in _words(param) if word not in refused],
+            "help": param.help,
+        }
+        for param in own
+        if param.param_type_name == "argument"
+    ]
     return {
         "path": words,
         "usage": " ".join(context.get_usage().removeprefix("Usage: ").split()),
         "summary": text.partition("\n")[0].rstrip("."),
         "text": text,
         "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
-        "arguments": [_argument(param, refused) for param in own if param.param_type_name == "argument"],
+        "arguments": arguments,
         "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
     }
 
@@ -83,26 +94,17 @@ def _shown(params: Iterable[Any]) -> list[Any]:
     return [param for param in params if not param.hidden]
 
 
-def _argument(param: Any, refused: Collection[str]) -> JSON:
-    return {
-        "name": param.metavar or param.name.upper(),
-        "required": param.required,
-        "repeatable": param.nargs == -1,
-        "values": [word for word in _words(param) if word not in refused],
-        "help": param.help,
-    }
-
-
 def _option(param: Any, needed: Collection[str] = ()) -> JSON:
     names = sorted((*param.opts, *param.secondary_opts))  # those of --help come in no fixed order
     is_flag = param.is_flag or param.count
     words = [] if is_flag else _words(param)
+    default = param.default
     return {
         "names": names,
         "metavar": None if is_flag else param.metavar or "|".join(words),
         "required": param.required or bool({*names} & {*needed}),
         "values": words,
-        "default": _default(param.default),
+        "default": default if isinstance(default, str | int | float) and not isinstance(default, bool) else None,
         "repeatable": bool(param.multiple or param.count),
         "help": param.help,
     }
@@ -122,10 +124,6 @@ def _needed(words: Sequence[str]) -> list[str]:
     from qoder_cli.files.normal import REQUIRED
 
     return [OPTIONS[field] for field in REQUIRED]
-
-
-def _default(value: object) -> str | int | float | None:
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
 def exit_codes() -> JSON:

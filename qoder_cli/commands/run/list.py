@@ -1,11 +1,11 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.listing import All, Limit, Listing, Object, rows_wanted
 from qoder_cli.runs.query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
 
-if TYPE_CHECKING:
-    from qoder_cli.runs.resolve import Resolver
-
-
 Page = dict[str, Any]
-Reader = Callable[[Sequence[Object]], Iterable[Run]]
 
 LONGEST_RESOLVED = 100  # rows
 
@@ -107,10 +102,18 @@ def _list(state: State, asked: Asked) -> None:
         pages = _down_to(asked.window.since, pages)
 
     resolver = Resolver(state.client, progress=state.progress, ask=_resolves(asked, is_whole, state))
+    adopted = state.store.adopted(state.settings.host)
     matches = Matches(asked.trigger, asked.window)
+
+    def read(objects: Sequence[Object]) -> Iterable[Run]:
+        runs = resolver.runs(objects) if resolver.asks or asked.statuses else map(Run, objects)
+        for run in runs:
+            if not asked.statuses or run.status in asked.statuses:
+                yield replace(run, adopted=True) if run.raw.get("id") in adopted else run
+
     listing = Listing(
         pages,
-        read=_marking(_reader(resolver, asked.statuses), state.store.adopted(state.settings.host)),
+        read=read,
         limit=asked.limit,
         matches=None if matches.everything else matches,
         sifts=bool(asked.statuses),
@@ -119,7 +122,12 @@ def _list(state: State, asked: Asked) -> None:
     )
     listing.print(state.output.rows(fields=run_row, data=Run.as_json, first=RUN_FIRST))
     remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
-    _warn(state, asked, resolver, matches)
+    if matches.undated:
+        state.progress.warn(f"ignored {matches.undated} runs without a creation time")
+    if resolver.unread:
+        what = "left out" if asked.statuses else "status unknown for"
+        why = "their sessions could not be read" if resolver.asks else "--no-resolve"
+        state.progress.warn(f"{what} {resolver.unread} runs: {why}")
     listing.conclude(state.progress)
 
 
@@ -130,21 +138,6 @@ def _resolves(asked: Asked, is_whole: bool, state: State) -> bool:
     if asked.resolve is not None:
         return asked.resolve
     return bool(asked.statuses) or is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
-
-
-def _reader(resolver: "Resolver", statuses: frozenset[str]) -> "Reader":
-    if statuses:
-        return lambda objects: (run for run in resolver.runs(objects) if run.status in statuses)
-    return resolver.runs if resolver.asks else lambda objects: map(Run, objects)
-
-
-def _marking(read: "Reader", adopted: Collection[str]) -> "Reader":
-    """Return what reads runs and marks those that were adopted here."""
-
-    def marked(run: Run) -> Run:
-        return replace(run, adopted=True) if run.raw.get("id") in adopted else run
-
-    return (lambda objects: map(marked, read(objects))) if adopted else read
 
 
 def _newest_first(data: list[Any]) -> list[Any]:
@@ -183,12 +176,3 @@ def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
         moment = parse_timestamp(last.get("triggered_at") or last.get("created_at"))
         if moment is not None and moment < since - APART:
             return
-
-
-def _warn(state: State, asked: Asked, resolver: "Resolver", matches: Matches) -> None:
-    if matches.undated:
-        state.progress.warn(f"ignored {matches.undated} runs without a creation time")
-    if resolver.unread:
-        what = "left out" if asked.statuses else "status unknown for"
-        why = "their sessions could not be read" if resolver.asks else "--no-resolve"
-        state.progress.warn(f"{what} {resolver.unread} runs: {why}")

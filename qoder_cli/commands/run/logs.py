@@ -1,6 +1,5 @@
 """`qoder run logs`: what the agent said and did."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +62,7 @@ def logs(
       qoder run list -n 3 -q | qoder run logs - --tail 20
 
     All exit codes: qoder help exit-codes"""
+    from qoder_cli.base.when import parse_when
     from qoder_cli.runs import names
     from qoder_cli.runs.logs.follow import Selection
 
@@ -71,7 +71,11 @@ def logs(
         if not follow:
             raise UsageError("--on-ask only works with --follow", hint="add --follow")
         state.wait_options = words_to_wait(on_ask=on_ask)
-    selection = Selection(_split(types or []), _moment(since, state))
+    words = [word.strip() for each in types or [] for word in each.split(",")]
+    if not all(words):
+        raise UsageError("--type must not be empty", hint="for example --type agent.message")
+    now = datetime.fromtimestamp(state.clock.now(), UTC)
+    selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now))
     runs = runs or [or_last(None, state)]
     if is_list(runs):
         return _show_many(state, runs, selection, tail, follow=follow)
@@ -83,20 +87,6 @@ def logs(
     else:
         _show(state, chosen, selection, tail)
     return Exit.OK
-
-
-def _split(types: Iterable[str]) -> tuple[str, ...]:
-    words = [word.strip() for each in types for word in each.split(",")]
-    if not all(words):
-        raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    return tuple(words)
-
-
-def _moment(since: str | None, state: State) -> datetime | None:
-    from qoder_cli.base.when import parse_when
-
-    now = datetime.fromtimestamp(state.clock.now(), UTC)
-    return None if since is None else parse_when(since, option="--since", now=now)
 
 
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
