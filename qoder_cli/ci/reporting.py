@@ -51,7 +51,8 @@ class Ci:
         self._ids[number] = run_id, session_id
         now = self._state.clock.monotonic()
         if self._typed is None or len(self._ids) == len(self._typed) or now - self._told >= OFTEN:
-            self.launched()
+            self._told = now
+            self._tell_ids()
 
     def launched(self) -> None:
         """Report the runs that are known."""

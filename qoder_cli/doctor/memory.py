@@ -68,10 +68,11 @@ def store(state: "State", settings: "Settings | None") -> Finding | None:
         unconfirmed = [entry for entry in entries if entry.open]
         if old := [entry for entry in unconfirmed if now - entry.attempt.at > OPEN_TOO_LONG]:
             return _unconfirmed(old, store, state, settings)
-        found = f"{len(entries)} starts on {settings.host}"
+        found = f"starts on {settings.host}: {len(entries)}"
         if unconfirmed:
             newest = unconfirmed[-1].attempt
-            found += f", {len(unconfirmed)} not confirmed yet ({newest.deployment}, {span(now - newest.at)} ago)"
+            ago = span(now - newest.at)
+            found += f", not confirmed yet: {len(unconfirmed)} ({newest.deployment}, {ago} ago)"
         return Finding("store", found)
 
 
@@ -83,7 +84,7 @@ def _unconfirmed(old: list[Entry], store: Store, state: "State", settings: "Sett
     """Return what is said of starts of which it is unknown whether there is a run."""
     newest = old[-1].attempt
     ago = span(state.clock.now() - newest.at)
-    found = f"{len(old)} starts never confirmed on {settings.host} (latest: {newest.deployment}, {ago} ago)"
+    found = f"starts never confirmed on {settings.host}: {len(old)} (latest: {newest.deployment}, {ago} ago)"
     last = store.last(profile=newest.profile, host=newest.host)
     if last is None or last.attempt != newest:
         return Finding("store", f"{found}; `last` refers to a later run")

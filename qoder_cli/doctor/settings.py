@@ -90,9 +90,7 @@ def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, 
     if resolved.workspace_id is not None:
         places = [*_options(flags, "workspace"), *_variables(env, (WORKSPACE_VARIABLE,))]
         places += _keys(file, resolved.profile, "workspace_id")
-        counting = [
-            each for each in places if each != WORKSPACE_VARIABLE or flags.profile is None
-        ]
+        counting = [each for each in places if each != WORKSPACE_VARIABLE or flags.profile is None]
         yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or places)[0], places)}")
     if resolved.read_only:
         yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")

@@ -376,9 +376,7 @@ def test_elsewhere_there_is_a_warning_and_it_goes_on(tmp_path: Path, env: dict[s
     step = Step.of(tmp_path, env)
     with ending_with(RunFailed("run drun_1 failed"), step) as ci:
         ci.started("drun_1")
-    assert step.err == (
-        "warning: --ci: no CI system is recognised, so none is told; GitHub Actions and GitLab are known\n"
-    )
+    assert step.err == ("warning: --ci has no effect: neither GitHub Actions nor GitLab detected\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -389,7 +387,7 @@ def test_a_file_that_cannot_be_written_is_one_warning(step: Step, variable: str,
     with reporting(step.state) as ci:
         ci.started("drun_1")
         ci.ended(Item("drun_1", a_run(), None))
-    assert step.err.count(f"warning: --ci: {variable} cannot be written: ") == step.err.count("\n") == 1
+    assert step.err.count(f"warning: --ci: cannot write {variable}: ") == step.err.count("\n") == 1
 
 
 # A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
