@@ -47,7 +47,7 @@ def completion(
     All exit codes: qoder help exit-codes"""
     state: State = ctx.obj
     if shell not in SHELLS:
-        raise UsageError(f"unsupported shell {shell!r}", hint=f"supported: {', '.join(SHELLS)}")
+        raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)
     if not install:
         state.output.exactly(text)

@@ -116,7 +116,7 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     except ModuleNotFoundError as error:
         from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
 
-        hint = f"install what it needs: {how_to_add(SANDBOX_NEEDS)}"
+        hint = f"to install it: {how_to_add(SANDBOX_NEEDS)}"
         raise UsageError(f"the sandbox is not installed: {error}", hint=hint) from None
     faults = Faults(*orders)
     try:

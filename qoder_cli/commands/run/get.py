@@ -29,7 +29,7 @@ def get(
 
     Exits 0 whatever the run's status, unless --exit-status is given: then
     0 completed, 1 failed, 3 skipped, 8 still running, 9 unknown.
-    On a terminal RUN can be left out: it is then `last`.
+    On a terminal RUN defaults to `last`.
 
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18

@@ -125,7 +125,7 @@ def _list(state: State, asked: Asked) -> None:
     if matches.undated:
         state.progress.warn(f"ignored {matches.undated} runs without a creation time")
     if resolver.unread:
-        what = "left out" if asked.statuses else "status unknown for"
+        what = "ignored" if asked.statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
         state.progress.warn(f"{what} {resolver.unread} runs: {why}")
     listing.conclude(state.progress)

@@ -47,7 +47,7 @@ def logs(
     continuation lines start with two tabs. Tool results are cut at 2,000
     characters and housekeeping events are hidden unless selected with --type;
     -o jsonl prints every event unchanged. Exits 0 whatever the run's outcome.
-    On a terminal RUN can be left out: it is then `last`.
+    On a terminal RUN defaults to `last`.
 
     With several runs, or -, each log is preceded by a line
       ==> RUN (DEPLOYMENT, STATUS) <==

@@ -31,7 +31,7 @@ def result(
     Standard output is the message as plain text, or empty if there is none;
     in JSON it is the run with a key `result` (and `files`). The exit code is
     the run's outcome: 0 completed, 1 failed, 8 still running.
-    On a terminal RUN can be left out: it is then `last`.
+    On a terminal RUN defaults to `last`.
 
     The text is as the agent wrote it, so a CI system may find commands in it
     (::error::, ##[error], ##vso[...]): there, send it to a file or use --json.

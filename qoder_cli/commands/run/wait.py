@@ -35,7 +35,7 @@ def wait(
     Exit codes: 0 completed, 1 failed or never started, 3 skipped, 10 lost
     track of the run, 11 needs an answer, 124 timed out (after the last three
     the run keeps running). With several runs, the worst one.
-    On a terminal RUN can be left out: it is then `last`.
+    On a terminal RUN defaults to `last`.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18

@@ -42,15 +42,15 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
     """Return the error for a mistake in a command line: typer's, or ours. A token that was typed is not repeated."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
-    hint = error.hint or ""
+    hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
         hint = NO_TOKEN
     attached = [value for word in words for name, _, value in [word.partition("=")] if name in TOKEN_OPTIONS]
     tokens = attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
     message = error.message
     for token in ("", *(token for token in tokens if len(token) >= SHORTEST_TOKEN)):
-        message, hint = by_shape(message, token), by_shape(hint, token)
-    return UsageError(message, hint=hint or None)
+        message, hint = by_shape(message, token), hint and by_shape(hint, token)
+    return UsageError(message, hint=hint)
 
 
 def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
