@@ -77,7 +77,7 @@ def _command(words: list[str], root: Any) -> Any:
 def commands(root: Any) -> str:
     """Return a line for each command."""
     told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
-    return "".join(f"qoder {name:<16} {summary}\n" for name, summary in told)
+    return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
 
 
 def options(root: Any) -> str:
