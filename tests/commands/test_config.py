@@ -294,7 +294,7 @@ def test_the_token_of_qoders_own_tools_is_the_third(config: Path, env: dict[str,
     found = settings(config, env)
     assert (found.token_source, found.token) == (source, env[source])
     others = [name for name in env if name != source]
-    assert found.warnings == ((f"using {source}, which differs from {others[0]}",) if others else ())
+    assert found.warnings == ((f"{source} is used; it differs from {others[0]}",) if others else ())
 
 
 def test_a_profile_of_the_environment_is_the_one_where_none_is_named(config: Path) -> None:
@@ -335,7 +335,7 @@ def test_two_base_urls_that_differ_are_a_warning(
     config: Path, managed: str, flags: dict[str, str], is_warned_of: bool
 ) -> None:
     env = {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": managed, "QODER_PAT": "pt-env"}
-    warning = "using QODER_BASE_URL, which differs from QODER_MANAGED_BASE_URL"
+    warning = "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL"
     assert settings(config, env, **flags).warnings == ((warning,) if is_warned_of else ())
 
 
@@ -344,7 +344,7 @@ def test_two_base_urls_that_differ_are_a_warning(
 )
 def test_a_base_url_that_is_a_token_is_not_a_server(token: str) -> None:
     error = refused(lambda: read_base_url(token, source="--base-url"))
-    assert "contains a token" in error.message
+    assert "has a token in it" in error.message
     assert token not in repr(error.as_json())
     portal = "https://pt-portal.example.com/api/v1/cloud"
     assert read_base_url("https://pt-portal.example.com", source="--base-url") == portal
@@ -759,7 +759,7 @@ def test_what_is_no_file_is_not_replaced(qoder: Qoder, tmp_path: Path) -> None:
     link.symlink_to(os.devnull)
     qoder.env["QODER_CONFIG"] = str(link)
     ran = qoder("config", "set", "region", "cn")
-    assert (ran.code, "not a regular file" in ran.err, "QODER_CONFIG" in ran.err) == (2, True, True)
+    assert (ran.code, "no regular file" in ran.err, "QODER_CONFIG" in ran.err) == (2, True, True)
     assert link.is_char_device()
 
 
@@ -845,11 +845,11 @@ def test_set_creates_the_profile_that_is_asked_for(qoder: Qoder) -> None:
         (["unset", "profile.a.region"], "unknown key 'profile.a.region'"),
         (["get", "profiles.region"], "unknown key"),
         (["get", "profiles..region"], "unknown key"),
-        (["set", "profiles.a/b.region", "cn"], "invalid profile name"),
-        (["set", "region", "cn", "--profile", ""], "invalid profile name"),
+        (["set", "profiles.a/b.region", "cn"], "cannot be the name of a profile"),
+        (["set", "region", "cn", "--profile", ""], "cannot be the name of a profile"),
         (["set", "profiles.a.region", "cn", "--profile", "b"], "name two profiles"),
-        (["get", "region", "--profile", "b"], "no profile 'b'"),
-        (["unset", "region", "--profile", "b"], "no profile 'b'"),
+        (["get", "region", "--profile", "b"], "there is no profile 'b'"),
+        (["unset", "region", "--profile", "b"], "there is no profile 'b'"),
     ],
 )
 def test_a_bad_key_or_value_changes_nothing(qoder: Qoder, words: list[str], said: str) -> None:
@@ -878,7 +878,7 @@ def test_moving_a_token_to_another_host_is_a_warning(qoder: Qoder) -> None:
     written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\n')
     assert "warning" not in qoder("config", "set", "region", "global").err
     assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
-    assert "base_url of profile default wins" in qoder("config", "set", "region", "cn").err
+    assert "profile default also has base_url" in qoder("config", "set", "region", "cn").err
     assert "now goes to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
 
 

@@ -202,7 +202,7 @@ def test_a_session_without_a_run_is_not_found(qoder: Qoder, session: Any, messag
 @pytest.mark.parametrize("answer", [{"data": "x"}, [], {}])
 def test_an_answer_that_is_no_list_is_no_answer(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on(*RUNS_OF_1, answer)
-    with pytest.raises(QoderError, match="not a page"):
+    with pytest.raises(QoderError, match="no page"):
         names.run("dep_1@last", state_of(qoder))
 
 

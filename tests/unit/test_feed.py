@@ -163,7 +163,7 @@ def test_where_there_is_no_stream_it_gives_up(status: int, kind: type[ApiError])
         (httpx.ConnectError("refused"), "refused"),
         ((200, {}), "application/json"),
         (httpx.Response(200, text="<html>", headers={"content-type": "text/html"}), "text/html"),
-        (httpx.Response(302, headers={"location": "https://elsewhere/"}), "redirect"),
+        (httpx.Response(302, headers={"location": "https://elsewhere/"}), "redirects"),
         (ValueError("odd"), "odd"),
         ([frame({"type": "error", "error": {"message": "Too busy."}})], "Too busy."),
         ([frame("broken", kind="error")], "without words"),

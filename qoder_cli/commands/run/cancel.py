@@ -1,5 +1,6 @@
 """`qoder run cancel`: stop runs early."""
 
+import shlex
 from contextlib import suppress
 
 import typer
@@ -77,8 +78,7 @@ def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
     if found.adopted and not typed.startswith(("drun_", "sess_")):
         raise UsageError(
             f"run {found.id} was adopted, so it may be someone else's",
-            hint="to cancel it all the same, give its id",
-            next=state.command("run", "cancel", found.id),
+            hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
         )
     if not is_going(found):
         state.progress.note(f"run {found.id} already finished: {found.status or 'its session was deleted'}")
