@@ -101,10 +101,8 @@ def set_(
     state: State = ctx.obj
     profile, key = _address(state, key)
     if key == "token":
-        raise UsageError(
-            "tokens cannot be passed as arguments: they would end up in your shell history",
-            hint="pipe it in: qoder auth login --with-token < FILE",
-        )
+        why = "tokens cannot be passed as arguments: they would end up in your shell history"
+        raise UsageError(why, hint="pipe it in: qoder auth login --with-token < FILE")
     if value is None:
         raise UsageError(f"missing value for {key}", hint=f"pass it: qoder config set {key} VALUE")
     file = _file(state, may_create=True)

@@ -1,7 +1,7 @@
 """What `qoder help` and the README say beyond the commands, as data: exit codes, environment, output."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import Exit
 
@@ -35,6 +35,10 @@ class Named(NamedTuple):
 
     names: tuple[str, ...]
     meaning: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `qoder help --json` prints it."""
+        return {"names": list(self.names), "meaning": self.meaning}
 
 
 def _named(text: str) -> tuple[Named, ...]:

@@ -137,14 +137,14 @@ def exit_codes() -> JSON:
 
 def environment() -> JSON:
     """Return the variables that are read."""
-    return {"environment": _named(documented.VARIABLES)}
+    return {"environment": [each.as_json() for each in documented.VARIABLES]}
 
 
 def output() -> JSON:
     """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
     return {
-        "formats": _named(documented.FORMATS),
-        "keys": {of: _named(those) for of, those in documented.KEYS.items()},
+        "formats": [each.as_json() for each in documented.FORMATS],
+        "keys": {of: [each.as_json() for each in those] for of, those in documented.KEYS.items()},
         "columns": columns(),
         "fields": fields(),
     }
@@ -154,11 +154,7 @@ def columns() -> dict[str, list[str]]:
     """Return the columns of a table in a pipe, in order, by what its rows are."""
     from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 
-    return {
-        "run": list(RUN_COLUMNS),
-        "deployment": list(DEPLOYMENT_COLUMNS),
-        "apply": list(documented.APPLY_COLUMNS),
-    }
+    return {"run": [*RUN_COLUMNS], "deployment": [*DEPLOYMENT_COLUMNS], "apply": [*documented.APPLY_COLUMNS]}
 
 
 def fields() -> dict[str, list[str]]:
@@ -170,7 +166,3 @@ def fields() -> dict[str, list[str]]:
         "run": [*run_fields(Run({})), *documented.OUTCOME_FIELDS],
         "deployment": [*deployment_fields(Deployment({})), *documented.RECENT_FIELDS],
     }
-
-
-def _named(those: Iterable[documented.Named]) -> list[JSON]:
-    return [{"names": list(each.names), "meaning": each.meaning} for each in those]
