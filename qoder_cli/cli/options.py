@@ -51,22 +51,13 @@ Timeout = Annotated[
     str | None,
     typer.Option(metavar="D", help="Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once."),
 ]
-Interval = Annotated[
-    str | None,
-    typer.Option(metavar="D", help="Longest pause between status checks (default 5s)."),
-]
+Interval = Annotated[str | None, typer.Option(metavar="D", help="Longest pause between status checks (default 5s).")]
 RequireSatisfied = Annotated[
     bool,
     typer.Option("--require-satisfied", help='Exit 1 unless the session\'s outcome evaluation is "satisfied".'),
 ]
-Result = Annotated[
-    bool,
-    typer.Option("--result", help="Print the agent's final message instead of the run."),
-]
-WhenAsked = Annotated[
-    OnAsk,
-    typer.Option("--on-ask", help="When the agent needs an answer: stop (exit 11) or wait."),
-]
+Result = Annotated[bool, typer.Option("--result", help="Print the agent's final message instead of the run.")]
+WhenAsked = Annotated[OnAsk, typer.Option("--on-ask", help="When the agent needs an answer: stop (exit 11) or wait.")]
 
 
 def words_to_wait(*, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk = "stop") -> tuple[str, ...]:

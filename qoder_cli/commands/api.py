@@ -57,8 +57,7 @@ def api(
     paginate: Annotated[bool, typer.Option("--paginate", help="Fetch all pages as one array.")] = False,
     include: Annotated[bool, typer.Option("--include", "-i", help="Print status line and headers first.")] = False,
     idempotency_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Allow retries of a write under this key."),
+        str | None, typer.Option(metavar="KEY", help="Allow retries of a write under this key.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List endpoints matching all WORDS.")] = False,
 ) -> int:

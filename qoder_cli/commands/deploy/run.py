@@ -19,8 +19,7 @@ def run(
     ctx: typer.Context,
     deployments: Deployments,
     wait: Annotated[
-        bool,
-        typer.Option("--wait", "-w", help="Wait for the run to finish; exit with its outcome."),
+        bool, typer.Option("--wait", "-w", help="Wait for the run to finish; exit with its outcome.")
     ] = False,
     follow: Annotated[
         bool,
@@ -34,8 +33,7 @@ def run(
     timeout: Timeout = None,
     interval: Interval = None,
     idempotency_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Never start a second run under this key."),
+        str | None, typer.Option(metavar="KEY", help="Never start a second run under this key.")
     ] = None,
     on_lost: Annotated[
         OnLost,
@@ -45,10 +43,7 @@ def run(
         bool,
         typer.Option("--if-idle", help="Start nothing while another run is running (checked, not locked)."),
     ] = False,
-    on_skip: Annotated[
-        OnSkip,
-        typer.Option(help="Exit code for a skipped run: 3 (fail) or 0 (ok)."),
-    ] = "fail",
+    on_skip: Annotated[OnSkip, typer.Option(help="Exit code for a skipped run: 3 (fail) or 0 (ok).")] = "fail",
     on_leave: Annotated[
         OnLeave,
         typer.Option(help="On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."),
@@ -59,21 +54,16 @@ def run(
         typer.Option(min=1, max=100, metavar="N", help="Start up to N deployments at once; 20 per second at most."),
     ] = PARALLEL,
     fail_fast: Annotated[
-        bool,
-        typer.Option("--fail-fast", help="Stop starting and waiting after the first failure."),
+        bool, typer.Option("--fail-fast", help="Stop starting and waiting after the first failure.")
     ] = False,
     keep_going: Annotated[
-        bool,
-        typer.Option("--keep-going", help="Start the others even if some names are unknown."),
+        bool, typer.Option("--keep-going", help="Start the others even if some names are unknown.")
     ] = False,
     allow_duplicates: Annotated[
         bool,
         typer.Option("--allow-duplicates", help="Start a deployment once for each time it is listed."),
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the request without sending it."),
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request without sending it.")] = False,
     ci: ReportToCi = False,
 ) -> int:
     """Start a run of one or more deployments.

@@ -33,7 +33,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
 
     Examples:
       qoder run cancel last --yes
-      qoder run list --status running -q | qoder run cancel - --yes
+      qoder deploy run dep_slow -q | qoder run cancel - --yes
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli.runs import names

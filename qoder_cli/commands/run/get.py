@@ -21,8 +21,7 @@ def get(
     ctx: typer.Context,
     run: RunOrLast = None,
     exit_status: Annotated[
-        bool,
-        typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is running."),
+        bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is running.")
     ] = False,
 ) -> int:
     """Show a run's status and details.

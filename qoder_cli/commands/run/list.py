@@ -44,10 +44,7 @@ def list_runs(
         str | None,
         typer.Option(metavar="WHEN", help="Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time."),
     ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Only runs created until then."),
-    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only runs created until then.")] = None,
     limit: Limit = None,
     all: All = False,
     resolve: Annotated[

@@ -23,10 +23,7 @@ MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 def logs(
     ctx: typer.Context,
     runs: RunsOrLast = None,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Keep streaming until the run finishes."),
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep streaming until the run finishes.")] = False,
     on_ask: WhenAsked = "stop",
     tail: Annotated[
         int | None,

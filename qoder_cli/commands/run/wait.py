@@ -21,10 +21,7 @@ def wait(
     runs: RunsOrLast = None,
     timeout: Timeout = None,
     interval: Interval = None,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Stream the session's events to stderr."),
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream the session's events to stderr.")] = False,
     result: Result = False,
     require_satisfied: RequireSatisfied = False,
     on_ask: WhenAsked = "stop",
