@@ -118,14 +118,15 @@ class Tree(_Documented, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with what may have been meant."""
-        name = self._understood.get(args[0], args[0])
+        understood = self._understood.get(args[0])
+        name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
         if command is None:
             from qoder_cli.help.suggestions.explain import meant
 
             hint = meant(ctx, args[0], self._names)
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
-        return name, command, args[1:]
+        return name, command, [*more, *args[1:]]
 
     def commands_told(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""

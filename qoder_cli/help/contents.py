@@ -14,7 +14,13 @@ NOUNS = {
 }
 
 # What people type for these, a noun and a verb below one; understood, and not shown.
-NOUNS_UNDERSTOOD = {"deployment": "deploy", "deployments": "deploy", "runs": "run"}
+NOUNS_UNDERSTOOD = {
+    **dict.fromkeys(("deployment", "deployments"), "deploy"),
+    "runs": "run",
+    "login": "auth login",
+    "logout": "auth logout",
+    "whoami": "auth status",
+}
 VERBS_UNDERSTOOD = {
     "ls": "list",
     **dict.fromkeys(("show", "view", "describe", "inspect"), "get"),

@@ -40,14 +40,12 @@ def commands(root: Any, under: Sequence[str] = ()) -> JSON:
 
 def context_of(root: Any, words: Sequence[str]) -> Any:
     """Return the context of a command by its words. Raises UsageError with the nearest names when there is none."""
-    context = root
-    for word in words:
+    context, left = root, list(words)
+    while left:
         if not hasattr(context.command, "resolve_command"):
-            raise UsageError(
-                f"{context.command_path} has no commands below it",
-                hint=f"see: {context.command_path} --help",
-            )
-        name, command, _ = context.command.resolve_command(context, [word])
+            why = f"{context.command_path} has no commands below it"
+            raise UsageError(why, hint=f"see: {context.command_path} --help")
+        name, command, left = context.command.resolve_command(context, left)
         context = typer.Context(command, info_name=name, parent=context)
     return context
 

@@ -24,10 +24,8 @@ from tests.support.wire import page
 
 # What is typed, and what the hint names.
 HINTS = {
-    "login": "did you mean 'qoder auth login'?",
-    "logout": "did you mean 'qoder auth logout'?",
-    "login --region cn": "qoder auth login",
-    "whoami": "qoder auth status",
+    "config login": "did you mean 'qoder auth login'?",
+    "run logout": "did you mean 'qoder auth logout'?",
     "init": "qoder auth login",
     "configure": "qoder auth login",
     "version": "qoder --version",
@@ -450,6 +448,15 @@ def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder)
     assert qoder("deployments", "ls", "--json").json == []
     for word in ("ls", "resume"):
         assert qoder(word).code == 2
+
+
+def test_login_logout_and_whoami_are_understood(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page(), page())
+    assert qoder("whoami", "--json").json == qoder("auth", "status", "--json").json
+    for word in ("login", "logout"):
+        assert qoder(word, "--help").out == qoder("auth", word, "--help").out == qoder("help", word).out
+    assert "not logged in" in qoder("logout").err
+    assert qoder("run list").code == qoder("auth logout").code == 2  # one word each
 
 
 def test_the_other_names_are_not_shown(qoder: Qoder) -> None:

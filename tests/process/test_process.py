@@ -565,7 +565,7 @@ def test_a_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         line = f"for run in 1 2 3; do echo round $run >&2; {command}; done; echo not stopped"
         with Terminal(alone.enter(server), "bash", "--norc", "-c", line) as terminal:
-            terminal.shows("nothing real is running" if "sandbox" in command else "run drun_")
+            terminal.shows("nothing here is real" if "sandbox" in command else "run drun_")
             terminal.type("\x03")
             until(
                 lambda: terminal.process.poll() is not None or any("round 2" in line for line in terminal.screen),

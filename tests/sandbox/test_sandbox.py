@@ -1045,8 +1045,8 @@ def test_a_command_runs_inside_and_its_code_comes_out() -> None:
     returned, out, err = outcome("--generation", "legacy", "--speed", "20", *python(code))
     assert returned == 42
     assert "cas_config" in json.loads(out)["metadata"]
-    assert err.startswith("sandbox: nothing real is running; http://127.0.0.1:")
-    assert err.endswith(", legacy API, speed 20\n")
+    assert err.startswith("sandbox at http://127.0.0.1:")
+    assert err.endswith(" (legacy API, speed 20); nothing here is real or charged\n")
 
 
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:

@@ -378,16 +378,16 @@ def piped(data: bytes, encoding: str = "utf-8") -> State:
 
 
 def test_standard_input_that_is_closed_is_exit_2() -> None:
-    with pytest.raises(UsageError, match="named nothing"):
+    with pytest.raises(UsageError, match="standard input is empty"):
         named(["-"], State(env={}, out=Screen(None), err=Screen(None)))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_standard_input_is_utf_8_whatever_the_locale(encoding: str) -> None:
     assert named(["-"], piped("\ufeffTäglich\r\n日報\n".encode(), encoding)) == ["Täglich", "日報"]
-    with pytest.raises(UsageError, match="line 2 is not UTF-8"):
+    with pytest.raises(UsageError, match="line 2 of standard input is not UTF-8"):
         named(["-"], piped("demo\nTäglich\n".encode("cp1252"), encoding))
-    with pytest.raises(UsageError, match="line 1 is not UTF-8"):
+    with pytest.raises(UsageError, match="line 1 of standard input is not UTF-8"):
         named(["-"], piped("demo\n".encode("utf-16"), encoding))
 
 

@@ -13,7 +13,6 @@ _JQ = "pipe JSON to jq: --json | jq FILTER"
 # An unknown command, alone or behind the noun where it means something else.
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
-    "whoami": "to see which token is in use: `qoder auth status`",
     **dict.fromkeys(("init", "configure"), _LOGIN),
     **dict.fromkeys(("ps", "history"), _RUNS),
     **dict.fromkeys(("log", "tail", "events", "deploy logs"), _LOGS),
