@@ -879,7 +879,7 @@ def test_moving_a_token_to_another_host_is_a_warning(qoder: Qoder) -> None:
     assert "warning" not in qoder("config", "set", "region", "global").err
     assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
     assert "profile default also has base_url" in qoder("config", "set", "region", "cn").err
-    assert "now goes to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
+    assert "will now be sent to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
 
 
 def test_a_broken_value_in_the_file_can_be_corrected(qoder: Qoder) -> None:

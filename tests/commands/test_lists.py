@@ -529,10 +529,10 @@ def test_a_session_that_cannot_be_read_leaves_its_row_as_sent(qoder: Qoder) -> N
     assert ran.code == 0
     assert ran.json[0] == run_of_session(1)
     assert ran.json[1]["status"] == "completed"
-    assert ran.err == "warning: 1 runs are shown as the server sent them: their sessions could not be read\n"
+    assert ran.err == "warning: status unknown for 1 runs: their sessions could not be read\n"
     filtered = qoder("run", "list", "--status", "completed", "--json")
     assert ids(filtered) == ["drun_2"]
-    assert "1 runs were left out: their sessions could not be read" in filtered.err
+    assert "ignored 1 runs: their sessions could not be read" in filtered.err
 
 
 def test_sessions_that_nobody_may_read_are_not_all_asked(qoder: Qoder) -> None:
@@ -545,7 +545,7 @@ def test_sessions_that_nobody_may_read_are_not_all_asked(qoder: Qoder) -> None:
     qoder.transport = httpx.MockTransport(serve)
     ran = qoder("run", "list", "-n", "100", "--json")
     assert ran.json == runs
-    assert "100 runs are shown as the server sent them" in ran.err
+    assert "status unknown for 100 runs" in ran.err
     assert len(paths) <= 1 + 8 + 8  # the list, those that failed, those under way by then
 
 
