@@ -9,9 +9,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.model import Deployment, Run, text
-from qoder_cli.local import tsv
-from qoder_cli.local.tsv import MOST_DEPLOYMENTS as MOST_DEPLOYMENTS
-from qoder_cli.local.tsv import MOST_RUNS as MOST_RUNS
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
@@ -20,9 +17,27 @@ if TYPE_CHECKING:
     from qoder_cli.local.invocation import Invocation
     from qoder_cli.local.store import Store
 
+MOST_DEPLOYMENTS = 300  # of one host and profile
+MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+
+_REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
+_NAMED_RUNS = (
+    "runs LEFT JOIN deployments ON deployments.host = runs.host"
+    " AND deployments.profile = runs.profile AND deployments.id = deployment"
+)
+
+
+class Seen(NamedTuple):
+    """A deployment or a run as completion tells of it; what is unknown is empty."""
+
+    id: str
+    name: str
+    deployment: str
+    when: str
+    host: str
 
 
 class KnownDeployment(NamedTuple):
@@ -50,12 +65,39 @@ def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDepl
 def known_runs(store: "Store", host: str, profile: str) -> list[KnownRun]:
     """Return the runs that were seen on this host with this profile, newest first."""
     query = (
-        "SELECT runs.id, deployment, name, triggered FROM runs LEFT JOIN deployments ON deployments.host = runs.host"
-        " AND deployments.profile = runs.profile AND deployments.id = deployment"
+        f"SELECT runs.id, deployment, name, triggered FROM {_NAMED_RUNS}"
         " WHERE runs.host = ? AND runs.profile = ? ORDER BY triggered DESC, runs.id DESC"
     )
     rows = store.read(lambda connection: connection.execute(query, (host, profile)).fetchall(), quiet=True)
     return [KnownRun(*row) for row in rows]
+
+
+def seen_deployments(store: "Store", profile: str | None) -> list[Seen]:
+    """Return the deployments that were seen with a profile, on any host, newest first; with None those rehearsed."""
+    which, values = _whose("deployments", profile)
+    query = f"SELECT id, name, NULL, NULL, host FROM deployments WHERE {which} ORDER BY place LIMIT {MOST_DEPLOYMENTS}"
+    return _seen(store, query, values)
+
+
+def seen_runs(store: "Store", profile: str | None) -> list[Seen]:
+    """Return the newest runs that were seen with a profile, on any host; with None those rehearsed."""
+    which, values = _whose("runs", profile)
+    columns = "runs.id, name, deployment, triggered, runs.host"
+    newest = f"ORDER BY triggered DESC, runs.id DESC LIMIT {MOST_RUNS}"
+    return _seen(store, f"SELECT {columns} FROM {_NAMED_RUNS} WHERE {which} {newest}", values)
+
+
+def _whose(table: str, profile: str | None) -> tuple[str, tuple[str, ...]]:
+    if profile is None:
+        return f"{table}.host {_REHEARSED}", ()
+    return f"{table}.profile = ? AND NOT {table}.host {_REHEARSED}", (profile,)
+
+
+def _seen(store: "Store", query: str, values: tuple[str, ...]) -> list[Seen]:
+    """Return the rows that can be ours: what another program wrote is not offered to a shell."""
+    rows = store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)
+    texts = [[text(column) or "" for column in row] for row in rows]
+    return [Seen(*row) for row in texts if _ID.fullmatch(row[0])]
 
 
 def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
@@ -87,7 +129,6 @@ def remember_names(state: "Invocation", names: Mapping[str, str], *, whole: bool
 def remember_runs(state: "Invocation", runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
     found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
-    tsv.write_runs(state, found)
     where = state.settings.host, state.settings.profile
     rows = [(*where, run.id, _plain(run.deployment_id), _triggered(run)) for run in found if _ID.fullmatch(run.id)]
 
@@ -118,7 +159,6 @@ def _remember(
     state: "Invocation", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
 ) -> None:
     """Put what is new before what is known; where it is known when they were `created`, the newest first."""
-    tsv.write_deployments(state, names, gone=gone, whole=whole, created=created)
     where = state.settings.host, state.settings.profile
 
     def put(connection: "Connection") -> None:
@@ -151,9 +191,7 @@ def _forget_rehearsals(connection: "Connection", state: "Invocation") -> None:
     """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
     if state.settings.sandbox:
         for table in ("deployments", "runs"):
-            connection.execute(
-                f"DELETE FROM {table} WHERE host GLOB '127.0.0.1:*' AND host <> ?", (state.settings.host,)
-            )
+            connection.execute(f"DELETE FROM {table} WHERE host {_REHEARSED} AND host <> ?", (state.settings.host,))
 
 
 def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:

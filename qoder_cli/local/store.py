@@ -5,9 +5,9 @@ sent, and afterwards what became of it; each change is one transaction, so that 
 one. Write-ahead logging without a sync at each commit: a process may be killed at any moment and loses nothing; a
 machine that loses its power may lose the newest changes, never the file.
 
-Nothing here is ever in the way. What cannot be written or read is one warning, and the command goes on: its changes
+Nothing here is ever in the way. What cannot be written or read is one warning, and the command continues: its changes
 are kept in memory, count in all its own answers, and are written with the first later change that can be, or at its
-end. Other processes are waited for, but for two seconds in all: `PATIENCE`, and at the end `LAST_PATIENCE`.
+end. Other processes are waited for until that fails once: `PATIENCE`, and at the end `LAST_PATIENCE`.
 """
 
 import os
@@ -15,8 +15,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -34,10 +34,11 @@ T = TypeVar("T")
 
 NAME = "state.db"
 VERSION = 1  # of the tables; kept in the file as its `user_version`
-PATIENCE = 1.2  # seconds that a process waits for others, in all
-MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
+PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not be written
-_NOTICEABLE = 0.05  # seconds; what takes less is not waiting
+MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
+SETTLED_AFTER = 600.0  # seconds; by then a run list shows what an attempt started
+_LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key do not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
@@ -58,6 +59,11 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_key ON attempts (key);
 CREATE INDEX attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
 CREATE INDEX attempts_by_time ON attempts (at);
+CREATE TABLE sightings (
+    attempt TEXT NOT NULL,
+    run TEXT NOT NULL,
+    PRIMARY KEY (attempt, run)
+) WITHOUT ROWID;
 CREATE TABLE deployments (
     host TEXT NOT NULL,
     profile TEXT NOT NULL,
@@ -128,7 +134,7 @@ class Store:
     """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it;
     `debug` of each change to an attempt.
 
-    With `looking` nothing is ever changed on the disk. Threads may share it, and a forked process may go on with it.
+    With `looking` it is only read, and nothing is ever changed on the disk. Threads may share it.
     """
 
     def __init__(
@@ -144,12 +150,6 @@ class Store:
         self._debug = debug
         self._looking = looking
         self._warned = False
-        self._process = 0  # that the following belong to
-        self._renew()
-
-    def _renew(self) -> None:
-        """Begin without a connection: a forked process must not use the one of its parent, nor wait for its threads."""
-        self._process = os.getpid()
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._memory: Connection | None = None
@@ -170,11 +170,9 @@ class Store:
 
     def close(self) -> None:
         """Write what could not be written before, if it can be now, and let go of the file."""
-        if self._process != os.getpid():
-            return
         with self._lock:
             if self._unwritten:
-                self._be_patient(max(self._patience, LAST_PATIENCE))
+                self._wait_for_others(LAST_PATIENCE)
                 self.write(lambda connection: None, quiet=True)
             connections = self._connection, self._memory
             self._connection = self._memory = None
@@ -259,6 +257,17 @@ class Store:
         """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
 
+    def sight(self, attempt: Attempt, runs: Iterable[str]) -> None:
+        """Write down runs that may be what an attempt started: a list may show them once and then no more."""
+        rows = [(attempt.id, run) for run in runs]
+        self.write(lambda connection: connection.executemany("INSERT OR IGNORE INTO sightings VALUES (?, ?)", rows))
+
+    def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
+        """Return the runs that may be what these attempts started, as far as looks before this one showed them."""
+        ids = [attempt.id for attempt in attempts]
+        query = f"SELECT run FROM sightings WHERE attempt IN ({', '.join('?' * len(ids))})"
+        return {run for (run,) in self.read(lambda connection: connection.execute(query, ids).fetchall())}
+
     def owners(self, host: str) -> dict[str, Owner]:
         """Return which attempt has each run on this host; of several that answers named it to, the first."""
         rows = self.read(
@@ -270,9 +279,32 @@ class Store:
         return {run: Owner(id, bool(adopted)) for run, id, adopted in rows}
 
     def last(self, *, profile: str, host: str) -> Entry | None:
-        """Return the newest attempt with this profile on this host that started something, or may have."""
+        """Return the newest attempt with this profile on this host that started something, or may have.
+
+        Where it is open but its key has a run, the attempt that has it: that is what the key answers with.
+        """
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
-        return next(iter(self._entries(newest, host, profile)), None)
+        entry = next(iter(self._entries(newest, host, profile)), None)
+        if entry is None or not entry.open:
+            return entry
+        return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
+
+    def unsettled(self, host: str, *, now: float) -> list[Entry]:
+        """Return the attempts on this host of which it is unknown whether they started a run, oldest first.
+
+        Some may still be under way. Not among them are those whose key has a run, and those from more than 10 minutes
+        before `now` (unix seconds) that are not the `last` of their profile any more.
+        """
+        of_key = "SELECT * FROM attempts WHERE host = mine.host AND key = mine.key AND run IS NOT NULL"
+        later = (
+            "SELECT * FROM attempts WHERE host = mine.host AND profile = mine.profile"
+            " AND number > mine.number AND NOT is_nothing"
+        )
+        which = (
+            "host = ? AND run IS NULL AND NOT is_nothing"
+            f" AND NOT EXISTS ({of_key}) AND (at >= ? OR NOT EXISTS ({later})) ORDER BY number"
+        )
+        return self._entries(which, host, now - SETTLED_AFTER)
 
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         """Return the attempts under this key on this host, oldest first."""
@@ -287,7 +319,7 @@ class Store:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 
     def _entries(self, which: str, *values: str | float) -> list[Entry]:
-        query = f"SELECT {_COLUMNS} FROM attempts WHERE {which}"
+        query = f"SELECT {_COLUMNS} FROM attempts AS mine WHERE {which}"
         rows = self.read(lambda connection: connection.execute(query, values).fetchall())
         return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
@@ -311,13 +343,13 @@ class Store:
 
     def read(self, work: "Callable[[Connection], T]", *, quiet: bool = False) -> T:
         """Return what `work` reads. The file is not made for it; a warning, unless `quiet`, where it cannot be read."""
-        import sqlite3
-
-        with self._own_lock():
-            if not self._unwritten and not self._looking:
-                with suppress(OSError, RuntimeError, sqlite3.Error, Unusable), self._waiting():
-                    if connection := self._opened(make=False):
+        with self._lock:
+            if not self._unwritten:
+                try:
+                    if connection := self._opened():
                         return work(connection)
+                except _failures():
+                    self._wait_for_others(0.0)
             memory = self._in_memory()
             if self._unread and not quiet:
                 self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
@@ -329,71 +361,49 @@ class Store:
         What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but with
         `insist` it is done later.
         """
-        import sqlite3
-
-        with self._own_lock():
+        with self._lock:
             try:
-                with self._waiting():
-                    return self._transact(work)
+                return self._transact(work)
             except Signalled:
                 if insist:
                     self._unwritten.append(work)
                     self._forget_memory()
                 raise
-            except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
+            except _failures() as error:
+                self._wait_for_others(0.0)
                 if not quiet:
                     self._complain(f"cannot be written ({error}); {_WITHOUT} of this run")
             result = work(self._in_memory())
             self._unwritten.append(work)
             return result
 
-    def _own_lock(self) -> threading.RLock:
-        if self._process != os.getpid():
-            _of_parents.append((self._connection, self._memory))  # to close them would let go of the parent's locks
-            self._renew()
-        return self._lock
-
     def _transact(self, work: "Callable[[Connection], T]") -> T:
         """Do what could not be written before, and this, in one transaction."""
-        connection = self._opened(make=True)
-        assert connection is not None
-        try:
+        connection = self._opened() or _connect(self.path, self._patience)
+        self._connection = connection
+        with connection:  # also when a signal comes in between, it is committed or rolled back
             connection.execute("BEGIN IMMEDIATE")
             for earlier in self._unwritten:
                 earlier(connection)
             result = work(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:  # also when a signal came in between
-                connection.rollback()
         self._unwritten.clear()
         self._forget_memory()
         return result
 
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """Take what others are waited for from the patience that is left."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            taken = time.monotonic() - began
-            if taken > _NOTICEABLE:
-                self._be_patient(max(self._patience - taken, 0.0))
-
-    def _be_patient(self, seconds: float) -> None:
+    def _wait_for_others(self, seconds: float) -> None:
+        """Wait so long at most, from now on, for others that have the file."""
         self._patience = seconds
         if self._connection is not None:
             self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
-    def _opened(self, *, make: bool) -> "Connection | None":
-        """Return the connection; None where there is no file and none is to be made."""
+    def _opened(self) -> "Connection | None":
+        """Return the connection; None where there is no file."""
         if self._connection is None:
             path = self.path
-            if make or os.path.lexists(path) or os.path.lexists(path.with_name(JOURNALS[1])):
+            if self._looking:
+                self._connection = _look(path)
+            elif os.path.lexists(path) or os.path.lexists(path.with_name(JOURNALS[1])):
                 self._connection = _connect(path, self._patience)
-        if self._connection is not None and self._connection.in_transaction:  # a signal came in between
-            self._connection.rollback()
         return self._connection
 
     def _in_memory(self) -> "Connection":
@@ -406,7 +416,7 @@ class Store:
             self._unread = None
             try:
                 self._fill(memory)
-            except (OSError, RuntimeError, sqlite3.Error, Unusable) as error:
+            except _failures() as error:
                 self._unread = str(error)
             for work in self._unwritten:
                 work(memory)
@@ -414,16 +424,13 @@ class Store:
         return self._memory
 
     def _fill(self, memory: "Connection") -> None:
-        path = self.path
         if self._connection is not None:
             _copy(self._connection, memory)
-            return
-        if os.path.lexists(path):
-            with closing(_look(path)) as connection:
-                if _version(connection, path):
-                    _copy(connection, memory)
-                    return
-        take_over(memory, path.parent)
+        elif source := _look(self.path):
+            with closing(source):
+                _copy(source, memory)
+        else:
+            take_over(memory, self.path.parent)
 
     def _forget_memory(self) -> None:
         if self._memory is not None:
@@ -440,7 +447,6 @@ class Store:
             self._warn(f"the store of triggers {what}")
 
 
-_of_parents: list[object] = []
 JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
 
 
@@ -449,11 +455,11 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_busy(error: Exception) -> bool:
-    """Return whether it went wrong only because somebody else has the file just now."""
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a file that cannot be used raises."""
     import sqlite3
 
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return OSError, RuntimeError, sqlite3.Error, Unusable
 
 
 def _put(connection: "Connection", attempt: Attempt) -> None:
@@ -466,6 +472,7 @@ def _put(connection: "Connection", attempt: Attempt) -> None:
     )
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
+        connection.execute("DELETE FROM sightings WHERE attempt NOT IN (SELECT id FROM attempts)")
 
 
 def _connect(path: Path, patience: float) -> "Connection":
@@ -485,15 +492,28 @@ def _connect(path: Path, patience: float) -> "Connection":
     return connection
 
 
-def _look(path: Path) -> "Connection":
-    """Return a connection that changes nothing, not even beside the file. Raises OSError, sqlite3.Error, Unusable."""
+def _look(path: Path) -> "Connection | None":
+    """Return a connection that changes nothing, not even beside the file; None where there are no tables.
+
+    Raises OSError, sqlite3.Error, Unusable.
+    """
     import sqlite3
 
+    if not os.path.lexists(path):
+        return None
     _check(path)
     log = Path(f"{path}-wal")
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     url = f"file:{quote(str(path))}?{how}"
-    return sqlite3.connect(url, uri=True, timeout=_NOTICEABLE, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        if _version(connection, path):
+            return connection
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return None
 
 
 def _check(path: Path) -> None:
@@ -506,7 +526,7 @@ def _check(path: Path) -> None:
 
 def _copy(source: "Connection", target: "Connection") -> None:
     """Copy all that is remembered into empty tables."""
-    for table in ("attempts", "deployments", "runs"):
+    for table in ("attempts", "sightings", "deployments", "runs"):
         rows = source.execute(f"SELECT * FROM {table}").fetchall()
         if rows:
             target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
@@ -523,22 +543,18 @@ def _prepare(connection: "Connection", path: Path, deadline: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does this just now
-            if not _is_busy(error) or time.monotonic() > deadline:
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
     if version:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         if not _version(connection, path):
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
             take_over(connection, path.parent)
             connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.rollback()
 
 
 def _version(connection: "Connection", path: Path) -> int:

@@ -148,6 +148,7 @@ class _Search:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
         possible = self._possible(owners)
+        self._mind_what_is_gone(possible)
         if not self._is_whole:
             raise OutcomeUnknown(f"the run list could not be read back far enough{_and_shows(possible)}")
         if not possible:
@@ -160,6 +161,15 @@ class _Search:
         if not self._store.claim(self._attempt_of(ours[0]), ours[0].id):
             raise OutcomeUnknown(f"run {ours[0].id} may be it, but belongs to another command on this machine")
         return ours[0]
+
+    def _mind_what_is_gone(self, possible: Sequence[Run]) -> None:
+        """Raise OutcomeUnknown where an earlier look showed a run that may be ours, and the list shows it no more."""
+        gone = sorted(self._store.sighted(self._attempts()) - self._shown.keys())
+        if possible:
+            self._store.sight(self._attempts()[-1], [run.id for run in possible])
+        if gone:
+            names = ", ".join(gone[:_NAMED])
+            raise OutcomeUnknown(f"run {names} was listed before and may be it, and is not listed any more")
 
     def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
         """Return the runs that may be ours, read widely."""

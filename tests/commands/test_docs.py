@@ -34,5 +34,5 @@ def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:
     assert town("deploy", "run", "dep_demo", "--wait", "--idempotency-key", "k").code == 0
     assert town("deploy", "list").code == 0
     files = {file.name for file in tmp_path.iterdir()}
-    assert files == {NAME, "keys.lock", "deployments.tsv", "runs.tsv"}
+    assert files == {NAME, "keys.lock"}
     assert [name for name in (*files, *JOURNALS, IDS) if f"`{name}`" not in text] == []

@@ -23,6 +23,7 @@ from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.transcript import Transcript, entry, wrapped
+from tests.completions import offered
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.logs import GONE, Many, lines_of, says, text
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
@@ -249,7 +250,7 @@ def test_nothing_to_show_is_said(qoder: Qoder) -> None:
 def test_the_run_is_remembered_for_completion(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
     assert qoder("run", "logs", "drun_1", "-q").code == 0
-    assert (Path(qoder.env["QODER_STATE_DIR"]) / "runs.tsv").read_text().startswith("drun_1\tdep_1 2026-06-14 ")
+    assert offered("qoder run get drun_", qoder.env)["drun_1"].startswith("dep_1 2026-06-14 ")
 
 
 def test_the_cost_is_left_out_when_it_cannot_be_told(qoder: Qoder) -> None:

@@ -444,3 +444,19 @@ def test_cancelling_an_adopted_run_wants_its_id(qoder: Qoder, name: str) -> None
 def test_by_its_id_it_is_cancelled(qoder: Qoder) -> None:
     adopted(qoder)
     assert qoder("run", "cancel", "drun_7", "--yes").code == 0
+
+
+@pytest.mark.parametrize("shown", [[], [fresh(8)]], ids=["nothing", "a stranger's"])
+def test_a_run_that_was_listed_once_and_is_not_any_more_may_still_be_ours(
+    qoder: Qoder, shown: list[dict[str, Any]]
+) -> None:
+    key = ("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7), fresh(8))
+    assert qoder(*key).code == 9
+    qoder.wire.expected = [one for one in qoder.wire.expected if one.path != RUNS[1]]
+    shows(qoder, *shown)
+    for words in (key, ("run", "wait", "last", "--json")):
+        ran = qoder(*words)
+        assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+        assert "drun_7" in ran.error["message"]

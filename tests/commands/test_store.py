@@ -172,6 +172,36 @@ def test_last_is_the_newest_that_may_have_started_something(store: Store) -> Non
     assert store.last(profile="p", host=HOST) == Entry(mine)
 
 
+def test_last_is_what_its_key_is_known_to_have_started(store: Store) -> None:
+    earlier, other = begin(store), begin(store, "other")
+    lost = begin(store)
+    assert store.last(profile="p", host=HOST) == Entry(lost)
+    store.claim(earlier, "drun_1")
+    store.settle(other, "drun_2")
+    assert store.last(profile="p", host=HOST) == Entry(earlier, "drun_1", adopted=True)
+
+
+def test_unsettled_is_what_may_have_started_a_run_that_nobody_knows(store: Store) -> None:
+    def unsettled(now: float) -> list[str]:
+        return [entry.attempt.id for entry in store.unsettled(HOST, now=now)]
+
+    lost, later, resent = begin(store, "a", at=10.0), begin(store, "b", at=11.0), begin(store, "a", at=12.0)
+    elsewhere = begin(store, "a", at=13.0, host="elsewhere")
+    assert unsettled(20.0) == [lost.id, later.id, resent.id]
+    store.settle(elsewhere, "drun_9")
+    store.settle_nothing(later)
+    assert unsettled(20.0) == [lost.id, resent.id]
+    assert unsettled(609.9) == [lost.id, resent.id]
+    assert unsettled(611.0) == [resent.id]  # `last` settles it, and what came before it never
+    assert unsettled(1e9) == [resent.id]
+    another = begin(store, "c", at=14.0, profile="other")
+    assert unsettled(1e9) == [resent.id, another.id]
+    store.settle(resent, "drun_1")
+    assert unsettled(20.0) == [another.id]  # to repeat its key answers with that run
+    store.settle_nothing(another)
+    assert unsettled(20.0) == []
+
+
 def test_entries_are_of_the_host_since_a_time_oldest_first(store: Store) -> None:
     begin(store, host="elsewhere")
     attempts = [begin(store, at=at) for at in (3.0, 1.0, 2.0)]
@@ -333,33 +363,6 @@ def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len({entry.run for entry in entries_in(tmp_path / "state")}) == 16 * 20
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_process_goes_on_with_it(tmp_path: Path) -> None:
-    script = """
-import os, signal, threading
-begin('before')
-held, done = threading.Event(), threading.Event()
-def hold():
-    with store._lock:
-        held.set()
-        done.wait()
-thread = threading.Thread(target=hold)
-thread.start()
-held.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    begin('child')
-    store.close()
-    os._exit(0)
-print(os.waitpid(child, 0)[1])
-done.set()
-begin('after')
-print(*[entry.attempt.key for entry in store.entries('api.qoder.com')])
-"""
-    assert said_by(in_python(script, tmp_path)) == ["0", "before child after"]
 
 
 # Killed.

@@ -2,9 +2,11 @@
 
 import io
 import os
-import stat
+import shutil
+import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from hypothesis import strategies as st
 from qoder_cli.app import State
 from qoder_cli.base.model import Deployment, Run
 from qoder_cli.help.completion import FILES
-from qoder_cli.local import remembered, tsv
+from qoder_cli.local import remembered
 from qoder_cli.local.remembered import (
+    MOST_DEPLOYMENTS,
+    MOST_RUNS,
     known_deployments,
     known_runs,
     remember_deployments,
@@ -24,8 +28,10 @@ from qoder_cli.local.remembered import (
     remember_run,
     remember_runs,
     run_ids_with_prefix,
+    seen_deployments,
+    seen_runs,
 )
-from qoder_cli.local.tsv import Line
+from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
@@ -54,15 +60,16 @@ def run(id: str, deployment_id: str = "dep_1", at: str = "2026-06-14T08:54:06Z")
     return Run({"id": id, "type": "deployment_run", "deployment_id": deployment_id, "created_at": at})
 
 
-def lines(folder: Path, what: str = "deployments") -> list[Line]:
-    """Return what a file holds, all of which must be ours."""
-    read = [Line.read(line) for line in (folder / f"{what}.tsv").read_text("utf-8").splitlines()]
-    assert None not in read
-    return [line for line in read if line]
+def seen(folder: Path, profile: str | None = "default") -> list[tuple[str, str]]:
+    """Return the deployments that completion can offer, and what they are known by."""
+    with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
+        return [(each.id, each.name) for each in seen_deployments(store, profile)]
 
 
-def known(folder: Path, what: str = "deployments") -> list[tuple[str, str]]:
-    return [(line.id, line.known_as) for line in lines(folder, what)]
+def runs_seen(folder: Path, profile: str | None = "default") -> list[tuple[str, str]]:
+    """Return the runs that completion can offer, and the names of their deployments, else those ids."""
+    with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
+        return [(each.id, each.name or each.deployment) for each in seen_runs(store, profile)]
 
 
 # What is written down
@@ -71,30 +78,28 @@ def known(folder: Path, what: str = "deployments") -> list[tuple[str, str]]:
 def test_deployments_are_remembered_by_name_newest_first(folder: Path) -> None:
     state = state_in(folder)
     remember_deployments(state, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
-    assert (folder / "deployments.tsv").read_text() == (
-        f"dep_2\ttidy\t-\t{HOST}\tdefault\t-\ndep_1\t-\t-\t{HOST}\tdefault\t-\n"
-    )
+    assert seen(folder) == [("dep_2", "tidy"), ("dep_1", "")]
     remember_deployments(state, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
-    assert known(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
+    assert seen(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
 
 
 def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
     state = state_in(folder)
     remember_names(state, {f"dep_{n}": "nightly" for n in range(1, 5)})
     remember_deployments(state, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
-    assert [id for id, _ in known(folder)] == ["dep_1", "dep_3", "dep_4"]
+    assert [id for id, _ in seen(folder)] == ["dep_1", "dep_3", "dep_4"]
     remember_deployments(state, [deployment("dep_4"), deployment("dep_5")], whole=True)
-    assert [id for id, _ in known(folder)] == ["dep_5", "dep_4"]
+    assert [id for id, _ in seen(folder)] == ["dep_5", "dep_4"]
     remember_names(state, {"dep_4": "nightly"}, whole=True)
-    assert [id for id, _ in known(folder)] == ["dep_4"]
+    assert [id for id, _ in seen(folder)] == ["dep_4"]
 
 
 def test_a_whole_list_says_nothing_about_other_hosts(folder: Path) -> None:
     remember_names(state_in(folder), {"dep_1": "here"})
     remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"}, whole=True)
-    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "api.qoder.com.cn"), ("dep_1", HOST)]
+    assert seen(folder) == [("dep_1", "here"), ("dep_2", "there")]
     remember_names(state_in(folder), {}, whole=True)
-    assert [(line.id, line.mark) for line in lines(folder)] == [("dep_2", "-")]
+    assert seen(folder) == [("dep_2", "there")]
 
 
 @pytest.fixture
@@ -113,15 +118,12 @@ def at_work(folder: Path, profiles: Path, **env: str) -> State:
     return state
 
 
-def test_whose_each_is_stands_in_its_line(folder: Path, profiles: Path) -> None:
+def test_each_is_of_its_profile(folder: Path, profiles: Path) -> None:
     for state, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
         remember_names(state, {f"dep_{number}": "nightly"})
         remember_run(state, run(f"drun_{number}", f"dep_{number}"))
-    assert [(line.id, line.profile, line.mark) for line in lines(folder)] == [
-        ("dep_2", "work", "-"),
-        ("dep_1", "default", "-"),
-    ]
-    assert {line.id: line.profile for line in lines(folder, "runs")} == {"drun_1": "default", "drun_2": "work"}
+    assert (seen(folder), seen(folder, "work")) == ([("dep_1", "nightly")], [("dep_2", "nightly")])
+    assert (runs_seen(folder), runs_seen(folder, "work")) == ([("drun_1", "nightly")], [("drun_2", "nightly")])
 
 
 def test_across_lists_the_newest_are_first(folder: Path) -> None:
@@ -131,34 +133,34 @@ def test_across_lists_the_newest_are_first(folder: Path) -> None:
     remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
     remember_deployments(state, [deployment("dep_10", created_at=day(10))])
     remember_names(state, {"dep_7": "named again", "dep_6": "nightly"})
-    assert [id for id, _ in known(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
+    assert [id for id, _ in seen(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
 
 
-def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tsv, "local_time", lambda text: text.replace("T", " "))
+def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path) -> None:
     state = state_in(folder)
     remember_names(state, {"dep_1": "nightly"})
     remember_run(state, run("drun_1", at="2026-06-14T08:54:06Z"))
     remember_runs(state, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
     remember_run(state, run("drun_0", "dep_1", at=""))
-    assert known(folder, "runs") == [
-        ("drun_3", "nightly 2026-06-16 08:54"),
-        ("drun_2", "dep_9 2026-06-15 08:54"),
-        ("drun_1", "nightly 2026-06-14 08:54"),
+    assert runs_seen(folder) == [
+        ("drun_3", "nightly"),
+        ("drun_2", "dep_9"),
+        ("drun_1", "nightly"),
         ("drun_0", "nightly"),
     ]
 
 
-def test_no_more_is_kept_than_is_of_use(folder: Path) -> None:
+def test_no_more_is_offered_than_is_of_use(folder: Path) -> None:
     state = state_in(folder)
     for begin in (0, 1000):
         remember_names(state, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
         remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
-    assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(1000, 1300)]
-    assert len(lines(folder, "runs")) == tsv.MOST_RUNS
-    remember_names(state, {f"dep_{n}": "报" * 256 for n in range(300)})
-    assert (folder / "deployments.tsv").stat().st_size <= tsv.LARGEST_FILE
-    assert lines(folder)[0].id == "dep_0"
+    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(1000, 1000 + MOST_DEPLOYMENTS)]
+    assert [id for id, _ in runs_seen(folder)] == [f"drun_{n}" for n in range(1049, 999, -1)]
+    assert len(runs_seen(folder)) == MOST_RUNS
+    for number in range(3):
+        remember_names(state_in(folder, QODER_BASE_URL=f"https://h{number}"), {f"dep_{n}": "" for n in range(300)})
+    assert len(seen(folder)) == MOST_DEPLOYMENTS
 
 
 def test_the_same_again_writes_nothing(folder: Path) -> None:
@@ -172,32 +174,25 @@ def test_the_same_again_writes_nothing(folder: Path) -> None:
         remember_names(state, {"dep_1": "nightly"})
         remember_run(state, runs[1])
         found = [file.stat() for file in sorted(folder.iterdir())]
-        return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes another file, or a longer one
+        return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes the log longer
 
     assert remember() == remember()
     state.close()
-    assert [file.name for file in sorted(folder.iterdir())] == ["deployments.tsv", "runs.tsv", "state.db"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_nobody_else_can_read_it(folder: Path) -> None:
-    remember_names(state_in(folder / "new"), {"dep_1": "nightly"})
-    assert stat.S_IMODE((folder / "new" / "deployments.tsv").stat().st_mode) == 0o600
-    assert stat.S_IMODE((folder / "new").stat().st_mode) == 0o700
+    assert [file.name for file in sorted(folder.iterdir())] == ["state.db"]
 
 
 def test_what_is_rehearsed_stays_in_the_sandbox(folder: Path) -> None:
     remember_names(state_in(folder), {"dep_1": "real"})
     for port in (8001, 8002):  # the second is another sandbox, and the first is over
         remember_names(state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}"), {f"dep_{port}": "rehearsed"})
-    assert known(folder) == [("dep_1", "real")]
-    assert known(folder, "sandbox-deployments") == [("dep_8002", "rehearsed")]
+    assert seen(folder) == [("dep_1", "real")]
+    assert seen(folder, None) == [("dep_8002", "rehearsed")]
 
 
 def test_a_name_longer_than_any_is_cut_and_shows_it(folder: Path) -> None:
     remember_names(state_in(folder), {"dep_1": "x" * 256, "dep_2": "x" * 257, "dep_3": "\x1b" * 250})
-    assert [name[-2:] for _, name in known(folder)] == ["xx", "x…", "01"] or known(folder)[2][1].endswith("…")
-    assert [len(name) for _, name in known(folder)] == [256, 257, 257]
+    assert [name[-2:] for _, name in seen(folder)] == ["xx", "x…", "01"] or seen(folder)[2][1].endswith("…")
+    assert [len(name) for _, name in seen(folder)] == [256, 257, 257]
 
 
 ODD_IDS = [
@@ -217,85 +212,116 @@ ODD_IDS = [
 
 def test_what_is_no_plain_id_is_not_remembered(folder: Path) -> None:
     remember_deployments(state_in(folder), [deployment("dep_1"), *(Deployment({"id": id}) for id in ODD_IDS)])
-    assert known(folder) == [("dep_1", "nightly")]
+    assert seen(folder) == [("dep_1", "nightly")]
     remember_runs(
         state_in(folder), [Run({}), Run({"id": "drun_`x`"}), Run({"id": 7}), Run({"id": "drun_1", "created_at": 7})]
     )
-    assert known(folder, "runs") == [("drun_1", "-")]
+    assert runs_seen(folder) == [("drun_1", "")]
 
 
 @settings(max_examples=60)
 @given(st.lists(st.text() | st.none(), max_size=5))
-def test_whatever_the_names_are_the_file_is_lines_of_columns(
+def test_whatever_the_names_are_they_only_show(
     tmp_path_factory: pytest.TempPathFactory, names: list[str | None]
 ) -> None:
     folder = tmp_path_factory.mktemp("state")
     remember_deployments(state_in(folder), [deployment(f"dep_{n}", name) for n, name in enumerate(names)])
-    if names:
-        assert [line.id for line in lines(folder)] == [f"dep_{n}" for n in range(len(names))]
-        said = (folder / "deployments.tsv").read_text("utf-8")
-        assert inert_lines(said) == said
+    found = seen(folder)
+    assert [id for id, _ in found] == [f"dep_{n}" for n in range(len(names))]
+    assert all(inert_lines(name) == name and "\n" not in name for _, name in found)
 
 
 # What is there already may be anything
 
 
-GARBAGE = {
-    "empty": b"",
-    "binary": bytes(range(256)) * 1000,
-    "huge": b"x" * 3_000_000,
-    "many lines": b"dep_x\t\n" * 40_000,
-    "no tabs": b"dep_1 dep_2\n\n\ndep_3\n",
-    "other columns": b"dep_1\tname\ndrun_1\n\t\t\t\t\t\n",
-    "another kind": b"agent_1\tname\t-\th\tp\t-\n",
-    "commands": b"dep_$(touch started)\t$(touch started)\t-\th\tp\t-\ndep_`touch started`\t';touch x'\t-\th\tp\t-\n",
-    "no utf-8": b"\xff\xfe\tname\t-\th\tp\t-\n\xc3\x28\n",
+def of_another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE deployments (id, name)")
+
+
+def newer(path: Path) -> None:
+    remember_names(state_in(path.parent), {"dep_1": "nightly"})
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+
+def half_a_file(path: Path) -> None:
+    state = state_in(path.parent)
+    remember_names(state, {f"dep_{n}": "nightly" for n in range(300)})
+    state.close()
+    os.truncate(path, 6000)
+
+
+def rows_of_another(path: Path) -> None:
+    """Write what no command of ours would: ids that are commands, numbers, bytes that are not text."""
+    remember_names(state_in(path.parent), {"dep_1": "nightly"})
+    commands = ["dep_$(touch started)", "dep_`touch started`", "';touch started'"]
+    hostile = [*commands, "dep_a b", "dep_\n", 7, b"\xff\xfe", ""]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM deployments")
+        for number, id in enumerate(hostile):
+            row = (HOST, "default", id, "$(touch started)", number, None)
+            connection.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (HOST, "default", id, b"\xff", number))
+
+
+def names_that_are_no_text(path: Path) -> None:
+    remember_names(state_in(path.parent), {"dep_1": "nightly"})
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE deployments SET name = CAST(x'fffe' AS TEXT)")
+
+
+def a_file_for_a_folder(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("a file")
+
+
+GARBAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.touch(),
+    "binary": lambda path: path.write_bytes(bytes(range(256)) * 1000),
+    "huge": lambda path: path.write_bytes(b"x" * 3_000_000),
+    "many lines": lambda path: path.write_bytes(b"dep_x\t\n" * 40_000),
+    "another program's": of_another_program,
+    "newer": newer,
+    "half": half_a_file,
+    "commands": rows_of_another,
+    "no utf-8": names_that_are_no_text,
 }
+if os.name == "posix":
+    GARBAGE |= {
+        "a folder": lambda path: path.mkdir(),
+        "a pipe": lambda path: os.mkfifo(path),
+        "a pipe beside": lambda path: os.mkfifo(f"{path}-wal"),
+        "a link to nothing": lambda path: path.symlink_to(path.parent / "no/where"),
+        "a file for a folder": a_file_for_a_folder,
+    }
 
 
-@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
-def test_a_file_that_is_garbage_is_replaced(folder: Path, found: bytes) -> None:
+def put_in_the_way(folder: Path, what: str) -> None:
     folder.mkdir()
-    for name in ("deployments.tsv", "runs.tsv"):
-        (folder / name).write_bytes(found)
-    remember_names(state_in(folder), {"dep_1": "nightly"})
-    remember_run(state_in(folder), run("drun_1"))
-    assert known(folder) == [("dep_1", "nightly")]
-    assert [line.id for line in lines(folder, "runs")] == ["drun_1"]
+    GARBAGE[what](folder / "state.db")
 
 
-def blocked(folder: Path) -> Iterator[str]:
-    """Put things in the way, one after the other."""
-    folder.write_text("a file, no folder")
-    yield "the folder is a file"
-    folder.unlink()
-    (folder / "deployments.tsv").mkdir(parents=True)
-    (folder / "runs.tsv").mkdir()
-    yield "the files are folders"
-    for name in ("deployments.tsv", "runs.tsv"):
-        (folder / name).rmdir()
-        if hasattr(os, "mkfifo"):
-            os.mkfifo(folder / name)
-    yield "the files are pipes"
-
-
-def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path) -> None:
+@pytest.mark.parametrize("what", GARBAGE)
+def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path, what: str) -> None:
+    put_in_the_way(folder, what)
     state = state_in(folder)
-    for _ in blocked(folder):
-        remember_names(state, {"dep_1": "nightly"})
-        remember_run(state, run("drun_1"))
-        assert not state.err.has_written
-        state.close()
-    assert not [file for file in folder.iterdir() if file.name not in ("deployments.tsv", "runs.tsv", "state.db")]
+    remember_names(state, {"dep_1": "nightly"})
+    remember_run(state, run("drun_1"))
+    assert known_deployments(state.store, HOST, "default")[0].id == "dep_1"
+    state.close()
+    assert not state.err.has_written
 
 
 def test_without_a_home_nothing_is_remembered_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home(env: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(tsv, "state_folder", no_home)
-    remember_names(state_in(Path("unused")), {"dep_1": "nightly"})
-    remember_run(state_in(Path("unused")), run("drun_1"))
+    monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
+    remember_names(state := state_in(Path("unused")), {"dep_1": "nightly"})
+    remember_run(state, run("drun_1"))
+    assert offered("qoder run get ", {}).keys() == {"last"}
+    assert not state.err.has_written
 
 
 # What the store knows of it
@@ -461,24 +487,35 @@ def test_of_several_hosts_each_says_where_it_is(folder: Path) -> None:
 NOTHING = {"qoder deploy run ": set[str](), "qoder run get ": {"last"}}
 
 
-def test_without_the_file_nothing_of_it_is_offered(folder: Path) -> None:
+def test_without_the_store_nothing_of_it_is_offered(folder: Path) -> None:
     env = {"QODER_STATE_DIR": str(folder)}
     assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
 
 
-@pytest.mark.parametrize("found", GARBAGE.values(), ids=list(GARBAGE))
-def test_garbage_is_no_offer(folder: Path, found: bytes) -> None:
-    folder.mkdir()
-    for name in ("deployments.tsv", "runs.tsv"):
-        (folder / name).write_bytes(found)
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_is_no_offer(folder: Path, what: str) -> None:
+    put_in_the_way(folder, what)
+    before = sorted(folder.iterdir()) if folder.is_dir() else []
     env = {"QODER_STATE_DIR": str(folder)}
     assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+    assert (sorted(folder.iterdir()) if folder.is_dir() else []) == before
 
 
-def test_what_is_no_file_is_not_read(folder: Path) -> None:
-    env = {"QODER_STATE_DIR": str(folder)}
-    for _ in blocked(folder):
-        assert {line: set(offered(line, env)) for line in NOTHING} == NOTHING
+def test_a_store_that_others_are_writing_to_is_read(folder: Path) -> None:
+    remember_names(state_in(folder), {"dep_1": "nightly"})
+    with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert set(offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)})) == {"dep_1"}
+
+
+def test_tab_changes_nothing_on_the_disk(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(home / "state", folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.db-shm"}
+    assert offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)})
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.db-shm"} == before
+    assert not offered("qoder deploy run ", {"QODER_STATE_DIR": str(tmp_path / "none")})
+    assert not (tmp_path / "none").exists()
 
 
 def test_inside_the_sandbox_only_what_is_rehearsed_is_offered(folder: Path) -> None:
@@ -526,12 +563,10 @@ def test_tab_offers(shell: str, home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("found", ["commands", "binary"])
-def test_garbage_starts_nothing(shell: str, tmp_path: Path, found: str) -> None:
+@pytest.mark.parametrize("what", ["commands", "binary"])
+def test_garbage_starts_nothing(shell: str, tmp_path: Path, what: str) -> None:
     state = tmp_path / "own place"
-    state.mkdir()
-    for name in ("deployments.tsv", "runs.tsv"):
-        (state / name).write_bytes(GARBAGE[found])
+    put_in_the_way(state, what)
     assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
 
 

@@ -73,7 +73,6 @@ ADOPTED = [
     case("plain", answer="reset", acts=None, strangers=(130.0,)),
     case("cancel", answer="reset"),
     case("cancel", answer="reset", acts=None, strangers=(3.3,)),
-    case(answer="garbage", date=2.0, strangers=(3.3,)),
     case(answer="502", step=(0.02, 10.0), strangers=(3.3,)),
 ]
 STORIES = [

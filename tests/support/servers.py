@@ -201,7 +201,8 @@ def judge(
         and said.code not in _OPEN
         and said.run not in [run.id for run in counted] + [*hostile.named]
     ):
-        wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", unseen))
+        borne = unseen or _shows_only_a_strangers(hostile)
+        wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", borne))
     if said.run and named is None and hostile.server.answer != "other deployment":
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
     says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
@@ -255,13 +256,23 @@ def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
 
 def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
     """Whether the contract allows to adopt a colleague's run: ours is not there, and it came in the documented time."""
-    if run.origin != "stranger" or (hostile.ours() and not unseen):
+    hidden = unseen or _shows_only_a_strangers(hostile)
+    if run.origin != "stranger" or (hostile.ours() and not hidden):
         return False
     skew = hostile.server.date if isinstance(hostile.server.date, float) else 0.0
     created = math.floor(run.since)
     return any(
         math.floor(post.at + by) <= created <= post.at + by + WINDOW + 1 for post in hostile.posts for by in (0, skew)
     )
+
+
+def _shows_only_a_strangers(hostile: Hostile) -> bool:
+    """Whether the server's Date is so far ahead that only a stranger's run looks younger than our attempt.
+
+    Contract 6 takes the server's clock for adopting: nothing tells the two runs apart. The README says so.
+    """
+    date = hostile.server.date
+    return isinstance(date, float) and date >= 1 and bool(hostile.server.strangers)
 
 
 LIST_WAYS = ("ahead", "date", "step", "phase", "lag", "forgets", "order", "older", "newer", "created", "context",
