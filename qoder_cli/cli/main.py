@@ -3,10 +3,10 @@
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import pairwise, takewhile
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -81,19 +81,17 @@ class Command(_Documented, TyperCommand):
         ]
 
 
+class _Listed(NamedTuple):
+    """A command of a group: how it is imported and built, and its line of help, for which it may be imported too."""
+
+    load: Callable[[], Any]
+    summary: Callable[[], str]
+
+
 class Tree(_Documented, TyperGroup):
     """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
 
-    def __init__(
-        self,
-        name: str,
-        help: str,
-        *,
-        load: Callable[[str], Any],
-        summaries: Callable[[], dict[str, str]],
-        names: list[str],
-        understood: Mapping[str, str],
-    ) -> None:
+    def __init__(self, name: str, help: str, commands: Mapping[str, _Listed], understood: Mapping[str, str]) -> None:
         super().__init__(
             name=name,
             help=help,
@@ -103,18 +101,17 @@ class Tree(_Documented, TyperGroup):
             params=list(shared_options()),
             rich_markup_mode=None,
         )
-        self._load = load
-        self._names = names
-        self._summaries = summaries
+        self._listed = commands
         self._understood = understood
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
-        return self._names
+        return list(self._listed)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
-        return self._load(cmd_name) if cmd_name in self._names else None
+        listed = self._listed.get(cmd_name)
+        return listed and listed.load()
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError with what may have been meant."""
@@ -124,13 +121,13 @@ class Tree(_Documented, TyperGroup):
         if command is None:
             from qoder_cli.help.suggestions.explain import meant
 
-            hint = meant(ctx, args[0], self._names)
+            hint = meant(ctx, args[0], list(self._listed))
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
         return name, command, [*more, *args[1:]]
 
     def commands_told(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
-        return list(self._summaries().items())
+        return [(name, listed.summary()) for name, listed in self._listed.items()]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return what completion offers here: the commands, of which none is built, and the options."""
@@ -193,19 +190,15 @@ def load_noun(noun: str) -> Any:
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(commands[noun]))
+    listed = {verb: _verb(verb, command) for verb, command in commands.items()}
+    return Tree(noun, help + ".", listed, VERBS_UNDERSTOOD)
 
-    def summaries() -> dict[str, str]:
-        texts = {verb: function_of(commands[verb]).__doc__ or "" for verb in commands}
-        return {verb: text.partition("\n")[0].rstrip(".") for verb, text in texts.items()}
 
-    return Tree(
-        noun,
-        help + ".",
-        load=lambda verb: _build(verb, function_of(commands[verb])),
-        summaries=summaries,
-        names=list(commands),
-        understood=VERBS_UNDERSTOOD,
-    )
+def _verb(verb: str, command: Callable[..., Any] | str) -> _Listed:
+    def summary() -> str:
+        return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
+
+    return _Listed(lambda: _build(verb, function_of(command)), summary)
 
 
 def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
@@ -220,15 +213,8 @@ def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
-    summaries = {noun: about for noun, (_, about) in NOUNS.items()}
-    tree = Tree(
-        program,
-        _ABOUT,
-        load=load_noun,
-        summaries=lambda: summaries,
-        names=list(NOUNS),
-        understood=NOUNS_UNDERSTOOD,
-    )
+    nouns = {noun: _Listed(partial(load_noun, noun), partial(str, about)) for noun, (_, about) in NOUNS.items()}
+    tree = Tree(program, _ABOUT, nouns, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 
