@@ -9,6 +9,7 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled
+from qoder_cli.local.store import Store
 from tests.conftest import TOKEN, Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
 from tests.support.result import END, delivers, says
@@ -365,6 +366,18 @@ def test_a_beginning_of_several_ids_is_an_error_that_lists_them(qoder: Qoder) ->
     ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
     assert (ran.code, ran.error["type"]) == (2, "usage")
     assert all(id in ran.error["message"] for id in others)
+
+
+def test_the_beginning_of_an_adopted_runs_id_is_not_enough_to_cancel_it(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {**LEGACY, "id": LONG}
+    qoder.wire.on("GET", f"/deployment_runs/{LONG}", run, run)
+    qoder("run", "get", LONG)
+    monkeypatch.setattr(Store, "is_adopted", lambda *those: True)
+    ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
+    assert (ran.code, qoder.wire.asked("POST")) == (2, [])
+    assert f"qoder run cancel {LONG}" in ran.error["hint"]
 
 
 def test_a_beginning_that_is_too_short_or_was_not_seen_is_taken_as_it_is(qoder: Qoder) -> None:

@@ -75,7 +75,7 @@ def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) ->
 def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
     """Ask the server to cancel a run unless it has finished, and return whether it was asked. Raises QoderError."""
     found = observer.read_once()
-    if found.adopted and not typed.startswith(("drun_", "sess_")):
+    if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
             f"run {found.id} was adopted, so it may be someone else's",
             hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
