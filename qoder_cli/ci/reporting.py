@@ -127,7 +127,7 @@ def reporting(state: "State") -> Ci:
 
 
 def plain(text: str | None) -> str | None:
-    """Return an id or a status that is one plain word; None for anything else that a server may have sent."""
+    """Return an id or a status that is one plain word, None for anything else."""
     return text if text is not None and _PLAIN.fullmatch(text) else None
 
 

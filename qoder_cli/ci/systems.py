@@ -72,15 +72,15 @@ class _Files(System):
 
 
 class GitHub(_Files):
-    """GitHub Actions: step outputs (arrays as JSON), a table in the step's summary, an annotation of a failure."""
+    """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set outputs of the step. No value has a line break: they are plain words, or JSON of them."""
+        """Set outputs of the step. No value has a line break: plain words, or JSON of them."""
         lines = [f"{name}={value if isinstance(value, str) else json.dumps(value)}\n" for name, value in values.items()]
         self._append("GITHUB_OUTPUT", "".join(lines))
 
     def sum_up(self, items: "Sequence[Item]") -> None:
-        """Add a row for each item to the summary, below the table of an earlier command of the step if there is one."""
+        """Add a row for each item to the step's summary, below an earlier command's if any."""
         if not items:
             return
         head = "" if _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")) else f"\n{_HEAD}"
@@ -88,7 +88,7 @@ class GitHub(_Files):
         self._append("GITHUB_STEP_SUMMARY", head + "".join(map(_row, items[:MOST_ROWS])) + more)
 
     def complain(self, error: "QoderError") -> None:
-        """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
+        """Annotate the step. The runner reads such lines from standard error too."""
         title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
         self._state.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
@@ -106,7 +106,7 @@ class GitHub(_Files):
 
 
 class GitLab(_Files):
-    """GitLab CI: variables in the file qoder.env of the project, to be named under `artifacts:reports:dotenv`."""
+    """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
 
     def __init__(self, state: "State") -> None:
         super().__init__(state)
@@ -134,7 +134,7 @@ def _variable(name: str) -> str:
 
 
 def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
-    """Set variables of a dotenv file and take out others, all at once, and leave what else is in it."""
+    """Set and remove variables of a dotenv file, all at once; the rest of it stays."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
         raise ValueError("it is not a file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
@@ -163,7 +163,7 @@ def _row(item: "Item") -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Return text as it shows in a table of Markdown, and does nothing else: no link, no markup, no HTML."""
+    """Return text that only shows in a Markdown table: no link, no markup, no HTML."""
     shown = inert(text or "-")
     return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
 

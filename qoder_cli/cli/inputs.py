@@ -17,7 +17,7 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 
 
 def is_list(typed: Sequence[str]) -> bool:
-    """Return whether several things were named, so that JSON is an array, be it of one (contract, section 3)."""
+    """Return whether JSON is an array, be it of one (contract, section 3)."""
     return len(typed) > 1 or "-" in typed
 
 
@@ -73,7 +73,7 @@ def _lines_of_stdin(state: "State", what: str) -> Iterator[str]:
 
 
 def _raw_lines(stdin: "IO[str] | None") -> Iterator[str | bytes]:
-    """Yield lines, or the beginnings of long ones; undecoded if possible, for a pipe is UTF-8 in every locale."""
+    """Yield lines, long ones cut; undecoded where possible: a pipe is always UTF-8."""
     if stdin is None:
         return
     source = getattr(stdin, "buffer", stdin)

@@ -30,7 +30,7 @@ class _NoSuchCommand(UsageError):
 
 
 class _Documented:
-    """What commands and groups have in common: words checked before typer reads them, help shown as written."""
+    """What commands and groups share: words checked first, help shown as written."""
 
     help: str | None
 
@@ -82,14 +82,14 @@ class Command(_Documented, TyperCommand):
 
 
 class _Listed(NamedTuple):
-    """A command of a group: how it is imported and built, and its line of help, for which it may be imported too."""
+    """A command of a group: what builds it, and what returns its line of help."""
 
     load: Callable[[], Any]
     summary: Callable[[], str]
 
 
 class Tree(_Documented, TyperGroup):
-    """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
+    """A group whose commands are imported when they are typed: none costs the others anything."""
 
     def __init__(self, name: str, help: str, commands: Mapping[str, _Listed], understood: Mapping[str, str]) -> None:
         super().__init__(
@@ -114,7 +114,7 @@ class Tree(_Documented, TyperGroup):
         return listed and listed.load()
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and the words that are left. Raises UsageError with what may have been meant."""
+        """Return name, command and the words that are left. Raises UsageError."""
         understood = self._understood.get(args[0])
         name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
@@ -130,7 +130,7 @@ class Tree(_Documented, TyperGroup):
         return [(name, listed.summary()) for name, listed in self._listed.items()]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Return what completion offers here: the commands, of which none is built, and the options."""
+        """Return what completion offers: the commands, without building any, and options."""
         from qoder_cli.help.completion.answer import item
 
         commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
@@ -202,7 +202,7 @@ def _verb(verb: str, command: Callable[..., Any] | str) -> _Listed:
 
 
 def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
-    """Return the function of a command, which may be named as `module:function`, to be imported now."""
+    """Return the function of a command, imported now if named as `module:function`."""
     if not isinstance(command, str):
         return command
     module, _, name = command.partition(":")

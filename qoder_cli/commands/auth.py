@@ -134,7 +134,7 @@ def status(ctx: typer.Context) -> None:
 
 
 def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
-    """Raise UsageError unless the profile has no token of another server, or someone says that it may be replaced."""
+    """Raise UsageError where a token of another server would be replaced unasked."""
     if yes or "token" not in file.profile(settings.profile):
         return
     home = own_server(file, settings.profile).value
@@ -167,7 +167,7 @@ def _read_token(state: State, settings: Settings, *, with_token: bool) -> str:
 
 
 def _check(state: State, settings: Settings) -> None:
-    """Ask the server whether it accepts the token. Raises ApiError, saying that nothing was saved."""
+    """Ask the server whether it accepts the token. Raises ApiError."""
     from qoder_cli.http.client import Client
 
     client = Client(settings, clock=state.clock, progress=state.progress, transport=state.transport)
@@ -188,7 +188,7 @@ def _check(state: State, settings: Settings) -> None:
 
 
 def _ask_for_a_page(client: "Client") -> None:
-    """Ask for something that only the API answers so. Raises ApiError, also for a response that is not the API's."""
+    """Read a page of the API. Raises ApiError, also for a response that is not the API's."""
     next(client.pages("/deployments", {"limit": 1}))
 
 

@@ -63,7 +63,7 @@ def completion(
 
 
 def _write(state: State, path: Path, text: str) -> None:
-    """Write the script all at once, over one of ours; any other file is kept as FILE.bak, FILE.bak2 and so on."""
+    """Write the script all at once; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -160,7 +160,7 @@ def _file(state: State, *, may_create: bool = False) -> ConfigFile:
 
 
 def _address(state: State, typed: str) -> tuple[str, str]:
-    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError with the nearest key."""
+    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = typed.rpartition(".")
     named = head.removeprefix("profiles.")
     if key not in KEYS or head == "profiles." or (head and named == head):
@@ -196,7 +196,7 @@ def _warn_of_consequences(state: State, before: ConfigFile, profile: str, key: s
 
 
 def _home(file: ConfigFile, profile: str) -> str | None:
-    """Return scheme, host and port that a profile's token goes to; None while its values are broken."""
+    """Return the origin that a profile's token goes to; None while its values are broken."""
     with suppress(UsageError):
         return origin(own_server(file, profile).value)
     return None

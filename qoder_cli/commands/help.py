@@ -64,7 +64,7 @@ def _data(words: list[str], root: Any, *, is_topic: bool) -> dict[str, Any]:
 
 
 def _command(words: list[str], root: Any) -> Any:
-    """Return the context of a command. Raises UsageError, with the topics too where only one word was given."""
+    """Return the context of a command. Raises UsageError."""
     if words[0] in TOPICS:
         raise UsageError(f"{words[0]} takes no further words", hint=f"see: qoder help {words[0]}")
     try:
@@ -171,7 +171,7 @@ _TITLES = {
 
 
 def _flowed(text: str) -> str:
-    """Return text with its paragraphs as wide as they may be; those with columns are left as they are."""
+    """Return text with its paragraphs filled; those with columns stay as they are."""
     paragraphs = text.strip("\n").split("\n\n")
     return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
 
@@ -191,7 +191,7 @@ def _listed(those: Iterable[Named], width: int) -> str:
 
 
 def _row(name: str, meaning: str, width: int | None = None) -> str:
-    """Return a row of two columns, the first as wide as the name or given, the other on as many lines as it needs."""
+    """Return a row of two columns, the first as wide as the name or as given."""
     return _filled(name + meaning, indent=" " * (width or len(name))) + "\n"
 
 

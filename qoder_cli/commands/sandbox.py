@@ -107,7 +107,7 @@ def sandbox(
 
 @contextmanager
 def _serving(state: State, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
-    """Serve, and say that nothing is real. Raises UsageError: bad fault, taken port, extra not installed."""
+    """Serve. Raises UsageError: bad fault, taken port, extra not installed."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 

@@ -35,6 +35,6 @@ def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Find
 
 
 def broken(check: str, error: QoderError, *, fix: str = "fix the setting named above") -> Finding:
-    """Return the finding that an error is, with its hint as the fix; what is neither 2 nor 4 is 7."""
+    """Return the finding that an error is; an exit code other than 2 and 4 is 7."""
     exit = error.exit if error.exit in (Exit.USAGE, Exit.AUTH) else Exit.UNAVAILABLE
     return failed(check, error.message, fix=error.hint or fix, exit=exit)

@@ -32,7 +32,7 @@ def version() -> Iterator[Finding]:
 
 
 def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
-    """Look for every `qoder` and `qoder-cli` on PATH: the Qoder IDE ships a launcher called qoder."""
+    """Find every `qoder` on PATH: the Qoder IDE ships a launcher of that name."""
     found = {name: list(_launchers(name, env)) for name in _NAMES}
     instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if any(map(is_this, found["qoder-cli"][:1])):

@@ -105,7 +105,7 @@ def _clock(ahead: float) -> Finding:
 
 
 def _generation(client: "Client", page: Any) -> Finding:
-    """Return which API the server speaks, by its newest run and how it pages (api/facts.md, 1.3 and 3.6)."""
+    """Return the API version, by the newest run and paging (api/facts.md, 1.3 and 3.6)."""
     pages = "pages have next_page" if "next_page" in mapping(page) else "pages have no next_page"
     try:
         answer = _ask(client, "/deployment_runs")

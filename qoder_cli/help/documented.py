@@ -48,7 +48,7 @@ def _named(text: str) -> tuple[Named, ...]:
 
 
 def _sections(text: str) -> dict[str, tuple[Named, ...]]:
-    """Return what a text lists under titles, each `TITLE:` and its lines, with a blank line between."""
+    """Return what a text lists under titles (`TITLE:`), separated by blank lines."""
     parts = (part.partition(":\n") for part in text.strip().split("\n\n"))
     return {title: _named(lines) for title, _, lines in parts}
 

@@ -39,7 +39,7 @@ def commands(root: Any, under: Sequence[str] = ()) -> JSON:
 
 
 def context_of(root: Any, words: Sequence[str]) -> Any:
-    """Return the context of a command by its words. Raises UsageError with the nearest names when there is none."""
+    """Return the context of a command by its words. Raises UsageError."""
     context, left = root, list(words)
     while left:
         if not hasattr(context.command, "resolve_command"):
@@ -139,7 +139,7 @@ def environment() -> JSON:
 
 
 def output() -> JSON:
-    """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
+    """Return formats, keys of JSON, and what a pipe has: columns and fields."""
     return {
         "formats": [each.as_json() for each in documented.FORMATS],
         "keys": {of: [each.as_json() for each in those] for of, those in documented.KEYS.items()},
@@ -156,7 +156,7 @@ def columns() -> dict[str, list[str]]:
 
 
 def fields() -> dict[str, list[str]]:
-    """Return the names of the lines that one run or deployment is in a pipe, in order; absent ones are left out."""
+    """Return the names of the lines that one run or deployment has in a pipe, in order."""
     from qoder_cli.base.model import Deployment, Run
     from qoder_cli.output.views import deployment_fields, run_fields
 

@@ -61,7 +61,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
 
 
 def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
-    """Ask the server to cancel a run; return what reads it then, or what became of it where nothing was asked."""
+    """Request a cancellation; return what reads the run then, or what became of it."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
     observer = observer_of(state, known)
@@ -73,7 +73,7 @@ def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) ->
 
 
 def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
-    """Ask the server to cancel a run unless it has finished, and return whether it was asked. Raises QoderError."""
+    """Request a cancellation unless the run has finished; return whether. Raises QoderError."""
     found = observer.read_once()
     if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
@@ -103,7 +103,7 @@ def _stopped(state: State, requested: dict[Key, Observer | Item]) -> dict[Key, I
 
 
 def _judged(state: State, item: Item) -> Item:
-    """Return what became of a run that was asked to stop: that it did, however, is what was wanted."""
+    """Return what became of a cancelled run: success is that it stopped, however it ended."""
     if item.run is not None and not is_going(item.run):
         return item._replace(error=None)
     if isinstance(item.error, Interrupted):

@@ -166,7 +166,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
 
 
 def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs, newest first by documentation, until one ends before what was asked."""
+    """Yield the pages of a deployment's runs, newest first, until one ends before `since`."""
     for page in pages:
         yield page
         last = mapping(page["data"][-1]) if page["data"] else {}

@@ -31,7 +31,7 @@ _KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
 
 @dataclass
 class Asked:
-    """Stands for the `State` of an invocation while a line is read: the options on it, and what values are made of."""
+    """Stands for the `State` of an invocation while a line is completed."""
 
     tree: Any
     env: Mapping[str, str]
@@ -42,7 +42,7 @@ class Asked:
     err: Screen = field(default_factory=lambda: Screen(None))
 
     def offers(self, incomplete: str) -> list[tuple[str, str]]:
-        """Return what can stand where `incomplete` stands, behind the words. Raises what typer raises."""
+        """Return what can replace `incomplete` behind the words. Raises what typer raises."""
         reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
         items = reader.get_completions(list(self.words), incomplete)
         return [(item.value, item.help or "") for item in items]
@@ -87,7 +87,7 @@ def answer(tree: Any, env: Mapping[str, str]) -> str:
 
 
 def _profile(words: Iterable[str]) -> str | None:
-    """Return the profile that a line names, also behind the cursor; None where it names none. The last one counts."""
+    """Return the last profile that a line names, None where it names none."""
     named = None
     for before, word in pairwise(["", *words]):
         if before == "--profile":

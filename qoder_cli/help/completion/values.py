@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """Return the words that a parameter of this name in Python can be; nothing where they are not fixed."""
+    """Return the words that a parameter of this name can be, if they are fixed."""
     if name not in _WORDS:
         return ()
     module, _, variable = _WORDS[name].partition(":")

@@ -40,7 +40,7 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 
 
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
-    """Return the error for a mistake in a command line: typer's, or ours. A token that was typed is not repeated."""
+    """Return the error for a mistake in a command line, without tokens that were typed."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
