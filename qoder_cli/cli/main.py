@@ -54,7 +54,7 @@ class _Documented:
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
-        formatter.write("\nGlobal options, such as --json, -q and --profile: qoder help options\n")
+        formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
         """Return the titles of the help's lists, each with its rows of two columns."""
@@ -226,7 +226,7 @@ Run Qoder Cloud Agents deployments and get their outcome as an exit code.
   qoder run get drun_…              show how it went
   qoder auth login                  save a token (or set QODER_PAT)
 
-Exit code 0 means success; for the rest: qoder help exit-codes
+Exit code 0 means success, and the others say what happened.
 Try it for free: qoder sandbox -- qoder deploy run dep_demo --wait"""
 
 

@@ -88,7 +88,7 @@ def api(
       qoder api --list session events
 
     Exits 0 on 2xx, 2 if nothing was sent, 4 to 7 on errors that changed
-    nothing, 9 if unknown. All exit codes: qoder help exit-codes"""
+    nothing, 9 if unknown."""
     state: State = ctx.obj
     if list_:
         return _list(state, [word for word in (method, path, *(words or [])) if word])

@@ -42,7 +42,7 @@ def login(
       qoder auth login --with-token < token.txt
 
     Exits 0 when saved, 2 if no token was given, 4 if it was rejected, 7 if
-    the server could not be reached. All exit codes: qoder help exit-codes"""
+    the server could not be reached."""
     state: State = ctx.obj
     is_piped = state.stdin is not None and not state.stdin.isatty()
     if with_token and not is_piped:
@@ -79,7 +79,7 @@ def logout(ctx: typer.Context) -> None:
       qoder auth logout
       qoder auth logout --profile work
 
-    Exits 0 even if there was no token. All exit codes: qoder help exit-codes"""
+    Exits 0 even if there was no token."""
     state: State = ctx.obj
     file, profile = load(locate(state.env)), profile_name(state.flags, state.env)
     file.require(profile, from_variable=state.flags.profile is None)
@@ -104,7 +104,7 @@ def status(ctx: typer.Context) -> None:
       qoder auth status --profile work --json
 
     Exits 0 if the token is accepted, 4 if it is missing or rejected, 7 if the
-    server could not be reached. All exit codes: qoder help exit-codes"""
+    server could not be reached."""
     state: State = ctx.obj
     settings = state.settings
     accepted: bool | None = True

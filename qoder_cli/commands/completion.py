@@ -43,8 +43,7 @@ def completion(
       qoder completion bash --install
       qoder completion zsh > _qoder
 
-    Exits 2 for an unsupported shell, or a folder that cannot be written.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unsupported shell, or a folder that cannot be written."""
     state: State = ctx.obj
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")

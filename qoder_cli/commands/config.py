@@ -40,8 +40,7 @@ def list_(ctx: typer.Context) -> None:
       qoder config list
       qoder config list --profile work --json
 
-    Exits 0 even if nothing is set, 2 if the file is broken.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 even if nothing is set, 2 if the file is broken."""
     state: State = ctx.obj
     file = _file(state)
     chosen = state.flags.profile or state.env.get(PROFILE_VARIABLE)
@@ -65,8 +64,7 @@ def get(ctx: typer.Context, key: _Key) -> None:
       qoder config get region
       qoder config get profiles.work.base_url
 
-    Exits 2 for an unknown key, 5 if it is not set.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown key, 5 if it is not set."""
     state: State = ctx.obj
     file = _file(state)
     profile, key = _address(state, key)
@@ -96,8 +94,7 @@ def set_(
       qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1
 
-    Exits 2 for an unknown key or an invalid value.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown key or an invalid value."""
     state: State = ctx.obj
     profile, key = _address(state, key)
     if key == "token":
@@ -121,8 +118,7 @@ def unset(ctx: typer.Context, key: _Key) -> None:
       qoder config unset base_url
       qoder config unset profiles.work.region
 
-    Exits 0 even if it was not set, 2 for an unknown key.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 even if it was not set, 2 for an unknown key."""
     state: State = ctx.obj
     file = _file(state)
     profile, key = _address(state, key)
@@ -143,8 +139,7 @@ def path(ctx: typer.Context) -> None:
       qoder config path
       ls -l "$(qoder config path)"
 
-    Exits 2 if there is no home folder.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 if there is no home folder."""
     state: State = ctx.obj
     _print(state, "path", without_tokens(str(locate(state.env))))
 

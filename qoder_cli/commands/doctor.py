@@ -32,8 +32,7 @@ def doctor(
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'
 
     Exits 0 if there are only warnings, otherwise with the code of the first
-    failed check (2, 4 or 7).
-    All exit codes: qoder help exit-codes"""
+    failed check (2, 4 or 7)."""
     from dataclasses import replace
 
     from qoder_cli.http.redact import by_shape

@@ -40,7 +40,7 @@ def help(
       qoder help --json | jq -r '.commands[].usage'
       qoder help run wait --json | jq .commands[0].options
 
-    Exits 2 for an unknown topic. All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown topic."""
     state: State = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS

@@ -88,10 +88,7 @@ def sandbox(
       no-idempotency        the Idempotency-Key is ignored
       echo-token            errors repeat the token
       cut=S                 an event stream is closed after S seconds
-      silent                an event stream is open, and nothing comes
-
-    All exit codes: qoder help exit-codes
-    """
+      silent                an event stream is open, and nothing comes"""
     state: State = ctx.obj
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")

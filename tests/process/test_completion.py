@@ -35,7 +35,7 @@ CASES: dict[str, set[str]] = {
     "qoder run get drun_1 --format=js": {"json", "jsonl"},
     "qoder --format json run lis": {"list"},
     "qoder run list --output=json --trigger ": {"manual", "schedule", "retry"},
-    "qoder run list --outp": set(),
+    "qoder run list --outp": {"--output"},
     "qoder run logs --form": set(),
     "qoder --region ": {"global", "cn"},
     "qoder deploy run --region=g": {"global"},

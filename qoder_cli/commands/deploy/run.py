@@ -92,8 +92,7 @@ def run(
       qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
-    Try these for free: qoder sandbox -- sh
-    All exit codes: qoder help exit-codes"""
+    Try these for free: qoder sandbox -- sh"""
     from dataclasses import replace
 
     from qoder_cli.runs import names

@@ -33,9 +33,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
 
     Examples:
       qoder run cancel last --yes
-      qoder deploy run dep_slow -q | qoder run cancel - --yes
-
-    All exit codes: qoder help exit-codes"""
+      qoder deploy run dep_slow -q | qoder run cancel - --yes"""
     from qoder_cli.runs import names
 
     state: State = ctx.obj

@@ -32,9 +32,7 @@ def get(
 
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
-      qoder run get last --json | jq .error
-
-    All exit codes: qoder help exit-codes"""
+      qoder run get last --json | jq .error"""
     from qoder_cli.local.remembered import remember_run
     from qoder_cli.runs import names
 

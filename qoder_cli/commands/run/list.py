@@ -63,8 +63,7 @@ def list_runs(
       qoder run list nightly-report --status failed --since 7d
       qoder run list --all -o jsonl | jq -r .id
 
-    Exits 0 whatever the runs' status.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 whatever the runs' status."""
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
 

@@ -42,9 +42,7 @@ def result(
     Examples:
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
-      qoder run result last --json | jq -r .result
-
-    All exit codes: qoder help exit-codes"""
+      qoder run result last --json | jq -r .result"""
     from qoder_cli.runs import files as delivered
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results

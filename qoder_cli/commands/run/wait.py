@@ -36,9 +36,7 @@ def wait(
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
-      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl
-
-    All exit codes: qoder help exit-codes"""
+      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     from qoder_cli.runs import names
 
     state: State = ctx.obj
