@@ -174,14 +174,14 @@ def _check(state: State, settings: Settings) -> None:
     try:
         _ask_for_a_page(client)
     except AuthError as error:
-        error.message = f"{error.message}; nothing was saved"
+        error.message = f"{error.message.rstrip('.')}; nothing was saved"
         error.hint = "create a new token, or check how this one was copied"
         if region := _region_of(settings.base_url):
             other = next(name for name in REGIONS if name != region)
             error.hint = f"tokens only work in their own region: try --region {other}, or create a new one"
         raise
     except ApiError as error:
-        error.message = f"{error.message}; nothing was saved"
+        error.message = f"{error.message.rstrip('.')}; nothing was saved"
         raise
     finally:
         client.close()
