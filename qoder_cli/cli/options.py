@@ -23,7 +23,7 @@ _DEPLOYMENT = typer.Argument(
 )
 _DEPLOYMENTS = typer.Argument(
     metavar="DEPLOYMENT...",
-    help="Deployment ids or names; - reads them from stdin.",
+    help="Ids (dep_…) or exact names; - reads them from stdin.",
     autocompletion=values.deployments,
 )
 _RUN = typer.Argument(
