@@ -33,6 +33,8 @@ MOST_PAGES = 20  # of the newest runs; more only where as many sessions are look
 BARREN = 3  # pages without any of the sessions looked for, after which the newest runs are not read on
 _SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
 
+_PREFIX = range(9, 25)  # characters of a run's id that may be the beginning of one; whole ones have 25 or more
+
 T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
 
@@ -114,6 +116,21 @@ def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
     )
 
 
+def _whole(typed: str, state: "State") -> str | QoderError:
+    """Return the run's id that was typed, or the only one seen on this machine that begins so."""
+    if len(typed) not in _PREFIX:
+        return typed
+    from qoder_cli.local.remembered import run_ids_with_prefix
+
+    seen = run_ids_with_prefix(state.store, state.settings.host, typed)
+    if not seen or typed in seen:
+        return typed
+    if len(seen) > 1:
+        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
+    state.progress.note(f"{typed} is {seen[0]}")
+    return seen[0]
+
+
 class _Session(NamedTuple):
     """A session whose run is looked for: what its own object tells."""
 
@@ -129,7 +146,7 @@ class _Finder:
         self._state = state
         self._words = words
         self._for_all: QoderError | None = None  # what keeps everything else from being found too
-        self.found: Found = {word: word for word in words if word.startswith("drun_")}
+        self.found: Found = {word: _whole(word, state) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
         """Find all of them."""

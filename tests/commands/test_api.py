@@ -154,7 +154,7 @@ def test_every_word_must_be_in_the_id_the_method_or_the_path(qoder: Qoder, words
     assert qoder("api", "--list", *words, "-q").out.splitlines() == ids
     ran = qoder("api", "--list", *words, "--json")
     assert [each["id"] for each in ran.json] == ids
-    assert ("none found" in ran.err) == (not ids)
+    assert ("no endpoint matches" in ran.err) == (not ids)
 
 
 def test_the_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
@@ -334,7 +334,7 @@ def test_a_query_without_name_or_value_is_refused(qoder: Qoder, typed: str) -> N
         (["/deployments", "post"], "did you mean: qoder api POST /deployments"),
         (["GET"], "qoder api GET /deployments"),
         (["HEAD", "/deployments"], "qoder api GET /deployments"),
-        (["GET", "/deployments", "dep_1"], "put PATH in quotes"),
+        (["GET", "/deployments", "dep_1"], "quote PATH"),
     ],
 )
 def test_words_that_are_not_method_and_path_are_corrected_and_not_guessed(
@@ -886,7 +886,7 @@ def test_a_list_that_breaks_off_is_no_whole_array(qoder: Qoder, second: Any, cod
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
 def test_what_is_known_to_be_no_list_is_not_asked_for_pages(qoder: Qoder, operation: Operation) -> None:
     ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "leave it out")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "drop it")
 
 
 def test_what_turns_out_to_be_no_list_cannot_be_paged_through(qoder: Qoder) -> None:

@@ -597,7 +597,7 @@ def test_a_person_is_asked_having_seen_what_differs(desk: Desk, questions: Calla
     [
         (False, 2, "nothing was applied: you said no"),
         (typer.Abort(), 2, "no answer was given"),
-        (Signalled(signal.SIGINT), 130, "stopped by a signal; nothing was started"),
+        (Signalled(signal.SIGINT), 130, "interrupted; nothing was started"),
     ],
 )
 def test_no_means_no(

@@ -295,7 +295,7 @@ def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
         sandbox("current", speed=1) as server,
         Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
     ):
-        terminal.shows("reading ids of deployments from the terminal, one a line, until Ctrl-D")
+        terminal.shows("enter ids of deployments, one per line; finish with Ctrl-D")
         terminal.type("dep_demo\n\x04")
         assert terminal.end() == 0
         assert terminal.screen[-1] == server.world.started()[0].id

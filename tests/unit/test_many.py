@@ -387,16 +387,16 @@ def piped(data: bytes, encoding: str = "utf-8") -> State:
 
 
 def test_standard_input_that_is_closed_is_exit_2() -> None:
-    with pytest.raises(UsageError, match="named nothing"):
+    with pytest.raises(UsageError, match="standard input is empty"):
         named(["-"], State(env={}, out=Screen(None), err=Screen(None)))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_standard_input_is_utf_8_whatever_the_locale(encoding: str) -> None:
     assert named(["-"], piped("\ufeffTäglich\r\n日報\n".encode(), encoding)) == ["Täglich", "日報"]
-    with pytest.raises(UsageError, match="line 2 is not UTF-8"):
+    with pytest.raises(UsageError, match="line 2 of standard input is not UTF-8"):
         named(["-"], piped("demo\nTäglich\n".encode("cp1252"), encoding))
-    with pytest.raises(UsageError, match="line 1 is not UTF-8"):
+    with pytest.raises(UsageError, match="line 1 of standard input is not UTF-8"):
         named(["-"], piped("demo\n".encode("utf-16"), encoding))
 
 
@@ -689,12 +689,12 @@ def test_an_outcome_that_cannot_be_read_is_exit_10(current: Town) -> None:
         return answer(501) if is_session else refused(asked)
 
     current.server.refuse = refuse
-    ran = current("deploy", "run", "dep_demo", "dep_fail", "--wait", "--require-outcome", "--json")
+    ran = current("deploy", "run", "dep_demo", "dep_fail", "--wait", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (10, [10, 1])
 
 
 def test_without_an_evaluation_no_outcome_is_good_enough(current: Town) -> None:
-    ran = current("deploy", "run", "dep_demo", "dep_silent", "--wait", "--require-outcome", "--json")
+    ran = current("deploy", "run", "dep_demo", "dep_silent", "--wait", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (1, [1, 1])
     assert "2 in all: 2 completed" in ran.err
     assert ran.error["message"].startswith("0 of 2 runs went well; dep_demo: ")
