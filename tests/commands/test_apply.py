@@ -689,7 +689,7 @@ def test_two_of_one_name_in_files_are_refused_before_anything_is_asked(desk: Des
     one, other = desk.file(NEW, name="a.json"), desk.file(NEW, name="b.json")
     ran = desk.apply(one, other)
     assert (ran.code, desk.asked) == (2, [])
-    assert f"{other}:1: name: is the same as at {one}:1" in ran.err
+    assert f"{other}:1: name: is already used at {one}:1" in ran.err
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
