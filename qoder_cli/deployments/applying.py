@@ -14,7 +14,7 @@ from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
-from qoder_cli.deployments.writing import CannotBe, change
+from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, change
 from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
@@ -23,7 +23,6 @@ from qoder_cli.http.write import Write
 if TYPE_CHECKING:
     from qoder_cli.app import State
 
-READ_WITHIN = 10.0  # seconds for one reading back
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
 
 

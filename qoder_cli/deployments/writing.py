@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
 LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
 RESENDS = 2
