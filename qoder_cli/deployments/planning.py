@@ -110,16 +110,15 @@ def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
-        taken = f"{step.known} cannot be named {declared.name!r}: so is {others[0]}"
-        step.error = Rejected(taken, hint="choose another name")
+        step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step
 
 
 def archived(found: Deployment) -> Rejected:
     """Return the error that this deployment cannot be changed any more."""
     return Rejected(
-        f"deployment {found.id} is archived since {found.archived_at}; it cannot be changed",
-        hint="archiving cannot be undone; create it anew, under a name and without an id",
+        f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
+        hint="archiving cannot be undone; create a new deployment, with a name and without an id",
     )
 
 
@@ -128,23 +127,21 @@ def _ambiguous(steps: Sequence[Step], book: Book) -> Iterable[str]:
         alive = book.alive(step.declared.name) if step.declared.id is None else []
         if len(alive) > 1:
             ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
-            yield _problem(step, f"{len(alive)} deployments are named {step.name!r}: {ids}; give it the id of one")
+            yield _problem(step, f"{step.name!r} matches {len(alive)} deployments ({ids}); add the id of one")
 
 
 def _incomplete(steps: Sequence[Step]) -> Iterable[str]:
     for step in steps:
         is_new = step.current is None and step.error is None
         if is_new and (missing := missing_for_create(step.declared)):
-            yield _problem(
-                step, f"no deployment is named {step.name!r}, and to create it the file lacks {', '.join(missing)}"
-            )
+            yield _problem(step, f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}")
 
 
 def _same_target(steps: Sequence[Step]) -> Iterable[str]:
     first: dict[str, Step] = {}
     for step in steps:
         if step.current and (other := first.setdefault(step.current.id, step)) is not step:
-            yield _problem(step, f"means {step.current.id}, as does {other.place}: name or id, it is one deployment")
+            yield _problem(step, f"is the same deployment as {other.place} ({step.current.id})")
 
 
 def _problem(step: Step, text: str) -> str:
@@ -166,6 +163,7 @@ def look_again(state: "State", steps: Sequence[Step]) -> None:
 def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
     """Return the error that there is one of this name by now, which was not looked at."""
     return Rejected(
-        f"{step.name} was created by someone meanwhile: {', '.join(found.id for found in alive)}; nothing was changed",
-        hint="apply again, to see what differs from it",
+        f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in alive)}); "
+        "nothing was changed",
+        hint="apply again to see what differs from it",
     )

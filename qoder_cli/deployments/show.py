@@ -29,10 +29,10 @@ def warn_of_plan(state: "State", steps: Sequence["Step"]) -> None:
     """Warn of each schedule, new or changed, that never fires, and of each such name that nobody can type."""
     for step in steps:
         if not _can_be_typed(_new(step, "name")):
-            state.progress.warn(f"{step.known}: its name is not taken for one here: commands will need its id")
+            state.progress.warn(f"{step.known}: commands will not take this name; use its id")
         schedule = _new_schedule(step)
         if schedule and not _fires(state, schedule):
-            state.progress.warn(f"{step.known}: its schedule never fires: there is no such day")
+            state.progress.warn(f"{step.known}: this schedule never fires (no such date)")
 
 
 def _coloured(state: "State", line: str) -> str:

@@ -58,7 +58,8 @@ def _agent(typed: str) -> Any:
     if not at:
         return id
     if not _VERSION.fullmatch(version):
-        raise UsageError(f"--agent: {version[:20]!r} after the @ is no version", hint="as in agent_1@3")
+        hint = "e.g. agent_1@3; leave @ out for the latest"
+        raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     return {"id": id, "version": int(version)}
 
 
@@ -71,7 +72,7 @@ def _message(typed: str | None, state: "State") -> str | None:
     try:
         return source.read(source.STDIN, stdin=state.stdin)
     except Problem as problem:
-        raise UsageError(f"--message -: {problem.text}", hint="pipe the message into it") from None
+        raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,9 @@ def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str
     whole = {half: known.get(half) if said is None else said for half, said in typed.items()}
     for half, option in (("expression", "--schedule"), ("timezone", "--timezone")):
         if whole[half] is None:
-            raise UsageError(f"a schedule needs {option} too", hint="--schedule '0 9 * * *' --timezone UTC")
+            given = "--timezone" if half == "expression" else "--schedule"
+            hint = f"add {option}, e.g. {'UTC' if half == 'timezone' else repr('0 9 * * *')}"
+            raise UsageError(f"{given} needs {option}", hint=hint)
     return {"schedule": whole}
 
 
@@ -94,7 +97,7 @@ def metadata_of(
         return {}
     pairs = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in pairs if not (key and equals)]:
-        raise UsageError(f"--metadata: {wrong[0][:80]!r} is no KEY=VALUE", hint="as in --metadata team=core")
+        raise UsageError(f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}", hint="e.g. --metadata team=core")
     kept = {key: value for key, value in known.items() if key not in (removed or ())}
     return {"metadata": kept | {key: value for key, _, value in pairs}}
 
@@ -109,7 +112,7 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     declared, problems = declare(fields)
     if problems:
         told = [f"{_option(problem.path)}: {problem.text}" for problem in problems]
-        raise UsageError("; ".join(dict.fromkeys(told)), hint="nothing was sent")
+        raise UsageError("; ".join(dict.fromkeys(told)))
     return declared
 
 

@@ -275,7 +275,7 @@ def test_a_lost_answer_that_cannot_be_read_back_is_exit_9(qoder: Qoder, world: W
     goes_wrong(qoder, world, "pause:drop-after", "deployment:503*inf")
     ran = change(qoder, "pause", "dep_demo", "--json")
     assert ran.code == 9
-    assert "reading back does not settle it" in ran.error["message"]
+    assert "it could not be read back" in ran.error["message"]
     assert len(asked(world)) == 1
 
 
@@ -380,7 +380,7 @@ def test_a_signal_without_an_answer_says_that_it_is_not_known(qoder: Qoder, worl
     with interrupted(qoder, answer_comes=False):
         ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (143, "", "outcome_unknown")
-    assert "unknown whether pausing dep_demo was done" in ran.error["message"]
+    assert "unknown whether pausing dep_demo succeeded" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]
 
 
@@ -476,7 +476,7 @@ def test_a_signal_leaves_the_rest_alone_and_says_what_was_done(qoder: Qoder, wor
         *(("dep_demo", 9), ("dep_minute", None), ("dep_slow", None), ("nobody", 5)),
     ]
     assert ran.json[1]["error"] is None
-    said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo was done"
+    said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo succeeded"
     assert ran.error["message"].startswith(said)
     assert [state(world, id) for id in ("dep_minute", "dep_slow")] == ["active", "active"]
 
