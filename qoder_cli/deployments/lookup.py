@@ -85,15 +85,12 @@ def asked(state: "State") -> str:
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:
     """Return a hint with the nearest of the deployments that are known (name by id), and who was `asked`."""
-    near = [f"{known[id]!r} ({id})" if known[id] else id for id in _nearest_ids(typed, known)]
-    return f"did you mean {' or '.join(near)}? {asked}" if near else f"list deployments: qoder deploy list {asked}"
-
-
-def _nearest_ids(typed: str, known: dict[str, str]) -> list[str]:
     from qoder_cli.base.near import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
     by_name = {name.lower(): id for id, name in known.items()}
     near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
     near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
-    return list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
+    found = list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
+    words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in found)
+    return f"did you mean {words}? {asked}" if words else f"list deployments: qoder deploy list {asked}"

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, QoderError, Rejected
 from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
-from qoder_cli.deployments.pinning import AT_A_TIME, Found, at_latest
+from qoder_cli.deployments.pinning import AT_A_TIME, at_latest
 from qoder_cli.deployments.step import Step
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
@@ -67,8 +67,14 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
         book.by_name = Book.of(state).by_name
     found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
     pinned = at_latest(state, declared, found) if repin else declared
-    pairs = zip(pinned, found, strict=True)
-    steps = [_step(*pair, book, repin=repin, send_secrets=send_secrets) for pair in pairs]
+    steps: list[Step] = []
+    for one, current in zip(pinned, found, strict=True):
+        if isinstance(current, QoderError):
+            steps.append(Step(one, error=current))
+        elif current is None:
+            steps.append(creating(one))
+        else:
+            steps.append(changing(one, current, book, repin=repin, send_secrets=send_secrets))
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -86,14 +92,6 @@ def _read_missing(state: "State", ids: Sequence[str], book: Book) -> None:
 
 def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
-
-
-def _step(declared: Declared, found: Found, book: Book, *, repin: bool, send_secrets: bool) -> Step:
-    if isinstance(found, QoderError):
-        return Step(declared, error=found)
-    if found is None:
-        return creating(declared)
-    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
 
 
 def creating(declared: Declared) -> Step:

@@ -83,12 +83,11 @@ def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
         return "is empty"
     text = _WORDS.get(kind, "is not valid").format_map(context)
     if kind == "string_type":
-        text += ", not null" if node.content is None else "; put it in quotes" if _is_scalar(node) else ""
+        if node.content is None:
+            text += ", not null"
+        elif not isinstance(node.content, dict | list):
+            text += "; put it in quotes"
     return text + _meant(context, node)
-
-
-def _is_scalar(node: Node) -> bool:
-    return not isinstance(node.content, dict | list)
 
 
 def _meant(context: Mapping[str, Any], node: Node) -> str:

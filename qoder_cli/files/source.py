@@ -88,8 +88,7 @@ def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
     if stdin is None:
         raise Problem("standard input is closed")
     binary: BinaryIO | None = getattr(stdin, "buffer", None)
-    data = binary.read(LONGEST + 1) if binary else stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")
-    return _within_limit(data)
+    return binary.read(LONGEST + 1) if binary else stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")
 
 
 def _bytes_of_file(path: str) -> bytes:
@@ -98,19 +97,14 @@ def _bytes_of_file(path: str) -> bytes:
         if stat.S_ISREG(status.st_mode) and status.st_size > LONGEST:
             raise Problem(_TOO_LONG)
         try:
-            data = read_most(file, LONGEST + 1)
+            return read_most(file, LONGEST + 1)
         except BlockingIOError:
             raise Problem("is a pipe that nothing writes to") from None
-    return _within_limit(data)
-
-
-def _within_limit(data: bytes) -> bytes:
-    if len(data) > LONGEST:
-        raise Problem(_TOO_LONG)
-    return data
 
 
 def _decoded(data: bytes) -> str:
+    if len(data) > LONGEST:
+        raise Problem(_TOO_LONG)
     if data.startswith(_UTF_16):
         raise Problem("is UTF-16; save it as UTF-8", line=1)
     mark = len(_BOM) if data.startswith(_BOM) else 0

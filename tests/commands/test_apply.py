@@ -699,7 +699,7 @@ def test_a_name_that_is_taken_is_not_given_a_second_time(desk: Desk, unique_name
     weekly = desk.add(name="weekly")
     ran = desk.apply_these({"id": weekly.id, "name": "demo"}, words=("--json",))
     assert (ran.code, actions(ran), desk.writes) == (6, [("failed", 6)], [])
-    assert f"the name 'demo' is taken by dep_demo" in ran.error["message"]
+    assert "the name 'demo' is taken by dep_demo" in ran.error["message"]
 
 
 def test_the_name_of_an_archived_one_is_free(desk: Desk) -> None:

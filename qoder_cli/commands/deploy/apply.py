@@ -92,19 +92,19 @@ def apply(
     _tell_what_is_left(state, steps, paths)
     if only_look:
         _print_applied(state, list(map(would, steps)))
-        return _would(state, steps, paths, exit_code=exit_code)
+        options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
+        return _would(steps, state.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
     if is_open and not yes:
         _ask(state, steps)
     return _apply(state, steps)
 
 
-def _would(state: State, steps: Sequence["Step"], paths: Sequence[str], *, exit_code: bool) -> int:
+def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> int:
     if error := first_by_rank(step.error for step in steps if step.error):
         raise error
     count = sum(step.is_open for step in steps)
     if count and exit_code:
-        next = state.command("deploy", "apply", *paths, "--yes")
-        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="to apply", next=next)
+        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="to apply", next=command)
     return Exit.OK
 
 

@@ -64,7 +64,7 @@ def create(
     from qoder_cli.files.load import missing_for_create
 
     state: State = ctx.obj
-    fields = read_fields(state, name, agent, environment, message, description, vaults, budget)
+    fields = read_fields(state, ctx.params)
     declared = declare_fields(fields | schedule_of(schedule, timezone, {}) | metadata_of(metadata, None, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
@@ -129,7 +129,7 @@ def update(
         if is_cleared and given:
             raise UsageError(f"--{option} and --no-{option} cannot be used together")
         cleared |= nothing if is_cleared else {}
-    fields = read_fields(state, name, agent, environment, message, description, vaults, budget) | cleared
+    fields = read_fields(state, ctx.params) | cleared
     typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
     if not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
