@@ -173,17 +173,10 @@ Block = Annotated[
 Content = Annotated[list[Block], Field(min_length=1)]
 
 
-class UserMessage(_Open):
+class Message(_Open):
     """What the agent is told."""
 
-    type: Literal["user.message"]
-    content: Content
-
-
-class SystemMessage(_Open):
-    """What the agent is told by the system."""
-
-    type: Literal["system.message"]
+    type: Literal["user.message", "system.message"]
     content: Content
 
 
@@ -211,7 +204,7 @@ class Resource(_Open):
     instructions: Any = _UNSET
 
 
-InitialEvent = Annotated[UserMessage | SystemMessage | DefineOutcome, Field(discriminator="type")]
+InitialEvent = Annotated[Message | DefineOutcome, Field(discriminator="type")]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 MetadataKey = Annotated[str, StringConstraints(max_length=64), AfterValidator(_not_reserved)]
