@@ -130,7 +130,7 @@ def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
     assert ended.error["message"] == "stopped by a signal; 2 of 3 deployments match their files; unknown: 1"
     [unknown] = [item for item in ended.json if item["action"] == "unknown"]
     assert (unknown["id"], unknown["exit_code"]) == (None, 9)
-    assert f"unknown whether creating {unknown['name']} was done; it was stopped before that" in ended.err
+    assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
