@@ -18,7 +18,6 @@ from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, change
 from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
-from qoder_cli.http.write import Write
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -76,24 +75,23 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
         )
-    step.write = _change(state, step, current, pace)
+    step.write = change(
+        state,
+        f"/deployments/{segment(current.id)}",
+        step.body,
+        what=f"changing {current.id}",
+        read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
+        settle=lambda: _as_wanted(state, step, current),
+        look=state.looking("deploy", "get", current.id),
+        repeatable=True,
+        pace=pace,
+    )
     return _verified(state, step, step.write.send().value)
 
 
 def _created(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
-    step.write = _creation(state, step, pace)
-    try:
-        return _verified(state, step, step.write.send().value)
-    except Rejected as refused:
-        there = there_already(state, step) if or_find and refused.http_status == 409 else None
-        if there is None:
-            raise
-        return there
-
-
-def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
     asked = state.clock.monotonic()
-    return change(
+    step.write = change(
         state,
         "/deployments",
         step.body,
@@ -103,6 +101,13 @@ def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
         look=state.looking("deploy", "list"),
         pace=pace,
     )
+    try:
+        return _verified(state, step, step.write.send().value)
+    except Rejected as refused:
+        there = there_already(state, step) if or_find and refused.http_status == 409 else None
+        if there is None:
+            raise
+        return there
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
@@ -146,20 +151,6 @@ def _is_older(found: Deployment, since: float | None) -> bool:
     """Return whether a deployment was there before a time, in whole seconds of the server's clock."""
     moment = parse_timestamp(found.raw.get("created_at"))
     return since is not None and moment is not None and moment.timestamp() < math.floor(since)
-
-
-def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
-    return change(
-        state,
-        f"/deployments/{segment(current.id)}",
-        step.body,
-        what=f"changing {current.id}",
-        read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
-        settle=lambda: _as_wanted(state, step, current),
-        look=state.looking("deploy", "get", current.id),
-        repeatable=True,
-        pace=pace,
-    )
 
 
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:

@@ -66,7 +66,8 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield f"id: {deployment.id}"
     if name == "agent" and isinstance(value, dict):
         yield "Remove the version to keep the pinned one (new deployments pin the latest)."
-    if name == "resources" and isinstance(value, list) and any(map(_is_repository, value)):
+    resources = value if name == "resources" and isinstance(value, list) else []
+    if any(mapping(resource).get("type") in _REPOSITORIES for resource in resources):
         yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
     if name == "schedule" and (words := words_of(mapping(value))):
         yield words
@@ -79,10 +80,6 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield "Credits per run; null means no limit."
 
 
-def _is_repository(resource: Any) -> bool:
-    return mapping(resource).get("type") in _REPOSITORIES
-
-
 def _short(fields: dict[str, Any]) -> dict[str, Any]:
     """Return fields in normal form in the short forms that files may have, where they have one."""
     short = dict(fields)
@@ -91,17 +88,14 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
             short[name] = {key: value for key, value in short[name].items() if key != "type"}
     if set(mapping(short["budget"])) == {"type", "max_credit_cost"}:
         short["budget"] = short["budget"]["max_credit_cost"]
-    short["environment_variables"] = _short_variables(short["environment_variables"])
+    variables = short["environment_variables"]
+    pairs = assignments(variables) if isinstance(variables, str) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        short["environment_variables"] = dict(pairs)
     if "initial_events" in short:
         del short["initial_events"]
         short |= _short_events(fields["initial_events"])
     return short
-
-
-def _short_variables(text: Any) -> Any:
-    pairs = assignments(text) if isinstance(text, str) else None
-    by_name = dict(pairs or [])
-    return by_name if pairs is not None and len(by_name) == len(pairs) else text
 
 
 def _short_events(events: Any) -> dict[str, Any]:

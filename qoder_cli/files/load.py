@@ -1,7 +1,8 @@
 """Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -156,24 +157,17 @@ def _is_servers(document: Node) -> bool:
     return kind is not None and kind.content == "deployment"
 
 
-def _trees(file: str, text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the documents of a text: JSON where it is called so or is it, YAML otherwise."""
+def _trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
+    """Return the documents of a text: JSON where it is called so or is it, YAML otherwise."""
     if file.lower().endswith(".json"):
-        yield from jsonread.trees(text, problems)
-    elif (trees := _json(text, problems)) is not None:
-        yield from trees
-    else:
-        yield from yamlread.trees(text, problems)
-
-
-def _json(text: str, problems: list[Problem]) -> list[Node] | None:
-    met: list[Problem] = []
-    try:
-        trees = list(jsonread.trees(text, met)) if text.lstrip()[:1] in ("{", "[") else None
-    except Problem:
-        return None
-    problems += met
-    return trees
+        return jsonread.trees(text, problems)
+    if text.lstrip()[:1] in ("{", "["):
+        met: list[Problem] = []
+        with suppress(Problem):
+            trees = list(jsonread.trees(text, met))
+            problems += met
+            return trees
+    return yamlread.trees(text, problems)
 
 
 def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:

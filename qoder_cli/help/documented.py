@@ -140,7 +140,7 @@ APPLY_KEYS = _named(
     ("name", "the name, also of one that is not there yet"),
     ("id", "the deployment, null while there is none"),
     ("error", "the error, with the keys of an error, where it failed"),
-    ("input", "the file and the line in it"),
+    ("input", "the file and the line in it; null for what was typed"),
     ("exit_code", "the exit code of this one alone; null when it was not attempted"),
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import Exit, InternalError, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.inputs import confirmed
 from qoder_cli.cli.options import Yes
 from qoder_cli.help.completion import values
@@ -213,7 +213,12 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     if signalled is not None:
-        raise _stopped(signalled, _so_far(items), unknown=sum(item.action == "unknown" for item in items))
+        stopped = signalled.in_words(f"stopped by a signal; {_so_far(items)}", hint="run the command again to finish")
+        if unknown := sum(item.action == "unknown" for item in items):
+            stopped.message += f"; unknown: {unknown}"
+            stopped.hint = "check them, then run the command again"
+            stopped.kind = Exit.OUTCOME_UNKNOWN
+        raise stopped
     error = first_by_rank(item.error for item in items if item.error)
     if error is None:
         return Exit.OK
@@ -224,12 +229,3 @@ def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
 
 def _so_far(items: Sequence["Applied"]) -> str:
     return f"{sum(item.exit_code == 0 for item in items)} of {len(items)} deployments match their files"
-
-
-def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:
-    error = signalled.in_words(f"stopped by a signal; {so_far}", hint="run the command again to finish")
-    if unknown:
-        error.message += f"; unknown: {unknown}"
-        error.hint = "check them, then run the command again"
-        error.kind = Exit.OUTCOME_UNKNOWN
-    return error
