@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ahead import in_order
 from qoder_cli.base.errors import ApiError, QoderError, Rejected
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
-from qoder_cli.deployments.pinning import AT_A_TIME, at_latest
 from qoder_cli.deployments.step import Step
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
@@ -19,6 +20,7 @@ from qoder_cli.files.problems import BadFiles, Problem
 if TYPE_CHECKING:
     from qoder_cli.app import State
 
+AT_A_TIME = 8  # deployments or agents that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
 
@@ -165,3 +167,39 @@ def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
         "nothing was changed",
         hint="apply again to see what differs from it",
     )
+
+
+def at_latest(
+    state: "State", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
+) -> list[Declared]:
+    """Return deployments as they are declared, with the latest version of an agent that each has and names without one.
+
+    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be read, as
+    no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags), is left as it
+    is: its bare id is sent, which pins the latest.
+    """
+    pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
+    latest = _latest(state, sorted({agent["id"] for agent in pinned if agent}))
+    return [_at(one, agent, latest) for one, agent in zip(declared, pinned, strict=True)]
+
+
+def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
+    """Return the agent that a deployment has and that is named without a version; empty where that is not so."""
+    agent = mapping(settable(found).get("agent")) if isinstance(found, Deployment) else {}
+    return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
+
+
+def _latest(state: "State", ids: Sequence[str]) -> dict[str, Any]:
+    def read(id: str) -> Any:
+        with suppress(ApiError):
+            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
+        return None
+
+    return dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+
+
+def _at(declared: Declared, pinned: dict[str, Any], latest: dict[str, Any]) -> Declared:
+    now, then = latest.get(pinned.get("id", "")), pinned.get("version")
+    if not isinstance(now, int) or not isinstance(then, int) or now < then:
+        return declared
+    return replace(declared, fields={**declared.fields, "agent": {**pinned, "version": now}})

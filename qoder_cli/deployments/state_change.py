@@ -38,10 +38,6 @@ class Change(NamedTuple):
     participle: str
     state: str
 
-    def is_so(self, found: Deployment) -> bool:
-        """Return whether it is so."""
-        return found.state == self.state
-
 
 PAUSE = Change("pause", "pausing", "paused", "paused")
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "active")
@@ -114,7 +110,7 @@ class StateChanges:
         except ApiError as error:
             self._outcomes[id] = Outcome(error=error)
             return
-        if self._change.is_so(found):
+        if found.state == self._change.state:
             self._outcomes[id] = Outcome(found)
             self._note(id, "already")
         elif not is_wanted(found):
@@ -192,7 +188,7 @@ class StateChanges:
 
     def _if_so(self, id: str, found: Deployment | None) -> Deployment | None:
         """Return a deployment if it is the one and as it was to become."""
-        return found if found and found.id == id and self._change.is_so(found) else None
+        return found if found and found.id == id and found.state == self._change.state else None
 
     def _read_back(self, id: str) -> Deployment | None:
         """Return the deployment if it is as it was to become. Raises CannotBe when it never will be, ApiError."""

@@ -114,8 +114,7 @@ def update(
     All exit codes: qoder help exit-codes"""
     from qoder_cli.base.model import mapping
     from qoder_cli.deployments.lookup import find_deployment
-    from qoder_cli.deployments.pinning import at_latest
-    from qoder_cli.deployments.planning import Book, changing
+    from qoder_cli.deployments.planning import Book, at_latest, changing
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
