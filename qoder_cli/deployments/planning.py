@@ -172,11 +172,11 @@ def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
 def at_latest(
     state: "State", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
 ) -> list[Declared]:
-    """Return deployments as they are declared, with the latest version of an agent that each has and names without one.
+    """Return deployments as declared, with the latest version of an agent that each has and names without one.
 
-    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be read, as
-    no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags), is left as it
-    is: its bare id is sent, which pins the latest.
+    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be
+    read, as no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags),
+    is left as it is: its bare id is sent, which pins the latest.
     """
     pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
     latest = _latest(state, sorted({agent["id"] for agent in pinned if agent}))
