@@ -53,6 +53,19 @@ def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[s
     return words
 
 
+def confirmed(state: "State", question: str) -> bool:
+    """Return whether a person says yes. What ends the question early, as Ctrl-C does, leaves its line first."""
+    import typer
+
+    from qoder_cli.output.screen import inert
+
+    try:
+        return typer.confirm(inert(question), err=True)
+    except BaseException:
+        state.err.tell("\n")
+        raise
+
+
 def _lines_of_stdin(state: "State", what: str) -> Iterator[str]:
     if state.stdin is not None and state.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"

@@ -160,7 +160,7 @@ changes  what differs: objects with path, before and after
 name  the deployment's name
 id  the deployment's id, null while there is none
 error  the error, if it failed
-input  file and line
+input  file and line; null for what was typed
 exit_code  exit code of this item; null if it was not attempted
 
 dry_run:

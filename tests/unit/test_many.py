@@ -252,7 +252,7 @@ def test_each_of_which_there_is_no_run_is_warned_of_with_what_to_do(town: Town, 
         "locked",
         "typo",
     ]
-    assert "(hint: unpause it first with qoder deploy unpause dep_paused" in said[1]
+    assert "(hint: resume it first: qoder deploy unpause dep_paused" in said[1]
     assert "no deployment is named 'typo'" in said[3]
     if format == "-q":
         assert ran.errors == [f"error: 1 of 5 runs started; {said[2].removeprefix('warning: ').partition(' (')[0]}"]
