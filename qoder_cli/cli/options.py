@@ -88,7 +88,7 @@ def _shared(flags: str, help: str, **settings: Any) -> Any:
 
 
 def everywhere(
-    output: Annotated[Format | None, _shared("-o", "table, json, jsonl or id.", metavar="FORMAT")] = None,
+    output: Annotated[Format | None, _shared("-o", "table, wide, json, jsonl or id.", metavar="FORMAT")] = None,
     output_by_another_name: Annotated[
         Format | None, _shared("--output --format", "Understood.", metavar="FORMAT", hidden=True)
     ] = None,

@@ -95,6 +95,7 @@ FORMATS = _named(
         "on a terminal a table in local time; in a pipe tab-separated, without header: `key<TAB>value` "
         "lines for one thing, a row a run for several",
     ),
+    ("wide", "the same with every column, whole, however wide the terminal is"),
     ("json", "one document: an object for one thing named, an array for several or for -"),
     ("jsonl", "one object a line"),
     ("id", "only the id"),

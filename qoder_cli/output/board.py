@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.times import span
 from qoder_cli.output.cells import COLOURS
-from qoder_cli.output.margin import columns, fitted
+from qoder_cli.output.fit import columns, cut_inside
 from qoder_cli.output.screen import commandless, inert
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def _rows(lines: Sequence[Line], width: int) -> Iterator["RenderableType"]:
     has_ids = of_id > 0 and min(_widest(labels), LONGEST_LABEL) + _GAP + of_id <= left
     of_label = min(_widest(labels), left - _GAP - of_id if has_ids else left)
     for line, label, word, time, id in zip(lines, labels, words, lasted, ids, strict=True):
-        row = Text(no_wrap=True, overflow="crop").append(fitted(label, of_label)).append(" " * _GAP)
-        row.append(fitted(word, of_word), _style(line.word)).append(" " * _GAP).append(time.rjust(of_time))
+        row = Text(no_wrap=True, overflow="crop").append(cut_inside(label, of_label)).append(" " * _GAP)
+        row.append(cut_inside(word, of_word), _style(line.word)).append(" " * _GAP).append(time.rjust(of_time))
         yield row.append(" " * _GAP + id, "dim") if has_ids else row
 
 

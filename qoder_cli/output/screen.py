@@ -127,8 +127,8 @@ class Screen:
             self._binary = None
 
     def styled(self, text: str, style: str) -> str:
-        """Return the text in a style, where this stream has colour."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+        """Return the text in a style (or in none, if that is empty), where this stream has colour."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 
 def _is_pipe(stream: TextIO) -> bool:

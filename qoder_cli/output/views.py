@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.base.outcome import evaluations
-from qoder_cli.output.cells import Fields, Fire, Milliseconds, Moment, Status, Words
+from qoder_cli.base.outcome import GOING, evaluations
+from qoder_cli.base.times import parse_timestamp
+from qoder_cli.output.cells import Ago, Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
@@ -37,49 +38,72 @@ def run_fields(run: Run) -> Fields:
 
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
-    lines = [
-        ": ".join(
-            part
-            for part in (text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description")))
-            if part
-        )
-        for one in evaluations(session)
-    ]
+    lines = []
+    for one in evaluations(session):
+        explanation = text(one.get("explanation") or one.get("description"))
+        lines.append(": ".join(filter(None, (text(one.get("result")) or "unknown", explanation))))
     return {"outcome": lines} if lines else {}
 
 
-# In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
+# In a pipe, in this order, and only ever appended to.
 RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
-RUN_FIRST = ("id", "status", "triggered", "duration", "error_type", "trigger", "deployment", "session")
+# In the order in which they get room on a terminal.
+RUN_FIRST = ("id", "status", "deployment", "error", "triggered", "duration", "trigger", "session")
 
 
 def run_row(run: Run) -> Fields:
-    """Return a run as one row of a list; the columns are only ever appended to."""
+    """Return a run as one row of a list in a pipe."""
     fields = run_fields(run)
-    fields["error_type"] = Words(run.error_type) if run.error_type else None
-    return {name: fields[name] for name in RUN_COLUMNS}
+    ids = {name: Id(fields[name]) for name in ("id", "deployment", "session") if fields[name]}
+    error = Words(run.error_type) if run.error_type else None
+    return {name: {**fields, **ids, "error_type": error}[name] for name in RUN_COLUMNS}
+
+
+def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool) -> Fields:
+    """Return a run as one row of a list on a terminal at `now` (unix seconds), `names` being those of deployments.
+
+    What is wide has local times, and the deployment's id beside its name.
+    """
+    row = run_row(run)
+    name = names.get(run.deployment_id or "")
+    triggered = row["triggered"]
+    since = parse_timestamp(triggered and triggered.text)
+    if since and run.status in GOING and row["duration"] is None:
+        row["duration"] = Milliseconds(max(0, round(1000 * (now - since.timestamp()))))
+    error = ": ".join(filter(None, (run.error_type, run.error_message)))
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        "deployment": Words(name) if name else row["deployment"],
+        "triggered": triggered if is_wide or triggered is None else Ago(triggered.text, now),
+        "duration": row["duration"],
+        "error": Words(error, least=16) if error else None,
+        "trigger": row["trigger"],
+        "session": row["session"],
+        **({"deployment_id": row["deployment"]} if is_wide else {}),
+    }
 
 
 def missing_row(typed: str, word: str) -> Fields:
-    """Return the row of a run that there is not, or that could not be read: what was typed, and one word for why.
+    """Return the row of a run that does not exist, or could not be read: what was typed, and one word for why.
 
     What was typed stands below what it is the id of, so that the first column has ids of runs alone; a deployment's
     name and everything else below `deployment`.
     """
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
-    shown = typed if column != "deployment" else Words(typed)
+    shown = Words(typed) if column == "deployment" else Id(typed)
     return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(word), column: shown}
 
 
 # As those of a run.
 DEPLOYMENT_COLUMNS = (
-    *("id", "name", "state", "paused_because", "schedule", "timezone", "next_run", "last_run"),
-    *("agent", "environment", "created"),
+    *("id", "name", "state", "paused_because", "schedule", "timezone"),
+    *("next_run", "last_run", "agent", "environment", "created"),
 )
 DEPLOYMENT_FIRST = (
-    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone", "last_run"),
-    *("agent", "environment", "created"),
+    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone"),
+    *("last_run", "agent", "environment", "created"),
 )
 
 
@@ -134,9 +158,9 @@ def _in_words(schedule: Mapping[str, Any]) -> str | None:
 def deployment_row(deployment: Deployment) -> Fields:
     """Return a deployment as one row of a list; the columns are only ever appended to."""
     fields = deployment_fields(deployment)
-    fields["name"] = Words(deployment.name or "-")
-    fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
-    return {name: fields[name] for name in DEPLOYMENT_COLUMNS}
+    ids = {name: Id(fields[name]) for name in ("id", "agent", "environment") if fields[name]}
+    own = {"name": Words(deployment.name or "-"), "next_run": _moment(next(iter(deployment.next_fires), None))}
+    return {name: {**fields, **ids, **own}[name] for name in DEPLOYMENT_COLUMNS}
 
 
 def _agent(agent: Any) -> str | None:
@@ -162,7 +186,7 @@ def _resource(resource: dict[str, Any]) -> str:
         text(resource.get("access")),
         f"at {resource['mount_path']}" if text(resource.get("mount_path")) else None,
     ]
-    return " ".join(part for part in parts if part)
+    return " ".join(filter(None, parts))
 
 
 def _without_login(url: Any) -> str | None:

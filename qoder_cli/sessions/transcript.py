@@ -1,6 +1,5 @@
 """A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,12 +7,12 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
+from qoder_cli.output.fit import wrapped
 from qoder_cli.output.screen import inert, inert_lines
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
 _LABELS_WIDTH = 8
-_WORD = re.compile(r"\s*\S+|\s+$")
 
 # Told only to those who ask for their type: what they say, another event says too, or nobody reads.
 BOOKKEEPING = ("agent.thinking", "session.thread_", "session.updated", "session.usage", "span.")
@@ -85,22 +84,6 @@ class Transcript:
 
     def _style(self, said: str, style: str) -> str:
         return self._styled(said, style) if style and said.strip() else said
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """Return a line in pieces that fit the width, broken at spaces only: what is longer is left to the terminal."""
-    from rich.cells import cell_len
-
-    pieces, room = [""], width
-    for word in _WORD.findall(line):
-        length = cell_len(word)
-        if length > room and pieces[-1]:
-            word = word.lstrip()
-            pieces.append("")
-            length, room = cell_len(word), width
-        pieces[-1] += word
-        room -= length
-    return pieces
 
 
 def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:

@@ -17,12 +17,13 @@ import pytest
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.when import parse_when
+from qoder_cli.output.fit import wrapped
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions.transcript import Transcript, entry, wrapped
+from qoder_cli.sessions.transcript import Transcript, entry
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.logs import GONE, Many, lines_of, says, text
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
