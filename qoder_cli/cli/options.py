@@ -114,6 +114,7 @@ def everywhere(
         _shared("--request-timeout", "Longest time for one request; 30s, a trigger 60s.", metavar="D"),
     ] = None,
     no_progress: Annotated[bool, _shared("--no-progress", "Nothing on stderr but warnings and errors.")] = False,
+    bell: Annotated[bool, _shared("--bell", "Ring the bell after a wait of over 10 s.")] = False,
     no_input: Annotated[bool, _shared("--no-input", "Never ask a question.")] = False,
     debug: Annotated[bool, _shared("--debug", "Show requests and answers, without secrets.")] = False,
     no_color: Annotated[bool, _shared("--no-color", "No colours.")] = False,

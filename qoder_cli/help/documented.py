@@ -63,6 +63,7 @@ VARIABLES = _named(
     ("STATE_DIRECTORY", "the same, as systemd names it to a service, where QODER_STATE_DIR is not set"),
     ("QODER_READ_ONLY", "set to 1: refuse everything but reading"),
     ("QODER_NO_PROGRESS", "set to 1: nothing on stderr but warnings and errors"),
+    ("QODER_BELL", "set to 1: the same as --bell"),
     ("QODER_NO_INPUT, CI", "set to 1 or anything but 0: never ask a question"),
     ("QODER_SANDBOX", "set by `qoder sandbox`; nothing inside reaches a real server or changes a real config"),
     (

@@ -21,16 +21,10 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as the server wrote it; local time on a terminal."""
+    """A timestamp as the server wrote it; on a terminal in local time, or how long before `now` (unix seconds)."""
 
     text: str
-
-
-class Ago(NamedTuple):
-    """A timestamp as the server wrote it; on a terminal how long ago that was at `now` (unix seconds)."""
-
-    text: str
-    now: float
+    now: float | None = None
 
 
 class Fire(NamedTuple):
@@ -93,7 +87,7 @@ def plain(value: Any) -> str:
     match value:
         case None:
             return "-"
-        case Id(text) | Moment(text) | Ago(text, _) | Fire(text, _) | Words(text, _) | Status(text):
+        case Id(text) | Moment(text, _) | Fire(text, _) | Words(text, _) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
             return f"{milliseconds / 1000:.3f}"
@@ -114,10 +108,8 @@ def cell(value: Any) -> Cell:
             return Cell(((inert(text), ""),), "id")
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)
-        case Moment(text):
-            return _one(inert(local_time(text)))
-        case Ago(text, now):
-            return _one(_ago(text, now))
+        case Moment(text, now):
+            return _one(inert(local_time(text)) if now is None else _ago(text, now))
         case Fire(text, zone):
             return _one(inert(local_time(text)), _elsewhere(text, zone))
         case Milliseconds(milliseconds):
@@ -134,7 +126,7 @@ def cell(value: Any) -> Cell:
 
 def has_time(value: Any) -> bool:
     """Return whether a value is shown in local time."""
-    return isinstance(value, Moment | Fire)
+    return isinstance(value, Fire) or (isinstance(value, Moment) and value.now is None)
 
 
 def _one(text: str, faint: str = "") -> Cell:

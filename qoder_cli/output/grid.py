@@ -96,9 +96,10 @@ class Grid:
             column, left = self._columns[n], room - len(GAP)
             if column.has_words and left >= max(_SHORTEST_WORDS, columns(column.header)):
                 column.width = min(column.width, left)
-            if column.width <= left:
-                chosen.append(n)
-                room = left - column.width
+            if column.width > left:
+                break
+            chosen.append(n)
+            room = left - column.width
         self._shown = sorted(chosen)
         for column in sorted((self._columns[n] for n in chosen), key=lambda column: not column.has_words):
             more = min(max(room, 0), column.wanted - column.width)

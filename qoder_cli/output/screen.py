@@ -97,12 +97,12 @@ class Screen:
             raise ReaderGone from None
         except (OSError, ValueError) as error:
             raise InternalError(
-                f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
+                f"cannot write to standard output: {error}", hint="free some disk space or redirect elsewhere"
             ) from None
 
     @property
     def reader_is_gone(self) -> bool:
-        """Whether nobody reads a pipe any more; what is no pipe, and Windows, does not tell before the next write."""
+        """Whether nobody reads a pipe any more; anything else, and Windows, shows it at the next write only."""
         if not self.is_piped or self._binary is None or sys.platform == "win32":
             return False
         import select
@@ -112,17 +112,13 @@ class Screen:
         return bool(poll.poll(0))
 
     def tell(self, text: str, *, is_command: bool = False) -> None:
-        """Write what is only for the eye, without anything that has the shape of a token; when nobody can read it, go
-        on without.
+        """Write what is only for the eye, without tokens, and without CI commands unless it `is_command`.
 
-        It is no command to a CI system, unless it `is_command`.
+        When nobody can read it, it is dropped.
         """
+        text = without_tokens(text)
         try:
-            text = without_tokens(text)
-            if is_command:
-                self.write_exactly(text)
-            else:
-                self.write(text)
+            self.write_exactly(text if is_command else commandless(text))
         except (ReaderGone, InternalError):
             self._binary = None
 

@@ -6,7 +6,7 @@ from typing import Any
 from qoder_cli.base.model import Deployment, Run, mapping, text
 from qoder_cli.base.outcome import GOING, evaluations
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.output.cells import Ago, Fields, Fire, Id, Milliseconds, Moment, Status, Words
+from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
@@ -17,7 +17,7 @@ def run_fields(run: Run) -> Fields:
     return {
         "id": text(run.raw.get("id")),  # a list may hold anything
         "deployment": run.deployment_id,
-        "status": _status(run),
+        "status": Status(run.status) if run.status else None,
         "adopted": "yes" if run.adopted else None,
         "status_from": _source(run),
         "requires_action": _waiting_calls(run),
@@ -48,7 +48,7 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
 # In a pipe, in this order, and only ever appended to.
 RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
 # In the order in which they get room on a terminal.
-RUN_FIRST = ("id", "status", "deployment", "error", "triggered", "duration", "trigger", "session")
+RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
 
 def run_row(run: Run) -> Fields:
@@ -74,10 +74,10 @@ def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool)
     return {
         "id": row["id"],
         "status": row["status"],
-        "deployment": Words(name) if name else row["deployment"],
-        "triggered": triggered if is_wide or triggered is None else Ago(triggered.text, now),
+        "deployment": Words(name, least=14) if name else row["deployment"],
+        "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
         "duration": row["duration"],
-        "error": Words(error, least=16) if error else None,
+        "error": Words(error, least=12) if error else None,
         "trigger": row["trigger"],
         "session": row["session"],
         **({"deployment_id": row["deployment"]} if is_wide else {}),
@@ -114,6 +114,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     """
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
+    budget = mapping(raw.get("budget")).get("max_credit_cost")
     return {
         "id": text(raw.get("id")),
         "name": deployment.name,
@@ -123,15 +124,15 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "archived": _moment(deployment.archived_at),
         "agent": _agent(raw.get("agent")),
         "environment": text(raw.get("environment_id")),
-        "variables": ", ".join(_variable_names(raw.get("environment_variables"))) or None,
+        "variables": _variable_names(raw.get("environment_variables")),
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
         "next_run": [Fire(fire, zone) for fire in _next_fires(deployment, now)],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": [str(each) for each in _list(raw.get("vault_ids"))],
-        "budget": _budget(mapping(raw.get("budget"))),
-        "metadata": _count(mapping(raw.get("metadata")).keys() - {_RESERVED}, "key"),
+        "budget": None if budget is None else f"{budget} credits a run",
+        "metadata": _keys(mapping(raw.get("metadata")).keys() - {_RESERVED}),
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
@@ -168,12 +169,12 @@ def _agent(agent: Any) -> str | None:
     return f"{id}@{mapping(agent).get('version', '?')}" if id else None
 
 
-def _variable_names(variables: Any) -> list[str]:
+def _variable_names(variables: Any) -> str | None:
     """Return the names alone: values may be secrets. They stand between `;` or newlines (api/facts.md, 1.2)."""
-    if isinstance(variables, dict):
-        return list(variables)
-    pairs = (text(variables) or "").replace("\n", ";").split(";")
-    return [pair.partition("=")[0].strip() for pair in pairs if pair.strip()]
+    names = list(mapping(variables))
+    for pair in (text(variables) or "").replace("\n", ";").split(";"):
+        names += [pair.partition("=")[0].strip()] if pair.strip() else []
+    return ", ".join(names) or None
 
 
 def _resource(resource: dict[str, Any]) -> str:
@@ -195,11 +196,6 @@ def _without_login(url: Any) -> str | None:
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" or None
 
 
-def _budget(budget: dict[str, Any]) -> str | None:
-    most = budget.get("max_credit_cost")
-    return None if most is None else f"{most} credits a run"
-
-
 def _first_message(events: list[dict[str, Any]]) -> str | None:
     """Return the first message's text, cut; its content is blocks, or plain text in the older generation."""
     content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
@@ -208,8 +204,10 @@ def _first_message(events: list[dict[str, Any]]) -> str | None:
     return (words if len(words) <= LONGEST_MESSAGE else words[:LONGEST_MESSAGE] + "…") or None
 
 
-def _count(things: Collection[object], name: str) -> str | None:
-    return f"{len(things)} {name}{'s' if len(things) > 1 else ''}" if things else None
+def _keys(keys: Collection[object]) -> str | None:
+    if not keys:
+        return None
+    return "1 key" if len(keys) == 1 else f"{len(keys)} keys"
 
 
 def _list(value: Any) -> list[Any]:
@@ -232,10 +230,6 @@ def _waiting_calls(run: Run) -> str | None:
     if "requires_action" not in run.derived:
         return None
     return ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
-
-
-def _status(run: Run) -> Status | None:
-    return Status(run.status) if run.status else None
 
 
 def _moment(value: Any) -> Moment | None:

@@ -736,7 +736,7 @@ def test_the_status_line_comes_and_goes_on_one_line(alone: Shell, lasting: Serve
         terminal.shows("Ctrl-C")
         (line,) = [line for line in terminal.screen if "Ctrl-C" in line]
         assert "running" in line
-        assert line.endswith(("the run goes on", "…"))
+        assert line.endswith(("the run keeps running", "…"))
         terminal.type("\x03")
         assert terminal.end() == -signal.SIGINT
         assert "Ctrl-C" not in "".join(terminal.screen)

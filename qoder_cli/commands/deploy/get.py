@@ -35,7 +35,11 @@ def get(
     if state.output.format == "table":
         from qoder_cli.runs.history import recent_runs
 
-        words = {"schedule_words": fields.pop("schedule_words")}  # lines are only ever appended
-        fields |= recent_runs(state, id) | words
+        words = {"schedule_words": fields.pop("schedule_words")}
+        fields |= recent_runs(state, id)
+        if state.output.is_drawn:  # in a pipe lines are only ever appended
+            place = list(fields).index("schedule") + 1
+            fields = dict([*list(fields.items())[:place], *words.items(), *list(fields.items())[place:]])
+        fields |= words
     state.output.record(fields, data=found.as_json(), id=found.id)
     remember_deployments(state, [found])
