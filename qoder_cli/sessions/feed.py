@@ -62,13 +62,6 @@ class Down(NamedTuple):
 News = Heard | Up | Alive | Gap | Down
 
 
-class _Ended(Exception):
-    """The stream has nothing more to say: for now, or `for_good`."""
-
-    def __init__(self, *, for_good: bool) -> None:
-        self.for_good = for_good
-
-
 class Feed:
     """Puts the events of one session's stream into `inbox`, from a thread of its own: from now on, or from `after` on.
 
@@ -121,8 +114,6 @@ class Feed:
         """Follow one connection to its end, and return what ended it, or None for a proper end."""
         try:
             self._follow()
-        except _Ended as ended:
-            self._over = ended.for_good
         except ApiError as error:
             is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
             self._over = is_refused or error.http_status in _NO_STREAM
@@ -142,29 +133,30 @@ class Feed:
             for chunk in chunks:
                 for item in parser.take(chunk):
                     self._wait_for_reader()
-                    if self._left.is_open:
+                    if self._left.is_open or self._take(item):
                         return
-                    self._take(item)
 
     def _wait_for_reader(self) -> None:
         """Read no further while the one who listens has much to do: what is not read yet stays with the server."""
         while self._inbox.qsize() > MOST_UNREAD and not self._left.wait(_READER_TICK):
             pass
 
-    def _take(self, item: Item) -> None:
+    def _take(self, item: Item) -> bool:
+        """Report an item, and return whether the stream has nothing more to say."""
         match item:
             case Frame():
-                self._take_frame(item)
+                return self._take_frame(item)
             case TooLong():
                 self._inbox.put(Gap(self._session_id))
             case _:
                 self._inbox.put(Alive(self._session_id))
+        return False
 
-    def _take_frame(self, frame: Frame) -> None:
+    def _take_frame(self, frame: Frame) -> bool:
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
         if frame.data.strip() == "[DONE]":
-            raise _Ended(for_good=False)
+            return True
         if "error" in (frame.event, kind):
             error = event.get("error")
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
@@ -172,14 +164,14 @@ class Feed:
         if kind == "ping":
             self._inbox.put(Alive(self._session_id))
         if not event or kind in ("ping", *_PREVIEWS):
-            return
+            return False
         event_id = text(event.get("id"))
         if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
             self._cursor = event_id
         if self._recent.is_new(event_key(event)):
             self._inbox.put(Heard(self._session_id, event))
-        if kind in _LAST:
-            raise _Ended(for_good=True)
+        self._over = kind in _LAST
+        return self._over
 
     def _event(self, frame: Frame) -> dict[str, Any]:
         """Return the event of a frame, its id and type filled in where only the frame has them; empty if it is none."""

@@ -55,9 +55,9 @@ USAGE = {"usage": {"total_credits": 0.42}}
         (
             {"type": "agent.tool_use", "name": "Bash", "evaluated_permission": "ask"},
             "tool",
-            "Bash (waits for permission)",
+            "Bash (waiting for approval)",
         ),
-        ({"type": "agent.tool_use"}, "tool", "(a tool without a name)"),
+        ({"type": "agent.tool_use"}, "tool", "(unnamed tool)"),
         ({"type": "agent.mcp_tool_use", "mcp_server_name": "db", "name": "ask", "input": {}}, "tool", "db/ask"),
         ({"type": "agent.custom_tool_use", "name": "t", "input": "words"}, "tool", "t words"),
         ({"type": "agent.tool_result", "content": text("ok")}, "result", "ok"),
@@ -114,7 +114,7 @@ def test_bookkeeping_is_left_out_unless_it_is_asked_for(kind: str) -> None:
 def test_a_long_result_is_cut_and_says_so() -> None:
     found = entry({"type": "agent.tool_result", "content": text("x" * 2000 + "y" * 3431)})
     assert found is not None
-    assert found.text == "x" * 2000 + "\n… cut here: 3,431 more characters; -o jsonl shows all"
+    assert found.text == "x" * 2000 + "\n… 3,431 more characters (use -o jsonl)"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_deleted_session_is_said_to_be(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, GONE)
     ran = qoder("run", "logs", "drun_1", "--json")
     assert (ran.code, ran.out) == (5, "")
-    assert "sess_1 of run drun_1 is not there: it was deleted" in ran.error["message"]
+    assert "sess_1 of run drun_1 was deleted, along with its events" in ran.error["message"]
 
 
 def test_the_session_of_a_young_run_may_lag_behind(qoder: Qoder) -> None:
@@ -517,7 +517,7 @@ def test_a_run_that_has_no_session_yet_is_waited_for(qoder: Qoder) -> None:
 def test_without_a_stream_it_says_why_events_come_late(qoder: Qoder) -> None:
     place = Place(qoder, "current", "stream:501*inf")
     qoder.clock.patience = 0.01
-    assert "there is no event stream; asking every few seconds instead" in place.follow("-q").err
+    assert "there is no event stream; falling back to polling" in place.follow("-q").err
     assert place.asked("/stream") == 1
 
 

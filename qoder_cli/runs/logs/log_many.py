@@ -46,50 +46,32 @@ def show_many(state: State, typed: Sequence[str], selection: Selection, tail: in
     page: _Lines | _Array = _Lines(state, selection)
     if state.output.format == "json":
         page = _Array(state.output, selection)
-    failures = _Failures(state, of=len(typed))
+    errors: list[QoderError] = []
+    away = 0  # logs in a row for which the server was not there
     for log in _read(state, typed, selection, tail):
         had_any = page.show(log, _to_the_end(log))
-        failures.take(log)
-        if log.run and not (log.error or had_any):
+        error = log.error
+        away = away + 1 if isinstance(error, Unavailable) else 0
+        if error is not None:
+            errors.append(error)
+            if log.typed not in error.message:
+                error.message = f"{log.typed}: {error.message}"
+            is_refused = isinstance(error, AuthError) and error.http_status == 401  # which holds for all of them
+            if len(typed) > 1 and (is_refused or away == GIVE_UP_AFTER):
+                error.message = f"gave up: {error.message}"
+                raise error
+            if len(typed) > 1:
+                state.progress.warn(error.message)
+        elif log.run and not had_any:
             state.progress.note(nothing_shown(log.run.id, selection))
     if isinstance(page, _Array):
         page.close()
-    return failures.conclude()
-
-
-class _Failures:
-    """The logs that could not be read: each is a warning if there are several, and the worst is the error."""
-
-    def __init__(self, state: State, *, of: int) -> None:
-        self._state = state
-        self._of = of
-        self._errors: list[QoderError] = []
-        self._away = 0
-
-    def take(self, log: Log) -> None:
-        """Take in what became of a log. Raises its error when there is no point in trying others."""
-        self._away = self._away + 1 if isinstance(log.error, Unavailable) else 0
-        if log.error is None:
-            return
-        if log.typed not in log.error.message:
-            log.error.message = f"{log.typed}: {log.error.message}"
-        self._errors.append(log.error)
-        if self._of == 1:
-            return
-        is_refused = isinstance(log.error, AuthError) and log.error.http_status == 401  # which holds for all of them
-        if self._away == GIVE_UP_AFTER or is_refused:
-            log.error.message = f"gave up: {log.error.message}"
-            raise log.error
-        self._state.progress.warn(log.error.message)
-
-    def conclude(self) -> int:
-        """Return 0, or raise the error that decides the exit code."""
-        error = first_by_rank(self._errors)
-        if error is None:
-            return Exit.OK
-        if self._of > 1:
-            error.message = f"{len(self._errors)} of {self._of} logs are incomplete: {error.message}"
-        raise error
+    worst = first_by_rank(errors)
+    if worst is None:
+        return Exit.OK
+    if len(typed) > 1:
+        worst.message = f"{len(errors)} of {len(typed)} logs are incomplete: {worst.message}"
+    raise worst
 
 
 def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
