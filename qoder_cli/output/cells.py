@@ -142,6 +142,8 @@ def _ago(text: str, now: float) -> str:
     if moment is None:
         return inert(text)
     seconds = now - moment.timestamp()
+    if seconds < -60:  # further ahead than clocks differ
+        return inert(local_time(text))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{int(seconds // length)}{unit} ago"

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from qoder_cli.app import State
 from qoder_cli.base.model import Run
 from qoder_cli.cli.main import main
+from qoder_cli.output.cells import Moment, cell, plain
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.history import picture
 from qoder_cli.sandbox.faults import Faults
@@ -270,10 +271,23 @@ def test_wide_shows_everything_whole_and_a_pipe_the_same_as_ever(qoder: Qoder, c
 
 def test_a_name_that_two_deployments_have_says_nothing(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin")))
+    like_an_id = deployment(3, name="dep_1")
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin"), like_an_id))
     qoder("deploy", "list")
-    qoder.wire.on(*RUNS, page(run(1)))
-    assert "dep_1" in qoder("run", "list").out
+    qoder.wire.on(*RUNS, page(run(2, deployment_id="dep_1"), run(1, deployment_id="dep_3")))
+    shown = qoder("run", "list").out.splitlines()[1:3]
+    assert [row.split()[2] for row in shown] == ["dep_1", "dep_3"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "shown"),
+    [(-59, "59s ago"), (-3600, "1h ago"), (-3e6, "34d ago"), (30, "now"), (7200, "2027-01-15 10:00:00")],
+)
+def test_a_time_is_as_long_ago_as_it_is(ahead: float, shown: str) -> None:
+    now = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+    at = datetime.fromtimestamp(now + ahead, UTC).isoformat()
+    assert cell(Moment(at, now)).text == shown
+    assert plain(Moment(at, now)) == at
 
 
 def test_ids_that_only_their_ends_tell_apart_are_cut_in_the_middle(

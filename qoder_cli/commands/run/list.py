@@ -152,7 +152,9 @@ def _row(state: State) -> Callable[[Run], Fields]:
         return run_row
     seen = known_deployments(state.store, state.settings.host, state.settings.profile)
     count = Counter(each.name for each in seen)
-    names = {each.id: each.name for each in seen if each.name and count[each.name] == 1}
+    # A name that two have, or that looks like an id, would not say which one is meant.
+    telling = (each for each in seen if count[each.name] == 1 and not str(each.name).startswith("dep_"))
+    names = {each.id: each.name for each in telling if each.name}
     now = state.client.server_now()
     return lambda run: listed_run(run, now=now, names=names, is_wide=state.output.is_wide)
 
