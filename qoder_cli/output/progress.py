@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from qoder_cli.base.clock import Clock
 from qoder_cli.base.times import span
-from qoder_cli.output.screen import Screen, inert
+from qoder_cli.output.screen import Screen, inert, unseen_keys
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,14 +83,17 @@ class Progress:
         self._set_status(status)
         self._began = self._last_line = self._clock.monotonic()
         self._leaving = leaving or ("the run keeps running" if self._board is None else "the runs keep running")
-        try:
-            if self._moves and not self.is_quiet:
-                self._start_live()
+        if self.is_quiet or not self._moves:
             yield
-        finally:
-            if self._live is not None:
-                self._live.stop()
-            self._live = None
+        else:
+            with unseen_keys():
+                try:
+                    self._start_live()
+                    yield
+                finally:
+                    if self._live is not None:
+                        self._live.stop()
+                    self._live = None
         if self._rings and self._screen.is_terminal and self._clock.monotonic() - self._began > LONG_WAIT:
             self._screen.tell("\a")
 

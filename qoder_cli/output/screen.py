@@ -4,9 +4,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import BinaryIO, TextIO
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, TextIO
 
 from qoder_cli.base.errors import InternalError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
@@ -153,6 +153,40 @@ def silence(stream: TextIO | None) -> None:
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def unseen_keys() -> Iterator[None]:
+    """Let the terminal not echo what is typed while the block runs: an Enter would move what is drawn.
+
+    Nothing is changed in the background, where the system would stop a process that tries; nor on Windows.
+    """
+    try:
+        import termios
+    except ImportError:
+        yield
+        return
+    try:
+        terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
+        before = termios.tcgetattr(terminal)
+    except (OSError, ValueError, termios.error):
+        yield
+        return
+    silent = [*before]
+    silent[3] &= ~termios.ECHO
+    _set_terminal(terminal, silent)
+    try:
+        yield
+    finally:
+        _set_terminal(terminal, before)
+
+
+def _set_terminal(terminal: int, attributes: list[Any]) -> None:
+    import termios
+
+    with suppress(OSError, termios.error):
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def terminal_width() -> int:
