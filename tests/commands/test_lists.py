@@ -441,7 +441,7 @@ def test_a_page_in_between_is_asked_for_again_when_it_fails(qoder: Qoder) -> Non
     assert qoder.clock.slept == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+@pytest.mark.parametrize("format", ["table", "wide", "json", "jsonl", "id"])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_items_that_lack_fields_are_shown_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
