@@ -33,8 +33,8 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
     Raises UsageError for a limit together with --all.
     """
     if limit is not None and all:
-        raise UsageError("--limit and --all contradict each other", hint="give one of them")
-    return limit if limit is not None or all or bounded else DEFAULT_LIMIT
+        raise UsageError("--limit and --all contradict each other", hint="pass only one of them")
+    return DEFAULT_LIMIT if limit is None and not (all or bounded) else limit
 
 
 def page_size(limit: int | None) -> int:

@@ -71,10 +71,9 @@ class Screen:
         return screen
 
     def write(self, text: str) -> None:
-        """Write lines at once, without secrets, and without what a CI system takes for a command.
+        """Write lines at once, without secrets, and without what a CI system takes for a command, on every machine.
 
-        That holds on every machine, whatever the environment says: a log may be shown again where it counts. JSON is
-        not changed, for it is written without any (`jsontext.dump`).
+        JSON is not changed: it is written without any (`jsontext.dump`).
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
         self.write_exactly(commandless(text))
@@ -96,9 +95,8 @@ class Screen:
         except BrokenPipeError:
             raise ReaderGone from None
         except (OSError, ValueError) as error:
-            raise InternalError(
-                f"cannot write to standard output: {error}", hint="free some disk space or redirect elsewhere"
-            ) from None
+            hint = "free some disk space or redirect elsewhere"
+            raise InternalError(f"cannot write to standard output: {error}", hint=hint) from None
 
     @property
     def reader_is_gone(self) -> bool:

@@ -57,16 +57,15 @@ class SessionLog:
     """The events of one session. `young` says that replicas may not know the session yet."""
 
     def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
-        self._client = client
-        self._session_id = session_id
-        self._selection = selection
+        self.client = client
+        self.session_id = session_id
+        self.selection = selection
         self._young = young
-        self._path = events_path(session_id)
         self.last: str | None = None  # the id of the newest event that was read
 
     def history(self) -> Iterator[Events]:
         """Yield what has happened, oldest first, page by page: what is wanted and perhaps more. Raises ApiError."""
-        for page in self._patiently(self._selection.query()):
+        for page in self._patiently(self.selection.query()):
             events = events_of(page)
             self.last = last_id(page, events) or self.last
             yield events
@@ -74,28 +73,22 @@ class SessionLog:
     def newest(self, count: int) -> Events:
         """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
         found: Events = []
-        query = self._selection.query()
-        query["limit"] = max(math.ceil(count / max(math.ceil(count / PAGE), 1)), FEWEST)
+        query = self.selection.query()
+        pages = max(-(-count // PAGE), 1)
+        query["limit"] = max(-(-count // pages), FEWEST)
         for events in newest_first(self._patiently, query):
             self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
-            found += filter(self._selection.takes, events)
+            found += filter(self.selection.takes, events)
             if len(found) >= count:
                 break
         return found[:count][::-1]
 
-    def follower(self, *, note: Callable[[str], None]) -> "Follower":
-        """Return what reads on from the last event: what is wanted and perhaps more.
-
-        `note` is told why that may be slow.
-        """
-        return Follower(self._client, self._session_id, self._selection.query(), after=self.last, note=note)
-
     def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield pages; while the session is young, wait up to 30 s until it is found."""
-        clock = self._client.clock
+        clock = self.client.clock
         until = clock.monotonic() + (LAGGING if self._young else 0.0)
         while True:
-            pages = self._client.pages(self._path, query)
+            pages = self.client.pages(events_path(self.session_id), query)
             try:
                 first = next(pages)
             except NotFound:
@@ -109,32 +102,24 @@ class SessionLog:
 
 
 class Follower:
-    """Reads on from the event `after`: by the stream, and by the list where there is no stream to rely on.
+    """Reads on from the last event of a log: by the stream, and by the list where there is no stream to rely on.
 
-    The list (asked with `query`) is read whenever a stream begins, so that nothing between the two is missed, and every
-    few seconds while none is open or one is silent for 60 s. A stream is relied on once it has told of an event.
-    `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
+    The list is read whenever a stream begins, so that nothing between the two is missed, and every few seconds while
+    none is open or one is silent for 60 s. A stream is relied on once it has delivered an event. `note` is told why
+    events may be late. `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
     """
 
-    def __init__(
-        self,
-        client: "Client",
-        session_id: str,
-        query: dict[str, Any],
-        *,
-        after: str | None,
-        note: Callable[[str], None],
-    ) -> None:
-        self._client = client
-        self._clock = client.clock
-        self._query = query
-        self._path = events_path(session_id)
-        self._last = after
+    def __init__(self, log: SessionLog, *, note: Callable[[str], None]) -> None:
+        self._client = log.client
+        self._clock = log.client.clock
+        self._query = log.selection.query()
+        self._path = events_path(log.session_id)
+        self._last = log.last
         self._note = note
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._feed = Feed(client, session_id, inbox=self._inbox, after=after)
+        self._feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
         self._recent = Recent(REMEMBERED)
-        self._recent.is_new(event_key({"id": after}))
+        self._recent.is_new(event_key({"id": log.last}))
         self._relied_on = False
         self._delivers = False  # whether the stream that is open has told of an event
         self.wake_at = math.inf

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, LostSight, NotFound, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.logs.follow import Selection, SessionLog
+from qoder_cli.runs.logs.follow import Follower, Selection, SessionLog
 from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, following, log_of
 from qoder_cli.runs.observe import ASKS_FOR, Observer, observer_of
 from qoder_cli.sessions.reading import Events
@@ -65,7 +65,8 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
 
     With `on_ask` stop, until it needs an answer at most. Raises NotFound when the session was deleted, LostSight.
     """
-    follower, watching = log.follower(note=state.progress.note), _Watching(observer, state.clock)
+    follower = Follower(log, note=state.progress.note)
+    watching = _Watching(observer, state.clock)
     follower.wake_at = watching.due
     try:
         for events in follower.batches():
