@@ -217,7 +217,7 @@ def test_eighty_columns_say_which_run_of_what_and_why(qoder: Qoder, columns: Cal
     assert header.split() == SHOWN[:6]
     assert all(len(line) <= 80 for line in [header, *rows])
     assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
-    assert [row.split()[2] for row in rows] == ["nightly-report", "nightly-report", "dep_b019ec5569…"]
+    assert [row.split()[2][:11] for row in rows] == ["nightly-rep", "nightly-rep", "dep_b019ec5"]
     assert [("1m ago" in rows[0], "1m 05s" in rows[0]), "3m ago" in rows[1], "2h ago" in rows[2]] == [
         (True, True),
         True,

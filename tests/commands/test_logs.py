@@ -68,7 +68,7 @@ USAGE = {"usage": {"total_credits": 0.42}}
             "file",
             "a.txt (1,234 bytes, file_1)",
         ),
-        ({"type": "agent.artifact_delivered"}, "file", "(a file without a name)"),
+        ({"type": "agent.artifact_delivered"}, "file", "(unnamed file)"),
         (
             {"type": "agent.thread_message_sent", "from_agent_name": "a", "to_agent_name": "b", "content": text("Do.")},
             "thread",
@@ -134,7 +134,11 @@ def test_lines_are_broken_at_spaces_only(line: str, width: int, pieces: list[str
 def written(event: dict[str, Any], at: str | None, *, width: int | None) -> str:
     said = entry(event)
     assert said is not None
-    return Transcript(width=width, styled=lambda text, style: f"<{style}>{text}</>").write(said, at=at)
+
+    def styled(text: str, style: str) -> str:
+        return f"<{style}>{text}</>" if style and text else text
+
+    return Transcript(width=width, styled=styled).write(said, at=at)
 
 
 def test_in_a_pipe_a_line_is_time_who_and_text() -> None:
@@ -244,7 +248,7 @@ def test_nothing_to_show_is_said(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, page(), page(says("Hello.")))
     ran = qoder("run", "logs", "drun_1", "--json")
     assert (ran.code, ran.json, ran.err) == (0, [], "run drun_1 has no events yet\n")
-    assert "were asked for" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
+    assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
 
 
 def test_the_run_is_remembered_for_completion(qoder: Qoder) -> None:
@@ -589,7 +593,7 @@ def test_a_session_deleted_meanwhile_ends_it(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page()).on(*EVENTS, GONE, repeat=True)
     ran = qoder("run", "logs", "drun_1", "--follow", "-o", "jsonl")
     assert ran.code == 5
-    assert "it was deleted" in ran.error["message"]
+    assert "was deleted, along" in ran.error["message"]
 
 
 def test_the_server_s_own_word_ends_it_where_no_event_does(qoder: Qoder) -> None:

@@ -168,7 +168,7 @@ def test_where_there_is_no_stream_it_gives_up(status: int, kind: type[ApiError])
         (httpx.Response(302, headers={"location": "https://elsewhere/"}), "redirects"),
         (ValueError("odd"), "odd"),
         ([frame({"type": "error", "error": {"message": "Too busy."}})], "Too busy."),
-        ([frame("broken", kind="error")], "without words"),
+        ([frame("broken", kind="error")], "(no message)"),
         ([frame({"message": "Gone."}, kind="error")], "Gone."),
     ],
 )
