@@ -11,7 +11,7 @@ _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
 _LONGEST_SHORT_ID = 20  # columns
 _SHORTEST_WORDS = 8  # columns, where not even the least is left
 
-Styled = Callable[[str, str], str]  # text and a style's name -> text that has the style, where there is colour
+Styled = Callable[[str, str], str]  # text and a style's name, or none -> the text in that style, where there is colour
 
 
 class _Column:

@@ -46,7 +46,7 @@ def event_time(event: dict[str, Any]) -> str | None:
 class Transcript:
     """Writes entries for a terminal of some `width`, or with `width` None as `time<TAB>label<TAB>text` for a pipe.
 
-    `styled` gives a text the style that is named. On a terminal times are local, and each new day is named once.
+    `styled` gives a text the style that is named, if any. On a terminal times are local, each new day is named once.
     """
 
     def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
