@@ -153,7 +153,8 @@ class State:
         from qoder_cli.output.progress import Progress
 
         quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
-        return Progress(self.err, clock=self.clock, quiet=quiet)
+        rings = self.flags.bell or is_on(self.env, "QODER_BELL")
+        return Progress(self.err, clock=self.clock, quiet=quiet, rings=rings)
 
     @cached_property
     def store(self) -> "Store":

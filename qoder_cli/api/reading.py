@@ -34,7 +34,7 @@ def show_pages(state: "State", request: Request) -> None:
     if request.operation is not None and "limit" in request.operation.query:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(state.client.pages(request.target.path, params, headers=request.all_headers))
-    output = Output(state.out, "json" if state.flags.output == "table" else state.flags.output)
+    output = Output(state.out, "json" if state.output.format == "table" else state.flags.output)
     with output.rows(fields=mapping, data=_as_it_is, id="id") as rows:
         while (page := pages.take()) is not None:
             pages.prepare()

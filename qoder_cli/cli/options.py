@@ -109,7 +109,9 @@ _HELP = typer.Option("-h", "--help", help="Show help.", callback=_show_help, is_
 
 
 def everywhere(
-    output: Annotated[Format | None, _global("-o --output", "table, json, jsonl or id.", metavar="FORMAT")] = None,
+    output: Annotated[
+        Format | None, _global("-o --output", "table, wide, json, jsonl or id.", metavar="FORMAT")
+    ] = None,
     format: Annotated[Format | None, _global("--format", "Same as -o.", metavar="FORMAT", hidden=True)] = None,
     json: Annotated[bool, _global("--json", "Same as -o json.")] = False,
     quiet: Annotated[bool, _global("-q --quiet", "Print only ids; same as -o id.")] = False,
@@ -119,6 +121,7 @@ def everywhere(
     workspace: Annotated[str | None, _global("--workspace", "Workspace id to send.", metavar="ID")] = None,
     request_timeout: Annotated[str | None, _TIMEOUT] = None,
     no_progress: Annotated[bool, _global("--no-progress", "Print only warnings and errors on stderr.")] = False,
+    bell: Annotated[bool, _global("--bell", "Ring the bell after a wait of over 10 s.")] = False,
     no_input: Annotated[bool, _global("--no-input", "Never prompt.")] = False,
     debug: Annotated[bool, _global("--debug", "Log requests and responses, secrets removed.")] = False,
     no_color: Annotated[bool, _global("--no-color", "Disable colour.")] = False,

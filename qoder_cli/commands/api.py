@@ -107,11 +107,12 @@ def api(
 def _list(state: State, words: list[str]) -> int:
     """Print the operations in which every word occurs; no server is asked."""
     from qoder_cli.api.operations import search
+    from qoder_cli.output.cells import Words
 
     found = list(search(words))
     state.output.records(
         [
-            {"method": each.method, "path": each.path, "id": each.id, "kind": each.kind}
+            {"method": each.method, "path": Words(each.path, least=70), "id": each.id, "kind": each.kind}
             | {"query": ",".join(each.query) or None, "body": ",".join(each.body) or None}
             for each in found
         ],

@@ -25,7 +25,7 @@ from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deploym
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.output.rows import Rows
+    from qoder_cli.output.data import Rows
 
 _SHOWN = 3  # deployments that the first line names
 

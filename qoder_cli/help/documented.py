@@ -77,6 +77,7 @@ QODER_STATE_DIR  folder for local state: the runs that were started, and what co
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
 QODER_READ_ONLY  set to 1: refuse everything but reading
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
+QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
 QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config
 GITHUB_ACTIONS  true: --ci writes outputs and annotations of GitHub Actions
@@ -98,6 +99,7 @@ FPATH, ZDOTDIR  where zsh looks, for `completion zsh --install`
 
 FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
+wide  like table, with every column, however wide the terminal is
 json  one document: an object for a single id, an array for several ids, - and lists
 jsonl  one object per line
 id  only the id

@@ -365,8 +365,8 @@ def test_on_a_terminal_no_data_is_lost_to_the_table(
 ) -> None:
     left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
     text = "\n".join(left)
-    assert "Ctrl-C leaves" in raw
-    assert "Ctrl-C leaves" not in text
+    assert "Ctrl-C stops waiting" in raw
+    assert "Ctrl-C stops waiting" not in text
     for run in server.world.started():
         if format == "-q":
             assert run.id in left
@@ -390,7 +390,7 @@ def test_where_the_data_goes_on_to_a_program_on_the_same_terminal_changes_are_li
 
 def test_a_table_lives_on_while_the_data_goes_to_a_file(alone: Shell) -> None:
     left, raw, _ = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl > data", "current")
-    assert "Ctrl-C leaves" in raw
+    assert "Ctrl-C stops waiting" in raw
     assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
     assert len((alone.home / "data").read_text().splitlines()) == 4
     assert left[-1].startswith('{"error"')

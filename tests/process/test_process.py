@@ -732,12 +732,27 @@ def test_a_list_of_runs_shows_whole_ids_at_80_columns(shell: Shell) -> None:
         assert [id for id in ids if any(id in line for line in terminal.screen)] == ids
 
 
+def test_what_is_typed_during_a_wait_moves_nothing(alone: Shell, lasting: Servers) -> None:
+    line = "trap : INT; qoder deploy run dep_minute --wait; stty -a"
+    with Terminal(alone.enter(lasting["current"]), "sh", "-c", line) as terminal:
+        terminal.shows("Ctrl-C")
+        terminal.type("typed\r\r\r")
+        seen = len(terminal.raw)
+        until(lambda: "Ctrl-C" in terminal.raw[seen + 200 :], "the status line again")
+        assert len([line for line in terminal.screen if "Ctrl-C" in line]) == 1
+        terminal.type("\x03")
+        terminal.end()
+        assert "typed" not in terminal.raw
+        assert re.search(r"\becho\b", terminal.raw)  # and is seen again
+        assert not re.search(r"-echo\b", terminal.raw)
+
+
 def test_the_status_line_comes_and_goes_on_one_line(alone: Shell, lasting: Servers) -> None:
     with Terminal(alone.enter(lasting["current"]), "qoder", "deploy", "run", "dep_minute", "--wait") as terminal:
         terminal.shows("Ctrl-C")
         (line,) = [line for line in terminal.screen if "Ctrl-C" in line]
         assert "running" in line
-        assert line.endswith(("the run goes on", "…"))
+        assert line.endswith(("the run keeps running", "…"))
         terminal.type("\x03")
         assert terminal.end() == -signal.SIGINT
         assert "Ctrl-C" not in "".join(terminal.screen)

@@ -61,4 +61,4 @@ def list_deployments(
     listing = Listing(state.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
     listing.print(state.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
     remember_deployments(state, seen, whole=status is None and agent is None and listing.left_out is None)
-    listing.conclude(state.progress)
+    listing.conclude(state.progress, none="no deployments found")

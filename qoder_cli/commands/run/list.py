@@ -1,6 +1,7 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -14,6 +15,7 @@ from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.help.completion import values
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import All, Limit, Listing, Object, rows_wanted
 from qoder_cli.runs.query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
 
@@ -71,18 +73,20 @@ def list_runs(
     window = Window.read(since, until, state=state)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, state)
-    asked = Asked(of, frozenset(status or ()), trigger, window, wanted, resolve)
+    typed = [("--trigger", trigger), ("--since", since), ("--until", until)]
+    typed = [*(("--status", each) for each in status or ()), *typed]
+    filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
     try:
-        _list(state, asked)
+        _list(state, Asked(of, frozenset(status or ()), trigger, window, wanted, resolve), filters)
     except NotFound as error:
         raise explain_missing(error, of, state) if of else error from None
 
 
-def _list(state: State, asked: Asked) -> None:
+def _list(state: State, asked: Asked, filters: str) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.base.pages import next_cursor
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
-    from qoder_cli.output.views import RUN_FIRST, run_row
+    from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.resolve import Resolver
 
     path, query = asked.request()
@@ -97,15 +101,16 @@ def _list(state: State, asked: Asked) -> None:
     if asked.deployment is not None and asked.window.since is not None:
         pages = _down_to(asked.window.since, pages)
 
-    resolver = Resolver(state.client, progress=state.progress, ask=_resolves(asked, is_whole, state))
-    adopted = state.store.adopted(state.settings.host)
+    asks = _asks_sessions(asked, is_whole, state)
+    resolver = Resolver(state.client, progress=state.progress, ask=asks)
     matches = Matches(asked.trigger, asked.window)
+    adopted = state.store.adopted(state.settings.host)
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
-        runs = resolver.runs(objects) if resolver.asks or asked.statuses else map(Run, objects)
+        runs = resolver.runs(objects) if asks or asked.statuses else map(Run, objects)
         for run in runs:
             if not asked.statuses or run.status in asked.statuses:
-                yield replace(run, adopted=True) if run.raw.get("id") in adopted else run
+                yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
 
     listing = Listing(
         pages,
@@ -114,9 +119,12 @@ def _list(state: State, asked: Asked) -> None:
         matches=None if matches.everything else matches,
         sifts=bool(asked.statuses),
         sure=not asked.filtered_here and asked.window == ALWAYS,
-        slow=resolver.asks and not state.output.is_drawn,
+        slow=asks and not state.output.is_drawn,
     )
-    listing.print(state.output.rows(fields=run_row, data=Run.as_json, first=RUN_FIRST))
+    # A list of failed runs says why before it says anything else.
+    urgent = ("id", "deployment", "error") if asked.statuses == {"failed"} else ()
+    order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
+    listing.print(state.output.rows(fields=_row(state), data=Run.as_json, first=order))
     remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if matches.undated:
         state.progress.warn(f"ignored {matches.undated} runs without a creation time")
@@ -124,16 +132,33 @@ def _list(state: State, asked: Asked) -> None:
         what = "ignored" if asked.statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
         state.progress.warn(f"{what} {resolver.unread} runs: {why}")
-    listing.conclude(state.progress)
+    listing.conclude(state.progress, none=f"no runs match {filters}" if filters else "no runs found")
 
 
-def _resolves(asked: Asked, is_whole: bool, state: State) -> bool:
+def _asks_sessions(asked: Asked, is_whole: bool, state: State) -> bool:
     """Return whether sessions are asked for what their runs do not say (contract, section 3)."""
     if state.output.format == "id" and not asked.statuses:
         return False  # no status is shown and none is needed
     if asked.resolve is not None:
         return asked.resolve
-    return bool(asked.statuses) or is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+    is_short = is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+    return is_short or bool(asked.statuses)
+
+
+def _row(state: State) -> Callable[[Run], Fields]:
+    """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
+    from qoder_cli.local.remembered import known_deployments
+    from qoder_cli.output.views import listed_run, run_row
+
+    if not state.output.is_drawn:
+        return run_row
+    seen = known_deployments(state.store, state.settings.host, state.settings.profile)
+    count = Counter(each.name for each in seen)
+    # A name that two have, or that looks like an id, would not say which one is meant.
+    telling = (each for each in seen if count[each.name] == 1 and not str(each.name).startswith("dep_"))
+    names = {each.id: each.name for each in telling if each.name}
+    now = state.client.server_now()
+    return lambda run: listed_run(run, now=now, names=names, is_wide=state.output.is_wide)
 
 
 def _newest_first(data: list[Any]) -> list[Any]:
