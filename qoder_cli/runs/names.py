@@ -71,7 +71,7 @@ def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
 def _only(name: str, matches: list[str], known: dict[str, str], state: "State") -> str | QoderError:
     if len(matches) > 1:
         listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
-        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="name it by its id")
+        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="use an id")
     if not matches:
         return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(state)))
     return matches[0]
@@ -107,8 +107,8 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
 
 def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
     return WaitTimeout(
-        f"which run {word} is was not found out within {span(timeout)}",
-        hint="wait again",
+        f"run {word} was not identified within {span(timeout)}",
+        hint="to resume waiting",
         next=state.command("run", "wait", word),
         run_state="unknown",
     )
@@ -218,7 +218,7 @@ class _Finder:
         session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
         deployment_id = text(session.get("deployment_id"))
         if deployment_id is None:
-            why = f"session {id} belongs to no deployment, so there is no run of it"
+            why = f"session {id} does not belong to a deployment, so it has no run"
             raise NotFound(why, hint=asked(self._state))
         return _Session(id, deployment_id, parse_timestamp(session.get("created_at")))
 

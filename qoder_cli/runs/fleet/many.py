@@ -59,11 +59,11 @@ def _refuse_duplicates(
     if count < 2 or allowed:
         return
     words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
-    named = " and ".join(words) if len(words) > 1 else f"{id} {count} times"
+    named = f"{' and '.join(words)} are the same" if len(words) > 1 else f"{id} is listed {count} times"
     more = sum(count > 1 for count in counts.values()) - 1
     raise UsageError(
-        f"a deployment is named more than once: {named}" + (f", and {more} others" if more else ""),
-        hint="name each once; --allow-duplicates, without --idempotency-key, starts it as often as it is named",
+        f"duplicate deployment: {named}" + (f", and {more} others" if more else ""),
+        hint="list it once, or pass --allow-duplicates (not with --idempotency-key)",
     )
 
 
@@ -75,8 +75,8 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") 
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
-        f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
-        hint=f"qoder deploy list shows what there is; {asked(state)}; --keep-going starts the others",
+        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
+        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going ({asked(state)})",
     )
 
 
@@ -177,7 +177,7 @@ class _Running:
         state = self._state
         try:
             launches.start()
-            with state.progress.waiting("starting", leaving="what was not begun is not started"):
+            with state.progress.waiting("starting", leaving="the rest is not started"):
                 while not launches.done and not self._conductor.is_enough():
                     if (accept := state.clock.take(self._inbox, glance(state))) is not None:
                         accept()
