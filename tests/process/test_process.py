@@ -419,7 +419,7 @@ def test_several_runs_and_ctrl_c(alone: Shell, lasting: Servers) -> None:
     assert ended.code == -signal.SIGINT
     assert [(item["id"], item["exit_code"]) for item in ended.json] == [(ids[0], 130), (ids[1], 0), (ids[2], 130)]
     assert ended.error["next"][:5] == ["qoder", "run", "wait", ids[0], ids[2]]
-    assert "2 runs go on" in ended.error["message"]
+    assert "2 runs keep running" in ended.error["message"]
 
 
 def test_ctrl_c_before_anything_was_heard_does_not_claim_that_the_run_goes_on(alone: Shell) -> None:
