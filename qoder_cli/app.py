@@ -170,10 +170,8 @@ class State:
 
     def pace_reads(self, per_second: float | None = None) -> None:
         """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
-        from qoder_cli.http.pace import READS_PER_SECOND, Pace
+        from qoder_cli.http.pace import READS_PER_SECOND
 
-        if self.client.pace is None:
-            self.client.pace = Pace(self.clock, per_second=READS_PER_SECOND)
         self.client.pace.allow(per_second or READS_PER_SECOND)
 
     @property

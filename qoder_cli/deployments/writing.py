@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.resending import Meaning
-from qoder_cli.http.write import Recovery, Write
+from qoder_cli.http.write import Meaning, Recovery, Write
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

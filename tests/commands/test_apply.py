@@ -1051,7 +1051,7 @@ def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: 
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, actions(ran)) == (0, [("created", 0)])
-    assert "weekly (dep_1) was created, but could not be read back: Write only." in ran.err
+    assert "weekly (dep_1) was created, but could not be read back: HTTP 403 from localhost:1: Write only." in ran.err
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
@@ -1098,7 +1098,8 @@ def test_a_listing_that_fails_afterwards_is_a_warning(qoder: Qoder) -> None:
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, actions(ran)) == (0, [("created", 0)])
-    assert "warning: unknown whether someone else created one of the same name: No lists." in ran.err
+    said = "unknown whether someone else created one of the same name: HTTP 403 from localhost:1: No lists."
+    assert f"warning: {said}" in ran.err
 
 
 def someone_creates(desk: Desk, **fields: Any) -> list[str]:

@@ -239,7 +239,7 @@ def test_a_profile_that_is_named_is_not_overruled_by_the_environment(qoder: Qode
     qoder.env.update(QODER_PAT="pt-other", QODER_REGION="cn")
     accept(qoder)
     ran = log_in(qoder, "--profile", "work", "--no-progress")
-    assert ran.err == "warning: --profile work is used, so these are ignored: QODER_PAT, QODER_REGION\n"
+    assert ran.err == "warning: --profile work overrides: QODER_PAT, QODER_REGION\n"
     assert profiles(qoder) == {"work": {"token": TOKEN, "region": "global"}}
 
 
@@ -303,7 +303,7 @@ def test_a_broken_file_is_found_before_the_token_is_asked_for(qoder: Qoder, pers
 def test_a_name_that_no_profile_can_have_is_refused(qoder: Qoder, name: str) -> None:
     ran = log_in(qoder, "--profile", name)
     assert (ran.code, ran.out) == (2, "")
-    assert "cannot be the name of a profile" in ran.errors[0]
+    assert "invalid profile name" in ran.errors[0]
 
 
 def test_a_config_file_that_cannot_be_written_is_one_error(qoder: Qoder, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) -> No
         "token_source": "QODER_PAT",
         "workspace_id": None,
         "accepted": False,
-        "reason": "Invalid API key or token.",
+        "reason": "HTTP 401 from api.qoder.com: Invalid API key or token.",
     }
     assert (ran.code, ran.error["type"], ran.error["http_status"]) == (4, "auth", 401)
 
@@ -455,9 +455,17 @@ def test_help_shows_an_example_and_the_exit_codes(qoder: Qoder, capsys: pytest.C
 @pytest.mark.parametrize(
     ("options", "env", "way"),
     [
-        ([], {"QODER_PAT": TOKEN}, "set QODER_PAT anew, or unset it and run: qoder auth login"),
-        ([], {"QODER_ACCESS_TOKEN": TOKEN}, "set QODER_ACCESS_TOKEN anew, or unset it and run: qoder auth login"),
-        ([], {"QODER_PAT_FILE": "FILE"}, "put another into its file, or unset it and run: qoder auth login"),
+        ([], {"QODER_PAT": TOKEN}, "set QODER_PAT to a valid token, or unset it and run: qoder auth login"),
+        (
+            [],
+            {"QODER_ACCESS_TOKEN": TOKEN},
+            "set QODER_ACCESS_TOKEN to a valid token, or unset it and run: qoder auth login",
+        ),
+        (
+            [],
+            {"QODER_PAT_FILE": "FILE"},
+            "replace the token in that file, or unset QODER_PAT_FILE and run: qoder auth login",
+        ),
         ([], {}, "run: qoder auth login"),
         (["--profile", "work"], {"QODER_PAT": TOKEN}, "run: qoder auth login --profile work"),
         (["--region", "cn"], {"QODER_PAT": TOKEN}, "unset it and run: qoder auth login --region cn"),

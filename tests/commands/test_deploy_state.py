@@ -195,7 +195,7 @@ def test_a_refusal_that_is_not_the_apis_stands_if_reading_back_shows_no_change(
 def test_a_409_that_nothing_explains_is_exit_6(qoder: Qoder, world: World) -> None:
     goes_wrong(qoder, world, "pause:409")
     ran = change(qoder, "pause", "dep_demo", "--json")
-    assert (ran.code, ran.error["message"]) == (6, "Refused by a fault of the sandbox.")
+    assert (ran.code, ran.error["message"]) == (6, "HTTP 409 from api.qoder.com: Refused by a fault of the sandbox.")
 
 
 @EACH

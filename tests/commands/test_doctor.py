@@ -135,7 +135,7 @@ def test_a_profile_wins_over_the_environment(qoder: Qoder) -> None:
     assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
     assert findings["token"]["found"].endswith(" (overrides QODER_PAT)")
     assert findings["workspace"]["found"].startswith("ws_1, from profiles.work.workspace_id in ")
-    assert "these are ignored: QODER_PAT, QODER_WORKSPACE_ID" in findings["settings"]["found"]
+    assert "overrides: QODER_PAT, QODER_WORKSPACE_ID" in findings["settings"]["found"]
 
 
 def test_a_token_of_another_host_is_not_there(qoder: Qoder) -> None:
@@ -185,7 +185,7 @@ def test_a_variable_that_cannot_be_used_is_a_finding(qoder: Qoder, variable: str
 
 
 def test_a_profile_that_is_not_there_is_a_finding(qoder: Qoder) -> None:
-    assert "there is no profile 'nope'" in looked(qoder, "--profile", "nope", code=2)["settings"]["found"]
+    assert "no profile 'nope'" in looked(qoder, "--profile", "nope", code=2)["settings"]["found"]
 
 
 @posix
@@ -413,7 +413,7 @@ def test_a_store_that_cannot_be_read_is_not_well(qoder: Qoder, spoil: Any, why: 
     path.rmdir() if path.is_dir() else path.unlink()
     assert finding["status"] == "warning"
     assert why in finding["found"]
-    assert "`last` and --idempotency-key do not know of earlier runs" in finding["found"]
+    assert "`last` and --idempotency-key will not know of earlier runs" in finding["found"]
     assert finding["fix"] == (
         "use the newer version" if "newer" in why else f"move it away while no command runs: mv {path} {path}.old"
     )
@@ -632,7 +632,7 @@ def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder
     assert findings["settings"] == {
         **findings["settings"],
         "status": "warning",
-        "found": "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL",
+        "found": "using QODER_BASE_URL, which differs from QODER_MANAGED_BASE_URL",
     }
     assert findings["token"]["found"].startswith(
         "pt-****3210, from QODER_PERSONAL_ACCESS_TOKEN (overrides profiles.work.token"

@@ -121,8 +121,8 @@ def test_suggestions_take_one_listing_of_two_pages_at_most(qoder: Qoder, world: 
 def test_suggestions_that_cannot_be_had_change_nothing(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", GONE).on(*DEPLOYMENTS, answer)
     ran = qoder("deploy", "get", "dep_1", "--json")
-    assert (ran.code, ran.error["message"]) == (5, "deployment dep_1: No such thing.")
-    assert ran.error["hint"] == "(looked on api.qoder.com, profile default)"
+    assert (ran.code, ran.error["message"]) == (5, "deployment dep_1: HTTP 404 from api.qoder.com: No such thing.")
+    assert ran.error["hint"] == "check the id and the profile (default)"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_session_without_a_run_is_not_found(qoder: Qoder, session: Any, messag
 @pytest.mark.parametrize("answer", [{"data": "x"}, [], {}])
 def test_an_answer_that_is_no_list_is_no_answer(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on(*RUNS_OF_1, answer)
-    with pytest.raises(QoderError, match="no page"):
+    with pytest.raises(QoderError, match="not a page"):
         names.run("dep_1@last", state_of(qoder))
 
 

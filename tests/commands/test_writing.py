@@ -10,8 +10,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.writing import change
-from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import next_try
+from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.names import deployments
