@@ -24,21 +24,18 @@ def sandbox(
         list[str] | None,
         typer.Argument(
             metavar="-- COMMAND...",
-            help="What to run inside; without it, serve until Ctrl-C.",
+            help="The command to run inside. Without one, serve until Ctrl-C.",
             autocompletion=values.command_inside,
         ),
     ] = None,
     generation: Annotated[
-        Generation,
-        typer.Option(help="API version: legacy (runs have a status) or current (they do not)."),
+        Generation, typer.Option(help="API version: legacy (runs have a status) or current (they do not).")
     ] = "current",
     speed: Annotated[float, typer.Option(metavar="N", help="Speed up sessions N times.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 picks a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port (0 picks a free one).")] = 0,
     deployments: Annotated[
         int,
-        typer.Option(
-            min=0, max=10_000, metavar="N", help="Add N deployments like dep_demo, named seed-0000, seed-0001, ..."
-        ),
+        typer.Option(min=0, max=10_000, metavar="N", help="Add N deployments like dep_demo, named seed-0000, …."),
     ] = 0,
     fault: Annotated[
         list[str] | None,
@@ -47,11 +44,10 @@ def sandbox(
 ) -> int:
     """Run a command against a local fake server.
 
-    Runs the command after `--` against the server and exits with its exit
-    code (2 if it cannot be run). Without a command, serves until Ctrl-C and
-    prints the variables to export. Inside, qoder and the official SDK reach
-    no other server, and have a config and a state of their own, which are
-    removed at the end. Nothing is real, and nothing is charged.
+    Runs the command after `--` against the server and exits with its exit code
+    (2 if it cannot be run). Without a command, serves until Ctrl-C and prints
+    the variables to export. Nothing is real or charged: inside, qoder and the
+    official SDK reach no other server, and use a temporary config and state.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
@@ -59,17 +55,18 @@ def sandbox(
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
       qoder sandbox --deployments 200 -- qoder deploy list --all
 
-    Deployments: dep_demo, dep_slow and dep_idle complete, dep_minute takes
-    60 s, dep_silent says nothing. dep_fail, dep_terminated, dep_budget fail,
-    dep_nostart never starts, dep_skip is skipped with --generation legacy and
-    never starts with current, dep_ask waits for an answer. dep_paused and
-    dep_archived refuse; dep_scheduled has a schedule.
+    Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
+    takes 60 s, dep_silent writes no message. dep_fail, dep_terminated and
+    dep_budget fail, dep_nostart never starts, dep_skip is skipped with
+    --generation legacy and never starts with current, dep_ask waits for an
+    answer. dep_paused and dep_archived refuse to run; dep_scheduled has a
+    schedule.
 
-    Faults: WHERE is trigger, run, list, deployment, session, events, stream,
-    agent or any; for changes of deployments create, update, pause, unpause,
-    archive, or write for all of them. TIMES is 1 by default, *inf is always.
-    WHAT, before the server acts:
-      503 429=5 503-bare    a status, with Retry-After 5, without a body
+    Faults. WHERE names the requests: trigger, run, list, deployment, session,
+    events, stream, agent or any; for changes to deployments create, update,
+    pause, unpause, archive, or write for all five.
+    TIMES is 1 by default; *inf means always. WHAT, before the server acts:
+      503 429=5 503-bare    a status; with Retry-After 5; without a body
       html html=503         a gateway's page, 502 by default
       redirect=URL          302
       drop-before           the connection closes without a response
@@ -79,32 +76,28 @@ def sandbox(
       late=S                drops the connection, acts S seconds later
       slow=S                responds byte by byte, taking S seconds
       truncated garbage     half of the response; broken JSON
-      list not-a-run        [] as response; another kind of object
+      list not-a-run        [] as the response; an object of another kind
       stranger              someone else does the same just before
     Lasting conditions:
       skew=S no-date        the server's clock is S seconds off; no Date header
       lagging=S             what is younger than S seconds is not visible yet
-      half-written=S        so young runs have neither session nor error
+      half-written=S        such young runs have neither session nor error
       no-idempotency        the Idempotency-Key is ignored
       echo-token            errors repeat the token
-      cut=S                 an event stream is closed after S seconds
-      silent                an event stream is open, and nothing comes"""
+      cut=S                 event streams close after S seconds
+      silent                event streams stay open and send nothing"""
     state: State = ctx.obj
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
     with folder() as own, _serving(state, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
         inside = variables(state.env, base_url=server.base_url, token=server.world.token, folder=own)
-        if command:
-            return run(command, environment(state.env, inside))
-        state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-        state.err.tell("sandbox: paste these lines into another shell; press Ctrl-C here to stop\n")
-        return 128 + until_signal()
+        return run(command, environment(state.env, inside)) if command else _serve(state, inside)
 
 
 @contextmanager
 def _serving(state: State, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
-    """Serve. Raises UsageError: bad fault, taken port, extra not installed."""
+    """Serve, and say that nothing is real. Raises UsageError: bad fault, port in use, extra not installed."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 
@@ -113,19 +106,29 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     except ModuleNotFoundError as error:
         from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
 
-        hint = f"to install it: {how_to_add(SANDBOX_NEEDS)}"
-        raise UsageError(f"the sandbox is not installed: {error}", hint=hint) from None
+        needed = " and ".join(SANDBOX_NEEDS)
+        raise UsageError(f"the sandbox needs {needed}: {error}", hint=how_to_add(SANDBOX_NEEDS)) from None
     faults = Faults(*orders)
     try:
         serving = serve(World(generation=generation, speed=speed), faults=faults, port=port)
     except OSError as error:
-        why = f"--port {port} cannot be used: {error.strerror}"
-        raise UsageError(why, hint="drop --port to use a free one") from None
+        hint = "omit --port to use a free one"
+        raise UsageError(f"--port {port} cannot be used: {error.strerror}", hint=hint) from None
     with serving as server:
-        told = f", speed {speed:g}" if speed != 1 else ""
-        told += f", faults: {', '.join(map(str, faults.on_order))}" if orders else ""
-        state.err.tell(f"sandbox at {server.origin} ({generation} API{told}); nothing here is real or charged\n")
+        how = [f"{generation} API"]
+        if speed != 1:
+            how.append(f"speed {speed:g}")
+        if orders:
+            how.append(f"faults: {', '.join(map(str, faults.on_order))}")
+        state.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
         yield server
+
+
+def _serve(state: State, inside: dict[str, str]) -> int:
+    """Print what to export, and serve until a signal; 128 and its number is the exit code."""
+    state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
+    state.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
+    return 128 + until_signal()
 
 
 COMMANDS = {"sandbox": sandbox}

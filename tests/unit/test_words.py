@@ -50,7 +50,7 @@ RULES = {
 PEOPLE = re.compile(r"waits? for an answer|needs? an answer|needs_answer|no answer was given")
 # A hint is an imperative, a purpose, a question, or a place to look.
 IMPERATIVES = (
-    "add|answer|cancel|check|choose|confirm|copy|correct|create|did|drop|fix|follow|for|give|install|is|list|move|open|"
+    "add|answer|cancel|check|choose|confirm|copy|correct|create|did|drop|fix|follow|for|give|install|is|list|move|omit|open|"
     "pass|pipe|print|put|quote|resume|run|save|see|send|set|split|start|take|try|type|unset|update|upgrade|use|wait|write"
 )
 IMPERATIVE = re.compile(rf"(to \w+|{IMPERATIVES})\b|`last`|[({{]|(tokens|nothing) .+[:;] ")
