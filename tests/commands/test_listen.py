@@ -1,6 +1,7 @@
 """Hearing the end of a run: what a stream says, and what is done about it."""
 
 import queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> list[FakeFeed]:
 
 def watching(clock: FakeClock, number: int = 1, **fields: Any) -> Watch:
     run = Run({**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}", **fields})
-    return Watch(Observer(None, run.id, run=run, progress=None))  # type: ignore[arg-type]  # nothing is asked or said
+    client: Any = SimpleNamespace(server_now=clock.now)  # nothing else is asked
+    nobody: Any = None  # nothing is said
+    return Watch(Observer(client, run.id, run=run, progress=nobody))
 
 
 def heard(listener: Listener) -> tuple[str | None, bool]:
