@@ -75,7 +75,7 @@ SESSION_DELETED = Ending(
     None,
     error={
         "type": "session_deleted",
-        "message": "The session was deleted before its ending was seen, so how the run ended cannot be known.",
+        "message": "The session was deleted before its outcome was seen.",
     },
 )
 
@@ -344,10 +344,10 @@ UNREADABLE = "unreadable_stop_reason"
 
 _EXPLANATIONS = {
     "budget_reached": "The credit budget was used up.",
-    "retries_exhausted": "Errors used up the session's retries.",
+    "retries_exhausted": "The session ran out of retries.",
     "cancelled": "The session was cancelled.",
     "session_terminated": "The session was terminated.",
-    UNREADABLE: "The session stopped, and the reason that it gives cannot be read.",
+    UNREADABLE: "The session stopped for a reason that cannot be read.",
 }
 _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
 

@@ -55,9 +55,9 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
     for session_id in sessions.own - {run.session_id for run in runs}:
         if not stories.ended(session_id, SessionStory()):
             raise RunSkipped(
-                f"nothing was started: session {session_id} of {deployment_id} is at work, and no run of the newest "
-                f"{NEWEST} is its own",
-                hint="wait for it",
+                f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
+                f"the newest {NEWEST} runs",
+                hint="to see it",
                 next=state.command("run", "list", deployment_id),
                 session_id=session_id,
                 run_state="unknown",

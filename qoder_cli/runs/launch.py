@@ -77,8 +77,8 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
     if stopped.run is not None:
         return stopped_with(stopped.signalled, stopped.run, state)
     error = stopped.signalled.in_words(
-        f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
-        hint="do not start another before this has settled it",
+        f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
+        hint="before starting another, check",
         next=state.command("run", "wait", "last"),
         run_state="unknown",
     )

@@ -41,7 +41,7 @@ class Listener:
         self._client = client
         self._clock = clock
         self._showing = showing
-        self._inbox = inbox
+        self.inbox = inbox
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: "Watch") -> None:
@@ -58,7 +58,7 @@ class Listener:
             if ear is not None:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
-            feed = Feed(self._client, session_id, inbox=self._inbox, after=watch.observer.read_to)
+            feed = Feed(self._client, session_id, inbox=self.inbox, after=watch.observer.read_to)
             self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
             feed.start()
 

@@ -107,8 +107,8 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
 
 def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
     return WaitTimeout(
-        f"which run {word} is was not found out within {span(timeout)}",
-        hint="wait again",
+        f"timed out after {span(timeout)}: run {word} was not found yet",
+        hint="to try again",
         next=state.command("run", "wait", word),
         run_state="unknown",
     )
@@ -141,7 +141,7 @@ class _Finder:
 
     def stop(self) -> None:
         """Ask for nothing more; whoever is still in `find` leaves it soon."""
-        self._for_all = NotYet("it was given up")
+        self._for_all = NotYet("gave up")
 
     def _or_error(self, look: Callable[[], T]) -> T | QoderError:
         """Return what a look finds, or what went wrong, also for all that would go wrong the same way."""

@@ -187,7 +187,7 @@ class Observer:
             except NotFound as error:
                 if not (self.may_lag or self._missing) or clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE:
                     raise
-                self._progress.note(f"{error.message.rstrip('.')}; asking again for {LAGGING:.0f}s")
+                self._progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
             pause = min(pause * 2, LONGEST_LAG_PAUSE)
 
@@ -204,7 +204,7 @@ class Observer:
             raise error.about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
-            raise NoAnswer(f"the server answered for run {self.run_id} with something that is not that run")
+            raise NoAnswer(f"the response is not run {self.run_id}")
         return run
 
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
@@ -294,8 +294,8 @@ class Observer:
         if self._rests and now - self._rests[1] >= DISAGREEMENT_AFTER:
             self._conclude(run, self._rests[0].ending)
             self._warn(
-                f"the server still calls run {run.id} {run.status}, but its session has ended: "
-                "the session's ending is reported"
+                f"run {run.id} is still {run.status!r} on the server, but its session ended; "
+                "reporting the session's outcome"
             )
         else:
             self._put(run)
@@ -304,9 +304,9 @@ class Observer:
         if not is_strange(run):
             return
         if standing(run) is Standing.ENDED:
-            self._warn(f"run {run.id} ended with the status {run.status!r}, which is unknown here: not a success")
+            self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
         else:
-            self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
+            self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:

@@ -49,7 +49,7 @@ class Window(NamedTuple):
             None if until is None else parse_when(until, option="--until", now=now),
         )
         if window.since and window.until and window.since > window.until:
-            raise UsageError("--since is after --until", hint="nothing can lie between them; swap them")
+            raise UsageError("--since is later than --until", hint="swap them")
         return window
 
     def holds(self, moment: datetime) -> bool:

@@ -419,7 +419,7 @@ def test_several_runs_and_ctrl_c(alone: Shell, lasting: Servers) -> None:
     assert ended.code == -signal.SIGINT
     assert [(item["id"], item["exit_code"]) for item in ended.json] == [(ids[0], 130), (ids[1], 0), (ids[2], 130)]
     assert ended.error["next"][:5] == ["qoder", "run", "wait", ids[0], ids[2]]
-    assert "2 runs go on" in ended.error["message"]
+    assert "2 runs keep running" in ended.error["message"]
 
 
 def test_ctrl_c_before_anything_was_heard_does_not_claim_that_the_run_goes_on(alone: Shell) -> None:
@@ -428,7 +428,7 @@ def test_ctrl_c_before_anything_was_heard_does_not_claim_that_the_run_goes_on(al
         until(lambda: server.world.requests, "a request")
         ended = going.signal(signal.SIGINT).end()
         assert (ended.code, ended.error["run_state"]) == (-signal.SIGINT, "unknown")
-        assert "goes on" not in ended.error["message"]
+        assert "keeps running" not in ended.error["message"]
 
 
 def test_a_signal_just_as_the_trigger_leaves_does_not_claim_that_nothing_was_started(alone: Shell) -> None:
@@ -616,7 +616,7 @@ def test_a_signal_counts_more_than_a_reader_that_went_away(signum: int, code: in
         ended = going.signal(signum).end()
         os.close(writer)
         assert ended.code == code
-        assert "goes on" in ended.errors[-1]
+        assert "keeps running" in ended.errors[-1]
 
 
 def test_head_takes_a_line(shell: Shell) -> None:

@@ -626,7 +626,7 @@ def test_what_may_not_be_sent_is_not(current: Town, change: dict[str, str]) -> N
 
 def test_the_progress_counts_what_has_ended_and_what_was_refused(town: Town) -> None:
     ran = town("deploy", "run", "dep_demo", "dep_paused", "dep_long", "--wait", "--timeout", "45", "-q")
-    assert "\n1 of 3 runs have ended, 1 not started after " in ran.err
+    assert "\n1 of 3 runs finished, 1 not started after " in ran.err
 
 
 # What is asked of the end.
@@ -698,7 +698,7 @@ def test_on_leave_cancel_cancels_each_that_goes_on(town: Town) -> None:
     sessions = {item["session_id"] for item in ran.json}
     cancelled = {seen.path.split("/")[-2] for seen in town.world.requests if seen.path.endswith("/cancel")}
     assert cancelled == sessions
-    assert ran.error["message"].endswith("; it was asked to cancel; 12 were asked to cancel")
+    assert ran.error["message"].endswith("; cancellation was requested; 12 were asked to cancel")
 
 
 def test_an_adopted_run_among_them_is_not_cancelled(current: Town) -> None:

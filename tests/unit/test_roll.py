@@ -324,7 +324,7 @@ def test_lists_that_cannot_be_read_for_a_while_are_read_again(crowd: Crowd) -> N
     crowd.server.refuse = refuse
     crowd.wait(ids)
     assert crowd.codes == {0: 40}
-    assert crowd.err.count("trying again") == 1
+    assert crowd.err.count("; retrying") == 1
     later = [asked for asked in crowd.server.asked if 45 < asked.at - began < 90]
     assert {asked.path for asked in later} <= set(LISTS)
 
@@ -524,7 +524,7 @@ def test_after_five_minutes_of_silence_sight_is_lost(silence: str, crowd: Crowd)
     crowd.wait(ids)
     assert (crowd.code, crowd.codes) == (10, {10: 40})
     assert 295 <= crowd.clock.time - began - 20 <= 320
-    assert crowd.err.count("trying again") == 1
+    assert crowd.err.count("; retrying") == 1
     assert len(crowd.server.asked) < 600  # it does not hurry a server in trouble
     assert {item["status"] for _, item in crowd.told} == {"running"}
 

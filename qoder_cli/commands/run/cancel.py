@@ -58,12 +58,12 @@ def cancel(
 
 
 def _until_over(state: State, observer: Observer) -> int:
+    from qoder_cli.runs.after import Wanted
     from qoder_cli.runs.awaiting import wait_for
-    from qoder_cli.runs.fleet.beyond import Wanted
     from qoder_cli.runs.fleet.limits import Limits
     from qoder_cli.runs.watch import Watch
 
-    [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait"))
+    item = wait_for(state, Watch(observer), Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait"))
     if item.run is not None:
         state.show_run(item.run)
     if item.run is None or is_going(item.run):
