@@ -374,7 +374,7 @@ def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(lega
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
-    assert legacy.err.count("its session has ended") == 6
+    assert legacy.err.count("its session ended") == 6
     assert len(legacy.asked_for("/events")) == 12  # seen at rest, and still so a minute later
 
 
