@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qoder_cli.base.threads import Gate, begin
 
@@ -27,18 +27,14 @@ class Late(Exception):
 
 
 class _Task(Generic[R]):
-    """One call, and what came of it."""
+    """A call that is made in a thread from now on, and what came of it."""
 
     def __init__(self, work: Callable[[], R]) -> None:
         self._work = work
         self._done = Gate()
         self._results: list[R] = []
         self._failure: BaseException | None = None
-
-    def begin(self) -> Self:
-        """Make the call, in a thread, and return itself at once."""
         begin(self._run)
-        return self
 
     def _run(self) -> None:
         try:
@@ -68,7 +64,7 @@ class OneAhead(Generic[T]):
     def prepare(self) -> None:
         """Begin to get the next item, in a thread."""
         if self._next is None:
-            self._next = _Task(lambda: next(self._items, None)).begin()
+            self._next = _Task(lambda: next(self._items, None))
 
     def take(self) -> T | None:
         """Return the next item, None at the end. Raises what getting it raised."""
@@ -88,7 +84,7 @@ def in_order(
     for item in items:
         if len(begun) == at_a_time:
             yield begun.popleft().result(is_late=is_late)
-        begun.append(_Task(partial(work, item)).begin())
+        begun.append(_Task(partial(work, item)))
     while begun:
         yield begun.popleft().result(is_late=is_late)
 
@@ -98,7 +94,7 @@ def unless_late(work: Callable[[], R], is_late: Callable[[], bool]) -> R:
 
     Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work goes on then.
     """
-    return _Task(work).begin().result(is_late=is_late)
+    return _Task(work).result(is_late=is_late)
 
 
 def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:

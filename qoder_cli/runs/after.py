@@ -32,7 +32,9 @@ NOTHING_MORE = Wanted()
 
 
 def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
-    """Return an item with what is wanted; where that cannot be read, it says why in its error."""
+    """Return an item with what is wanted of it; where that cannot be read, it says why in its error."""
+    if not wanted.asks_more_of(item):
+        return item
     try:
         if wanted.require_outcome:
             item = _judged_by_outcome(item, state.client)

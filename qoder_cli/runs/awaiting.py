@@ -16,10 +16,9 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.outcome import is_going
 from qoder_cli.runs.after import NOTHING_MORE, Wanted, read_more, unread, unreadable
-from qoder_cli.runs.ending import ending_error, going_on, stopped_waiting, watch_error
+from qoder_cli.runs.ending import ending_error, stopped_waiting, watch_error
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.fleet.limits import Limits
-from qoder_cli.runs.leave import take_leave
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
 from qoder_cli.runs.watch import Watch
@@ -37,13 +36,20 @@ def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted = NOTHIN
     try:
         Wait(terms_of(state, limits, wanted), listener_of(state, wanted)).until_over([watch])
         item = item_of(watch, state)
-        if wanted.asks_more_of(item):
+        if wanted.result or wanted.require_outcome:
             item = read_more(state, item, wanted)
-        take_leave(item.error, item.run, state)
+        return left(item, state)
     except Signalled as signalled:
-        item = interrupted(watch, signalled, wanted, state)
-        take_leave(item.error, item.run, state)
-    return item
+        return left(interrupted(watch, signalled, wanted, state), state)
+
+
+def left(item: Item, state: State) -> Item:
+    """Return an item, having cancelled its run if it keeps running and `--on-leave` says so."""
+    if state.on_leave != "cancel":
+        return item
+    from qoder_cli.runs.leave import take_leave_of
+
+    return take_leave_of([item], state)[0]
 
 
 def terms_of(state: State, limits: Limits, wanted: Wanted) -> Terms:
@@ -99,11 +105,15 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State
 def left_behind(watch: Watch, state: State) -> Item:
     """Return what became of a run that is not waited for any longer because another one failed."""
     run, run_id = watch.run, watch.observer.run_id
-    error = NotYet(f"run {run_id} keeps running (stopped waiting after another failed)", hint="to wait for it")
-    if run is not None:
-        return Item(run_id, run, going_on(error, run, state))
-    error.run_id, error.run_state, error.next = run_id, "unknown", state.wait_again(run_id)
-    return Item(run_id, None, error)
+    error = NotYet(
+        f"run {run_id} keeps running (stopped waiting after another failed)",
+        hint="to wait for it",
+        next=state.wait_again(run_id),
+        run_id=run_id,
+        session_id=run.session_id if run else None,
+        run_state="going" if run else "unknown",
+    )
+    return Item(run_id, run, error)
 
 
 def finish(state: State, item: Item, *, result: bool = False) -> int:

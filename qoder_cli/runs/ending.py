@@ -30,31 +30,30 @@ from qoder_cli.runs.leave import take_leave
 
 def ending_error(run: Run, state: State) -> QoderError | None:
     """Return the error that a settled run ends the command with; None when it completed."""
-    code = verdict(run)
-    match code:
+    about: dict[str, Any] = {"run_id": run.id, "session_id": run.session_id, "api_type": run.error_type}
+    match verdict(run):
         case Exit.OK:
             return None
         case Exit.NOT_YET:
             return not_ended(run, state)
         case Exit.OUTCOME_UNKNOWN:
-            error: QoderError = OutcomeUnknown(
+            return OutcomeUnknown(
                 f"the outcome of run {run.id} is unknown: its session was deleted",
                 hint="check what the run did before starting another",
                 next=state.looking("run", "get", run.id),
                 run_state="unknown",
+                **about,
             )
         case Exit.RUN_SKIPPED:
-            error = RunSkipped(
+            return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
                 hint="start it again when another run finishes",
                 run_state="ended",
+                **about,
             )
-        case _:
-            error = RunFailed(_failure(run), run_state="ended")
-            if run.session_id:
-                error.hint, error.next = "to see what the agent did", state.looking("run", "logs", run.id)
-    error.run_id, error.session_id, error.api_type = run.id, run.session_id, run.error_type
-    return error
+    if run.session_id:
+        about |= {"hint": "to see what the agent did", "next": state.looking("run", "logs", run.id)}
+    return RunFailed(_failure(run), run_state="ended", **about)
 
 
 def not_ended(run: Run, state: State) -> QoderError:
@@ -65,11 +64,12 @@ def not_ended(run: Run, state: State) -> QoderError:
 
 def going_on(error: QoderError, run: Run, state: State) -> QoderError:
     """Return the error, naming the run that keeps running and the command that waits for it."""
-    error.run_id, error.session_id = run.id, run.session_id
-    error.next = error.next or state.wait_again(run.id)
-    if error.run_state == "none":
-        error.run_state = "going"
-    return error
+    return error.with_(
+        run_id=run.id,
+        session_id=run.session_id,
+        next=error.next or state.wait_again(run.id),
+        run_state="going" if error.run_state == "none" else error.run_state,
+    )
 
 
 def needs_answer(run: Run) -> NeedsAnswer:
@@ -89,10 +89,10 @@ def needs_answer(run: Run) -> NeedsAnswer:
 
 def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
     """Return the error that ended a wait, completed with the run and, if it may be going on, how to wait again."""
-    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
-        error.run_id, error.session_id = run_id, run.session_id if run else None
-        error.next = state.wait_again(run_id)
-    return error
+    if not isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
+        return error
+    session_id = run.session_id if run else None
+    return error.with_(run_id=run_id, session_id=session_id, next=state.wait_again(run_id))
 
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
@@ -117,21 +117,21 @@ def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
             state.show_run(run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; run {run.id} has ended: {run.status}", **_of(run, "ended"))
-    left = stopped_waiting(signalled, [run.id], run, state)
-    take_leave(left, run, state)
-    return left
+    return take_leave(stopped_waiting(signalled, [run.id], run, state), run, state)
 
 
-def complete(error: QoderError, run: Run, state: State) -> None:
-    """Let the error that ends a command name the run it is about; with JSON output print it, if nothing was printed."""
+def complete(error: QoderError, run: Run, state: State) -> QoderError:
+    """Return the error that ends a command, naming its run; with JSON print that run, if nothing was printed yet."""
     run = settle(run)
     if error.run_id is None:
-        unread = is_going(run) and isinstance(error, ApiError)
-        error.run_id, error.session_id = run.id, run.session_id
-        error.run_state = "unknown" if unread else "going" if is_going(run) else "ended"
+        run_state: RunState = "going" if is_going(run) else "ended"
+        if is_going(run) and isinstance(error, ApiError):
+            run_state = "unknown"
+        error = error.with_(**_of(run, run_state))
     if state.output.is_json and not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
             state.show_run(run)
+    return error
 
 
 def _of(run: Run, run_state: RunState) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +147,5 @@ class _Stories:
         self.left -= 1
         query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
         page = next(self._client.pages(events_path(session_id), query))
-        story.tell(_objects(page["data"]))
+        story.tell(page["data"])
         return page.get("has_more") is not True and not text(page.get("next_page"))
-
-
-def _objects(data: Iterable[object]) -> list[dict[str, Any]]:
-    return [event for event in map(mapping, data) if event]

@@ -76,11 +76,9 @@ def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderErro
     """Return the last words when a signal came while the trigger was under way."""
     if stopped.run is not None:
         return stopped_with(stopped.signalled, stopped.run, state)
-    error = stopped.signalled.in_words(
+    return stopped.signalled.in_words(
         f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
         hint="before starting another, check",
         next=state.command("run", "wait", "last"),
         run_state="unknown",
-    )
-    error.kind = Exit.OUTCOME_UNKNOWN
-    return error
+    ).with_(kind=Exit.OUTCOME_UNKNOWN)

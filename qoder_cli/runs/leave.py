@@ -16,47 +16,46 @@ CANCEL_WITHIN = 2.0  # seconds
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 
 
-def take_leave_of(items: "Sequence[Item]", state: "State") -> None:
-    """Do for each of several what `take_leave` does for one, several at a time and 20 a second."""
-    left = [item for item in items if _is_left(item.error, item.run)]
-    if state.on_leave != "cancel" or not left:
-        return
+def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
+    """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
+    if state.on_leave != "cancel":
+        return list(items)
     from qoder_cli.base.ahead import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
 
-    def leave(item: "Item") -> None:
+    def leave(item: "Item") -> "Item":
+        if item.error is None or item.run is None or not _is_left(item.error, item.run):
+            return item
         pace.take()
-        take_leave(item.error, item.run, state)
+        return item._replace(error=take_leave(item.error, item.run, state))
 
-    for _ in in_order(leave, left, at_a_time=AT_A_TIME):
-        pass
+    return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
 
-def _is_left(error: QoderError | None, run: Run | None) -> bool:
+def _is_left(error: QoderError, run: Run) -> bool:
     """Return whether a timeout or a signal leaves a run running."""
-    return isinstance(error, WaitTimeout | Interrupted) and run is not None and is_going(run)
+    return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 
-def take_leave(error: QoderError | None, run: Run | None, state: "State") -> None:
-    """Cancel a run that a timeout or a signal leaves running, if that was asked for, and note that in the error.
+def take_leave(error: QoderError, run: Run, state: "State") -> QoderError:
+    """Cancel a run that a timeout or a signal leaves running, if that was asked for; return the error, saying so.
 
     An adopted run may be someone else's and is never cancelled.
     """
-    if state.on_leave != "cancel" or error is None or run is None or not _is_left(error, run):
-        return
+    if state.on_leave != "cancel" or not _is_left(error, run):
+        return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"
         state.progress.warn(f"run {run.id} was not cancelled: {why}")
-        return
+        return error
     try:
         path = f"/sessions/{segment(run.session_id)}/cancel"
         pending = state.client.prepare("POST", path, timeout=CANCEL_WITHIN).start()
         state.client.understand(pending.result(CANCEL_WITHIN))
     except QoderError as failure:
         state.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
-    else:
-        error.asked_to_cancel = True
-        error.message += "; cancellation was requested"
-        error.hint = "to check the outcome"
+        return error
+    message = f"{error.message}; cancellation was requested"
+    return error.with_(asked_to_cancel=True, message=message, hint="to check the outcome")

@@ -64,13 +64,16 @@ class Listener:
 
     def hears(self, watch: "Watch") -> bool:
         """Return whether the run's end would be heard, so that reading can be rare."""
-        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        ear = self._ear_of(watch)
         return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
 
     def is_open(self, watch: "Watch") -> bool:
         """Return whether its stream is open, be it that it has told of nothing yet."""
-        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        ear = self._ear_of(watch)
         return ear is not None and ear.up
+
+    def _ear_of(self, watch: "Watch") -> _Ear | None:
+        return self._ears.get(watch.run.session_id or "") if watch.run else None
 
     def take(self, news: News) -> tuple[str | None, bool]:
         """Take in what a stream has put into the inbox.

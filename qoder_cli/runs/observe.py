@@ -200,8 +200,8 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
-            error.hint = f"qoder run list shows what there is; {error.hint}"
-            raise error.about(f"run {self.run_id}") from None
+            hint = f"qoder run list shows what there is; {error.hint}"
+            raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
             raise NoAnswer(f"the response is not run {self.run_id}")
@@ -212,8 +212,10 @@ class Observer:
             story = self._read_story(run, within, retry)
             ending = story.ending
         except NotFound as error:
-            if not self._is_gone(error):
-                raise
+            if not error.enveloped:
+                raise  # it is not the API's own, and says nothing at all
+            if not self._is_gone():
+                raise error.with_(retryable=True) from None  # in a while it is settled
             ending = self.story.ending or SESSION_DELETED
         if ending is not None:
             self._conclude(run, ending)
@@ -240,14 +242,11 @@ class Observer:
             self._rests = (rest, now) if rest else None
         return story
 
-    def _is_gone(self, error: NotFound) -> bool:
+    def _is_gone(self) -> bool:
         """Return whether the session is held to be deleted: the API has said so again and again for long enough.
 
-        A 404 may come of a replica that lags, and one that is not the API's own says nothing at all.
+        A 404 may come of a replica that lags.
         """
-        if not error.enveloped:
-            return False
-        error.retryable = True  # in a while it is settled
         now = self._client.clock.monotonic()
         since, times = self._missing or (now, 0)
         self._missing = since, times + 1

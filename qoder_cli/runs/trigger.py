@@ -222,15 +222,14 @@ class Trigger:
         """
         try:
             with signals.held(), self._key_to_itself():
-                return self._settled_before() or self._sent()
+                if (started := self._settled_before()) is not None:
+                    return started
+                written = self._write.send()
+                return Started(written.value, adopted=written.how == "settled")
         except Signalled as signalled:
             if self.run is not None or self.may_have_started:
                 raise TriggerStopped(signalled, self.run) from None
             raise
-
-    def _sent(self) -> Started:
-        written = self._write.send()
-        return Started(written.value, adopted=written.how == "settled")
 
     def heard_of(self, run: Run) -> None:
         """Take in which run was started; `start` may still be stopped by a signal."""

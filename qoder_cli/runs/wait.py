@@ -53,11 +53,6 @@ class Terms:
     slice: float = SLICE
     stops_when_asked: bool = True
 
-    @property
-    def first_pause(self) -> float:
-        """The pause after the first poll."""
-        return min(FIRST_PAUSE, self.longest_pause)
-
 
 class Wait:
     """Waits for runs. What is heard comes in through the inbox of `listener`.
@@ -103,7 +98,7 @@ class Wait:
     def _begin(self, watch: Watch) -> None:
         watch.begin(self.terms.clock.monotonic())
         self._begun.append(watch)
-        self._turns[watch] = _Turn(self.terms.first_pause)
+        self._turns[watch] = _Turn(self.first_pause)
         self._conclude(watch)
 
     def _set_deadline(self) -> None:
@@ -114,6 +109,11 @@ class Wait:
     def has_all(self) -> bool:
         """Whether no more runs are to come."""
         return self._coming is None or self._coming.done
+
+    @property
+    def first_pause(self) -> float:
+        """The seconds between the first two polls."""
+        return min(FIRST_PAUSE, self.terms.longest_pause)
 
     @property
     def left(self) -> float:
@@ -207,7 +207,7 @@ class Wait:
         """Plan the next poll of a run: rarely while its end would be heard."""
         now, longest = self.terms.clock.monotonic(), self.terms.longest_pause
         if self._listener.hears(watch) and not turn.is_alert(now):
-            turn.put_off(now + HEARING_PAUSE, next_pause=self.terms.first_pause)
+            turn.put_off(now + HEARING_PAUSE, next_pause=self.first_pause)
         else:
             if self._listener.is_open(watch) and not turn.is_alert(now):
                 pause = max(pause, longest)  # most likely the end is heard before

@@ -91,8 +91,7 @@ class Awaiting:
         for watch in [*watches, *(launches.watches if launches else ())]:
             if not (watch in self._told or watch in self._left or self._reading.has(watch)):
                 self._end(watch, signalled)
-        take_leave_of(list(self._left.values()), self._state)
-        for watch, item in self._left.items():
+        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self._state), strict=True):
             self._tell(watch, item)
 
     def _end(self, watch: Watch, signalled: Signalled | None) -> None:

@@ -74,7 +74,7 @@ class Rounds:
 
     def _put_off(self, wait: Wait, began: float, *, is_quick: bool) -> None:
         """Plan the next round: soon after one in which a run ended, at once where the last has not asked for all."""
-        first = wait.terms.first_pause
+        first = wait.first_pause
         self._pause = first if is_quick else min(max(self._pause, first) * 2, wait.terms.longest_pause)
         now, jitter = self._clock.monotonic(), self._clock.jitter()
         pause = first if self._roll.is_halfway else self._pause
