@@ -99,7 +99,7 @@ class Wait:
         watch.begin(self.terms.clock.monotonic())
         self._begun.append(watch)
         self._turns[watch] = _Turn(self.first_pause)
-        self._conclude(watch)
+        self.conclude(watch)
 
     def _set_deadline(self) -> None:
         if self.has_all and self.terms.timeout is not None and self._deadline == math.inf:
@@ -170,21 +170,17 @@ class Wait:
         """Take in that a run was read, or why it could not be."""
         self._mind_sleep()
         is_first = watch.note_look(error, self.terms.clock.monotonic())
-        self._conclude(watch)
+        self.conclude(watch)
         if error is not None:
             return
         if watch.run and (watch.over or not is_first or len(self._begun) <= FEW):  # not a line for each of a thousand
             self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
         if self.terms.stops_when_asked and watch.run and watch.observer.needs_answer:
             watch.end(needs_answer(watch.run))
-            self._conclude(watch)
+            self.conclude(watch)
 
-    def bear(self, watch: Watch, error: ApiError) -> None:
-        """Go on after what keeps a run from being read, or end the wait for it."""
-        watch.bear(error, self.terms.clock.monotonic())
-        self._conclude(watch)
-
-    def _conclude(self, watch: Watch) -> None:
+    def conclude(self, watch: Watch) -> None:
+        """Tell of a run for which the wait is over, once."""
         if watch.over and watch in self._turns:
             del self._turns[watch]
             self._on_over(watch)
@@ -201,7 +197,7 @@ class Wait:
                 run_state="going" if status else "unknown",
             )
         )
-        self._conclude(watch)
+        self.conclude(watch)
 
     def _put_off(self, watch: Watch, turn: "_Turn", pause: float) -> None:
         """Plan the next poll of a run: rarely while its end would be heard."""

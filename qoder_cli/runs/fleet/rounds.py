@@ -53,7 +53,8 @@ class Rounds:
         except ApiError as error:
             has_failed = True
             for watch in watches:
-                wait.bear(watch, error)
+                watch.bear(error, self._clock.monotonic())
+                wait.conclude(watch)
             self._say(wait, error)
         if not self._is_in_trouble:
             self._trouble = ""
