@@ -86,6 +86,7 @@ def test_each_has_its_item_in_the_order_of_the_input_and_the_first_by_rank_is_th
     assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "none")
     assert ran.error["message"].startswith("1 of 7 runs completed; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
+    assert ran.json[4]["error"]["message"].startswith("deployment dep_nothere: ")
     assert is_accounted_for(town, ran.json)
 
 

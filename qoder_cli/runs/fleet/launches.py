@@ -160,7 +160,8 @@ class Launches:
     def _ask_more(self, launched: Launched) -> None:
         """Ask what the answer did not say: why it was refused, or how a half-written run stands."""
         if isinstance(launched.error, ApiError):
-            explain_refusal(launched.error, self._orders[launched.number].deployment_id, self._state)
+            id = self._orders[launched.number].deployment_id
+            launched.error = explain_refusal(launched.error, id, self._state)
         run = launched.observer.run if launched.observer else None
         is_unclear = run and (run.adopted or standing(Run(run.raw)) is Standing.HALF_WRITTEN)
         if launched.observer and is_unclear and not self._awaited:
