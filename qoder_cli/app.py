@@ -201,9 +201,8 @@ class State:
         try:
             self.output.record({**run_fields(run), **more}, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown
-            error.run_id, error.session_id = run.id, run.session_id
-            error.run_state = "going" if is_going(run) else "ended"
-            raise
+            run_state = "going" if is_going(run) else "ended"
+            raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error
 
     def report(self, error: QoderError) -> None:
         """Write the one error that ends stderr."""

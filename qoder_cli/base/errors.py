@@ -129,6 +129,13 @@ class QoderError(Exception):
         self.http_status: int | None = cause.http_status if cause else http_status
         self.request_id: str | None = cause.request_id if cause else request_id
 
+    def with_(self, **changes: Any) -> Self:
+        """Return a copy with some attributes changed: an error is never written to once it is made."""
+        other = type(self).__new__(type(self), *self.args)
+        vars(other).update(vars(self), **changes)
+        other.__cause__ = self.__cause__
+        return other
+
     @property
     def type_name(self) -> str:
         """What it is called in JSON, and wherever one word has to do."""
@@ -181,9 +188,8 @@ class ApiError(QoderError):
     retryable = False  # whether asking again can help
 
     def about(self, what: str) -> Self:
-        """Return itself, saying what was asked for."""
-        self.message = f"{what}: {self.message}"
-        return self
+        """Return the error, saying what was asked for."""
+        return self.with_(message=f"{what}: {self.message}")
 
     retry_after: float | None = None
     enveloped = False  # True when the answer was complete and in the API's own error envelope
@@ -278,9 +284,7 @@ class Signalled(BaseException):
 
     def in_words(self, message: str, **details: Any) -> Interrupted:
         """Return the error that says `message` and exits with this signal's code."""
-        error = Interrupted(message, **details)
-        error.exit = self.exit
-        return error
+        return Interrupted(message, **details).with_(exit=self.exit)
 
 
 class ReaderGone(BaseException):

@@ -5,15 +5,17 @@ was not (`error`); how it went must be read from the session's events (api/facts
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import milliseconds_between, parse_timestamp
+
+T = TypeVar("T")
 
 FINAL = frozenset({"completed", "failed", "skipped"})
 GOING = frozenset({"pending", "running"})
@@ -75,7 +77,7 @@ SESSION_DELETED = Ending(
     None,
     error={
         "type": "session_deleted",
-        "message": "The session was deleted before its ending was seen, so how the run ended cannot be known.",
+        "message": "The session was deleted before its outcome was seen.",
     },
 )
 
@@ -275,11 +277,7 @@ class SessionStory:
         return self._judgement
 
     def _ordered(self) -> list[_Told]:
-        events = list(self._told.values())
-        times = [told.at for told in events if told.at is not None]
-        if times == sorted(times):
-            return events
-        return sorted(events, key=lambda told: -math.inf if told.at is None else told.at)
+        return _by_time(list(self._told.values()), lambda told: told.at)
 
 
 class _Judgement:
@@ -344,10 +342,10 @@ UNREADABLE = "unreadable_stop_reason"
 
 _EXPLANATIONS = {
     "budget_reached": "The credit budget was used up.",
-    "retries_exhausted": "Errors used up the session's retries.",
+    "retries_exhausted": "The session ran out of retries.",
     "cancelled": "The session was cancelled.",
     "session_terminated": "The session was terminated.",
-    UNREADABLE: "The session stopped, and the reason that it gives cannot be read.",
+    UNREADABLE: "The session stopped for a reason that cannot be read.",
 }
 _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
 
@@ -383,11 +381,16 @@ def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     known: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in _placed(list(events)):
         known.setdefault(event_key(event), (event, at))
-    pairs = list(known.values())
-    times = [at for _, at in pairs if at is not None]
-    if times != sorted(times):
-        pairs.sort(key=lambda pair: -math.inf if pair[1] is None else pair[1])
-    return [event for event, _ in pairs]
+    return [event for event, _ in _by_time(list(known.values()), lambda pair: pair[1])]
+
+
+def _by_time(items: list[T], time_of: Callable[[T], float | None]) -> list[T]:
+    """Return items as they come, but as their times say where these contradict it."""
+    times = [-math.inf if (at := time_of(item)) is None else at for item in items]
+    known = [at for at in times if at != -math.inf]
+    if known == sorted(known):
+        return items
+    return [items[place] for place in sorted(range(len(items)), key=times.__getitem__)]
 
 
 def event_moment(event: Mapping[str, Any]) -> datetime | None:

@@ -312,6 +312,6 @@ def _report(error: QoderError, state: State) -> int:
     if (run := state.known_run) is not None:
         from qoder_cli.runs.ending import complete
 
-        complete(error, run, state)
+        error = complete(error, run, state)
     state.report(error)
     return error.exit

@@ -1,7 +1,6 @@
-"""Waiting for runs as a command does: with its limits, its signals, and words for what became of each."""
+"""Waiting for a run as a command does: with its limits, its signals, and words for what became of the run."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import State
@@ -14,144 +13,57 @@ from qoder_cli.base.errors import (
     QoderError,
     ReaderGone,
     Signalled,
-    WaitTimeout,
 )
 from qoder_cli.base.outcome import is_going
-from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.runs.ending import ending_error, going_on, stopped_waiting, watch_error
-from qoder_cli.runs.fleet.beyond import NOTHING_MORE, Beyond, Wanted, unread, unreadable
+from qoder_cli.runs.after import NOTHING_MORE, Wanted, read_more, unread, unreadable
+from qoder_cli.runs.ending import ending_error, stopped_waiting, watch_error
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.fleet.limits import Limits
-from qoder_cli.runs.leave import take_leave_of
-from qoder_cli.runs.wait import GLANCE, LAST_LOOK, LONGEST_PAUSE, SLICE, Waiter
+from qoder_cli.runs.listen import Listener
+from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
-    import queue
-
-    from qoder_cli.http.client import Client
-    from qoder_cli.runs.fleet.launches import Launches
-    from qoder_cli.runs.fleet.roll import RollCall
-    from qoder_cli.runs.listen import Listener
+    from collections.abc import Sequence
 
 
-def wait_for(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted = NOTHING_MORE) -> list[Item]:
-    """Wait until each run has ended or its watch is over, and return what became of each.
+def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted = NOTHING_MORE) -> Item:
+    """Wait until a run has ended or the wait for it is over, and return what became of it.
 
-    Interrupted by a signal, it returns too: the runs as last known, with the signal as the error of each that goes on.
-    Runs that go on when the time is up or a signal came are cancelled first, if that is wanted.
+    After a signal it returns too, with the signal as the error. A run that keeps running after that, or when the time
+    is up, is cancelled first if `--on-leave` says so.
     """
-    items: dict[str, Item] = {}
-    awaiting = Awaiting(state, limits, wanted, lambda watch, item: items.update({watch.observer.run_id: item}))
-    with suppress(Signalled):  # it is the error of the items
-        awaiting.wait(watches)
-    return [items[watch.observer.run_id] for watch in watches]
+    try:
+        Wait(terms_of(state, limits, wanted), listener_of(state, wanted)).until_over([watch])
+        item = item_of(watch, state)
+        if wanted.result or wanted.require_satisfied:
+            item = read_more(state, item, wanted)
+        return left(item, state)
+    except Signalled as signalled:
+        return left(interrupted(watch, signalled, wanted, state), state)
 
 
-class Awaiting:
-    """A wait for runs that tells of each, in `on_item`, when it is known what became of it.
+def left(item: Item, state: State) -> Item:
+    """Return an item, having cancelled its run if it keeps running and `--on-leave` says so."""
+    if state.on_leave != "cancel":
+        return item
+    from qoder_cli.runs.leave import take_leave_of
 
-    It ends early when `is_enough` says so. `labels` has what the runs are called among several.
-    """
+    return take_leave_of([item], state)[0]
 
-    def __init__(
-        self,
-        state: State,
-        limits: Limits,
-        wanted: Wanted,
-        on_item: Callable[[Watch, Item], None],
-        *,
-        inbox: "queue.SimpleQueue[Any] | None" = None,
-        is_enough: Callable[[], bool] = lambda: False,
-        labels: Sequence[str] = (),
-    ) -> None:
-        from queue import SimpleQueue
 
-        self._state = state
-        client = state.client
-        self._wanted = wanted
-        self._on_item = on_item
-        self._is_enough = is_enough
-        self._left: dict[Watch, Item] = {}  # of which leave is to be taken
-        self._told: set[Watch] = set()
-        self._reads_beside = bool(labels)
-        self._patience = None if not limits.timeout else LAST_LOOK
-        inbox = SimpleQueue() if inbox is None else inbox
-        self._beyond = Beyond(state, wanted, inbox=inbox, tell=self._tell)
-        self._waiter = Waiter(
-            clock=state.clock,
-            progress=state.progress,
-            request_timeout=client.request_timeout,
-            inbox=inbox,
-            listener=_listener(state, wanted, inbox, labels),
-            roll=None if wanted.follow else _roll_call(client, limits.interval),
-            timeout=limits.timeout,
-            spent=limits.spent,
-            interval=limits.interval,
-            slice=glance(state),
-            stops_when_asked=wanted.on_ask == "stop",
-            on_over=self._over,
-            has_more=lambda: self._beyond.is_open,
-        )
-
-    def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
-        """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
-        try:
-            if launches:
-                launches.start()
-            self._waiter.wait(watches, launches, is_enough=self._is_enough)
-            self._tell_rest(watches, launches, None)
-        except Signalled as signalled:
-            self._tell_rest(watches, launches, signalled)
-            raise
-
-    def _tell_rest(self, watches: Sequence[Watch], launches: "Launches | None", signalled: Signalled | None) -> None:
-        """Tell of all that was not told of. A signal may come at any time, and this is called again then."""
-        if launches:
-            launches.stop(LAST_WORDS if signalled else None)
-        for watch in [*watches, *(launches.watches if launches else ())]:
-            if not (watch in self._told or watch in self._left or self._beyond.has(watch)):
-                self._end(watch, signalled)
-        take_leave_of(list(self._left.values()), self._state)
-        for watch, item in self._left.items():
-            self._on_item(watch, item)
-        is_cut_short = bool(signalled) or self._is_enough()
-        for watch, item in self._beyond.rest(
-            within=0.0 if is_cut_short else self._patience, error_of=lambda item: self._unread(item, signalled)
-        ):
-            self._tell(watch, item)
-
-    def _end(self, watch: Watch, signalled: Signalled | None) -> None:
-        if not watch.over:
-            self._left[watch] = _left_behind(watch, signalled, self._state)
-        elif signalled and self._beyond.is_wanted_of(item := _item(watch, self._state)):
-            self._tell(watch, item._replace(error=item.error or self._unread(item, signalled)))
-        else:
-            self._over(watch)
-
-    def _unread(self, item: Item, signalled: Signalled | None) -> QoderError:
-        """Return the error of a run that has ended, of which more was to be read when the wait ended."""
-        if item.run is None or not (signalled or self._is_enough()):
-            return self._beyond.too_late(item)
-        if signalled:
-            return unread(item.run, signalled)
-        return NotYet(f"run {item.run.id} has ended, but nothing more was read of it when another failed")
-
-    def _over(self, watch: Watch) -> None:
-        item = _item(watch, self._state)
-        if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
-            self._left[watch] = item
-        elif not self._beyond.is_wanted_of(item):
-            self._tell(watch, item)
-        elif self._reads_beside:
-            self._beyond.begin(watch, item)
-        else:
-            self._tell(watch, self._beyond.read(item))
-
-    def _tell(self, watch: Watch, item: Item) -> None:
-        if watch not in self._told:
-            self._on_item(watch, item)
-            self._told.add(watch)
+def terms_of(state: State, limits: Limits, wanted: Wanted) -> Terms:
+    """Return the terms of a wait that a command makes."""
+    return Terms(
+        clock=state.clock,
+        progress=state.progress,
+        request_timeout=state.client.request_timeout,
+        timeout=limits.timeout,
+        spent=limits.spent,
+        longest_pause=LONGEST_PAUSE if limits.interval is None else limits.interval,
+        slice=glance(state),
+        stops_when_asked=wanted.on_ask == "stop",
+    )
 
 
 def glance(state: State) -> float:
@@ -159,27 +71,11 @@ def glance(state: State) -> float:
     return GLANCE if state.out.is_piped else SLICE
 
 
-def _left_behind(watch: Watch, signalled: Signalled | None, state: State) -> Item:
-    """Return what is said of a run that goes on when the wait is ended by a signal, or by another that failed."""
-    run, run_id = watch.run, watch.observer.run_id
-    if signalled is not None:
-        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
-    error = NotYet(f"run {run_id} was left going on when another failed", hint="wait for its end")
-    if run is None:
-        error.run_id, error.run_state, error.next = run_id, "unknown", state.wait_again(run_id)
-        return Item(run_id, None, error)
-    return Item(run_id, run, going_on(error, run, state))
-
-
-def _roll_call(client: "Client", interval: float | None) -> "RollCall":
-    from qoder_cli.runs.fleet.roll import RollCall
-
-    return RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
-
-
-def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", labels: Sequence[str]) -> "Listener":
-    from qoder_cli.runs.listen import Listener
-
+def listener_of(
+    state: State, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: "Sequence[str]" = ()
+) -> Listener:
+    """Return what listens to sessions, and with `--follow` shows what it hears; `labels` are those of several runs."""
+    inbox = SimpleQueue() if inbox is None else inbox
     if not wanted.follow:
         return Listener(state.client, clock=state.clock, inbox=inbox)
     from qoder_cli.sessions.showing import Showing
@@ -187,11 +83,37 @@ def _listener(state: State, wanted: Wanted, inbox: "queue.SimpleQueue[Any]", lab
     return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 
 
-def _item(watch: Watch, state: State) -> Item:
+def item_of(watch: Watch, state: State) -> Item:
+    """Return what became of a run for which the wait is over."""
     run, run_id = watch.run, watch.observer.run_id
     if watch.error is not None:
         return Item(run_id, run, watch_error(watch.error, run_id, run, state))
     return Item(run_id, run, ending_error(run, state) if run else None)
+
+
+def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State) -> Item:
+    """Return what became of a run when a signal ended the command."""
+    run, run_id = watch.run, watch.observer.run_id
+    if not watch.over:
+        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
+    item = item_of(watch, state)
+    if run is not None and item.error is None and wanted.asks_more_of(item):
+        return item._replace(error=unread(run, signalled))
+    return item
+
+
+def left_behind(watch: Watch, state: State) -> Item:
+    """Return what became of a run that is not waited for any longer because another one failed."""
+    run, run_id = watch.run, watch.observer.run_id
+    error = NotYet(
+        f"run {run_id} keeps running (stopped waiting after another failed)",
+        hint="to wait for it",
+        next=state.wait_again(run_id),
+        run_id=run_id,
+        session_id=run.session_id if run else None,
+        run_state="going" if run else "unknown",
+    )
+    return Item(run_id, run, error)
 
 
 def finish(state: State, item: Item, *, result: bool = False) -> int:
@@ -219,11 +141,11 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
 
 def _show(state: State, item: Item, result: bool) -> QoderError | None:
     """Print the run or its result, and return the error if that could not be read."""
-    from qoder_cli.runs.result import show_result
-
     run, error = item.run, None
     assert run is not None  # whoever calls this has a run to show
     if result and not is_going(run):
+        from qoder_cli.runs.result import show_result
+
         try:
             show_result(state, run)
             return None

@@ -30,41 +30,46 @@ from qoder_cli.runs.leave import take_leave
 
 def ending_error(run: Run, state: State) -> QoderError | None:
     """Return the error that a settled run ends the command with; None when it completed."""
-    code = verdict(run)
-    match code:
+    about: dict[str, Any] = {"run_id": run.id, "session_id": run.session_id, "api_type": run.error_type}
+    match verdict(run):
         case Exit.OK:
             return None
         case Exit.NOT_YET:
-            error: QoderError = NotYet(f"run {run.id} has not ended yet; it {_stands(run)}", hint="wait for its end")
-            return going_on(error, run, state)
+            return not_ended(run, state)
         case Exit.OUTCOME_UNKNOWN:
-            error = OutcomeUnknown(
-                f"how run {run.id} ended cannot be known: its session was deleted",
-                hint="look for what it was to do; starting it again may do it twice",
+            return OutcomeUnknown(
+                f"the outcome of run {run.id} is unknown: its session was deleted",
+                hint="check what the run did before starting another",
                 next=state.looking("run", "get", run.id),
                 run_state="unknown",
+                **about,
             )
         case Exit.RUN_SKIPPED:
-            error = RunSkipped(
-                f"run {run.id} was skipped: the deployment's limit of runs at a time was reached",
-                hint="start it again when the other run has ended",
+            return RunSkipped(
+                f"run {run.id} was skipped: too many runs of this deployment at once",
+                hint="start it again when another run finishes",
                 run_state="ended",
+                **about,
             )
-        case _:
-            error = RunFailed(_failure(run), run_state="ended")
-            if run.session_id:
-                error.hint, error.next = "to see what the agent did", state.looking("run", "logs", run.id)
-    error.run_id, error.session_id, error.api_type = run.id, run.session_id, run.error_type
-    return error
+    if run.session_id:
+        about |= {"hint": "to see what the agent did", "next": state.looking("run", "logs", run.id)}
+    return RunFailed(_failure(run), run_state="ended", **about)
+
+
+def not_ended(run: Run, state: State) -> QoderError:
+    """Return the error that a run is still running, with the command that waits for it."""
+    stands = "waits for an answer" if waits_for_answer(run) else f"is still {run.status}"
+    return going_on(NotYet(f"run {run.id} {stands}", hint="to wait for it"), run, state)
 
 
 def going_on(error: QoderError, run: Run, state: State) -> QoderError:
-    """Return the error, naming the run that goes on and the command that waits for it."""
-    error.run_id, error.session_id = run.id, run.session_id
-    error.next = error.next or state.wait_again(run.id)
-    if error.run_state == "none":
-        error.run_state = "going"
-    return error
+    """Return the error, naming the run that keeps running and the command that waits for it."""
+    return error.with_(
+        run_id=run.id,
+        session_id=run.session_id,
+        next=error.next or state.wait_again(run.id),
+        run_state="going" if error.run_state == "none" else error.run_state,
+    )
 
 
 def needs_answer(run: Run) -> NeedsAnswer:
@@ -84,19 +89,19 @@ def needs_answer(run: Run) -> NeedsAnswer:
 
 def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
     """Return the error that ended a wait, completed with the run and, if it may be going on, how to wait again."""
-    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
-        error.run_id, error.session_id = run_id, run.session_id if run else None
-        error.next = state.wait_again(run_id)
-    return error
+    if not isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
+        return error
+    session_id = run.session_id if run else None
+    return error.with_(run_id=run_id, session_id=session_id, next=state.wait_again(run_id))
 
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
-    """Return the last words when a signal ends a wait: which runs go on, and how to wait for them again."""
-    heard = "goes on" if run else "may be going on: nothing was heard of it yet"
-    what = f"run {run_ids[0]} {heard}" if len(run_ids) == 1 else f"{len(run_ids)} runs go on"
+    """Return the last words when a signal ends a wait: which runs keep running, and how to wait for them again."""
+    stands = "keeps running" if run else "may be running (no status yet)"
+    what = f"run {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
     return signalled.in_words(
         f"stopped waiting; {what}",
-        hint="nothing was cancelled; wait again",
+        hint="to resume waiting",
         next=state.wait_again(*run_ids),
         run_id=run_ids[0] if len(run_ids) == 1 else None,
         session_id=run.session_id if run else None,
@@ -105,28 +110,28 @@ def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, s
 
 
 def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
-    """Print a run that goes on, take leave of it as wanted, and return the last words of a signal that came before."""
+    """Print a run, leave it as `--on-leave` says, and return the last words of a signal that came before."""
     run = settle(run)
     if not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             state.show_run(run)
     if not is_going(run):
-        return signalled.in_words(f"stopped by a signal; run {run.id} has ended, {run.status}", **_of(run, "ended"))
-    left = stopped_waiting(signalled, [run.id], run, state)
-    take_leave(left, run, state)
-    return left
+        return signalled.in_words(f"interrupted; run {run.id} has ended: {run.status}", **_of(run, "ended"))
+    return take_leave(stopped_waiting(signalled, [run.id], run, state), run, state)
 
 
-def complete(error: QoderError, run: Run, state: State) -> None:
-    """Let the error that ends a command name the run it is about; with JSON output print it, if nothing was printed."""
+def complete(error: QoderError, run: Run, state: State) -> QoderError:
+    """Return the error that ends a command, naming its run; with JSON print that run, if nothing was printed yet."""
     run = settle(run)
     if error.run_id is None:
-        unread = is_going(run) and isinstance(error, ApiError)
-        error.run_id, error.session_id = run.id, run.session_id
-        error.run_state = "unknown" if unread else "going" if is_going(run) else "ended"
+        run_state: RunState = "going" if is_going(run) else "ended"
+        if is_going(run) and isinstance(error, ApiError):
+            run_state = "unknown"
+        error = error.with_(**_of(run, run_state))
     if state.output.is_json and not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
             state.show_run(run)
+    return error
 
 
 def _of(run: Run, run_state: RunState) -> dict[str, Any]:
@@ -135,11 +140,7 @@ def _of(run: Run, run_state: RunState) -> dict[str, Any]:
 
 def _failure(run: Run) -> str:
     if run.status and run.status not in FINAL:
-        return f"run {run.id} ended with the status {run.status!r}, which is unknown here: not counted as success"
-    why = ": ".join(part for part in (run.error_type, run.error_message) if part)
-    started = "failed" if run.session_id else "did not start"
-    return f"run {run.id} {started}: {why}" if why else f"run {run.id} {started}"
-
-
-def _stands(run: Run) -> str:
-    return "waits for an answer" if waits_for_answer(run) else f"is {run.status}"
+        return f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed"
+    kind = f" ({run.error_type})" if run.error_type else ""
+    why = f": {run.error_message}" if run.error_message else ""
+    return f"run {run.id} {'failed' if run.session_id else 'did not start'}{kind}{why}"

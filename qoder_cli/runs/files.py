@@ -55,7 +55,7 @@ def download(client: "Client", file: "Delivered", folder: Path) -> Path:
     link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
     url = text(link.get("url"))
     if url is None:
-        raise NoAnswer(f"the server gave no address for file {file.file_id}")
+        raise NoAnswer(f"no download link for file {file.file_id}")
     part = folder / f".qoder-{os.urandom(8).hex()}.part"
     try:
         with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not

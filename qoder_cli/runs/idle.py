@@ -3,7 +3,7 @@
 What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,9 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
     for session_id in sessions.own - {run.session_id for run in runs}:
         if not stories.ended(session_id, SessionStory()):
             raise RunSkipped(
-                f"nothing was started: session {session_id} of {deployment_id} is at work, and no run of the newest "
-                f"{NEWEST} is its own",
-                hint="wait for it",
+                f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
+                f"the newest {NEWEST} runs",
+                hint="to see it",
                 next=state.command("run", "list", deployment_id),
                 session_id=session_id,
                 run_state="unknown",
@@ -148,9 +148,5 @@ class _Stories:
         self.left -= 1
         query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
         page = next(self._client.pages(events_path(session_id), query))
-        story.tell(_objects(page["data"]))
+        story.tell(page["data"])
         return page.get("has_more") is not True and not text(page.get("next_page"))
-
-
-def _objects(data: Iterable[object]) -> list[dict[str, Any]]:
-    return [event for event in map(mapping, data) if event]

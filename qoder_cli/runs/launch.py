@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.choices import OnLost
-from qoder_cli.base.errors import ApiError, Exit, QoderError
+from qoder_cli.base.errors import ApiError, Exit, QoderError, Signalled
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.runs.ending import stopped_with
-from qoder_cli.runs.trigger import Started, Trigger, TriggerStopped
+from qoder_cli.runs.trigger import Started, Trigger
 from qoder_cli.settings.flags import written
 
 if TYPE_CHECKING:
@@ -59,10 +59,13 @@ def launch(state: "State", order: Order) -> Started:
     from qoder_cli.local.remembered import remember_run
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
+    trigger = trigger_of(state, order)
     try:
-        started = trigger_of(state, order).start()
-    except TriggerStopped as stopped:
-        raise _stopped(state, order, stopped) from None
+        started = trigger.start()
+    except Signalled as signalled:
+        if trigger.run is None and not trigger.may_have_started:
+            raise
+        raise _stopped(state, trigger, signalled) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, state) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
@@ -72,15 +75,13 @@ def launch(state: "State", order: Order) -> Started:
     return started
 
 
-def _stopped(state: "State", order: Order, stopped: TriggerStopped) -> QoderError:
+def _stopped(state: "State", trigger: Trigger, signalled: Signalled) -> QoderError:
     """Return the last words when a signal came while the trigger was under way."""
-    if stopped.run is not None:
-        return stopped_with(stopped.signalled, stopped.run, state)
-    error = stopped.signalled.in_words(
-        f"stopped while a run of {order.deployment_id} was being started; whether it was is not known",
-        hint="do not start another before this has settled it",
+    if trigger.run is not None:
+        return stopped_with(signalled, trigger.run, state)
+    return signalled.in_words(
+        f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
+        hint="before starting another, check",
         next=state.command("run", "wait", "last"),
         run_state="unknown",
-    )
-    error.kind = Exit.OUTCOME_UNKNOWN
-    return error
+    ).with_(kind=Exit.OUTCOME_UNKNOWN)

@@ -41,7 +41,7 @@ class Listener:
         self._client = client
         self._clock = clock
         self._showing = showing
-        self._inbox = inbox
+        self.inbox = inbox
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: "Watch") -> None:
@@ -58,19 +58,22 @@ class Listener:
             if ear is not None:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
-            feed = Feed(self._client, session_id, inbox=self._inbox, after=watch.observer.read_to)
+            feed = Feed(self._client, session_id, inbox=self.inbox, after=watch.observer.read_to)
             self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
             feed.start()
 
     def hears(self, watch: "Watch") -> bool:
         """Return whether the run's end would be heard, so that reading can be rare."""
-        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        ear = self._ear_of(watch)
         return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
 
     def is_open(self, watch: "Watch") -> bool:
         """Return whether its stream is open, be it that it has told of nothing yet."""
-        ear = self._ears.get(watch.run.session_id or "") if watch.run else None
+        ear = self._ear_of(watch)
         return ear is not None and ear.up
+
+    def _ear_of(self, watch: "Watch") -> _Ear | None:
+        return self._ears.get(watch.run.session_id or "") if watch.run else None
 
     def take(self, news: News) -> tuple[str | None, bool]:
         """Take in what a stream has put into the inbox.

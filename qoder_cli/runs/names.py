@@ -155,7 +155,7 @@ class _Finder:
 
     def stop(self) -> None:
         """Ask for nothing more; whoever is still in `find` leaves it soon."""
-        self._for_all = NotYet("it was given up")
+        self._for_all = NotYet("gave up")
 
     def _or_error(self, look: Callable[[], T]) -> T | QoderError:
         """Return what a look finds, or what went wrong, also for all that would go wrong the same way."""

@@ -10,20 +10,17 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 
-def newest_runs(
-    client: "Client", deployment_id: str, count: int, *, within: float | None = None, retry: bool = True
-) -> list[Run]:
+def newest_runs(client: "Client", deployment_id: str, count: int) -> list[Run]:
     """Return up to `count` (100 at most) of the newest runs, in one page. Raises ApiError."""
-    return next(_pages(client, deployment_id, count, within, retry))
+    return next(_pages(client, deployment_id, count))
 
 
 def all_runs(client: "Client", deployment_id: str) -> Iterator[Run]:
     """Yield all runs, the pages asked for as they are needed. Raises ApiError."""
-    for page in _pages(client, deployment_id, 100, None, True):
+    for page in _pages(client, deployment_id, 100):
         yield from page
 
 
-def _pages(client: "Client", deployment_id: str, limit: int, within: float | None, retry: bool) -> Iterator[list[Run]]:
-    path = f"/deployments/{segment(deployment_id)}/runs"
-    for page in client.pages(path, {"limit": limit}, within=within, retry=retry):
+def _pages(client: "Client", deployment_id: str, limit: int) -> Iterator[list[Run]]:
+    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         yield [run for item in page["data"] if (run := Run.read(item))]

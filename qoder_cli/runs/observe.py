@@ -187,7 +187,7 @@ class Observer:
             except NotFound as error:
                 if not (self.may_lag or self._missing) or clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE:
                     raise
-                self._progress.note(f"{error.message.rstrip('.')}; asking again for {LAGGING:.0f}s")
+                self._progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
             pause = min(pause * 2, LONGEST_LAG_PAUSE)
 
@@ -200,11 +200,11 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
-            error.hint = f"qoder run list shows what there is; {error.hint}"
-            raise error.about(f"run {self.run_id}") from None
+            hint = f"qoder run list shows what there is; {error.hint}"
+            raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
-            raise NoAnswer(f"the server answered for run {self.run_id} with something that is not that run")
+            raise NoAnswer(f"the response is not run {self.run_id}")
         return run
 
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
@@ -212,8 +212,10 @@ class Observer:
             story = self._read_story(run, within, retry)
             ending = story.ending
         except NotFound as error:
-            if not self._is_gone(error):
-                raise
+            if not error.enveloped:
+                raise  # it is not the API's own, and says nothing at all
+            if not self._is_gone():
+                raise error.with_(retryable=True) from None  # in a while it is settled
             ending = self.story.ending or SESSION_DELETED
         if ending is not None:
             self._conclude(run, ending)
@@ -240,14 +242,11 @@ class Observer:
             self._rests = (rest, now) if rest else None
         return story
 
-    def _is_gone(self, error: NotFound) -> bool:
+    def _is_gone(self) -> bool:
         """Return whether the session is held to be deleted: the API has said so again and again for long enough.
 
-        A 404 may come of a replica that lags, and one that is not the API's own says nothing at all.
+        A 404 may come of a replica that lags.
         """
-        if not error.enveloped:
-            return False
-        error.retryable = True  # in a while it is settled
         now = self._client.clock.monotonic()
         since, times = self._missing or (now, 0)
         self._missing = since, times + 1
@@ -294,8 +293,8 @@ class Observer:
         if self._rests and now - self._rests[1] >= DISAGREEMENT_AFTER:
             self._conclude(run, self._rests[0].ending)
             self._warn(
-                f"the server still calls run {run.id} {run.status}, but its session has ended: "
-                "the session's ending is reported"
+                f"run {run.id} is still {run.status!r} on the server, but its session ended; "
+                "reporting the session's outcome"
             )
         else:
             self._put(run)
@@ -304,9 +303,9 @@ class Observer:
         if not is_strange(run):
             return
         if standing(run) is Standing.ENDED:
-            self._warn(f"run {run.id} ended with the status {run.status!r}, which is unknown here: not a success")
+            self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
         else:
-            self._warn(f"run {run.id} has the status {run.status!r}, which is unknown here: taken as still going")
+            self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:

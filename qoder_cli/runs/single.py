@@ -47,12 +47,12 @@ def run_one(
     observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if limits is None:
         return _accepted(state, started, observer, on_skip)
+    from qoder_cli.runs.after import Wanted
     from qoder_cli.runs.awaiting import finish, wait_for
-    from qoder_cli.runs.fleet.beyond import Wanted
     from qoder_cli.runs.watch import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(follow, require_satisfied, on_ask=on_ask))
+    item = wait_for(state, watch, limits, Wanted(follow, require_satisfied, on_ask=on_ask))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, item, result=result)
@@ -82,7 +82,7 @@ def _busy(state: "State", going: Run, on_skip: OnSkip) -> int:
     state.show_run(going)
     if on_skip == "ok":
         return Exit.OK
-    error = RunSkipped(f"nothing was started: run {going.id} is going on", hint="wait for it")
+    error = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
     raise going_on(error, going, state)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qoder_cli.base import signals
 from qoder_cli.base.choices import OnLost
 from qoder_cli.base.clock import LONGEST_RETRY_AFTER
-from qoder_cli.base.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.base.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import span
@@ -41,15 +41,6 @@ class Started(NamedTuple):
     run: Run
     adopted: bool = False
     sent: bool = True
-
-
-class TriggerStopped(Exception):
-    """A signal arrived while the trigger was under way; `run` is what could still be learnt of it, or None."""
-
-    def __init__(self, signalled: Signalled, run: Run | None) -> None:
-        super().__init__(signalled)
-        self.signalled = signalled
-        self.run = run
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
@@ -216,20 +207,14 @@ class Trigger:
         """Start one run and return it, or the run that this key is known to have started.
 
         Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError for a
-        key that another deployment was triggered with, TriggerStopped when a signal came in between, Closed when the
-        pace was closed before anything could be started.
+        key that another deployment was triggered with, Closed when the pace was closed before anything could be
+        started; Signalled, when `run` and `may_have_started` say what is known.
         """
-        try:
-            with signals.held(), self._key_to_itself():
-                return self._settled_before() or self._sent()
-        except Signalled as signalled:
-            if self.run is not None or self.may_have_started:
-                raise TriggerStopped(signalled, self.run) from None
-            raise
-
-    def _sent(self) -> Started:
-        written = self._write.send()
-        return Started(written.value, adopted=written.how == "settled")
+        with signals.held(), self._key_to_itself():
+            if (started := self._settled_before()) is not None:
+                return started
+            written = self._write.send()
+            return Started(written.value, adopted=written.how == "settled")
 
     def heard_of(self, run: Run) -> None:
         """Take in which run was started; `start` may still be stopped by a signal."""

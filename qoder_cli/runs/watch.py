@@ -1,41 +1,32 @@
-"""One run that is waited for."""
+"""One run that is waited for: what is known of it, and when there is no point in waiting on."""
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import QoderError
+from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
 from qoder_cli.base.model import Run
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 
-if TYPE_CHECKING:
-    pass
-
-
-FIRST_PAUSE = 0.5  # seconds between checks at first, doubling
+FIRST_WORD = 30.0  # seconds for which a server may be silent about a run that nothing was ever heard of
 
 
 @dataclass(eq=False)
 class Watch:
-    """One run being waited for, and how the wait for it ended: `error` is None while going, and when it just ended.
+    """One run that is waited for; all times are the monotonic clock's.
 
-    `label` says what it is, among several: its deployment as it was typed.
+    `error` is why the wait for it ended before the run did. `label` says what the run is among several: its deployment
+    as it was typed.
     """
 
     observer: Observer
     just_triggered: bool = False
     label: str | None = None
-    error: QoderError | None = None
-    looked: bool = False
-    began: float = math.nan  # when it began to be waited for, by the monotonic clock
-    _pause: float = FIRST_PAUSE
-    _due: float = -math.inf
-    _heard: float = field(default=math.nan)
-    _missing_since: float | None = None
-    _said: str = ""
-    _alert_until: float = -math.inf
-    _told: bool = False
-    _called: bool = False  # it was to be looked at, while a look was under way that may not have seen why
+    error: QoderError | None = field(default=None, init=False)
+    looked: bool = field(default=False, init=False)  # whether it was asked for, with or without success
+    began: float = field(default=math.nan, init=False)
+    _heard: float = field(default=math.nan, init=False)
+    _missing_since: float | None = field(default=None, init=False)
+    _said: str = field(default="", init=False)
 
     @property
     def run(self) -> Run | None:
@@ -44,7 +35,7 @@ class Watch:
 
     @property
     def name(self) -> str:
-        """What it is called in a line that tells of it."""
+        """What the run is called in a line about it."""
         return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
 
     @property
@@ -54,5 +45,74 @@ class Watch:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is such a run, for certain."""
+        """Whether there certainly is such a run."""
         return self.run is not None or self.just_triggered or self.observer.may_lag
+
+    @property
+    def status(self) -> str:
+        """What was last said of the run, in a few words."""
+        return self._said
+
+    def is_news(self, words: str) -> bool:
+        """Note what is said of the run, and return whether it differs from what was said before."""
+        is_new = words != self._said
+        self._said = words
+        return is_new
+
+    def begin(self, now: float) -> None:
+        """Begin to wait."""
+        self.began = self._heard = now
+        self._said = (self.run.status or "") if self.run else ""
+
+    def oversleep(self, seconds: float) -> None:
+        """Leave out the time for which this machine was suspended: the server was not silent."""
+        self._heard += seconds
+        if self._missing_since is not None:
+            self._missing_since += seconds
+
+    def note_look(self, error: ApiError | None, now: float) -> bool:
+        """Take in that the run was asked for, and return whether this was the first time.
+
+        An `error` ends the wait when there is no point in trying again.
+        """
+        is_first, self.looked = not self.looked, True
+        if error is None:
+            self._heard, self._missing_since = now, None
+        else:
+            self.bear(error, now)
+        return is_first
+
+    def bear(self, error: ApiError, now: float) -> None:
+        """Go on after trouble, or end the wait when there is no point in trying again."""
+        if self.over or not self._is_hopeless(error, now):
+            return
+        self.end(_lost(self.observer.run_id, error) if self.is_known else error)
+
+    def end(self, error: QoderError) -> None:
+        """End the wait before the run has ended."""
+        if not self.over:
+            self.error = error
+
+    def _is_hopeless(self, error: ApiError, now: float) -> bool:
+        if isinstance(error, NotFound) and self.is_known and error.enveloped and not error.retryable:
+            if self._missing_since is None:
+                self._missing_since = now
+            return now - self._missing_since > LAGGING
+        # A refusal that is not the API's own says nothing of the run: a network's login page, a proxy.
+        is_foreign = error.http_status is not None and not error.enveloped
+        if isinstance(error, Unavailable) or error.retryable or is_foreign:
+            is_silent = now - self._heard > (LONGEST_SILENCE if self.is_known else FIRST_WORD)
+            return is_silent or not (self.is_known or error.retryable)
+        return True
+
+
+def _lost(run_id: str, error: ApiError) -> LostSight:
+    hint = "wait for it again; do not start another"
+    if isinstance(error, AuthError):
+        hint = f"log in again, then {hint}"
+    return LostSight(
+        f"lost track of run {run_id}; it may still be running: {error.message}",
+        hint=hint,
+        run_state="unknown",
+        cause=error,
+    )

@@ -86,7 +86,7 @@ def test_a_failure_is_annotated_before_the_error(qoder: Qoder, output: Path, wor
     ran = qoder("deploy", "run", "dep_1", "--ci", "-o", "json", "--no-progress", *words)
     annotation, _ = ran.err.splitlines()
     assert annotation.startswith(
-        "::error title=qoder%3A run_failed%2C exit code 1::run drun_1 did not start: x: 5%25 |"
+        "::error title=qoder%3A run_failed%2C exit code 1::run drun_1 did not start (x): 5%25 |"
     )
     assert (ran.code, ran.error["type"], ran.json["status"]) == (1, "run_failed", "failed")
     assert read(output)["status"] == "failed"
@@ -207,8 +207,8 @@ def test_each_row_has_what_was_said_of_its_own(qoder: Qoder, output: Path, world
     assert qoder("deploy", "run", "dep_fail", "dep_nostart", "dep_paused", "--wait", "--ci").code == 6
     said = {row[1]: row[-1] for row in rows(output)}
     assert said["dep_paused"].startswith("deployment dep_paused")
-    assert " failed: " in said["dep_fail"]
-    assert " did not start: " in said["dep_nostart"]
+    assert " failed (" in said["dep_fail"]
+    assert " did not start (" in said["dep_nostart"]
     assert not any("of 3 runs" in error for error in said.values())
 
 

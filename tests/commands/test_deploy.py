@@ -85,7 +85,7 @@ def test_a_run_that_never_starts_is_exit_1_although_the_server_answers_200(
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert ran.code == 1
     assert ran.json["status"] == "failed"
-    assert "did not start: environment_archived_error: It is archived." in ran.error["message"]
+    assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
 
 
 @pytest.mark.parametrize("wait", [[], ["--wait"]], ids=["accepted", "waited"])

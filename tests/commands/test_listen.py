@@ -36,7 +36,7 @@ def watching(clock: FakeClock, number: int = 1, **fields: Any) -> Watch:
 
 def heard(listener: Listener) -> tuple[str | None, bool]:
     """Return what the listener makes of what a feed has put into the inbox."""
-    return listener.take(listener._inbox.get_nowait())
+    return listener.take(listener.inbox.get_nowait())
 
 
 def test_what_is_said_while_a_run_is_looked_at_is_a_reason_to_look_again_at_once(

@@ -419,7 +419,7 @@ def test_on_leave_cancel_cancels_the_session_first(qoder: Qoder, how: str) -> No
         qoder.clock.at_sleep = interrupt
     ran = qoder(*words, *(["--timeout", "3"] if how == "timeout" else []))
     assert (ran.code, ran.json["id"]) == (124 if how == "timeout" else 130, "drun_1")
-    assert "asked to cancel" in ran.error["message"]
+    assert "cancellation was requested" in ran.error["message"]
 
 
 def test_an_adopted_run_is_never_cancelled(qoder: Qoder) -> None:

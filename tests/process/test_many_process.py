@@ -276,7 +276,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         words = ("deploy", "run", *(f"job-{number:02}" for number in range(30)), "--wait", "--parallel", "30")
         small = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
         with Terminal(alone.enter(server), *small, *MODULE, *words) as terminal:
-            terminal.shows("not shown").shows("of 30 runs have ended")
+            terminal.shows("not shown").shows("of 30 runs finished")
             shown = terminal.screen
             assert len(shown) <= 24
             until(lambda: any("failed" in line for line in terminal.screen[1:2]), "the one that failed, first")
@@ -284,7 +284,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
             an_hour_later(server)
             assert terminal.end() == 1
         left = terminal.screen
-        assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "have ended" in line]
+        assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "runs finished" in line]
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
         assert "30 runs: 29 completed, 1 failed" in left[-3]
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
@@ -311,7 +311,7 @@ def all_running(terminal: Terminal, count: int) -> list[str]:
     def looked() -> bool:
         *shown, last = terminal.screen or [""]
         rows[:] = [line for line in shown if RUNNING.search(line)]
-        return len(rows) == count and f"0 of {count} runs have ended" in last
+        return len(rows) == count and f"0 of {count} runs finished" in last
 
     until(looked, f"{count} that are running")
     return rows

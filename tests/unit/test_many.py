@@ -86,6 +86,7 @@ def test_each_has_its_item_in_the_order_of_the_input_and_the_first_by_rank_is_th
     assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "none")
     assert ran.error["message"].startswith("1 of 7 runs completed; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
+    assert ran.json[4]["error"]["message"].startswith("deployment dep_nothere: ")
     assert is_accounted_for(town, ran.json)
 
 
@@ -265,7 +266,7 @@ def test_one_that_decides_alone_is_not_warned_of(town: Town) -> None:
 
 def test_the_error_names_the_deployment_whose_run_decides(town: Town) -> None:
     ran = town("deploy", "run", "demo", "fail", "--wait", "--json")
-    assert ran.error["message"].startswith(f"1 of 2 runs completed; fail: run {ran.json[1]['id']} failed: ")
+    assert ran.error["message"].startswith(f"1 of 2 runs completed; fail: run {ran.json[1]['id']} failed (")
     assert ran.json[1]["error"] == {"type": "retries_exhausted", "message": ran.json[1]["error"]["message"]}
 
 
@@ -635,7 +636,7 @@ def test_what_may_not_be_sent_is_not(current: Town, change: dict[str, str]) -> N
 
 def test_the_progress_counts_what_has_ended_and_what_was_refused(town: Town) -> None:
     ran = town("deploy", "run", "dep_demo", "dep_paused", "dep_long", "--wait", "--timeout", "45", "-q")
-    assert "\n1 of 3 runs have ended, 1 not started after " in ran.err
+    assert "\n1 of 3 runs finished, 1 not started after " in ran.err
 
 
 # What is asked of the end.

@@ -325,7 +325,7 @@ def test_lists_that_cannot_be_read_for_a_while_are_read_again(crowd: Crowd) -> N
     crowd.server.refuse = refuse
     crowd.wait(ids)
     assert crowd.codes == {0: 40}
-    assert crowd.err.count("trying again") == 1
+    assert crowd.err.count("; retrying") == 1
     later = [asked for asked in crowd.server.asked if 45 < asked.at - began < 90]
     assert {asked.path for asked in later} <= set(LISTS)
 
@@ -375,7 +375,7 @@ def test_a_status_that_stays_behind_its_session_is_overruled_after_a_minute(lega
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
-    assert legacy.err.count("its session has ended") == 6
+    assert legacy.err.count("its session ended") == 6
     assert len(legacy.asked_for("/events")) == 12  # seen at rest, and still so a minute later
 
 
@@ -525,7 +525,7 @@ def test_after_five_minutes_of_silence_sight_is_lost(silence: str, crowd: Crowd)
     crowd.wait(ids)
     assert (crowd.code, crowd.codes) == (10, {10: 40})
     assert 295 <= crowd.clock.time - began - 20 <= 320
-    assert crowd.err.count("trying again") == 1
+    assert crowd.err.count("; retrying") == 1
     assert len(crowd.server.asked) < 600  # it does not hurry a server in trouble
     assert {item["status"] for _, item in crowd.told} == {"running"}
 

@@ -113,7 +113,7 @@ def run(
     key = None if idempotency_key is None else check_key(idempotency_key, state.known_secrets)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
-        from qoder_cli.runs.fleet.beyond import Wanted
+        from qoder_cli.runs.after import Wanted
         from qoder_cli.runs.fleet.many import Plan, orders_for, run_many
 
         if result and not state.output.is_json:

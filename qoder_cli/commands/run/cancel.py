@@ -11,9 +11,10 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.inputs import is_list, named
 from qoder_cli.cli.options import Runs, Yes
-from qoder_cli.runs.awaiting import finish, wait_for
+from qoder_cli.runs.after import Wanted
+from qoder_cli.runs.awaiting import finish
 from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.fleet.beyond import Wanted
+from qoder_cli.runs.fleet.awaited import wait_for_all
 from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
 from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.observe import Observer, observer_of
@@ -95,7 +96,7 @@ def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
 def _stopped(state: State, requested: dict[Key, Observer | Item]) -> dict[Key, Item]:
     """Wait until the runs have stopped, and return what became of each."""
     watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
-    items = wait_for(state, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
+    items = wait_for_all(state, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
     waited = iter(items)
     return {key: each if isinstance(each, Item) else _judged(state, next(waited)) for key, each in requested.items()}
 

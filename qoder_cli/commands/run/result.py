@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import Exit, NotYet
+from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.inputs import or_last
 from qoder_cli.cli.options import RunOrLast
 from qoder_cli.help.completion import values
-from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.ending import ending_error, not_ended
 from qoder_cli.runs.observe import observer_of
 
 
@@ -51,7 +51,7 @@ def result(
     folder = None if output_dir is None else delivered.prepare_folder(output_dir)
     found = observer_of(state, names.run(or_last(run, state), state)).read_once()
     if is_going(found):
-        raise going_on(NotYet(f"run {found.id} is still {found.status}", hint="wait for it"), found, state)
+        raise not_ended(found, state)
     files = []
     if folder is not None:
         for file in results.delivered_files(state.client, found):

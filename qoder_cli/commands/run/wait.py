@@ -9,8 +9,8 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.cli.inputs import is_list, named, or_last
 from qoder_cli.cli.options import Interval, RequireSatisfied, Result, RunsOrLast, Timeout, WhenAsked, words_to_wait
+from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import finish, wait_for
-from qoder_cli.runs.fleet.beyond import Wanted
 from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.watch import Watch
@@ -62,5 +62,5 @@ def wait(
     if state.ci:
         state.ci.started(run_id)
     watch = Watch(observer_of(state, run_id))
-    [item] = wait_for(state, [watch], limits.since(began, state.clock), wanted)
+    item = wait_for(state, watch, limits.since(began, state.clock), wanted)
     return finish(state, item, result=result)

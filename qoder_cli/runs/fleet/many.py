@@ -12,8 +12,9 @@ from qoder_cli.base.errors import Exit, NotFound, QoderError, Signalled, UsageEr
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Awaiting, glance
-from qoder_cli.runs.fleet.beyond import Wanted
+from qoder_cli.runs.after import Wanted
+from qoder_cli.runs.awaiting import glance
+from qoder_cli.runs.fleet.awaited import Awaiting
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.fleet.launches import Launches

@@ -1,0 +1,150 @@
+"""The wait for one run on its own: with a clock, a reader and a listener that the test owns."""
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import LostSight, NeedsAnswer, NoAnswer, NotFound, RunFailed, WaitTimeout
+from qoder_cli.base.model import Run
+from qoder_cli.runs.observe import LONGEST_SILENCE
+from qoder_cli.runs.wait import Terms, Wait
+from qoder_cli.runs.watch import Watch
+from tests.support.wire import FakeClock
+
+RUNNING = Run({"id": "drun_1", "status": "running", "session_id": "sess_1"})
+
+
+class Reader:
+    """A run as `readings` show it, one a look; the last stays."""
+
+    run_id = "drun_1"
+    asks_since: float | None = None
+    needs_answer = False
+    may_lag = False
+
+    def __init__(self, clock: FakeClock, *readings: Run | Exception | Callable[[], None]) -> None:
+        self.clock = clock
+        self.readings = list(readings)
+        self.run: Run | None = RUNNING
+        self.looks: list[float] = []
+
+    @property
+    def ended(self) -> bool:
+        return self.run is not None and self.run.status != "running"
+
+    def look(self, *, within: float) -> None:
+        self.looks.append(self.clock.time)
+        reading = self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+        if isinstance(reading, Exception):
+            raise reading
+        if isinstance(reading, Run):
+            self.run = reading
+        else:
+            reading()
+
+
+class Deaf:
+    """A listener that hears nothing."""
+
+    def __init__(self) -> None:
+        self.inbox = SimpleQueue[Any]()
+        self.is_stopped = False
+
+    def attend(self, watch: Watch) -> None:
+        pass
+
+    def hears(self, watch: Watch) -> bool:
+        return False
+
+    is_open = hears
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+class Quiet:
+    """Says nothing."""
+
+    def waiting(self, status: object) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def change(self, news: str) -> None:
+        pass
+
+    def beat(self) -> None:
+        pass
+
+
+def waited(reader: Reader, **terms: Any) -> Watch:
+    """Return what a wait for the run came to."""
+    watch, listener, progress = Watch(reader), Deaf(), Quiet()  # type: ignore[arg-type]  # as much as is used
+    over: list[Watch] = []
+    given = Terms(clock=reader.clock, progress=progress, request_timeout=30.0, **terms)  # type: ignore[arg-type]
+    Wait(given, listener, on_over=over.append).until_over([watch])  # type: ignore[arg-type]
+    assert over == [watch]  # told of once
+    assert listener.is_stopped
+    return watch
+
+
+def test_the_pause_doubles_up_to_the_longest() -> None:
+    clock = FakeClock()
+    reader = Reader(clock, *[RUNNING] * 6, Run({**RUNNING.raw, "status": "completed"}))
+    assert waited(reader).error is None
+    assert [round(b - a, 1) for a, b in zip(reader.looks, reader.looks[1:], strict=False)] == [0.5, 1, 2, 4, 5, 5]
+
+
+@pytest.mark.parametrize(("timeout", "looks"), [(0.0, 1), (10.0, 6)])
+def test_the_deadline_ends_a_wait_after_one_last_look(timeout: float, looks: int) -> None:
+    clock = FakeClock()
+    reader, began = Reader(clock, RUNNING), clock.time
+    assert isinstance(waited(reader, timeout=timeout).error, WaitTimeout)
+    assert len(reader.looks) == looks
+    assert clock.time - began == pytest.approx(timeout)
+
+
+def test_silence_is_borne_for_five_minutes_but_not_for_ever() -> None:
+    clock = FakeClock()
+    reader, began = Reader(clock, NoAnswer("reset")), clock.time
+    assert isinstance(waited(reader).error, LostSight)
+    assert LONGEST_SILENCE < clock.time - began < LONGEST_SILENCE + 10
+
+
+def test_a_suspended_machine_is_not_a_silent_server() -> None:
+    clock = FakeClock()
+
+    def suspend() -> None:
+        clock.time += 2 * LONGEST_SILENCE
+        raise NoAnswer("reset")
+
+    reader = Reader(clock, suspend, Run({**RUNNING.raw, "status": "completed"}))
+    assert waited(reader).error is None
+
+
+def test_a_refusal_of_the_api_ends_a_wait_and_a_404_only_after_a_while() -> None:
+    clock = FakeClock()
+    reader, began = Reader(clock, NotFound("gone").with_(enveloped=True)), clock.time
+    assert isinstance(waited(reader).error, LostSight)
+    assert 30 < clock.time - began < 40
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_run_that_needs_an_answer_ends_the_wait_if_it_is_to(stops: bool) -> None:
+    clock = FakeClock()
+    reader = Reader(clock, RUNNING, Run({**RUNNING.raw, "status": "completed"}))
+    reader.needs_answer = True
+    error = waited(reader, stops_when_asked=stops).error
+    assert isinstance(error, NeedsAnswer) if stops else error is None
+
+
+def test_an_error_is_copied_and_not_changed() -> None:
+    cause = NoAnswer("reset")
+    error = RunFailed("it failed", hint="look", cause=cause)
+    error.__cause__ = cause
+    other = error.with_(hint="look again", run_id="drun_1")
+    assert (error.hint, error.run_id) == ("look", None)
+    assert (other.hint, other.run_id, other.message) == ("look again", "drun_1", "it failed")
+    assert (type(other), other.exit, other.__cause__, other.args) == (RunFailed, error.exit, cause, error.args)
