@@ -709,7 +709,7 @@ def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
     assert (
         "no operation is known by that path; the operations: qoder api --list" in qoder("api", "GET", "deployment").err
     )
-    assert "looked on api.qoder.com, profile default" in qoder("api", "GET", "deployments/dep_1").err
+    assert "asked api.qoder.com as profile default" in qoder("api", "GET", "deployments/dep_1").err
     assert "that path is known with GET or POST" in qoder("api", "PUT", "deployments/dep_1").err
 
 

@@ -147,7 +147,7 @@ SAID = {
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "DEPLOYMENT... is missing",
     "config set": "KEY is missing",
-    "deploy apply": "--filename is missing",
+    "deploy apply": "FILE... is missing",
     "run list --wait=x": "qoder run list has no option --wait",
     "deploy run x --dry-run=maybe": "--dry-run takes no value",
     "runs ls --since": "--since needs a value",
