@@ -149,7 +149,7 @@ SAID = {
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "missing argument DEPLOYMENT",
     "config set": "missing argument KEY",
-    "deploy apply": "missing option --filename",
+    "deploy apply": "missing argument FILE",
     "run list --wait=x": "qoder run list has no option --wait",
     "deploy run x --dry-run=maybe": "--dry-run is a flag and takes no value",
     "runs ls --since": "--since needs a value",

@@ -290,7 +290,7 @@ def test_what_must_be_given_is_told(told: dict[str, Any]) -> None:
         if option["required"]
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
-    assert needed == create | {("deploy", "apply", "--filename")}
+    assert needed == create
 
 
 def test_what_to_do_is_said_for_every_exit_code() -> None:
