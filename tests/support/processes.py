@@ -109,11 +109,11 @@ time.sleep = lambda seconds: pause(seconds / 20)
 # under way then may take as long as a busy machine needs; that it is 2 s at most is tested on a clock.
 HEARING = f"""
 import os
-from qoder_cli import signals
+from qoder_cli.base import signals
 from qoder_cli.http import write
 from qoder_cli.runs import leave
 from qoder_cli.runs.fleet import batch
-from qoder_cli.waiting import awaiting
+from qoder_cli.runs import awaiting
 write.LAST_WORDS = batch.LAST_WORDS = awaiting.LAST_WORDS = leave.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
