@@ -82,7 +82,7 @@ def apply(
 
     state: State = ctx.obj
     if not (paths := [*(more_files or ()), *(files or ())]):
-        raise UsageError("FILE... is missing", hint="qoder deploy apply --help shows how to use it")
+        raise UsageError("missing argument FILE", hint="qoder deploy apply --help shows how to use it")
     steps = plan(state, load(paths, stdin=state.stdin, env=state.env), repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:
