@@ -113,7 +113,7 @@ from qoder_cli.base import signals
 from qoder_cli.http import write
 from qoder_cli.runs import leave
 from qoder_cli.runs.fleet import batch
-from qoder_cli.waiting import awaiting
+from qoder_cli.runs import awaiting
 write.LAST_WORDS = batch.LAST_WORDS = awaiting.LAST_WORDS = leave.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
