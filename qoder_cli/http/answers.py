@@ -58,7 +58,7 @@ def understand(answer: Answer, host: str) -> Any:
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
     """Return the error that a response is not JSON, as the parser says."""
-    hint = "check the base URL, and for a proxy in between: qoder doctor"
+    hint = "check the base URL, and any proxy in between: qoder doctor"
     return no_answer(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
 
 

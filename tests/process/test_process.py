@@ -725,11 +725,12 @@ def test_an_odd_zone_and_a_narrow_terminal_hide_nothing(shell: Shell, env: dict[
         assert "running" in "".join(terminal.screen)
 
 
-def test_a_list_of_runs_shows_whole_ids_at_80_columns(shell: Shell) -> None:
+def test_a_list_of_runs_shows_at_80_columns_which_id_is_which(shell: Shell) -> None:
     ids = [shell.qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(2)]
     with Terminal(shell, "qoder", "run", "wait", *ids) as terminal:
         assert terminal.end() == 0
-        assert [id for id in ids if any(id in line for line in terminal.screen)] == ids
+        shown = [line.split()[0].rstrip("…") for line in terminal.screen if line.lstrip().startswith("drun_")]
+        assert sorted([id for id in ids if id.startswith(short)] for short in shown) == sorted([id] for id in ids)
 
 
 def test_what_is_typed_during_a_wait_moves_nothing(alone: Shell, lasting: Servers) -> None:
