@@ -45,7 +45,7 @@ def _stopped_early(signalled: Signalled) -> int:
     from qoder_cli.output.report import format_typed, write_error
     from qoder_cli.output.screen import Screen
 
-    error = signalled.in_words("stopped by a signal; nothing was started")
+    error = signalled.in_words("interrupted; nothing was started")
     write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))
     return error.exit
 

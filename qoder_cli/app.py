@@ -153,7 +153,8 @@ class State:
         from qoder_cli.output.progress import Progress
 
         quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
-        return Progress(self.err, clock=self.clock, quiet=quiet)
+        rings = self.flags.bell or is_on(self.env, "QODER_BELL")
+        return Progress(self.err, clock=self.clock, quiet=quiet, rings=rings)
 
     @cached_property
     def store(self) -> "Store":
@@ -169,10 +170,8 @@ class State:
 
     def pace_reads(self, per_second: float | None = None) -> None:
         """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
-        from qoder_cli.http.pace import READS_PER_SECOND, Pace
+        from qoder_cli.http.pace import READS_PER_SECOND
 
-        if self.client.pace is None:
-            self.client.pace = Pace(self.clock, per_second=READS_PER_SECOND)
         self.client.pace.allow(per_second or READS_PER_SECOND)
 
     @property

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from qoder_cli.app import State
 from qoder_cli.cli.main import main
-from qoder_cli.output import screen
+from qoder_cli.output import data
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
@@ -38,16 +39,19 @@ def world_with_history(clock: FakeClock) -> World:
 
 def drawn(command: str) -> str:
     """Return what a terminal shows of a command, escapes and all."""
-    clock, out = FakeClock(), io.BytesIO()
+    clock = FakeClock()
     world = world_with_history(clock)
-    state = State(
-        env={"QODER_PAT": world.token, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": os.devnull},
-        out=Screen(out, is_terminal=True, color=True),
-        err=Screen(None),
-        clock=clock,
-        transport=WithoutStreams(world),
-    )
-    main(command.split(), state)
+    with TemporaryDirectory() as folder:
+        for words in ("deploy list --all", command):  # the list makes the deployments' names known here
+            out = io.BytesIO()
+            state = State(
+                env={"QODER_PAT": world.token, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": folder},
+                out=Screen(out, is_terminal=True, color=True),
+                err=Screen(None),
+                clock=clock,
+                transport=WithoutStreams(world),
+            )
+            main(words.split(), state)
     return out.getvalue().decode()
 
 
@@ -72,7 +76,7 @@ def draw() -> None:
     """Draw every picture, as a terminal of 118 columns in UTC shows it."""
     os.environ["TZ"] = "UTC"
     time.tzset()
-    screen.terminal_width = lambda: WIDTH
+    data.terminal_width = lambda: WIDTH  # type: ignore[attr-defined]
     FOLDER.mkdir(exist_ok=True)
     shown = {name: (command, drawn(command)) for name, command in PICTURES.items()}
     shown["deploy-run-many"] = ("deploy list --status active -q | qoder deploy run - --wait", drawn_board())

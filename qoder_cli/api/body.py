@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 from qoder_cli.api.pairs import split
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most
+from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 
 LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
@@ -64,15 +64,15 @@ def of_form(parts: Sequence[str]) -> Body:
             called = path.as_posix() if whole else path.name
             if (name, called) in [file[:2] for file in files]:
                 raise UsageError(
-                    f"--form has two files called {called} in {name}",
-                    hint="relative paths are kept in a name with [], as in --form 'files[]=@skill/SKILL.md'",
+                    f"--form has two files named {called} in {name}",
+                    hint="to keep relative paths, use a name with []: --form 'files[]=@skill/SKILL.md'",
                 )
             files.append((name, called, _bytes_of_file(value[1:], "--form")))
         else:
             texts.setdefault(name, []).append(value)
     if not files:
         raise UsageError(
-            "--form has no file in it", hint="as in --form file=@report.txt; other fields are -f key=value"
+            "--form needs a file", hint="for example: --form file=@report.txt; for other fields: -f key=value"
         )
     return Body(*multipart(texts, files))
 
@@ -82,7 +82,7 @@ def _json_value(text: str) -> Any:
         return jsontext.parse(text)
     except ValueError as error:
         raise UsageError(
-            f"-F takes JSON, and {text[:60]!r} is none: {error}", hint="a text is -f key=text, or -F 'key=\"text\"'"
+            f"-F takes JSON, not {text[:60]!r}: {error}", hint="for a text: -f key=text, or -F 'key=\"text\"'"
         ) from None
 
 
@@ -93,7 +93,9 @@ def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
     is_item = len(steps) > 1 and steps[-1] == ""
     *outer, last = steps[:-1] if is_item else steps
     if "" in (*outer, last):
-        raise UsageError(f"{option}: {name[:60]!r} is no key", hint="a key is a, a[b] within it, or a[] for an item")
+        raise UsageError(
+            f"{option}: {name[:60]!r} is not a valid key", hint="use a, a[b] for a key within a, or a[] for an item"
+        )
     place: Any = body
     for step in outer:
         place = _child(place, step, dict, name)
@@ -124,7 +126,7 @@ def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
         binary = getattr(stdin, "buffer", None)
         return _limited(binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode(), "standard input")
     except (OSError, ValueError) as error:
-        raise UsageError(f"--input: standard input cannot be read: {error}", hint="or name a file") from None
+        raise UsageError(f"--input: cannot read standard input: {error}", hint="name a file instead") from None
 
 
 def _bytes_of_file(path: str, option: str) -> bytes:
@@ -132,8 +134,7 @@ def _bytes_of_file(path: str, option: str) -> bytes:
         with open_at_once(path) as file:
             return _limited(read_most(file, LARGEST + 1), path)
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise UsageError(f"{option}: {path} cannot be read: {reason}", hint="name a file that can be read") from None
+        raise UsageError(f"{option}: cannot read {path}: {reason_of(error)}", hint="check the file's name") from None
 
 
 def _limited(content: bytes, name: str) -> bytes:

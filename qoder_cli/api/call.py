@@ -22,9 +22,9 @@ from qoder_cli.base.errors import (
     Rejected,
     Signalled,
 )
-from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer
-from qoder_cli.http.resending import Meaning, meaning_of, next_try
-from qoder_cli.http.write import Recovery, Write
+from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer, not_json
+from qoder_cli.http.pace import next_try
+from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -150,20 +150,20 @@ class Call:
 
     def _read(self, answer: Answer) -> Answer:
         self.answer = answer
-        believed = _believable(self._client.accept(answer), self._request.operation)
+        believed = _believable(self._client.accept(answer), self._request.operation, self._client.settings.host)
         self.is_done = True
         return believed
 
     def done(self, signalled: Signalled, answer: Answer) -> Interrupted:
         """Return the error of a signal that came when the write was done."""
-        said = f"stopped by a signal; {self._request} was answered with {answer.status}: it is done"
+        said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
         return signalled.in_words(said, run_state="unknown")
 
     def unprinted(self, error: InternalError, answer: Answer) -> InternalError:
         """Return the error that an answer could not be printed, saying of a write that it was answered all the same."""
         if self._request.is_write:
             error.run_state = "unknown"
-            error.message += f"; {self._request} was answered with {answer.status} and need not be repeated"
+            error.message += f"; {self._request} is done (HTTP {answer.status}); do not repeat it"
         return error
 
     def _stopped(self, signalled: Signalled, unknown: OutcomeUnknown) -> Interrupted:
@@ -209,25 +209,24 @@ def explained(request: Request, error: ApiError) -> ApiError:
     if isinstance(error, NotFound) or error.http_status == 405:
         methods = " or ".join(each.method for each in of_path(request.target.path))
         if request.operation is None:
-            known = f"that path is known with {methods}" if methods else "no operation is known by that path"
-            error.hint = f"{known}; the operations: qoder api --list"
+            known = f"this path takes {methods}" if methods else "no operation has this path"
+            error.hint = f"{known}; to list the operations: qoder api --list"
     elif request.is_write and error.retryable and not isinstance(error, Rejected) and request.key is None:
-        error.hint = f"it was not sent again; --idempotency-key allows that{f'; {error.hint}' if error.hint else ''}"
+        error.hint = "; ".join(filter(None, ("to let it be retried, use --idempotency-key", error.hint)))
     return error
 
 
-def _believable(answer: Answer, operation: Operation | None) -> Answer:
-    """Return an answer that can be the API's: JSON where it must be, and no page of a gateway. Raises NoAnswer."""
+def _believable(answer: Answer, operation: Operation | None, host: str) -> Answer:
+    """Return a response that can be the API's: JSON where it must be, and no page of a gateway. Raises NoAnswer."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return answer
     if kind == "text/html":
-        raise no_answer(f"the server answered {answer.status} with an answer that is not the API's ({kind})")
+        raise no_answer(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
     may_be_anything = operation is None or operation.kind == "binary"
-    if may_be_anything and kind != "application/json" and not kind.endswith("+json"):
-        return answer
-    try:
-        jsontext.parse(answer.body)
-    except ValueError as error:
-        raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
+    if not may_be_anything or kind == "application/json" or kind.endswith("+json"):
+        try:
+            jsontext.parse(answer.body)
+        except ValueError as error:
+            raise not_json(answer, host, error) from None
     return answer

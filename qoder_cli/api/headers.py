@@ -9,33 +9,23 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
 _LONGEST = 8000  # characters
 
+_OF_THE_CONNECTION = (
+    "connection content-encoding content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade"
+)
+
 # Why each of these is not taken, or what to use instead.
 _REFUSED = {
     "authorization": "the token comes from QODER_PAT or the config file",
-    "proxy-authorization": "a proxy's password belongs into HTTPS_PROXY",
+    "proxy-authorization": "put a proxy's password into HTTPS_PROXY",
     "x-api-key": "the API takes a bearer token only",
     "cookie": "the API takes a bearer token only",
-    "host": "--profile, --region or --base-url choose the server",
+    "host": "choose the server with --profile, --region or --base-url",
     "idempotency-key": "use --idempotency-key",
     "x-idempotency-key": "use --idempotency-key",
     "qoder-workspace-id": "use --workspace",
     # A gateway that heeds these makes a write of a GET, which is sent again, and is allowed with QODER_READ_ONLY.
-    **dict.fromkeys(("x-http-method-override", "x-http-method", "x-method-override"), "METHOD is what is asked for"),
-    **dict.fromkeys(
-        (
-            "connection",
-            "content-encoding",
-            "content-length",
-            "expect",
-            "keep-alive",
-            "proxy-connection",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-        ),
-        "it belongs to the connection",
-    ),
+    **dict.fromkeys(("x-http-method-override", "x-http-method", "x-method-override"), "use METHOD"),
+    **dict.fromkeys(_OF_THE_CONNECTION.split(), "it belongs to the connection"),
 }
 
 
@@ -50,7 +40,8 @@ def read(typed: Sequence[str]) -> dict[str, str]:
         name, value = name.strip().lower(), value.strip()
         if not sign or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or len(each) > _LONGEST:
             raise UsageError(  # what was typed is not shown: it may be a secret in the wrong place
-                "--header takes 'Name: value' of printable ASCII characters", hint="as in --header 'x-request-id: 7'"
+                "--header takes 'Name: value' of printable ASCII characters",
+                hint="for example: --header 'x-request-id: 7'",
             )
         if name in _REFUSED:
             raise UsageError(f"--header cannot set {name}", hint=_REFUSED[name])

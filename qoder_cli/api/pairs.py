@@ -18,7 +18,7 @@ def split(typed: str, option: str) -> tuple[str, str]:
     name, sign, value = typed.partition("=")
     if not name or not sign:
         takes, example = _TAKES[option]
-        raise UsageError(f"{option} takes {takes}, not {typed[:60]!r}", hint=f"as in {option} {example}")
+        raise UsageError(f"{option} takes {takes}, not {typed[:60]!r}", hint=f"for example: {option} {example}")
     if _UNDECODED.search(typed):
-        raise UsageError(f"{option} {name[:60]!r} has bytes that are not UTF-8", hint="what is sent is UTF-8")
+        raise UsageError(f"{option} {name[:60]!r} has bytes that are not UTF-8", hint="write it in UTF-8")
     return name, value

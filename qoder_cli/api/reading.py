@@ -28,13 +28,13 @@ def show_pages(state: "State", request: Request) -> None:
     params: dict[str, Any] = dict(request.target.params)
     if other := next((name for name in _OTHER_CURSORS if name in params), None):
         raise UsageError(
-            f"--paginate and {other} in the query contradict each other: a page takes one cursor",
-            hint="leave it out; after_id says where to begin, and without --paginate it is one page",
+            f"--paginate and {other} in the query cannot be used together",
+            hint="remove it, and use after_id to begin elsewhere; or remove --paginate to read one page",
         )
     if request.operation is not None and "limit" in request.operation.query:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(state.client.pages(request.target.path, params, headers=request.all_headers))
-    output = Output(state.out, "json" if state.flags.output == "table" else state.flags.output)
+    output = Output(state.out, "json" if state.output.format == "table" else state.flags.output)
     with output.rows(fields=mapping, data=_as_it_is, id="id") as rows:
         while (page := pages.take()) is not None:
             pages.prepare()

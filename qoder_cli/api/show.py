@@ -43,8 +43,8 @@ def _show_to_eyes(state: "State", answer: Answer) -> None:
     try:
         state.out.write(state.output.document(jsontext.parse(answer.content.decode())) + "\n")
     except UnicodeDecodeError:
-        what = f"{len(answer.content):,} bytes of {answer.kind or 'no stated type'}"
-        state.progress.warn(f"the answer is {what}, which a terminal cannot show: send it to a file with > FILE")
+        what = f"{len(answer.content):,} bytes of {answer.kind or 'an unknown type'}"
+        state.progress.warn(f"the response is {what}, which a terminal cannot show; write it to a file: > FILE")
     except ValueError:
         state.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
 
@@ -55,7 +55,9 @@ def _show_ids(state: "State", body: str) -> None:
     ids = [id for item in items if (id := text(mapping(item).get("id")))]
     state.out.write("".join(f"{inert(id)}\n" for id in ids))
     if len(ids) < len(items):
-        state.progress.warn(f"{len(items) - len(ids)} of {len(items)} in the answer have no id, and -q prints only ids")
+        state.progress.warn(
+            f"{len(items) - len(ids)} of {len(items)} in the response have no id, and -q prints only ids"
+        )
 
 
 def _items(body: str) -> list[Any]:

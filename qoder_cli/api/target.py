@@ -13,6 +13,7 @@ from qoder_cli.settings.values import API_PATH, host_of, origin, read_base_url
 _LONGEST = 8000  # characters
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _PLACEHOLDER = re.compile("[{}<>…]")
+_EXAMPLE = "for example: qoder api GET /deployments"
 
 
 class Target(NamedTuple):
@@ -38,9 +39,9 @@ def read(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Target:
     placeholder that is left in it, what belongs in no URL.
     """
     if not typed or len(typed) > _LONGEST:
-        raise UsageError("PATH is empty, or far too long", hint="as in: qoder api GET /deployments")
+        raise UsageError("PATH is empty or too long", hint=_EXAMPLE)
     if not typed.isprintable() or any(sign in typed for sign in " \\#"):
-        raise _no_path("has a space, a control character, a backslash or a # in it")
+        raise _no_path("contains a space, a control character, a backslash or a #")
     address, _, own_query = typed.partition("?")
     path = _below(address, base_url)
     _check(path)
@@ -50,7 +51,7 @@ def read(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Target:
 def _below(address: str, base_url: str) -> str:
     """Return the path below the base URL, without a slash at its end."""
     if address.startswith("//"):
-        raise _no_path("begins with //, which is how a host begins; nothing was sent")
+        raise _no_path("begins with //, as a host does; nothing was sent")
     if "://" in address:
         path = _of_url(address, base_url)
     else:
@@ -60,7 +61,7 @@ def _below(address: str, base_url: str) -> str:
         own = next((prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")), "")
         path = path[len(own) :]
         if not own and path.startswith("/api/"):
-            raise _no_path(f"is not below {base}", hint="give what follows, as in /deployments")
+            raise _no_path(f"is not below {base}", hint="use what follows it, for example /deployments")
     return path.removesuffix("/")
 
 
@@ -71,8 +72,8 @@ def _of_url(url: str, base_url: str) -> str:
     there = read_base_url(f"{scheme}://{host}", source="PATH")
     if origin(there) != origin(base_url):
         raise UsageError(
-            f"PATH names {host_of(there)}, and only {host_of(base_url)} is asked; nothing was sent",
-            hint="--profile, --region or --base-url choose the server; PATH is as in /deployments",
+            f"PATH names {host_of(there)}, but the server is {host_of(base_url)}; nothing was sent",
+            hint="choose the server with --profile, --region or --base-url; PATH is for example /deployments",
         )
     base = urlsplit(base_url).path
     if not f"/{path}".startswith(f"{base}/"):
@@ -83,21 +84,21 @@ def _of_url(url: str, base_url: str) -> str:
 def _check(path: str) -> None:
     """Refuse what a server could read as something else than what it looks like."""
     if path in ("", "/"):
-        raise _no_path("names nothing", hint="as in /deployments; the operations: qoder api --list")
+        raise _no_path("is empty", hint="use for example /deployments; to list the operations: qoder api --list")
     if _STRAY_PERCENT.search(path):
-        raise _no_path("has a % that is not followed by two hexadecimal digits", hint="a % itself is written %25")
+        raise _no_path("has a % that is not followed by two hexadecimal digits", hint="write a % itself as %25")
     decoded = _decoded(path)
     if match := _PLACEHOLDER.search(decoded):
-        raise _no_path(f"has a {match[0]} in it", hint="put an id in the place of {…}, as in /deployments/dep_123")
+        raise _no_path(f"contains {match[0]}", hint="replace {…} by an id, for example /deployments/dep_123")
     segments = decoded.removeprefix("/").split("/")
     if any(map(is_token, segments)):
-        raise _no_path("has a token in it; nothing was sent", hint="set QODER_PAT to it, or: qoder auth login")
+        raise _no_path("contains a token; nothing was sent", hint="set QODER_PAT to it, or: qoder auth login")
     if {"", ".", ".."} & set(segments):
-        raise _no_path("has an empty part, '.' or '..' in it; nothing was sent", hint="write it out")
+        raise _no_path("contains an empty part, '.' or '..'; nothing was sent", hint="write it out")
     if not decoded.isprintable() or "\\" in decoded:
-        raise _no_path("has a control character or a backslash in it; nothing was sent")
+        raise _no_path("contains a control character or a backslash; nothing was sent")
     if any(sign in segments[0] for sign in ".:@"):
-        raise _no_path("begins with a host", hint="give what follows the base URL, as in /deployments")
+        raise _no_path("begins with a host", hint="use what follows the base URL, for example /deployments")
 
 
 def _decoded(path: str) -> str:
@@ -114,5 +115,5 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         raise _no_path("has a query that is not UTF-8") from None
 
 
-def _no_path(what: str, *, hint: str = "as in: qoder api GET /deployments") -> UsageError:
+def _no_path(what: str, *, hint: str = _EXAMPLE) -> UsageError:
     return UsageError(f"PATH {what}", hint=hint)

@@ -1,8 +1,10 @@
-"""Work in threads that the caller does not wait for yet: the page after this one, several sessions at a time.
+"""Several things at a time, in threads that the caller need not wait for: the next page, several sessions.
 
-The threads are daemons, so that Ctrl-C and an early end never wait for a server.
+Not the pool of concurrent.futures: its threads are waited for at the exit, so that Ctrl-C would wait for a server, and
+a signal may break the lock that its results are waited for with (base/threads.py).
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +28,7 @@ class Late(Exception):
     """What was waited for did not come in time."""
 
 
-class _Task(Generic[R]):
+class Task(Generic[R]):
     """One call, and what came of it."""
 
     def __init__(self, work: Callable[[], R]) -> None:
@@ -36,11 +38,12 @@ class _Task(Generic[R]):
         self._failure: BaseException | None = None
 
     def begin(self) -> Self:
-        """Make the call, in a thread, and return itself at once."""
-        begin(self._run)
+        """Make the call in a thread, and return itself at once."""
+        begin(self.run)
         return self
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Make the call in this thread."""
         try:
             self._results.append(self._work())
         except BaseException as failure:  # handed to the thread that waits
@@ -49,7 +52,7 @@ class _Task(Generic[R]):
             self._done.open()
 
     def result(self, *, is_late: Callable[[], bool] = lambda: False) -> R:
-        """Wait for the call and return its result, or raise its failure. Raises Late when it is."""
+        """Wait for the call and return its result, or raise its failure. Raises Late when `is_late` says so."""
         while not self._done.wait(_TICK):
             if is_late():
                 raise Late
@@ -58,17 +61,58 @@ class _Task(Generic[R]):
         return self._results[0]
 
 
+class Workers(Generic[T, R]):
+    """Calls `work` with each thing that it is given, in up to `at_a_time` threads."""
+
+    def __init__(self, work: Callable[[T], R], *, at_a_time: int) -> None:
+        self._work = work
+        self._at_a_time = at_a_time
+        self._waiting: deque[Task[R]] = deque()
+        self._threads = 0
+        self._hiring = threading.Lock()
+
+    def give(self, things: Iterable[T]) -> list[Task[R]]:
+        """Take on more, and return what will come of each at once."""
+        tasks = [Task(partial(self._work, thing)) for thing in things]
+        with self._hiring:
+            self._waiting.extend(tasks)
+            new = min(self._at_a_time - self._threads, len(self._waiting))
+            self._threads += new
+        for _ in range(new):
+            begin(self._work_off)
+        return tasks
+
+    def stop(self, clock: "Clock", inbox: "queue.SimpleQueue[Any]", within: float | None) -> None:
+        """Begin nothing more, and wait so many seconds for what is under way (None: until it is done).
+
+        What is put into the inbox meanwhile is lost.
+        """
+        self._waiting.clear()
+        until = math.inf if within is None else clock.monotonic() + within
+        while self._threads and clock.monotonic() < until:
+            clock.take(inbox, _TICK)
+
+    def _work_off(self) -> None:
+        while True:
+            with self._hiring:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                task = self._waiting.popleft()
+            task.run()
+
+
 class OneAhead(Generic[T]):
     """An iterator whose next item can be got ready while the caller works on the current one."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
-        self._next: _Task[T | None] | None = None
+        self._next: Task[T | None] | None = None
 
     def prepare(self) -> None:
         """Begin to get the next item, in a thread."""
         if self._next is None:
-            self._next = _Task(lambda: next(self._items, None)).begin()
+            self._next = Task(lambda: next(self._items, None)).begin()
 
     def take(self) -> T | None:
         """Return the next item, None at the end. Raises what getting it raised."""
@@ -81,14 +125,15 @@ def in_order(
 ) -> Iterator[R]:
     """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them begun before they are wanted.
 
-    A failure is raised in its place; Late when one is waited for and `is_late` says so, as it does for `unless_late`.
-    When the caller stops early, no further one is begun.
+    A failure is raised in its place; so is Late, when `is_late` says so while one is waited for. When the caller stops
+    early, no further one is begun.
     """
-    begun: deque[_Task[R]] = deque()
+    workers = Workers(work, at_a_time=at_a_time)
+    begun: deque[Task[R]] = deque()
     for item in items:
         if len(begun) == at_a_time:
             yield begun.popleft().result(is_late=is_late)
-        begun.append(_Task(partial(work, item)).begin())
+        begun += workers.give([item])
     while begun:
         yield begun.popleft().result(is_late=is_late)
 
@@ -96,9 +141,9 @@ def in_order(
 def unless_late(work: Callable[[], R], is_late: Callable[[], bool]) -> R:
     """Do work in a thread, and return its result or raise what came out of it.
 
-    Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work goes on then.
+    Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work continues then.
     """
-    return _Task(work).begin().result(is_late=is_late)
+    return Task(work).begin().result(is_late=is_late)
 
 
 def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:
@@ -109,42 +154,3 @@ def within(seconds: float, work: Callable[[], None], *, clock: "Clock") -> bool:
     except Late:
         return False
     return True
-
-
-class Workers(Generic[T]):
-    """Does `work` for each thing that it is given, up to `at_a_time` of them in threads. Nothing may come out of it."""
-
-    def __init__(self, work: Callable[[T], None], *, at_a_time: int) -> None:
-        self._work = work
-        self._at_a_time = at_a_time
-        self._waiting: deque[T] = deque()
-        self._threads = 0
-        self._hiring = threading.Lock()
-
-    def give(self, things: Iterable[T]) -> None:
-        """Take on more, and return at once."""
-        with self._hiring:
-            self._waiting.extend(things)
-            new = min(self._at_a_time - self._threads, len(self._waiting))
-            self._threads += new
-        for _ in range(new):
-            begin(self._work_off)
-
-    def stop(self, clock: "Clock", inbox: "queue.SimpleQueue[Any]", within: float | None) -> None:
-        """Begin nothing more, and wait so many seconds for what is under way (None: until it is done).
-
-        What is put into the inbox meanwhile is lost.
-        """
-        self._waiting.clear()
-        until = None if within is None else clock.monotonic() + within
-        while self._threads and (until is None or clock.monotonic() < until):
-            clock.take(inbox, _TICK)
-
-    def _work_off(self) -> None:
-        while True:
-            with self._hiring:
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                thing = self._waiting.popleft()
-            self._work(thing)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from itertools import islice
-from typing import NamedTuple
 
 from cronsim import CronSim, CronSimError
 
@@ -22,26 +21,12 @@ _ANY_DAY = datetime(2000, 1, 1)
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
 
 
-class _Field(NamedTuple):
-    """One of the five: its name and what it takes."""
-
-    name: str
-    takes: str
-
-    def wrong(self, part: str, why: str = "") -> ValueError:
-        """Return the error for a part of it that cannot be."""
-        shown = part if len(part) <= 20 else part[:20] + "…"
-        return ValueError(
-            f"{self.name} of a cron expression cannot be {shown!r}: {why}it takes {self.takes}, with * , - and /"
-        )
-
-
-_FIELDS = (
-    _Field("the minute", "0 to 59"),
-    _Field("the hour", "0 to 23"),
-    _Field("the day of the month", "1 to 31"),
-    _Field("the month", "1 to 12 or jan to dec"),
-    _Field("the day of the week", "0 to 7 or sun to sat"),
+_FIELDS = (  # the name of each, and what it takes
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12 or jan to dec"),
+    ("day of the week", "0 to 7 or sun to sat"),
 )
 _SHORTCUTS = {
     "@hourly": "0 * * * *",
@@ -110,10 +95,9 @@ def parse(expression: str) -> Cron:
     """
     fields = expression.split()
     if longhand := _SHORTCUTS.get(" ".join(fields).lower()):
-        raise ValueError(f"shortcuts like {fields[0]} are no cron expressions here: write {longhand}")
+        raise ValueError(f"{fields[0]} is not supported; use {longhand}")
     if len(fields) != len(_FIELDS):
-        names = ", ".join(known.name.removeprefix("the ") for known in _FIELDS)
-        raise ValueError(f"a cron expression has 5 fields ({names}), not {len(fields)}")
+        raise ValueError(f"expected 5 fields (minute hour day month weekday), got {len(fields)}")
     parts = [[_checked(part, place) for part in each.split(",")] for place, each in enumerate(fields)]
     text = " ".join(map(",".join, parts))
     try:
@@ -134,20 +118,25 @@ def parse(expression: str) -> Cron:
 def _checked(part: str, place: int) -> str:
     """Return a part of the field at a place as cronsim has to read it. Raises ValueError for what cannot be."""
     if _EXTENDED.fullmatch(part):
-        raise _FIELDS[place].wrong(part, "L, W, # and ? are not supported; ")
+        raise _invalid(part, place, "; L, W, # and ? are not supported")
     shape = _PART.fullmatch(part.lower())
     if shape is None:
-        raise _FIELDS[place].wrong(part)
+        raise _invalid(part, place)
     first, last, step = shape["first"], shape["last"], shape["step"]
-    outside = [end for end in (first, last) if end and not _takes(end, place)]
-    if outside:
-        raise _FIELDS[place].wrong(part, f"{outside[0]} is outside; " if outside[0].isdigit() else "")
+    if any(end and not _takes(end, place) for end in (first, last)):
+        raise _invalid(part, place)
     if step and int(step) < 1:
-        raise _FIELDS[place].wrong(part, "a step is at least 1; ")
+        raise _invalid(part, place, "; a step is at least 1")
     read = _for_cronsim(first, last, step, place)
     if not _takes(read, place):
-        raise _FIELDS[place].wrong(part, "a range goes from low to high; ")
+        raise _invalid(part, place, "; a range goes from low to high")
     return read
+
+
+def _invalid(part: str, place: int, why: str = "") -> ValueError:
+    name, takes = _FIELDS[place]
+    shown = part if len(part) <= 20 else part[:20] + "…"
+    return ValueError(f"invalid {name} {shown!r} ({takes}{why})")
 
 
 def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:
@@ -178,7 +167,7 @@ def names_in(expression: str) -> bool:
 
 
 def zone(name: str) -> tzinfo:
-    """Return the IANA zone `name`; UTC needs no time zone data. Raises ValueError when it is not known here."""
+    """Return the IANA zone `name`; UTC needs no time zone data. Raises ValueError when it is unknown."""
     if name in ("UTC", "Etc/UTC"):
         return UTC
     from zoneinfo import ZoneInfo  # costs more than the rest of this module
@@ -186,7 +175,7 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:  # OSError: a name that is a folder of the zone data
-        raise ValueError(f"{name!r} is no IANA time zone that this machine knows") from error
+        raise ValueError(f"unknown time zone {name!r}") from error
 
 
 def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) -> list[float]:

@@ -1,4 +1,4 @@
-"""Files that people name, read without ever waiting for somebody to write into a named pipe."""
+"""Files: read without ever waiting for somebody to write into a named pipe, and replaced at once."""
 
 import errno
 import os
@@ -27,6 +27,27 @@ def read_most(file: BinaryIO, most: int) -> bytes:
     if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
     return data
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a file in the place of the one before at once, for its owner alone. Raises OSError."""
+    import tempfile
+
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the start
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except BaseException:  # a signal too must not leave a token lying about
+        os.unlink(part)
+        raise
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be used, without its path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -23,9 +23,9 @@ def parse_duration(text: str, *, option: str) -> float:
     elif text and (match := _DURATION.fullmatch(text)):
         seconds = sum(float(part) * _UNITS[unit] for part, unit in zip(match.groups(), "dhms", strict=True) if part)
     else:
-        raise UsageError(f"{option} takes a duration, not {text[:60]!r}", hint="write it as 90, 90s, 10m, 1h30m or 2d")
+        raise UsageError(f"{option}: invalid duration {text[:60]!r}", hint="use 90, 90s, 10m, 1h30m or 2d")
     if seconds > _LONGEST:
-        raise UsageError(f"{option} {text[:60]} is longer than 366 days", hint="leave it out to have no limit")
+        raise UsageError(f"{option} {text[:60]} is longer than 366 days", hint="for no limit, remove it")
     return seconds
 
 

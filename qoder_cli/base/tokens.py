@@ -10,10 +10,13 @@ from typing import Any
 REDACTED = "[redacted]"
 
 # A token may stand behind `-o`, or behind an escape such as `\n`, `\u001b` or `%2F`.
-_BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+_BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\x[0-9a-f]{2})"
+_BEFORE += r"|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
+# The hyphen of a token, also as a URL spells it, or a word processor.
+_HYPHEN = "(?:-|%2D|\u2010|\u2011)"
 # A personal access token, or a JSON web token, which service accounts use (api/facts.md, 3.2), also one that was cut.
 # `pt-br` and `pt-pt` are languages.
-_SHAPE = _BEFORE + r"(?:(?i:pt-(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
+_SHAPE = _BEFORE + r"(?:(?i:pt" + _HYPHEN + r"(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
 _SURE = _BEFORE + r"(?:pt-(?!(?:br|pt)\b)(?=[\w.~+=-]*[0-9A-Z])[\w.~+=-]{10,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
 # User and password in a URL, also in one that is itself quoted in a URL.
 _USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
@@ -49,7 +52,8 @@ def names_token(path: str) -> bool:
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without user and password of URLs."""
-    if "eyJ" in text or "pt-" in text.lower():
+    lower = text.lower()
+    if any(begin in lower for begin in ("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011")):
         text = _compiled(_SHAPE).sub(REDACTED, text)
     if "@" in text or "%40" in text:
         text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)

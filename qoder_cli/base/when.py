@@ -7,7 +7,7 @@ from qoder_cli.base.errors import UsageError
 
 _AGE = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
-_HINT = "write it as an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
+_HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
 
 
 def parse_when(text: str, *, option: str, now: datetime) -> datetime:
@@ -19,15 +19,15 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
     typed = text.strip()
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
-        raise UsageError(f"{shown} has no unit", hint=_HINT)
+        raise UsageError(f"{shown} needs a unit", hint=_HINT)
     try:
         moment = _before(typed, now) or _named(typed)
     except (ValueError, OverflowError, OSError):  # the 31st of February, hour 25, a million weeks ago
-        raise UsageError(f"{shown} is no moment that can be", hint=_HINT) from None
+        raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
     if moment is None:
-        raise UsageError(f"{shown} is neither an age nor a time", hint=_HINT)
+        raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     if moment > now:
-        raise UsageError(f"{shown} is in the future", hint="without a zone it is local time")
+        raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
     return moment
 
 

@@ -16,7 +16,7 @@ ReportToCi = Annotated[
     bool,
     typer.Option(
         "--ci",
-        help="Tell GitHub Actions or GitLab the ids, and how it ended.",
+        help="Report run ids and status to GitHub Actions or GitLab.",
         callback=_report_to_ci,
         expose_value=False,
     ),

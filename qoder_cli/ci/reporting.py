@@ -1,7 +1,7 @@
-"""`--ci`: the CI system around a command is told of its runs, in the files that the system names; never on stdout.
+"""`--ci`: runs are reported to the CI system around a command, in the files that it names; never on stdout.
 
-The ids are told before waiting begins, so that a step that is killed leaves them behind; how it ended is told at the
-end. What goes wrong in the telling is a warning, and changes no exit code.
+The ids are reported before waiting begins, so that a step that is killed leaves them behind; the endings at the end.
+What cannot be reported is a warning, and changes no exit code.
 """
 
 import re
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qoder_cli.base.model import Run
     from qoder_cli.runs.fleet.items import Item
 
-OFTEN = 1.0  # seconds between two tellings of the ids of several runs
+OFTEN = 1.0  # seconds between two reports of the ids of several runs
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 
 
@@ -39,15 +39,15 @@ class Ci:
         self._told = float("-inf")
 
     def expect(self, typed: Sequence[str]) -> None:
-        """Be told that several things were asked for, and how they were named, before any is looked for."""
+        """Take in what several things are called, before any is looked for."""
         self._typed = typed
 
     def expect_one(self, typed: str) -> None:
-        """Be told how the one thing that was asked for was named, before it is looked for."""
+        """Take in what the one thing is called, before it is looked for."""
         self._word = typed
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Tell of a run that is known and not waited for yet; `number` is its place among several."""
+        """Report a run that is not waited for yet; `number` is its place among several."""
         self._ids[number] = run_id, session_id
         now = self._state.clock.monotonic()
         if self._typed is None or len(self._ids) == len(self._typed) or now - self._told >= OFTEN:
@@ -55,18 +55,18 @@ class Ci:
             self._tell_ids()
 
     def launched(self) -> None:
-        """Tell of the runs that are known: before the waiting no more are to come."""
+        """Report the runs that are known."""
         self._told = self._state.clock.monotonic()
         self._tell_ids()
 
     def ended(self, item: "Item", *, number: int = 0) -> None:
-        """Take in what became of one thing; it is told when all is known, as it was said of this one."""
+        """Take in what became of one thing; it is reported at the end, as it is now."""
         self._items[number] = item._replace(error=copy(item.error))
         if item.run is not None:
             self._ids[number] = item.run.id, item.run.session_id
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
-        """Take in what became of the one thing that was asked for."""
+        """Take in what became of the one thing."""
         from qoder_cli.runs.fleet.items import Item
 
         self.ended(Item(run.id, run, error))
@@ -77,11 +77,18 @@ class Ci:
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
+        from qoder_cli.runs.fleet.items import Item
+
         error = _in_words(failure)
-        if self._typed is None and not self._items:
-            self._take_in_the_one(error)
-        if self._typed is not None and error is not None:
-            self._take_in_the_rest(self._typed)
+        if self._typed is None and not self._items:  # nobody said what became of the one thing
+            run = self._state.started[-1] if self._state.started else None
+            if run is not None or error is not None:
+                self.ended(Item(self._word, run, error))
+            if run is None and error is not None and error.run_id is not None:
+                self._ids[0] = error.run_id, error.session_id
+        if self._typed is not None and error is not None:  # what nobody reported was not attempted
+            for number in set(range(len(self._typed))) - self._items.keys() - self._ids.keys():
+                self.ended(Item(self._typed[number], None, None, attempted=False), number=number)
         if not self._items and not self._ids:
             return  # nothing was asked for that can become of anything, as with --dry-run
         self._tell_ids()
@@ -89,23 +96,6 @@ class Ci:
         self._system.sum_up([self._items[number] for number in sorted(self._items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
-
-    def _take_in_the_one(self, error: QoderError | None) -> None:
-        """Take in what is known of the one thing that was asked for, when nobody said what became of it."""
-        from qoder_cli.runs.fleet.items import Item
-
-        run = self._state.started[-1] if self._state.started else None
-        if run is not None or error is not None:
-            self.ended(Item(self._word, run, error))
-        if run is None and error is not None and error.run_id is not None:
-            self._ids[0] = error.run_id, error.session_id
-
-    def _take_in_the_rest(self, typed: Sequence[str]) -> None:
-        """Take in that what nobody told of was not begun."""
-        from qoder_cli.runs.fleet.items import Item
-
-        for number in set(range(len(typed))) - self._items.keys() - self._ids.keys():
-            self.ended(Item(typed[number], None, None, attempted=False), number=number)
 
     def _tell_ids(self) -> None:
         if self._typed is None:
@@ -121,23 +111,23 @@ class Ci:
             self._system.tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
-        codes = [None if item is None else item.exit_code for item in items]
-        statuses = [None if item is None else plain(item.word) or "unknown" for item in items]
+        codes = [item and item.exit_code for item in items]
+        statuses = [item and (plain(item.word) or "unknown") for item in items]
         self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
 
 def reporting(state: "State") -> Ci:
-    """Return what tells the CI system that the environment shows; it warns when that shows none that is known."""
+    """Return what reports to the CI system that the environment names; warns when it names none."""
     if state.env.get("GITHUB_ACTIONS") == "true":
         return Ci(state, GitHub(state))
     if state.env.get("GITLAB_CI") == "true":
         return Ci(state, GitLab(state))
-    state.progress.warn("--ci: no CI system is recognised, so none is told; GitHub Actions and GitLab are known")
+    state.progress.warn("--ci has no effect: neither GitHub Actions nor GitLab detected")
     return Ci(state, System())
 
 
 def plain(text: str | None) -> str | None:
-    """Return an id or a status that is one plain word; None for anything else that a server may have sent."""
+    """Return an id or a status that is one plain word, None for anything else."""
     return text if text is not None and _PLAIN.fullmatch(text) else None
 
 
@@ -149,10 +139,10 @@ def _in_words(failure: BaseException | None) -> QoderError | None:
         case QoderError():
             return failure
         case Signalled():
-            return failure.in_words("stopped by a signal")
+            return failure.in_words("interrupted")
         case ReaderGone():
-            error = InternalError("the reader of the output went away")
+            error = InternalError("output pipe closed")
             error.exit = Exit.CLOSED_PIPE
             return error
         case _:
-            return InternalError(f"a bug in qoder: {type(failure).__name__}: {failure}")
+            return InternalError(f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}")

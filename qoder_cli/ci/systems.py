@@ -1,10 +1,11 @@
-"""How each CI system is told: in files that it names. GitHub Actions also reads one kind of line on standard error."""
+"""How to report to each CI system: in files that it names. GitHub Actions also reads lines on standard error."""
 
 import json
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
-_WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
+_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
 
 
 _OF_ONE = {"run_id", "session_id", "status"}
@@ -62,7 +63,7 @@ class _Files(System):
             write()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            self._warn(what, f"{what} cannot be written: {why}")
+            self._warn(what, f"cannot write {what}: {why}")
 
     def _warn(self, what: str, text: str) -> None:
         if what not in self._warned:
@@ -71,15 +72,15 @@ class _Files(System):
 
 
 class GitHub(_Files):
-    """GitHub Actions: step outputs (arrays as JSON), a table in the step's summary, an annotation of a failure."""
+    """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set outputs of the step. No value has a line break: they are plain words, or JSON of them."""
+        """Set outputs of the step. No value has a line break: plain words, or JSON of them."""
         lines = [f"{name}={value if isinstance(value, str) else json.dumps(value)}\n" for name, value in values.items()]
         self._append("GITHUB_OUTPUT", "".join(lines))
 
     def sum_up(self, items: "Sequence[Item]") -> None:
-        """Add a row for each item to the summary, below the table of an earlier command of the step if there is one."""
+        """Add a row for each item to the step's summary, below an earlier command's if any."""
         if not items:
             return
         head = "" if _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")) else f"\n{_HEAD}"
@@ -87,17 +88,17 @@ class GitHub(_Files):
         self._append("GITHUB_STEP_SUMMARY", head + "".join(map(_row, items[:MOST_ROWS])) + more)
 
     def complain(self, error: "QoderError") -> None:
-        """Annotate the step. The runner reads such a line from standard error as it does from standard output."""
-        title = f"qoder: {error.type_name}, exit code {int(error.exit)}"
+        """Annotate the step. The runner reads such lines from standard error too."""
+        title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
-        self._state.err.tell(f"::error title={_property(title)}::{_data(inert_lines(message))}\n", is_command=True)
+        self._state.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         """Append to the file that a variable names."""
 
         def write() -> None:
             if not (path := self._state.env.get(variable)):
-                raise ValueError("it is not set")
+                raise ValueError("not set")
             with open(path, "a", encoding="utf-8", newline="\n", opener=_without_waiting) as file:
                 file.write(text)
 
@@ -105,7 +106,7 @@ class GitHub(_Files):
 
 
 class GitLab(_Files):
-    """GitLab CI: variables in the file qoder.env of the project, to be named under `artifacts:reports:dotenv`."""
+    """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
 
     def __init__(self, state: "State") -> None:
         super().__init__(state)
@@ -120,7 +121,7 @@ class GitLab(_Files):
         gone = _OF_SEVERAL if told.keys() & _OF_ONE else _OF_ONE | (_OF_SEVERAL & values.keys())
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
         if len(run_ids) > LONGEST_VALUE:
-            self._warn("run_ids", f"these are more run ids than a dotenv report holds; they are not in {DOTENV}")
+            self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
         elif run_ids:
             told["run_ids"] = run_ids
         self._try(
@@ -133,9 +134,9 @@ def _variable(name: str) -> str:
 
 
 def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
-    """Set variables of a dotenv file and take out others, all at once, and leave what else is in it."""
+    """Set and remove variables of a dotenv file, all at once; the rest of it stays."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
-        raise ValueError("it is no file of variables")
+        raise ValueError("it is not a file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     replaced = {*values, *gone}
     others = [line for line in lines if line.partition("=")[0] not in replaced]
@@ -149,49 +150,33 @@ def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
 
 def _row(item: "Item") -> str:
     run = item.run
-    error = item.error.message if item.error else None
+    error = item.error.message if item.error else ""
     cells = (
-        run.id if run else item.error.run_id if item.error else None,
+        item.run_id,
         (run.deployment_id if run else None) or item.typed,
         item.word.replace("_", " "),
         span(run.duration_ms / 1000) if run and run.duration_ms is not None else None,
         None if item.exit_code is None else str(item.exit_code),
-        error if error is None or len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
+        error if len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
     )
     return f"| {' | '.join(map(_cell, cells))} |\n"
 
 
 def _cell(text: str | None) -> str:
-    """Return text as it shows in a table of Markdown, and does nothing else: no link, no markup, no HTML."""
-    if not text:
-        return "-"
-    shown = inert(text)
-    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(_entity, shown)
-
-
-def _entity(match: "re.Match[str]") -> str:
-    return f"&#{ord(match[0])};"
+    """Return text that only shows in a Markdown table: no link, no markup, no HTML."""
+    shown = inert(text or "-")
+    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
 
 
 def _ends_in_our_table(path: str | None) -> bool:
-    if not path:
-        return False
-    try:
-        text = _end_of(path)
-    except (OSError, ValueError):
-        return False
+    text = ""
+    with suppress(OSError, ValueError), open(path or os.devnull, "rb", opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode):  # anything else may have no end, as a pipe
+            file.seek(max(0, found.st_size - LOOKED_AT))
+            text = file.read(LOOKED_AT).decode("utf-8", "replace")
     _, head, rows = text.rpartition(_HEAD)
     return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
-
-
-def _end_of(path: str) -> str:
-    """Return the end of a file; nothing of what is none and may have no end, as a pipe."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            return ""
-        file.seek(max(0, found.st_size - LOOKED_AT))
-        return file.read(LOOKED_AT).decode("utf-8", "replace")
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -201,7 +186,3 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,4 +1,4 @@
-"""The things named on the command line, with `-` for the lines of standard input."""
+"""The things named on the command line: `-` for the lines of standard input, and `last` where no run was named."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,53 +13,80 @@ if TYPE_CHECKING:
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
 _MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
+_PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
 
 def is_list(typed: Sequence[str]) -> bool:
-    """Return whether several things were named, so that the answer is an array, be it of one (contract, section 3)."""
+    """Return whether JSON is an array, be it of one (contract, section 3)."""
     return len(typed) > 1 or "-" in typed
+
+
+def or_last(typed: str | None, state: "State") -> str:
+    """Return the run that was typed; where none was, `last`, said on stderr.
+
+    Raises UsageError where no person sits at a terminal: in a script an empty variable must not stand for a run.
+    """
+    if typed is not None:
+        return typed
+    if not state.may_ask:
+        raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
+    newest = state.store.last(profile=state.settings.profile, host=state.settings.host)
+    known = f" ({newest.run})" if newest and newest.run else ""
+    state.progress.note(f"no RUN given; using last{known}")
+    return "last"
 
 
 def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
-    Blank lines and lines that start with `#` are passed over, and so are spaces around a line and a byte order mark.
-    `what` names the things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what
-    is no list of names: a line of 4,096 bytes, one that is not UTF-8, a million lines.
+    Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
+    things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what cannot be a list
+    of names: a line of 4,096 bytes, one that is not UTF-8, a million lines.
     """
     words: list[str] = []
     for word in typed:
         words += islice(_lines_of_stdin(state, what), MOST + 1) if word == "-" else [word]
         if len(words) > MOST:
-            raise UsageError(
-                f"more than {MOST:,} {what} were named",
-                hint="give them in parts: split -l 10000 makes files of as many lines",
-            )
+            raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     if not words:
-        raise UsageError("standard input named nothing", hint=f"pipe the ids of {what} into it, one a line")
+        raise UsageError("standard input is empty", hint=_PIPE_IDS)
     return words
+
+
+def confirmed(state: "State", question: str) -> bool:
+    """Return whether a person says yes. What ends the question early, as Ctrl-C does, leaves its line first."""
+    import typer
+
+    from qoder_cli.output.screen import inert
+
+    try:
+        return typer.confirm(inert(question), err=True)
+    except BaseException:
+        state.err.tell("\n")
+        raise
 
 
 def _lines_of_stdin(state: "State", what: str) -> Iterator[str]:
     if state.stdin is not None and state.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        state.progress.note(f"reading ids of {what} from the terminal, one a line, until {end}")
+        state.progress.note(f"enter ids of {what}, one per line; finish with {end}")
     for number, line in enumerate(_raw_lines(state.stdin), 1):
-        if len(line) == _LONGEST_LINE or number > _MOST_LINES:
-            why = f"line {number:,} is very long" if number <= _MOST_LINES else "it has a million lines"
-            raise UsageError(f"standard input is no list of ids: {why}", hint="pipe ids into it, one a line")
+        if number > _MOST_LINES:
+            raise UsageError("standard input has more than a million lines", hint=_PIPE_IDS)
+        if len(line) == _LONGEST_LINE:
+            raise UsageError(f"line {number:,} of standard input is too long for an id", hint=_PIPE_IDS)
         try:
             text = line if isinstance(line, str) else line.decode("utf-8")
         except UnicodeDecodeError:
-            why = f"line {number:,} is not UTF-8"
-            raise UsageError(f"standard input is no list of ids: {why}", hint="write the file as UTF-8") from None
+            why = f"line {number:,} of standard input is not UTF-8"
+            raise UsageError(why, hint="save the file as UTF-8") from None
         name = text.removeprefix("\ufeff").strip()
         if name and not name.startswith("#"):
             yield name
 
 
 def _raw_lines(stdin: "IO[str] | None") -> Iterator[str | bytes]:
-    """Yield lines, or the beginnings of long ones, undecoded if that can be: what is piped is UTF-8 in every locale."""
+    """Yield lines, long ones cut; undecoded where possible: a pipe is always UTF-8."""
     if stdin is None:
         return
     source = getattr(stdin, "buffer", stdin)
@@ -67,4 +94,4 @@ def _raw_lines(stdin: "IO[str] | None") -> Iterator[str | bytes]:
         while line := source.readline(_LONGEST_LINE):
             yield line
     except (UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"standard input cannot be read: {error}", hint="pipe ids into it, one a line") from None
+        raise UsageError(f"cannot read standard input: {error}", hint=_PIPE_IDS) from None

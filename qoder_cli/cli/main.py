@@ -1,12 +1,12 @@
 """The command tree, and `main`: the only place where an error becomes an exit code."""
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib import import_module
 from itertools import pairwise, takewhile
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -15,110 +15,122 @@ from qoder_cli import __version__
 from qoder_cli.app import State
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
-from qoder_cli.cli.options import everywhere
+from qoder_cli.cli.options import everywhere, show_help
 from qoder_cli.help.contents import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.report import format_typed, plain
 
 _FLAGS = {"max_content_width": 80}
+_DASHES = "\u2012\u2013\u2014\u2015\u2212"  # what an editor or a chat makes of two hyphens
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 class _NoSuchCommand(UsageError):
-    """A word that is none of our commands."""
+    """A word that is not the name of a command."""
 
 
-class Command(TyperCommand):
-    """A command: its own options first, then the shared ones; its help shown as written."""
+class _Documented:
+    """What commands and groups share: words checked first, help shown as written."""
+
+    help: str | None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of this command. Raises UsageError."""
+        _check_options(self, ctx, args)
+        try:
+            left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        except _TyperUsageError as mistake:
+            mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
+            raise
+        return left
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write the docstring unwrapped: its lines are composed for 80 columns."""
+        formatter.write("\n" + "".join(f"  {line}".rstrip() + "\n" for line in (self.help or "").splitlines()))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write what the command takes, and one line about the global options."""
+        for title, rows in self.sections(ctx):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
+
+    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+        """Return the titles of the help's lists, each with its rows of two columns."""
+        raise NotImplementedError
+
+
+class Command(_Documented, TyperCommand):
+    """A command: its own options first, then the global ones."""
 
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.params += shared_options()
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of this command. Raises UsageError."""
-        with _placed(ctx):
-            _refuse_option_as_value(self, ctx, args)
-            return super().parse_args(ctx, args)
-
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, without typer's braces around what is required."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
-    def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """Write the docstring as composed."""
-        _write_as_composed(self.help, formatter)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options in two groups: this command's, and those that work everywhere."""
-        shared = shared_options()
-        own = [param for param in self.get_params(ctx) if param not in shared]
-        arguments = [param for param in own if param.param_type_name == "argument"]
-        options = [param for param in own if param.param_type_name == "option"]
-        for title, params in (("Arguments", arguments), ("Options", options), ("Everywhere", shared)):
-            if rows := [row for param in params if (row := param.get_help_record(ctx))]:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
+    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+        """Return the arguments and the options of this command."""
+        own = [param for param in self.get_params(ctx) if param not in shared_options()]
+        return [
+            (title, [row for param in own if param.param_type_name == kind and (row := param.get_help_record(ctx))])
+            for title, kind in (("Arguments", "argument"), ("Options", "option"))
+        ]
 
 
-class Tree(TyperGroup):
-    """A group whose commands are imported and built when they are typed: start-up costs what the command costs."""
+class _Listed(NamedTuple):
+    """A command of a group: what builds it, and what returns its line of help."""
 
-    def __init__(
-        self,
-        name: str,
-        help: str,
-        *,
-        load: Callable[[str], Any],
-        names: list[str],
-        summary: Callable[[str], str],
-        understood: Mapping[str, str],
-    ) -> None:
+    load: Callable[[], Any]
+    summary: Callable[[], str]
+
+
+class Tree(_Documented, TyperGroup):
+    """A group whose commands are imported when they are typed: none costs the others anything."""
+
+    def __init__(self, name: str, help: str, commands: Mapping[str, _Listed], understood: Mapping[str, str]) -> None:
         super().__init__(
             name=name,
             help=help,
             invoke_without_command=True,
             context_settings=_FLAGS,
-            add_help_option=False,  # it is one of the shared options
+            add_help_option=False,  # it is one of the global options
             params=list(shared_options()),
             rich_markup_mode=None,
         )
-        self._load = load
-        self._names = names
-        self._summary = summary
+        self._listed = commands
         self._understood = understood
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options of this group. Raises UsageError."""
-        with _placed(ctx):
-            _refuse_option_as_value(self, ctx, args)
-            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the contents page."""
-        return self._names
+        return list(self._listed)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
-        return self._load(cmd_name) if cmd_name in self._names else None
+        listed = self._listed.get(cmd_name)
+        return listed and listed.load()
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and the words that are left. Raises UsageError with what may have been meant."""
-        name = self._understood.get(args[0], args[0])
+        """Return name, command and the words that are left. Raises UsageError."""
+        understood = self._understood.get(args[0])
+        name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
         if command is None:
             from qoder_cli.help.suggestions.explain import meant
 
-            hint = meant(ctx, args[0], self._names)
-            raise _NoSuchCommand(f"there is no command '{ctx.command_path} {args[0]}'", hint=hint)
-        return name, command, args[1:]
+            hint = meant(ctx, args[0], list(self._listed))
+            raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
+        return name, command, [*more, *args[1:]]
 
     def commands_told(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
-        return [(name, self._summary(name)) for name in self._names]
+        return [(name, listed.summary()) for name, listed in self._listed.items()]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Return what completion offers here: the commands, of which none is built, and the options."""
+        """Return what completion offers: the commands, without building any, and options."""
         from qoder_cli.help.completion.answer import item
 
         commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
@@ -128,50 +140,35 @@ class Tree(TyperGroup):
         """Run the command that was typed; print the help when none was."""
         code = super().invoke(ctx)
         if ctx.invoked_subcommand is None:
-            ctx.obj.out.write(ctx.get_help() + "\n")
+            show_help(ctx, ctx.obj.out)
         return code
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the contents page."""
-        with formatter.section("Commands"):
-            formatter.write_dl(self.commands_told())
-
-    def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """Write the help as composed."""
-        _write_as_composed(self.help, formatter)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands first: they are what a reader of a group's help looks for."""
-        self.format_commands(ctx, formatter)
-        with formatter.section("Everywhere"):
-            formatter.write_dl([row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))])
+    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+        """Return the contents page."""
+        return [("Commands", self.commands_told())]
 
 
-@contextmanager
-def _placed(ctx: Any) -> Iterator[None]:
-    """Let typer's error of a command line know the command, which it does not where a value is missing."""
-    try:
-        yield
-    except _TyperUsageError as mistake:
-        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
-        raise
+def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
+    """Refuse words that typer would read as something else than was meant. Raises UsageError.
 
-
-def _refuse_option_as_value(command: Any, ctx: Any, args: list[str]) -> None:
-    """Refuse `--idempotency-key --dry-run`, where an empty variable would start what was only to be shown."""
+    `--idempotency-key --dry-run`, where a shell variable is empty, would start what was only to be shown; a typographic
+    dash makes an option a name; and the fields behind `--json` would be the name of something to look for.
+    """
     options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
-    for word, following in pairwise(takewhile(lambda word: word != "--", args)):
+    words = list(takewhile(lambda word: word != "--", args))
+    for word, following in pairwise([*words, ""]):
         if takes_value.get(word) and following in takes_value:
             raise UsageError(
-                f"{word} needs a value, and what follows is the option {following}",
-                hint="was it a variable that is empty? Write its quotes too",
+                f"{word} needs a value, but the next word is the option {following}",
+                hint='is a shell variable empty? Quote it: "$VAR"',
             )
-
-
-def _write_as_composed(help: str | None, formatter: Any) -> None:
-    """Write help text unwrapped: its lines are composed for 80 columns."""
-    formatter.write("\n" + "".join(f"  {line}".rstrip() + "\n" for line in (help or "").splitlines()))
+        meant = "--" + word.lstrip(_DASHES).partition("=")[0]
+        if word[:1] in _DASHES and meant in takes_value:
+            raise UsageError(f"{word} begins with a typographic dash", hint=f"type two hyphens: {meant}")
+        if word == "--json" and re.fullmatch(r"\w+(,\w+)+", following):
+            fields = following.replace(",", ", ")
+            raise UsageError("--json prints all fields", hint=f"to select some: --json | jq '{{{fields}}}'")
 
 
 @cache
@@ -187,28 +184,25 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
     return typer.main.get_command(app)
 
 
-def _summary(function: Callable[..., Any]) -> str:
-    return (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-
-
 def load_noun(noun: str) -> Any:
     """Return the command or the group of commands behind a word of the contents page."""
     module_name, help = NOUNS[noun]
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(commands[noun]))
-    return Tree(
-        noun,
-        help + ".",
-        load=lambda verb: _build(verb, function_of(commands[verb])),
-        names=list(commands),
-        summary=lambda verb: _summary(function_of(commands[verb])),
-        understood=VERBS_UNDERSTOOD,
-    )
+    listed = {verb: _verb(verb, command) for verb, command in commands.items()}
+    return Tree(noun, help + ".", listed, VERBS_UNDERSTOOD)
 
 
-def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
-    """Return the function of a command, which may be named as `module:function`, to be imported now."""
+def _verb(verb: str, command: Callable[..., Any] | str) -> _Listed:
+    def summary() -> str:
+        return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
+
+    return _Listed(lambda: _build(verb, function_of(command)), summary)
+
+
+def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return the function of a command, imported now if named as `module:function`."""
     if not isinstance(command, str):
         return command
     module, _, name = command.partition(":")
@@ -219,27 +213,21 @@ def function_of(command: "Callable[..., Any] | str") -> Callable[..., Any]:
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
-    tree = Tree(
-        program,
-        _ABOUT,
-        load=load_noun,
-        names=list(NOUNS),
-        summary=lambda noun: NOUNS[noun][1],
-        understood=NOUNS_UNDERSTOOD,
-    )
+    nouns = {noun: _Listed(partial(load_noun, noun), partial(str, about)) for noun, (_, about) in NOUNS.items()}
+    tree = Tree(program, _ABOUT, nouns, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 
 
 _ABOUT = """\
-Run Qoder Cloud Agents deployments, and know how they ended.
+Run Qoder Cloud Agents deployments and get their outcome as an exit code.
 
-  qoder deploy run dep_… --wait     start a run and stay until it has ended
-  qoder run get drun_…              how did it go?
+  qoder deploy run dep_… --wait     start a run and wait for it to finish
+  qoder run get drun_…              show how it went
   qoder auth login                  save a token (or set QODER_PAT)
 
-Exit 0 means that it happened: `qoder help exit-codes` lists the others.
-Rehearse without cost: qoder sandbox -- qoder deploy run dep_demo --wait"""
+Exit code 0 means success, and the others say what happened.
+Try it for free: qoder sandbox -- qoder deploy run dep_demo --wait"""
 
 
 def _show_version(ctx: typer.Context, value: bool) -> None:
@@ -248,12 +236,12 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def _version_option(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False),
-    ] = False,
-) -> None:
+_VERSION = typer.Option(
+    "--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False
+)
+
+
+def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
     """Declare the option that only the root has."""
 
 
@@ -268,7 +256,7 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
         try:
-            code = _in_error_or_not(words, state)
+            code = _run(words, state)
             signals.begin_last_words()
         except Signalled as signalled:  # also one that came when all was printed
             code = _report(_last_words(signalled, state), state)
@@ -279,28 +267,6 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     return code
 
 
-def _in_error_or_not(words: list[str], state: State) -> int:
-    try:
-        return _run(words, state)
-    except QoderError as error:
-        return _report(error, state)
-    except Exception as error:
-        if isinstance(error.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
-            raise error.__cause__ from None
-        if state.flags.debug:
-            state.err.tell(_traceback())
-        return _report(_bug(error), state)
-
-
-def _last_words(signalled: Signalled, state: State) -> QoderError:
-    """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
-    if not state.started:
-        return signalled.in_words("stopped by a signal; nothing was started")
-    from qoder_cli.runs.ending import stopped_with
-
-    return stopped_with(signalled, state.known_run or state.started[-1], state)
-
-
 def _run(words: list[str], state: State) -> int:
     tree = command_tree(state.program)
     try:
@@ -309,27 +275,35 @@ def _run(words: list[str], state: State) -> int:
     except typer.Exit as done:
         return done.exit_code
     except typer.Abort:
-        raise UsageError("no answer was given", hint="run it in a terminal, or give the option that answers") from None
+        error: QoderError = UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
     except BrokenPipeError:
         raise ReaderGone from None
     except (_NoSuchCommand, _TyperUsageError) as mistake:
         from qoder_cli.help.suggestions.explain import explained
 
-        raise explained(mistake, words) from None
+        error = explained(mistake, words)
+    except QoderError as expected:
+        error = expected
+    except Exception as bug:
+        if isinstance(bug.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
+            raise bug.__cause__ from None
+        if state.flags.debug:
+            from traceback import format_exc
+
+            state.err.tell(format_exc())
+        what = f"internal error (this is a bug in qoder): {type(bug).__name__}: {bug}"
+        hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
+        error = InternalError(what, hint=hint, run_state="unknown")
+    return _report(error, state)
 
 
-def _traceback() -> str:
-    import traceback
+def _last_words(signalled: Signalled, state: State) -> QoderError:
+    """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
+    if not state.started:
+        return signalled.in_words("interrupted; nothing was started")
+    from qoder_cli.runs.ending import stopped_with
 
-    return traceback.format_exc()
-
-
-def _bug(error: Exception) -> InternalError:
-    return InternalError(
-        f"a bug in qoder: {type(error).__name__}: {error}",
-        hint="`qoder run wait last` settles whether a run was started; run it again with --debug to see where it broke",
-        run_state="unknown",
-    )
+    return stopped_with(signalled, state.known_run or state.started[-1], state)
 
 
 def _report(error: QoderError, state: State) -> int:

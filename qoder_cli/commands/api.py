@@ -1,4 +1,4 @@
-"""`qoder api`: any operation of the API, with our token, retries and care for what must not happen twice."""
+"""`qoder api`: any endpoint of the API, with our token, retries and care for what must not happen twice."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from qoder_cli.api.call import Call, Request
 
 
+_Words = list[str] | None
+_TextFields = Annotated[_Words, typer.Option("-f", metavar="KEY=TEXT", help="String field in the body. Repeatable.")]
+_JsonFields = Annotated[_Words, typer.Option("-F", metavar="KEY=JSON", help="JSON field in the body. Repeatable.")]
+_Form = Annotated[_Words, typer.Option("--form", metavar="KEY=@FILE", help="Upload a form with this file. Repeatable.")]
+_Query = Annotated[_Words, typer.Option("--query", metavar="NAME=VALUE", help="Query parameter. Repeatable.")]
+_Header = Annotated[_Words, typer.Option("--header", metavar="NAME:VALUE", help="Request header. Repeatable.")]
+_EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder api --list"
+
+
 def api(
     ctx: typer.Context,
     method: Annotated[
@@ -27,60 +36,50 @@ def api(
         ),
     ] = None,
     path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="As in /deployments/dep_1.", show_default=False)
+        str | None,
+        typer.Argument(metavar="PATH", help="Request path, e.g. /deployments/dep_1.", show_default=False),
     ] = None,
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", hidden=True)] = None,
-    text_fields: Annotated[
-        list[str] | None, typer.Option("-f", metavar="KEY=TEXT", help="A text in the body; repeatable.")
-    ] = None,
-    json_fields: Annotated[
-        list[str] | None, typer.Option("-F", metavar="KEY=JSON", help="A JSON value in the body; repeatable.")
-    ] = None,
+    text_fields: _TextFields = None,
+    json_fields: _JsonFields = None,
     input: Annotated[
         str | None,
         typer.Option(
             "--input",
             metavar="FILE|-",
-            help="Send this JSON as it is; - is stdin.",
+            help="Send this JSON unchanged; - reads stdin.",
             autocompletion=values.files,
         ),
     ] = None,
-    form: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=@FILE", help="Send a form with this file; repeatable.")
-    ] = None,
-    query: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Add this to the query; repeatable.")
-    ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="NAME:VALUE", help="Send this header; repeatable.")
-    ] = None,
-    paginate: Annotated[bool, typer.Option("--paginate", help="All pages of a list, as one array.")] = False,
+    form: _Form = None,
+    query: _Query = None,
+    header: _Header = None,
+    paginate: Annotated[bool, typer.Option("--paginate", help="Fetch all pages as one array.")] = False,
     include: Annotated[bool, typer.Option("--include", "-i", help="Print status line and headers first.")] = False,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Let a write be sent again, under this key.")
+        str | None, typer.Option(metavar="KEY", help="Allow retries of a write under this key.")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the operations with all the WORDS that follow.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List endpoints matching all WORDS.")] = False,
 ) -> int:
-    """Ask for any operation of the API.
+    """Call any API endpoint.
 
-    The answer is printed byte for byte; on a terminal JSON is indented, and
-    what would steer the terminal is not passed on. PATH is as the API's pages
-    write it, with or without /v1 or /api/v1/cloud. No other host is asked.
+    Prints the response body unchanged; on a terminal, JSON is indented and
+    control sequences are removed. PATH is as in the API reference, with or
+    without /v1 or /api/v1/cloud. Requests never go to another host.
 
     POST, PUT and PATCH send the object that -f and -F describe (`a[b]=c` is a
     key within `a`, `a[]=b` an item of a list), or --input, or the form of
-    --form (key=text for its other fields), or {}. The others have a --query.
-    A skill's files are each `files[]=@skill/SKILL.md`: [] keeps the folders.
+    --form (key=text for its other fields), or {}. Other methods take --query.
+    For uploads that keep folders, use `files[]=@skill/SKILL.md`.
 
-    GETs are tried again as everywhere. A write is sent once: exit 9 if nobody
-    knows what it did. --idempotency-key lets it be sent again; not every
-    operation promises to honour one. To start a run, `qoder deploy run` is
-    the safe way: it looks for a run whose answer was lost.
+    GETs are retried. Writes are sent once; exit 9 means their effect is
+    unknown. --idempotency-key allows retries, but not every endpoint honours
+    it. To start a run safely use `qoder deploy run`.
 
     --paginate follows both kinds of cursors; -o jsonl prints an item a line.
-    -q prints the ids in an answer. An event stream is printed as it comes,
-    until it ends or Ctrl-C. Of an error stdout has nothing, or with --include
-    all that came.
+    -q prints only ids. Event streams are printed as they arrive, until they
+    end or you press Ctrl-C. On errors stdout is empty, or with --include the
+    full response.
 
     Examples:
       qoder api GET /deployments --query limit=5
@@ -88,8 +87,8 @@ def api(
       qoder api POST /deployments/dep_slow -f 'metadata[team]=web'
       qoder api --list session events
 
-    Exit 0 a 2xx answer, 2 nothing was sent, 4 to 7 an error that changed
-    nothing, 9 not known. All exit codes: qoder help exit-codes"""
+    Exits 0 on 2xx, 2 if nothing was sent, 4 to 7 on errors that changed
+    nothing, 9 if unknown."""
     state: State = ctx.obj
     if list_:
         return _list(state, [word for word in (method, path, *(words or [])) if word])
@@ -108,38 +107,38 @@ def api(
 def _list(state: State, words: list[str]) -> int:
     """Print the operations in which every word occurs; no server is asked."""
     from qoder_cli.api.operations import search
+    from qoder_cli.output.cells import Words
 
     found = list(search(words))
     state.output.records(
         [
-            {"method": each.method, "path": each.path, "id": each.id, "kind": each.kind}
+            {"method": each.method, "path": Words(each.path, least=70), "id": each.id, "kind": each.kind}
             | {"query": ",".join(each.query) or None, "body": ",".join(each.body) or None}
             for each in found
         ],
         data=[each._asdict() for each in found],
         id="id",
-        first=("method", "path", "id", "kind", "query", "body"),
+        first=("path", "method", "id", "kind", "query", "body"),
     )
     if not found:
-        state.progress.note("note: none found; each word is looked for in id, method and path")
+        state.progress.note("note: no endpoint matches all of these words (searched id, method and path)")
     return Exit.OK
 
 
 def _method(method: str | None, path: str | None, words: list[str] | None) -> str:
     """Return the method in capitals. Raises UsageError when the words are not METHOD and PATH."""
     if method is None:
-        raise UsageError("METHOD and PATH are missing", hint="as in: qoder api GET /deployments; --list shows all")
+        raise UsageError("missing arguments METHOD and PATH", hint=_EXAMPLE)
     if method.upper() not in METHODS:
-        swapped = path is None or path.upper() in METHODS
-        hint = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}" if swapped else None
-        raise UsageError(
-            f"{method[:60]!r} is no method; it is {', '.join(METHODS[:-1])} or {METHODS[-1]}",
-            hint=hint or "as in: qoder api GET /deployments",
-        )
+        is_swapped = path is None or path.upper() in METHODS
+        swapped = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}"
+        expected = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
+        hint = swapped if is_swapped else _EXAMPLE
+        raise UsageError(f"unknown method {method[:60]!r}; expected {expected}", hint=hint)
     if path is None:
-        raise UsageError("PATH is missing", hint=f"as in: qoder api {method.upper()} /deployments; --list shows all")
+        raise UsageError("missing argument PATH", hint=_EXAMPLE)
     if words:
-        raise UsageError(f"{words[0][:60]!r} is one word too many", hint="put PATH in quotes; --list takes words")
+        raise UsageError(f"unexpected argument {words[0][:60]!r}", hint="quote PATH if it contains spaces")
     return method.upper()
 
 
@@ -151,11 +150,11 @@ def _body(
 
     given = [name for name, value in (("-f or -F", texts + values), ("--input", input), ("--form", form)) if value]
     if input == "":
-        raise UsageError("--input names no file", hint="name a file, or - for standard input")
+        raise UsageError("--input is empty", hint="give a file, or - for standard input")
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} contradict each other", hint="give one of them")
+        raise UsageError(f"{' and '.join(given)} cannot be used together", hint="give only one of them")
     if given and method not in WITH_BODY:
-        raise UsageError(f"{given[0]} makes a body, and a {method} has none", hint="use --query NAME=VALUE")
+        raise UsageError(f"{method} requests have no body", hint="use --query NAME=VALUE")
     if not given:
         return None
     from qoder_cli.api import body
@@ -181,37 +180,31 @@ def _request(
 
     own = headers.read(header)
     if body is not None and "content-type" in own and not body.kind.endswith("json"):
-        raise UsageError("--header cannot set content-type of a form", hint="leave it out")
+        raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
     if key is not None and method == "GET":
-        raise UsageError("--idempotency-key is for writes", hint="a GET is tried again anyway")
+        raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
     where = target.read(path, base_url=state.settings.base_url, query=query)
     return Request(method, where, body, own, None if key is None else check_key(key, state.known_secrets))
 
 
 def _answer(state: State, request: "Request", *, paginate: bool, include: bool) -> None:
     """Send a request and print what comes back, in whichever of three ways it comes."""
-    if paginate:
-        _paginate(state, request, include=include)
-    elif request.is_stream:
-        from qoder_cli.api.reading import show_stream
+    from qoder_cli.api.reading import show_pages, show_stream
 
+    if paginate and not request.may_be_list:
+        raise UsageError("--paginate only works for a GET of a list", hint="drop it")
+    if paginate and include:
+        raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
+    if paginate:
+        show_pages(state, request)
+    elif request.is_stream:
         show_stream(state, request, include=include)
     else:
         _call(state, request, include=include)
 
 
-def _paginate(state: State, request: "Request", *, include: bool) -> None:
-    from qoder_cli.api.reading import show_pages
-
-    if not request.may_be_list:
-        raise UsageError("--paginate is for a GET of a list", hint="leave it out")
-    if include:
-        raise UsageError("--paginate and --include contradict each other", hint="give one of them")
-    show_pages(state, request)
-
-
 def _call(state: State, request: "Request", *, include: bool) -> None:
-    """Send a request and print its answer. Raises what became of it."""
+    """Send a request and print its response. Raises what became of it."""
     from qoder_cli.api.call import Call
     from qoder_cli.api.show import show_body
 
@@ -222,7 +215,7 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
         with suppress(InternalError):  # a full disk is the smaller trouble
             if include:
                 _show_all(state, call)
-            elif call.is_done and call.answer is not None:  # a signal came before the answer, and the answer after all
+            elif call.is_done and call.answer is not None:  # after a signal
                 show_body(state, call.answer)
         raise
     try:

@@ -1,4 +1,4 @@
-"""`qoder completion`: print the completion script of a shell, or put it where that shell looks."""
+"""`qoder completion`: print or install a shell completion script."""
 
 import os
 import shlex
@@ -22,22 +22,18 @@ def completion(
         str,
         typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.", autocompletion=values.one_of("shell")),
     ],
-    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks by itself.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Install it in the standard location.")] = False,
 ) -> None:
-    """Print the completion script of a shell.
+    """Print or install a shell completion script.
 
-    The script asks qoder-cli at each TAB, which needs no server and no token.
-    It completes commands, options and their values for qoder and qoder-cli,
-    and the ids of deployments and runs that earlier commands have seen, which
-    are kept in the state folder: those of --profile, or of the profile
-    `default`. A deployment's name completes once it is begun, if letters,
-    digits, . _ and - are all that it has; any other is told beside the id to
-    take instead.
+    Completes commands, options, and the ids and names of deployments and runs
+    seen by earlier commands with this profile. It never contacts the server.
+    Names with characters other than letters, digits, . _ and - are shown next
+    to their id.
 
-    --install writes it where bash (with the package bash-completion), zsh or
-    fish look by themselves, and says where; a file there that is not from
-    here is kept as FILE.bak. Without, put it into the file
-    that your shell reads at its start:
+    --install writes it to the standard location for bash (needs the package
+    bash-completion), zsh or fish; a foreign file there is kept as FILE.bak.
+    Otherwise add one line to your shell's startup file:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
       config.fish                 qoder completion fish | source
@@ -47,25 +43,17 @@ def completion(
       qoder completion bash --install
       qoder completion zsh > _qoder
 
-    Exit 2: no such shell, or a folder that cannot be written.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unsupported shell, or a folder that cannot be written."""
     state: State = ctx.obj
     if shell not in SHELLS:
-        raise UsageError(f"there is no completion for {shell!r}", hint=f"the shells are {', '.join(SHELLS)}")
+        raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)
-    if install:
-        _install(state, shell, text)
-    else:
+    if not install:
         state.output.exactly(text)
-
-
-def _install(state: State, shell: str, text: str) -> None:
-    """Write the script where the shell looks, and say so. Raises UsageError."""
+        return
     if shell not in PLACES:
-        raise UsageError(
-            f"{shell} looks for completions in no folder",
-            hint=f"add to $PROFILE: qoder completion {shell} | Out-String | iex",
-        )
+        hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
+        raise UsageError("PowerShell has no completion folder", hint=hint)
     paths = PLACES[shell].paths(state.env)
     for path in paths:
         _write(state, path, text)
@@ -74,56 +62,38 @@ def _install(state: State, shell: str, text: str) -> None:
 
 
 def _write(state: State, path: Path, text: str) -> None:
-    """Write the script all at once, over one of ours; anything else that stands there is kept beside it."""
+    """Write the script all at once; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8", newline="\n")
-        if os.path.lexists(path) and not _is_ours(path):
-            kept = path.replace(_free_name(path))
-            state.progress.note(f"kept what was there as {kept}")
+        is_ours = path.is_file() and MADE_BY.encode() in path.read_bytes()
+        if os.path.lexists(path) and not is_ours:
+            names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
+            kept = path.replace(next(name for name in names if not os.path.lexists(name)))
+            state.progress.note(f"kept the old file as {kept}")
         part.replace(path.resolve())
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}",
-            hint="without --install it is printed, to be put anywhere",
-        ) from None
+        why = f"cannot write {path}: {error.strerror}"
+        raise UsageError(why, hint="drop --install to print it instead") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and MADE_BY.encode() in path.read_bytes()
-
-
-def _free_name(path: Path) -> Path:
-    """Return FILE.bak, or FILE.bak2 and so on where that is taken."""
-    names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
-    return next(name for name in names if not os.path.lexists(name))
-
-
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
     """Return what is to be done, if anything, until the next shell completes."""
     if shell == "bash":
-        return (
-            "the next bash completes, where the package bash-completion is; "
-            f"elsewhere add to ~/.bashrc: source {shlex.quote(str(path))}"
-        )
+        source = f"source {shlex.quote(str(path))}"
+        return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: {source})"
     line = f"fpath=({shlex.quote(str(path.parent))} $fpath)"
-    if shell == "zsh" and not _is_on_fpath(path.parent, line, env):
-        return f"add to ~/.zshrc, above compinit: {line}"
-    return f"the next {shell} completes"
-
-
-def _is_on_fpath(folder: Path, line: str, env: Mapping[str, str]) -> bool:
-    if str(folder) in env.get("FPATH", "").split(":"):
-        return True
-    try:
-        settings = Path(env.get("ZDOTDIR") or home(env)) / ".zshrc"
-        return line in settings.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+    settings = ""
+    if shell == "zsh" and str(path.parent) not in env.get("FPATH", "").split(":"):
+        with suppress(OSError):
+            settings = Path(env.get("ZDOTDIR") or home(env), ".zshrc").read_text("utf-8", "replace")
+        if line not in settings:
+            return f"add to ~/.zshrc, above compinit: {line}"
+    return "open a new shell to use it"
 
 
 COMMANDS = {"completion": completion}

@@ -1,6 +1,7 @@
-"""`qoder config`: read and change the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
+"""`qoder config`: read and edit the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -21,67 +22,57 @@ _READERS: dict[str, Callable[..., str]] = {
     "base_url": read_base_url,
     "workspace_id": read_workspace,
 }
-_Key = Annotated[
-    str,
-    typer.Argument(
-        metavar="KEY",
-        help="region, base_url, workspace_id, token; or profiles.NAME.KEY.",
-        autocompletion=values.one_of("key"),
-    ),
-]
+_KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
+_Key = Annotated[str, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=values.one_of("key"))]
 _KeyToSet = Annotated[  # a token is never an argument
     str,
-    typer.Argument(
-        metavar="KEY",
-        help="region, base_url, workspace_id; or profiles.NAME.KEY.",
-        autocompletion=values.keys_to_set,
-    ),
+    typer.Argument(metavar="KEY", help=_KEYS.replace(", token", ""), autocompletion=values.keys_to_set),
 ]
 
 
 def list_(ctx: typer.Context) -> None:
-    """List what the config file sets.
+    """List the settings in the config file.
 
-    All profiles, or that of --profile or QODER_PROFILE. Tokens are masked.
-    `qoder auth status` shows what is used in the end, and why.
+    Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
+    masked. `qoder auth status` shows what is in use, and why.
 
     Examples:
       qoder config list
       qoder config list --profile work --json
 
-    Exit 0, also when nothing is set; 2 when the file is broken.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 even if nothing is set, 2 if the file is broken."""
     state: State = ctx.obj
     file = _file(state)
     chosen = state.flags.profile or state.env.get(PROFILE_VARIABLE)
-    names = [chosen] if chosen else list(file.profiles)
     rows = [
         {"key": without_tokens(f"profiles.{name}.{key}"), "value": _shown(key, value)}
-        for name in names
+        for name in ([chosen] if chosen else file.profiles)
         for key, value in file.profile(name).items()
     ]
     state.output.records(rows, id="key")
+    if not rows:
+        where = f"{file.path}" if file.path.exists() else f"{file.path} does not exist"
+        state.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
 def get(ctx: typer.Context, key: _Key) -> None:
     """Print one value of the config file.
 
-    Of the profile `default`, or that of --profile. A token is printed masked.
+    Reads profile `default` unless --profile is given. Tokens are masked.
 
     Examples:
       qoder config get region
       qoder config get profiles.work.base_url
 
-    Exit 0 printed, 2 no such key, 5 not set.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown key, 5 if it is not set."""
     state: State = ctx.obj
     file = _file(state)
     profile, key = _address(state, key)
     value = file.profile(profile).get(key)
     if value is None:
-        raise NotFound(f"{file.key(profile, key)} is not set", hint="qoder config list shows what is")
+        raise NotFound(f"{file.key(profile, key)} is not set", hint="list what is set: qoder config list")
     if key == "token":
-        state.progress.note("the token is masked; it is never printed whole")
+        state.progress.note("note: tokens are always masked")
     _print(state, key, _shown(key, value))
 
 
@@ -95,43 +86,39 @@ def set_(
 ) -> None:
     """Set one value in the config file.
 
-    In the profile `default`, or that of --profile, which is created. The value
-    is checked first. Comments and everything else in the file stay as they
-    are. A token is saved with: qoder auth login
+    Writes to profile `default`, or to that of --profile, which is created if
+    necessary. The value is checked first. Comments and everything else in the
+    file are kept. To save a token: qoder auth login
 
     Examples:
       qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1
 
-    Exit 0 set, 2 no such key or not a good value.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown key or an invalid value."""
     state: State = ctx.obj
     profile, key = _address(state, key)
     if key == "token":
-        raise UsageError(
-            "a token is never an argument: the shell's history and other users would see it",
-            hint="qoder auth login --with-token < FILE",
-        )
+        why = "tokens cannot be passed as arguments: they would end up in your shell history"
+        raise UsageError(why, hint="pipe it in: qoder auth login --with-token < FILE")
     if value is None:
-        raise UsageError(f"a value for {key} is missing", hint=f"qoder config set {key} VALUE")
+        raise UsageError(f"missing value for {key}", hint=f"pass it: qoder config set {key} VALUE")
     file = _file(state, may_create=True)
     spelled = _READERS[key](value, source=key)
     change(file.path, profile, {key: spelled})
-    state.progress.note(f"{file.key(profile, key)} is now {spelled}")
+    state.progress.note(f"set {file.key(profile, key)} = {spelled}")
     _warn_of_consequences(state, file, profile, key)
 
 
 def unset(ctx: typer.Context, key: _Key) -> None:
     """Remove one value from the config file.
 
-    From the profile `default`, or that of --profile.
+    Removes it from profile `default`, or from that of --profile.
 
     Examples:
       qoder config unset base_url
       qoder config unset profiles.work.region
 
-    Exit 0, also when it was not set; 2 no such key.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 even if it was not set, 2 for an unknown key."""
     state: State = ctx.obj
     file = _file(state)
     profile, key = _address(state, key)
@@ -139,21 +126,20 @@ def unset(ctx: typer.Context, key: _Key) -> None:
         state.progress.note(f"{file.key(profile, key)} is not set")
         return
     change(file.path, profile, {key: None})
-    state.progress.note(f"{file.key(profile, key)} is removed")
+    state.progress.note(f"removed {file.key(profile, key)}")
     _warn_of_consequences(state, file, profile, key)
 
 
 def path(ctx: typer.Context) -> None:
-    """Print where the config file is.
+    """Print the path of the config file.
 
-    Or where it would be: it need not exist. QODER_CONFIG moves it.
+    The file may not exist yet. Set QODER_CONFIG to use another.
 
     Examples:
       qoder config path
       ls -l "$(qoder config path)"
 
-    Exit 0, or 2 when there is no home folder.
-    All exit codes: qoder help exit-codes"""
+    Exits 2 if there is no home folder."""
     state: State = ctx.obj
     _print(state, "path", without_tokens(str(locate(state.env))))
 
@@ -169,24 +155,16 @@ def _file(state: State, *, may_create: bool = False) -> ConfigFile:
 
 
 def _address(state: State, typed: str) -> tuple[str, str]:
-    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError with the nearest key."""
+    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = typed.rpartition(".")
-    if head and (not head.startswith("profiles.") or head == "profiles."):
-        raise _no_key(typed, key)
     named = head.removeprefix("profiles.")
-    if key not in KEYS:
-        raise _no_key(typed, key)
+    if key not in KEYS or head == "profiles." or (head and named == head):
+        near = nearest(key, KEYS)
+        known = f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY"
+        raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else known)
     if named and state.flags.profile not in (None, named):
-        raise UsageError(f"{typed} and --profile {state.flags.profile} name two profiles", hint="give one of them")
+        raise UsageError(f"{typed} and --profile {state.flags.profile} name two profiles", hint="give only one of them")
     return named or profile_name(state.flags, state.env), key
-
-
-def _no_key(typed: str, key: str) -> UsageError:
-    near = nearest(key, KEYS)
-    return UsageError(
-        f"there is no key {typed[:60]!r}",
-        hint=f"did you mean {near[0]}?" if near else f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY",
-    )
 
 
 def _shown(key: str, value: str) -> str:
@@ -206,18 +184,17 @@ def _warn_of_consequences(state: State, before: ConfigFile, profile: str, key: s
     after = load(before.path)
     values = after.profile(profile)
     if key == "region" and {"region", "base_url"} <= values.keys():
-        state.progress.warn(f"the base_url of profile {profile} wins over its region")
+        state.progress.warn(f"profile {profile} also has base_url, which overrides region")
     home = _home(after, profile)
     if "token" in values and home and home != _home(before, profile):
-        state.progress.warn(f"the token of profile {profile} now goes to {home}")
+        state.progress.warn(f"the token of profile {profile} will now be sent to {home}")
 
 
 def _home(file: ConfigFile, profile: str) -> str | None:
-    """Return scheme, host and port that a profile's token goes to; None while its values are broken."""
-    try:
+    """Return the origin that a profile's token goes to; None while its values are broken."""
+    with suppress(UsageError):
         return origin(own_server(file, profile).value)
-    except UsageError:
-        return None
+    return None
 
 
 COMMANDS = {"list": list_, "get": get, "set": set_, "unset": unset, "path": path}

@@ -1,4 +1,4 @@
-"""`qoder doctor`: looks at everything that decides how commands work, and says what to do about it."""
+"""`qoder doctor`: checks everything that decides how commands work, and suggests fixes."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -14,17 +14,16 @@ _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 def doctor(
     ctx: typer.Context,
-    offline: Annotated[bool, typer.Option("--offline", help="Leave out what asks the server.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Skip checks that contact the server.")] = False,
 ) -> int:
-    """Look for what may be wrong, and say how to fix it.
+    """Check your setup and suggest fixes.
 
-    Looks at the config file, which token and server win and over what, whether
-    the server answers and accepts the token, clock, proxy, certificates, what
-    this machine remembers of earlier runs, completion, and other programs
-    called qoder. Changes nothing, and shows no secret.
+    Checks the config file, which token and server are used and why, the
+    connection, clock, proxy, certificates, local state, shell completion, and
+    other programs named qoder. Changes nothing; shows no secrets.
 
     In a pipe a line is check, status (ok, warning or failed), what was found,
-    and its fix, with tabs between; --json is an array of objects with these
+    and its fix, separated by tabs; --json is an array of objects with these
     keys.
 
     Examples:
@@ -32,22 +31,29 @@ def doctor(
       qoder doctor --offline
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'
 
-    Exit 0, also with warnings; else that of the first failed check: 2, 4 or 7.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 if there are only warnings, otherwise with the code of the first
+    failed check (2, 4 or 7)."""
+    from dataclasses import replace
+
+    from qoder_cli.http.redact import by_shape
+
     state: State = ctx.obj
-    findings = [_without_secrets(state, each) for each in _findings(state, offline=offline)]
+    findings = [
+        replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
+        for each in _findings(state, offline=offline)
+    ]
     _show(state, findings)
     failures = [each for each in findings if each.status == "failed"]
     if failures:
         error = failures[0].error
-        more = f"{len(failures)} checks failed, first " if len(failures) > 1 else ""
-        error.message = more + error.message
+        if len(failures) > 1:
+            error.message = f"{len(failures)} checks failed; the first: {error.message}"
         raise error
     return Exit.OK
 
 
 def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
-    """Look at one thing after the other; what needs settings is left out where there are none."""
+    """Yield what each check finds; those that need settings are skipped where there are none."""
     from qoder_cli.doctor import memory, network, program, server
     from qoder_cli.doctor import settings as looked_up
 
@@ -61,7 +67,7 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
         yield network.proxy(settings, env)
         yield network.certificates(env)
         if not offline:
-            with state.progress.waiting(f"asking {settings.host}", leaving="nothing is changed"):
+            with state.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
                 answers = list(server.server(state, settings))
             yield from answers
     yield memory.folder(env)
@@ -71,15 +77,6 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     yield program.completion(env)
     yield program.sandbox_extra()
     yield looked_up.surroundings(env)
-
-
-def _without_secrets(state: State, finding: Finding) -> Finding:
-    """Return a finding without anything that looks like a token, wherever it came from."""
-    from dataclasses import replace
-
-    from qoder_cli.http.redact import by_shape
-
-    return replace(finding, found=by_shape(finding.found), fix=finding.fix and by_shape(finding.fix))
 
 
 def _show(state: State, findings: list[Finding]) -> None:

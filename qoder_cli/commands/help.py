@@ -8,8 +8,10 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import RANKING, Exit, UsageError
+from qoder_cli.cli.options import show_help
+from qoder_cli.help import reference
 from qoder_cli.help.completion import values
-from qoder_cli.help.documented import CI_KEYS, ERROR_KEYS, FORMATS, RUN_KEYS, TOPICS, VARIABLES, Named
+from qoder_cli.help.documented import FORMATS, KEYS, TOPICS, VARIABLES, Named
 
 WIDTH = 80  # columns of a text
 
@@ -20,16 +22,17 @@ def help(
         str | None,
         typer.Argument(
             metavar="TOPIC",
-            help="exit-codes, environment, output, or a command.",
+            help="commands, options, exit-codes, environment, output, or a command.",
             autocompletion=values.topics,
         ),
     ] = None,
     verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
 ) -> None:
-    """Read about commands, exit codes, environment and output.
+    """Show help for a command or topic.
 
-    The words of a command show its help, as --help does. With --json it is
-    data: without a topic everything, for agents and generators.
+    `qoder help deploy run` is the same as `qoder deploy run --help`. With
+    --json the help is printed as data (everything, if no topic is given), for
+    agents and generators.
 
     Examples:
       qoder help exit-codes
@@ -37,130 +40,127 @@ def help(
       qoder help --json | jq -r '.commands[].usage'
       qoder help run wait --json | jq .commands[0].options
 
-    Exit 0, 2 for what there is not. All exit codes: qoder help exit-codes"""
+    Exits 2 for an unknown topic."""
     state: State = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
+    is_topic = len(words) == 1 and topic in TOPICS
     if state.output.is_json:
-        state.output.record({}, data=_data(words, root))
+        state.output.record({}, data=_data(words, root, is_topic=is_topic))
     elif not words:
         state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
-        state.output.raw("qoder help COMMAND      the help of a command, as --help shows it\n")
-    elif _is_topic(words):
-        state.output.raw(_TEXTS[words[0]]())
+        state.output.raw("qoder help COMMAND      the help of a command, same as --help\n")
+    elif is_topic:
+        state.output.raw(_TEXTS[words[0]](root))
     else:
-        state.output.raw(_command(words, root).get_help() + "\n")
+        show_help(_command(words, root), state.out)
 
 
-def _data(words: list[str], root: Any) -> dict[str, Any]:
-    from qoder_cli.help import reference
-
-    if not words:
-        return reference.everything(root)
-    if _is_topic(words):
-        told: dict[str, Any] = getattr(reference, words[0].replace("-", "_"))()
-        return told
-    return reference.commands(root, _command(words, root).command_path.split()[1:])
-
-
-def _is_topic(words: list[str]) -> bool:
-    return len(words) == 1 and words[0] in TOPICS
+def _data(words: list[str], root: Any, *, is_topic: bool) -> dict[str, Any]:
+    if is_topic:
+        return reference.of_topic(words[0], root)
+    if words:
+        return reference.commands(root, _command(words, root).command_path.split()[1:])
+    return reference.everything(root)
 
 
 def _command(words: list[str], root: Any) -> Any:
-    """Return the context of a command. Raises UsageError, with the topics too where only one word was given."""
-    from qoder_cli.help.reference import context_of
-
+    """Return the context of a command. Raises UsageError."""
     if words[0] in TOPICS:
-        raise UsageError(f"{words[0]} is a topic, and has none below it", hint=f"qoder help {words[0]} shows it")
+        raise UsageError(f"{words[0]} takes no further words", hint=f"see: qoder help {words[0]}")
     try:
-        return context_of(root, words)
+        return reference.context_of(root, words)
     except UsageError as error:
-        error.hint = f"{error.hint}; the topics are {', '.join(TOPICS)}" if len(words) == 1 else error.hint
-        raise
+        topics = f"{error.hint}; the topics are {', '.join(TOPICS)}"
+        raise UsageError(error.message, hint=topics if len(words) == 1 else error.hint) from None
 
 
-def exit_codes() -> str:
+def commands(root: Any) -> str:
+    """Return a line for each command."""
+    told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
+    return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
+
+
+def options(root: Any) -> str:
+    """Return the options that work with every command, and the one of the program alone."""
+    formatter = root.make_formatter()
+    formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
+    return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
+
+
+def exit_codes(root: Any = None) -> str:
     """Return the table of exit codes, and what they mean for what is done next."""
     rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
     return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
 
 
 SAFE_TO_REPEAT = f"""
-Of one run, 2, 4, 5, 6 and 7 mean that this command started nothing. 10, 11, 124, 130 and 143
-name the run that goes on, if there is one: wait again, do not start again. 9, 70 and death
-by another signal settle nothing: `qoder run wait last` does. Of several runs the first that
-applies counts: {", ".join(str(code.value) for code in RANKING)}.
-Some of them may have been started then: each one's own `exit_code` in JSON says it of that
-one. With --wait the error's `next` waits for those that go on, if any does; otherwise, with
-4, 6 and 7, it starts those that were not started.
+For a single run: after 2, 4, 5, 6 or 7 nothing was started, so it is safe to try again. After
+10, 11, 124, 130 or 143 the run may still be running: wait for it, do not start another. After
+9, 70 or any other signal, check with `qoder run wait last`. For several runs the exit code is
+the first of {", ".join(str(code.value) for code in RANKING)} that applies to any of them.
+Some may have started, so check `exit_code` of each item in the JSON. With --wait, `next` of
+the error waits for those that are still running, or else starts those that were not started.
 """
 
 
-def environment() -> str:
+def environment(root: Any = None) -> str:
     """Return the variables that are read, a line each."""
     return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
 
 
 _PRECEDENCE = """\
-An option beats the environment, which beats the config file. An empty variable is not set.
-A deployment's file may ask for any other.
+An option overrides the environment, which overrides the config file. Empty variables count as
+unset. Deployment files can refer to any other variable.
 """
 
 
-def output() -> str:
+def output(root: Any = None) -> str:
     """Return what the formats are and promise."""
-    from qoder_cli.help.reference import columns, fields
-
+    columns, fields = reference.columns(), reference.fields()
+    others = "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
     return _flowed(f"""\
-Standard output has the data, standard error everything else. -o chooses how data looks:
+Data is written to stdout, everything else to stderr. -o selects the format:
 
 {_listed(FORMATS, 8)}
 A run in JSON is the server's object, unchanged. Where the server sends no final status,
 `status`, `completed_at`, `duration_ms`, `error` and `usage` are filled in from the run's
 session, and `derived` names them: `jq -r .status` works on every server.
 
-{_listed(RUN_KEYS, 17)}
+{_listed(KEYS["run"], 17)}
 `completed` means that the agent finished its turn, not that it did what you wanted.
 
 Several runs or deployments are an array; each also has `input`, the word that was typed, and
-`exit_code`, its own. One that is not there is `{{"id": null, "error": {{…}}, …}}`. A
+`exit_code`, its own. Items that could not be found are `{{"id": null, "error": {{…}}, …}}`. A
 deployment is the server's object, unchanged.
 
-In a pipe these are the columns of runs and of deployments in a table. New ones are only ever
-added at the end:
+In a pipe these are the columns of runs and of deployments. New ones are only ever added at
+the end:
 
-{_words(columns()["run"])}
-{_words(columns()["deployment"])}
-Of several runs, one that there is not leaves its `id` empty, and what was typed stands below
-`deployment`, unless it is the id of a run or a session.
+{_words(columns["run"])}
+{_words(columns["deployment"])}
+A run that could not be found has an empty `id`, and the typed word is in the `deployment`
+column, unless it is the id of a run or a session.
 
-One run or deployment alone is lines that begin with these names, as far as there is something
-to say:
+In a pipe a single run or deployment is lines that begin with these names; those without a
+value are left out:
 
-{_words(fields()["run"])}
-{_words(fields()["deployment"])}
+{_words(fields["run"])}
+{_words(fields["deployment"])}
 With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the exit code is not
 0 or 141, always with all of these keys:
 
-{_listed(ERROR_KEYS, 17)}
-With --ci the same is told to GitHub Actions, as outputs of the step, a table in its summary
-and an annotation of a failure, and to GitLab in the file qoder.env, for
-artifacts:reports:dotenv, as QODER_RUN_ID and so on (of several QODER_RUN_IDS, with spaces
-between, and QODER_EXIT_CODE):
+{_listed(KEYS["error"], 17)}
+With --ci GitHub Actions gets these as outputs of the step, a table in its summary and an
+annotation of a failure. GitLab gets them in the file qoder.env, for
+artifacts:reports:dotenv, as QODER_RUN_ID and so on (for several runs QODER_RUN_IDS, separated
+by spaces, and QODER_EXIT_CODE):
 
-{_listed(CI_KEYS, 17)}
-{_others()}""")
-
-
-def _others() -> str:
-    """Return the keys of what is neither a run nor an error."""
-    from qoder_cli.help.reference import KEYS
-
-    return "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
+{_listed(KEYS["ci"], 17)}
+{others}""")
 
 
 _TITLES = {
-    "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, has besides the deployment's",
+    "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, adds to the deployment's keys",
     "dry_run": "JSON of `deploy run --dry-run`",
     "auth_status": "JSON of `auth status`",
     "config_list": "JSON of `config list`",
@@ -171,18 +171,18 @@ _TITLES = {
 
 
 def _flowed(text: str) -> str:
-    """Return text with its paragraphs as wide as they may be; those with columns are left as they are."""
+    """Return text with its paragraphs filled; those with columns stay as they are."""
     paragraphs = text.strip("\n").split("\n\n")
     return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
 
 
-def _filled(paragraph: str) -> str:
-    return textwrap.fill(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
+def _filled(text: str, *, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def _words(words: Sequence[str]) -> str:
     """Return words in lines of their own."""
-    return textwrap.fill(" ".join(words), WIDTH, initial_indent="  ", subsequent_indent="  ") + "\n"
+    return _filled("  " + " ".join(words), indent="  ") + "\n"
 
 
 def _listed(those: Iterable[Named], width: int) -> str:
@@ -191,11 +191,16 @@ def _listed(those: Iterable[Named], width: int) -> str:
 
 
 def _row(name: str, meaning: str, width: int | None = None) -> str:
-    """Return a row of two columns, the first as wide as the name or given, the other on as many lines as it needs."""
-    indent = " " * (width or len(name))
-    return textwrap.fill(name + meaning, WIDTH, subsequent_indent=indent, break_on_hyphens=False) + "\n"
+    """Return a row of two columns, the first as wide as the name or as given."""
+    return _filled(name + meaning, indent=" " * (width or len(name))) + "\n"
 
 
-_TEXTS = {"exit-codes": exit_codes, "environment": environment, "output": output}
+_TEXTS = {
+    "commands": commands,
+    "options": options,
+    "exit-codes": exit_codes,
+    "environment": environment,
+    "output": output,
+}
 
 COMMANDS = {"help": help}

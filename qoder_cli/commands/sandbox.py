@@ -1,4 +1,4 @@
-"""`qoder sandbox`: rehearse against a server on this machine."""
+"""`qoder sandbox`: run commands against a local fake server."""
 
 import math
 import shlex
@@ -24,30 +24,30 @@ def sandbox(
         list[str] | None,
         typer.Argument(
             metavar="-- COMMAND...",
-            help="What to run inside; nothing: serve until Ctrl-C.",
+            help="The command to run inside. Without one, serve until Ctrl-C.",
             autocompletion=values.command_inside,
         ),
     ] = None,
     generation: Annotated[
-        Generation, typer.Option(help="Which API to speak: runs with a status, or without one.")
+        Generation, typer.Option(help="API version: legacy (runs have a status) or current (they do not).")
     ] = "current",
-    speed: Annotated[float, typer.Option(metavar="N", help="How many times faster sessions go.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Where to listen; 0 is any free port.")] = 0,
+    speed: Annotated[float, typer.Option(metavar="N", help="Speed up sessions N times.")] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port (0 picks a free one).")] = 0,
     deployments: Annotated[
-        int, typer.Option(min=0, max=10_000, metavar="N", help="Add N that behave as dep_demo, seed-0000 and so on.")
+        int,
+        typer.Option(min=0, max=10_000, metavar="N", help="Add N deployments like dep_demo, named seed-0000, …."),
     ] = 0,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="WHERE:WHAT[=VALUE][*TIMES]", help="Let this go wrong; repeatable."),
+        typer.Option(metavar="WHERE:WHAT[=VALUE][*TIMES]", help="Inject a fault. Repeatable."),
     ] = None,
 ) -> int:
-    """Rehearse against a server on this machine, where nothing is real.
+    """Run a command against a local fake server.
 
-    With a command after `--` it runs that command against the server, and exits
-    with its exit code, or with 2 if it cannot be run. Alone it serves until
-    Ctrl-C and prints what to export. Inside, qoder and the official SDK reach
-    no other server, and have a config and a state of their own, which are
-    removed at the end.
+    Runs the command after `--` against the server and exits with its exit code
+    (2 if it cannot be run). Without a command, serves until Ctrl-C and prints
+    the variables to export. Nothing is real or charged: inside, qoder and the
+    official SDK reach no other server, and use a temporary config and state.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
@@ -56,41 +56,39 @@ def sandbox(
       qoder sandbox --deployments 200 -- qoder deploy list --all
 
     Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
-    takes 60 s, dep_silent says nothing. dep_fail, dep_terminated, dep_budget
-    fail, dep_nostart never starts, dep_skip is skipped with --generation legacy
-    and never starts with current, dep_ask waits for an answer. dep_paused and
-    dep_archived refuse; dep_scheduled has a schedule.
+    takes 60 s, dep_silent writes no message. dep_fail, dep_terminated and
+    dep_budget fail, dep_nostart never starts, dep_skip is skipped with
+    --generation legacy and never starts with current, dep_ask waits for an
+    answer. dep_paused and dep_archived refuse to run; dep_scheduled has a
+    schedule.
 
-    Faults: WHERE is trigger, run, list, deployment, session, events, stream,
-    agent or any; for what changes deployments create, update, pause, unpause,
-    archive, or write for all of them.
-    TIMES is 1 if not given, *inf is always. WHAT, when the server does not act:
-      503 429=5 503-bare    a status, with Retry-After 5, without a body
-      html html=503         a gateway's page, 502 if not given
+    Faults. WHERE names the requests: trigger, run, list, deployment, session,
+    events, stream, agent or any; for changes to deployments create, update,
+    pause, unpause, archive, or write for all five.
+    TIMES is 1 by default; *inf means always. WHAT, before the server acts:
+      503 429=5 503-bare    a status; with Retry-After 5; without a body
+      html html=503         a gateway's page, 502 by default
       redirect=URL          302
-      drop-before           the connection closes without an answer
-      hang-before           no answer, ever
-    when it acts:
+      drop-before           the connection closes without a response
+      hang-before           no response, ever
+    WHAT, after the server has acted:
       act-503 act-503-bare act-html drop-after hang-after    as above
       late=S                drops the connection, acts S seconds later
-      slow=S                answers byte by byte, taking S seconds
-      truncated garbage     half of the answer; broken JSON
-      list not-a-run        [] for an answer; another kind of object
+      slow=S                responds byte by byte, taking S seconds
+      truncated garbage     half of the response; broken JSON
+      list not-a-run        [] as the response; an object of another kind
       stranger              someone else does the same just before
-    and what goes on, beside the others:
-      skew=S no-date        the server's clock is S seconds off; is not told
-      lagging=S             what is younger than S seconds is not seen
-      half-written=S        so young runs have neither session nor error
-      no-idempotency        the Idempotency-Key means nothing
+    Lasting conditions:
+      skew=S no-date        the server's clock is S seconds off; no Date header
+      lagging=S             what is younger than S seconds is not visible yet
+      half-written=S        such young runs have neither session nor error
+      no-idempotency        the Idempotency-Key is ignored
       echo-token            errors repeat the token
-      cut=S                 an event stream is closed after S seconds
-      silent                an event stream is open, and nothing comes
-
-    All exit codes: qoder help exit-codes
-    """
+      cut=S                 event streams close after S seconds
+      silent                event streams stay open and send nothing"""
     state: State = ctx.obj
     if not 0 < speed < math.inf:
-        raise UsageError(f"--speed {speed:g} is not above 0", hint="--speed 60 makes a minute last a second")
+        raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
     with folder() as own, _serving(state, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
         inside = variables(state.env, base_url=server.base_url, token=server.world.token, folder=own)
@@ -99,7 +97,7 @@ def sandbox(
 
 @contextmanager
 def _serving(state: State, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
-    """Serve, and say that nothing is real. Raises UsageError: bad fault, taken port, extra not installed."""
+    """Serve, and say that nothing is real. Raises UsageError: bad fault, port in use, extra not installed."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 
@@ -108,26 +106,28 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     except ModuleNotFoundError as error:
         from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
 
-        raise UsageError(
-            f"the sandbox needs {' and '.join(SANDBOX_NEEDS)}: {error}", hint=how_to_add(SANDBOX_NEEDS)
-        ) from None
+        needed = " and ".join(SANDBOX_NEEDS)
+        raise UsageError(f"the sandbox needs {needed}: {error}", hint=how_to_add(SANDBOX_NEEDS)) from None
     faults = Faults(*orders)
     try:
         serving = serve(World(generation=generation, speed=speed), faults=faults, port=port)
     except OSError as error:
-        raise UsageError(
-            f"--port {port} cannot be used: {error.strerror}", hint="leave --port out to take a free one"
-        ) from None
+        hint = "omit --port to use a free one"
+        raise UsageError(f"--port {port} cannot be used: {error.strerror}", hint=hint) from None
     with serving as server:
-        told = f"; faults: {', '.join(map(str, faults.on_order))}" if orders else ""
-        state.err.tell(f"sandbox: nothing real is running; {server.origin}, {generation} API, speed {speed:g}{told}\n")
+        how = [f"{generation} API"]
+        if speed != 1:
+            how.append(f"speed {speed:g}")
+        if orders:
+            how.append(f"faults: {', '.join(map(str, faults.on_order))}")
+        state.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
         yield server
 
 
 def _serve(state: State, inside: dict[str, str]) -> int:
     """Print what to export, and serve until a signal; 128 and its number is the exit code."""
     state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-    state.err.tell("sandbox: paste the exports into another shell; Ctrl-C here stops it\n")
+    state.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
     return 128 + until_signal()
 
 

@@ -1,9 +1,10 @@
 """What became of a step of a plan, or would: as an item of JSON, and as a row."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qoder_cli.base.errors import Exit, QoderError
+from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.step import Step
@@ -36,6 +37,11 @@ class Applied:
         return f"{self.step.name} ({self.shown.id})" if self.shown else self.step.name
 
     @property
+    def said(self) -> str:
+        """What became of it, in words: "created", "not attempted"."""
+        return self.action.replace("_", " ")
+
+    @property
     def is_fine(self) -> bool:
         """Whether there is a deployment that was, or needs not be, written."""
         return self.shown is not None and self.action not in ("failed", "unknown", "not_attempted")
@@ -43,14 +49,13 @@ class Applied:
     @property
     def exit_code(self) -> int | None:
         """The exit code of this one; None when it was not attempted."""
-        if self.action == "not_attempted":
-            return None
-        return int(self.error.exit) if self.error else int(Exit.OK)
+        if self.error is not None:
+            return int(self.error.exit)
+        return None if self.action == "not_attempted" else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
         secrets = self.step.secrets
-        changes = [change.hidden(secrets) for change in self.step.changes]
         found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
         if self.shown is not None:
             found = secrets.out_of(self.shown.as_json())
@@ -58,8 +63,8 @@ class Applied:
             **found,
             **({"error": self.error.as_json()} if self.error else {}),
             "action": self.action,
-            "changes": [change.as_json() for change in changes],
-            "input": without_tokens(self.step.place),
+            "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
+            "input": self.step.place and without_tokens(self.step.place),
             "exit_code": self.exit_code,
         }
 
@@ -69,14 +74,10 @@ class Applied:
             "name": self.step.name if self.shown else without_tokens(self.step.name),
             "id": self.shown.id if self.shown else None,
             "action": Status(self.action),
-            "changes": ", ".join(dict.fromkeys(_field(change.path) for change in self.step.changes)) or None,
-            "file": without_tokens(self.step.place),
+            "changes": ", ".join(dict.fromkeys(re.split(r"[.[]", each.path)[0] for each in self.step.changes)) or None,
+            "file": self.step.place and without_tokens(self.step.place),
             "error": self.error.type_name if self.error else None,
         }
-
-
-def _field(path: str) -> str:
-    return path.partition(".")[0].partition("[")[0]
 
 
 def would(step: Step) -> Applied:

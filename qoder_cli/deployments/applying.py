@@ -3,27 +3,25 @@
 import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.deployments.applied import Action, Applied, as_it_is
+from qoder_cli.deployments.applied import Applied, as_it_is
 from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
-from qoder_cli.deployments.writing import CannotBe, change
+from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, change
 from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
-from qoder_cli.http.write import Write
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
 
-READ_WITHIN = 10.0  # seconds for one reading back
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
 
 
@@ -35,8 +33,8 @@ def give_up(step: Step) -> Applied:
     if write is None or not (write.result or write.may_have_acted):
         return Applied(step, "not_attempted")
     if write.result is None:
-        return _failed(step, write.unknown("it was stopped before that was settled"))
-    return Applied(step, _done(step), write.result.value)
+        return _failed(step, write.unknown("interrupted before it was confirmed"))
+    return Applied(step, step.done, write.result.value)
 
 
 def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
@@ -47,7 +45,9 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
     if not step.is_open:
         return as_it_is(step)
     try:
-        return _applied(state, step, pace, or_find=or_find)
+        if step.current is not None:
+            return _changed(state, step, step.current, pace)
+        return _created(state, step, pace, or_find=or_find)
     except Closed:
         raise
     except QoderError as error:
@@ -58,36 +58,40 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
 
 
-def _applied(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
-    if step.current is not None:
-        now = _looked_at_again(state, step.current)
-        if _is_as_wanted(step, now, step.current):
-            state.progress.note(f"{step.name} ({now.id}) was changed by someone meanwhile, as it is wanted")
-            return as_it_is(replace(step, current=now, changes=()))
-        _refuse_stale(now, step.current)
-        step.write = _change(state, step, step.current, pace)
-        return _verified(state, step, step.write.send().value)
-    step.write = _creation(state, step, pace)
-    try:
-        return _verified(state, step, step.write.send().value)
-    except Rejected as refused:
-        there = there_already(state, step) if or_find and refused.http_status == 409 else None
-        if there is None:
-            raise
-        return there
-
-
-def _done(step: Step) -> Action:
-    return "created" if step.current is None else "changed"
-
-
 def _failed(step: Step, error: QoderError) -> Applied:
     return Applied(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
-def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
+def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> Applied:
+    """Change a deployment that is still as it was looked at."""
+    now = read_deployment(state, current.id)
+    if now.archived_at:
+        raise archived(now)
+    if _is_as_wanted(step, now, current):
+        state.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
+        return as_it_is(replace(step, current=now, changes=()))
+    if settable(now) != settable(current):
+        raise Rejected(
+            f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
+            hint="check the new differences and try again",
+        )
+    step.write = change(
+        state,
+        f"/deployments/{segment(current.id)}",
+        step.body,
+        what=f"changing {current.id}",
+        read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
+        settle=lambda: _as_wanted(state, step, current),
+        look=state.looking("deploy", "get", current.id),
+        repeatable=True,
+        pace=pace,
+    )
+    return _verified(state, step, step.write.send().value)
+
+
+def _created(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
     asked = state.clock.monotonic()
-    return change(
+    step.write = change(
         state,
         "/deployments",
         step.body,
@@ -97,6 +101,13 @@ def _creation(state: "State", step: Step, pace: Pace) -> Write[Deployment]:
         look=state.looking("deploy", "list"),
         pace=pace,
     )
+    try:
+        return _verified(state, step, step.write.send().value)
+    except Rejected as refused:
+        there = there_already(state, step) if or_find and refused.http_status == 409 else None
+        if there is None:
+            raise
+        return there
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
@@ -104,11 +115,15 @@ def _is_ours(step: Step, found: Deployment) -> bool:
 
     What else the server kept differently is told once it was read back.
     """
-    wanted, kept = step.declared.fields, settable(found)
-    if found.name != step.declared.name or found.archived_at:
-        return False
-    agents = [mapping(agent).get("id", agent) for agent in (wanted.get("agent"), kept.get("agent"))]
-    return agents[0] == agents[1] and kept.get("environment_id") == wanted.get("environment_id")
+    wanted, kept = (
+        (mapping(fields.get("agent")).get("id", fields.get("agent")), fields.get("environment_id"))
+        for fields in (step.declared.fields, settable(found))
+    )
+    return _is_named(found, step) and wanted == kept
+
+
+def _is_named(found: Deployment, step: Step) -> bool:
+    return found.name == step.declared.name and not found.archived_at
 
 
 def _created_since(state: "State", step: Step, asked: float) -> Deployment | None:
@@ -121,54 +136,21 @@ def _created_since(state: "State", step: Step, asked: float) -> Deployment | Non
         return state.client.on_server_clock(asked)
 
     reading = ReadBack(state.client, "/deployments")
-    found = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_of(each, step)]
-    named = [each for each in found if not _is_older(each, since())]
-    if len(named) > 1:
-        raise OutcomeUnknown(f"{len(named)} deployments of this name are new: {', '.join(each.id for each in named)}")
-    if named:
-        return None if step.differs(named[0]) else named[0]
+    named = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_named(each, step)]
+    new = [each for each in named if not _is_older(each, since())]
+    if len(new) > 1:
+        raise OutcomeUnknown(f"{len(new)} deployments of this name are new: {', '.join(each.id for each in new)}")
+    if new:
+        return None if step.differs(new[0]) else new[0]
     if not reading.is_whole:
         raise OutcomeUnknown("the list of deployments could not be read back to the attempt")
     return None
-
-
-def _is_of(found: Deployment, step: Step) -> bool:
-    return found.name == step.declared.name and not found.archived_at
 
 
 def _is_older(found: Deployment, since: float | None) -> bool:
     """Return whether a deployment was there before a time, in whole seconds of the server's clock."""
     moment = parse_timestamp(found.raw.get("created_at"))
     return since is not None and moment is not None and moment.timestamp() < math.floor(since)
-
-
-def _looked_at_again(state: "State", current: Deployment) -> Deployment:
-    now = read_deployment(state, current.id)
-    if now.archived_at:
-        raise archived(now)
-    return now
-
-
-def _refuse_stale(now: Deployment, current: Deployment) -> None:
-    if settable(now) != settable(current):
-        raise Rejected(
-            f"deployment {current.id} was changed by someone meanwhile; nothing was sent",
-            hint="look at what differs now, and apply again",
-        )
-
-
-def _change(state: "State", step: Step, current: Deployment, pace: Pace) -> Write[Deployment]:
-    return change(
-        state,
-        f"/deployments/{segment(current.id)}",
-        step.body,
-        what=f"changing {current.id}",
-        read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
-        settle=lambda: _as_wanted(state, step, current),
-        look=state.looking("deploy", "get", current.id),
-        repeatable=True,
-        pace=pace,
-    )
 
 
 def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
@@ -183,32 +165,29 @@ def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | 
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
     """Return whether it shows that all is as wanted; that an agent is pinned anew shows in another version."""
-    return step.shows and not step.differs(found) and not (step.repins and _agent(found) == _agent(current))
-
-
-def _agent(deployment: Deployment) -> Any:
-    return settable(deployment).get("agent")
+    if step.repins and settable(found).get("agent") == settable(current).get("agent"):
+        return False
+    return step.shows and not step.differs(found)
 
 
 def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     """Read back what was written, and say so if the server kept something else."""
-    done = _done(step)
     try:
         found = _read_back(state, step, written)
     except ApiError as unread:
-        state.progress.warn(f"{step.name} ({written.id}) was {done}, but could not be read back: {unread.message}")
-        return Applied(step, done, written)
+        state.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
+        return Applied(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
-        return Applied(step, done, found)
+        return Applied(step, step.done, found)
     is_kept = bool(step.differs(written))  # the answer showed it too; else it may be a replica that lags
-    what = "the server kept something else" if is_kept else "reading back still shows something else"
+    what = "the server stored something else" if is_kept else "reading it back still shows something else"
     error = Rejected(
-        f"{step.name} ({found.id}) was {done}, but {what}: {', '.join(kept[:5])}",
-        hint="compare it with the file" if is_kept else "look again a little later",
+        f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",
+        hint="compare it with what you wanted" if is_kept else "check again later",
         next=state.looking("deploy", "get", found.id),
     )
-    return Applied(step, done, found, error)
+    return Applied(step, step.done, found, error)
 
 
 def _read_back(state: "State", step: Step, written: Deployment) -> Deployment:

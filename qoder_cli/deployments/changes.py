@@ -1,15 +1,17 @@
 """What differs between a deployment as it is wanted and as it is, and the body that changes it (api/facts.md, 1.2).
 
-Both sides are in the normal form of `deployfile.normal`. An update merges: what is left out stays; a schedule, lists
+Both sides are in the normal form of `files.normal`. An update merges: what is left out stays; a schedule, lists
 and budgets are replaced whole; metadata keys are set and, with null, deleted. An agent that is named without a version
 stays pinned as it is, for a bare id would pin its latest version.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple
 
+from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import mapping
 from qoder_cli.base.tokens import shown
@@ -39,20 +41,17 @@ class Change(NamedTuple):
         What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
         """
         before, after = shown(self.before), shown(self.after)
-        if secrets.are_at(self.path):
-            before, after = _hidden(before), _hidden(after)
-        elif self.path.partition(".")[0] == VARIABLES:
-            before = _hidden(before)
+        is_secret = secrets.are_at(self.path)
+        if before is not ABSENT and (is_secret or self.path.partition(".")[0] == VARIABLES):
+            before = HIDDEN
+        if after is not ABSENT and is_secret:
+            after = HIDDEN
         return Change(self.path, before, after)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object; what is absent is left out."""
         values = {"before": self.before, "after": self.after}
         return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
-
-
-def _hidden(value: Any) -> Any:
-    return value if value is ABSENT else HIDDEN
 
 
 class Difference(NamedTuple):
@@ -132,7 +131,9 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
 
 def _by_name(variables: Any) -> dict[str, str] | None:
     """Return a text of variables by their names; None where one is there twice, or the text is another one."""
-    pairs = assignments(variables) if isinstance(variables, str) else [] if variables is ABSENT else None
+    if variables is ABSENT:
+        return {}
+    pairs = assignments(variables) if isinstance(variables, str) else None
     return dict(pairs) if pairs is not None and len(dict(pairs)) == len(pairs) else None
 
 
@@ -144,47 +145,30 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
             if before is ABSENT or not _is_filled_in(key, had, after):
                 yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
     elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
-        yield from _walk_list(path, before if isinstance(before, list) else [], after)
-    elif not _is_same(before, after):
+        had_items = before if isinstance(before, list) else []
+        for index, (was, is_to_be) in enumerate(zip_longest(had_items, after, fillvalue=ABSENT)):
+            found = list(_walk((*path, index), was, is_to_be))
+            if not found and ABSENT in (was, is_to_be):  # an item is one, however empty
+                found = [Change(spelled((*path, index)), was, is_to_be)]
+            yield from found
+    elif _meaning(before) != _meaning(after):
         yield Change(spelled(path), before, after)
 
 
 def _is_filled_in(key: str, had: dict[str, Any], has: dict[str, Any]) -> bool:
     """Return whether a field is what a server fills in, where one of two objects leaves it out."""
     one, other = ({**filled_in(fields), **fields} for fields in (had, has))
-    return not (key in had and key in has) and key in one and key in other and _is_same(one[key], other[key])
+    return not (key in had and key in has) and _meaning(one.get(key)) == _meaning(other.get(key))
 
 
-def _walk_list(path: Path, before: list[Any], after: list[Any]) -> Iterator[Change]:
-    for index, (was, is_to_be) in enumerate(zip_longest(before, after, fillvalue=ABSENT)):
-        found = list(_walk((*path, index), was, is_to_be))
-        if not found and ABSENT in (was, is_to_be):  # an item is one, however empty
-            found = [Change(spelled((*path, index)), was, is_to_be)]
-        yield from found
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Return whether two values that are not both lists or objects mean the same: 1.0 is 1, and true is not."""
-    if _is_nothing(one) and _is_nothing(other):
-        return True
-    if _is_number(one) and _is_number(other):
-        return _amount(one) == _amount(other)
-    return type(one) is type(other) and bool(one == other)
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is ABSENT or value is None or value in ("", [], {})
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | Number) and not isinstance(value, bool)
-
-
-def _amount(number: Any) -> Decimal | str:
-    try:
-        return Decimal(str(number))
-    except InvalidOperation:  # an exponent beyond all bounds
-        return str(number)
+def _meaning(value: Any) -> Any:
+    """Return the same for all that means the same: 1.0 is 1, what is empty is nothing, and true is not 1."""
+    if value is ABSENT or value in (None, "", [], {}):
+        return None
+    if isinstance(value, int | float | Number) and not isinstance(value, bool):
+        with suppress(InvalidOperation):  # an exponent beyond all bounds
+            return Decimal(str(value))
+    return type(value), value
 
 
 def told(change: Change, secrets: Secrets) -> list[str]:
@@ -196,14 +180,10 @@ def told(change: Change, secrets: Secrets) -> list[str]:
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]
     if before == after:  # what differs is a secret
-        return [f"{sign} {path}: (a secret)"]
-    if any(map(_is_long, there)) and all(isinstance(value, str) for value in there):
+        return [f"{sign} {path}: {HIDDEN}"]
+    if all(isinstance(value, str) for value in there) and any(len(text) > _SHORT or "\n" in text for text in there):
         return [f"{sign} {path}:", *_by_line(before, after)]
-    return [f"{sign} {path}: {' -> '.join(map(_in_json, there))}"]
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, str) and (len(value) > _SHORT or "\n" in value)
+    return [f"{sign} {path}: {' -> '.join(inert(jsontext.dump(value)) for value in there)}"]
 
 
 def _by_line(before: Any, after: Any) -> list[str]:
@@ -220,18 +200,10 @@ def _lines(text: Any) -> list[str]:
 
 
 def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:
-    """Yield the lines that go and come, with their signs, and one line around them."""
+    """Return the lines that go and come, with their signs, and one line around them."""
     from difflib import unified_diff
 
     if len(before) + len(after) > _MOST_COMPARED:
-        yield from (f"-{line}" for line in before)
-        yield from (f"+{line}" for line in after)
-        return
+        return chain((f"-{line}" for line in before), (f"+{line}" for line in after))
     compared = list(unified_diff(before, after, n=1, lineterm=""))[2:]  # without the names of files
-    yield from (line for line in compared if not line.startswith("@@"))
-
-
-def _in_json(value: Any) -> str:
-    from qoder_cli.base import jsontext
-
-    return inert(jsontext.dump(value))
+    return (line for line in compared if not line.startswith("@@"))

@@ -26,7 +26,7 @@ def read_deployment(state: "State", id: str, *, within: float | None = None, ret
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
     if found is None:
-        raise NoAnswer(f"the server answered for deployment {id} with something that is no deployment")
+        raise NoAnswer(f"deployment {id}: unexpected response: not a deployment")
     return found
 
 
@@ -62,38 +62,35 @@ def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
     The answer of a 409 does not say why (api/facts.md, 3.4).
     """
     if isinstance(error, NotFound):
-        return explain_missing(error.about(f"deployment {id}"), id, state)
+        return explain_missing(error, id, state)
     if error.http_status != 409:
         return error
     with suppress(ApiError):
         found = read_deployment(state, id)
         if found.archived_at:
-            error.message = f"deployment {id} is archived since {found.archived_at}; {error.message}"
+            error.message = f"deployment {id} was archived on {found.archived_at}"
             error.hint = "archiving cannot be undone: run another deployment"
         elif found.state == "paused":
             because = f" ({found.paused_because})" if found.paused_because else ""
             fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
-            error.message = f"deployment {id} is paused{because}; {error.message}"
-            error.hint = f"unpause it first with {shlex.join(state.command('deploy', 'unpause', id))}{fires}"
+            error.message = f"deployment {id} is paused{because}"
+            error.hint = f"resume it first: {shlex.join(state.command('deploy', 'unpause', id))}{fires}"
     return error
 
 
 def asked(state: "State") -> str:
     """Return who was asked, for the hint of an error."""
-    return f"asked {state.settings.host} as profile {state.settings.profile}"
+    return f"(looked on {state.settings.host}, profile {state.settings.profile})"
 
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:
     """Return a hint with the nearest of the deployments that are known (name by id), and who was `asked`."""
-    near = [f"{known[id]!r} ({id})" if known[id] else id for id in _nearest_ids(typed, known)]
-    return f"did you mean {' or '.join(near)}? {asked}" if near else f"qoder deploy list shows what there is; {asked}"
-
-
-def _nearest_ids(typed: str, known: dict[str, str]) -> list[str]:
     from qoder_cli.base.near import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
     by_name = {name.lower(): id for id, name in known.items()}
     near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
     near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
-    return list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
+    found = list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
+    words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in found)
+    return f"did you mean {words}? {asked}" if words else f"list deployments: qoder deploy list {asked}"

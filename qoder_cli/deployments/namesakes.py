@@ -20,7 +20,7 @@ def there_already(state: "State", step: Step) -> Applied | None:
     """Return what a step comes to that cannot be created, for its name is taken; None where that does not show."""
     alive = _named_by_now(state, step)
     if len(alive) == 1 and not step.differs(alive[0]):
-        state.progress.note(f"{step.name} ({alive[0].id}) was created by someone meanwhile, as it is wanted")
+        state.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
         return as_it_is(replace(step, current=alive[0], changes=()))
     return Applied(step, "failed", error=created_meanwhile(step, alive)) if alive else None
 
@@ -43,7 +43,7 @@ def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
     try:
         book = Book.of(state)
     except ApiError as unread:
-        state.progress.warn(f"whether someone else created one of the same name is not known: {unread.message}")
+        state.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
     return [_with_twins(item, book) for item in items]
 
@@ -55,7 +55,7 @@ def _with_twins(item: Applied, book: Book) -> Applied:
     if not others:
         return item
     error = Rejected(
-        f"{item.known} was created, and someone else created one of this name: {', '.join(others)}",
-        hint="archive the one that is not wanted: qoder deploy archive",
+        f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
+        hint="archive the one you do not want: qoder deploy archive ID",
     )
     return replace(item, error=error)

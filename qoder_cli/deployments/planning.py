@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ahead import in_order
 from qoder_cli.base.errors import ApiError, QoderError, Rejected
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
-from qoder_cli.deployments.pinning import AT_A_TIME, Found, at_latest
 from qoder_cli.deployments.step import Step
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
@@ -19,6 +20,7 @@ from qoder_cli.files.problems import BadFiles, Problem
 if TYPE_CHECKING:
     from qoder_cli.app import State
 
+AT_A_TIME = 8  # deployments or agents that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
 
@@ -67,8 +69,14 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
         book.by_name = Book.of(state).by_name
     found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
     pinned = at_latest(state, declared, found) if repin else declared
-    pairs = zip(pinned, found, strict=True)
-    steps = [_step(*pair, book, repin=repin, send_secrets=send_secrets) for pair in pairs]
+    steps: list[Step] = []
+    for one, current in zip(pinned, found, strict=True):
+        if isinstance(current, QoderError):
+            steps.append(Step(one, error=current))
+        elif current is None:
+            steps.append(creating(one))
+        else:
+            steps.append(changing(one, current, book, repin=repin, send_secrets=send_secrets))
     if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
         raise BadFiles(problems)
     return steps
@@ -88,14 +96,6 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def _step(declared: Declared, found: Found, book: Book, *, repin: bool, send_secrets: bool) -> Step:
-    if isinstance(found, QoderError):
-        return Step(declared, error=found)
-    if found is None:
-        return creating(declared)
-    return changing(declared, found, book, repin=repin, send_secrets=send_secrets)
-
-
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
     said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
@@ -110,16 +110,15 @@ def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool
     step = Step(declared, current, differs.changes, differs.body)
     others = [found.id for found in book.alive(declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
-        taken = f"{step.known} cannot be named {declared.name!r}: so is {others[0]}"
-        step.error = Rejected(taken, hint="choose another name")
+        step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step
 
 
 def archived(found: Deployment) -> Rejected:
     """Return the error that this deployment cannot be changed any more."""
     return Rejected(
-        f"deployment {found.id} is archived since {found.archived_at}; it cannot be changed",
-        hint="archiving cannot be undone; create it anew, under a name and without an id",
+        f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
+        hint="archiving cannot be undone; create a new deployment, with a name and without an id",
     )
 
 
@@ -128,23 +127,21 @@ def _ambiguous(steps: Sequence[Step], book: Book) -> Iterable[str]:
         alive = book.alive(step.declared.name) if step.declared.id is None else []
         if len(alive) > 1:
             ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
-            yield _problem(step, f"{len(alive)} deployments are named {step.name!r}: {ids}; give it the id of one")
+            yield _problem(step, f"{step.name!r} matches {len(alive)} deployments ({ids}); add the id of one")
 
 
 def _incomplete(steps: Sequence[Step]) -> Iterable[str]:
     for step in steps:
         is_new = step.current is None and step.error is None
         if is_new and (missing := missing_for_create(step.declared)):
-            yield _problem(
-                step, f"no deployment is named {step.name!r}, and to create it the file lacks {', '.join(missing)}"
-            )
+            yield _problem(step, f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}")
 
 
 def _same_target(steps: Sequence[Step]) -> Iterable[str]:
     first: dict[str, Step] = {}
     for step in steps:
         if step.current and (other := first.setdefault(step.current.id, step)) is not step:
-            yield _problem(step, f"means {step.current.id}, as does {other.place}: name or id, it is one deployment")
+            yield _problem(step, f"is the same deployment as {other.place} ({step.current.id})")
 
 
 def _problem(step: Step, text: str) -> str:
@@ -166,6 +163,43 @@ def look_again(state: "State", steps: Sequence[Step]) -> None:
 def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
     """Return the error that there is one of this name by now, which was not looked at."""
     return Rejected(
-        f"{step.name} was created by someone meanwhile: {', '.join(found.id for found in alive)}; nothing was changed",
-        hint="apply again, to see what differs from it",
+        f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in alive)}); "
+        "nothing was changed",
+        hint="apply again to see what differs from it",
     )
+
+
+def at_latest(
+    state: "State", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
+) -> list[Declared]:
+    """Return deployments as declared, with the latest version of an agent that each has and names without one.
+
+    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be
+    read, as no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags),
+    is left as it is: its bare id is sent, which pins the latest.
+    """
+    pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
+    latest = _latest(state, sorted({agent["id"] for agent in pinned if agent}))
+    return [_at(one, agent, latest) for one, agent in zip(declared, pinned, strict=True)]
+
+
+def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
+    """Return the agent that a deployment has and that is named without a version; empty where that is not so."""
+    agent = mapping(settable(found).get("agent")) if isinstance(found, Deployment) else {}
+    return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
+
+
+def _latest(state: "State", ids: Sequence[str]) -> dict[str, Any]:
+    def read(id: str) -> Any:
+        with suppress(ApiError):
+            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
+        return None
+
+    return dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+
+
+def _at(declared: Declared, pinned: dict[str, Any], latest: dict[str, Any]) -> Declared:
+    now, then = latest.get(pinned.get("id", "")), pinned.get("version")
+    if not isinstance(now, int) or not isinstance(then, int) or now < then:
+        return declared
+    return replace(declared, fields={**declared.fields, "agent": {**pinned, "version": now}})

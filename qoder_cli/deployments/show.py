@@ -29,10 +29,10 @@ def warn_of_plan(state: "State", steps: Sequence["Step"]) -> None:
     """Warn of each schedule, new or changed, that never fires, and of each such name that nobody can type."""
     for step in steps:
         if not _can_be_typed(_new(step, "name")):
-            state.progress.warn(f"{step.known}: its name is not taken for one here: commands will need its id")
-        schedule = _new_schedule(step)
+            state.progress.warn(f"{step.known}: commands will not take this name; use its id")
+        schedule = _new(step, "schedule")
         if schedule and not _fires(state, schedule):
-            state.progress.warn(f"{step.known}: its schedule never fires: there is no such day")
+            state.progress.warn(f"{step.known}: this schedule never fires (no such date)")
 
 
 def _coloured(state: "State", line: str) -> str:
@@ -42,7 +42,7 @@ def _coloured(state: "State", line: str) -> str:
 
 def _foreseen(state: "State", step: "Step") -> Iterator[str]:
     """Yield when a schedule fires that is new or changed."""
-    schedule = _new_schedule(step)
+    schedule = _new(step, "schedule")
     if not schedule:
         return
     from qoder_cli.base.schedule import words_of
@@ -54,11 +54,6 @@ def _foreseen(state: "State", step: "Step") -> Iterator[str]:
     if fires:
         yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
     yield from (f"  {cell(Fire(fire, schedule['timezone'])).text}" for fire in fires)
-
-
-def _new_schedule(step: "Step") -> Mapping[str, Any]:
-    """Return the schedule that a step sets, empty where it sets none."""
-    return _new(step, "schedule") or {}
 
 
 def _new(step: "Step", name: str) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
@@ -32,14 +32,19 @@ class Step:
     write: "Write[Deployment] | None" = None  # once it is under way
 
     @property
-    def place(self) -> str:
-        """Where it is declared."""
-        return f"{self.declared.source}:{self.declared.line}" if self.declared.line else self.declared.source
+    def place(self) -> str | None:
+        """The file and line where it is declared; None where it was typed."""
+        return f"{self.declared.source}:{self.declared.line}" if self.declared.source else None
 
     @property
     def name(self) -> str:
         """What it is called."""
         return (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
+
+    @property
+    def done(self) -> Literal["created", "changed"]:
+        """What it is once it is written."""
+        return "changed" if self.current else "created"
 
     @property
     def known(self) -> str:

@@ -30,27 +30,18 @@ OPTIONS = {
 }
 
 
-def read_fields(
-    state: "State",
-    name: str | None,
-    agent: str | None,
-    environment: str | None,
-    message: str | None,
-    description: str | None,
-    vaults: list[str] | None,
-    budget: str | None,
-) -> dict[str, Any]:
-    """Return the fields that the options name, as a file would have them."""
-    fields = {
-        "name": name,
-        "agent": None if agent is None else _agent(agent),
-        "environment_id": environment,
-        "message": _message(message, state),
-        "description": description,
-        "vault_ids": vaults,
-        "budget": budget,
-    }
-    return {field: value for field, value in fields.items() if value is not None}
+_FIELDS = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters that are called otherwise
+
+
+def read_fields(state: "State", typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the options name, as a file would have them; `typed` are the parameters by name."""
+    known = {_FIELDS.get(name, name): value for name, value in typed.items() if value not in (None, ())}
+    fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
+    if "agent" in fields:
+        fields["agent"] = _agent(fields["agent"])
+    if "message" in fields:
+        fields["message"] = _message(fields["message"], state)
+    return fields
 
 
 def _agent(typed: str) -> Any:
@@ -58,11 +49,12 @@ def _agent(typed: str) -> Any:
     if not at:
         return id
     if not _VERSION.fullmatch(version):
-        raise UsageError(f"--agent: {version[:20]!r} after the @ is no version", hint="as in agent_1@3")
+        hint = "e.g. agent_1@3; leave @ out for the latest"
+        raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     return {"id": id, "version": int(version)}
 
 
-def _message(typed: str | None, state: "State") -> str | None:
+def _message(typed: str, state: "State") -> str:
     from qoder_cli.files import source
     from qoder_cli.files.problems import Problem
 
@@ -71,19 +63,20 @@ def _message(typed: str | None, state: "State") -> str | None:
     try:
         return source.read(source.STDIN, stdin=state.stdin)
     except Problem as problem:
-        raise UsageError(f"--message -: {problem.text}", hint="pipe the message into it") from None
+        raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the whole schedule, as the API wants it, with what is `known` where only half was typed."""
     if expression is None and timezone is None:
         return {}
-    typed = {"expression": expression, "timezone": timezone}
-    whole = {half: known.get(half) if said is None else said for half, said in typed.items()}
-    for half, option in (("expression", "--schedule"), ("timezone", "--timezone")):
-        if whole[half] is None:
-            raise UsageError(f"a schedule needs {option} too", hint="--schedule '0 9 * * *' --timezone UTC")
-    return {"schedule": whole}
+    expression = known.get("expression") if expression is None else expression
+    timezone = known.get("timezone") if timezone is None else timezone
+    if expression is None:
+        raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
+    if timezone is None:
+        raise UsageError("--schedule needs --timezone", hint="add --timezone, e.g. UTC")
+    return {"schedule": {"expression": expression, "timezone": timezone}}
 
 
 def metadata_of(
@@ -94,7 +87,7 @@ def metadata_of(
         return {}
     pairs = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in pairs if not (key and equals)]:
-        raise UsageError(f"--metadata: {wrong[0][:80]!r} is no KEY=VALUE", hint="as in --metadata team=core")
+        raise UsageError(f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}", hint="e.g. --metadata team=core")
     kept = {key: value for key, value in known.items() if key not in (removed or ())}
     return {"metadata": kept | {key: value for key, _, value in pairs}}
 
@@ -104,22 +97,15 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     from qoder_cli.files.load import declare
 
     for field, value in fields.items():
-        if not _is_utf_8(value):
-            raise UsageError(f"{OPTIONS[field]}: is not UTF-8")
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # typed in another encoding, or broken
+            raise UsageError(f"{OPTIONS[field]}: is not UTF-8") from None
     declared, problems = declare(fields)
     if problems:
         told = [f"{_option(problem.path)}: {problem.text}" for problem in problems]
-        raise UsageError("; ".join(dict.fromkeys(told)), hint="nothing was sent")
+        raise UsageError("; ".join(dict.fromkeys(told)))
     return declared
-
-
-def _is_utf_8(value: Any) -> bool:
-    """Return whether all texts in a JSON value can be sent: what was typed in another encoding cannot."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _option(path: str) -> str:

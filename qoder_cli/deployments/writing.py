@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.resending import Meaning
-from qoder_cli.http.write import Recovery, Write
+from qoder_cli.http.write import Meaning, Recovery, Write
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
 LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
 RESENDS = 2
@@ -58,12 +58,12 @@ def change(
         return value
 
     def unknown(*why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
-        absent = ("reading back does not show it",) if is_absent else ()
+        absent = ("reading it back does not show it",) if is_absent else ()
         said = cause.message.rstrip(".") if cause else ""
-        parts = (f"unknown whether {what} was done", said, *why, *absent)
+        parts = (f"unknown whether {what} succeeded", said, *why, *absent)
         return OutcomeUnknown(
             "; ".join(part for part in parts if part),
-            hint="check; repeating it does no harm" if repeatable else "check before doing it again",
+            hint="check; it is safe to repeat" if repeatable else "check before doing it again",
             next=look,
             cause=cause,
         )
@@ -130,5 +130,5 @@ class ByReadingBack(Recovery[T]):
             if isinstance(failure, AuthError):
                 break
         if failure is not None:
-            raise OutcomeUnknown(f"reading back does not settle it: {failure.message}") from failure
+            raise OutcomeUnknown(f"it could not be read back: {failure.message}") from failure
         return None

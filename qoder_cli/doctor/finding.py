@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it is."""
+"""What one check found."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ _ERRORS: dict[Exit, type[QoderError]] = {Exit.USAGE: UsageError, Exit.AUTH: Auth
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was found, and for what is not ok its `fix`; of a failed one also its exit code."""
+    """The check, what it found, for what is not ok a `fix`, and for what failed the exit code."""
 
     check: str
     found: str
@@ -34,7 +34,7 @@ def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Find
     return Finding(check, found, "failed", fix, exit)
 
 
-def broken(check: str, error: QoderError, *, fix: str = "correct what it names") -> Finding:
-    """Return the finding that an error is, with its hint as the fix; what is neither 2 nor 4 is 7."""
+def broken(check: str, error: QoderError, *, fix: str = "fix the setting named above") -> Finding:
+    """Return the finding that an error is; an exit code other than 2 and 4 is 7."""
     exit = error.exit if error.exit in (Exit.USAGE, Exit.AUTH) else Exit.UNAVAILABLE
     return failed(check, error.message, fix=error.hint or fix, exit=exit)

@@ -1,4 +1,4 @@
-"""What stands between here and the server: proxies, and the certificates that are trusted."""
+"""What stands between this machine and the server: proxies, and the certificates that are trusted."""
 
 import os
 from collections.abc import Mapping
@@ -15,15 +15,14 @@ def proxy(settings: "Settings", env: Mapping[str, str]) -> Finding:
     from qoder_cli.http.proxy import goes_around, masked, named
 
     if settings.is_loopback:
-        return Finding("proxy", "none: the server is this machine")
+        return Finding("proxy", "none (local server)")
     found = named(env)
     if found is None:
         return Finding("proxy", "none")
+    address = masked(found.address)
     if goes_around(settings.host, env):
-        return Finding(
-            "proxy", f"none for {settings.host}: NO_PROXY takes it out of {found.source} ({masked(found.address)})"
-        )
-    return Finding("proxy", f"{masked(found.address)}, from {found.source}")
+        return Finding("proxy", f"none (NO_PROXY excludes {settings.host} from {found.source}, {address})")
+    return Finding("proxy", f"{address}, from {found.source}")
 
 
 def certificates(env: Mapping[str, str]) -> Finding:
@@ -32,17 +31,17 @@ def certificates(env: Mapping[str, str]) -> Finding:
 
     name = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if env.get(name)), None)
     if name is None:
-        return Finding("certificates", "those that come with it (certifi)")
+        return Finding("certificates", "bundled certificates (certifi)")
     path = env[name]
     fix = f"correct {name}, or unset it"
     if name == "SSL_CERT_DIR":
         if os.path.isdir(path):
-            return Finding("certificates", f"those in {path}, from {name}")
-        return failed("certificates", f"{name} names {path}, which is no folder", fix=fix)
+            return Finding("certificates", f"from {path} ({name})")
+        return failed("certificates", f"{name} names {path}, which is not a folder", fix=fix)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        return failed("certificates", f"{name} names {path}, which cannot be used: {reason}", fix=fix)
+        return failed("certificates", f"{name} names {path}, which cannot be read: {reason}", fix=fix)
     return Finding("certificates", f"{len(context.get_ca_certs())} in {path}, from {name}")

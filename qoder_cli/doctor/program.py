@@ -1,4 +1,4 @@
-"""The program itself: its version, its Python, which `qoder` the shell finds, completion, the sandbox's extra."""
+"""The program: its version, its Python, which `qoder` the shell finds, completion, the sandbox's extra."""
 
 import os
 import platform
@@ -6,6 +6,7 @@ import shlex
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
 from qoder_cli.settings.values import is_on
 
 _NAMES = ("qoder", "qoder-cli")
-_LARGEST_LAUNCHER = 2**20  # bytes; those that pip writes are smaller
+_LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 _STARTED_BY = {  # where a shell may load the script itself: below the home folder
     "bash": (".bashrc", ".bash_profile"),
     "zsh": (".zshrc",),
@@ -25,13 +26,13 @@ _STARTED_BY = {  # where a shell may load the script itself: below the home fold
 
 
 def version() -> Iterator[Finding]:
-    """Say what runs here."""
+    """Return which program this is, and its Python."""
     yield Finding("version", f"qoder {__version__} in {Path(__file__).parent.parent}")
     yield Finding("python", f"{platform.python_version()} ({sys.executable}), {platform.system() or sys.platform}")
 
 
 def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
-    """Look for every `qoder` and `qoder-cli` on PATH: the Qoder IDE ships a launcher called qoder."""
+    """Find every `qoder` on PATH: the Qoder IDE ships a launcher of that name."""
     found = {name: list(_launchers(name, env)) for name in _NAMES}
     instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if any(map(is_this, found["qoder-cli"][:1])):
@@ -43,8 +44,7 @@ def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
 
 def _judge(name: str, places: list[Path], instead: str) -> Finding:
     if not places:
-        fix = f"add {sysconfig.get_path('scripts')} to PATH, or {instead}"
-        return warning(name, "is not on PATH", fix=fix)
+        return warning(name, "not on PATH", fix=f"add {sysconfig.get_path('scripts')} to PATH, or {instead}")
     told = [f"{path} ({_whose(path)})" for path in places]
     found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
     if is_this(places[0]):
@@ -75,11 +75,9 @@ def is_this(path: Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
-    except OSError:
-        return False
+    with suppress(OSError), path.open("rb") as stream:
+        return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
+    return False
 
 
 def _whose(path: Path) -> str:
@@ -89,53 +87,46 @@ def _whose(path: Path) -> str:
 
 
 def completion(env: Mapping[str, str]) -> Finding:
-    """Look whether the shell that is used has the completion script of this version."""
+    """Check whether the shell in use has the completion script of this version."""
+    from qoder_cli.help.completion import script
     from qoder_cli.help.completion.places import PLACES
 
     shell = Path(env.get("SHELL", "")).name
     if shell not in PLACES:
-        return Finding("completion", f"not looked for: SHELL is {env.get('SHELL') or 'not set'}")
+        return Finding("completion", f"skipped: SHELL is {env.get('SHELL') or 'not set'}")
     try:
         path = PLACES[shell].paths(env)[0]
     except UsageError:
-        return Finding("completion", "not looked for: there is no home folder")
+        return Finding("completion", "skipped: there is no home folder")
     install = f"qoder completion {shell} --install"
     try:
         installed = path.read_text("utf-8", "replace") if path.is_file() else None
     except OSError as error:
         return warning("completion", f"{path} cannot be read: {error.strerror}", fix=install)
-    if installed is not None:
-        return _compared(shell, path, installed, install)
-    if started := _in_start_file(shell, env):
-        return Finding("completion", f"{shell} loads it at its start, in {started}")
-    if is_on(env, "CI"):
-        return Finding("completion", f"{shell} has none, and nobody types here (CI)")
-    return warning("completion", f"{shell} has none: nothing at {path}", fix=install)
-
-
-def _compared(shell: str, path: Path, installed: str, install: str) -> Finding:
-    from qoder_cli.help.completion import script
-
     if installed == script(shell):
-        return Finding("completion", f"{shell} has it, in {path}")
-    return warning("completion", f"{path} is of another version", fix=install)
+        return Finding("completion", f"installed for {shell} ({path})")
+    if installed is not None:
+        return warning("completion", f"{path} is from another version", fix=install)
+    if started := _in_start_file(shell, env):
+        return Finding("completion", f"installed for {shell} (in {started})")
+    if is_on(env, "CI"):
+        return Finding("completion", "not installed (CI, not needed)")
+    return warning("completion", f"not installed for {shell} ({path})", fix=install)
 
 
 def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
-    """Return the file in which a shell is told to load the script, None when none is found."""
-    for name in _STARTED_BY[shell]:
-        path = Path(env.get("HOME") or os.path.expanduser("~")) / name
-        try:
+    """Return the startup file in which a shell loads the script, None when none is found."""
+    home = Path(env.get("HOME") or os.path.expanduser("~"))
+    for path in (home / name for name in _STARTED_BY[shell]):
+        with suppress(OSError):
             if "qoder completion" in path.read_text("utf-8", "replace"):
                 return path
-        except OSError:
-            continue
     return None
 
 
 def sandbox_extra() -> Finding:
-    """Say whether the rehearsal server can be started."""
+    """Check whether the sandbox can be started."""
     missing = [name for name in SANDBOX_NEEDS if find_spec(name) is None]
     if not missing:
         return Finding("sandbox", "installed")
-    return Finding("sandbox", f"not installed; to rehearse without cost: {how_to_add(SANDBOX_NEEDS)}")
+    return Finding("sandbox", f"not installed; to add it: {how_to_add(SANDBOX_NEEDS)}")

@@ -1,4 +1,4 @@
-"""Whether the server answers and accepts the token, how its clock differs, and which generation it speaks."""
+"""Whether the server responds and accepts the token, how its clock differs, and which generation it speaks."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -7,31 +7,28 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageErro
 from qoder_cli.base.model import mapping
 from qoder_cli.base.times import span
 from qoder_cli.doctor.finding import Finding, broken, failed, warning
+from qoder_cli.settings.values import REGIONS
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.http.client import Client
     from qoder_cli.settings.config import Settings
 
-WITHIN = 15.0  # seconds for one answer; nothing is asked twice
+WITHIN = 15.0  # seconds for one response; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
 _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
 
 
 def server(state: "State", settings: "Settings") -> Iterator[Finding]:
-    """Ask the server twice at most, and look at the answers."""
+    """Send two requests at most, and check the responses."""
     from qoder_cli.http.client import Client
 
     if settings.token is None:
-        yield warning("server", f"{settings.host} was not asked: there is no token", fix="see token, above")
+        yield warning("server", "skipped: no token", fix="fix the token check above")
         return
     try:
         client = Client(
-            settings,
-            clock=state.clock,
-            progress=state.progress,
-            transport=state.transport,
-            debug=state.flags.debug,
+            settings, clock=state.clock, progress=state.progress, transport=state.transport, debug=state.flags.debug
         )
     except UsageError as error:
         yield broken("server", error)
@@ -44,14 +41,15 @@ def server(state: "State", settings: "Settings") -> Iterator[Finding]:
 
 def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
     began = client.clock.monotonic()
-    error: ApiError | None = None
+    page, error = None, None
     try:
         page = _ask(client, "/deployments")
     except ApiError as failure:
-        page, error = None, failure
+        error = failure
     took = f"{(client.clock.monotonic() - began) * 1000:.0f} ms"
     yield from _verdict(settings, page, error, took)
-    yield from _clock(client)
+    if (ahead := client.server_ahead) is not None:
+        yield _clock(ahead)
     if _is_page(page):
         yield _generation(client, page)
 
@@ -68,63 +66,55 @@ def _is_page(answer: Any) -> bool:
 def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str) -> Iterator[Finding]:
     host = settings.host
     if isinstance(error, AuthError):
-        yield Finding("server", f"{host} answers, in {took}")
-        meaning = "not accepted" if error.http_status == 401 else "accepted, but may not read deployments"
-        another = "" if error.http_status == 401 else "use a token that has this right: "
-        fix = _other_region(settings, another + settings.how_to_replace)
+        yield Finding("server", f"{host} responded in {took}")
+        meaning, fix = "rejected", settings.how_to_replace
+        if error.http_status != 401:
+            meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
+        if settings.base_url in REGIONS.values():
+            fix += "; tokens only work in their own region: try --region global or cn"
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     elif error is not None:
         yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
     elif not _is_page(page):
-        yield failed("server", f"{host} answers with JSON that is not the API's", fix=_CHECK_URL, exit=Exit.UNAVAILABLE)
+        yield failed(
+            "server", f"{host} responded with JSON that is not the API's", fix=_CHECK_URL, exit=Exit.UNAVAILABLE
+        )
     else:
-        yield Finding("server", f"{host} answers, in {took}")
+        yield Finding("server", f"{host} responded in {took}")
         yield Finding("access", "the token is accepted")
 
 
-_CHECK_URL = "check the base URL (above), and what stands between: a proxy, a gateway, a login page"
+_CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 
 
 def _cure(error: ApiError) -> str:
-    """Return what to do about a server that does not answer as the API does."""
+    """Return what to do about a server that does not respond as the API does."""
     if isinstance(error, NoAnswer) and (error.hint or not error.sent):
-        return error.hint or "check the network, and the base URL (above)"
+        return error.hint or "check the network, and the base URL above"
     if error.http_status is not None and error.http_status >= 429:
-        return "nothing is wrong here: try again later"
+        return "try again later: your setup is fine"
     return _CHECK_URL
 
 
-def _other_region(settings: "Settings", fix: str) -> str:
-    from qoder_cli.settings.values import REGIONS
-
-    if settings.base_url not in REGIONS.values():
-        return fix
-    return f"{fix}; a token works only in the region it was made for: --region global or cn"
-
-
-def _clock(client: "Client") -> Iterator[Finding]:
-    ahead = client.server_ahead
-    if ahead is None:
-        return
-    off = f"{span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
+def _clock(ahead: float) -> Finding:
+    """Return how far the server's clock is ahead of this machine's, in seconds."""
+    off = f"this machine's is {span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
     if abs(ahead) > CLOCKS_MAY_DIFFER:
-        fix = "set it, or let it be set (NTP): what --since means and how long ago something was are off by as much"
-        yield warning("clock", f"this machine's is {off}", fix=fix)
-    else:
-        yield Finding("clock", "right to the second" if abs(ahead) < _DATE_IS_ROUNDED else f"this machine's is {off}")
+        return warning("clock", off, fix="set the clock (NTP); --since and ages are off by this much")
+    return Finding("clock", "in sync" if abs(ahead) < _DATE_IS_ROUNDED else off)
 
 
 def _generation(client: "Client", page: Any) -> Finding:
-    """Return which API the server speaks, by its newest run and how it pages (api/facts.md, 1.3 and 3.6)."""
+    """Return the API version, by the newest run and paging (api/facts.md, 1.3 and 3.6)."""
     pages = "pages have next_page" if "next_page" in mapping(page) else "pages have no next_page"
     try:
         answer = _ask(client, "/deployment_runs")
     except ApiError as error:
-        return warning("generation", f"cannot tell: {error.message}; {pages}", fix="try again: qoder run list")
+        return warning("generation", f"unknown: {error.message}; {pages}", fix="try again: qoder run list")
     if not _is_page(answer):
-        return warning("generation", "cannot tell: the list of runs is JSON that is not the API's", fix=_CHECK_URL)
+        return warning("generation", "unknown: the run list is JSON that is not the API's", fix=_CHECK_URL)
     if not answer["data"]:
-        return Finding("generation", f"cannot tell: there are no runs yet; {pages}")
+        return Finding("generation", f"unknown: there are no runs yet; {pages}")
     if "status" in mapping(answer["data"][0]):
-        return Finding("generation", f"older: runs have a status; {pages}")
-    return Finding("generation", f"current: runs have no status, their sessions tell; {pages}")
+        return Finding("generation", f"legacy: runs have a status; {pages}")
+    return Finding("generation", f"current: run status is read from sessions; {pages}")

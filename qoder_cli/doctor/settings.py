@@ -1,8 +1,10 @@
-"""Which token, server and workspace are used, and over what they won (contract, section 5)."""
+"""Which token, server and workspace are used, and what they override (contract, section 5)."""
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import Exit, UsageError
@@ -25,19 +27,19 @@ _ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 
 
 def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]:
-    """Look at the config file: whether it can be read, what it has, and who else can read it.
+    """Check whether the config file can be read, what it has, and who else can read it.
 
-    One that cannot be used is in the way only where it `is_needed`.
+    One that cannot be used is a failure only where it `is_needed`.
     """
     try:
         path = locate(env)
         file = load(path)
     except UsageError as error:
         found = broken("config", error)
-        yield found if is_needed else warning("config", f"{found.found}; nothing in it is used", fix=found.fix or "")
+        yield found if is_needed else warning("config", f"{found.found}; ignored", fix=found.fix or "")
         return
     if not path.exists():
-        yield Finding("config", f"none at {path}; none is needed")
+        yield Finding("config", f"{path} does not exist (not needed)")
         return
     yield Finding("config", f"{path}: {', '.join(file.profiles) or 'no profiles'}")
     for said in file.warnings:
@@ -48,66 +50,58 @@ def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]
 
 
 def _mode(file: ConfigFile) -> Finding:
-    import shlex
-
     mode = f"{stat.S_IMODE(file.path.stat().st_mode):04o}"
     if not int(mode, 8) & _ANYONE_ELSE:
         return Finding("config_mode", mode)
     if not any("token" in values for values in file.profiles.values()):
-        return Finding("config_mode", f"{mode}, open to others; no token is in it")
+        return Finding("config_mode", f"{mode}, readable by others; it has no token")
     found = f"{mode}: others can read the token in it"
     return warning("config_mode", found, fix=f"chmod 600 {shlex.quote(str(file.path))}")
 
 
 def settings(flags: "Flags", env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
-    """Return the settings that commands work with, None when they cannot, and what there is to say of them."""
+    """Return the settings that commands use, None when they are invalid, and what was found."""
     try:
         resolved = resolve(flags, env)
     except UsageError as error:
         return None, [broken("settings", error)]
-    file = _file(env)
+    try:
+        file = load(locate(env))
+    except UsageError:  # a finding of its own
+        file = ConfigFile(Path())
     return resolved, [*_of(resolved, file, flags, env)]
 
 
 def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, str]) -> Iterator[Finding]:
     for said in resolved.warnings:
         if said not in file.warnings:
-            yield warning("settings", said, fix="unset what is not meant, or leave the option out")
+            yield warning("settings", said, fix="unset the one you don't want, or drop the option")
     profiles = [*_options(flags, "profile"), *_variables(env, (PROFILE_VARIABLE,))]
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
-    yield _token(resolved, file, env)
+    if resolved.token is None or resolved.token_source is None:
+        yield failed("token", f"no token for {resolved.host}", fix=resolved.why_no_token, exit=Exit.AUTH)
+    else:
+        tokens = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
+        yield Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, tokens)}")
     servers = [*_options(flags, "base_url", "region"), *_variables(env, SERVER_VARIABLES)]
     servers += _keys(file, resolved.profile, "base_url", "region")
     yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
     if resolved.workspace_id is not None:
         places = [*_options(flags, "workspace"), *_variables(env, (WORKSPACE_VARIABLE,))]
         places += _keys(file, resolved.profile, "workspace_id")
-        winner = _winning_workspace(places, flags)
-        yield Finding("workspace", f"{resolved.workspace_id}, {_whence(winner, places)}")
+        counting = [each for each in places if each != WORKSPACE_VARIABLE or flags.profile is None]
+        yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or places)[0], places)}")
     if resolved.read_only:
-        yield Finding("read_only", "QODER_READ_ONLY is set: nothing but reading is allowed")
+        yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")
     if resolved.sandbox:
         yield Finding("inside_sandbox", "QODER_SANDBOX is set: nothing real can be reached")
 
 
-def _token(resolved: Settings, file: ConfigFile, env: Mapping[str, str]) -> Finding:
-    if resolved.token is None or resolved.token_source is None:
-        return failed("token", "there is none for this server", fix=resolved.why_no_token, exit=Exit.AUTH)
-    places = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
-    return Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, places)}")
-
-
-def _winning_workspace(places: list[str], flags: "Flags") -> str:
-    """Return where the workspace comes from: with --profile, the variable does not count."""
-    counting = [place for place in places if place != WORKSPACE_VARIABLE or flags.profile is None]
-    return (counting or places)[0]
-
-
 def _whence(winner: str, places: list[str]) -> str:
     others = [place for place in places if place != winner]
-    source = "by default" if winner == "default" else f"from {winner}"
-    return f"{source}, over {' and '.join(others)}" if others else source
+    source = "default" if winner == "default" else f"from {winner}"
+    return f"{source} (overrides {' and '.join(others)})" if others else source
 
 
 def _options(flags: "Flags", *names: str) -> list[str]:
@@ -122,18 +116,8 @@ def _keys(file: ConfigFile, profile: str, *keys: str) -> list[str]:
     return [file.key(profile, key) for key in keys if key in file.profile(profile)]
 
 
-def _file(env: Mapping[str, str]) -> ConfigFile:
-    """Return the config file, an empty one where it cannot be read: that is a finding of its own."""
-    from pathlib import Path
-
-    try:
-        return load(locate(env))
-    except UsageError:
-        return ConfigFile(Path())
-
-
 def surroundings(env: Mapping[str, str]) -> Finding:
-    """Return what the environment says about how to write."""
+    """Return the variables that affect output."""
     names = ("TERM", "NO_COLOR", "FORCE_COLOR", "CI", "QODER_NO_INPUT", "QODER_NO_PROGRESS")
     said = [f"{name}={env[name]}" if name == "TERM" else name for name in names if env.get(name) and is_on(env, name)]
-    return Finding("environment", ", ".join(said) or "nothing set that changes how it writes")
+    return Finding("environment", ", ".join(said) or "no settings that affect output")

@@ -75,20 +75,19 @@ def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
     if kind == "extra_forbidden":
         return _unknown(path)
     if kind == "value_error":
-        what, *more = context["error"].args
-        return f"{what}: {more[0]}" if more and more[0] and not node.has_filled() else str(what)
+        words = context["error"].args
+        return str(words[0] if node.has_filled() else words[-1])
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return "must be " + _SHAPES.get(spelled(path), "a mapping of fields")
     if kind == "list_type" and node.content == "":  # a text would do as well
         return "is empty"
     text = _WORDS.get(kind, "is not valid").format_map(context)
     if kind == "string_type":
-        text += ", not null" if node.content is None else "; put it in quotes" if _is_scalar(node) else ""
+        if node.content is None:
+            text += ", not null"
+        elif not isinstance(node.content, dict | list):
+            text += "; put it in quotes"
     return text + _meant(context, node)
-
-
-def _is_scalar(node: Node) -> bool:
-    return not isinstance(node.content, dict | list)
 
 
 def _meant(context: Mapping[str, Any], node: Node) -> str:
@@ -110,9 +109,9 @@ def _unknown(path: Path) -> str:
     """Return what to say of a field that is not known at this place."""
     name = str(path[-1])
     if len(path) == 1 and name in READ_ONLY:
-        return "is the server's to say; take it out"
+        return "is read-only; remove it"
     if len(path) == 1 and (parent := next((one for one, model in _INSIDE.items() if name in model.model_fields), None)):
-        return f"unknown field here; it belongs under {parent}"
+        return f"unknown field; did you mean {parent}.{name}?"
     model = DeploymentFile if len(path) == 1 else _INSIDE.get(str(path[0]), DeploymentFile)
     near = get_close_matches(name.lower(), model.model_fields, n=1)
     return f"unknown field; did you mean {near[0]}?" if near else "unknown field"

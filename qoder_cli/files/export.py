@@ -1,11 +1,12 @@
 """A server's deployment as a commented YAML file, which load.py takes back as the same. Needs no YAML library."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.schedule import words_of
 from qoder_cli.files.normal import assignments, settable
 from qoder_cli.files.variables import escaped
 from qoder_cli.output.screen import commandless, inert
@@ -31,22 +32,20 @@ _WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
 _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # JSON takes them as they are, YAML does not
 
 
-def export(deployment: Deployment, *, by_id: bool = False, upcoming: Sequence[str] = ()) -> str:
+def export(deployment: Deployment, *, by_id: bool = False) -> str:
     """Return one YAML document: all that can be set of a deployment, with comments.
 
-    `by_id` lets apply find it by its id, which is needed where another has its name; `upcoming` are the next fires of
-    its schedule, as people shall read them. Several documents are joined by `---\\n`.
-    Secrets of resources are not in it, as the server never tells them.
+    `by_id` lets apply find it by its id, which is needed where another has its name. Several documents are joined by
+    `---\\n`. Secrets of resources are not in it, as the server never returns them; and nothing that changes by itself.
     """
     fields = _short(settable(deployment))
-    upcoming_notes = [f"Next: {fire}" for fire in upcoming]
     lines = [_comment(note) for note in _about(deployment)]
     if by_id:
-        lines += ["", _comment("apply finds it by its id, for another one has this name too."), f"id: {deployment.id}"]
+        note = "Matched by id, because another deployment has the same name."
+        lines += ["", _comment(note), f"id: {deployment.id}"]
     for name in _ORDER:
         if name in fields:
             notes = [] if name == "name" and by_id else [*_notes(name, fields[name], deployment)]
-            notes += upcoming_notes if name == "schedule" else []
             lines += ["", *map(_comment, notes)] if notes else []
             lines += _entry(f"{name}:", fields[name], 0)
     return "\n".join(lines) + "\n"
@@ -54,34 +53,31 @@ def export(deployment: Deployment, *, by_id: bool = False, upcoming: Sequence[st
 
 def _about(deployment: Deployment) -> Iterator[str]:
     """Yield what to know before editing, as comment lines."""
-    yield "qoder deploy apply -f FILE makes the server match this file. A field that is taken out is left as it is."
-    yield "${NAME} stands for an environment variable, $${ for the characters ${ themselves."
+    yield "qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged."
+    yield "${NAME} stands for an environment variable, $${ for a literal ${."
     if deployment.archived_at:
-        yield f"It was archived at {deployment.archived_at}: give it another name to make a new one."
-    elif deployment.state == "paused":
-        yield f"It was paused ({deployment.paused_because or 'unknown'}) when this was written; apply leaves that."
+        yield f"Archived on {deployment.archived_at}: to create a new one, give it another name."
 
 
 def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
     """Yield what to know about one field, as comment lines."""
     if name == "name":
-        yield "apply finds it by this name. To give it another one, let apply find it by its id instead:"
+        yield "Matched by this name. To rename it, add the id:"
         yield f"id: {deployment.id}"
     if name == "agent" and isinstance(value, dict):
-        yield "Without the version, apply leaves the one that is pinned, and a new deployment pins the latest."
-    if name == "resources" and isinstance(value, list) and any(map(_is_repository, value)):
-        yield "The server never tells tokens and passwords. To change resources, add them again, as ${NAME}."
+        yield "Remove the version to keep the pinned one (new deployments pin the latest)."
+    resources = value if name == "resources" and isinstance(value, list) else []
+    if any(mapping(resource).get("type") in _REPOSITORIES for resource in resources):
+        yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
+    if name == "schedule" and (words := words_of(mapping(value))):
+        yield words
     if name == "metadata":
-        yield "All of it: apply deletes a key that is taken out here."
+        yield "Keys you remove here are deleted."
         left_out = [key for key in mapping(deployment.raw.get("metadata")) if key not in value]
         if left_out:
-            yield f"Left out, as only the server sets it: {', '.join(left_out)}"
+            yield f"Read-only, left out: {', '.join(left_out)}"
     if name == "budget":
-        yield "In credits; null is no limit."
-
-
-def _is_repository(resource: Any) -> bool:
-    return mapping(resource).get("type") in _REPOSITORIES
+        yield "Credits per run; null means no limit."
 
 
 def _short(fields: dict[str, Any]) -> dict[str, Any]:
@@ -92,17 +88,14 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
             short[name] = {key: value for key, value in short[name].items() if key != "type"}
     if set(mapping(short["budget"])) == {"type", "max_credit_cost"}:
         short["budget"] = short["budget"]["max_credit_cost"]
-    short["environment_variables"] = _short_variables(short["environment_variables"])
+    variables = short["environment_variables"]
+    pairs = assignments(variables) if isinstance(variables, str) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        short["environment_variables"] = dict(pairs)
     if "initial_events" in short:
         del short["initial_events"]
         short |= _short_events(fields["initial_events"])
     return short
-
-
-def _short_variables(text: Any) -> Any:
-    pairs = assignments(text) if isinstance(text, str) else None
-    by_name = dict(pairs or [])
-    return by_name if pairs is not None and len(by_name) == len(pairs) else text
 
 
 def _short_events(events: Any) -> dict[str, Any]:

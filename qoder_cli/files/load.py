@@ -1,7 +1,8 @@
 """Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -59,7 +60,7 @@ def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
     """Return what fields that come from no file declare, and all that is wrong with them; `${` means nothing there."""
     [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
     normal = spelled_out(said.plain())
-    return Declared("the command line", 0, normal, None), check(normal, said)
+    return Declared("", 0, normal, None), check(normal, said)
 
 
 @dataclass
@@ -82,7 +83,7 @@ class _Loader:
             found = []
             self.told.append(problem.told(path))
         if not found and len(self.told) == told_before:
-            self.told.append(Problem("holds no deployment").told(path))
+            self.told.append(Problem("contains no deployment").told(path))
         return found
 
     def _of_file(self, file: str) -> Iterator[Declared]:
@@ -92,7 +93,7 @@ class _Loader:
             for tree in _trees(file, source.read(file, stdin=self.stdin), problems):
                 for at, document in _documents(tree):
                     if len(problems) >= MOST_PROBLEMS:
-                        raise Problem("there is too much wrong above to look at the rest", line=document.line)
+                        raise Problem("too many problems; stopped here", line=document.line)
                     yield from self._of_document(document, at, file, problems)
         except Problem as problem:
             problems.append(problem)
@@ -101,7 +102,7 @@ class _Loader:
     def _once(self, file: str) -> None:
         identity = source.identity(file)
         if identity in self._files:
-            raise Problem("is named twice")
+            raise Problem("appears twice")
         self._files.add(identity)
 
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
@@ -137,14 +138,14 @@ class _Loader:
             yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=spelled(at))
         if {"message", "initial_events"} <= set(fields):
             path, line = spelled((*at, "message")), fields["message"].line
-            yield Problem("is short for initial_events: take one of them out", line=line, path=path)
+            yield Problem("is short for initial_events; keep one of the two", line=line, path=path)
         for key in ("name", "id"):
             node = fields.get(key)
             if node is None or not isinstance(node.content, str):
                 continue
             is_told_apart = key == "name" and "id" in fields and node.content in self._by_id
             if (first := self._places.get((key, node.content))) and not is_told_apart:
-                yield Problem(f"is the same as at {first}", line=node.line, path=spelled((*at, key)))
+                yield Problem(f"is already used at {first}", line=node.line, path=spelled((*at, key)))
             elif node.content and not first:
                 self._places[key, node.content] = f"{file}:{node.line}"
                 self._by_id |= {node.content} if key == "name" and "id" in fields else set()
@@ -156,24 +157,17 @@ def _is_servers(document: Node) -> bool:
     return kind is not None and kind.content == "deployment"
 
 
-def _trees(file: str, text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the documents of a text: JSON where it is called so or is it, YAML otherwise."""
+def _trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
+    """Return the documents of a text: JSON where it is called so or is it, YAML otherwise."""
     if file.lower().endswith(".json"):
-        yield from jsonread.trees(text, problems)
-    elif (trees := _json(text, problems)) is not None:
-        yield from trees
-    else:
-        yield from yamlread.trees(text, problems)
-
-
-def _json(text: str, problems: list[Problem]) -> list[Node] | None:
-    met: list[Problem] = []
-    try:
-        trees = list(jsonread.trees(text, met)) if text.lstrip()[:1] in ("{", "[") else None
-    except Problem:
-        return None
-    problems += met
-    return trees
+        return jsonread.trees(text, problems)
+    if text.lstrip()[:1] in ("{", "["):
+        met: list[Problem] = []
+        with suppress(Problem):
+            trees = list(jsonread.trees(text, met))
+            problems += met
+            return trees
+    return yamlread.trees(text, problems)
 
 
 def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
@@ -190,8 +184,8 @@ def _slips(said: Node, at: Path) -> Iterator[Problem]:
     if variables is None or not isinstance(variables.content, str) or _is_servers(said):
         return
     if any(re.match(r"#|export\s", name) for name, _ in assignments(variables.content) or ()):
-        what = "has a comment or an export in it, which would become the name of a variable"
-        yield Problem(f"{what}; take it out, or write a mapping", line=variables.line, path=spelled((*at, VARIABLES)))
+        what = "must not contain comments or `export`; remove them, or write a mapping"
+        yield Problem(what, line=variables.line, path=spelled((*at, VARIABLES)))
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:

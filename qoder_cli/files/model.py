@@ -21,8 +21,8 @@ from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.model import mapping
 from qoder_cli.files.normal import ENV_NAME, RESERVED, assignments
 
-# A ValueError that a validator raises has what is wrong, and, as a second argument, what may only be said when the text
-# did not come from a variable.
+# A ValueError that a validator raises has what is wrong, and, as a second argument, more precise words, which show the
+# text: only for one that did not come from a variable.
 
 
 def _id(prefix: str) -> AfterValidator:
@@ -36,7 +36,7 @@ def _id(prefix: str) -> AfterValidator:
 
 def _alone(id: str) -> str:
     if odd := NOT_OF_AN_ID.search(id):
-        raise ValueError("must be the id alone", f"it contains {odd[0]!r}")
+        raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
     return id
 
 
@@ -50,23 +50,24 @@ def _cron_expression(expression: str) -> str:
     try:
         cron.parse(expression)
     except ValueError as error:
-        raise ValueError("is no cron expression", str(error)) from None
+        raise ValueError("invalid cron expression", str(error)) from None
     return expression
 
 
 def _time_zone(name: str) -> str:
     try:
         cron.zone(name)
-    except ValueError:
+    except ValueError as error:
         if known := _zones():  # without time zone data there is no telling
             near = get_close_matches(name.lower(), known, n=1)
-            raise ValueError("is no IANA time zone", f"did you mean {known[near[0]]}?" if near else "") from None
+            meant = f"; did you mean {known[near[0]]}?" if near else ""
+            raise ValueError("unknown time zone", f"{error}{meant}") from None
     return name
 
 
 @cache
 def _zones() -> dict[str, str]:
-    """Return the names of all zones, by what they are in lower case."""
+    """Return the names of all zones, by what they are in lowercase."""
     import zoneinfo
 
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
@@ -86,19 +87,19 @@ def _assignments(text: str) -> str:
 
 def _variable_name(name: str) -> str:
     if not re.fullmatch(ENV_NAME, name):
-        raise ValueError("is no name of a variable: it has no =, ; or line break, and no space around it")
+        raise ValueError("is not a valid variable name: no =, ; or line break, and no space around it")
     return name
 
 
 def _variable_value(value: str) -> str:
     if re.search(r"[;\r\n]", value):
-        raise ValueError("has a line break or ; inside, which the API cannot carry")
+        raise ValueError("must not contain a line break or ;, which the API cannot carry")
     return value
 
 
 def _not_reserved(key: str) -> str:
     if key == RESERVED:
-        raise ValueError("is the server's own; take it out")
+        raise ValueError("is read-only; remove it")
     return key
 
 
@@ -172,17 +173,10 @@ Block = Annotated[
 Content = Annotated[list[Block], Field(min_length=1)]
 
 
-class UserMessage(_Open):
+class Message(_Open):
     """What the agent is told."""
 
-    type: Literal["user.message"]
-    content: Content
-
-
-class SystemMessage(_Open):
-    """What the agent is told by the system."""
-
-    type: Literal["system.message"]
+    type: Literal["user.message", "system.message"]
     content: Content
 
 
@@ -210,7 +204,7 @@ class Resource(_Open):
     instructions: Any = _UNSET
 
 
-InitialEvent = Annotated[UserMessage | SystemMessage | DefineOutcome, Field(discriminator="type")]
+InitialEvent = Annotated[Message | DefineOutcome, Field(discriminator="type")]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
 MetadataKey = Annotated[str, StringConstraints(max_length=64), AfterValidator(_not_reserved)]

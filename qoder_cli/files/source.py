@@ -10,7 +10,7 @@ from qoder_cli.base.plainfile import open_at_once, read_most
 from qoder_cli.files.problems import Problem
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
-_MOST = f"{LONGEST // 1024 // 1024} MB"
+_TOO_LONG = f"is larger than {LONGEST // 1024 // 1024} MB, the limit for a deployment file"
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _BOM = b"\xef\xbb\xbf"
@@ -20,7 +20,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 def files(path: str) -> Iterator[str]:
     """Yield the files that `path` stands for: itself, or the YAML and JSON files in a folder, by name.
 
-    Files whose names begin with a dot, and folders within, are passed over. Raises Problem for a folder that cannot be
+    Files whose names begin with a dot, and folders within, are ignored. Raises Problem for a folder that cannot be
     listed or has no such file.
     """
     if path == STDIN or not os.path.isdir(path):
@@ -28,13 +28,13 @@ def files(path: str) -> Iterator[str]:
         return
     found = _in_folder(path, _counts)
     if not found:
-        more = "; the folders in it are passed over" if folders_in(path) else ""
+        more = "; subfolders are ignored" if folders_in(path) else ""
         raise Problem(f"has no .yaml, .yml or .json file{more}")
     yield from (os.path.join(path, name) for name in found)
 
 
 def folders_in(path: str) -> list[str]:
-    """Return the names of the folders that are passed over in a folder, without those that begin with a dot."""
+    """Return the names of the folders that are ignored in a folder, without those that begin with a dot."""
     with suppress(Problem):
         return _in_folder(path, _is_folder) if path != STDIN and os.path.isdir(path) else []
     return []
@@ -53,7 +53,7 @@ def identity(path: str) -> str:
     try:
         return path if path == STDIN else os.path.realpath(path)
     except ValueError:  # a NUL inside
-        raise Problem("is no path of a file") from None
+        raise Problem("is not a valid path") from None
 
 
 def read(path: str, *, stdin: IO[str] | None) -> str:
@@ -88,33 +88,23 @@ def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
     if stdin is None:
         raise Problem("standard input is closed")
     binary: BinaryIO | None = getattr(stdin, "buffer", None)
-    data = binary.read(LONGEST + 1) if binary else stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")
-    return _within_limit(data)
+    return binary.read(LONGEST + 1) if binary else stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")
 
 
 def _bytes_of_file(path: str) -> bytes:
     with open_at_once(path) as file:
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode) and status.st_size > LONGEST:
-            raise Problem(_too_long(status.st_size))
+            raise Problem(_TOO_LONG)
         try:
-            data = read_most(file, LONGEST + 1)
+            return read_most(file, LONGEST + 1)
         except BlockingIOError:
-            raise Problem("is a named pipe that nothing writes to") from None
-    return _within_limit(data)
-
-
-def _within_limit(data: bytes) -> bytes:
-    if len(data) > LONGEST:
-        raise Problem(f"has more than {_MOST}, the most that a deployment file may have")
-    return data
-
-
-def _too_long(size: int) -> str:
-    return f"has {size / 1024 / 1024:.0f} MB; a deployment file has at most {_MOST}"
+            raise Problem("is a pipe that nothing writes to") from None
 
 
 def _decoded(data: bytes) -> str:
+    if len(data) > LONGEST:
+        raise Problem(_TOO_LONG)
     if data.startswith(_UTF_16):
         raise Problem("is UTF-16; save it as UTF-8", line=1)
     mark = len(_BOM) if data.startswith(_BOM) else 0

@@ -25,8 +25,7 @@ def names_variable(node: Node) -> bool:
     content = node.content
     if isinstance(content, str):
         return any(found[1] for found in _DOLLAR.finditer(content))
-    children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-    return any(map(names_variable, children))
+    return any(names_variable(child) for _, child in node.items())
 
 
 @dataclass
@@ -67,19 +66,19 @@ class Filler:
             return "${"
         name, default = found[1], found[2]
         if name is None:
-            raise ValueError("${ begins no variable: write ${NAME} or ${NAME:-text}, and $${ for the characters ${")
+            raise ValueError("${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${")
         if default and "${" in default:
-            raise ValueError(f"the text for a missing {name} cannot hold a variable itself")
+            raise ValueError(f"the default of {name} cannot contain a variable")
         value = self.env.get(name, "")  # an empty variable is not set (contract, section 5)
         if not value and default is None:
-            raise ValueError(f"the variable {name} is not set; set it, or write ${{{name}:-text}} to go without")
+            raise ValueError(f"{name} is not set; set it, or give a default: ${{{name}:-text}}")
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"the variable {name} is not UTF-8") from None
+            raise ValueError(f"{name} is not UTF-8") from None
         return value or default or ""
 
     def _take(self, characters: int, line: int) -> None:
         self._room -= characters
         if self._room < 0:
-            raise Problem("with its aliases and variables written out it is longer than 4 MB", line=line)
+            raise Problem("larger than 4 MB after expansion", line=line)

@@ -12,7 +12,7 @@ import yaml
 
 from qoder_cli.base import jsontext
 from qoder_cli.files.problems import Problem
-from qoder_cli.files.tree import Builder, Node, Scalar
+from qoder_cli.files.tree import Node, Path, Reading, Scalar
 
 # The C parser where PyYAML has it; as only events are asked for, the loader's constructor is never used.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,65 +36,119 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """
     if found := _NOT_YAML.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise Problem(f"not YAML: the control character U+{ord(found[0]):04X}", line=line)
-    builder = Builder(problems)
+        raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.DocumentEndEvent):
-                yield builder.tree()
-            else:
-                _meet(event, builder)
+        yield from _Reader(text, problems).documents()
     except yaml.MarkedYAMLError as error:
         raise _in_words(error, text) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a character beyond Unicode, in PyYAML's own parser
         raise Problem(f"not YAML: {error}", line=1) from None
 
 
-def _meet(event: yaml.Event, builder: Builder) -> None:
-    line = event.start_mark.line + 1 if event.start_mark else 1
-    if isinstance(event, yaml.AliasEvent):
-        builder.alias(event.anchor or "", line=line)
-    elif isinstance(event, yaml.ScalarEvent):
-        _check_tag(event.tag, builder, line)
-        _meet_scalar(event, builder, line)
-    elif isinstance(event, yaml.CollectionStartEvent):
-        _check_tag(event.tag, builder, line)
-        empty: list[Node] | dict[str, Node] = {} if isinstance(event, yaml.MappingStartEvent) else []
-        builder.begin(empty, line=line, anchor=event.anchor)
-    elif isinstance(event, yaml.CollectionEndEvent):
-        builder.end()
+class _Reader:
+    """Reads values by descending into them; the bound on the depth ends that."""
+
+    def __init__(self, text: str, problems: list[Problem]) -> None:
+        self._reading = Reading(problems)
+        self._events = yaml.parse(text, Loader=_LOADER)
+        self._anchors: dict[str | None, Node | None] = {}  # None: it is still being read
+
+    def documents(self) -> Iterator[Node]:
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._anchors.clear()
+                yield self._value(next(self._events), ())
+
+    def _value(self, event: Any, path: Path) -> Node:
+        line = _line(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._repeated(event.anchor, path, line)
+        self._reading.count(path, line)
+        self._check_tag(event, path)
+        self._anchors[event.anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            node = Node(line, _meaning(event))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(line, self._items(path))
+        else:
+            node = Node(line, self._members(path))
+        self._anchors[event.anchor] = node
+        return node
+
+    def _items(self, path: Path) -> list[Node]:
+        content: list[Node] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            content.append(self._value(event, (*path, len(content))))
+        return content
+
+    def _members(self, path: Path) -> dict[str, Node]:
+        content: dict[str, Node] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            line, key = _line(event), self._key(event, path)
+            inside = (*path, key)
+            value = self._value(next(self._events), inside)
+            self._reading.add(content, key, value, line=line, path=inside)
+        return content
+
+    def _key(self, event: Any, path: Path) -> str:
+        """Return a key, which is text whatever it looks like."""
+        if not isinstance(event, yaml.ScalarEvent):
+            key = self._value(event, path).content
+            if not isinstance(key, str):
+                raise Problem("a key must be text", line=_line(event))
+            return key
+        self._check_tag(event, path)
+        key = _text(event)
+        self._anchors[event.anchor] = Node(_line(event), key)
+        if key == "<<" and event.implicit[0]:
+            text = "merge keys are not supported; write the fields out"
+            self._reading.problem(text, line=_line(event), path=(*path, key))
+        return key
+
+    def _repeated(self, anchor: str | None, path: Path, line: int) -> Node:
+        if anchor not in self._anchors:
+            raise Problem(f"undefined anchor &{anchor}", line=line)
+        if (node := self._anchors[anchor]) is None:
+            raise Problem(f"*{anchor} refers to itself", line=line)
+        self._reading.count_again(node, path, line)
+        return Node(line, node.content)
+
+    def _check_tag(self, event: Any, path: Path) -> None:
+        if event.tag not in _TAGS:
+            tag = event.tag.replace(_TAG, "!!")
+            text = f"the tag {tag} is not supported; only !!str is"
+            self._reading.problem(text, line=_line(event), path=path)
 
 
-def _meet_scalar(event: yaml.ScalarEvent, builder: Builder, line: int) -> None:
-    if _SURROGATE.search(event.value):
-        raise Problem("not YAML: half of a surrogate pair in a text; write the character itself", line=line)
-    plain = bool(event.implicit[0])  # neither quoted, nor a block, nor tagged
-    if not builder.wants_key:
-        builder.scalar(_meaning(event.value) if plain else event.value, line=line, anchor=event.anchor)
-        return
-    builder.key(event.value, line=line)
-    if plain and event.value == "<<":
-        builder.problem("merge keys are not supported; write the fields out", line=line)
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line
+    return line + 1
 
 
-def _meaning(word: str) -> Scalar:
+def _text(event: Any) -> str:
+    text: str = event.value
+    if _SURROGATE.search(text):
+        what = "not YAML: invalid surrogate in a text; write the character itself"
+        raise Problem(what, line=_line(event))
+    return text
+
+
+def _meaning(event: Any) -> Scalar:
+    word = _text(event)
+    if not event.implicit[0]:  # quoted, a block, or tagged
+        return word
     if word in _WORDS:
         return _WORDS[word]
     value: Scalar = jsontext.parse(word) if _NUMBER.fullmatch(word) else word
     return value
 
 
-def _check_tag(tag: str | None, builder: Builder, line: int) -> None:
-    if tag not in _TAGS:
-        builder.problem(f"the tag {tag.replace(_TAG, '!!') if tag else ''} is not supported; only !!str is", line=line)
-
-
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, met = (mark.line + 1, text[mark.index : mark.index + 1]) if mark else (1, "")
     if met and "cannot start any token" in (error.problem or ""):
-        advice = "indent with spaces, not tabs" if met == "\t" else "put the text in quotes"
-        return Problem(f"not YAML: nothing begins with {met!a}; {advice}", line=line)
+        advice = "indent with spaces" if met == "\t" else "put it in quotes"
+        return Problem(f"not YAML: a value cannot start with {met!a}; {advice}", line=line)
     what = f"not YAML: {error.problem or error.context or 'it cannot be read'}"
     if error.problem and error.context and error.context_mark:
         what += f" ({error.context}, line {error.context_mark.line + 1})"
@@ -104,7 +158,7 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
 def _advice(problem: str, line: str) -> str:
     """Return what to do about a text that needs quotes, where that is what is wrong."""
     if "mapping values are not allowed" in problem:
-        return "; a text with a colon and a space in it needs quotes"
+        return "; put a text with a colon and a space in quotes"
     if "${" in line and re.search(r"',' or '[]}]'", problem):
-        return "; within { } and [ ] a ${NAME} needs quotes"
+        return "; inside { } and [ ], put ${NAME} in quotes"
     return ""

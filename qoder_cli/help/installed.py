@@ -21,14 +21,9 @@ def how_to_add(packages: Sequence[str]) -> str:
         words = ["pipx", "inject", prefix.name, *packages]
     elif (prefix / "uv-receipt.toml").is_file() or find_spec("pip") is None:  # uv makes environments without pip
         words = ["uv", "pip", "install", "--python", python, *packages]
-    elif _is_managed():
+    elif sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+        # pip refuses to change what belongs to the system (PEP 668)
         words = [python, "-m", "pip", "install", "--user", "--break-system-packages", *packages]
     else:
         words = [python, "-m", "pip", "install", *packages]
     return shlex.join(words)
-
-
-def _is_managed() -> bool:
-    """Return whether pip refuses to change what belongs to the system (PEP 668)."""
-    in_environment = sys.prefix != sys.base_prefix
-    return not in_environment and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file()

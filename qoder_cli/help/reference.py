@@ -1,4 +1,4 @@
-"""All that is told of the program, as data: the commands from their tree, and the rest from `documented`."""
+"""The whole reference as data: the commands from their tree, and the rest from `documented`."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,14 +15,17 @@ JSON = dict[str, Any]
 
 def everything(root: Any) -> JSON:
     """Return the whole reference, from the root of the command tree."""
-    return {
-        "program": "qoder",
-        "version": __version__,
-        **commands(root),
-        **exit_codes(),
-        **environment(),
-        **output(),
-    }
+    told = {"program": "qoder", "version": __version__}
+    return told | commands(root) | exit_codes() | environment() | output()
+
+
+def of_topic(topic: str, root: Any) -> JSON:
+    """Return what there is about one of TOPICS."""
+    if topic == "commands":
+        return commands(root)
+    if topic == "options":
+        return {"everywhere": commands(root)["everywhere"]}
+    return {"exit-codes": exit_codes, "environment": environment, "output": output}[topic]()
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
@@ -36,15 +39,13 @@ def commands(root: Any, under: Sequence[str] = ()) -> JSON:
 
 
 def context_of(root: Any, words: Sequence[str]) -> Any:
-    """Return the context of a command by its words. Raises UsageError with the nearest names when there is none."""
-    context = root
-    for word in words:
+    """Return the context of a command by its words. Raises UsageError."""
+    context, left = root, list(words)
+    while left:
         if not hasattr(context.command, "resolve_command"):
-            raise UsageError(
-                f"{context.command_path} is a command, and has none below it",
-                hint=f"{context.command_path} --help shows what it takes",
-            )
-        name, command, _ = context.command.resolve_command(context, [word])
+            why = f"{context.command_path} has no commands below it"
+            raise UsageError(why, hint=f"see: {context.command_path} --help")
+        name, command, left = context.command.resolve_command(context, left)
         context = typer.Context(command, info_name=name, parent=context)
     return context
 
@@ -65,13 +66,24 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     _, _, examples = text.partition("Examples:\n")
     own = [param for param in _shown(context.command.params) if param not in everywhere]
     refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
+    arguments = [
+        {
+            "name": param.metavar or param.name.upper(),
+            "required": param.required,
+            "repeatable": param.nargs == -1,
+            "values": [word for word in _words(param) if word not in refused],
+            "help": param.help,
+        }
+        for param in own
+        if param.param_type_name == "argument"
+    ]
     return {
         "path": words,
         "usage": " ".join(context.get_usage().removeprefix("Usage: ").split()),
         "summary": text.partition("\n")[0].rstrip("."),
         "text": text,
         "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
-        "arguments": [_argument(param, refused) for param in own if param.param_type_name == "argument"],
+        "arguments": arguments,
         "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
     }
 
@@ -80,26 +92,17 @@ def _shown(params: Iterable[Any]) -> list[Any]:
     return [param for param in params if not param.hidden]
 
 
-def _argument(param: Any, refused: Collection[str]) -> JSON:
-    return {
-        "name": param.metavar or param.name.upper(),
-        "required": param.required,
-        "repeatable": param.nargs == -1,
-        "values": [word for word in _words(param) if word not in refused],
-        "help": param.help,
-    }
-
-
 def _option(param: Any, needed: Collection[str] = ()) -> JSON:
     names = sorted((*param.opts, *param.secondary_opts))  # those of --help come in no fixed order
     is_flag = param.is_flag or param.count
     words = [] if is_flag else _words(param)
+    default = param.default
     return {
         "names": names,
         "metavar": None if is_flag else param.metavar or "|".join(words),
         "required": param.required or bool({*names} & {*needed}),
         "values": words,
-        "default": _default(param.default),
+        "default": default if isinstance(default, str | int | float) and not isinstance(default, bool) else None,
         "repeatable": bool(param.multiple or param.count),
         "help": param.help,
     }
@@ -121,10 +124,6 @@ def _needed(words: Sequence[str]) -> list[str]:
     return [OPTIONS[field] for field in REQUIRED]
 
 
-def _default(value: object) -> str | int | float | None:
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-
-
 def exit_codes() -> JSON:
     """Return the exit codes, and in which order those of several runs count."""
     codes = [
@@ -136,48 +135,28 @@ def exit_codes() -> JSON:
 
 def environment() -> JSON:
     """Return the variables that are read."""
-    return {"environment": _named(documented.VARIABLES)}
+    return {"environment": [each.as_json() for each in documented.VARIABLES]}
 
 
 def output() -> JSON:
-    """Return the formats, the keys of JSON, and in a pipe the columns of a table and the fields of one thing."""
+    """Return formats, keys of JSON, and what a pipe has: columns and fields."""
     return {
-        "formats": _named(documented.FORMATS),
-        "keys": {of: _named(those) for of, those in KEYS.items()},
+        "formats": [each.as_json() for each in documented.FORMATS],
+        "keys": {of: [each.as_json() for each in those] for of, those in documented.KEYS.items()},
         "columns": columns(),
         "fields": fields(),
     }
-
-
-# The keys of JSON by what has them. Those of a deployment are the server's; `item` and `apply` say what is added.
-KEYS = {
-    "run": documented.RUN_KEYS,
-    "item": documented.ITEM_KEYS,
-    "error": documented.ERROR_KEYS,
-    "ci": documented.CI_KEYS,
-    "apply": documented.APPLY_KEYS,
-    "dry_run": documented.DRY_RUN_KEYS,
-    "auth_status": documented.AUTH_STATUS_KEYS,
-    "config_list": documented.CONFIG_KEYS,
-    "doctor": documented.FINDING_KEYS,
-    "api_list": documented.OPERATION_KEYS,
-    "event": documented.EVENT_KEYS,
-}
 
 
 def columns() -> dict[str, list[str]]:
     """Return the columns of a table in a pipe, in order, by what its rows are."""
     from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 
-    return {
-        "run": list(RUN_COLUMNS),
-        "deployment": list(DEPLOYMENT_COLUMNS),
-        "apply": list(documented.APPLY_COLUMNS),
-    }
+    return {"run": [*RUN_COLUMNS], "deployment": [*DEPLOYMENT_COLUMNS], "apply": [*documented.APPLY_COLUMNS]}
 
 
 def fields() -> dict[str, list[str]]:
-    """Return the names of the lines that one run or deployment is in a pipe, in order; absent ones are left out."""
+    """Return the names of the lines that one run or deployment has in a pipe, in order."""
     from qoder_cli.base.model import Deployment, Run
     from qoder_cli.output.views import deployment_fields, run_fields
 
@@ -185,7 +164,3 @@ def fields() -> dict[str, list[str]]:
         "run": [*run_fields(Run({})), *documented.OUTCOME_FIELDS],
         "deployment": [*deployment_fields(Deployment({})), *documented.RECENT_FIELDS],
     }
-
-
-def _named(those: Iterable[documented.Named]) -> list[JSON]:
-    return [{"names": list(each.names), "meaning": each.meaning} for each in those]

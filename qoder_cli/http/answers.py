@@ -1,4 +1,4 @@
-"""What an answer means, or the lack of one: status and body -> the value, or the error (api/facts.md, 3.4)."""
+"""What a response means, or the lack of one: status and body -> the value, or the error (api/facts.md, 3.4)."""
 
 import math
 import re
@@ -24,7 +24,7 @@ _LONGEST_FIELD = 200  # characters
 
 @dataclass
 class Answer:
-    """A complete answer: its status, headers and body, with our own token taken out."""
+    """A complete response: its status, headers and body, with our own token taken out."""
 
     status: int
     headers: "httpx.Headers"
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def body(self) -> str:
-        """The body as text."""
+        """The body as text; U+FFFD stands for what is not UTF-8."""
         return self.content.decode("utf-8", "replace")
 
     @property
@@ -42,42 +42,45 @@ class Answer:
 
     @property
     def kind(self) -> str:
-        """The media type, in lower case; empty when the server names none."""
+        """The media type in lowercase; empty when the server names none."""
         return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
-def understand(answer: Answer) -> Any:
-    """Return the JSON of a 2xx answer. Raises NoAnswer when it is none."""
+def understand(answer: Answer, host: str) -> Any:
+    """Return the JSON of a 2xx response from `host`. Raises NoAnswer when it has none."""
     if answer.status in WITHOUT_BODY:  # which is meant, so that asking again does not help
-        raise no_answer(f"the server answered {answer.status}, with nothing in it", retryable=False)
+        raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
     try:
         return jsontext.parse(answer.body)
     except ValueError as error:
-        raise no_answer(f"the server answered {answer.status} with a body that is not JSON ({error})") from None
+        raise not_json(answer, host, error) from None
+
+
+def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
+    """Return the error that a response is not JSON, as the parser says."""
+    hint = "check the base URL, and for a proxy in between: qoder doctor"
+    return no_answer(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
-    """Raise the ApiError that an answer with another status than 2xx means.
-
-    `now` is the server's clock.
-    """
+    """Raise the ApiError that a response with another status than 2xx means. `now` is the server's clock."""
     envelope = _parsed(answer.body)
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
+    retry_after = _retry_after(answer.headers.get("retry-after"), now)
+    if retry_after is not None and retry_after > LONGEST_RETRY_AFTER:
+        hint = f"try again in {span(retry_after)}, as the server requests"
+    headers = answer.headers
     failure = kind(
-        _said(answer, error),
+        f"HTTP {answer.status} from {settings.host}: {_said(answer, error)}",
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,
-        request_id=answer.headers.get("x-request-id")
-        or answer.headers.get("request-id")
-        or text(envelope.get("request_id")),
+        request_id=headers.get("x-request-id") or headers.get("request-id") or text(envelope.get("request_id")),
     )
     failure.enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
     failure.retryable = retryable
-    failure.retry_after = _retry_after(answer.headers.get("retry-after"), now)
-    if failure.retry_after is not None and failure.retry_after > LONGEST_RETRY_AFTER:
-        failure.hint = f"the server asks to come back in {span(failure.retry_after)}"
+    failure.retry_after = retry_after
     raise failure
 
 
@@ -86,34 +89,33 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
     message, field = text(error.get("message")) or _without_words(answer), text(error.get("param"))
     if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
         return message
-    return f"{message.rstrip('.')} (the field: {field[:_LONGEST_FIELD]})"
+    return f"{message.rstrip('.')} (field: {field[:_LONGEST_FIELD]})"
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
     """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
-    asked = f"asked {settings.host} as profile {settings.profile}"
     if status == 401:
-        return AuthError, f"the token came from {settings.token_source}; {settings.how_to_replace}", False
+        return AuthError, f"the token from {settings.token_source} was rejected: {settings.how_to_replace}", False
     if status == 403:
-        hint = f"the token from {settings.token_source} may not do this ({asked})"
-        return AuthError, f"{hint}; for another, {settings.how_to_replace}", False
+        lacking = f"the token from {settings.token_source} (profile {settings.profile}) lacks permission for this"
+        return AuthError, f"{lacking}; to use another, {settings.how_to_replace}", False
     if status == 404:
-        return NotFound, asked, False
-    if 400 <= status < 500 and status != 429:
+        return NotFound, f"check the id and the profile ({settings.profile})", False
+    if status == 429:
+        return Unavailable, "try again later: too many requests", True
+    if 400 <= status < 500:
         return Rejected, None, status == 408
     if status == 304:
-        return Unavailable, "it answers a condition: leave out if-none-match and if-modified-since", False
+        return Unavailable, "remove the headers if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
-    return Unavailable, f"nothing is wrong with the command; {asked}", status != 501 and status < 600
+    return Unavailable, "try again later: this is a server problem", status != 501 and status < 600
 
 
 def _without_words(answer: Answer) -> str:
     if 300 <= answer.status < 400 and answer.status != 304:
-        host = _host(answer.headers.get("location", "")) or "another place"
-        return f"the server redirects to {host} ({answer.status})"
-    what = "no words" if answer.kind in ("", "application/json") else f"an answer that is not the API's ({answer.kind})"
-    return f"the server answered {answer.status} with {what}"
+        return f"redirect to {_host(answer.headers.get('location', '')) or 'an unknown place'}"
+    return "no error message" if answer.kind in ("", "application/json") else f"not the API's response ({answer.kind})"
 
 
 def _host(url: str) -> str:
@@ -147,29 +149,30 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
 def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
     """Put a transport failure into words, and say whether the request can have reached the server.
 
-    `proxy` is the one by way of which the host was asked.
+    `proxy` is the one through which the host was asked.
     """
     import httpx
 
-    said = str(failure) or type(failure).__name__
-    where = f"{host} by way of the proxy {proxy}" if proxy else host
-    if isinstance(
+    said = re.sub(r"^\[Errno -?\d+\] ", "", str(failure)).rstrip(".") or type(failure).__name__
+    where = f"{host} through the proxy {proxy}" if proxy else host
+    if not isinstance(
         failure,
         # Only these come before the first byte of a request: the connection, or the tunnel of a proxy, was never made.
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
     ):
-        if "certificate" in said.lower():
-            return no_answer(
-                f"the certificate of {host} cannot be trusted: {said}",
-                sent=False,
-                retryable=False,
-                hint="behind a proxy that inspects traffic, set SSL_CERT_FILE to its certificate",
-            )
-        hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
-        return no_answer(f"no connection to {where}: {said}", sent=False, hint=hint)
-    if isinstance(failure, httpx.TimeoutException):
-        return no_answer(f"{where} did not answer in time")
-    return no_answer(f"the connection to {where} broke: {said}", hint=proxy and f"if that is the proxy, {proxy.fix}")
+        if isinstance(failure, httpx.TimeoutException):
+            return no_answer(f"{where} did not respond in time")
+        hint = f"if this is the proxy, {proxy.fix}" if proxy else None
+        return no_answer(f"the connection to {where} was lost ({said})", hint=hint)
+    if "certificate" in said.lower():
+        return no_answer(
+            f"certificate verification failed for {host}: {said}",
+            sent=False,
+            retryable=False,
+            hint="if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
+        )
+    hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
+    return no_answer(f"cannot connect to {where}: {said}", sent=False, hint=hint)
 
 
 def http_date(value: str | None) -> datetime | None:

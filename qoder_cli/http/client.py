@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.base import jsontext
-from qoder_cli.base.clock import TRIES, Clock, may_wait
+from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.times import span
 from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
-from qoder_cli.http.pace import Pace
+from qoder_cli.http.pace import Pace, next_try
 from qoder_cli.http.pending import WITH_BODY
 from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
 from qoder_cli.http.proxy import Proxy, in_effect
@@ -74,11 +74,11 @@ class Client:
         debug: bool = False,
     ) -> None:
         if settings.token is None:
-            raise AuthError(f"no token for {settings.host}", hint=settings.why_no_token)
+            raise AuthError(f"not logged in to {settings.host}", hint=settings.why_no_token)
         self.settings = settings
         self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
         self.clock = clock
-        self.pace: Pace | None = None  # what spaces the reads of a command that makes very many
+        self.pace = Pace(clock, per_second=math.inf)  # of reads; a command that makes very many slows it down
         self._progress = progress
         self._secret = settings.token
         self._debug = debug
@@ -145,20 +145,18 @@ class Client:
 
         At most 5 tries in 30 s, after 0.5 s doubling to 8 s, or as long as Retry-After says. Raises ApiError.
         """
-        began = self.clock.monotonic()
-        pause = 0.5
-        for attempt in range(1, TRIES + 1):
+        began, tries = self.clock.monotonic(), 0
+        while True:
             try:
                 return ask()
             except ApiError as error:
-                wait = error.retry_after if error.retry_after is not None else pause * self.clock.jitter()
+                tries += 1
                 spent = self.clock.monotonic() - began
-                if not error.retryable or attempt == TRIES or not may_wait(wait, spent):
+                wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+                if wait is None:
                     raise
-                self._progress.note(f"{error.message.rstrip('.')}; trying again in {span(wait)}")
+                self._progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
                 self.clock.sleep(wait)
-                pause = min(pause * 2, 8.0)
-        raise AssertionError("the last try returns or raises")
 
     def prepare(
         self,
@@ -178,13 +176,12 @@ class Client:
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
-                f"QODER_READ_ONLY is set: {method} {path} was not sent",
-                hint="unset QODER_READ_ONLY to allow writes",
+                f"QODER_READ_ONLY is set: {method} {path} was not sent", hint="to allow writes, unset QODER_READ_ONLY"
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
         if method == "GET":
-            self._wait_for_turn()
+            self.pace.take()
         longest = timeout or self.request_timeout
         request = self._http.build_request(
             method,
@@ -196,10 +193,6 @@ class Client:
         )
         http = self._http if method == "GET" else self._http_for_writes
         return Pending(lambda mine: self._exchange(http, request, mine), reached_server=not self._tells_all)
-
-    def _wait_for_turn(self) -> None:
-        if self.pace is not None:
-            self.pace.take()
 
     @contextmanager
     def open_stream(
@@ -216,7 +209,7 @@ class Client:
         what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
         at all was heard for 75 s.
         """
-        self._wait_for_turn()
+        self.pace.take()
         request = self._http.build_request(
             "GET",
             self.settings.base_url + path,
@@ -230,7 +223,7 @@ class Client:
             timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
         )
         if self._debug:
-            self._show_request(request)
+            self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = self._http.send(request, stream=True)
@@ -248,7 +241,7 @@ class Client:
         if not accepted:
             self._refuse(answer)
         if answer.kind != "text/event-stream":
-            raise no_answer(f"the server answered {answer.status} with {answer.kind or 'nothing'}, not a stream")
+            raise no_answer(f"HTTP {answer.status} from {self.settings.host}: not an event stream ({answer.kind})")
         return answer
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
@@ -304,7 +297,7 @@ class Client:
 
         request.extensions["trace"] = trace
         if self._debug:
-            self._show_request(request)
+            self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = http.send(request, stream=True)
@@ -322,25 +315,18 @@ class Client:
         headers = httpx.Headers([(name, self._hide_bytes(value)) for name, value in response.headers.raw])
         answer = Answer(response.status_code, headers, self._hide_bytes(body))
         if self._debug:
-            self._show_answer(request, answer)
+            self._show("<", f"{answer.status} to {request.method} {request.url.path}", headers, answer.content)
         return answer
 
-    def _show_request(self, request: httpx.Request) -> None:
+    def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes) -> None:
+        """Show a request or a response with --debug, without secrets."""
         from qoder_cli.http import redact
 
-        self._progress.debug(f"> {request.method} {redact.by_shape(str(request.url), self._secret)}")
-        self._progress.debug(f"> {redact.headers(request.headers.items(), self._secret)}")
-        if request.content:
-            kind = request.headers.get("content-type", "")
-            self._progress.debug(f"> {redact.payload(request.content, kind, self._secret)}")
-
-    def _show_answer(self, request: httpx.Request, answer: Answer) -> None:
-        from qoder_cli.http import redact
-
-        self._progress.debug(f"< {answer.status} to {request.method} {redact.by_shape(request.url.path, self._secret)}")
-        self._progress.debug(f"< {redact.headers(answer.headers.items(), self._secret)}")
-        kind = answer.headers.get("content-type", "")
-        self._progress.debug(f"< {redact.payload(answer.content, kind, self._secret)}")
+        self._progress.debug(f"{sign} {redact.by_shape(line, self._secret)}")
+        self._progress.debug(f"{sign} {redact.headers(headers.items(), self._secret)}")
+        if content:
+            kind = headers.get("content-type", "")
+            self._progress.debug(f"{sign} {redact.payload(content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.monotonic()
@@ -356,16 +342,16 @@ class Client:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise no_answer("the link to the file is no address", retryable=False) from None
+            raise no_answer("the download link is not a URL", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
-            raise no_answer("the link to the file is not https, so it was not followed", retryable=False)
+            raise no_answer("the download link is not https, so it was not followed", retryable=False)
         proxy = self._proxy_for(parts.netloc)
         trust = _trust(url) if self._transport is None else True
         with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
-                        raise no_answer(f"{parts.hostname} answered {response.status_code} for the file")
+                        raise no_answer(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     size = 0
                     for chunk in response.iter_bytes():
                         size += len(chunk)
@@ -374,8 +360,8 @@ class Client:
                         yield chunk
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
-                    f"the file could not be fetched from {parts.hostname}: {type(failure).__name__}",
-                    hint=proxy and f"if that is the proxy {proxy}, {proxy.fix}",
+                    f"cannot download the file from {parts.hostname}: {type(failure).__name__}",
+                    hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}",
                 ) from None
 
     def accept(self, answer: Answer) -> Answer:
@@ -389,7 +375,7 @@ class Client:
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
-        return answers.understand(self.accept(answer))
+        return answers.understand(self.accept(answer), self.settings.host)
 
     def pages(
         self,
@@ -412,17 +398,17 @@ class Client:
                 page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
                 raise no_answer(
-                    "the server answered a list with something that is no page",
-                    hint=f"to see what it answers: qoder api GET {path}",
+                    f"unexpected response from {self.settings.host}: not a page of a list",
+                    hint=f"to see the response: qoder api GET {path}",
                 )
             yield page
             cursor = next_cursor(page)
             if cursor is None:
                 if page.get("has_more") is True:
-                    raise no_answer("the server says that its list goes on, but not where")
+                    raise no_answer("the list is incomplete: the server reports more pages but no cursor")
                 return
             if cursor[1] in seen:
-                raise no_answer("the server's page cursor does not move, so the list cannot be read to its end")
+                raise no_answer("the list is incomplete: the server returns the same page cursor again")
             seen.add(cursor[1])
             query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
             query[cursor[0]] = cursor[1]
@@ -459,8 +445,8 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
         if proxy is None:
             raise
         # What httpx says of an address may be the user name, or a piece of the password, in it.
-        reason = error if isinstance(error, ImportError) else "it is not the address of a proxy"
-        raise UsageError(f"the proxy {proxy} cannot be used: {reason}", hint=proxy.fix) from None
+        reason = error if isinstance(error, ImportError) else "it is not a valid address"
+        raise UsageError(f"cannot use the proxy {proxy}: {reason}", hint=proxy.fix) from None
     # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
@@ -478,7 +464,7 @@ def _trust(url: str) -> Any:
         return httpx.create_ssl_context(trust_env=True)
     except OSError as error:
         raise UsageError(
-            f"the certificates cannot be read: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
+            f"cannot read the certificates: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from None
 
 
@@ -487,5 +473,5 @@ def _limited(response: httpx.Response) -> Iterator[bytes]:
     for chunk in response.iter_bytes():
         size += len(chunk)
         if size > BODY_LIMIT:
-            raise no_answer(f"the server's answer is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
+            raise no_answer(f"the response is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
         yield chunk

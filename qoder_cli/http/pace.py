@@ -1,9 +1,10 @@
-"""How fast requests may follow each other, over all threads of this command."""
+"""How fast requests may follow each other, over all threads of this command; and how soon a failed one is retried."""
 
 import threading
 from collections.abc import Callable
 
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.clock import TRIES, Clock, may_wait
+from qoder_cli.base.errors import ApiError
 
 WRITES_PER_SECOND = 20.0  # what the API advises (api/facts.md, 3.7)
 # Of a command that makes very many, though a server may be asked 50 times (api/facts.md, 3.7); a little less than 20,
@@ -70,3 +71,12 @@ class Pace:
         """Give no more turns."""
         with self._lock:
             self._closed = True
+
+
+def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
+    """Return the seconds to wait before trying again what can be; None when that is pointless or enough.
+
+    `tries` counts those so far, `spent` is the seconds since the first.
+    """
+    wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
+    return wait if error.retryable and tries < TRIES and may_wait(wait, spent) else None

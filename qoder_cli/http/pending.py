@@ -55,14 +55,14 @@ class Pending:
         if self._failure is not None:
             raise self._failure
         if self._answer is None:
-            raise no_answer(f"no complete answer within {span(within)}", sent=self._give_up())
+            raise no_answer(f"no complete response within {span(within)}", sent=self._give_up())
         return self._answer
 
     def about_to_send(self) -> None:
         """Note that the first byte goes out now. Raises NoAnswer when the caller has given up: then none does."""
         with self._lock:
             if self._given_up:
-                raise no_answer("given up before anything was sent", sent=False)
+                raise no_answer("stopped before anything was sent", sent=False)
             self.reached_server = True
 
     def _give_up(self) -> bool:

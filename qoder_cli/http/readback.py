@@ -30,7 +30,6 @@ class ReadBack:
     def __init__(self, client: "Client", path: str) -> None:
         self._client = client
         self._path = path
-        self._order = _Order()
         self.is_whole = False
 
     def rows(self, until: Until) -> Iterator[dict[str, Any]]:
@@ -40,14 +39,16 @@ class ReadBack:
         asked after each page, for a page may be what tells the server's clock. Raises ApiError.
         """
         began = self._client.clock.monotonic()
+        created: list[float] = []
         page: dict[str, Any] = {}
         pages = self._client.pages(self._path, {"limit": 100}, within=PAGE_WITHIN, retry=False)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):
-                self._order.take(row)
+                if at := parse_timestamp(row.get("created_at")):
+                    created.append(at.timestamp())
                 yield row
             moment = until()
-            if moment is not None and self._order.is_past(moment):
+            if moment is not None and _is_past(moment, created):
                 self.is_whole = True
                 return
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:
@@ -55,32 +56,14 @@ class ReadBack:
         self.is_whole = _says_that_it_ends(page)
 
 
-class _Order:
-    """The order of the rows so far, by their `created_at`; rows without one say nothing."""
+def _is_past(moment: float, created: list[float]) -> bool:
+    """Return whether rows come newest first, as far as they were seen, and have passed the moment.
 
-    def __init__(self) -> None:
-        self._newest: float | None = None
-        self._last: float | None = None
-        self._dated = 0
-        self._falls = True
-
-    def take(self, row: dict[str, Any]) -> None:
-        created = parse_timestamp(row.get("created_at"))
-        if created is None:
-            return
-        moment = created.timestamp()
-        self._dated += 1
-        if self._newest is None:
-            self._newest = moment
-        elif self._last is not None and moment > self._last:
-            self._falls = False
-        self._last = moment
-
-    def is_past(self, moment: float) -> bool:
-        """Return whether the list comes newest first, as far as it was seen, and has passed the moment."""
-        if self._newest is None or self._last is None or self._dated < STRETCH:
-            return False
-        return self._falls and self._last < self._newest and self._last < moment
+    `created` are the times of those that have one; the others say nothing.
+    """
+    if len(created) < STRETCH or created != sorted(created, reverse=True):
+        return False
+    return created[-1] < min(created[0], moment)
 
 
 def _says_that_it_ends(page: dict[str, Any]) -> bool:

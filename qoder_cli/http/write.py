@@ -16,13 +16,13 @@ one is sent, and nothing relies on it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from qoder_cli.base import signals
-from qoder_cli.base.errors import ApiError, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.times import span
-from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import Meaning, meaning_of, next_try
+from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
     from qoder_cli.base.clock import Clock
@@ -34,6 +34,36 @@ T = TypeVar("T")
 
 _EARLIER = "an earlier attempt may have succeeded"
 LAST_WORDS = 2.0  # seconds for the answer to a write under way when a signal arrives
+
+GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
+_NO_ANSWER = (408, 499)  # the same
+
+
+class Meaning(Enum):
+    """What an answer to a write, or its lack, says of what the write did."""
+
+    NOTHING = "it did nothing, and may do it now"
+    REFUSED = "the API refused it"
+    DOUBTFUL = "somebody on the way refused it, who may not know"
+    FAILED = "the API failed at it, and may have done it"
+    LOST = "nobody said anything that can be believed"
+
+
+def meaning_of(error: ApiError) -> Meaning:
+    """Return what the error that a write ended with means. Only the API's own envelope speaks for the API."""
+    status = error.http_status
+    if isinstance(error, NoAnswer) or status is None:
+        return Meaning.LOST if getattr(error, "sent", True) else Meaning.NOTHING
+    if status == 429:
+        return Meaning.NOTHING
+    if status in _NO_ANSWER:
+        return Meaning.LOST
+    if 400 <= status < 500:
+        return Meaning.REFUSED if error.enveloped else Meaning.DOUBTFUL
+    if 300 <= status < 400:
+        return Meaning.DOUBTFUL
+    return Meaning.FAILED if error.enveloped and status not in GATEWAY else Meaning.LOST
+
 
 How = Literal["answered", "settled", "already"]
 

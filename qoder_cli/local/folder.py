@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.tokens import names_token
 
 
@@ -36,11 +37,5 @@ def keep(env: Mapping[str, str], name: str, text: str) -> Path:
     """
     path = state_folder(env) / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f"{name}.{os.getpid()}")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(path, text.encode())
     return path

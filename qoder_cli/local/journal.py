@@ -5,15 +5,16 @@ where they are, so that an earlier version finds what it wrote; it does not know
 """
 
 import json
-import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base.model import mapping, text
+from qoder_cli.base.plainfile import open_at_once, read_most
 
 VERSION = 1
-_LARGEST_FILE = 52 * 2**20  # bytes; a larger one is not ours
+_LARGEST_FILE = 52 * 2**20  # bytes; what follows is not ours
 
 
 class Old(NamedTuple):
@@ -30,7 +31,7 @@ class Old(NamedTuple):
 
 
 def read(paths: Iterable[Path]) -> list[Old]:
-    """Return the triggers in these files, oldest first. What is garbage, of another version or no file is left out."""
+    """Return the triggers in these files, oldest first. Garbage and other versions are ignored."""
     found: dict[str, Old] = {}
     owners: dict[tuple[str, str], str] = {}
     for line in _lines(paths):
@@ -47,20 +48,8 @@ def read(paths: Iterable[Path]) -> list[Old]:
 
 def _lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for path in paths:
-        if (file := _opened(path)) is not None:
-            with file:
-                yield from filter(None, map(_parsed, file))
-
-
-def _opened(path: Path) -> BinaryIO | None:
-    """Return a file to read, None for what is not there, cannot be read or is none: a pipe would never end."""
-    try:
-        found = path.stat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_FILE:
-            return path.open("rb")
-    except OSError:
-        pass
-    return None
+        with suppress(OSError), open_at_once(path) as file:
+            yield from filter(None, map(_parsed, read_most(file, _LARGEST_FILE).split(b"\n")))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ They are in the store, by host and profile. Nothing here is ever in the way: wha
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from qoder_cli.base.model import Deployment, Run, text
 from qoder_cli.output.screen import inert
@@ -14,20 +14,27 @@ from qoder_cli.output.screen import inert
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from qoder_cli.local.invocation import Invocation
     from qoder_cli.local.store import Store
+    from qoder_cli.settings.config import Settings
 
 MOST_DEPLOYMENTS = 300  # of one host and profile
 MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
-
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
-_NAMED_RUNS = (
-    "runs LEFT JOIN deployments ON deployments.host = runs.host"
-    " AND deployments.profile = runs.profile AND deployments.id = deployment"
-)
+
+
+class Invocation(Protocol):
+    """What is needed here of one invocation; `app.State` is one."""
+
+    @property
+    def settings(self) -> "Settings":
+        """Host, profile and the rest."""
+
+    @property
+    def store(self) -> "Store":
+        """What this machine remembers."""
 
 
 class Seen(NamedTuple):
@@ -48,28 +55,9 @@ class KnownDeployment(NamedTuple):
     created: str | None = None
 
 
-class KnownRun(NamedTuple):
-    """A run that was seen; `name` is its deployment's, `triggered` the server's timestamp. What is unknown is None."""
-
-    id: str
-    deployment: str | None
-    name: str | None
-    triggered: str | None
-
-
 def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDeployment]:
     """Return the deployments that were seen on this host with this profile, newest first."""
     return store.read(lambda connection: _deployments(connection, host, profile), quiet=True)
-
-
-def known_runs(store: "Store", host: str, profile: str) -> list[KnownRun]:
-    """Return the runs that were seen on this host with this profile, newest first."""
-    query = (
-        f"SELECT runs.id, deployment, name, triggered FROM {_NAMED_RUNS}"
-        " WHERE runs.host = ? AND runs.profile = ? ORDER BY triggered DESC, runs.id DESC"
-    )
-    rows = store.read(lambda connection: connection.execute(query, (host, profile)).fetchall(), quiet=True)
-    return [KnownRun(*row) for row in rows]
 
 
 def seen_deployments(store: "Store", profile: str | None) -> list[Seen]:
@@ -82,9 +70,12 @@ def seen_deployments(store: "Store", profile: str | None) -> list[Seen]:
 def seen_runs(store: "Store", profile: str | None) -> list[Seen]:
     """Return the newest runs that were seen with a profile, on any host; with None those rehearsed."""
     which, values = _whose("runs", profile)
-    columns = "runs.id, name, deployment, triggered, runs.host"
-    newest = f"ORDER BY triggered DESC, runs.id DESC LIMIT {MOST_RUNS}"
-    return _seen(store, f"SELECT {columns} FROM {_NAMED_RUNS} WHERE {which} {newest}", values)
+    query = (
+        "SELECT runs.id, name, deployment, triggered, runs.host FROM runs LEFT JOIN deployments"
+        " ON deployments.host = runs.host AND deployments.profile = runs.profile AND deployments.id = deployment"
+        f" WHERE {which} ORDER BY triggered DESC, runs.id DESC LIMIT {MOST_RUNS}"
+    )
+    return _seen(store, query, values)
 
 
 def _whose(table: str, profile: str | None) -> tuple[str, tuple[str, ...]]:
@@ -110,27 +101,29 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)]
 
 
-def remember_deployments(state: "Invocation", deployments: Iterable[Deployment], *, whole: bool = False) -> None:
+def remember_deployments(state: Invocation, deployments: Iterable[Deployment], *, whole: bool = False) -> None:
     """Remember deployments by their names, and forget those that are archived.
 
     `whole` says that these are all there are: others with this profile on this host are forgotten.
     """
     found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
     gone = {each.id for each in found if each.archived_at}
-    names = {each.id: each.name for each in found if each.id not in gone}
-    _remember(state, names, gone=gone, whole=whole, created={each.id: each.raw.get("created_at") for each in found})
+    kept = [(each.id, each.name, text(each.raw.get("created_at"))) for each in found if each.id not in gone]
+    _remember(state, [KnownDeployment(*each) for each in kept], gone=gone, whole=whole)
 
 
-def remember_names(state: "Invocation", names: Mapping[str, str], *, whole: bool = False) -> None:
+def remember_names(state: Invocation, names: Mapping[str, str], *, whole: bool = False) -> None:
     """Remember deployments by id and name, as `remember_deployments` does."""
-    _remember(state, dict(islice(names.items(), MOST_DEPLOYMENTS)), gone=set(), whole=whole, created={})
+    found = [KnownDeployment(*each) for each in islice(names.items(), MOST_DEPLOYMENTS)]
+    _remember(state, found, gone=set(), whole=whole)
 
 
-def remember_runs(state: "Invocation", runs: Iterable[Run]) -> None:
+def remember_runs(state: Invocation, runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
     found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
     where = state.settings.host, state.settings.profile
-    rows = [(*where, run.id, _plain(run.deployment_id), _triggered(run)) for run in found if _ID.fullmatch(run.id)]
+    plain = [run for run in found if _ID.fullmatch(run.id)]
+    rows = [(*where, run.id, _plain(run.deployment_id), _plain(_triggered(run))) for run in plain]
 
     def put(connection: "Connection") -> None:
         _forget_rehearsals(connection, state)
@@ -150,26 +143,20 @@ def remember_runs(state: "Invocation", runs: Iterable[Run]) -> None:
         state.store.write(put, quiet=True)
 
 
-def remember_run(state: "Invocation", run: Run) -> None:
+def remember_run(state: Invocation, run: Run) -> None:
     """Remember one run."""
     remember_runs(state, [run])
 
 
-def _remember(
-    state: "Invocation", names: Mapping[str, str | None], *, gone: set[str], whole: bool, created: Mapping[str, object]
-) -> None:
-    """Put what is new before what is known; where it is known when they were `created`, the newest first."""
+def _remember(state: Invocation, found: list[KnownDeployment], *, gone: set[str], whole: bool) -> None:
+    """Put what is new before what is known; where it is known when they were created, the newest first."""
     where = state.settings.host, state.settings.profile
 
     def put(connection: "Connection") -> None:
         _forget_rehearsals(connection, state)
         before = _deployments(connection, *where)
         known = {each.id: each for each in before if each.id not in gone}
-        new = {
-            id: KnownDeployment(id, _plain(name), _created(created.get(id), known.get(id)))
-            for id, name in names.items()
-            if _ID.fullmatch(id)
-        }
+        new = {each.id: _shown(each, known.get(each.id)) for each in found if _ID.fullmatch(each.id)}
         first = [each for id, each in new.items() if id not in known]
         kept = [new.get(id, each) for id, each in known.items() if id in new or not whole]
         after = _newest_first([*first, *kept])[:MOST_DEPLOYMENTS]
@@ -178,8 +165,14 @@ def _remember(
             rows = [(*where, each.id, each.name, place, each.created) for place, each in enumerate(after)]
             connection.executemany("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    if names or gone or whole:
+    if found or gone or whole:
         state.store.write(put, quiet=True)
+
+
+def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployment:
+    """Return a deployment as it is kept; when it was created may be known from before."""
+    created = _plain(new.created) or (known.created if known else None)
+    return KnownDeployment(new.id, _plain(new.name), created)
 
 
 def _deployments(connection: "Connection", host: str, profile: str) -> list[KnownDeployment]:
@@ -187,7 +180,7 @@ def _deployments(connection: "Connection", host: str, profile: str) -> list[Know
     return [KnownDeployment(*row) for row in connection.execute(query, (host, profile))]
 
 
-def _forget_rehearsals(connection: "Connection", state: "Invocation") -> None:
+def _forget_rehearsals(connection: "Connection", state: Invocation) -> None:
     """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
     if state.settings.sandbox:
         for table in ("deployments", "runs"):
@@ -200,12 +193,8 @@ def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:
     return [next(dated) if each.created else each for each in all]
 
 
-def _created(created_at: object, known: KnownDeployment | None) -> str | None:
-    return _plain(text(created_at)) or (known.created if known else None)
-
-
 def _triggered(run: Run) -> str | None:
-    return _plain(text(run.raw.get("triggered_at")) or text(run.raw.get("created_at")))
+    return text(run.raw.get("triggered_at")) or text(run.raw.get("created_at"))
 
 
 def _plain(value: str | None) -> str | None:

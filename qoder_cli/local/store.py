@@ -39,7 +39,7 @@ LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not
 MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
 SETTLED_AFTER = 600.0  # seconds; by then a run list shows what an attempt started
 _LOOK_PATIENCE = 0.05  # seconds
-_WITHOUT = "`last` and --idempotency-key do not know"
+_WITHOUT = "`last` and --idempotency-key will not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
 _TABLES = """
@@ -191,13 +191,8 @@ class Store:
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         """Write down how far the server's clock is ahead, and return the attempt that knows it."""
         attempt = attempt._replace(ahead=ahead)
-
-        def know(connection: "Connection") -> None:
-            _put(connection, attempt)
-            connection.execute("UPDATE attempts SET ahead = ? WHERE id = ?", (ahead, attempt.id))
-
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
-        self.write(know)
+        self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)
         return attempt
 
     def settle(self, attempt: Attempt, run_id: str) -> None:
@@ -205,53 +200,45 @@ class Store:
 
         An attempt that had adopted this run is open again, for its own is another.
         """
-
-        run_id = _writable(run_id)
-
-        def settle(connection: "Connection") -> None:
-            _put(connection, attempt)
-            connection.execute(
-                "UPDATE attempts SET run = NULL, is_adopted = 0 WHERE run = ? AND host = ? AND is_adopted AND id <> ?",
-                (run_id, attempt.host, attempt.id),
-            )
-            connection.execute(
-                "UPDATE attempts SET run = ?, is_nothing = 0, is_adopted = 0 WHERE id = ?", (run_id, attempt.id)
-            )
-
         self._tell(attempt, f"started {run_id}")
-        self.write(settle, insist=True)
+        self._change(
+            attempt,
+            "UPDATE attempts SET run = NULL, is_adopted = 0"
+            " WHERE run = :run AND host = :host AND is_adopted AND id <> :id",
+            "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = 0 WHERE id = :id",
+            run=_writable(run_id),
+            insist=True,
+        )
 
     def settle_nothing(self, attempt: Attempt) -> None:
         """Write down that certainly nothing was started. What is known to have a run keeps it."""
-
-        def settle(connection: "Connection") -> None:
-            _put(connection, attempt)
-            connection.execute("UPDATE attempts SET is_nothing = 1 WHERE id = ? AND run IS NULL", (attempt.id,))
-
         self._tell(attempt, "started nothing")
-        self.write(settle, insist=True)
+        self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run that the run list shows, and return whether it is this attempt's now.
 
         False, and nothing claimed, when another attempt has that run, or this one has another.
         """
-
-        run_id = _writable(run_id)
-
-        def claim(connection: "Connection") -> bool:
-            _put(connection, attempt)
-            claimed = connection.execute(
-                "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
-                " WHERE id = :id AND (run IS NULL OR run = :run)"
-                " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
-                {"run": run_id, "id": attempt.id, "host": attempt.host},
-            )
-            return claimed.rowcount > 0
-
-        claimed = self.write(claim)
+        claimed = self._change(
+            attempt,
+            "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
+            " WHERE id = :id AND (run IS NULL OR run = :run)"
+            " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
+            run=_writable(run_id),
+        )
         self._tell(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
         return claimed
+
+    def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
+        """Do this to an attempt, which is written down if it is not yet; return whether the last statement did it."""
+        named = {"id": attempt.id, "host": attempt.host, **values}
+
+        def change(connection: "Connection") -> bool:
+            _put(connection, attempt)
+            return [connection.execute(statement, named).rowcount for statement in statements][-1] > 0
+
+        return self.write(change, insist=insist)
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
         """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
@@ -331,7 +318,7 @@ class Store:
             return self._locks.take(f"{host} {key}")
         except (OSError, RuntimeError) as error:
             self.write(lambda connection: None)  # of the two things that are wrong it is told, where this is too
-            self._complain(f"cannot be locked ({error}); another trigger under the same key may not be noticed")
+            self._complain(f"cannot be locked ({error}); another start under the same key may go unnoticed")
             return True
 
     def release_key(self, key: str, *, host: str) -> None:

@@ -1,4 +1,4 @@
-"""The live table of a wait for many runs: a row each, worst first when they do not all fit, and a line of totals."""
+"""The live table of a wait for many runs: a row each (the worst ones where not all fit), and a line of totals."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.times import span
 from qoder_cli.output.cells import COLOURS
-from qoder_cli.output.margin import columns, fitted
+from qoder_cli.output.fit import columns, cut_inside
 from qoder_cli.output.screen import commandless, inert
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ class Line(NamedTuple):
 
 
 def board(lines: Sequence[Line], *, height: int, width: int) -> "RenderableType":
-    """Return the table, in so many lines at most.
+    """Return the table, in `height` lines at most.
 
-    How each stands and for how long is always shown; where the terminal is narrow, its run's id is left out first, and
-    then what is cut is what it is called.
+    The word and the time are always shown; where the terminal is narrow, the run's id goes first, then labels are cut.
     """
     from rich.console import Group
 
@@ -50,12 +49,12 @@ def _rows(lines: Sequence[Line], width: int) -> Iterator["RenderableType"]:
     lasted = ["" if line.seconds is None else span(line.seconds) for line in lines]
     ids = ["" if line.run_id in (None, line.label) else inert(str(line.run_id)) for line in lines]
     of_word, of_time, of_id = min(_widest(words), LONGEST_WORD), _widest(lasted), _widest(ids)
-    left = max(width - of_word - of_time - 2 * _GAP, 1)  # for what it is called
+    left = max(width - of_word - of_time - 2 * _GAP, 1)  # for the label
     has_ids = of_id > 0 and min(_widest(labels), LONGEST_LABEL) + _GAP + of_id <= left
     of_label = min(_widest(labels), left - _GAP - of_id if has_ids else left)
     for line, label, word, time, id in zip(lines, labels, words, lasted, ids, strict=True):
-        row = Text(no_wrap=True, overflow="crop").append(fitted(label, of_label)).append(" " * _GAP)
-        row.append(fitted(word, of_word), _style(line.word)).append(" " * _GAP).append(time.rjust(of_time))
+        row = Text(no_wrap=True, overflow="crop").append(cut_inside(label, of_label)).append(" " * _GAP)
+        row.append(cut_inside(word, of_word), _style(line.word)).append(" " * _GAP).append(time.rjust(of_time))
         yield row.append(" " * _GAP + id, "dim") if has_ids else row
 
 
@@ -78,4 +77,4 @@ def _totals(lines: Sequence[Line], *, hidden: int) -> "RenderableType":
 
 
 def _style(word: str) -> str:
-    return COLOURS.get(word, "" if word in _UNCOLOURED else "red")
+    return "" if word in _UNCOLOURED else COLOURS.get(word, "red")

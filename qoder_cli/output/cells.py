@@ -1,16 +1,30 @@
 """Values that know how they look: as plain text in a pipe, as a cell on a terminal."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base.times import local_time, parse_timestamp, span
 from qoder_cli.output.screen import inert
 
 
-class Moment(NamedTuple):
-    """A timestamp as the server wrote it; on a terminal it is shown in local time."""
+class Id(NamedTuple):
+    """An id; it may be shortened in a column of a terminal."""
 
     text: str
+
+
+class Words(NamedTuple):
+    """A text that may be cut in a column of a terminal, to `least` columns."""
+
+    text: str
+    least: int = 10
+
+
+class Moment(NamedTuple):
+    """A timestamp as the server wrote it; on a terminal in local time, or how long before `now` (unix seconds)."""
+
+    text: str
+    now: float | None = None
 
 
 class Fire(NamedTuple):
@@ -21,40 +35,38 @@ class Fire(NamedTuple):
 
 
 class Milliseconds(NamedTuple):
-    """A duration; on a terminal it is shown as people read it, in a pipe in seconds."""
+    """A duration: seconds in a pipe."""
 
     milliseconds: int
 
 
 class Status(NamedTuple):
-    """A status word; on a terminal it has a colour."""
+    """A status word; it has a colour on a terminal."""
 
     word: str
 
 
-class Words(NamedTuple):
-    """A text that may be cut to fit into a column on a terminal; nothing else ever is."""
-
-    text: str
-
-
 class Outcomes(NamedTuple):
-    """Statuses in a row, the newest last: a sign each on a terminal, a letter each in a pipe. None: not knowable."""
+    """Statuses, the newest last: a sign each on a terminal, a letter each in a pipe. None: unknown."""
 
     words: tuple[str | None, ...]
 
 
 class Durations(NamedTuple):
-    """Durations in a row, the newest last: bars on a terminal, seconds in a pipe. None: there is none."""
+    """Durations, the newest last: bars on a terminal, seconds in a pipe. None: there is none."""
 
     milliseconds: tuple[int | None, ...]
 
 
 class Cell(NamedTuple):
-    """Text for a terminal: pieces, each with the name of its style or an empty one."""
+    """Text for a terminal: pieces, each with the name of its style or an empty one.
+
+    Words may be cut to `least` columns, ids be shortened.
+    """
 
     pieces: tuple[tuple[str, str], ...]
-    may_be_cut: bool = False
+    kind: Literal["whole", "words", "id"] = "whole"
+    least: int = 0
 
     @property
     def text(self) -> str:
@@ -75,7 +87,7 @@ def plain(value: Any) -> str:
     match value:
         case None:
             return "-"
-        case Moment(text) | Fire(text, _) | Words(text) | Status(text):
+        case Id(text) | Moment(text, _) | Fire(text, _) | Words(text, _) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
             return f"{milliseconds / 1000:.3f}"
@@ -92,18 +104,20 @@ def plain(value: Any) -> str:
 def cell(value: Any) -> Cell:
     """Return a value as it stands on a terminal."""
     match value:
-        case Moment(text):
-            return _one(inert(local_time(text)))
+        case Id(text):
+            return Cell(((inert(text), ""),), "id")
+        case Words(text, least):
+            return Cell(((inert(text), ""),), "words", least)
+        case Moment(text, now):
+            return _one(inert(local_time(text)) if now is None else _ago(text, now))
         case Fire(text, zone):
             return _one(inert(local_time(text)), _elsewhere(text, zone))
         case Milliseconds(milliseconds):
             return _one(span(milliseconds / 1000))
         case Status(word):
             return Cell(((inert(word), COLOURS.get(word, "")),))
-        case Words(text):
-            return Cell(((inert(text), ""),), may_be_cut=True)
         case Outcomes(words):
-            return Cell((*(("?", "") if word is None else _sign(word) for word in words), ("  newest right", "dim")))
+            return Cell((*map(_sign, words), ("  (newest →)", "dim")))
         case Durations(milliseconds):
             return _bars(milliseconds)
         case _:
@@ -112,15 +126,28 @@ def cell(value: Any) -> Cell:
 
 def has_time(value: Any) -> bool:
     """Return whether a value is shown in local time."""
-    return isinstance(value, Moment | Fire)
+    return isinstance(value, Fire) or (isinstance(value, Moment) and value.now is None)
 
 
 def _one(text: str, faint: str = "") -> Cell:
-    return Cell(((text, ""), (faint, "dim"))) if faint else Cell(((text, ""),))
+    return Cell(((text, ""), (faint, "dim")))
 
 
-def _sign(word: str) -> tuple[str, str]:
-    return _SIGNS.get(word, "!"), COLOURS.get(word, "")
+def _sign(word: str | None) -> tuple[str, str]:
+    return ("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, ""))
+
+
+def _ago(text: str, now: float) -> str:
+    moment = parse_timestamp(text)
+    if moment is None:
+        return inert(text)
+    seconds = now - moment.timestamp()
+    if seconds < -60:  # further ahead than clocks differ
+        return inert(local_time(text))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit} ago"
+    return f"{int(seconds)}s ago" if seconds >= 1 else "now"
 
 
 def _bars(milliseconds: Sequence[int | None]) -> Cell:
@@ -134,7 +161,7 @@ def _bars(milliseconds: Sequence[int | None]) -> Cell:
 
 
 def _elsewhere(text: str, zone: str | None) -> str:
-    """Return the same moment on the clocks of a zone; nothing where they show the same, or the zone is not known."""
+    """Return the same moment on the clocks of a zone; nothing where they show the same, or the zone is unknown."""
     from zoneinfo import ZoneInfo
 
     moment = parse_timestamp(text)

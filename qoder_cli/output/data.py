@@ -3,27 +3,31 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.times import local_zone_name
-from qoder_cli.output.cells import Cell, Fields, cell, has_time, plain
+from qoder_cli.output.cells import Fields, cell, has_time, plain
 from qoder_cli.output.report import Format
-from qoder_cli.output.rows import Rows
 from qoder_cli.output.screen import Screen, inert, terminal_width
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from qoder_cli.output.grid import Grid
 
 T = TypeVar("T")
 
+WIDE_SHOWS_ALL = "-o wide shows all"
+# What a field is called on a terminal, where that is not its key.
+_LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
+
 
 class Output:
-    """Prints one object or many as a table, JSON, JSON lines or ids."""
+    """Prints one object or many as a table, JSON, JSON lines or ids; `is_wide` is a table of every column."""
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
-        self.format = format
+        self.is_wide = format == "wide"
+        self.format = "table" if self.is_wide else format
 
     @property
     def has_written(self) -> bool:
@@ -40,6 +44,11 @@ class Output:
         """Whether what is printed is drawn for a person at a terminal."""
         return self.format == "table" and self.screen.is_terminal
 
+    @property
+    def indent(self) -> int | None:
+        """The indentation of a JSON document."""
+        return 2 if self.screen.is_terminal else None
+
     def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
         """Print one object: `data` (or the fields) as JSON, the fields as a table, or the id.
 
@@ -47,13 +56,14 @@ class Output:
         """
         match self.format:
             case "json":
-                self.screen.write(self.document(fields if data is None else data) + "\n")
+                text = self.document(fields if data is None else data) + "\n"
             case "jsonl":
-                self.screen.write(self._line(fields if data is None else data))
+                text = self.line(fields if data is None else data)
             case "id":
-                self.screen.write(inert(id) + "\n")
+                text = inert(id) + "\n"
             case _:
-                self.screen.write(self._sheet(present(fields)))
+                text = self._sheet(present(fields))
+        self.screen.write(text)
 
     def rows(
         self,
@@ -62,12 +72,14 @@ class Output:
         data: Callable[[T], dict[str, Any]],
         id: str = "id",
         first: Sequence[str] | None = None,
-    ) -> Rows[T]:
-        """Return a list to be printed as it comes, in a `with` block; what an item's `fields` and `data` are is told
-        here, `id` is the field that the format id prints, and `first` the fields in the order in which they are given
-        room on a terminal.
+        remedy: str = WIDE_SHOWS_ALL,
+    ) -> "Rows[T]":
+        """Return a list to be printed as it comes, in a `with` block.
+
+        `fields` and `data` are what an item shows in a table and in JSON; `id` is the field that the format id prints,
+        `first` the fields in the order in which they get room on a terminal, and `remedy` says what shows the others.
         """
-        return Rows(self, fields=fields, data=data, id=id, first=first)
+        return Rows(self, fields, data, id, None if self.is_wide else first, remedy)
 
     def records(
         self,
@@ -91,23 +103,28 @@ class Output:
 
     def document(self, value: Any) -> str:
         """Return a JSON document, indented on a terminal, without a newline at its end."""
-        return jsontext.dump(value, indent=self.indent, ascii_only=self.ascii_only)
+        return jsontext.dump(value, indent=self.indent, ascii_only=self._ascii_only)
 
-    def _line(self, value: Any) -> str:
-        return jsontext.dump(value, ascii_only=self.ascii_only) + "\n"
+    def line(self, value: Any) -> str:
+        """Return a line of JSON."""
+        return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
+
+    def footer(self, values: Iterable[Any], *more: str) -> str:
+        """Return the faint line below what is drawn: the zone of the times among the values, and what else to say."""
+        zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
+        said = " · ".join([*zone, *more])
+        return self.screen.styled(said, "dim") + "\n" if said else ""
 
     @property
-    def indent(self) -> int | None:
-        """The indentation of a JSON document."""
-        return 2 if self.screen.is_terminal else None
-
-    @property
-    def ascii_only(self) -> bool:
-        """Whether JSON is written in ASCII."""
+    def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # pipes there are re-read in another code page
 
     def _sheet(self, fields: Fields) -> str:
-        lines = [(key, value) for key, values in fields.items() for value in _listed(values)]
+        lines = [
+            (key, value)
+            for key, values in fields.items()
+            for value in (values if isinstance(values, list) else [values])
+        ]
         if not self.screen.is_terminal:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
@@ -117,28 +134,25 @@ class Output:
 
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         before = None
         for key, value in lines:
-            table.add_row("" if key == before else key.replace("_", " "), _rich_text(cell(value)))
+            name = "" if key == before else _LABELS.get(key, key.replace("_", " "))
+            table.add_row(name, Text.assemble(*cell(value).pieces))
             before = key
         drawn = io.StringIO()
         Console(
             file=drawn,
-            force_terminal=True,
+            force_terminal=self.screen.color,
             color_system="standard" if self.screen.color else None,
             width=terminal_width(),
             legacy_windows=False,
         ).print(table)
-        return drawn.getvalue() if self.screen.color else _without_styles(drawn.getvalue())
-
-    def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below what is drawn: the zone of the times among the values, and what else to say."""
-        said = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
-        return self.screen.styled(" · ".join([*said, *more]), "dim") + "\n" if said or more else ""
+        return drawn.getvalue()
 
 
 def present(fields: Fields) -> Fields:
@@ -146,18 +160,77 @@ def present(fields: Fields) -> Fields:
     return {key: value for key, value in fields.items() if value is not None and value != []}
 
 
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value]
+class Rows(Generic[T]):
+    """A list that is printed batch after batch, each at once, in constant memory, in a `with` block.
 
+    JSON is one array, begun with the first batch (or at the end, when there was none) and closed when the block ends
+    well: cut short by an error it stays unclosed, and before the first batch nothing at all is written. In a pipe a
+    table is tab-separated, without header; an absent field is `-`. On a terminal the first batch fixes the columns.
+    """
 
-def _rich_text(cell: Cell) -> "Text":
-    from rich.text import Text
+    def __init__(
+        self,
+        output: Output,
+        fields: Callable[[T], Fields],
+        data: Callable[[T], dict[str, Any]],
+        id: str,
+        first: Sequence[str] | None,
+        remedy: str,
+    ) -> None:
+        self._output = output
+        self._fields = fields
+        self._data = data
+        self._id = id
+        self._first = first
+        self._remedy = remedy
+        self._begun = False
+        self._grid: Grid | None = None
+        self._times: list[Any] = []  # one of those shown, if there was any
 
-    return Text.assemble(*cell.pieces)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
+        if failure is None and (end := self._end()):
+            self._output.raw(end)
 
-def _without_styles(drawn: str) -> str:
-    """Drop bold and dim, which rich writes even without a colour system."""
-    import re
+    def show(self, batch: Sequence[T]) -> None:
+        """Print the next rows."""
+        if batch:
+            self._output.raw(self._text(batch))
+            self._begun = True
 
-    return re.sub("\x1b\\[[0-9;]*m", "", drawn)
+    def _text(self, batch: Sequence[T]) -> str:
+        match self._output.format:
+            case "json":
+                array = self._output.document([self._data(item) for item in batch])
+                return ("," if self._begun else "[") + array[1:].removesuffix("]").removesuffix("\n")
+            case "jsonl":
+                return "".join([self._output.line(self._data(item)) for item in batch])
+            case "id":
+                ids = (self._fields(item).get(self._id) for item in batch)
+                return "".join(plain(each) + "\n" for each in ids if each)
+        rows = map(self._fields, batch)
+        if self._output.is_drawn:
+            return self._drawn(list(rows))
+        return "".join("\t".join(map(plain, row.values())) + "\n" for row in rows)
+
+    def _drawn(self, rows: Sequence[Fields]) -> str:
+        from qoder_cli.output.grid import Grid
+
+        cells = [[cell(value) for value in row.values()] for row in rows]
+        header = ""
+        if self._grid is None:
+            styled = self._output.screen.styled
+            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=self._first, styled=styled)
+            header = self._grid.header()
+        self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
+        return header + "".join(map(self._grid.row, cells))
+
+    def _end(self) -> str:
+        if self._output.format == "json":
+            before = "\n" if self._begun and self._output.indent else ""
+            return ("" if self._begun else "[") + before + "]\n"
+        if self._grid is None:
+            return ""
+        return self._output.footer(self._times, *self._grid.left_out(self._remedy))

@@ -1,41 +1,59 @@
 """A table on a terminal, drawn row by row: its first rows fix which columns there are and how wide."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 from qoder_cli.output.cells import Cell
+from qoder_cli.output.fit import ELLIPSIS, columns, cut, cut_inside
 
 GAP = "  "
-_SHORTEST_WORDS = 16  # what a text that may be cut gets at least, before it is given what is left over
-_LONGEST_LIST = 40  # characters
-_ELLIPSIS = "…"
+_SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
+_LONGEST_SHORT_ID = 20  # columns
+_SHORTEST_WORDS = 8  # columns, where not even the least is left
 
-Styled = Callable[[str, str], str]  # text and a style's name -> text that has the style, where there is colour
+Styled = Callable[[str, str], str]  # text and a style's name, or none -> the text in that style, where there is colour
 
 
-@dataclass
 class _Column:
-    """A column: its header, how wide its values are, and how wide it is; all in columns of the terminal."""
+    """A column: what its values want, the least they can do with, and what they get, in columns of the terminal."""
 
-    header: str
-    wanted: int
-    width: int
+    def __init__(self, name: str, cells: Sequence[Cell]) -> None:
+        self.header = name.replace("_", " ")
+        self.has_words = any(cell.kind == "words" for cell in cells)
+        self.wanted = max(columns(text) for text in (self.header, *(cell.text for cell in cells)))
+        # An id is cut behind what tells it apart, which is enough to name it; else in the middle.
+        self._apart = _apart(cell.text for cell in cells if cell.kind == "id") + len(ELLIPSIS)
+        self.width = max(columns(self.header), *map(self._least, cells))
 
-    @classmethod
-    def of(cls, name: str, cells: Sequence[Cell], *, shortest: int) -> "_Column":
-        """Return a column for the cells, no wider than `shortest` where they may be cut."""
-        from rich.cells import cell_len
+    def _least(self, cell: Cell) -> int:
+        least = {"words": cell.least, "id": max(self._apart, _SHORTEST_ID), "whole": self.wanted}[cell.kind]
+        if cell.kind == "id" and self._apart > _LONGEST_SHORT_ID:
+            least = _SHORTEST_ID
+        return min(columns(cell.text), least)
 
-        header = name.replace("_", " ")
-        wanted = max(map(cell_len, [header, *(cell.text for cell in cells)]))
-        return cls(header, wanted, min(wanted, shortest) if any(cell.may_be_cut for cell in cells) else wanted)
+    def cut(self, cell: Cell) -> str:
+        """Return the text of a cell in the width of the column."""
+        in_middle = cell.kind == "id" and self._apart > _LONGEST_SHORT_ID
+        return cut_inside(cell.text, self.width) if in_middle else cut(cell.text, self.width)
+
+
+def _apart(ids: Iterable[str]) -> int:
+    """Return how many characters at their beginning tell different ids apart."""
+    known = sorted(set(ids))
+    return 1 + max((_shared(*pair) for pair in pairwise(known)), default=0)
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters at their beginning two texts have in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 class Grid:
     """The columns of a table.
 
-    `first` names them in the order in which they are given room; without it all are shown, however wide the terminal. A
-    value is cut only if it says that it may be; a whole one that is wider than its column moves the rest of its line.
+    `first` names them in the order in which they get room; without it all are shown whole, however wide the terminal.
+    Where there is no room, ids are shortened and words are cut before a column goes; nothing else ever is cut: a value
+    that is wider than its column moves the rest of its line.
     """
 
     def __init__(
@@ -47,56 +65,52 @@ class Grid:
         first: Sequence[str] | None,
         styled: Styled,
     ) -> None:
-        shortest = max(_SHORTEST_WORDS, width // 6) if first else width
         self._styled = styled
-        self._columns = [_Column.of(name, cells, shortest=shortest) for name, *cells in zip(names, *rows, strict=True)]
-        order = range(len(names)) if first is None else [names.index(name) for name in first]
-        self._shown = sorted(order if first is None else self._fitting(order, width))
-        self._widen(width)
+        self._columns = [_Column(name, cells) for name, *cells in zip(names, *rows, strict=True)]
+        self._shown = list(range(len(names)))
+        self._has_cut = False
+        if first is not None:
+            self._fit([names.index(name) for name in first], width)
+        else:
+            for column in self._columns:
+                column.width = column.wanted
 
     def header(self) -> str:
         """Return the line of the columns' names."""
-        return self._line([Cell(((column.header, "bold"),)) for column in self._columns])
+        return self.row([Cell(((column.header, "bold"),)) for column in self._columns])
 
     def row(self, cells: Sequence[Cell]) -> str:
         """Return the line of one row."""
-        return self._line(cells)
+        return GAP.join(self._drawn(cells[n], self._columns[n]) for n in self._shown).rstrip(" ") + "\n"
 
-    def no_room_for(self) -> list[str]:
-        """Return what to say of the columns that are not shown: their names, or how many if those are long."""
+    def left_out(self, remedy: str) -> list[str]:
+        """Return what to say of the columns that are not shown, with what shows them, also what was cut."""
         hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
-        names = ", ".join(hidden)
-        short = names if len(names) <= _LONGEST_LIST else f"{len(hidden)} more columns"
-        return [f"no room for {short}"] if hidden else []
+        said = [f"hidden: {', '.join(hidden)}"] if hidden else []
+        return [*said, remedy] if hidden or self._has_cut else []
 
-    def _fitting(self, order: Iterable[int], width: int) -> list[int]:
-        """Return the columns for which there is room; the first in the order always has it."""
-        chosen: list[int] = []
-        for n in order:
-            if not chosen or self._width_of([*chosen, n]) <= width:
-                chosen.append(n)
-        return chosen
+    def _fit(self, order: Sequence[int], width: int) -> None:
+        """Choose the columns for which there is room; the first always has it. What is left over goes to words."""
+        chosen, room = [order[0]], width - self._columns[order[0]].width
+        for n in order[1:]:
+            column, left = self._columns[n], room - len(GAP)
+            if column.has_words and left >= max(_SHORTEST_WORDS, columns(column.header)):
+                column.width = min(column.width, left)
+            if column.width > left:
+                break
+            chosen.append(n)
+            room = left - column.width
+        self._shown = sorted(chosen)
+        for column in sorted((self._columns[n] for n in chosen), key=lambda column: not column.has_words):
+            more = min(max(room, 0), column.wanted - column.width)
+            if column.has_words or column.width + more == column.wanted:  # half an id is no better than a short one
+                column.width += more
+                room -= more
 
-    def _widen(self, width: int) -> None:
-        """Give the room that is left over to the columns that were to be cut."""
-        room = width - self._width_of(self._shown)
-        for column in (self._columns[n] for n in self._shown):
-            more = max(0, min(room, column.wanted - column.width))
-            column.width += more
-            room -= more
-
-    def _width_of(self, chosen: Sequence[int]) -> int:
-        return sum(self._columns[n].width for n in chosen) + len(GAP) * (len(chosen) - 1)
-
-    def _line(self, cells: Sequence[Cell]) -> str:
-        return GAP.join(self._drawn(cells[n], self._columns[n].width) for n in self._shown).rstrip(" ") + "\n"
-
-    def _drawn(self, cell: Cell, width: int) -> str:
-        from rich.cells import cell_len, set_cell_size
-
-        length = cell_len(cell.text)
-        if length > width and cell.may_be_cut:
-            return set_cell_size(cell.text, width - 1) + _ELLIPSIS
-        return "".join(self._styled(text, style) if style else text for text, style in cell.pieces) + " " * (
-            width - length
-        )
+    def _drawn(self, cell: Cell, column: _Column) -> str:
+        length = columns(cell.text)
+        is_short = cell.kind == "words" or (cell.kind == "id" and column.width < column.wanted)
+        if length > column.width and is_short:
+            self._has_cut = True
+            return column.cut(cell)
+        return "".join(self._styled(text, style) for text, style in cell.pieces) + " " * (column.width - length)

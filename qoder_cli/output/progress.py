@@ -1,4 +1,4 @@
-"""What is said on stderr while something goes on: progress is not output."""
+"""What stderr says while something runs: progress is not output."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from qoder_cli.base.clock import Clock
 from qoder_cli.base.times import span
-from qoder_cli.output.screen import Screen, inert
+from qoder_cli.output.screen import Screen, inert, unseen_keys
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,30 +14,27 @@ if TYPE_CHECKING:
 
 _MARGIN = 3  # lines of the terminal that the board leaves free: for the status line, and for what came before
 HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
+LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
 class Progress:
     """Notes, warnings, and the status line of a wait.
 
     On a terminal the status line is animated; elsewhere each change is a line, with a heartbeat every 30 s. When
-    `quiet`, only warnings are said.
+    `is_quiet`, only warnings are said. When `rings`, a terminal's bell rings after a long wait.
     """
 
-    def __init__(self, screen: Screen, *, clock: Clock, quiet: bool) -> None:
+    def __init__(self, screen: Screen, *, clock: Clock, quiet: bool, rings: bool = False) -> None:
         self._screen = screen
         self._clock = clock
-        self._quiet = quiet
+        self.is_quiet = quiet
+        self._rings = rings
         self._moves = screen.is_animated
         self._live: Live | None = None
         self._board: Callable[[int, int], RenderableType] | None = None
         self._status: Callable[[], str] = str
         self._leaving = ""
         self._began = self._last_line = 0.0
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether only warnings are said."""
-        return self._quiet
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -53,12 +50,12 @@ class Progress:
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Say one line; unless quiet, or `always`."""
-        if always or not self._quiet:
+        if always or not self.is_quiet:
             self._line(inert(text))
 
     def show(self, text: str) -> None:
         """Say lines that are composed already, unless quiet."""
-        if not self._quiet:
+        if not self.is_quiet:
             self._line(text.rstrip("\n"))
 
     def warn(self, text: str) -> None:
@@ -70,37 +67,40 @@ class Progress:
         self._line(self._screen.styled(inert(text), "dim"))
 
     def put_up(self, board: "Callable[[int, int], RenderableType]") -> None:
-        """Show this above the status line of the wait to come; it is made again and again, for a width and a height."""
+        """Show this above the status line of the next wait; it is drawn again and again, for a width and a height."""
         self._board = board
 
     def settle_for_lines(self) -> None:
-        """Tell of changes in lines also on a terminal, for others may write to it, and nobody could take that back."""
+        """Report changes as lines on a terminal too: others may write to it, which could not be taken back."""
         self._moves = False
 
     @contextmanager
     def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
-        """Show, for as long as the block runs, what is waited for, for how long, and what comes of leaving.
+        """Show, while the block runs, what is waited for, for how long, and what Ctrl-C leads to.
 
-        A `status` that is a function is asked whenever it is shown; on a terminal from another thread.
+        A `status` that is a function is called whenever it is shown; on a terminal from another thread.
         """
-        self._status, self._began = _function(status), self._clock.monotonic()
-        self._leaving = leaving or ("the run goes on" if self._board is None else "the runs go on")
-        self._last_line = self._began
-        if self._quiet or not self._moves:
+        self._set_status(status)
+        self._began = self._last_line = self._clock.monotonic()
+        self._leaving = leaving or ("the run keeps running" if self._board is None else "the runs keep running")
+        if self.is_quiet or not self._moves:
             yield
-            return
-        try:
-            self._start_live()
-            yield
-        finally:
-            if self._live is not None:
-                self._live.stop()
-            self._live = None
+        else:
+            with unseen_keys():
+                try:
+                    self._start_live()
+                    yield
+                finally:
+                    if self._live is not None:
+                        self._live.stop()
+                    self._live = None
+        if self._rings and self._screen.is_terminal and self._clock.monotonic() - self._began > LONG_WAIT:
+            self._screen.tell("\a")
 
     def change(self, news: str, *, status: str | None = None) -> None:
         """Say what has changed in the wait; on a terminal only the status line changes."""
         if status is not None:
-            self._status = _function(status)
+            self._set_status(status)
         self.news(news)
 
     def news(self, text: str) -> None:
@@ -113,6 +113,9 @@ class Progress:
         if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
+    def _set_status(self, status: str | Callable[[], str]) -> None:
+        self._status = (lambda: status) if isinstance(status, str) else status
+
     def _line(self, text: str) -> None:
         self._last_line = self._clock.monotonic()
         if self._live is not None:
@@ -123,22 +126,10 @@ class Progress:
             self._screen.tell(text + "\n")
 
     def _start_live(self) -> None:
+        from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(
-            get_renderable=self._picture,
-            console=self._console(),
-            transient=True,  # it goes when the wait is over
-            refresh_per_second=8 if self._board is None else 4,
-            redirect_stdout=False,  # standard output is data, and not rich's to touch
-            redirect_stderr=False,
-        )
-        self._live.start()
-
-    def _console(self) -> Any:
-        from rich.console import Console
-
-        return Console(
+        console = Console(
             file=cast(IO[str], ScreenFile(self._screen)),
             force_terminal=True,
             color_system="standard" if self._screen.color else None,
@@ -146,6 +137,15 @@ class Progress:
             highlight=False,
             markup=False,
         )
+        self._live = Live(
+            get_renderable=self._picture,
+            console=console,
+            transient=True,  # it goes when the wait is over
+            refresh_per_second=8 if self._board is None else 4,
+            redirect_stdout=False,  # standard output is data, and not rich's to touch
+            redirect_stderr=False,
+        )
+        self._live.start()
 
     def _picture(self) -> Any:
         if self._board is None or self._live is None:
@@ -163,11 +163,7 @@ class Progress:
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
         line.append(f" {inert(self._status())} {span(seconds)}")
-        return line.append(f"  Ctrl-C leaves; {self._leaving}", style="dim")
-
-
-def _function(status: str | Callable[[], str]) -> Callable[[], str]:
-    return (lambda: status) if isinstance(status, str) else status
+        return line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
 
 
 class ScreenFile:

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 from qoder_cli.base.errors import QoderError
 from qoder_cli.output.screen import Screen, inert
 
-Format = Literal["table", "json", "jsonl", "id"]
-
+Format = Literal["table", "wide", "json", "jsonl", "id"]
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
 _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
@@ -43,18 +42,18 @@ def format_typed(words: Sequence[str]) -> Format:
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
             break
-        asked = "json" if word == "--json" else _value(word, following)
+        asked = _format_in(word, following)
         typed = next((format for format in get_args(Format) if format == asked), typed)
     return typed
 
 
-def _value(word: str, following: str) -> str | None:
+def _format_in(word: str, following: str) -> str | None:
     """Return what an option that chooses the format is given; None when the word is no such option."""
-    if word in ("--output", "--format"):
-        return following
-    name, _, value = word.partition("=")
+    name, is_bound, value = word.partition("=")
+    if word == "--json":
+        return "json"
     if name in ("--output", "--format"):
-        return value
+        return value if is_bound else following
     if cluster := _CLUSTER.fullmatch(word):
         return "id" if cluster["quiet"] else cluster["value"] or following
     return None

@@ -4,9 +4,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import BinaryIO, TextIO
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, TextIO
 
 from qoder_cli.base.errors import InternalError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
@@ -71,10 +71,9 @@ class Screen:
         return screen
 
     def write(self, text: str) -> None:
-        """Write lines at once, without secrets, and without what a CI system takes for a command.
+        """Write lines at once, without secrets, and without what a CI system takes for a command, on every machine.
 
-        That holds on every machine, whatever the environment says: a log may be shown again where it counts. JSON is
-        not changed, for it is written without any (`jsontext.dump`).
+        JSON is not changed: it is written without any (`jsontext.dump`).
         Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
         """
         self.write_exactly(commandless(text))
@@ -96,13 +95,12 @@ class Screen:
         except BrokenPipeError:
             raise ReaderGone from None
         except (OSError, ValueError) as error:
-            raise InternalError(
-                f"cannot write to standard output: {error}", hint="free some space or write elsewhere"
-            ) from None
+            hint = "free some disk space or redirect elsewhere"
+            raise InternalError(f"cannot write to standard output: {error}", hint=hint) from None
 
     @property
     def reader_is_gone(self) -> bool:
-        """Whether nobody reads a pipe any more; what is no pipe, and Windows, does not tell before the next write."""
+        """Whether nobody reads a pipe any more; anything else, and Windows, shows it at the next write only."""
         if not self.is_piped or self._binary is None or sys.platform == "win32":
             return False
         import select
@@ -112,23 +110,19 @@ class Screen:
         return bool(poll.poll(0))
 
     def tell(self, text: str, *, is_command: bool = False) -> None:
-        """Write what is only for the eye, without anything that has the shape of a token; when nobody can read it, go
-        on without.
+        """Write what is only for the eye, without tokens, and without CI commands unless it `is_command`.
 
-        It is no command to a CI system, unless it `is_command`.
+        When nobody can read it, it is dropped.
         """
+        text = without_tokens(text)
         try:
-            text = without_tokens(text)
-            if is_command:
-                self.write_exactly(text)
-            else:
-                self.write(text)
+            self.write_exactly(text if is_command else commandless(text))
         except (ReaderGone, InternalError):
             self._binary = None
 
     def styled(self, text: str, style: str) -> str:
-        """Return the text in a style, where this stream has colour."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color else text
+        """Return the text in a style (or in none, if that is empty), where this stream has colour."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 
 def _is_pipe(stream: TextIO) -> bool:
@@ -157,6 +151,40 @@ def silence(stream: TextIO | None) -> None:
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def unseen_keys() -> Iterator[None]:
+    """Let the terminal not echo what is typed while the block runs: an Enter would move what is drawn.
+
+    Nothing is changed in the background, where the system would stop a process that tries; nor on Windows.
+    """
+    try:
+        import termios
+    except ImportError:
+        yield
+        return
+    try:
+        terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
+        before = termios.tcgetattr(terminal)
+    except (OSError, ValueError, termios.error):
+        yield
+        return
+    silent = [*before]
+    silent[3] &= ~termios.ECHO
+    _set_terminal(terminal, silent)
+    try:
+        yield
+    finally:
+        _set_terminal(terminal, before)
+
+
+def _set_terminal(terminal: int, attributes: list[Any]) -> None:
+    import termios
+
+    with suppress(OSError, termios.error):
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def terminal_width() -> int:

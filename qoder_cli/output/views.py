@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.base.outcome import evaluations
-from qoder_cli.output.cells import Fields, Fire, Milliseconds, Moment, Status, Words
+from qoder_cli.base.outcome import GOING, evaluations
+from qoder_cli.base.times import parse_timestamp
+from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
@@ -16,7 +17,7 @@ def run_fields(run: Run) -> Fields:
     return {
         "id": text(run.raw.get("id")),  # a list may hold anything
         "deployment": run.deployment_id,
-        "status": _status(run),
+        "status": Status(run.status) if run.status else None,
         "adopted": "yes" if run.adopted else None,
         "status_from": _source(run),
         "requires_action": _waiting_calls(run),
@@ -37,49 +38,72 @@ def run_fields(run: Run) -> Fields:
 
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
-    lines = [
-        ": ".join(
-            part
-            for part in (text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description")))
-            if part
-        )
-        for one in evaluations(session)
-    ]
+    lines = []
+    for one in evaluations(session):
+        explanation = text(one.get("explanation") or one.get("description"))
+        lines.append(": ".join(filter(None, (text(one.get("result")) or "unknown", explanation))))
     return {"outcome": lines} if lines else {}
 
 
-# In a pipe, in this order, and only ever appended to; and the order in which they get room on a terminal.
+# In a pipe, in this order, and only ever appended to.
 RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
-RUN_FIRST = ("id", "status", "triggered", "duration", "error_type", "trigger", "deployment", "session")
+# In the order in which they get room on a terminal.
+RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
 
 def run_row(run: Run) -> Fields:
-    """Return a run as one row of a list; the columns are only ever appended to."""
+    """Return a run as one row of a list in a pipe."""
     fields = run_fields(run)
-    fields["error_type"] = Words(run.error_type) if run.error_type else None
-    return {name: fields[name] for name in RUN_COLUMNS}
+    ids = {name: Id(fields[name]) for name in ("id", "deployment", "session") if fields[name]}
+    error = Words(run.error_type) if run.error_type else None
+    return {name: {**fields, **ids, "error_type": error}[name] for name in RUN_COLUMNS}
+
+
+def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool) -> Fields:
+    """Return a run as one row of a list on a terminal at `now` (unix seconds), `names` being those of deployments.
+
+    What is wide has local times, and the deployment's id beside its name.
+    """
+    row = run_row(run)
+    name = names.get(run.deployment_id or "")
+    triggered = row["triggered"]
+    since = parse_timestamp(triggered and triggered.text)
+    if since and run.status in GOING and row["duration"] is None:
+        row["duration"] = Milliseconds(max(0, round(1000 * (now - since.timestamp()))))
+    error = ": ".join(filter(None, (run.error_type, run.error_message)))
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        "deployment": Words(name, least=14) if name else row["deployment"],
+        "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
+        "duration": row["duration"],
+        "error": Words(error, least=12) if error else None,
+        "trigger": row["trigger"],
+        "session": row["session"],
+        **({"deployment_id": row["deployment"]} if is_wide else {}),
+    }
 
 
 def missing_row(typed: str, word: str) -> Fields:
-    """Return the row of a run that there is not, or that could not be read: what was typed, and one word for why.
+    """Return the row of a run that does not exist, or could not be read: what was typed, and one word for why.
 
     What was typed stands below what it is the id of, so that the first column has ids of runs alone; a deployment's
     name and everything else below `deployment`.
     """
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
-    shown = typed if column != "deployment" else Words(typed)
+    shown = Words(typed) if column == "deployment" else Id(typed)
     return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(word), column: shown}
 
 
 # As those of a run.
 DEPLOYMENT_COLUMNS = (
-    *("id", "name", "state", "paused_because", "schedule", "timezone", "next_run", "last_run"),
-    *("agent", "environment", "created"),
+    *("id", "name", "state", "paused_because", "schedule", "timezone"),
+    *("next_run", "last_run", "agent", "environment", "created"),
 )
 DEPLOYMENT_FIRST = (
-    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone", "last_run"),
-    *("agent", "environment", "created"),
+    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone"),
+    *("last_run", "agent", "environment", "created"),
 )
 
 
@@ -90,6 +114,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     """
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
+    budget = mapping(raw.get("budget")).get("max_credit_cost")
     return {
         "id": text(raw.get("id")),
         "name": deployment.name,
@@ -99,15 +124,15 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "archived": _moment(deployment.archived_at),
         "agent": _agent(raw.get("agent")),
         "environment": text(raw.get("environment_id")),
-        "variables": ", ".join(_variable_names(raw.get("environment_variables"))) or None,
+        "variables": _variable_names(raw.get("environment_variables")),
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
         "next_run": [Fire(fire, zone) for fire in _next_fires(deployment, now)],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": [str(each) for each in _list(raw.get("vault_ids"))],
-        "budget": _budget(mapping(raw.get("budget"))),
-        "metadata": _count(mapping(raw.get("metadata")).keys() - {_RESERVED}, "key"),
+        "budget": None if budget is None else f"{budget} credits a run",
+        "metadata": _keys(mapping(raw.get("metadata")).keys() - {_RESERVED}),
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
@@ -134,9 +159,9 @@ def _in_words(schedule: Mapping[str, Any]) -> str | None:
 def deployment_row(deployment: Deployment) -> Fields:
     """Return a deployment as one row of a list; the columns are only ever appended to."""
     fields = deployment_fields(deployment)
-    fields["name"] = Words(deployment.name or "-")
-    fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
-    return {name: fields[name] for name in DEPLOYMENT_COLUMNS}
+    ids = {name: Id(fields[name]) for name in ("id", "agent", "environment") if fields[name]}
+    own = {"name": Words(deployment.name or "-"), "next_run": _moment(next(iter(deployment.next_fires), None))}
+    return {name: {**fields, **ids, **own}[name] for name in DEPLOYMENT_COLUMNS}
 
 
 def _agent(agent: Any) -> str | None:
@@ -144,12 +169,12 @@ def _agent(agent: Any) -> str | None:
     return f"{id}@{mapping(agent).get('version', '?')}" if id else None
 
 
-def _variable_names(variables: Any) -> list[str]:
+def _variable_names(variables: Any) -> str | None:
     """Return the names alone: values may be secrets. They stand between `;` or newlines (api/facts.md, 1.2)."""
-    if isinstance(variables, dict):
-        return list(variables)
-    pairs = (text(variables) or "").replace("\n", ";").split(";")
-    return [pair.partition("=")[0].strip() for pair in pairs if pair.strip()]
+    names = list(mapping(variables))
+    for pair in (text(variables) or "").replace("\n", ";").split(";"):
+        names += [pair.partition("=")[0].strip()] if pair.strip() else []
+    return ", ".join(names) or None
 
 
 def _resource(resource: dict[str, Any]) -> str:
@@ -162,18 +187,13 @@ def _resource(resource: dict[str, Any]) -> str:
         text(resource.get("access")),
         f"at {resource['mount_path']}" if text(resource.get("mount_path")) else None,
     ]
-    return " ".join(part for part in parts if part)
+    return " ".join(filter(None, parts))
 
 
 def _without_login(url: Any) -> str | None:
     scheme, separator, rest = (text(url) or "").rpartition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" or None
-
-
-def _budget(budget: dict[str, Any]) -> str | None:
-    most = budget.get("max_credit_cost")
-    return None if most is None else f"{most} credits a run"
 
 
 def _first_message(events: list[dict[str, Any]]) -> str | None:
@@ -184,8 +204,10 @@ def _first_message(events: list[dict[str, Any]]) -> str | None:
     return (words if len(words) <= LONGEST_MESSAGE else words[:LONGEST_MESSAGE] + "…") or None
 
 
-def _count(things: Collection[object], name: str) -> str | None:
-    return f"{len(things)} {name}{'s' if len(things) > 1 else ''}" if things else None
+def _keys(keys: Collection[object]) -> str | None:
+    if not keys:
+        return None
+    return "1 key" if len(keys) == 1 else f"{len(keys)} keys"
 
 
 def _list(value: Any) -> list[Any]:
@@ -208,10 +230,6 @@ def _waiting_calls(run: Run) -> str | None:
     if "requires_action" not in run.derived:
         return None
     return ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
-
-
-def _status(run: Run) -> Status | None:
-    return Status(run.status) if run.status else None
 
 
 def _moment(value: Any) -> Moment | None:

@@ -23,19 +23,18 @@ def recent_runs(state: "State", deployment_id: str) -> Fields:
     try:
         newest = newest_runs(state.client, deployment_id, RECENT)
     except ApiError as error:
-        state.progress.warn(f"its runs could not be read: {error.message}")
+        state.progress.warn(f"could not read its runs: {error.message}")
         return {}
     runs = list(resolver.runs([run.raw for run in newest]))
     if resolver.unread:
-        state.progress.warn(f"{resolver.unread} of its runs are left out: their sessions could not be read")
+        state.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
     return picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
 
 
 def picture(runs: Sequence[Run]) -> Fields:
-    """Return the picture of runs that come newest first: outcomes and durations with the newest last, how many of
-    those that ran came to a good end, and how long a completed one usually takes.
+    """Return the picture of runs that come newest first: outcomes, durations, success rate, and median duration.
 
-    Left out of the rate are runs that go on, that were skipped, and whose ending cannot be known.
+    The rate ignores runs that are still running, were skipped, or have an unknown outcome.
     """
     oldest_first = list(reversed(runs))
     if not runs:

@@ -17,7 +17,7 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import mapping, text
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 from qoder_cli.runs.newest import all_runs, newest_runs
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 _SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
 _LISTED = 10  # ids that an error about an ambiguous name lists
 AT_A_TIME = 8  # requests
-FEW = 3  # sessions up to which each is asked for its deployment, and not looked for among the newest runs
-MOST_PAGES = 20  # of the newest runs; more only where as many sessions are looked for
-BARREN = 3  # pages without any of the sessions looked for, after which the newest runs are not read on
 _SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
+
+_PREFIX = range(9, 25)  # characters of a run's id that may be the beginning of one; whole ones have 25 or more
 
 T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
@@ -71,7 +70,7 @@ def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
 def _only(name: str, matches: list[str], known: dict[str, str], state: "State") -> str | QoderError:
     if len(matches) > 1:
         listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
-        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="name it by its id")
+        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="use an id")
     if not matches:
         return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(state)))
     return matches[0]
@@ -107,11 +106,26 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
 
 def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
     return WaitTimeout(
-        f"which run {word} is was not found out within {span(timeout)}",
-        hint="wait again",
+        f"run {word} was not identified within {span(timeout)}",
+        hint="to resume waiting",
         next=state.command("run", "wait", word),
         run_state="unknown",
     )
+
+
+def _whole(typed: str, state: "State") -> str | QoderError:
+    """Return the run's id that was typed, or the only one seen on this machine that begins so."""
+    if len(typed) not in _PREFIX:
+        return typed
+    from qoder_cli.local.remembered import run_ids_with_prefix
+
+    seen = run_ids_with_prefix(state.store, state.settings.host, typed)
+    if not seen or typed in seen:
+        return typed
+    if len(seen) > 1:
+        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
+    state.progress.note(f"{typed} is {seen[0]}")
+    return seen[0]
 
 
 class _Session(NamedTuple):
@@ -129,7 +143,7 @@ class _Finder:
         self._state = state
         self._words = words
         self._for_all: QoderError | None = None  # what keeps everything else from being found too
-        self.found: Found = {word: word for word in words if word.startswith("drun_")}
+        self.found: Found = {word: _whole(word, state) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
         """Find all of them."""
@@ -186,12 +200,9 @@ class _Finder:
         return newest[0].id
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
-        if len(sessions) > FEW:
-            self._look_among_newest(set(sessions))
-        left = [id for id in sessions if id not in self.found]
-        looks = in_order(lambda id: self._or_error(lambda: self._session(id)), left, at_a_time=AT_A_TIME)
+        looks = in_order(lambda id: self._or_error(lambda: self._session(id)), sessions, at_a_time=AT_A_TIME)
         of_deployment: dict[str, list[_Session]] = {}
-        for id, session in zip(left, looks, strict=True):
+        for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
             else:
@@ -199,26 +210,11 @@ class _Finder:
         for deployment_id, those in of_deployment.items():
             self._look_in_deployment(deployment_id, those)
 
-    def _look_among_newest(self, sessions: set[str]) -> None:
-        """Look through the newest runs of all deployments; what cannot be read there is asked for elsewhere."""
-        barren, most = 0, max(MOST_PAGES, 2 * len(sessions) // 100)
-        try:
-            for number, page in enumerate(self._state.client.pages("/deployment_runs", {"limit": 100}), 1):
-                rows = [row for row in map(Run.read, page["data"]) if row and row.session_id in sessions]
-                self.found |= {str(row.session_id): row.id for row in rows}
-                sessions -= self.found.keys()
-                barren = 0 if rows else barren + 1
-                if not sessions or barren == BARREN or number == most:
-                    return
-        except ApiError as error:
-            if isinstance(error, AuthError) and error.http_status == 401:
-                self._for_all = error
-
     def _session(self, id: str) -> _Session:
         session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
         deployment_id = text(session.get("deployment_id"))
         if deployment_id is None:
-            why = f"session {id} belongs to no deployment, so there is no run of it"
+            why = f"session {id} does not belong to a deployment, so it has no run"
             raise NotFound(why, hint=asked(self._state))
         return _Session(id, deployment_id, parse_timestamp(session.get("created_at")))
 

@@ -23,6 +23,7 @@ class Status(StrEnum):
 
 
 Trigger = Literal["manual", "schedule", "retry"]
+_SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
 # By how much a run's triggered_at and created_at differ at the very most: a window is asked for by the one, so much
 # wider, and kept to here by the other.
@@ -49,7 +50,7 @@ class Window(NamedTuple):
             None if until is None else parse_when(until, option="--until", now=now),
         )
         if window.since and window.until and window.since > window.until:
-            raise UsageError("--since is after --until", hint="nothing can lie between them; swap them")
+            raise UsageError("--since is later than --until", hint="swap them")
         return window
 
     def holds(self, moment: datetime) -> bool:
@@ -78,8 +79,8 @@ class Asked(NamedTuple):
     @property
     def filtered_here(self) -> bool:
         """Whether the server cannot be asked for less than every run (api/facts.md, 1.3)."""
-        one_it_filters = self.trigger is None or (self.deployment is None and self.trigger != "retry")
-        return bool(self.statuses) or not one_it_filters
+        is_sent = self.deployment is None and self.trigger in _SENT_TRIGGERS
+        return bool(self.statuses) or not (self.trigger is None or is_sent)
 
     def request(self) -> tuple[str, dict[str, Any]]:
         """Return the path and the query of the list, with the filters that both generations document."""
@@ -89,7 +90,7 @@ class Asked(NamedTuple):
         else:
             path = "/deployment_runs"
             filters = self.window.query("created_at[gte]", "created_at[lte]", slack=_ROUNDED)
-            if self.trigger in ("manual", "schedule"):  # the current generation knows no retry
+            if self.trigger in _SENT_TRIGGERS:
                 filters["trigger_type"] = str(self.trigger)
         return path, {"limit": LARGEST_PAGE if self.filtered_here else page_size(self.limit), **filters}
 

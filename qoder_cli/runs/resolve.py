@@ -57,7 +57,7 @@ class Resolver:
 
 
 class _EndingReader(Observer):
-    """Asks a session for its ending only: what it used would be one more request for each row, and no list shows it."""
+    """Asks a session for its ending only: its usage would be one more request for each row, and no list shows it."""
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         return {}

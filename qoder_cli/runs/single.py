@@ -24,7 +24,7 @@ def run_one(
     limits: "Limits | None",
     *,
     follow: bool,
-    require_outcome: bool,
+    require_satisfied: bool,
     on_ask: OnAsk,
     if_idle: bool,
     on_skip: OnSkip,
@@ -52,7 +52,7 @@ def run_one(
     from qoder_cli.runs.watch import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
-    [item] = wait_for(state, [watch], limits, Wanted(follow, require_outcome, on_ask=on_ask))
+    [item] = wait_for(state, [watch], limits, Wanted(follow, require_satisfied, on_ask=on_ask))
     if item.error and _is_fine(item.error, on_skip):
         item = item._replace(error=None)
     return finish(state, item, result=result)

@@ -19,8 +19,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import Meaning
-from qoder_cli.http.write import Recovery, Write
+from qoder_cli.http.write import Meaning, Recovery, Write
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer

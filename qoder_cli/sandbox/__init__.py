@@ -1,25 +1,9 @@
-"""The rehearsal server: a model of the service on an injected clock, served over loopback or in process.
+"""A fake server: a model of the service on an injected clock, over loopback or in process.
 
-    world.py       the service, computed from the clock
-    records.py     deployments, runs, sessions, and the requests that were seen
-    scripts.py     what happens in a session, as beats on a time line
-    presets.py     the deployments that are there to try
-
-    ids.py         ids as the live service makes them
-    wire.py        request and answer, free of any HTTP library
-    api.py         the table of routes: handle(world, request) -> Answer
-    operations.py  what each of them does
-    call.py        a request on its way through an operation
-    bodies.py      what a caller may write
-    pages.py       limits, cursors and filters
-    shapes.py      how things look, in either generation
-    stream.py      a session's event stream, as one connection gets it
-
-    grammar.py     how a fault is ordered
-    faults.py      what can go wrong: Faults.answer(world, request) -> Answer
-    inprocess.py   an httpx transport straight into the world
-    server.py      the same over real sockets
-    child.py       a command that runs inside the sandbox
+world.py is the service, of records.py; scripts.py and presets.py say what happens in it. wire.py has request and
+response, api.py the table of routes, operations.py what each of them does with a call.py; bodies.py and pages.py read
+what it asks, shapes.py and stream.py write what it is told. faults.py lets things go wrong. inprocess.py is an httpx
+transport into the world, server.py the same over sockets, child.py a command that runs inside.
 
 Only inprocess.py and server.py know an HTTP library; only bodies.py knows pydantic.
 """

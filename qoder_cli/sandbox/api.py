@@ -1,19 +1,16 @@
-"""The API of the service: `handle(world, request)` gives the answer, strictly as documented, without I/O."""
+"""The API of the service, strictly as documented, without I/O."""
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from email.utils import formatdate
+from typing import NamedTuple
 
 from qoder_cli.api.operations import of_path
 from qoder_cli.sandbox import operations as do
-from qoder_cli.sandbox.call import Call, Conditions, Refusal
-from qoder_cli.sandbox.operations import Reply
-from qoder_cli.sandbox.pages import Invalid
+from qoder_cli.sandbox.call import Call, Conditions
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.stream import EventStream
-from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Request, encode
-from qoder_cli.sandbox.world import Conflict, World
+from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Refusal, Request, encode
+from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
 
@@ -32,22 +29,19 @@ ERROR_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """An operation: method, path with `{}` for ids, the words that a fault may name it by, and what it does."""
+class Route(NamedTuple):
+    """An operation. `path` has `{}` for ids; a fault names it by one of `where`."""
 
     method: str
     path: str
     where: tuple[str, ...]
-    operation: Callable[[Call], Reply]
+    operation: Callable[[Call], do.Reply]
 
     def match(self, segments: list[str]) -> list[str] | None:
         """Return the ids in a path that is this route's, None for any other path."""
         parts = self.path.split("/")
-        if len(parts) != len(segments):
-            return None
-        pairs = list(zip(parts, segments, strict=True))
-        if any(part not in ("{}", segment) for part, segment in pairs):
+        pairs = list(zip(parts, segments, strict=False))
+        if len(parts) != len(segments) or any(part not in ("{}", segment) for part, segment in pairs):
             return None
         return [segment for part, segment in pairs if part == "{}"]
 
@@ -57,9 +51,9 @@ ROUTES = (
     Route("GET", "deployments", ("deployment",), do.list_deployments),
     Route("GET", "deployments/{}", ("deployment",), do.get_deployment),
     Route("POST", "deployments/{}", ("update", "write", "deployment"), do.update_deployment),
-    Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), do.pause_deployment),
-    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), do.unpause_deployment),
-    Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), do.archive_deployment),
+    Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), do.changing(World.pause)),
+    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), do.changing(World.unpause)),
+    Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), do.changing(World.archive)),
     Route("POST", "deployments/{}/run", ("trigger",), do.run_deployment),
     Route("GET", "deployments/{}/runs", ("list",), do.list_runs_of_deployment),
     Route("GET", "deployments/{}/runs/{}", ("run",), do.get_run),
@@ -86,40 +80,35 @@ def handle(world: World, request: Request, conditions: Conditions | None = None)
 
 
 def perform(world: World, request: Request, *, seen: Seen, now: float, conditions: Conditions) -> Answer:
-    """Act on a request as of `now`, write what it led to into `seen`, and return the answer."""
+    """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
     call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:
         _check_token(world, request)
         route, call.ids = find(request)
         return _once(call, route)
-    except Invalid as error:
-        return _refuse(call, 400, str(error), error.param)
-    except Conflict as error:
-        return _refuse(call, 409, str(error))
-    except Refusal as error:
-        return _refuse(call, error.status, str(error), error.param)
+    except Refusal as refusal:
+        return refused(world, request, refusal, conditions)
 
 
 def find(request: Request) -> tuple[Route, list[str]]:
     """Return the route of a request and the ids in its path.
 
-    Raises Refusal: 501 for an operation that only the service has, 405 for a method, 404 for a path that neither has.
+    Raises Refusal: 501 for what only the service has, 405 for another method, 404 otherwise.
     """
     segments = request.segments()
-    matches = [(route, ids) for route in ROUTES if segments and (ids := route.match(segments)) is not None]
-    for route, ids in matches:
-        if route.method == request.method:
-            return route, ids
+    found = {route.method: (route, ids) for route in ROUTES if (ids := route.match(segments)) is not None}
+    if request.method in found:
+        return found[request.method]
     methods = {operation.method for operation in of_path(request.path.removeprefix(BASE_PATH))} if segments else set()
     if request.method in methods or request.path.startswith(FORWARD_PATH + "/"):
         raise Refusal(501, "the sandbox does not serve this operation")
-    if methods or matches:
+    if methods or found:
         raise Refusal(405, "Method not allowed.")
     raise Refusal(404, "Not found.")
 
 
 def where(request: Request) -> tuple[str, ...]:
-    """Return the words that a fault may name this request by, none for a path that is no operation."""
+    """Return the words that a fault may name this request by."""
     try:
         route = find(request)[0]
     except Refusal:
@@ -127,34 +116,27 @@ def where(request: Request) -> tuple[str, ...]:
     return ("stream",) if route.operation is do.list_events and request.wants_stream else route.where
 
 
-def error_answer(world: World, request: Request, status: int, message: str, *, param: str | None = None) -> Answer:
-    """Return an error in the API's envelope; older bodies have no request_id (api/facts.md, 3.4)."""
-    request_id = _request_id(request)
-    error = {
-        "type": ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"),
-        "message": message,
-    }
-    envelope = {
-        "type": "error",
-        **({"request_id": request_id} if world.generation == "current" else {}),
-        "error": error | ({"param": param} if param else {}),
-    }
-    return json_answer(world, request, status, envelope, request_id=request_id)
+def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions | None = None) -> Answer:
+    """Return an error; older ones have no request_id (api/facts.md, 3.4)."""
+    status, message = refusal.status, str(refusal)
+    if conditions and conditions.echo_token:
+        message += f" (Authorization: {request.headers.get('authorization', '')})"
+    fallback = "invalid_request_error" if status < 500 else "api_error"
+    error = {"type": ERROR_TYPES.get(status, fallback), "message": message}
+    if refusal.param:
+        error["param"] = refusal.param
+    envelope: dict[str, object] = {"type": "error"}
+    if world.generation == "current":
+        envelope["request_id"] = request.id
+    return _answer(world, request, status, {**envelope, "error": error})
 
 
-def json_answer(world: World, request: Request, status: int, value: object, *, request_id: str | None = None) -> Answer:
-    """Return `value` as an answer of this server."""
-    headers = {
-        "content-type": "application/json",
-        "x-request-id": request_id or _request_id(request),
-        **dated(world),
-    }
-    return Answer(status, headers, encode(value))
-
-
-def _stream_answer(world: World, request: Request, stream: EventStream) -> Answer:
-    headers = {"content-type": "text/event-stream", "cache-control": "no-cache", "x-request-id": _request_id(request)}
-    return Answer(200, {**headers, **dated(world)}, stream=stream)
+def _answer(world: World, request: Request, status: int, reply: object) -> Answer:
+    headers = {"content-type": "application/json", "x-request-id": request.id, **dated(world)}
+    if isinstance(reply, EventStream):
+        headers |= {"content-type": "text/event-stream", "cache-control": "no-cache"}
+        return Answer(status, headers, stream=reply)
+    return Answer(status, headers, encode(reply))
 
 
 def dated(world: World) -> dict[str, str]:
@@ -162,12 +144,8 @@ def dated(world: World) -> dict[str, str]:
     return {"date": formatdate(world.now(), usegmt=True)}
 
 
-def _request_id(request: Request) -> str:
-    return request.headers.get("x-request-id") or str(uuid.uuid4())
-
-
 def _check_token(world: World, request: Request) -> None:
-    """Raise Refusal unless the request carries a bearer token that may do something (api/facts.md, 3.2)."""
+    """Raise Refusal unless the token is right (api/facts.md, 3.2)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
         raise Refusal(403, "This token has no permission for cloud agents.")
@@ -175,27 +153,18 @@ def _check_token(world: World, request: Request) -> None:
         raise Refusal(401, "Invalid API key or token.")
 
 
-def _refuse(call: Call, status: int, message: str, param: str | None = None) -> Answer:
-    if call.conditions.echo_token:
-        message += f" (Authorization: {call.request.headers.get('authorization', '')})"
-    return error_answer(call.world, call.request, status, message, param=param)
-
-
 def _once(call: Call, route: Route) -> Answer:
-    """Perform the operation, unless an idempotency key brings back an earlier answer (api/facts.md, 3.5)."""
+    """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
-    if request.method != "POST" or not key or not (world.honour_key and call.conditions.honour_key):
-        status, said = route.operation(call)
-        if isinstance(said, EventStream):
-            return _stream_answer(world, request, said)
-        return json_answer(world, request, status, said)
-    asked = (request.path, call.body())
-    if key in world.answered:
-        past, answer = world.answered[key]
+    keyed = request.method == "POST" and key and world.honour_key and not call.conditions.no_idempotency
+    asked = (request.path, call.body()) if keyed else None
+    if keyed and key in world.answered:
+        past, status, reply = world.answered[key]
         if past != asked:
-            raise Conflict("Idempotency key reused with a different request body.")
+            raise Refusal(409, "Idempotency key reused with a different request body.")
         call.seen.replayed = True
-        return replace(json_answer(world, request, answer.status, None), body=answer.body)
-    answer = json_answer(world, request, *route.operation(call))
-    world.answered[key] = asked, answer
-    return answer
+        return _answer(world, request, status, reply)
+    reply = route.operation(call)
+    if keyed and key:
+        world.answered[key] = asked, call.status, reply
+    return _answer(world, request, call.status, reply)

@@ -1,4 +1,4 @@
-"""A command that runs inside the sandbox: its environment, the signals it is to hear, its exit code."""
+"""A command inside the sandbox: its environment, signals and exit code."""
 
 import os
 import shlex
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from types import FrameType
 
@@ -29,26 +30,23 @@ _LOOPBACK = "127.0.0.1,localhost"
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder for the config and the state of what runs inside; nothing of it is left when the block ends.
-
-    Raises UsageError when there is no place for it.
-    """
+    """Make a folder for config and state, removed with the block. Raises UsageError."""
     try:
         made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
-            f"there is no place for the sandbox's own config and state: {error.strerror}",
-            hint="set TMPDIR to a folder that you can write",
+            f"cannot create a temporary folder for the sandbox's config and state: {error.strerror}",
+            hint="set TMPDIR to a writable folder",
         ) from None
     with made as name:
         yield Path(name)
 
 
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
-    """Return what leads whoever has `base` for an environment into the sandbox; what is not to be set is empty.
+    """Return what leads every client with the environment `base` into the sandbox.
 
-    It is for every client, ours and the official SDK (api/facts.md, 3.1 and 7.2): server, token, and in `folder` a
-    config and a state of the sandbox's own.
+    Ours and the official SDK (api/facts.md, 3.1 and 7.2) get its server and token, and a config
+    and a state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
     tokens = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
@@ -64,14 +62,14 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
 
 
 def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command in the sandbox: `base` led by `inside`; our `qoder` is first on PATH."""
+    """Return `base` with `inside`, and our `qoder` first on PATH."""
     folders = [_own_folder(), *filter(None, [base.get("PATH")])]
     env = {**base, **inside, "PATH": os.pathsep.join(folders)}
     return {name: value for name, value in env.items() if value or name not in MISLEADING}
 
 
 def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps clients from asking a proxy for this machine; some read the one name, some the other."""
+    """Return what keeps clients from using a proxy for this machine."""
     names = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
     given = list(dict.fromkeys(base[name] for name in names if base.get(name)))
     exceptions = "*" if "*" in given else ",".join([_LOOPBACK, *given])
@@ -79,7 +77,7 @@ def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own_folder() -> str:
-    """Return the folder of this program's console script, or of its Python where it was started without one.
+    """Return the folder of this program's console script, or else of its Python.
 
     Where pipx has put the script, its own Python is elsewhere: `python` inside stays the user's.
     """
@@ -93,63 +91,43 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
 
     Signals that arrive meanwhile are passed on. Raises UsageError when it cannot be started.
     """
-    relay = _Relay()
-    with catching(relay.pass_on):
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # signals that arrive before the child exists
+
+    def pass_on(signum: int) -> None:
+        if child is None:
+            early.append(signum)
+        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # then the terminal has told the child
+            child.send_signal(signum)  # does nothing once the child has been waited for
+
+    with _catching(pass_on):
         child = _start(command, env)
-        relay.to(child)
+        for signum in early:
+            child.send_signal(signum)
         code = child.wait()
     return 128 - code if code < 0 else code
 
 
 def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    program = command[0]
+    if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
+        program = which(program, path=env["PATH"]) or program
     try:
-        return subprocess.Popen(_looked_up(command, env), env=dict(env))
+        return subprocess.Popen([program, *command[1:]], env=dict(env))
     except FileNotFoundError:
-        raise _cannot_run(command, "there is no such command") from None
+        raise _cannot_run(command, "command not found") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte
         raise _cannot_run(command, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _cannot_run(command: Sequence[str], why: str) -> UsageError:
-    example = ["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"]
-    return UsageError(
-        f"cannot run {command[0]!r}: {why}",
-        hint=f"what follows -- is a command, as in: qoder sandbox -- {shlex.join(example)}",
-    )
-
-
-def _looked_up(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """Return the words to start. Windows would look a program up in our own PATH and not in that of `env`."""
-    if sys.platform != "win32":
-        return list(command)
-    from shutil import which
-
-    return [which(command[0], path=env["PATH"]) or command[0], *command[1:]]
-
-
-class _Relay:
-    """Passes signals on to a child, also those that arrive before it exists."""
-
-    def __init__(self) -> None:
-        self._child: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []
-
-    def to(self, child: "subprocess.Popen[bytes]") -> None:
-        """Name the child, and give it what came too early."""
-        self._child = child
-        for signum in self._early:
-            child.send_signal(signum)
-
-    def pass_on(self, signum: int) -> None:
-        """Give a signal to the child, unless the terminal has done so already."""
-        if self._child is None:
-            self._early.append(signum)
-        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):
-            self._child.send_signal(signum)  # does nothing once the child has been waited for
+    example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
+    hint = f"put a command after --, for example: qoder sandbox -- {example}"
+    return UsageError(f"cannot run {command[0]!r}: {why}", hint=hint)
 
 
 def _typed_at_our_terminal() -> bool:
-    """Return whether a SIGINT now comes from Ctrl-C: ours, and the child's, is the foreground group."""
+    """Return whether a SIGINT now comes from Ctrl-C, which the child gets as well."""
     if sys.platform == "win32":  # a console gives Ctrl-C to all its processes
         return True
     try:
@@ -165,28 +143,27 @@ def _typed_at_our_terminal() -> bool:
 
 
 @contextmanager
-def catching(act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` with each SIGINT, SIGTERM and SIGHUP while the block runs; what was ignored stays so."""
+def _catching(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with each signal in the block; what was ignored stays so."""
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         act(signum)
 
     present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {signum: signal.getsignal(signum) for signum in present}
-    mine = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
-    for signum in mine:
+    before = {signum: handler for signum in present if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
+    for signum in before:
         signal.signal(signum, on_signal)
     try:
         yield
     finally:
-        for signum in mine:
-            signal.signal(signum, before[signum])
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def until_signal() -> int:
     """Wait for SIGINT, SIGTERM or SIGHUP, and return its number."""
     arrived: list[int] = []
-    with catching(arrived.append):
+    with _catching(arrived.append):
         while not arrived:
             time.sleep(0.2)  # a signal ends the sleep early, but for Windows
     return arrived[0]

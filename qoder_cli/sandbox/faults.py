@@ -1,55 +1,128 @@
-"""What can go wrong on order: the grammar of `--fault`, and what each fault does.
+"""Faults: how they are written (`WHERE:WHAT[=VALUE][*TIMES]`), and what each does.
 
-A fault is `WHERE:WHAT[=VALUE][*TIMES]`, such as `trigger:drop-after`, `run:503*2` or `any:skew=-3600`.
-
-WHERE names the request: `trigger` (POST …/run), `run` (one run), `list` (runs), `deployment` (reading and writing
-them), of that `write` (any of `create`, `update`, `pause`, `unpause`, `archive`), `session`, `events` (their list),
-`stream`, `agent`, `any`. WHAT is one of the words below. A *disruption* meets one request (or
-TIMES, or with `*inf` all); several for the same request take turns in the order given. A *condition* goes on for
-ever, or for TIMES requests, beside them. Seconds are real seconds, whatever the speed of the world.
-
-| WHAT | Acts? | What the client meets |
-|---|---|---|
-| `refused` | no | no connection; only in process, for a real server cannot refuse a single request |
-| `drop-before` | no | the connection closes without an answer |
-| `drop-after` | yes | the same |
-| `late=S` | S seconds later | the same, at once |
-| `hang-before` | no | nothing, ever |
-| `hang-after` | yes | nothing, ever |
-| `slow=S` | yes | the true answer, byte by byte, taking S seconds; a stream: its events, S seconds late |
-| `truncated` | yes | half of the body, then the connection closes; a stream: half of its first frame |
-| `garbage` | yes | 200 with broken JSON |
-| `list` | yes | 200 with an empty JSON list |
-| `not-a-run` | yes | 200 with an object of another kind |
-| `redirect=URL` | no | 302 to URL |
-| `503`, `429=5` | no | that status, 400 to 599, in the API's envelope; a value is sent as `Retry-After` |
-| `503-bare` | no | that status, without a body |
-| `html`, `html=503` | no | a gateway's HTML page, 502 unless told |
-| `act-503`, `act-503-bare`, `act-html` | yes | the same as without `act-` |
-| `stranger` | yes | just before, someone else starts a run of it, changes its description, or writes the same |
-| `skew=S` | yes | condition: the server's clock is off by S seconds, whatever WHERE says; takes no TIMES |
-| `no-date` | yes | condition: no `Date` header |
-| `lagging=S` | yes | condition: what is younger than S seconds is unknown; a changed deployment reads as before |
-| `half-written=S` | yes | condition: runs younger than S seconds have neither session nor error |
-| `no-idempotency` | yes | condition: the Idempotency-Key means nothing |
-| `echo-token` | yes | condition: error messages repeat the Authorization header |
-| `cut=S` | yes | condition: an event stream is closed after S seconds, each time |
-| `silent` | yes | condition: an event stream is open, and nothing is ever sent |
+`qoder sandbox --help` describes every word. A *disruption* meets TIMES requests, by default one;
+several for the same request take turns. A *condition* lasts for ever, or for TIMES requests.
+Seconds are real, whatever the speed of the world.
 """
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.call import Conditions
-from qoder_cli.sandbox.grammar import STATUS, Fault, parse
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.wire import Answer, Request
-from qoder_cli.sandbox.world import Conflict, World
+from qoder_cli.sandbox.wire import Answer, Refusal, Request
+from qoder_cli.sandbox.world import World
+
+WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
+PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any")
+
+# Word, and the value it takes. Statuses are words of their own: `503`, `503-bare`, `act-503`.
+# Only in process can a connection be refused: a real server cannot refuse a single one.
+DISRUPTIONS = {
+    **dict.fromkeys(("refused", "drop-before", "drop-after", "hang-before", "hang-after"), "none"),
+    **dict.fromkeys(("truncated", "garbage", "list", "not-a-run"), "none"),
+    **dict.fromkeys(("late", "slow"), "seconds"),
+    **dict.fromkeys(("html", "act-html"), "status"),
+    "redirect": "text",
+}
+# All but `skew` are fields of Conditions. A stranger comes once if not told otherwise.
+CONDITIONS = {
+    **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
+    **dict.fromkeys(("skew", "lagging", "half-written", "cut"), "seconds"),
+}
+_EXAMPLES = {
+    "seconds": "seconds, for example {}=3",
+    "text": "a URL, for example {}=https://example.com/",
+    "status": "a status, for example {}=502",
+    "none": "no value",
+}
+_VALUES = {"seconds": r"\d+(\.\d+)?", "text": ".+", "status": r"[2345]\d\d", "none": ""}
+
+_STATUS = re.compile(r"(act-)?([45]\d\d)(-bare)?")
+_TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
+_LONGEST = 1e10  # seconds; a clock further off cannot be written as a date
 
 _HTML = b"<!doctype html><html><head><title>%d</title></head><body><h1>Bad gateway</h1></body></html>"
+_GARBAGE = {
+    "garbage": b'{"id": "drun_", "type": deployment_run',
+    "list": b"[]",
+    "not-a-run": b'{"id":"agent_019e00000000700080000000000a9e27","type":"agent","version":1}',
+}
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault on order: which requests it meets, how, and how many more."""
+
+    where: str
+    what: str
+    value: str = ""
+    times: float = 1
+
+    @property
+    def lasting(self) -> bool:
+        """Return whether it is a condition."""
+        return self.what in CONDITIONS
+
+    def __str__(self) -> str:
+        return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
+
+    def meets(self, where: Collection[str]) -> bool:
+        """Return whether it is due for a request. A stranger comes only with writes."""
+        if self.what == "skew" or (self.what == "stranger" and not {"trigger", "write"} & set(where)):
+            return False
+        return self.times > 0 and self.where in (*where, "any")
+
+
+def parse(text: str) -> Fault:
+    """Return the fault that `text` orders. Raises UsageError."""
+    where, colon, rest = text.partition(":")
+    if not colon or where not in PLACES:
+        raise _wrong(text, f"WHERE is one of {', '.join(PLACES)}")
+    counted = _TIMES.fullmatch(rest)
+    rest, times = counted.groups() if counted else (rest, None)
+    what, equals, value = rest.partition("=")
+    _check_value(text, what, value, given=bool(equals))
+    if times is not None and (float(times) == 0 or what == "skew"):
+        raise _wrong(text, "TIMES is at least 1, and skew takes none")
+    lasts = what in CONDITIONS and what != "stranger"
+    return Fault(where, what, value, float(times or (math.inf if lasts else 1)))
+
+
+def _check_value(text: str, what: str, value: str, *, given: bool) -> None:
+    """Raise UsageError unless `what` is a known word with the value it takes."""
+    if not (value.isascii() and value.isprintable()):
+        raise _wrong(text, "VALUE is printable ASCII")
+    if _STATUS.fullmatch(what):
+        return
+    kind = (DISRUPTIONS | CONDITIONS).get(what)
+    if kind is None:
+        words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS]
+        raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
+    if given == (kind == "none") and kind != "status":
+        raise _wrong(text, f"{what} takes {_EXAMPLES[kind].format(what)}")
+    fits = not given or re.fullmatch(("[+-]?" if what == "skew" else "") + _VALUES[kind], value)
+    if not fits or (kind == "seconds" and abs(float(value)) >= _LONGEST):
+        raise _wrong(text, f"{what} takes {_EXAMPLES[kind].format(what)}")
+
+
+def _wrong(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"not a valid fault: {text[:80]!r}: {why}",
+        hint="write it as WHERE:WHAT[=VALUE][*TIMES], for example trigger:503*2",
+    )
+
+
+def check_real(faults: Iterable[Fault]) -> None:
+    """Raise UsageError for a fault that a real server cannot have."""
+    for fault in faults:
+        if fault.what == "refused":
+            raise UsageError(f"{fault} works only in process", hint="use drop-before, or point at a port nobody serves")
 
 
 class Faults:
@@ -59,66 +132,53 @@ class Faults:
         self.on_order = [parse(text) for text in texts]
 
     def add(self, text: str) -> None:
-        """Order one more. Raises UsageError for a text that is no fault."""
+        """Order one more. Raises UsageError for a text that is not a fault."""
         self.on_order.append(parse(text))
 
     def answer(self, world: World, request: Request) -> Answer:
         """Return the answer to `request`, with what is on order for it gone wrong."""
         with world.lock:
-            self._set_clock(world)
+            for fault in self.on_order:
+                if fault.what == "skew":
+                    world.turn_clock(float(fault.value))
             world.settle()
-            disruption, conditions = self._take(api.where(request))
-            if disruption is not None and disruption.what == "refused":
+            due = self._take(api.where(request))
+            if any(fault.what == "refused" for fault in due):
                 return Answer(0, delivery="refuse")  # a connection never made is nothing the world sees
-            fault = " ".join(map(str, [*([disruption] if disruption else []), *conditions])) or None
-            visit = _Visit(world, request, world.note(request, fault=fault), {c.what: c for c in conditions})
-            answer = visit.meet(disruption)
-            reached = answer.delivery in ("whole", "slow", "cut")
-            visit.seen.status = answer.status if reached else None
-            return answer
+            return _Visit(world, request, due).answer()
 
-    def _set_clock(self, world: World) -> None:
-        for fault in self.on_order:
-            if fault.what == "skew":
-                world.turn_clock(fault.seconds())
-
-    def _take(self, where: tuple[str, ...]) -> tuple[Fault | None, list[Fault]]:
-        """Return the disruption whose turn it is and the conditions that hold, counted down."""
-        due = [fault for fault in self.on_order if fault.meets(where) and fault.what != "skew"]
-        conditions = [fault for fault in due if fault.lasting]
-        disruption = next((fault for fault in due if not fault.lasting), None)
-        for fault in [*conditions, *([disruption] if disruption else [])]:
+    def _take(self, where: Collection[str]) -> list[Fault]:
+        """Return what is due, at most one disruption first, and count it down."""
+        due = [fault for fault in self.on_order if fault.meets(where)]
+        taken = [fault for fault in due if not fault.lasting][:1] + [fault for fault in due if fault.lasting]
+        for fault in taken:
             fault.times -= 1
-        return disruption, conditions
+        return taken
 
 
-@dataclass(slots=True)
 class _Visit:
-    """A request that meets faults."""
+    """A request that meets faults: at most one disruption, and conditions."""
 
-    world: World
-    request: Request
-    seen: Seen
-    held: dict[str, Fault]  # conditions, by their word
-    conditions: Conditions = field(init=False)
+    def __init__(self, world: World, request: Request, faults: list[Fault]) -> None:
+        self.world = world
+        self.request = request
+        self.seen = world.note(request, fault=" ".join(map(str, faults)) or None)
+        self.disruption = next((fault for fault in faults if not fault.lasting), None)
+        held = {fault.what.replace("-", "_"): float(fault.value or 1) for fault in faults if fault.lasting}
+        if self.disruption is not None and self.disruption.what == "slow":
+            held["behind"] = float(self.disruption.value)
+        self.conditions = Conditions(**held)
 
-    def __post_init__(self) -> None:
-        self.conditions = Conditions(
-            lag=self.held["lagging"].seconds() if "lagging" in self.held else 0.0,
-            half_written=self.held["half-written"].seconds() if "half-written" in self.held else 0.0,
-            honour_key="no-idempotency" not in self.held,
-            echo_token="echo-token" in self.held,
-            cut=self.held["cut"].seconds() if "cut" in self.held else math.inf,
-            silent="silent" in self.held,
-        )
-
-    def meet(self, disruption: Fault | None) -> Answer:
+    def answer(self) -> Answer:
         """Return what the client gets."""
-        if "stranger" in self.held:
+        if self.conditions.stranger:
             self._let_a_stranger_in()
-        answer = self._act() if disruption is None else self._disrupt(disruption)
-        if "no-date" in self.held:
-            answer = replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
+        answer = self._act() if self.disruption is None else self._disrupt(self.disruption)
+        self.seen.status = None
+        if answer.delivery in ("whole", "slow", "cut"):
+            self.seen.status = answer.status
+        if self.conditions.no_date:
+            return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
     def _act(self, due: float | None = None) -> Answer:
@@ -127,10 +187,10 @@ class _Visit:
         return api.perform(self.world, self.request, seen=self.seen, now=now, conditions=self.conditions)
 
     def _let_a_stranger_in(self) -> None:
-        """Let someone else act first: start a run, change the description, or write the same; if that can be."""
-        where, segments = api.where(self.request), self.request.segments() or []
+        """Let someone else act first, where possible."""
+        where, segments = api.where(self.request), self.request.segments()
         deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
-        with suppress(Conflict):
+        with suppress(Refusal):
             if "create" in where or (deployment is not None and "write" in where and "update" not in where):
                 nameless = {name: value for name, value in self.request.headers.items() if name != "idempotency-key"}
                 same = replace(self.request, headers=nameless)
@@ -140,86 +200,37 @@ class _Visit:
             elif deployment is not None:
                 self.world.start(deployment, origin="other")
 
-    def _disrupt(self, fault: Fault) -> Answer:
-        if matched := STATUS.fullmatch(fault.what):
-            acts, status, bare = matched.groups()
-            return self._fail(int(status), acts=bool(acts), bare=bool(bare), retry_after=fault.value)
-        return _PLOTS[fault.what](self, fault)
-
-    def _fail(self, status: int, *, acts: bool, bare: bool, retry_after: str) -> Answer:
+    def _fail(self, acts: str | None, status: str, bare: str | None, *, retry_after: str) -> Answer:
         if acts:
             self._act()
-        message = "Refused by a fault of the sandbox."
-        if self.conditions.echo_token:
-            message += f" (Authorization: {self.request.headers.get('authorization', '')})"
-        answer = api.error_answer(self.world, self.request, status, message)
+        refusal = Refusal(int(status), "Refused by a fault of the sandbox.")
+        answer = api.refused(self.world, self.request, refusal, self.conditions)
         if bare:
-            answer = Answer(status, api.dated(self.world))
+            answer = Answer(answer.status, api.dated(self.world))
         return replace(answer, headers={**answer.headers, **({"retry-after": retry_after} if retry_after else {})})
 
-    def drop(self, fault: Fault) -> Answer:
-        """Close the connection, before or after acting."""
-        if fault.what == "drop-after":
-            self._act()
-        return Answer(0, delivery="drop")
-
-    def late(self, fault: Fault) -> Answer:
-        """Close the connection now and act later."""
-        self.world.postpone(fault.seconds(), self._act)
-        return Answer(0, delivery="drop")
-
-    def hang(self, fault: Fault) -> Answer:
-        """Never answer."""
-        if fault.what == "hang-after":
-            self._act()
-        return Answer(0, delivery="hang")
-
-    def slow(self, fault: Fault) -> Answer:
-        """Answer in drops; what is streamed comes late."""
-        answer = self._act()
-        if answer.stream is not None:
-            answer.stream.late = fault.seconds()
-            return answer
-        return replace(answer, delivery="slow", seconds=fault.seconds())
-
-    def cut(self, fault: Fault) -> Answer:
-        """Answer by halves."""
-        return replace(self._act(), delivery="cut")
-
-    def garbage(self, fault: Fault) -> Answer:
-        """Answer with something else than was asked for."""
-        body = {
-            "garbage": b'{"id": "drun_", "type": deployment_run',
-            "list": b"[]",
-            "not-a-run": b'{"id":"agent_019e00000000700080000000000a9e27","type":"agent","version":1}',
-        }[fault.what]
-        answer = self._act()
-        return replace(answer, status=200, body=body, stream=None)
-
-    def redirect(self, fault: Fault) -> Answer:
-        """Send the client elsewhere."""
-        return Answer(302, {"location": fault.value, **api.dated(self.world)})
-
-    def html(self, fault: Fault) -> Answer:
-        """Answer as a gateway does."""
-        if fault.what == "act-html":
-            self._act()
-        status = int(fault.value or 502)
-        return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
-
-
-_PLOTS: dict[str, Callable[[_Visit, Fault], Answer]] = {
-    "drop-before": _Visit.drop,
-    "drop-after": _Visit.drop,
-    "late": _Visit.late,
-    "hang-before": _Visit.hang,
-    "hang-after": _Visit.hang,
-    "slow": _Visit.slow,
-    "truncated": _Visit.cut,
-    "garbage": _Visit.garbage,
-    "list": _Visit.garbage,
-    "not-a-run": _Visit.garbage,
-    "redirect": _Visit.redirect,
-    "html": _Visit.html,
-    "act-html": _Visit.html,
-}
+    def _disrupt(self, fault: Fault) -> Answer:
+        """Return what the client gets."""
+        word, value = fault.what, fault.value
+        if matched := _STATUS.fullmatch(word):
+            return self._fail(*matched.groups(), retry_after=value)
+        if word == "late":
+            self.world.postpone(float(value), self._act)
+            return Answer(0, delivery="drop")
+        acts = word not in ("drop-before", "hang-before", "redirect", "html")
+        answer = self._act() if acts else Answer(0)
+        match word:
+            case "drop-before" | "drop-after":
+                return replace(answer, delivery="drop")
+            case "hang-before" | "hang-after":
+                return replace(answer, delivery="hang")
+            case "truncated":
+                return replace(answer, delivery="cut")
+            case "slow":
+                return replace(answer, delivery="slow", seconds=float(value))
+            case "redirect":
+                return Answer(302, {"location": value, **api.dated(self.world)})
+            case "html" | "act-html":
+                status = int(value or 502)
+                return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
+        return replace(answer, status=200, body=_GARBAGE[word], stream=None)

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from qoder_cli.sandbox import shapes
-from qoder_cli.sandbox.call import Call, Refusal
-from qoder_cli.sandbox.pages import Invalid, Query
+from qoder_cli.sandbox.call import Call
 from qoder_cli.sandbox.records import Deployment, Moment, Run, Session
 from qoder_cli.sandbox.stream import EventStream
+from qoder_cli.sandbox.wire import Refusal, invalid
+from qoder_cli.sandbox.world import World
 
-Reply = tuple[int, shapes.Shape | EventStream]  # status, and JSON or a stream
+Reply = shapes.Shape | EventStream
 
 
 def create_deployment(call: Call) -> Reply:
@@ -17,7 +18,9 @@ def create_deployment(call: Call) -> Reply:
 
     fields = deployment_fields(call.body(), model=Create, latest=call.world.latest_version)
     call.world.refuse_taken(fields["name"])
-    return (201 if call.legacy else 200), call.show_deployment(call.world.add_deployment(**fields))
+    if call.legacy:
+        call.status = 201
+    return call.show_deployment(call.world.add_deployment(**fields))
 
 
 def update_deployment(call: Call) -> Reply:
@@ -29,19 +32,19 @@ def update_deployment(call: Call) -> Reply:
     if "metadata" in fields:
         fields["metadata"] = merged(deployment.metadata, fields["metadata"])
     call.world.change(deployment, fields)
-    return 200, call.show_deployment(deployment)
+    return call.show_deployment(deployment)
 
 
 def get_deployment(call: Call) -> Reply:
     """Show one."""
-    return 200, call.show_deployment(call.as_known(call.deployment()))
+    return call.show_deployment(call.as_known(call.deployment()))
 
 
 def list_deployments(call: Call) -> Reply:
     """Show them, newest first; archived ones only when asked for."""
     query, archived = call.query, call.query.truth("include_archived")
     status, agent_id = query.one("status"), query.one("agent_id")
-    created = query.within("gte", "lte") if not call.legacy else _anything
+    created = query.within(*([] if call.legacy else ["gte", "lte"]))
 
     def keep(deployment: Deployment) -> bool:
         return (
@@ -54,35 +57,25 @@ def list_deployments(call: Call) -> Reply:
 
     known = map(call.as_known, call.world.deployments.values())
     deployments = sorted(known, key=lambda deployment: deployment.created)
-    return 200, call.page(deployments, call.show_deployment, keep=keep, name=lambda deployment: deployment.id)
+    return call.page(deployments, call.show_deployment, keep=keep)
 
 
 def get_agent(call: Call) -> Reply:
     """Show one, whatever it is called: only its latest version matters here."""
     [id] = call.ids
-    return 200, {"id": id, "type": "agent", "name": id, "version": call.world.latest_version(id), "archived_at": None}
+    return {"id": id, "type": "agent", "name": id, "version": call.world.latest_version(id), "archived_at": None}
 
 
-def pause_deployment(call: Call) -> Reply:
-    """Pause one."""
-    return _changed(call, call.world.pause)
+def changing(change: Callable[[World, Deployment], None]) -> Callable[[Call], Reply]:
+    """Return the operation that does this to a deployment."""
 
+    def operation(call: Call) -> Reply:
+        deployment = call.deployment()
+        call.expect_no_fields()
+        change(call.world, deployment)
+        return call.show_deployment(deployment)
 
-def unpause_deployment(call: Call) -> Reply:
-    """Unpause one."""
-    return _changed(call, call.world.unpause)
-
-
-def archive_deployment(call: Call) -> Reply:
-    """Archive one."""
-    return _changed(call, call.world.archive)
-
-
-def _changed(call: Call, change: Callable[[Deployment], None]) -> Reply:
-    deployment = call.deployment()
-    call.expect_no_fields()
-    change(deployment)
-    return 200, call.show_deployment(deployment)
+    return operation
 
 
 def run_deployment(call: Call) -> Reply:
@@ -91,71 +84,68 @@ def run_deployment(call: Call) -> Reply:
     call.expect_no_fields()
     run = call.world.start(deployment, origin="request", at=call.now)
     call.seen.runs.append(run.id)
-    return 200, call.show_run(run, fresh=True)
+    return call.show_run(run, fresh=True)
 
 
 def get_run(call: Call) -> Reply:
     """Show one, by its id alone or below its deployment."""
-    return 200, call.show_run(call.run())
+    return call.show_run(call.run())
 
 
 def list_runs_of_deployment(call: Call) -> Reply:
     """Show the runs of one deployment, newest first."""
-    query, deployment = call.query, call.deployment()
-    after, before = query.moment("triggered_after"), query.moment("triggered_before")
-    status = query.one("status") if call.legacy else None
+    deployment = call.deployment()
+    after, before = call.query.moment("triggered_after"), call.query.moment("triggered_before")
 
     def keep(run: Run) -> bool:
-        return (
-            run.deployment is deployment
-            and call.knows(run)
-            and (after is None or _shown_time(call, run) >= after)
-            and (before is None or _shown_time(call, run) <= before)
-            and (status is None or run.status(call.now) == status)
-        )
+        created = _shown_time(call, run)
+        in_time = (after is None or created >= after) and (before is None or created <= before)
+        return run.deployment is deployment and in_time
 
-    return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)
+    return _list_runs(call, keep)
 
 
 def list_runs(call: Call) -> Reply:
     """Show the runs of all deployments, newest first."""
     query, has_error = call.query, call.query.truth("has_error")
     deployment_id, trigger = query.one("deployment_id"), query.one("trigger_type")
-    created = query.within("gt", "gte", "lt", "lte") if not call.legacy else _anything
-    status = query.one("status") if call.legacy else None
+    in_time = query.within(*([] if call.legacy else ["gt", "gte", "lt", "lte"]))
 
     def keep(run: Run) -> bool:
         return (
-            call.knows(run)
-            and deployment_id in (None, run.deployment.id)
+            deployment_id in (None, run.deployment.id)
             and trigger in (None, run.trigger["type"])
-            and created(_shown_time(call, run))
+            and in_time(_shown_time(call, run))
             and (has_error is None or has_error == (call.show_run(run)["error"] is not None))
-            and (status is None or run.status(call.now) == status)
         )
 
-    return 200, call.page(call.world.runs.values(), call.show_run, keep=keep, name=lambda run: run.id)
+    return _list_runs(call, keep)
 
 
-def _anything(moment: float) -> bool:
-    return True
+def _list_runs(call: Call, keep: Callable[[Run], bool]) -> Reply:
+    status = call.query.one("status") if call.legacy else None
+
+    def shown(run: Run) -> bool:
+        return call.knows(run) and keep(run) and (status is None or run.status(call.now) == status)
+
+    return call.page(call.world.runs.values(), call.show_run, keep=shown)
 
 
 def _shown_time(call: Call, run: Run) -> float:
-    """Return when it was created, as exactly as this server says it."""
+    """Return when it was created, as exactly as this server shows it."""
     return run.created if call.legacy else float(int(run.created))
 
 
 def get_session(call: Call) -> Reply:
     """Show one."""
-    return 200, shapes.session(call.session(), now=call.now, generation=call.world.generation)
+    return shapes.session(call.session(), now=call.now, generation=call.world.generation)
 
 
 def list_sessions(call: Call) -> Reply:
     """Show them, newest first unless asked otherwise."""
     query = call.query
     if query.one("agent_version") is not None and query.one("agent_id") is None:
-        raise Invalid("agent_version needs agent_id.", param="agent_version")
+        raise invalid("agent_version needs agent_id.", "agent_version")
     statuses, deployment_id, generation = query.several("statuses"), query.one("deployment_id"), call.world.generation
     agent_id, agent_version = query.one("agent_id"), query.one("agent_version")
     created = query.within("gt", "gte", "lt", "lte")
@@ -173,33 +163,27 @@ def list_sessions(call: Call) -> Reply:
     def show(session: Session) -> shapes.Shape:
         return shapes.session(session, now=call.now, generation=generation)
 
-    sessions = call.world.sessions.values()
-    return 200, call.page(
-        sessions,
-        show,
-        keep=keep,
-        name=lambda session: session.id,
-        descending=_descending(query, default=True),
-    )
+    return call.page(call.world.sessions.values(), show, keep=keep, descending=query.descending(default=True))
 
 
 def cancel_session(call: Call) -> Reply:
     """Cancel one; the body says `canceling` even when it was idle (api/facts.md, 2.1)."""
     session = call.session()
     call.expect_no_fields()
-    was_busy = call.world.cancel(session)
-    return (202 if was_busy else 200), {"id": session.id, "type": "session", "status": "canceling"}
+    if call.world.cancel(session):
+        call.status = 202
+    return {"id": session.id, "type": "session", "status": "canceling"}
 
 
 def delete_session(call: Call) -> Reply:
     """Delete one, and all that happened in it."""
     session = call.session()
     call.world.delete(session)
-    return 200, {"id": session.id, "type": "session_deleted"}
+    return {"id": session.id, "type": "session_deleted"}
 
 
 def list_events(call: Call) -> Reply:
-    """Show what happened in a session, oldest first unless asked otherwise; or stream it, if that is accepted."""
+    """Show what happened in a session, oldest first by default; or stream it."""
     if call.request.wants_stream:
         return stream_events(call)
     session, query = call.session(), call.query
@@ -212,33 +196,20 @@ def list_events(call: Call) -> Reply:
     def show(moment: Moment) -> shapes.Shape:
         return shapes.event(session, moment, generation=call.world.generation)
 
-    return 200, call.page(
+    return call.page(
         session.past(call.now),
         show,
         keep=keep,
         name=lambda moment: session.event_id(moment.number),
-        descending=_descending(query, default=False),
+        descending=query.descending(default=False),
     )
 
 
 def stream_events(call: Call) -> Reply:
-    """Tell of what happens in a session from now on, or after the event that Last-Event-ID names."""
-    session, conditions = call.session(), call.conditions
+    """Stream what happens in a session from now on, or after the event that Last-Event-ID names."""
+    session, after = call.session(), call.request.headers.get("last-event-id")
+    deltas = call.query.several("event_deltas")
     try:
-        return 200, EventStream(
-            call.world,
-            session,
-            after=call.request.headers.get("last-event-id"),
-            deltas=call.query.several("event_deltas"),
-            closes_in=conditions.cut,
-            silent=conditions.silent,
-        )
+        return EventStream(call.world, session, call.conditions, after=after, deltas=deltas)
     except LookupError:
         raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.") from None
-
-
-def _descending(query: Query, *, default: bool) -> bool:
-    order = query.one("order")
-    if order not in (None, "asc", "desc"):
-        raise Invalid("order must be asc or desc.", param="order")
-    return default if order is None else order == "desc"

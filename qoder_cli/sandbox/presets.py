@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 
-from qoder_cli.sandbox.scripts import Behaviour, Script, asking, exhausted, terminated, turn
+from qoder_cli.sandbox.scripts import Behaviour, asking, exhausted, terminated, turn
 
 _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
+_ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
+_REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
 
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A deployment that exists when the sandbox starts. Its id is `dep_` and `word`."""
+    """A deployment that exists from the start, named `title`, or else `word`."""
 
     word: str
     description: str
     behaviour: Behaviour = DEMO
-    title: str | None = None
+    title: str = ""
     cron: str | None = None
     paused: bool = False
     archived: bool = False
@@ -24,63 +26,35 @@ class Preset:
 
     @property
     def id(self) -> str:
-        """Return the readable id."""
+        """Return its id."""
         return f"dep_{self.word}"
 
-    @property
-    def name(self) -> str:
-        """Return the name: the word, unless the preset has another title."""
-        return self.title or self.word
 
+_MINUTE = Behaviour(turn(seconds=60, steps=9, message=_REPORT))
+_BUDGET = Behaviour(turn(seconds=3, reason="budget_reached"))
+_SLOW = Behaviour(turn(seconds=8, start=5, message=_REPORT, idles=True))
+_IDLE = Behaviour(turn(seconds=3, message=_REPORT, idles=True))
 
-def _acts(word: str, description: str, script: Script) -> Preset:
-    return Preset(word, description, Behaviour(script))
-
+_FAILS = "Fails in 3 s: the model calls fail until the retries are used up."
+_NEVER_STARTS = "Never starts: the trigger answers 200 with an error, because the environment is archived."
+_SKIPS = "Skipped because too many runs are running. The current API has no skips: there the session is rejected."
+_WAITS = "Its session idles for 5 s before the turn starts; completes in 8 s."
+_IDLES = "Its session says that it is idle before the turn starts; completes in 3 s."
+_FIRES = "Fires every day at 09:00 UTC; started by hand it behaves as demo."
 
 PRESETS = (
     Preset("demo", "Completes in about 3 s, with a final message."),
-    _acts("minute", "Completes in 60 s.", turn(seconds=60, steps=9, message=_REPORT)),
-    _acts("fail", "Fails in 3 s: the model calls fail until the retries are used up.", exhausted(seconds=3)),
-    _acts("terminated", "Fails in 3 s: an error terminates its session.", terminated(seconds=3)),
-    Preset(
-        "nostart",
-        "Never starts: the trigger answers 200 with an error, because the environment is archived.",
-        Behaviour(error=("environment_archived_error", "The deployment's environment is archived.")),
-    ),
-    Preset(
-        "skip",
-        "Skipped, as if too many were going. The current API has no skips; there the session is rejected.",
-        Behaviour(error=("session_creation_rejected_error", "Too many runs of it are going."), skipped=True),
-    ),
-    _acts("ask", "Stops after 2 s to ask whether it may push, and waits for ever.", asking(seconds=2)),
-    Preset(
-        "budget",
-        "Fails in 3 s: its credit budget is used up.",
-        Behaviour(turn(seconds=3, reason="budget_reached")),
-        budget="0.30",
-    ),
-    _acts("silent", "Completes in 3 s without any message.", turn(seconds=3)),
-    _acts(
-        "slow",
-        "Its session idles for 5 s before the turn starts; completes in 8 s.",
-        turn(seconds=8, start=5, message=_REPORT, idles=True),
-    ),
-    _acts(
-        "idle",
-        "Its session says that it is idle before the turn starts; completes in 3 s.",
-        turn(seconds=3, message=_REPORT, idles=True),
-    ),
+    Preset("minute", "Completes in 60 s.", _MINUTE),
+    Preset("fail", _FAILS, Behaviour(exhausted(seconds=3))),
+    Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
+    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED)),
+    Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
+    Preset("ask", "Asks after 2 s whether it may push, and waits for ever.", Behaviour(asking(seconds=2))),
+    Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, budget="0.30"),
+    Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
+    Preset("slow", _WAITS, _SLOW),
+    Preset("idle", _IDLES, _IDLE),
     Preset("paused", "Paused: cannot be run until it is unpaused.", paused=True),
-    Preset(
-        "archived",
-        "Archived for good, although its status is still active.",
-        title="old-report",
-        archived=True,
-    ),
-    Preset(
-        "scheduled",
-        "Fires every day at 09:00 UTC; by hand it behaves as demo.",
-        title="nightly-report",
-        cron="0 9 * * *",
-    ),
+    Preset("archived", "Archived for good, although its status is still active.", title="old-report", archived=True),
+    Preset("scheduled", _FIRES, title="nightly-report", cron="0 9 * * *"),
 )

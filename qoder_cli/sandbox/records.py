@@ -3,21 +3,30 @@
 All times are unix seconds of the server's own clock.
 """
 
+import string
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Any, Literal
 
 from qoder_cli.base import cron
-from qoder_cli.sandbox.ids import LENGTH, base36
 from qoder_cli.sandbox.presets import DEMO
 from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle
 from qoder_cli.sandbox.wire import Request
 
 AGENT = "agent_019e00000000700080000000000a9e27"
 ENVIRONMENT = "env_019e0000000070008000000000000e27"
+PROMPT = [{"type": "text", "text": "Generate today's status report"}]
+ID_LENGTH = 20  # digits of base 36 after an id's prefix (api/facts.md, 7.2)
+_DIGITS = string.digits + string.ascii_lowercase
 _IDLES = ("session.thread_status_idle", "session.status_idle")  # how a turn that is cancelled ends
 
-# Who started a run: a request to this server, someone else, the schedule, or nobody (it was always there).
+
+def base36(number: int, length: int) -> str:
+    """Return the last `length` digits of a number in base 36, padded with zeros."""
+    return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(length)))
+
+
+# Who started a run: a request, someone else, the schedule, or nobody (it was always there).
 Origin = Literal["request", "other", "schedule", "seed"]
 
 
@@ -68,7 +77,7 @@ class Deployment:
     before: "Deployment | None" = None  # as it was before its last change
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
-        """Return the next times at which the schedule fires, also while paused (api/facts.md, 1.2)."""
+        """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
         if self.schedule is None or self.archived is not None:
             return []
         return cron.upcoming(self.schedule["expression"], self.schedule["timezone"], after=after, count=count)
@@ -80,12 +89,12 @@ class Deployment:
     def prompt(self) -> Any:
         """Return the content of the first user message, which the session echoes."""
         said = (event["content"] for event in self.initial_events if event["type"] == "user.message")
-        return next(said, [{"type": "text", "text": "Generate today's status report"}])
+        return next(said, PROMPT)
 
 
 @dataclass(slots=True)
 class Session:
-    """A session that follows a script `speed` times as fast. `prompt` is what its first message says."""
+    """A session that follows a script `speed` times as fast; `prompt` is its first message."""
 
     id: str
     turn_id: str
@@ -111,21 +120,16 @@ class Session:
         return self._placed[1]
 
     def _place(self) -> list[Moment]:
-        placed = self._played()
-        if self.deleted is None:
-            return placed
-        before = [moment for moment in placed if moment.at <= self.deleted]
-        return [*before, Moment(self.deleted, len(self.script) + len(_IDLES), Beat(0, "session.deleted"))]
-
-    def _played(self) -> list[Moment]:
-        """Return what happens in it as long as it is not deleted."""
         placed = [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
-        if self.cancelled is None:
-            return placed
-        stop = self.cancelled + 0.2 / self.speed
-        before = [moment for moment in placed if moment.at <= self.cancelled]
-        tail = [Beat(0, kind, idle("cancelled")) for kind in _IDLES]
-        return before + [Moment(stop, len(placed) + n, beat) for n, beat in enumerate(tail)]
+        if self.cancelled is not None:
+            stop, number = self.cancelled + 0.2 / self.speed, len(placed)
+            placed = [moment for moment in placed if moment.at <= self.cancelled]
+            idles = [Beat(0, kind, idle("cancelled")) for kind in _IDLES]
+            placed += [Moment(stop, number + n, beat) for n, beat in enumerate(idles)]
+        if self.deleted is not None:
+            placed = [moment for moment in placed if moment.at <= self.deleted]
+            placed.append(Moment(self.deleted, len(self.script) + len(_IDLES), Beat(0, "session.deleted")))
+        return placed
 
     def past(self, now: float) -> list[Moment]:
         """Return what has happened by `now`."""
@@ -146,7 +150,7 @@ class Session:
         return None if begin is None or begin > (self.cancelled or begin) else begin
 
     def ending(self, now: float) -> Ending | None:
-        """Return how its turn ended, or None while it has not; a session that asks has not ended."""
+        """Return how its turn ended, or None; a session that asks has not ended."""
         if self._ended is None or self._ended.at > now:
             self._ended = self._find_ending(now)
         return self._ended
@@ -169,7 +173,7 @@ class Session:
     def event_id(self, number: int) -> str:
         """Return the id of the event made from its beat `number`."""
         digest = blake2s(f"{self.id}:{number}".encode(), digest_size=16).digest()
-        return "evt_" + base36(int.from_bytes(digest), LENGTH)
+        return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)
 
 
 def _idle_ending(moment: Moment, worked: bool, message: str) -> Ending | None:
@@ -203,7 +207,7 @@ class Run:
         return Ending(self.created, "skipped")
 
     def status(self, now: float) -> str:
-        """Return the status that an older server gives it: pending only where the turn keeps waiting."""
+        """Return its status on an older server: pending only where the turn waits."""
         if ending := self.ending(now):
             return ending.status
         starts = self.session.starts() if self.session else None
@@ -215,8 +219,8 @@ class Run:
 class Seen:
     """A request as the world saw it: when, what, which fault met it, and what it led to.
 
-    `runs` are the ids of the runs it started, also those that started later; `status` is what was answered,
-    None when nothing was; `replayed` says that an idempotency key brought back an earlier answer.
+    `runs` are the ids of the runs it started, also later; `status` is None without a response;
+    `replayed` means that an idempotency key brought back an earlier one.
     """
 
     at: float

@@ -1,7 +1,6 @@
-"""What happens in a session: beats on a time line, written once, shared by every session that follows.
+"""What happens in a session: beats on a time line, shared by every session that follows them.
 
-A turn is told in the usual order (api/facts.md, 2.6): running, the echo of the user's message, the model's work, idle.
-A session may say before that it is idle; most do not (api/facts.md, 7.2).
+A turn is in the usual order (api/facts.md, 2.6): running, the user's message, work, idle.
 """
 
 from collections.abc import Mapping
@@ -13,14 +12,14 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for the id of an earlier beat of the same script."""
+    """Stands for the id of the last earlier beat of this type."""
 
-    index: int
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """An event `at` seconds after the session was created. `fields` are those beyond id and type."""
+    """An event `at` seconds after its session's creation, with `fields` beyond id and type."""
 
     at: float
     type: str
@@ -29,47 +28,21 @@ class Beat:
 
 Script = tuple[Beat, ...]
 
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a run comes to: a session with a `script`, or an `error` (type and message), or a skip.
+
+    The current generation has no skipped runs: there `error` stands in.
+    """
+
+    script: Script = ()
+    error: tuple[str, str] | None = None
+    skipped: bool = False
+
+
 WORK = "session.status_running"
 _START = 0.04  # a session is there at once; its turn begins a moment later
-
-
-def idle(reason: str, **more: Any) -> Fields:
-    """Return the fields of an idle event with this stop reason."""
-    return {"stop_reason": {"type": reason, **more}}
-
-
-class _Reel:
-    """A script being written."""
-
-    def __init__(self) -> None:
-        self.beats: list[Beat] = []
-
-    def add(self, at: float, type: str, **fields: Any) -> Ref:
-        self.beats.append(Beat(at, type, fields))
-        return Ref(len(self.beats) - 1)
-
-    def open(self, start: float) -> Ref:
-        """Write the beginning of a turn, `start` seconds after the session's."""
-        self.add(start, WORK)
-        self.add(start, "session.thread_status_running")
-        self.add(start + 0.01, "user.message")
-        return self.add(start + 0.02, "span.model_request_start")
-
-    def use_tool(self, at: float, took: float, command: str, output: str) -> None:
-        call = self.add(at, "agent.tool_use", name="Bash", input={"command": command}, evaluated_permission="allow")
-        self.add(at + took, "agent.tool_result", tool_use_id=call, content=_text(output), is_error=False)
-
-    def close(self, at: float, request: Ref, stop: Fields, *, failed: bool = False) -> Script:
-        """Write the end of a turn at `at` seconds, and return the whole script."""
-        usage = {} if failed else {"model_usage": {"credits": 0.42}}
-        self.add(at, "span.model_request_end", is_error=failed, model_request_start_id=request, **usage)
-        self.add(at, "session.thread_status_idle", **stop)
-        self.add(at, "session.status_idle", **stop)
-        return tuple(self.beats)
-
-
-def _text(text: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": text}]
 
 
 def turn(
@@ -81,78 +54,84 @@ def turn(
     reason: str = "end_turn",
     idles: bool = False,
 ) -> Script:
-    """Return a turn that is over after `seconds`: it thinks, uses a tool `steps` times, may say `message`.
+    """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say `message`.
 
-    With `idles` the session is told to be idle before the turn starts, which is no ending.
+    With `idles` the session is idle before that; most are not (api/facts.md, 7.2).
     """
-    reel, length = _Reel(), seconds - start
-    if idles:
-        reel.add(0.0, "session.status_idle", **idle("end_turn"))
-    request = reel.open(start)
-    reel.add(start + length * 0.1, "agent.thinking")
+    length = seconds - start
+    beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
+    beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]
+    output = {
+        "tool_use_id": Ref("agent.tool_use"),
+        "content": _text("4f2a91c Retry uploads once\nb07d3e8 Describe the retry"),
+    }
     for step in range(steps):
-        reel.use_tool(
-            start + length * (0.2 + 0.6 * step / steps),
-            length * 0.4 / steps,
-            command="git log --oneline --since=yesterday",
-            output="4f2a91c Retry uploads once\nb07d3e8 Describe the retry",
-        )
+        at = start + length * (0.2 + 0.6 * step / steps)
+        beats.append(_tool_use(at, "git log --oneline --since=yesterday", "allow"))
+        beats.append(Beat(at + length * 0.4 / steps, "agent.tool_result", {**output, "is_error": False}))
     if message is not None:
-        reel.add(start + length * 0.9, "agent.message", content=_text(message))
-    return reel.close(seconds, request, idle(reason))
+        beats.append(Beat(start + length * 0.9, "agent.message", {"content": _text(message)}))
+    return (*beats, *_close(seconds, idle(reason)))
 
 
 def exhausted(*, seconds: float) -> Script:
     """Return a turn whose model calls fail until the retries are used up."""
-    reel = _Reel()
-    request = reel.open(_START)
-    reel.add(seconds * 0.3, "agent.thinking")
-    reel.add(seconds * 0.5, "session.error", error=_model_error("retrying"))
-    reel.add(seconds * 0.9, "session.error", error=_model_error("exhausted"))
-    return reel.close(seconds, request, idle("retries_exhausted"), failed=True)
+    errors = [_model_error(seconds * 0.5, "retrying"), _model_error(seconds * 0.9, "exhausted")]
+    return (*_thinking(seconds), *errors, *_close(seconds, idle("retries_exhausted"), failed=True))
 
 
 def terminated(*, seconds: float) -> Script:
     """Return a turn that an error ends together with its session."""
-    reel = _Reel()
-    reel.open(_START)
-    reel.add(seconds * 0.3, "agent.thinking")
-    reel.add(seconds * 0.9, "session.error", error=_model_error("terminal"))
-    reel.add(seconds, "session.thread_status_terminated")
-    reel.add(seconds, "session.status_terminated")
-    return tuple(reel.beats)
+    ends = [Beat(seconds, "session.thread_status_terminated"), Beat(seconds, "session.status_terminated")]
+    return (*_thinking(seconds), _model_error(seconds * 0.9, "terminal"), *ends)
 
 
 def asking(*, seconds: float) -> Script:
     """Return a turn that stops to ask whether it may use a tool, and is never answered."""
-    reel = _Reel()
-    request = reel.open(_START)
-    reel.add(seconds * 0.3, "agent.thinking")
-    call = reel.add(
-        seconds * 0.9,
-        "agent.tool_use",
-        name="Bash",
-        input={"command": "git push origin main"},
-        evaluated_permission="ask",
+    asks = _tool_use(seconds * 0.9, "git push origin main", "ask")
+    return (*_thinking(seconds), asks, *_close(seconds, idle("requires_action", event_ids=[Ref("agent.tool_use")])))
+
+
+def idle(reason: str, **more: Any) -> Fields:
+    """Return the fields of an idle event with this stop reason."""
+    return {"stop_reason": {"type": reason, **more}}
+
+
+def _open(start: float) -> Script:
+    """Return the beginning of a turn."""
+    return (
+        Beat(start, WORK),
+        Beat(start, "session.thread_status_running"),
+        Beat(start + 0.01, "user.message"),
+        Beat(start + 0.02, "span.model_request_start"),
     )
-    return reel.close(seconds, request, idle("requires_action", event_ids=[call]))
 
 
-def _model_error(retry_status: str) -> Fields:
-    return {
-        "type": "model_request_failed_error",
-        "message": "The model did not answer.",
-        "retry_status": {"type": retry_status},
-    }
+def _thinking(seconds: float) -> Script:
+    return (*_open(_START), Beat(seconds * 0.3, "agent.thinking"))
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What a run of a deployment comes to: a session that follows `script`; or none, with an error or a skip.
+def _close(at: float, stop: Fields, *, failed: bool = False) -> Script:
+    """Return the end of a turn."""
+    request: Fields = {"is_error": failed, "model_request_start_id": Ref("span.model_request_start")}
+    if not failed:
+        request = {**request, "model_usage": {"credits": 0.42}}
+    return (
+        Beat(at, "span.model_request_end", request),
+        Beat(at, "session.thread_status_idle", stop),
+        Beat(at, "session.status_idle", stop),
+    )
 
-    `error` is a type and a message. The current generation has no skipped runs: there `error` stands in.
-    """
 
-    script: Script = ()
-    error: tuple[str, str] | None = None
-    skipped: bool = False
+def _tool_use(at: float, command: str, permission: str) -> Beat:
+    fields = {"name": "Bash", "input": {"command": command}, "evaluated_permission": permission}
+    return Beat(at, "agent.tool_use", fields)
+
+
+def _text(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def _model_error(at: float, retry_status: str) -> Beat:
+    error = {"type": "model_request_failed_error", "message": "The model did not answer."}
+    return Beat(at, "session.error", {"error": {**error, "retry_status": {"type": retry_status}}})

@@ -1,51 +1,38 @@
-"""The event stream of a session: what one connection is sent, as time goes by (api/facts.md, 2.5)."""
+"""The event stream of a session (api/facts.md, 2.5)."""
 
-import math
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 from qoder_cli.sandbox import shapes
+from qoder_cli.sandbox.call import Conditions
 from qoder_cli.sandbox.records import Moment, Session
-from qoder_cli.sandbox.wire import encode
-
-if TYPE_CHECKING:
-    from qoder_cli.sandbox.world import World
+from qoder_cli.sandbox.wire import Step, encode
+from qoder_cli.sandbox.world import World
 
 _LAST = ("session.status_terminated", "session.deleted")
 _WORDS_A_DELTA = 4
 
 
 class EventStream:
-    """One connection to a session's stream: it tells of what comes to be from now on, or after the event `after`.
+    """One connection to a session's stream: events from now on, or after the event `after`.
 
-    With `deltas`, events of these types are previewed. `closes_in` is after how many seconds it is closed; `silent`
-    means that nothing is ever sent; `late` is by how many seconds its events are behind. Raises LookupError for an
-    `after` that is no event.
+    Types in `deltas` are previewed. Raises LookupError for an unknown `after`.
     """
 
     def __init__(
-        self,
-        world: "World",
-        session: Session,
-        *,
-        after: str | None = None,
-        deltas: Collection[str] = (),
-        closes_in: float = math.inf,
-        silent: bool = False,
+        self, world: World, session: Session, conditions: Conditions, *, after: str | None, deltas: Collection[str]
     ) -> None:
         self._world = world
         self._session = session
+        self._conditions = conditions
         self._deltas = deltas
-        self._silent = silent
         self._sent_at = world.now()
-        self._closes = self._sent_at + closes_in
+        self._closes = self._sent_at + conditions.cut
         self._position = self._place(after)  # how many of the session's events are behind it
-        self.late = 0.0
 
-    def steps(self) -> Iterator[bytes | float]:
-        """Yield what to send, and in between the seconds until there may be more; end when the stream is closed.
+    def steps(self) -> Iterator[Step]:
+        """Yield what to send, and the seconds until there may be more, until the stream closes.
 
-        Whoever waits a shorter time than asked for is told again: something unforeseen may happen meanwhile.
+        It may be asked earlier: something unforeseen may happen meanwhile.
         """
         while True:
             with self._world.lock:
@@ -68,9 +55,9 @@ class EventStream:
         return ids.index(after) + 1
 
     def _due(self, now: float) -> Iterator[bytes]:
-        if self._silent:
+        if self._conditions.silent:
             return
-        for moment in self._session.past(now - self.late)[self._position :]:
+        for moment in self._session.past(now - self._conditions.behind)[self._position :]:
             self._position += 1
             self._sent_at = now
             yield from self._frames(moment)
@@ -79,14 +66,14 @@ class EventStream:
             yield b": heartbeat\n\n"
 
     def _is_over(self, now: float) -> bool:
-        behind = self._session.past(now)[: self._position]
-        return now >= self._closes or (not self._silent and any(moment.beat.type in _LAST for moment in behind))
+        sent = [] if self._conditions.silent else self._session.past(now)[: self._position]
+        return now >= self._closes or any(moment.beat.type in _LAST for moment in sent)
 
     def _pause(self, now: float) -> float:
         due = [self._closes]
-        if not self._silent:
+        if not self._conditions.silent:
             due += [self._sent_at + self._world.heartbeat]
-            due += [moment.at + self.late for moment in self._session.moments()[self._position :][:1]]
+            due += [moment.at + self._conditions.behind for moment in self._session.moments()[self._position :][:1]]
         return max(min(due) - now, 0.0)
 
     def _frames(self, moment: Moment) -> Iterator[bytes]:

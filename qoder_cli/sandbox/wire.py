@@ -1,6 +1,7 @@
-"""A request and an answer as plain values: what the server and the in-process transport have in common."""
+"""A request and a response as plain values, for the server and the in-process transport alike."""
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
@@ -12,25 +13,55 @@ GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 BASE_PATH = "/api/v1/cloud"
 FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api/facts.md, 3.1)
 
-# How an answer travels: in whole; the connection closed without a byte; never; in drops over some time; cut
-# in the middle of its body; or not even a connection.
+# Whole; a closed connection; nothing, ever; in drops; half of it, then a closed connection; no connection.
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
+Step = bytes | float  # what to send, or the seconds to wait before the next
+_SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick no faster
+
+
+class Refusal(Exception):
+    """The API refuses a request with this status. `param` names the field at fault."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+
+
+def invalid(message: str, param: str | None = None) -> Refusal:
+    """Return the refusal of a request that asks for something wrong: 400."""
+    return Refusal(400, message, param=param)
+
+
+def unknown_field(name: str, param: str) -> Refusal:
+    """Return the refusal of a field that the API does not have (api/facts.md, 7.3)."""
+    return invalid(f'Request body has an unknown field "{name}".', param)
+
+
+class Broken(Exception):
+    """The connection breaks here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it arrived. `path` is still percent-encoded; header names are lower case."""
+    """A request as it arrived. `path` is still percent-encoded; header names are lowercase."""
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    _id: str = field(default_factory=lambda: str(uuid.uuid4()), compare=False)
 
-    def segments(self) -> list[str] | None:
-        """Return the decoded path below the base path, or None when it lies elsewhere."""
+    @property
+    def id(self) -> str:
+        """Return its X-Request-Id, or one made for it."""
+        return self.headers.get("x-request-id") or self._id
+
+    def segments(self) -> list[str]:
+        """Return the decoded path below the base path; nothing when it lies elsewhere."""
         if not self.path.startswith(BASE_PATH + "/"):
-            return None
+            return []
         return [unquote(part) for part in self.path.removeprefix(BASE_PATH + "/").split("/")]
 
     def parameters(self) -> list[tuple[str, str]]:
@@ -44,17 +75,15 @@ class Request:
 
 
 class Stream(Protocol):
-    """An answer that goes on: stream.EventStream."""
+    """A body without an end of its own: stream.EventStream."""
 
-    late: float
-
-    def steps(self) -> Iterator["bytes | float"]:
-        """Yield what is to be sent, and waits."""
+    def steps(self) -> Iterator[Step]:
+        """Yield what to send, and the seconds to wait in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, and how it is to be delivered. `seconds` is how long a slow one takes; a `stream` has no body."""
+    """A response, and how it is delivered; a slow one takes `seconds`."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +95,25 @@ class Answer:
     def json(self) -> Any:
         """Return the body, parsed."""
         return json.loads(self.body)
+
+    def steps(self) -> Iterator[Step]:
+        """Yield what to send, and the seconds to wait. Raises Broken."""
+        for step in self.stream.steps() if self.stream else self._pieces():
+            if self.delivery == "cut" and isinstance(step, bytes):
+                yield step[: len(step) // 2]
+                raise Broken
+            yield step
+
+    def _pieces(self) -> Iterator[Step]:
+        """Yield the body: at once, or in drops of a byte or more."""
+        size, length = len(self.body), len(self.body)
+        if self.delivery == "slow" and self.seconds:
+            size = round(_SHORTEST_PAUSE * length / self.seconds)
+        starts = range(0, length, max(size, 1))
+        for start in starts:
+            if self.delivery == "slow":
+                yield self.seconds / len(starts)
+            yield self.body[start : start + max(size, 1)]
 
 
 def encode(value: object) -> bytes:

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import event_key, event_moment, in_order
+from qoder_cli.sessions.reading import Events, events_of
 
-Events = list[dict[str, Any]]
 Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to the pages of its answer
 
 
@@ -29,11 +28,6 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
         seen.update(map(event_key, new))
         oldest = min([at for at in times if at is not None], default=oldest)
         yield new
-
-
-def events_of(page: dict[str, Any]) -> Events:
-    """Return the events of a page; what is no object is none."""
-    return [event for event in map(mapping, page["data"]) if event]
 
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:

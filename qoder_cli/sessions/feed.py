@@ -1,23 +1,22 @@
 """Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
 
 import queue
-from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
-from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key
+from qoder_cli.base.recent import Recent
 from qoder_cli.base.threads import Gate, begin
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
+from qoder_cli.sessions.reading import REMEMBERED, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 PAUSES = (5.0, 15.0, 45.0)  # seconds before the stream is opened again; the last one from then on
 HEALTHY_AFTER = 5.0  # seconds that a stream must hold for the next pause to be the first again
-REMEMBERED = 10_000  # ids of events that are known when they come again
 MOST_UNREAD = 1_000  # news that wait in the inbox
 
 _LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
@@ -63,39 +62,11 @@ class Down(NamedTuple):
 News = Heard | Up | Alive | Gap | Down
 
 
-class Recent:
-    """Remembers the last ids, of a number that does not grow."""
-
-    def __init__(self, size: int = REMEMBERED) -> None:
-        self._order: deque[str] = deque()
-        self._ids: set[str] = set()
-        self._size = size
-
-    def is_new(self, event: dict[str, Any]) -> bool:
-        """Return whether an event was not seen before, and remember it: by its id, or else by its whole content."""
-        event_id = event_key(event)
-        if event_id in self._ids:
-            return False
-        self._ids.add(event_id)
-        self._order.append(event_id)
-        if len(self._order) > self._size:
-            self._ids.discard(self._order.popleft())
-        return True
-
-
-class _Ended(Exception):
-    """The stream has nothing more to say: for now, or `for_good`."""
-
-    def __init__(self, *, for_good: bool) -> None:
-        self.for_good = for_good
-
-
 class Feed:
-    """Puts what one session's event stream says into `inbox`, from a thread of its own.
+    """Puts the events of one session's stream into `inbox`, from a thread of its own: from now on, or from `after` on.
 
-    It tells of what happens from now on, or after the event `after`. When the stream ends it is opened again after 5,
-    15, 45, 45… s and goes on after the last complete event; for good it ends with the session, and where it is refused
-    (401, 403, 404) or does not exist (405, 501).
+    When the stream ends it is opened again after 5, 15, 45, 45… s and continues after the last complete event. It ends
+    for good with the session, and where it is refused (401, 403, 404) or does not exist (405, 501).
     """
 
     def __init__(
@@ -106,7 +77,7 @@ class Feed:
         self._session_id = session_id
         self._inbox = inbox
         self._cursor = after
-        self._recent = Recent()
+        self._recent = Recent(REMEMBERED)
         self._gap = False
         self._left = Gate()
         self._over = False
@@ -143,8 +114,6 @@ class Feed:
         """Follow one connection to its end, and return what ended it, or None for a proper end."""
         try:
             self._follow()
-        except _Ended as ended:
-            self._over = ended.for_good
         except ApiError as error:
             is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
             self._over = is_refused or error.http_status in _NO_STREAM
@@ -154,51 +123,55 @@ class Feed:
         return None
 
     def _follow(self) -> None:
-        path = f"/sessions/{segment(self._session_id)}/events/stream"
+        path = events_path(self._session_id) + "/stream"
         with self._client.open_stream(path, last_event_id=self._cursor) as chunks:
             self._inbox.put(Up(self._session_id))
             if self._gap:
-                self._say_gap()
+                self._gap = False
+                self._inbox.put(Gap(self._session_id))
             parser = Parser()
             for chunk in chunks:
                 for item in parser.take(chunk):
                     self._wait_for_reader()
-                    if self._left.is_open:
+                    if self._left.is_open or self._take(item):
                         return
-                    self._take(item)
 
     def _wait_for_reader(self) -> None:
         """Read no further while the one who listens has much to do: what is not read yet stays with the server."""
         while self._inbox.qsize() > MOST_UNREAD and not self._left.wait(_READER_TICK):
             pass
 
-    def _say_gap(self) -> None:
-        self._gap = False
-        self._inbox.put(Gap(self._session_id))
-
-    def _take(self, item: Item) -> None:
+    def _take(self, item: Item) -> bool:
+        """Report an item, and return whether the stream has nothing more to say."""
         match item:
             case Frame():
-                self._take_frame(item)
+                return self._take_frame(item)
             case TooLong():
-                self._say_gap()
+                self._inbox.put(Gap(self._session_id))
             case _:
                 self._inbox.put(Alive(self._session_id))
+        return False
 
-    def _take_frame(self, frame: Frame) -> None:
+    def _take_frame(self, frame: Frame) -> bool:
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
         if frame.data.strip() == "[DONE]":
-            raise _Ended(for_good=False)
+            return True
         if "error" in (frame.event, kind):
-            raise NoAnswer(f"the event stream says: {_error_message(event)}")
+            error = event.get("error")
+            message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
+            raise NoAnswer(f"event stream error: {message or '(no message)'}")
         if kind == "ping":
             self._inbox.put(Alive(self._session_id))
         if not event or kind in ("ping", *_PREVIEWS):
-            return
-        self._hear(event)
-        if kind in _LAST:
-            raise _Ended(for_good=True)
+            return False
+        event_id = text(event.get("id"))
+        if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
+            self._cursor = event_id
+        if self._recent.is_new(event_key(event)):
+            self._inbox.put(Heard(self._session_id, event))
+        self._over = kind in _LAST
+        return self._over
 
     def _event(self, frame: Frame) -> dict[str, Any]:
         """Return the event of a frame, its id and type filled in where only the frame has them; empty if it is none."""
@@ -210,20 +183,8 @@ class Feed:
         missing = {name: value for name, value in named.items() if value and name not in event}
         return {**missing, **event} if event else {}
 
-    def _hear(self, event: dict[str, Any]) -> None:
-        event_id = text(event.get("id"))
-        if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
-            self._cursor = event_id
-        if self._recent.is_new(event):
-            self._inbox.put(Heard(self._session_id, event))
-
     def _pause(self, seconds: float) -> None:
         """Wait before the next connection, no longer than there is someone who listens."""
         until = self._clock.monotonic() + seconds
         while not self.stopped and (left := until - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _TICK))
-
-
-def _error_message(event: dict[str, Any]) -> str:
-    error = event.get("error")
-    return text(error) or text(mapping(error).get("message")) or text(event.get("message")) or "an error without words"

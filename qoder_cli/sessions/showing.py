@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.ids import segment
+from qoder_cli.base.outcome import event_key
+from qoder_cli.base.recent import Recent
 from qoder_cli.output.margin import Margin
-from qoder_cli.sessions.backwards import events_of
-from qoder_cli.sessions.feed import Recent
-from qoder_cli.sessions.reading import PAGE, last_id
-from qoder_cli.sessions.story import BAD_CURSOR
+from qoder_cli.sessions.reading import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
 from qoder_cli.sessions.transcript import Transcript, entry, event_time
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class Showing:
         self._transcript = Transcript(width=self._margin.room, styled=state.err.styled)
         self._names: dict[str, str] = {}
         self._last: dict[str, str | None] = {}
-        self._recent = Recent()
+        self._recent = Recent(REMEMBERED)
 
     def name(self, session_id: str, label: str) -> None:
         """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
@@ -37,7 +35,7 @@ class Showing:
 
     def hear(self, event: dict[str, Any], *, session_id: str = "") -> None:
         """Show an event of a session, unless it was shown before or is bookkeeping."""
-        if self._recent.is_new(event) and (said := entry(event)):
+        if self._recent.is_new(event_key(event)) and (said := entry(event)):
             written = self._transcript.write(said, at=event_time(event))
             self._progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
 
@@ -47,7 +45,7 @@ class Showing:
         if last := self._last.get(session_id):
             query["after_id"] = last
         try:
-            for page in self._client.pages(f"/sessions/{segment(session_id)}/events", query, retry=False):
+            for page in self._client.pages(events_path(session_id), query, retry=False):
                 events = events_of(page)
                 for event in events:
                     self.hear(event, session_id=session_id)

@@ -10,18 +10,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment
 from qoder_cli.base.times import parse_timestamp
+from qoder_cli.sessions.reading import BAD_CURSOR, PAGE, Events, events_of, events_path, last_id
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-PAGE = 100  # events; the API's limit (api/facts.md, 2.4)
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
 FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
-BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
 
 
 def story_of(run: Run, now: float) -> SessionStory:
@@ -33,11 +31,6 @@ def story_of(run: Run, now: float) -> SessionStory:
     if created is None or created.timestamp() > now + FUTURE:
         return SessionStory()
     return SessionStory(since=created.timestamp() - APART)
-
-
-def events_path(session_id: str) -> str:
-    """Return where a session's events are listed."""
-    return f"/sessions/{segment(session_id)}/events"
 
 
 class StoryReader:
@@ -94,12 +87,12 @@ class StoryReader:
         query |= dict([cursor] if cursor else [])
         is_first, course = True, copy(self._before) if cursor else _Course()
         for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
-            events = [event for event in map(mapping, page["data"]) if event]
+            events = events_of(page)
             keys = set(map(event_key, events))
             if cursor and is_first and not self._marked <= keys:
                 return False
             self.story.tell(events)
-            self.read_to = _last_id(page, events) or self.read_to
+            self.read_to = last_id(page, events) or self.read_to
             self._before = copy(course)
             course.take(events)
             self._mark, self._marked = cursor if self._may_resume and course.is_upward else None, keys
@@ -122,14 +115,10 @@ class _Course:
         """Whether times bear out that the oldest comes first, so that what comes later cannot precede it."""
         return self.rises and not self.falls
 
-    def take(self, events: list[dict[str, Any]]) -> None:
+    def take(self, events: Events) -> None:
         """Take in the next page."""
         for moment in filter(None, map(event_moment, events)):
             if self.latest is not None:
                 self.rises = self.rises or moment > self.latest
                 self.falls = self.falls or moment < self.latest
             self.latest = moment
-
-
-def _last_id(page: dict[str, Any], events: list[dict[str, Any]]) -> str | None:
-    return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)

@@ -1,6 +1,5 @@
 """A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,17 +7,17 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
+from qoder_cli.output.fit import wrapped
 from qoder_cli.output.screen import inert, inert_lines
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
 _LABELS_WIDTH = 8
-_WORD = re.compile(r"\s*\S+|\s+$")
 
 # Told only to those who ask for their type: what they say, another event says too, or nobody reads.
 BOOKKEEPING = ("agent.thinking", "session.thread_", "session.updated", "session.usage", "span.")
 _COLOURS = {"agent": "green", "user": "bold", "error": "red", "failed": "red", "file": "green"}
-_PERMISSION = {"ask": " (waits for permission)", "deny": " (denied)"}
+_PERMISSION = {"ask": " (waiting for approval)", "deny": " (denied)"}
 
 
 class Entry(NamedTuple):
@@ -47,7 +46,7 @@ def event_time(event: dict[str, Any]) -> str | None:
 class Transcript:
     """Writes entries for a terminal of some `width`, or with `width` None as `time<TAB>label<TAB>text` for a pipe.
 
-    `styled` gives a text the style that is named. On a terminal times are local, and each new day is named once.
+    `styled` gives a text the style that is named, if any. On a terminal times are local, each new day is named once.
     """
 
     def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
@@ -68,39 +67,17 @@ class Transcript:
         day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
         indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
         first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
-        label = self._style(f"{said.label:<{_LABELS_WIDTH}}", _COLOURS.get(said.label, "dim"))
-        head = f"{self._style(f'{clock:<8}', 'dim')}  {label}  {self._style(first, said.style)}\n"
-        return (
-            self._new_day(day if clock else "")
-            + head
-            + "".join(f"{indent}{self._style(line, said.style)}".rstrip() + "\n" for line in others)
-        )
+        label = self._styled(f"{said.label:<{_LABELS_WIDTH}}", _COLOURS.get(said.label, "dim"))
+        head = f"{self._styled(f'{clock:<8}', 'dim' if clock else '')}  {label}  {self._styled(first, said.style)}\n"
+        rest = (f"{indent}{self._styled(line, said.style)}".rstrip() + "\n" for line in others)
+        return self._new_day(day if clock else "") + head + "".join(rest)
 
     def _new_day(self, day: str) -> str:
         if day in ("", self._day):
             return ""
         zone = "" if self._day else f" ({local_zone_name()})"
         self._day = day
-        return self._style(f"{day}{zone}", "dim") + "\n"
-
-    def _style(self, said: str, style: str) -> str:
-        return self._styled(said, style) if style and said.strip() else said
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """Return a line in pieces that fit the width, broken at spaces only: what is longer is left to the terminal."""
-    from rich.cells import cell_len
-
-    pieces, room = [""], width
-    for word in _WORD.findall(line):
-        length = cell_len(word)
-        if length > room and pieces[-1]:
-            word = word.lstrip()
-            pieces.append("")
-            length, room = cell_len(word), width
-        pieces[-1] += word
-        room -= length
-    return pieces
+        return self._styled(f"{day}{zone}", "dim") + "\n"
 
 
 def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:
@@ -122,7 +99,7 @@ def _no_text(block: dict[str, Any]) -> str:
 
 def _tool_call(event: dict[str, Any]) -> Entry:
     server = text(event.get("mcp_server_name"))
-    name = (f"{server}/" if server else "") + (text(event.get("name")) or "(a tool without a name)")
+    name = (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
     permission = _PERMISSION.get(str(event.get("evaluated_permission")), "")
     return Entry("tool", f"{inert(name)} {_short(event.get('input'))}".rstrip() + permission)
 
@@ -140,12 +117,12 @@ def _tool_result(event: dict[str, Any]) -> Entry:
     said = _content(event.get("content")) or "(empty)"
     if len(said) > RESULT_LIMIT:
         left_out = len(said) - RESULT_LIMIT
-        said = f"{said[:RESULT_LIMIT]}\n… cut here: {left_out:,} more characters; -o jsonl shows all"
+        said = f"{said[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
     return Entry("failed", said, "red") if event.get("is_error") is True else Entry("result", said, "dim")
 
 
 def _file(event: dict[str, Any]) -> Entry:
-    name = text(event.get("original_filename")) or "(a file without a name)"
+    name = text(event.get("original_filename")) or "(unnamed file)"
     known = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
     known += [str(event["file_id"])] if text(event.get("file_id")) else []
     return Entry("file", inert(f"{name} ({', '.join(known)})" if known else name))

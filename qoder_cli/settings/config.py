@@ -4,13 +4,13 @@ A token is kept out of every repr, message and traceback here.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most
+from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 from qoder_cli.base.tokens import is_token
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
@@ -137,48 +137,56 @@ def profile_name(flags: "Flags", env: Mapping[str, str]) -> str:
 
 def own_server(file: ConfigFile, profile: str) -> Found:
     """Return a profile's own base URL, which is where its token may go. Raises UsageError for a bad one."""
-    values = file.profile(profile)
-    if "base_url" in values:
-        source = file.key(profile, "base_url")
-        return Found(read_base_url(values["base_url"], source=source), source)
-    if "region" in values:
-        source = file.key(profile, "region")
-        return Found(REGIONS[read_region(values["region"], source=source)], source)
-    return Found(REGIONS["global"], "default")
+    values = {file.key(profile, key): file.profile(profile).get(key) for key in ("base_url", "region")}
+    return _server_of(values) or Found(REGIONS["global"], "default")
+
+
+def _server_of(values: Mapping[str, str | None]) -> Found | None:
+    """Return the server that a base URL names, else a region; each stands by what messages call it, None if not set."""
+    (url_source, url), (region_source, region) = values.items()
+    if url is not None:
+        return Found(read_base_url(url, source=url_source), url_source)
+    if region is not None:
+        return Found(REGIONS[read_region(region, source=region_source)], region_source)
+    return None
 
 
 def _server_asked_for(flags: "Flags") -> Found | None:
     if flags.base_url is not None and flags.region is not None:
-        raise UsageError("--region and --base-url cannot both be given", hint="leave one of them out")
-    if flags.base_url is not None:
-        return Found(read_base_url(flags.base_url, source="--base-url"), "--base-url")
-    if flags.region is not None:
-        return Found(REGIONS[read_region(flags.region, source="--region")], "--region")
-    return None
+        raise UsageError("--region and --base-url cannot be used together", hint="remove one of them")
+    return _server_of({"--base-url": flags.base_url, "--region": flags.region})
 
 
 def _server_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
     """Return the environment's server, and the warning that another variable names another base URL."""
-    for name in SERVER_VARIABLES:
-        if text := env.get(name):
-            if name == "QODER_REGION":
-                return Found(REGIONS[read_region(text, source=name)], name), []
-            server = Found(read_base_url(text, source=name), name)
-            return server, _other_base_urls(env, server)
-    return None, []
+    server, warnings = _first_of(BASE_URL_VARIABLES, env, lambda name: read_base_url(env[name], source=name))
+    if server is None and (region := env.get("QODER_REGION")):
+        server = Found(REGIONS[read_region(region, source="QODER_REGION")], "QODER_REGION")
+    return server, warnings
 
 
-def _other_base_urls(env: Mapping[str, str], server: Found) -> list[str]:
-    others = [name for name in BASE_URL_VARIABLES if name != server.source and env.get(name)]
-    differing = [name for name in others if _is_another_server(name, env, server.value)]
-    return [f"{server.source} is used; it differs from {' and '.join(differing)}"] if differing else []
+def _token_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    """Return the environment's token, and the warning that another variable differs."""
+    return _first_of(TOKEN_VARIABLES, env, lambda name: read_token(_token_text(name, env), source=name))
 
 
-def _is_another_server(name: str, env: Mapping[str, str], base_url: str) -> bool:
-    try:
-        return read_base_url(env[name], source=name) != base_url
-    except UsageError:  # a variable that does not count may be broken
-        return True
+def _first_of(
+    names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
+) -> tuple[Found | None, list[str]]:
+    """Return the value of the first variable that is set, and the warning that others differ from it."""
+    given = [name for name in names if env.get(name)]
+    if not given:
+        return None, []
+    found = Found(read(given[0]), given[0])
+
+    def differs(name: str) -> bool:
+        try:
+            return read(name) != found.value
+        except UsageError:  # a variable that does not count may be broken
+            return True
+
+    differing = list(filter(differs, given[1:]))
+    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"] if differing else []
 
 
 def _sandbox(env: Mapping[str, str]) -> Found | None:
@@ -188,28 +196,10 @@ def _sandbox(env: Mapping[str, str]) -> Found | None:
     url = read_base_url(text, source="QODER_SANDBOX")
     if not is_loopback(host_of(url)):
         raise UsageError(
-            f"QODER_SANDBOX names {host_of(url)}, and a sandbox is always on this machine",
-            hint="unset QODER_SANDBOX, or start the command with: qoder sandbox --",
+            f"QODER_SANDBOX names {host_of(url)}, which is not this machine",
+            hint="unset QODER_SANDBOX, or run the command with: qoder sandbox --",
         )
     return Found(url, "QODER_SANDBOX")
-
-
-def _token_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
-    """Return the environment's token, and the warning that another variable differs."""
-    given = [name for name in TOKEN_VARIABLES if env.get(name)]
-    if not given:
-        return None, []
-    winner, *others = given
-    token = Found(read_token(_token_text(winner, env), source=winner), winner)
-    differing = [name for name in others if _is_another(name, env, token.value)]
-    return token, [f"{winner} is used; it differs from {' and '.join(differing)}"] if differing else []
-
-
-def _is_another(name: str, env: Mapping[str, str], token: str) -> bool:
-    try:
-        return read_token(_token_text(name, env), source=name) != token
-    except UsageError:  # a variable that does not count may be broken
-        return True
 
 
 def _token_text(name: str, env: Mapping[str, str]) -> str:
@@ -222,10 +212,9 @@ def _token_text(name: str, env: Mapping[str, str]) -> str:
         if is_token(env[name]):
             what = "QODER_PAT_FILE holds a token, not the path of a file"
             raise UsageError(what, hint="set QODER_PAT to it") from None
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UsageError(
-            f"QODER_PAT_FILE names {env[name]}, which cannot be read: {reason}",
-            hint="it is the path of a file that holds a token and nothing else",
+            f"cannot read {env[name]} (QODER_PAT_FILE): {reason_of(error)}",
+            hint="set it to the path of a file that contains only the token",
         ) from None
 
 
@@ -240,7 +229,7 @@ def _token_of_profile(file: ConfigFile, name: str, server: Found, why: str) -> t
         return Found(read_token(saved, source=source), source), why
     return None, (
         f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
-        f"set QODER_PAT, or log in there: qoder auth login --profile NAME --base-url {server.value}"
+        f"set QODER_PAT, or log in to it: qoder auth login --profile NAME --base-url {server.value}"
     )
 
 
@@ -269,7 +258,7 @@ def _request_timeout(flags: "Flags") -> float | None:
 
     seconds = parse_duration(flags.request_timeout, option="--request-timeout")
     if seconds == 0:
-        raise UsageError("--request-timeout must be more than 0", hint="leave it out for 30s")
+        raise UsageError("--request-timeout must be more than 0", hint="remove it for the default of 30s")
     return seconds
 
 
@@ -281,7 +270,7 @@ def _overruled(flags: "Flags", env: Mapping[str, str]) -> list[str]:
     if flags.workspace is None:
         names.append(WORKSPACE_VARIABLE)
     ignored = [name for name in names if env.get(name)]
-    return [f"--profile {flags.profile} is used, so these are ignored: {', '.join(ignored)}"] if ignored else []
+    return [f"--profile {flags.profile} overrides: {', '.join(ignored)}"] if ignored else []
 
 
 def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]:
@@ -289,9 +278,7 @@ def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]
     ignored = [asked.source] if asked and asked.value != sandbox.value else []
     if flags.profile is not None:
         ignored.append("--profile")
-    if not ignored:
-        return []
-    return [f"inside the sandbox only {host_of(sandbox.value)} is asked, whatever {' and '.join(ignored)} says"]
+    return [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
 
 
 def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:
@@ -307,8 +294,9 @@ def _how_to_replace(token: Found | None, flags: "Flags", sandbox: Found | None) 
         return _OF_THE_SANDBOX
     if token is None or token.source not in TOKEN_VARIABLES:
         return f"run: {_login(flags)}"
-    anew = "put another into its file" if token.source == "QODER_PAT_FILE" else f"set {token.source} anew"
-    return f"{anew}, or unset it and run: {_login(flags)}"
+    if token.source == "QODER_PAT_FILE":
+        return f"replace the token in that file, or unset QODER_PAT_FILE and run: {_login(flags)}"
+    return f"set {token.source} to a valid token, or unset it and run: {_login(flags)}"
 
 
 def _login(flags: "Flags") -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most
+from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, replace_file
 from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
@@ -54,12 +54,13 @@ class ConfigFile:
             return
         if may_create:
             raise UsageError(
-                f"{profile[:60]!r} cannot be the name of a profile",
+                f"invalid profile name {profile[:60]!r}",
                 hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
             )
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
-        whence = "; QODER_PROFILE names this one" if from_variable else ""
-        raise UsageError(f"there is no profile {profile[:60]!r} in {self.path}", hint=f"profiles: {names}{whence}")
+        whence = " (named by QODER_PROFILE)" if from_variable else ""
+        hint = f"use one of: {names}; to create it: qoder auth login --profile NAME"
+        raise UsageError(f"no profile {profile[:60]!r}{whence} in {self.path}", hint=hint)
 
 
 def locate(env: Mapping[str, str]) -> Path:
@@ -80,7 +81,7 @@ def locate(env: Mapping[str, str]) -> Path:
     path = os.path.expanduser(named)
     if path.startswith("~"):  # what expanduser leaves when it knows no home
         raise UsageError(
-            f"there is no home folder, so the config file {path} cannot be found",
+            f"cannot find the config file {path}: HOME is not set",
             hint="set HOME, or QODER_CONFIG to the path of a config file, or use QODER_PAT without a file",
         )
     return Path(path)
@@ -99,7 +100,7 @@ def load(path: Path) -> ConfigFile:
     except (FileNotFoundError, NotADirectoryError):
         return ConfigFile(path)
     except (OSError, ValueError) as error:
-        raise _unusable(path, f"cannot be read: {_reason(error)}") from None
+        raise _unusable(path, f"cannot be read: {reason_of(error)}") from None
     text = _decoded(path, data)
     document = _parsed(path, text)
     profiles = {name: dict(_values(path, name, section)) for name, section in _sections(path, document)}
@@ -116,7 +117,7 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
     """
     load(path).require(profile, may_create=True)
     if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
-        raise _unusable(path, "is no regular file; nothing was changed", hint="set QODER_CONFIG to a file")
+        raise _unusable(path, "is not a regular file; nothing was changed", hint="set QODER_CONFIG to a file")
     target = Path(os.path.realpath(path))
     import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
 
@@ -126,12 +127,12 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
             file = load(path)
             edited = _edited(file.text, profile, values)
             if edited is None or not _differs_only(file.text, edited, profile, values):
-                raise _unusable(path, "is laid out in a way that cannot be changed safely", hint="edit it by hand")
-            _replace(target, edited.encode())
+                raise _unusable(path, "has a layout that cannot be edited safely", hint="edit it by hand")
+            replace_file(target, edited.encode())
     except (OSError, ValueError, NotImplementedError) as error:
         raise UsageError(
-            f"the config file {path} cannot be written: {_reason(error)}; nothing was changed",
-            hint="QODER_CONFIG names another place for it",
+            f"cannot write the config file {path}: {reason_of(error)}; nothing was changed",
+            hint="to keep it elsewhere, set QODER_CONFIG",
         ) from None
 
 
@@ -145,16 +146,12 @@ def _to_itself(path: Path, target: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise UsageError(
-            f"the config file {path} is being changed by another qoder; nothing was changed", hint="try it again"
+            f"the config file {path} is being changed by another qoder; nothing was changed", hint="try again"
         ) from None
 
 
 def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
     return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _decoded(path: Path, data: bytes) -> str:
@@ -193,7 +190,7 @@ def _values(path: Path, name: str, section: Mapping[str, Any]) -> Iterator[tuple
     for key in KEYS:
         value = section.get(key, "")
         if not isinstance(value, str):
-            raise _unusable(path, f"has something else than text in profiles.{name}.{key}", hint="put it in quotes")
+            raise _unusable(path, f"has a profiles.{name}.{key} that is not a string", hint="put the value in quotes")
         if value:
             yield key, value
 
@@ -202,7 +199,7 @@ def _too_open(path: Path, mode: int, profiles: Mapping[str, Mapping[str, str]]) 
     if os.name == "posix" and mode & _ANYONE_ELSE and any("token" in values for values in profiles.values()):
         import shlex
 
-        yield f"{path} holds a token and others can read it; run: chmod 600 {shlex.quote(str(path))}"
+        yield f"{path} contains a token and is readable by others; run: chmod 600 {shlex.quote(str(path))}"
 
 
 def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
@@ -214,7 +211,7 @@ def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
             if key not in KEYS
         ]
     if strangers:
-        yield f"{path} has keys that mean nothing here: {', '.join(strangers)}"
+        yield f"{path} has unknown keys, which are ignored: {', '.join(strangers)}"
 
 
 def _near_top(key: str, value: object) -> str | None:
@@ -267,27 +264,6 @@ def _differs_only(before: str, after: str, profile: str, values: Mapping[str, st
         return tomllib.loads(after) == expected
     except ValueError:
         return False
-
-
-def _replace(target: Path, data: bytes) -> None:
-    import tempfile
-
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600 from the start
-    with _removed_on_failure(temporary):
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-
-
-@contextmanager
-def _removed_on_failure(temporary: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # a signal too must not leave a token lying about
-        os.unlink(temporary)
-        raise
 
 
 def _make_private_folder(folder: Path) -> None:

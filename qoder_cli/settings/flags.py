@@ -21,6 +21,7 @@ class Flags:
     workspace: str | None = None
     request_timeout: str | None = None
     no_progress: bool = False
+    bell: bool = False
     no_input: bool = False
     debug: bool = False
 

@@ -17,7 +17,7 @@ REGIONS = {  # api/facts.md, 3.1
 LONGEST_TOKEN = 16 * 1024  # characters; a header of more is refused by most servers
 _LONGEST_URL = 2048
 _LONGEST_WORKSPACE = 256
-_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+_NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _LAST_NEWLINE = re.compile(r"\r?\n\Z")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 # Narrower than RFC 3986, so that no other reader of the same text can see another host in it.
@@ -62,21 +62,28 @@ def read_token(text: str, *, source: str) -> str:
     """
     token = _LAST_NEWLINE.sub("", text)
     if not token:
-        raise UsageError(f"the token from {source} is empty", hint="a token begins with pt-, or is a JWT")
+        raise UsageError(f"the token from {source} is empty", hint="use a token that begins with pt-, or a JWT")
     if len(token) > LONGEST_TOKEN:
         raise UsageError(f"the token from {source} is longer than {LONGEST_TOKEN // 1024} KiB")
-    if not _PRINTABLE.fullmatch(token):
-        raise UsageError(
-            f"the token from {source} has a space, a line break, a control or a non-ASCII character in it",
-            hint="copy it again, and only it",
-        )
+    if token.lower().startswith("bearer "):
+        raise UsageError(f"the token from {source} begins with 'Bearer'", hint="set the token only, without 'Bearer'")
+    if odd := _NOT_PRINTABLE.search(token):
+        hint = "copy the token again, without anything around it"
+        raise UsageError(f"the token from {source} contains {_what(odd[0])}", hint=hint)
     return token
+
+
+def _what(odd: str) -> str:
+    """Return what a character is that no token has, without showing it."""
+    if odd in " \r\n":
+        return "a space" if odd == " " else "a line break"
+    return "a control character" if odd.isascii() else "a character that is not ASCII"
 
 
 def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it, or: qoder auth login") -> None:
     """Raise UsageError, never showing the text, when it has a token in it where something else belongs."""
     if has_token(text):
-        raise UsageError(f"{source} has a token in it, or a user name and password; nothing was sent", hint=instead)
+        raise UsageError(f"{source} contains a token, or a user name and password; nothing was sent", hint=instead)
 
 
 def read_region(text: str, *, source: str) -> str:
@@ -89,13 +96,13 @@ def read_region(text: str, *, source: str) -> str:
 def read_workspace(text: str, *, source: str) -> str:
     """Return a workspace id. Raises UsageError for a token, and for what cannot be sent as a header."""
     refuse_token(text, source=source)
-    if len(text) > _LONGEST_WORKSPACE or not _PRINTABLE.fullmatch(text):
+    if len(text) > _LONGEST_WORKSPACE or not text or _NOT_PRINTABLE.search(text):
         raise UsageError(f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces")
     return text
 
 
 def read_base_url(text: str, *, source: str) -> str:
-    """Return a base URL in one spelling: scheme and host in lower case, no default port, no trailing slash.
+    """Return a base URL in one spelling: scheme and host in lowercase, no default port, no trailing slash.
 
     A missing scheme is https (http on loopback), a missing path the API's. Raises UsageError for anything
     that is not plainly a server: user names, queries, fragments, other schemes, bad ports; and for plain http
@@ -103,9 +110,9 @@ def read_base_url(text: str, *, source: str) -> str:
     """
     for sign, what in _NOT_IN_A_URL.items():
         if sign in text:
-            raise UsageError(f"{source} has {what} in it", hint="write it as https://HOST/api/v1/cloud")
+            raise UsageError(f"{source} contains {what}", hint="use https://HOST/api/v1/cloud")
     if "://" in text and not _SCHEME.match(text):
-        raise UsageError(f"{source} must begin with https://", hint="http:// works on this machine only")
+        raise UsageError(f"{source} must begin with https://", hint="http:// is only allowed for localhost")
     match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
     if match is None:
         raise _no_url(source)
@@ -116,8 +123,8 @@ def read_base_url(text: str, *, source: str) -> str:
     scheme = (match["scheme"] or ("http" if is_loopback(host) else "https")).lower()
     if scheme == "http" and not is_loopback(host):
         raise UsageError(
-            f"{source} is plain http to {host}: the token would travel in the clear",
-            hint="use https; http works on this machine only",
+            f"{source} is plain http: the token is not sent unencrypted to {host}",
+            hint="use https; http is only allowed for localhost",
         )
     return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
 
@@ -128,10 +135,7 @@ def _looks_like_token(host: str) -> bool:
 
 
 def _no_url(source: str) -> UsageError:
-    return UsageError(
-        f"{source} is not the URL of a server",
-        hint="write it as https://HOST or https://HOST:PORT/api/v1/cloud",
-    )
+    return UsageError(f"{source} is not a valid URL", hint="use https://HOST or https://HOST:PORT/api/v1/cloud")
 
 
 def _host(host: str, source: str) -> str:
@@ -152,7 +156,7 @@ def _port(port: str | None, scheme: str, source: str) -> str:
         return ""
     number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
     if not 1 <= number <= 65535:
-        raise UsageError(f"{source} has a bad port", hint="a port is a number from 1 to 65535")
+        raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
     return "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
 
 

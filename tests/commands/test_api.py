@@ -154,7 +154,7 @@ def test_every_word_must_be_in_the_id_the_method_or_the_path(qoder: Qoder, words
     assert qoder("api", "--list", *words, "-q").out.splitlines() == ids
     ran = qoder("api", "--list", *words, "--json")
     assert [each["id"] for each in ran.json] == ids
-    assert ("none found" in ran.err) == (not ids)
+    assert ("no endpoint matches" in ran.err) == (not ids)
 
 
 def test_the_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
@@ -294,8 +294,8 @@ def test_a_path_that_leads_elsewhere_or_nowhere_is_never_asked(qoder: Qoder, met
 
 def test_a_placeholder_that_was_left_is_explained(qoder: Qoder) -> None:
     ran = qoder("api", "GET", "/deployments/{id}")
-    assert "PATH has a { in it" in ran.errors[0]
-    assert "put an id in the place" in ran.err
+    assert "PATH contains {" in ran.errors[0]
+    assert "replace {…} by an id" in ran.err
 
 
 PIECES = [
@@ -334,7 +334,7 @@ def test_a_query_without_name_or_value_is_refused(qoder: Qoder, typed: str) -> N
         (["/deployments", "post"], "did you mean: qoder api POST /deployments"),
         (["GET"], "qoder api GET /deployments"),
         (["HEAD", "/deployments"], "qoder api GET /deployments"),
-        (["GET", "/deployments", "dep_1"], "put PATH in quotes"),
+        (["GET", "/deployments", "dep_1"], "quote PATH"),
     ],
 )
 def test_words_that_are_not_method_and_path_are_corrected_and_not_guessed(
@@ -472,7 +472,7 @@ def test_standard_input_that_breaks_is_refused(qoder: Qoder, monkeypatch: pytest
         raise OSError("gone")
 
     monkeypatch.setattr(io, "StringIO", type("Broken", (io.StringIO,), {"read": broken}))
-    assert "standard input cannot be read" in qoder("api", "POST", "/deployments", "--input", "-").err
+    assert "cannot read standard input" in qoder("api", "POST", "/deployments", "--input", "-").err
 
 
 def test_what_is_endless_is_not_read_to_its_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -662,17 +662,18 @@ def test_an_error_of_the_api_is_the_error_of_the_command(
     ran = qoder("api", method, "/deployments", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (code, "", kind)
     assert (ran.error["http_status"], ran.error["request_id"]) == (answer[0], "req_1")
-    assert ran.error["message"] == answer[1]["error"]["message"]
+    told = f"HTTP {answer[0]} from api.qoder.com: {answer[1]['error']['message']}"
+    assert ran.error["message"] == told
 
 
 @pytest.mark.parametrize(
     ("message", "field", "told"),
     [
-        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (the field: initial_events)"),
+        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (field: initial_events)"),
         ("Missing required field: name", "name", "Missing required field: name"),
-        ("This is invalid.", "id", "This is invalid (the field: id)"),
-        ("", "agent.id", "the server answered 400 with no words (the field: agent.id)"),
-        ("Bad.", "\x1b" * 300, f"Bad (the field: {chr(27) * 200})"),
+        ("This is invalid.", "id", "This is invalid (field: id)"),
+        ("", "agent.id", "no error message (field: agent.id)"),
+        ("Bad.", "\x1b" * 300, f"Bad (field: {chr(27) * 200})"),
         ("Bad.", 7, "Bad."),
     ],
 )
@@ -698,8 +699,8 @@ def test_the_field_that_an_error_names_is_told(
 def test_an_answer_to_a_condition_is_no_redirect(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", httpx.Response(304, headers={"etag": "x"}))
     ran = qoder("api", "GET", "/deployments/dep_1", "--header", 'If-None-Match: "x"', "--json")
-    assert (ran.code, ran.error["message"]) == (7, "the server answered 304 with no words")
-    assert "leave out if-none-match" in ran.error["hint"]
+    assert (ran.code, ran.error["message"]) == (7, "HTTP 304 from api.qoder.com: no error message")
+    assert "remove the headers if-none-match" in ran.error["hint"]
 
 
 def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
@@ -707,17 +708,17 @@ def test_a_path_that_nobody_knows_is_explained(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment", missing).on("GET", "/deployments/dep_1", missing)
     qoder.wire.on("PUT", "/deployments/dep_1", api_error(405, "invalid_request_error", "No."))
     assert (
-        "no operation is known by that path; the operations: qoder api --list" in qoder("api", "GET", "deployment").err
+        "no operation has this path; to list the operations: qoder api --list" in qoder("api", "GET", "deployment").err
     )
-    assert "asked api.qoder.com as profile default" in qoder("api", "GET", "deployments/dep_1").err
-    assert "that path is known with GET or POST" in qoder("api", "PUT", "deployments/dep_1").err
+    assert "check the id and the profile (default)" in qoder("api", "GET", "deployments/dep_1").err
+    assert "this path takes GET or POST" in qoder("api", "PUT", "deployments/dep_1").err
 
 
 def test_gets_are_tried_again(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", BUSY, httpx.ConnectError("refused"), page())
     ran = qoder("api", "GET", "/deployments")
     assert (ran.code, qoder.clock.slept) == (0, [0.5, 1.0])
-    assert "Busy; trying again in" in ran.err
+    assert "Busy; retrying in" in ran.err
 
 
 def test_our_own_token_is_taken_out_of_any_answer(qoder: Qoder) -> None:
@@ -793,13 +794,13 @@ def test_q_says_when_there_is_no_id(qoder: Qoder, answer: Any, out: str, lacking
     qoder.wire.on("GET", "/search", answer)
     ran = qoder("api", "GET", "/search", "-q")
     assert (ran.code, ran.out) == (0, out)
-    assert ran.err == (f"warning: {lacking} in the answer have no id, and -q prints only ids\n" if lacking else "")
+    assert ran.err == (f"warning: {lacking} in the response have no id, and -q prints only ids\n" if lacking else "")
 
 
 def test_an_answer_without_a_body_is_no_page_and_not_asked_for_again(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", (204, ""))
     ran = qoder("api", "GET", "/deployments", "--paginate", "--json")
-    assert (ran.code, ran.out, ran.error["message"]) == (7, "", "the server answered 204, with nothing in it")
+    assert (ran.code, ran.out, ran.error["message"]) == (7, "", "HTTP 204 from api.qoder.com: the response is empty")
 
 
 def test_a_terminal_gets_indented_json_that_steers_nothing(qoder: Qoder) -> None:
@@ -886,13 +887,13 @@ def test_a_list_that_breaks_off_is_no_whole_array(qoder: Qoder, second: Any, cod
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
 def test_what_is_known_to_be_no_list_is_not_asked_for_pages(qoder: Qoder, operation: Operation) -> None:
     ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "leave it out")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "drop it")
 
 
 def test_what_turns_out_to_be_no_list_cannot_be_paged_through(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/search", {"id": "x_1"})
     ran = qoder("api", "GET", "/search", "--paginate", "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (7, "", "to see what it answers: qoder api GET /search")
+    assert (ran.code, ran.out, ran.error["hint"]) == (7, "", "to see the response: qoder api GET /search")
 
 
 @pytest.mark.parametrize("cursor", ["before_id", "before", "after"])
@@ -900,7 +901,7 @@ def test_pages_have_no_cursor_beside_their_own(qoder: Qoder, cursor: str) -> Non
     for words in (["/deployments", "--query", f"{cursor}=dep_9"], [f"/deployments?limit=5&{cursor}=dep_9"]):
         ran = qoder("api", "GET", *words, "--paginate", "--json")
         assert (ran.code, ran.out, f"{cursor} in the query" in ran.error["message"]) == (2, "", True)
-        assert "without --paginate it is one page" in ran.error["hint"]
+        assert "remove --paginate to read one page" in ran.error["hint"]
     qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}))
     assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=dep_9", "-q").out == "dep_1\n"
 
@@ -1114,11 +1115,11 @@ def test_a_signal_during_a_write_says_what_is_known(
     qoder.wire.on(*PAUSE, lambda request: late())
     ran = qoder("api", *PAUSE, "--json")
     assert (ran.code, ran.error["type"], waits) == (code, kind, [60.0, 2.0])
-    assert (ran.out != "") == ("it is done" in ran.error["message"])
+    assert (ran.out != "") == ("is done (HTTP" in ran.error["message"])
     if kind == "outcome_unknown":
         assert ran.error["next"][:4] == ["qoder", "api", "GET", "/deployments/dep_1"]
     else:
-        assert re.search("it is done|changed nothing", ran.error["message"])
+        assert re.search("is done|changed nothing", ran.error["message"])
 
 
 def test_a_signal_between_two_attempts_says_what_is_known(qoder: Qoder) -> None:
@@ -1143,7 +1144,7 @@ def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qod
             raise Signalled(signal.SIGTERM)
 
     qoder.wire.on(*PAUSE, {"id": "dep_1"}).on("GET", "/deployments", page())
-    for words, told in [(PAUSE, "it is done"), (("GET", "/deployments"), "nothing was started")]:
+    for words, told in [(PAUSE, "is done (HTTP"), (("GET", "/deployments"), "nothing was started")]:
         err = io.BytesIO()
         state = State(qoder.env, Screen(Stubborn()), Screen(err), clock=qoder.clock, transport=qoder.transport)
         assert main(["api", *words], state) == 143
@@ -1170,7 +1171,7 @@ def test_a_full_disk_does_not_deny_a_write(qoder: Qoder, options: list[str]) -> 
     qoder.wire.on("POST", "/deployments", (201, {"id": "dep_1"})).on("GET", "/deployments", page())
     error = on_a_full_disk(qoder, "api", "POST", "/deployments", *options)
     assert (error["exit_code"], error["run_state"]) == (70, "unknown")
-    assert error["message"].endswith("no space left; POST /deployments was answered with 201 and need not be repeated")
+    assert error["message"].endswith("no space left; POST /deployments is done (HTTP 201); do not repeat it")
     error = on_a_full_disk(qoder, "api", "GET", "/deployments", *options)
     assert (error["exit_code"], error["run_state"], "GET" in error["message"]) == (70, "none", False)
 
@@ -1245,7 +1246,7 @@ if sys.platform != "win32":
             streamed, written = stream.signal(signal.SIGINT).end(), write.end()
         assert (streamed.code, len(streamed.errors)) == (-signal.SIGINT, 1)
         assert (written.code, written.error["type"], json.loads(written.out)["status"]) == (143, "terminated", "paused")
-        assert "was answered with 200: it is done" in written.error["message"]
+        assert "is done (HTTP 200)" in written.error["message"]
 
     @pytest.mark.parametrize("words", [["--list", "run"], ["--help"], ["GET", "/deployments/.."]])
     def test_what_asks_nobody_does_not_load_what_asks(tmp_path: Path, words: list[str]) -> None:

@@ -128,7 +128,7 @@ def test_it_is_said_where_what_looks_like_a_variable_is_none(desk: Desk) -> None
     desk.add(name="weekly", description="${HOME}")
     file = desk.file(desk.qoder("deploy", "export", "weekly", "--json").out)
     ran = desk.apply(file)
-    assert ran.err == f"{file}:1: ${{…}} in it is left as it is, for its type says that a server wrote it\n"
+    assert ran.err == f'{file}:1: ${{…}} is not expanded, because the object has "type": "deployment"\n'
     assert desk.apply(file, "--no-progress").err == ""
     assert desk.apply_these(desk.qoder("deploy", "export", "demo", "--json").out).err == ""
 
@@ -139,11 +139,14 @@ def test_what_is_archived_is_exported_with_a_warning_and_refused(qoder: Qoder, v
     qoder.wire.on("GET", f"/deployments/{one['id']}", one)
     qoder.wire.on("GET", "/deployments", page(one))
     exported = qoder("deploy", "export", one["id"])
-    assert exported.err == f"warning: {one['id']} is archived since {one['archived_at']}: apply will refuse it\n"
+    assert (
+        exported.err
+        == f"warning: {one['id']} was archived on {one['archived_at']}; `deploy apply` will refuse this file\n"
+    )
     qoder.stdin = exported.out
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, ran.error["type"], actions(ran)) == (6, "rejected", [("failed", 6)])
-    assert f"is archived since {one['archived_at']}" in ran.error["message"]
+    assert f"was archived on {one['archived_at']}" in ran.error["message"]
     assert "cannot be undone" in ran.error["hint"]
 
 
@@ -183,9 +186,9 @@ def test_those_of_one_name_are_exported_with_their_ids(desk: Desk) -> None:
 @pytest.mark.parametrize("name", ["dep_weekly", "drun_1", "two\nlines", "a/../b"])
 def test_a_name_that_no_command_can_be_given_is_warned_of(desk: Desk, name: str) -> None:
     ran = desk.apply_these({**NEW, "name": name})
-    assert (ran.code, "commands will need its id" in ran.err) == (0, True)
+    assert (ran.code, "commands will not take this name; use its id" in ran.err) == (0, True)
     again = desk.apply_these({**NEW, "name": name})
-    assert (again.code, "commands will need its id" in again.err, len(desk.writes)) == (0, False, 1)
+    assert (again.code, "commands will not take this name; use its id" in again.err, len(desk.writes)) == (0, False, 1)
 
 
 def test_export_prints_nothing_when_one_is_not_known(desk: Desk) -> None:
@@ -322,8 +325,8 @@ def keeper(desk: Desk) -> Deployment:
 
 
 def test_a_token_that_nothing_can_be_compared_with_is_said_not_to_be_sent(desk: Desk, keeper: Deployment) -> None:
-    said = f"warning: keeper ({keeper.id}): resources[0].authorization_token cannot be compared with the server's; "
-    said += "not sent without --send-secrets\n"
+    said = f"warning: keeper ({keeper.id}): resources[0].authorization_token not sent "
+    said += "(secrets cannot be compared; use --send-secrets)\n"
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     for words in ((), ("--exit-code",), ("--no-progress",)):
         ran = desk.apply_these(meant, words=(*words, "--json"))
@@ -393,24 +396,24 @@ def test_folders_in_a_folder_are_said_to_be_passed_over(desk: Desk) -> None:
     for name in ("b", "a", "c", "d.yaml", ".git"):
         (desk.folder / name).mkdir()
         (desk.folder / name / "x.yaml").write_text("not: read")
-    note = f"{desk.folder}: the folders in it are passed over: a, b, c and 1 more"
+    note = f"{desk.folder}: subfolders ignored: a, b, c and 1 more"
     ran = desk.apply(str(desk.folder))
     assert (ran.code, ran.err.splitlines().index(note)) == (0, 3)  # after the first line, and what differs
     assert desk.apply(str(desk.folder), "--no-progress").err == ""
     Path(file).unlink()
     ran = desk.apply(str(desk.folder), "--json")
-    assert (ran.code, "has no .yaml, .yml or .json file; the folders in it" in ran.error["message"]) == (2, True)
+    assert (ran.code, "has no .yaml, .yml or .json file; subfolders are ignored" in ran.error["message"]) == (2, True)
 
 
 def test_a_status_in_a_file_is_said_not_to_be_applied(desk: Desk) -> None:
     shown = desk.qoder("deploy", "get", "dep_paused", "--json").out
     ran = desk.apply_these(shown)
     assert (ran.code, desk.writes) == (0, [])
-    assert "its status is not applied; pause and unpause change it" in ran.err
+    assert "`status` is ignored; use `deploy pause` and `deploy unpause`" in ran.err
     ran = desk.apply_these({**json.loads(shown), "description": "New"})
     first, *_, note, done = ran.err.splitlines()
     assert first == f"applying: change 1 paused (profile default, {HOST})"
-    assert ("its status" in note, done) == (True, "changed paused (dep_paused)")
+    assert ("`status` is ignored" in note, done) == (True, "changed paused (dep_paused)")
 
 
 # What is shown.
@@ -481,7 +484,7 @@ def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk) -> None:
 def test_a_schedule_that_never_fires_is_warned_of(desk: Desk, words: tuple[str, ...]) -> None:
     ran = desk.apply_these({**NEW, "schedule": {**SCHEDULE, "expression": "0 0 30 2 *"}}, words=words)
     assert ran.code == 0
-    assert "warning: weekly: its schedule never fires: there is no such day\n" in ran.err
+    assert "warning: weekly: this schedule never fires (no such date)\n" in ran.err
 
 
 def test_a_schedule_from_a_variable_is_put_into_words_too(desk: Desk) -> None:
@@ -579,7 +582,7 @@ def test_read_only_lets_only_look(desk: Desk) -> None:
 def test_a_script_needs_a_yes(desk: Desk) -> None:
     ran = desk.apply_these(NEW, words=("--json",), yes=False)
     assert (ran.code, ran.out, desk.writes) == (2, "", [])
-    assert ran.error["hint"] == "add --yes, or --dry-run to look"
+    assert ran.error["hint"] == "pass --yes, or --dry-run to preview"
     assert '  + name: "weekly"' in ran.err
     assert desk.apply_these({"name": "demo"}, yes=False).code == 0  # where there is nothing to ask
 
@@ -595,9 +598,9 @@ def test_a_person_is_asked_having_seen_what_differs(desk: Desk, questions: Calla
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        (False, 2, "nothing was applied: you said no"),
+        (False, 2, "cancelled; nothing was applied"),
         (typer.Abort(), 2, "no answer was given"),
-        (Signalled(signal.SIGINT), 130, "stopped by a signal; nothing was started"),
+        (Signalled(signal.SIGINT), 130, "interrupted; nothing was started"),
     ],
 )
 def test_no_means_no(
@@ -621,7 +624,7 @@ def test_what_someone_else_has_changed_as_it_is_wanted_is_unchanged(
     questions(meanwhile)
     ran = desk.apply(desk.file({"name": "weekly", "description": "As wanted"}), "--json", yes=False)
     assert (ran.code, actions(ran), desk.writes) == (0, [("unchanged", 0)], [])
-    assert "was changed by someone meanwhile, as it is wanted" in ran.err
+    assert "was already changed as requested, by someone else" in ran.err
 
 
 def test_what_was_changed_while_the_question_stood_is_left_alone(
@@ -639,11 +642,11 @@ def test_what_was_changed_while_the_question_stood_is_left_alone(
     file = desk.file(*({"name": name, "metadata": {"a": "1"}} for name in ("weekly", "daily", "gone")))
     ran = desk.apply(file, "--json", yes=False)
     assert (ran.code, actions(ran)) == (6, [("failed", 6), ("changed", 0), ("failed", 6)])
-    assert "was changed by someone meanwhile; nothing was sent" in ran.json[0]["error"]["message"]
-    assert "is archived since" in ran.json[2]["error"]["message"]
+    assert "was changed by someone else in the meantime; nothing was sent" in ran.json[0]["error"]["message"]
+    assert "was archived on" in ran.json[2]["error"]["message"]
     assert [path for path, _ in desk.writes] == [f"/deployments/{daily.id}"]
     assert desk.asked.count(f"GET {LIST}") == 1
-    assert ran.error["message"].startswith("1 of 3 are as their files say; ")
+    assert ran.error["message"].startswith("1 of 3 deployments match their files; ")
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -654,7 +657,7 @@ def test_what_was_created_while_the_question_stood_is_not_created_again(
     questions(lambda: desk.world.add_deployment(name="weekly"))
     ran = desk.apply_these(NEW, {**NEW, "name": "daily"}, words=("--json",), yes=False)
     assert (ran.code, actions(ran)) == (6, [("failed", 6), ("created", 0)])
-    assert "weekly was created by someone meanwhile" in ran.json[0]["error"]["message"]
+    assert "weekly was created by someone else in the meantime" in ran.json[0]["error"]["message"]
     assert [body["name"] for _, body in desk.writes] == ["daily"]
     assert [len(desk.named(name)) for name in ("weekly", "daily")] == [1, 1]
     assert desk.asked.count(f"GET {LIST}") == 3
@@ -670,11 +673,9 @@ def test_a_name_that_several_have_is_refused_before_anything_is_sent(desk: Desk)
     assert (ran.code, ran.out, desk.writes) == (2, "", [])
     error, first, second = ran.err.splitlines()
     assert error == "error: 2 problems in deployment files; nothing was sent"
-    assert first.startswith(f"{file}:1: 2 deployments are named 'twin': ")
+    assert first.startswith(f"{file}:1: 'twin' matches 2 deployments (")
     assert all(id in first for id in twins)
-    assert second == (
-        f"{file}:3: no deployment is named 'nobody', and to create it the file lacks environment_id, initial_events"
-    )
+    assert second == (f"{file}:3: no deployment named 'nobody'; to create it, add environment_id, initial_events")
 
 
 def test_one_deployment_named_by_its_name_and_by_its_id_is_refused(desk: Desk) -> None:
@@ -682,14 +683,14 @@ def test_one_deployment_named_by_its_name_and_by_its_id_is_refused(desk: Desk) -
     file = desk.file({"id": weekly.id, "name": "monthly"}, {**NEW, "name": "weekly"})
     ran = desk.apply(file)
     assert (ran.code, desk.writes) == (2, [])
-    assert f"{file}:2: means {weekly.id}, as does {file}:1" in ran.err
+    assert f"{file}:2: is the same deployment as {file}:1 ({weekly.id})" in ran.err
 
 
 def test_two_of_one_name_in_files_are_refused_before_anything_is_asked(desk: Desk) -> None:
     one, other = desk.file(NEW, name="a.json"), desk.file(NEW, name="b.json")
     ran = desk.apply(one, other)
     assert (ran.code, desk.asked) == (2, [])
-    assert f"{other}:1: name: is the same as at {one}:1" in ran.err
+    assert f"{other}:1: name: is already used at {one}:1" in ran.err
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -698,7 +699,7 @@ def test_a_name_that_is_taken_is_not_given_a_second_time(desk: Desk, unique_name
     weekly = desk.add(name="weekly")
     ran = desk.apply_these({"id": weekly.id, "name": "demo"}, words=("--json",))
     assert (ran.code, actions(ran), desk.writes) == (6, [("failed", 6)], [])
-    assert f"weekly ({weekly.id}) cannot be named 'demo': so is dep_demo" in ran.error["message"]
+    assert "the name 'demo' is taken by dep_demo" in ran.error["message"]
 
 
 def test_the_name_of_an_archived_one_is_free(desk: Desk) -> None:
@@ -731,11 +732,11 @@ def test_an_unknown_id_leaves_the_others_done(desk: Desk) -> None:
     ran = desk.apply_these({"id": "dep_dem0", "name": "x"}, NEW, words=("--json",))
     assert (ran.code, actions(ran)) == (5, [("failed", 5), ("created", 0)])
     assert "did you mean 'demo' (dep_demo)?" in ran.error["hint"]
-    assert ran.error["message"].startswith("1 of 2 are as their files say; deployment dep_dem0")
+    assert ran.error["message"].startswith("1 of 2 deployments match their files; deployment dep_dem0")
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "100 MB": (lambda path: _hole(path), "a deployment file has at most 4 MB"),
+    "100 MB": (lambda path: _hole(path), "the limit for a deployment file"),
     "not UTF-8": (lambda path: path.write_bytes(b"name: \xff\n"), "byte 6 (0xff) is not UTF-8"),
     "laughs": (
         lambda path: path.write_text(
@@ -744,7 +745,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "more than 100,000 values",
     ),
-    "unset": (lambda path: path.write_text("name: x\ndescription: ${NOPE}\n"), "the variable NOPE is not set"),
+    "unset": (lambda path: path.write_text("name: x\ndescription: ${NOPE}\n"), "NOPE is not set"),
     "missing": (lambda path: None, "cannot be read: No such file or directory"),
 }
 
@@ -782,13 +783,11 @@ def test_bad_usage_is_exit_2_before_any_request(qoder: Qoder, words: list[str]) 
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
 
 
-def test_several_files_behind_one_option_are_told_what_they_need(qoder: Qoder) -> None:
-    ran = qoder("deploy", "apply", "-f", "a.yaml", "b.yaml", "c.yaml")
-    assert (ran.code, ran.err) == (
-        2,
-        "error: qoder deploy apply takes no arguments\n"
-        "hint: each file needs its own -f; a folder's files are named at once by -f FOLDER\n",
-    )
+@pytest.mark.parametrize("option", [[], ["-f"], ["--file"], ["--filename"]])
+def test_files_are_named_with_and_without_an_option_in_their_order(desk: Desk, option: list[str]) -> None:
+    files = [desk.file({"name": name}, name=f"{name}.yaml") for name in ("demo", "minute")]
+    ran = desk.qoder("deploy", "apply", *option, *files, "--json", "--yes")
+    assert (ran.code, [item["name"] for item in ran.json]) == (0, ["demo", "minute"])
 
 
 # What goes wrong on the way.
@@ -807,7 +806,7 @@ def test_a_create_that_does_not_show_is_exit_9_and_not_repeated(desk: Desk, faul
     desk.goes_wrong(f"create:{fault}")
     ran = desk.apply_these(NEW, {"name": "demo"}, words=("--json",))
     assert (ran.code, actions(ran)) == (9, [("unknown", 9), ("unchanged", 0)])
-    assert "unknown whether creating weekly was done" in ran.error["message"]
+    assert "unknown whether creating weekly succeeded" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "list", "-o", "json"]
     assert len(desk.writes) == 1
     assert desk.apply_these(NEW).code == 0  # a second apply finishes
@@ -922,7 +921,7 @@ def test_one_that_is_archived_while_its_answer_is_lost_is_exit_6(desk: Desk) -> 
     desk.qoder.clock.at_sleep = someone_else
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, len(desk.writes)) == (6, 1)
-    assert "is archived since" in ran.error["message"]
+    assert "was archived on" in ran.error["message"]
 
 
 def test_someone_who_writes_just_before_keeps_what_the_file_leaves_out(desk: Desk) -> None:
@@ -950,7 +949,7 @@ def test_a_refusal_is_told_and_the_others_are_done(desk: Desk, where: str, fault
     done = "created" if where == "update" else "changed"
     assert (ran.code, ran.error["type"]) == (code, word)
     assert actions(ran) == [("failed", code), (done, 0), ("unchanged", 0)]
-    assert ran.error["message"].startswith("2 of 3 are as their files say; ")
+    assert ran.error["message"].startswith("2 of 3 deployments match their files; ")
     assert (desk.named("new"), "weekly was changed" in ran.err) == ([], False)
 
 
@@ -977,7 +976,7 @@ def test_a_server_that_keeps_something_else_is_told(qoder: Qoder) -> None:
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, actions(ran), ran.json[0]["id"]) == (6, [("created", 6)], "dep_1")
     assert ran.error["message"] == (
-        "weekly (dep_1) was created, but the server kept something else: description, metadata.b, metadata.a"
+        "weekly (dep_1) was created, but the server stored something else: description, metadata.b, metadata.a"
     )
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_1", "-o", "json"]
     assert f"warning: {ran.error['message']}\n" in ran.err  # which names it once
@@ -1023,7 +1022,7 @@ def test_an_older_server_that_drops_a_field_is_told(qoder: Qoder, tmp_path: Path
     desk = Desk(qoder, tmp_path, "legacy")
     ran = desk.apply_these({**NEW, "environment_variables": {"A": "1"}}, words=("--json",))
     assert (ran.code, actions(ran)) == (6, [("created", 6)])
-    assert ran.error["message"].endswith("the server kept something else: environment_variables.A")
+    assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
 
 
 @pytest.mark.parametrize("lag", [0.2, 1.5, 3.0])
@@ -1041,8 +1040,8 @@ def test_a_replica_that_lags_for_long_is_not_said_to_have_kept_something_else(de
     desk.goes_wrong("any:lagging=60")
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran), weekly.description) == (6, [("changed", 6)], "New")
-    said = f"weekly ({weekly.id}) was changed, but reading back still shows something else: description"
-    assert (ran.error["message"], ran.error["hint"]) == (said, "look again a little later")
+    said = f"weekly ({weekly.id}) was changed, but reading it back still shows something else: description"
+    assert (ran.error["message"], ran.error["hint"]) == (said, "check again later")
 
 
 def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: Qoder) -> None:
@@ -1052,7 +1051,7 @@ def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: 
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, actions(ran)) == (0, [("created", 0)])
-    assert "weekly (dep_1) was created, but could not be read back: Write only." in ran.err
+    assert "weekly (dep_1) was created, but could not be read back: HTTP 403 from localhost:1: Write only." in ran.err
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
@@ -1061,7 +1060,7 @@ def test_one_that_someone_creates_just_before_as_it_is_wanted_is_unchanged(desk:
     ran = desk.apply_these({**NEW, "description": "Same"}, words=tuple(words))
     [weekly] = desk.named("weekly")
     assert (ran.code, weekly.id, theirs) == (0, weekly.id, [weekly.id])
-    assert f"weekly ({weekly.id}) was created by someone meanwhile, as it is wanted\n" in ran.err
+    assert f"weekly ({weekly.id}) was already created as requested, by someone else\n" in ran.err
     if words:
         [item] = ran.json
         assert (item["id"], item["action"], item["changes"], item["exit_code"]) == (weekly.id, "unchanged", [], 0)
@@ -1073,8 +1072,10 @@ def test_one_that_someone_creates_just_before_and_otherwise_is_exit_6(desk: Desk
     theirs = someone_creates(desk, description="Theirs")
     ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
     assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
-    assert ran.error["message"] == f"weekly was created by someone meanwhile: {theirs[0]}; nothing was changed"
-    assert ran.err.count("warning: weekly was created by someone meanwhile") == 1
+    assert (
+        ran.error["message"] == f"weekly was created by someone else in the meantime ({theirs[0]}); nothing was changed"
+    )
+    assert ran.err.count("warning: weekly was created by someone else in the meantime") == 1
 
 
 @pytest.mark.parametrize("words", [[], ["--no-progress"]])
@@ -1084,9 +1085,9 @@ def test_two_of_one_name_by_two_at_once_are_told_with_both_ids(desk: Desk, words
     ran = desk.apply_these({**NEW, "description": "Same"}, {**NEW, "name": "daily"}, words=("--json", *words))
     [ours] = {one.id for one in desk.named("weekly")} - set(theirs)
     assert (ran.code, actions(ran), ran.json[0]["id"]) == (6, [("created", 6), ("created", 0)], ours)
-    said = f"weekly ({ours}) was created, and someone else created one of this name: {theirs[0]}"
+    said = f"weekly ({ours}) was created, and someone else created another of this name: {theirs[0]}"
     assert ran.json[0]["error"]["message"] == said
-    assert ran.error["message"] == f"1 of 2 are as their files say; {said}"
+    assert ran.error["message"] == f"1 of 2 deployments match their files; {said}"
 
 
 def test_a_listing_that_fails_afterwards_is_a_warning(qoder: Qoder) -> None:
@@ -1097,7 +1098,8 @@ def test_a_listing_that_fails_afterwards_is_a_warning(qoder: Qoder) -> None:
     qoder.stdin, qoder.clock.patience = json.dumps(NEW), 5.0
     ran = qoder("deploy", "apply", "-f", "-", "--yes", "--json")
     assert (ran.code, actions(ran)) == (0, [("created", 0)])
-    assert "warning: whether someone else created one of the same name is not known: No lists." in ran.err
+    said = "unknown whether someone else created one of the same name: HTTP 403 from localhost:1: No lists."
+    assert f"warning: {said}" in ran.err
 
 
 def someone_creates(desk: Desk, **fields: Any) -> list[str]:
@@ -1297,7 +1299,7 @@ def test_a_signal_ends_it_with_what_is_known_of_each(desk: Desk, monkeypatch: py
     created, unknown = by_action.pop("created"), by_action.pop("unknown", set())  # on this clock 2 s may be very short
     assert created <= made <= created | unknown
     assert set(by_action) <= {"not_attempted"}
-    assert ran.error["message"].startswith(f"stopped by a signal; {len(created) + 1} of 61 are as their files say")
+    assert ran.error["message"].startswith(f"stopped by a signal; {len(created) + 1} of 61 ")
 
 
 def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1308,7 +1310,7 @@ def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkey
 
     monkeypatch.setattr(Output, "records", stopped)
     ran = desk.apply_these(NEW, words=("--json",))
-    assert (ran.code, ran.error["message"]) == (143, "stopped by a signal; 1 of 1 are as their files say")
+    assert (ran.code, ran.error["message"]) == (143, "stopped by a signal; 1 of 1 deployments match their files")
 
 
 # The words of the help.

@@ -294,7 +294,7 @@ def test_the_token_of_qoders_own_tools_is_the_third(config: Path, env: dict[str,
     found = settings(config, env)
     assert (found.token_source, found.token) == (source, env[source])
     others = [name for name in env if name != source]
-    assert found.warnings == ((f"{source} is used; it differs from {others[0]}",) if others else ())
+    assert found.warnings == ((f"using {source}, which differs from {others[0]}",) if others else ())
 
 
 def test_a_profile_of_the_environment_is_the_one_where_none_is_named(config: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_profile_of_the_environment_is_the_one_where_none_is_named(config: Pat
     assert settings(config, {"QODER_PROFILE": ""}).profile == "default"
     error = refused(lambda: settings(config, {"QODER_PROFILE": "wrok", "QODER_PAT": "pt-env"}))
     assert "no profile 'wrok'" in error.message
-    assert "QODER_PROFILE names this one" in str(error.hint)
+    assert "(named by QODER_PROFILE)" in error.message
 
 
 def test_config_and_auth_work_on_the_profile_of_the_environment(qoder: Qoder) -> None:
@@ -318,7 +318,7 @@ def test_config_and_auth_work_on_the_profile_of_the_environment(qoder: Qoder) ->
     assert qoder("config", "get", "region").out == "cn\n"
     assert qoder("config", "set", "region", "global", "--profile", "b").code == 0
     assert qoder("config", "list").out == "profiles.work.region\tcn\n"
-    assert "profile work of" in qoder("auth", "logout").err
+    assert "profile work," in qoder("auth", "logout").err
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_two_base_urls_that_differ_are_a_warning(
     config: Path, managed: str, flags: dict[str, str], is_warned_of: bool
 ) -> None:
     env = {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": managed, "QODER_PAT": "pt-env"}
-    warning = "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL"
+    warning = "using QODER_BASE_URL, which differs from QODER_MANAGED_BASE_URL"
     assert settings(config, env, **flags).warnings == ((warning,) if is_warned_of else ())
 
 
@@ -344,7 +344,7 @@ def test_two_base_urls_that_differ_are_a_warning(
 )
 def test_a_base_url_that_is_a_token_is_not_a_server(token: str) -> None:
     error = refused(lambda: read_base_url(token, source="--base-url"))
-    assert "has a token in it" in error.message
+    assert "contains a token" in error.message
     assert token not in repr(error.as_json())
     portal = "https://pt-portal.example.com/api/v1/cloud"
     assert read_base_url("https://pt-portal.example.com", source="--base-url") == portal
@@ -405,7 +405,9 @@ def test_a_bad_value_is_refused_with_the_name_of_where_it_stands(
 
 def test_a_missing_profile_names_those_that_exist(config: Path) -> None:
     written(config, TWO_PROFILES)
-    assert refused(lambda: settings(config, profile="wrk")).hint == "profiles: default, work, bare"
+    assert refused(lambda: settings(config, profile="wrk")).hint == (
+        "use one of: default, work, bare; to create it: qoder auth login --profile NAME"
+    )
 
 
 def test_the_default_profile_always_exists(config: Path) -> None:
@@ -433,6 +435,21 @@ def test_a_token_is_printable_ascii_or_refused_without_being_shown(text: str) ->
 @pytest.mark.parametrize("text", ["", "\n", "\r\n", " ", "a b", "a\tb", "pt-é", "pt-\x7f", "a\n\n", "a\r", "\na"])
 def test_a_token_that_is_not_only_a_token_is_refused(text: str) -> None:
     refused(lambda: read_token(text, source="here"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("Bearer pt-1", "begins with 'Bearer'", "set the token only, without 'Bearer'"),
+        ("pt-1 ", "contains a space", "copy the token again, without anything around it"),
+        ("pt-1\npt-2", "contains a line break", "copy the token again, without anything around it"),
+        ("pt-1\x07", "contains a control character", "copy the token again, without anything around it"),
+        ("pt-\u200b1", "contains a character that is not ASCII", "copy the token again, without anything around it"),
+    ],
+)
+def test_a_token_that_is_refused_names_the_one_fault(text: str, message: str, hint: str) -> None:
+    error = refused(lambda: read_token(text, source="QODER_PAT"))
+    assert (error.message, error.hint) == (f"the token from QODER_PAT {message}", hint)
 
 
 @pytest.mark.parametrize(
@@ -616,7 +633,7 @@ def test_without_a_home_the_environment_is_enough() -> None:
     assert resolve(Flags(), {"QODER_PAT": TOKEN}).token == TOKEN
     assert resolve(Flags(), {"QODER_SANDBOX": HERE}).base_url == HERE
     for flags, env in [(Flags(), {}), (Flags(profile="default"), {"QODER_PAT": TOKEN})]:
-        assert "no home folder" in refused(lambda flags=flags, env=env: resolve(flags, env)).message  # type: ignore[misc]
+        assert "HOME is not set" in refused(lambda flags=flags, env=env: resolve(flags, env)).message  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("homeless")
@@ -625,7 +642,7 @@ def test_without_a_home_there_is_nothing_to_change(qoder: Qoder, words: list[str
     del qoder.env["QODER_CONFIG"]
     ran = qoder(*words)
     assert (ran.code, ran.out) == (2, "")
-    assert "no home folder" in ran.errors[0]
+    assert "HOME is not set" in ran.errors[0]
 
 
 # --- changing the file
@@ -678,7 +695,7 @@ def test_a_mistake_of_the_toml_writer_does_not_reach_the_file(
 ) -> None:
     monkeypatch.setattr("tomlkit.dumps", lambda document: broken)
     written(config, TWO_PROFILES)
-    assert "cannot be changed safely" in refused(lambda: change(config, "work", {"token": "pt-1"})).message
+    assert "cannot be edited safely" in refused(lambda: change(config, "work", {"token": "pt-1"})).message
     assert config.read_text() == TWO_PROFILES
 
 
@@ -732,7 +749,7 @@ def test_a_change_that_cannot_be_written_leaves_everything_as_it_was(
 
     monkeypatch.setattr(function, fail)
     said = refused(lambda: change(config, "default", {"token": TOKEN})).message
-    assert f"{config} cannot be written: {error.strerror}" in said
+    assert f"cannot write the config file {config}: {error.strerror}" in said
     assert config.read_text() == TWO_PROFILES
     assert left_in(config.parent) == [config.name]
 
@@ -750,7 +767,7 @@ def test_an_interruption_leaves_no_token_lying_about(config: Path, monkeypatch: 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "file", "x")
     config = tmp_path / "file" / "qoder" / "config.toml"
-    assert "cannot be written" in refused(lambda: change(config, "default", {"region": "cn"})).message
+    assert "cannot write the config file" in refused(lambda: change(config, "default", {"region": "cn"})).message
 
 
 @POSIX
@@ -759,7 +776,7 @@ def test_what_is_no_file_is_not_replaced(qoder: Qoder, tmp_path: Path) -> None:
     link.symlink_to(os.devnull)
     qoder.env["QODER_CONFIG"] = str(link)
     ran = qoder("config", "set", "region", "cn")
-    assert (ran.code, "no regular file" in ran.err, "QODER_CONFIG" in ran.err) == (2, True, True)
+    assert (ran.code, "not a regular file" in ran.err, "QODER_CONFIG" in ran.err) == (2, True, True)
     assert link.is_char_device()
 
 
@@ -838,18 +855,18 @@ def test_set_creates_the_profile_that_is_asked_for(qoder: Qoder) -> None:
         (["set", "region", ""], "region must be"),
         (["set", "base_url", "http://example.com"], "plain http"),
         (["set", "workspace_id", "a b"], "workspace_id must be"),
-        (["set", "region"], "a value for region is missing"),
+        (["set", "region"], "missing value for region"),
         (["set", "regoin", "cn"], "did you mean region?"),
         (["get", "profiles.a.tokn"], "did you mean token?"),
         (["get", "zzzz"], "the keys are token, region, base_url, workspace_id"),
-        (["unset", "profile.a.region"], "there is no key 'profile.a.region'"),
-        (["get", "profiles.region"], "there is no key"),
-        (["get", "profiles..region"], "there is no key"),
-        (["set", "profiles.a/b.region", "cn"], "cannot be the name of a profile"),
-        (["set", "region", "cn", "--profile", ""], "cannot be the name of a profile"),
+        (["unset", "profile.a.region"], "unknown key 'profile.a.region'"),
+        (["get", "profiles.region"], "unknown key"),
+        (["get", "profiles..region"], "unknown key"),
+        (["set", "profiles.a/b.region", "cn"], "invalid profile name"),
+        (["set", "region", "cn", "--profile", ""], "invalid profile name"),
         (["set", "profiles.a.region", "cn", "--profile", "b"], "name two profiles"),
-        (["get", "region", "--profile", "b"], "there is no profile 'b'"),
-        (["unset", "region", "--profile", "b"], "there is no profile 'b'"),
+        (["get", "region", "--profile", "b"], "no profile 'b'"),
+        (["unset", "region", "--profile", "b"], "no profile 'b'"),
     ],
 )
 def test_a_bad_key_or_value_changes_nothing(qoder: Qoder, words: list[str], said: str) -> None:
@@ -877,9 +894,9 @@ def test_get_token_is_masked_and_says_so(qoder: Qoder) -> None:
 def test_moving_a_token_to_another_host_is_a_warning(qoder: Qoder) -> None:
     written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\n')
     assert "warning" not in qoder("config", "set", "region", "global").err
-    assert "now goes to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
-    assert "base_url of profile default wins" in qoder("config", "set", "region", "cn").err
-    assert "now goes to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
+    assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
+    assert "profile default also has base_url" in qoder("config", "set", "region", "cn").err
+    assert "will now be sent to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
 
 
 def test_a_broken_value_in_the_file_can_be_corrected(qoder: Qoder) -> None:

@@ -24,10 +24,8 @@ from tests.support.wire import page
 
 # What is typed, and what the hint names.
 HINTS = {
-    "login": "did you mean 'qoder auth login'?",
-    "logout": "did you mean 'qoder auth logout'?",
-    "login --region cn": "qoder auth login",
-    "whoami": "qoder auth status",
+    "config login": "did you mean 'qoder auth login'?",
+    "run logout": "did you mean 'qoder auth logout'?",
     "init": "qoder auth login",
     "configure": "qoder auth login",
     "version": "qoder --version",
@@ -63,9 +61,14 @@ HINTS = {
     "run dep_1": "qoder deploy run DEPLOYMENT",
     "run list --jq .[].id": "jq FILTER",
     "run list --query '[].id'": "jq FILTER",
-    "run list -L 5": "-n says how many",
-    "run list --max 5": "-n says how many",
+    "run list -L 5": "use -n",
+    "run list --max 5": "use -n",
     "run list --state failed": "--status",
+    "run list --failed": "--status failed",
+    "edit nightly": "`qoder deploy update DEPLOYMENT`",
+    "deploy diff x.yaml": "`qoder deploy apply -f FILE --dry-run`",
+    "validate x.yaml": "`qoder deploy apply -f FILE --dry-run`",
+    "agent list": "`qoder api GET /agents`",
     "deploy run nightly --watch": "--follow",
     "run get drun_1 --watch": "qoder run wait",
     "deploy run nightly --detach": "unless --wait is given",
@@ -73,9 +76,8 @@ HINTS = {
     "run list -v": "--debug",
     "run list --verbose": "--debug",
     "-V": "qoder --version",
-    "deploy run x --quiet": "--no-progress",
-    "deploy run x --input y": "takes no input",
-    "deploy run x --prompt y": "takes no input",
+    "deploy run x --input y": "take no input",
+    "deploy run x --prompt y": "take no input",
 }
 
 # A slip, and what is suggested.
@@ -85,7 +87,7 @@ SLIPS = {
     "deploy rnu x": "qoder deploy run",
     "deploy run x --wiat": "--wait",
     "run list --staus failed": "--status",
-    "run list --outptu json": "-o",
+    "run list --outptu json": "--output",
     "deploy run x --on_lost fail": "--on-lost",
     "run list --profil x": "--profile",
 }
@@ -139,17 +141,17 @@ def test_what_is_no_slip_gets_no_suggestion(qoder: Qoder, typed: str) -> None:
 # What typer says of a mistake, in plain words.
 SAID = {
     "run list --limit five": "--limit takes a number of at least 1, not 'five'",
-    "run list -n 0": "--limit takes a number of at least 1, not 0",
+    "run list -n 0": "-n takes a number of at least 1, not 0",
     "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
     "sandbox --speed fast": "--speed takes a number, not 'fast'",
-    "run list --format yaml": "--format takes table, json, jsonl or id, not 'yaml'",
-    "run list -o yaml": "-o takes table, json, jsonl or id, not 'yaml'",
+    "run list --format yaml": "--format takes table, wide, json, jsonl or id, not 'yaml'",
+    "run list -o yaml": "-o takes table, wide, json, jsonl or id, not 'yaml'",
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
-    "deploy run": "DEPLOYMENT... is missing",
-    "config set": "KEY is missing",
-    "deploy apply": "--filename is missing",
+    "deploy run": "missing argument DEPLOYMENT",
+    "config set": "missing argument KEY",
+    "deploy apply": "missing option --filename",
     "run list --wait=x": "qoder run list has no option --wait",
-    "deploy run x --dry-run=maybe": "--dry-run takes no value",
+    "deploy run x --dry-run=maybe": "--dry-run is a flag and takes no value",
     "runs ls --since": "--since needs a value",
     "run get a b": "qoder run get takes only RUN",
 }
@@ -162,12 +164,36 @@ def test_a_mistake_is_told_in_plain_words_with_the_help_of_its_command(qoder: Qo
     command = words[0] if words[0] == "sandbox" else " ".join(words[:2])
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines()[0] == f"error: {SAID[typed]}"
-    assert f"qoder {command} --help" in ran.err or "--dry-run takes no value: leave it out" in ran.err
+    assert f"qoder {command} --help" in ran.err
+
+
+# A value that is not one of those that there are, and what is suggested.
+VALUES = {
+    "run list --status success": "did you mean completed?",
+    "run list --status Failed": "did you mean failed?",
+    "run list --status runing": "did you mean running?",
+    "deploy list --status archived": "--include-archived",
+    "run list -o JSON": "did you mean json?",
+    "deploy run x --wait=true": "drop the value",
+    "deploy run x \u2014wait": "type two hyphens: --wait",
+    "run list \u2013\u2013status=failed": "type two hyphens: --status",
+    "\u2014json run list": "type two hyphens: --json",
+    "run list --json id,status": "jq '{id, status}'",
+    "run get drun_1 --json id,status": "jq '{id, status}'",
+}
+
+
+@pytest.mark.parametrize("typed", VALUES)
+def test_a_wrong_value_is_answered_with_the_right_one(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert VALUES[typed] in ran.err
+    assert not qoder.wire.requests
 
 
 def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
     error = qoder("run", "my report", "--wait", "-o", "json").error
-    assert error["message"] == "there is no command 'qoder run my report'"
+    assert error["message"] == 'unknown command "my report" for "qoder run"'
     assert "qoder deploy run DEPLOYMENT" in error["hint"]
     assert error["next"] is None
 
@@ -409,7 +435,7 @@ def test_an_option_is_no_value_of_another_so_that_an_empty_variable_starts_nothi
 ) -> None:
     ran = qoder("deploy", "run", "dep_1", option, behind)
     assert (ran.code, ran.out) == (2, "")
-    assert f"{option} needs a value, and what follows is the option {behind}" in ran.err
+    assert f"{option} needs a value, but the next word is the option {behind}" in ran.err
     assert not qoder.wire.requests
 
 
@@ -422,6 +448,15 @@ def test_a_noun_and_a_verb_are_each_understood_in_their_place_only(qoder: Qoder)
     assert qoder("deployments", "ls", "--json").json == []
     for word in ("ls", "resume"):
         assert qoder(word).code == 2
+
+
+def test_login_logout_and_whoami_are_understood(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page(), page())
+    assert qoder("whoami", "--json").json == qoder("auth", "status", "--json").json
+    for word in ("login", "logout"):
+        assert qoder(word, "--help").out == qoder("auth", word, "--help").out == qoder("help", word).out
+    assert "not logged in" in qoder("logout").err
+    assert qoder("run list").code == qoder("auth logout").code == 2  # one word each
 
 
 def test_the_other_names_are_not_shown(qoder: Qoder) -> None:

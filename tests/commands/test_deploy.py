@@ -207,7 +207,7 @@ def test_a_refused_trigger_started_nothing_and_is_not_repeated(
         ),
         (
             {"status": "active", "archived_at": "2026-06-14T08:58:42Z"},
-            "is archived since 2026-06-14T08:58:42Z",
+            "was archived on 2026-06-14T08:58:42Z",
             "another deployment",
         ),
         ({"status": "active", "archived_at": None}, "not active", ""),
@@ -228,7 +228,7 @@ def test_a_hint_has_the_options_that_lead_to_the_same_server(qoder: Qoder) -> No
     qoder.wire.on(*TRIGGER, api_error(409, "conflict_error", "Deployment is not active."))
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", "status": "paused"})
     ran = qoder("deploy", "run", "dep_1", "--workspace", "ws_1", "--json")
-    assert ran.error["hint"] == "unpause it first with qoder deploy unpause dep_1 --workspace ws_1 -o json"
+    assert ran.error["hint"] == "resume it first: qoder deploy unpause dep_1 --workspace ws_1 -o json"
 
 
 def test_429_and_a_connection_never_made_are_sent_again_under_the_same_key(qoder: Qoder) -> None:

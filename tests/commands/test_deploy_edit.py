@@ -104,12 +104,12 @@ def test_what_is_missing_is_named(qoder: Qoder, without: str) -> None:
     ran = qoder("deploy", "create", *NEEDED[:at], *NEEDED[at + 2 :], "--json")
     assert (ran.code, ran.out) == (2, "")
     option = "--message" if without == "-m" else without
-    assert ran.error["message"] == f"{option} is needed to create a deployment"
+    assert ran.error["message"] == f"missing required option: {option}"
 
 
 def test_all_that_is_missing_is_named_at_once(qoder: Qoder) -> None:
     ran = qoder("deploy", "create", "--json")
-    assert ran.error["message"].startswith("--name, --agent, --environment, --message is needed")
+    assert ran.error["message"].startswith("missing required options: --name, --agent, --environment, --message")
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -118,7 +118,7 @@ def test_a_name_that_is_taken_is_exit_6(desk: Desk, unique_names: bool) -> None:
     taken = desk.add(name="weekly")
     ran = create(desk, "--json")
     assert (ran.code, ran.out, ran.error["type"], desk.writes) == (6, "", "rejected", [])
-    assert ran.error["message"] == f"a deployment named 'weekly' exists already: {taken.id}"
+    assert ran.error["message"] == f"a deployment named 'weekly' already exists ({taken.id})"
     assert ran.error["next"] is None  # it would change what someone else made
     assert f"qoder deploy update {taken.id}" in ran.error["hint"]
     other = desk.add(name="weekly")
@@ -148,7 +148,7 @@ def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk, words: tuple[st
         _, _, following = ran.err.partition("  fires every day at 09:00 (UTC); next, in local time (")
         assert sum(line.startswith("    2027-01-") for line in following.splitlines()) == 5
     never = ("--schedule", "0 0 30 2 *", "--timezone", "UTC", "--no-progress", *words)
-    assert "warning: demo (dep_demo): its schedule never fires" in update(desk, "demo", *never).err
+    assert "warning: demo (dep_demo): this schedule never fires" in update(desk, "demo", *never).err
 
 
 def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> None:
@@ -221,7 +221,7 @@ def test_an_agent_without_a_version_is_pinned_to_its_latest(desk: Desk) -> None:
     [write] = desk.writes
     assert write == (f"/deployments/{weekly.id}", {"agent": {"id": "agent_1", "type": "agent", "version": 4}})
     ran = update(desk, weekly.id, "--agent", "agent_1")
-    assert (ran.code, len(desk.writes), "is so already: nothing is sent" in ran.err) == (0, 1, True)
+    assert (ran.code, len(desk.writes), "is already up to date" in ran.err) == (0, 1, True)
     desk.goes_wrong("agent:403")
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
@@ -239,7 +239,7 @@ def test_nothing_to_change_is_fine_and_sends_nothing(desk: Desk) -> None:
     desk.add(name="weekly", description="Same", metadata={"a": "1"})
     ran = update(desk, "weekly", "--description", "Same", "--metadata", "a=1", "--remove-metadata", "gone", "--json")
     assert (ran.code, ran.json["description"], desk.writes) == (0, "Same", [])
-    assert "is so already: nothing is sent" in ran.err
+    assert "is already up to date" in ran.err
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -247,7 +247,7 @@ def test_a_name_that_another_one_has_is_not_given(desk: Desk, unique_names: bool
     desk.goes_wrong(unique_names=unique_names)
     ran = update(desk, "dep_minute", "--name", "demo", "--json")
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
-    assert "minute (dep_minute) cannot be named 'demo': so is dep_demo" in ran.error["message"]
+    assert "the name 'demo' is taken by dep_demo" in ran.error["message"]
     assert update(desk, "dep_minute", "--name", "minute").code == 0  # its own
 
 
@@ -255,7 +255,7 @@ def test_a_name_that_another_one_has_is_not_given(desk: Desk, unique_names: bool
 def test_an_archived_one_is_exit_6(desk: Desk, words: list[str]) -> None:
     ran = update(desk, "dep_archived", *words, "--json")
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
-    assert "deployment dep_archived is archived since 20" in ran.error["message"]
+    assert "deployment dep_archived was archived on 20" in ran.error["message"]
 
 
 def test_an_unknown_one_is_exit_5_with_the_nearest(desk: Desk) -> None:
@@ -270,7 +270,7 @@ def test_someone_who_changes_it_in_between_is_exit_6(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", one, {**one, "description": "Theirs"})
     ran = qoder("deploy", "update", "dep_1", "--budget", "5", "--json")
     assert (ran.code, ran.out) == (6, "")
-    assert "was changed by someone meanwhile; nothing was sent" in ran.error["message"]
+    assert "was changed by someone else in the meantime; nothing was sent" in ran.error["message"]
 
 
 def test_someone_who_changes_it_in_between_as_it_is_wanted_leaves_nothing_to_do(qoder: Qoder) -> None:
@@ -279,7 +279,7 @@ def test_someone_who_changes_it_in_between_as_it_is_wanted_leaves_nothing_to_do(
     qoder.wire.on("GET", "/deployments/dep_1", one, theirs).on("GET", "/deployments", page(theirs))
     ran = qoder("deploy", "update", "dep_1", "--name", "monthly", "--json")
     assert (ran.code, ran.json["name"], qoder.wire.asked("POST")) == (0, "monthly", [])
-    assert "changed by someone meanwhile, as it is wanted" in ran.err
+    assert "already changed as requested, by someone else" in ran.err
 
 
 def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) -> None:
@@ -288,7 +288,7 @@ def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) ->
     qoder.wire.on("GET", "/deployments/dep_1", one, one, kept).on("POST", "/deployments/dep_1", kept)
     ran = qoder("deploy", "update", "dep_1", "--description", "All of it", "--json")
     assert (ran.code, ran.json["description"]) == (6, "Shortened")
-    assert ran.error["message"] == "weekly (dep_1) was changed, but the server kept something else: description"
+    assert ran.error["message"] == "weekly (dep_1) was changed, but the server stored something else: description"
 
 
 # What is wrong with an option.
@@ -355,8 +355,8 @@ def test_all_that_is_wrong_is_told_at_once(qoder: Qoder, verb: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--schedule", "0 9 * * *"], "a schedule needs --timezone too"),
-        (["--timezone", "UTC"], "a schedule needs --schedule too"),
+        (["--schedule", "0 9 * * *"], "--schedule needs --timezone"),
+        (["--timezone", "UTC"], "--timezone needs --schedule"),
     ],
 )
 def test_a_schedule_needs_both_halves(desk: Desk, words: list[str], message: str) -> None:
@@ -367,11 +367,11 @@ def test_a_schedule_needs_both_halves(desk: Desk, words: list[str], message: str
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "nothing to change was named"),
-        (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule contradict each other"),
-        (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule contradict each other"),
-        (["--no-budget", "--budget", "5"], "--budget and --no-budget contradict each other"),
-        (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault contradict each other"),
+        ([], "nothing to update"),
+        (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule cannot be used together"),
+        (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule cannot be used together"),
+        (["--no-budget", "--budget", "5"], "--budget and --no-budget cannot be used together"),
+        (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault cannot be used together"),
     ],
 )
 def test_options_that_make_no_sense_are_exit_2_before_anything_is_asked(
@@ -490,7 +490,7 @@ def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_c
     else:
         what = "creating weekly" if verb == "create" else "changing dep_demo"
         assert (ran.out, ran.error["type"]) == ("", "outcome_unknown")
-        assert f"stopped by a signal; unknown whether {what} was done" in ran.error["message"]
+        assert f"stopped by a signal; unknown whether {what} succeeded" in ran.error["message"]
         assert ran.error["next"][:3] == ["qoder", "deploy", "list" if verb == "create" else "get"]
 
 
@@ -538,7 +538,8 @@ def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch
     ran = update(desk, weekly.id, "--description", "New", "--json")
     assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was changed, {said}")
     ran = desk.apply_these({"name": "weekly"}, words=("--json",))
-    assert (ran.code, ran.error["message"]) == (70, f"1 of 1 are as their files say; {said.removeprefix('but ')}")
+    message = f"1 of 1 deployments match their files; {said.removeprefix('but ')}"
+    assert (ran.code, ran.error["message"]) == (70, message)
 
 
 # The words of the help.
@@ -552,6 +553,6 @@ def test_the_help_fits_a_terminal(qoder: Qoder, verb: str) -> None:
 
 
 def test_a_list_that_is_none_is_no_reason_to_create(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", {"data": "none"}, page())
+    qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list (contract 1)
     assert qoder("deploy", "create", *NEEDED).code == 7
     assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0

@@ -88,6 +88,14 @@ def test_it_is_shown_as_by_deploy_get(qoder: Qoder, world: World) -> None:
     assert line["paused_reason"] == {"type": "manual"}
 
 
+@EACH
+def test_at_a_terminal_one_line_is_the_answer(qoder: Qoder, world: World, verb: str) -> None:
+    qoder.terminal = True
+    shown = change(qoder, verb, PLAIN[verb]).out
+    assert shown.endswith(f" ({PLAIN[verb]}) is {STATES[verb]}\n")
+    assert shown.count("\n") == 1
+
+
 def test_a_name_works_as_well(qoder: Qoder, world: World) -> None:
     ran = change(qoder, "pause", "nightly-report")
     assert ran.code == 0
@@ -100,7 +108,7 @@ def test_what_is_so_already_is_fine_and_said(qoder: Qoder, world: World, verb: s
     ran = change(qoder, verb, DONE[verb], "--json")
     assert ran.code == 0
     assert ran.json["id"] == DONE[verb]
-    assert f"{DONE[verb]} was {STATES[verb]} already" in ran.err
+    assert f"{DONE[verb]} is already {STATES[verb]}" in ran.err
     assert len(world.requests) == 2
 
 
@@ -119,7 +127,7 @@ def test_what_is_archived_can_be_neither_paused_nor_unpaused(
     goes_wrong(qoder, world, f"{verb}:{refusal}")
     ran = change(qoder, verb, "dep_archived", "--json")
     assert (ran.code, ran.out, ran.error["http_status"]) == (6, "", refusal)
-    assert "dep_archived is archived since 20" in ran.error["message"]
+    assert "dep_archived was archived on 20" in ran.error["message"]
     assert ran.error["request_id"]
     assert f"cannot be {verb}d" in ran.error["message"]
     assert "cannot be undone" in ran.error["hint"]
@@ -187,7 +195,7 @@ def test_a_refusal_that_is_not_the_apis_stands_if_reading_back_shows_no_change(
 def test_a_409_that_nothing_explains_is_exit_6(qoder: Qoder, world: World) -> None:
     goes_wrong(qoder, world, "pause:409")
     ran = change(qoder, "pause", "dep_demo", "--json")
-    assert (ran.code, ran.error["message"]) == (6, "Refused by a fault of the sandbox.")
+    assert (ran.code, ran.error["message"]) == (6, "HTTP 409 from api.qoder.com: Refused by a fault of the sandbox.")
 
 
 @EACH
@@ -230,7 +238,7 @@ def test_a_lost_answer_is_read_back(qoder: Qoder, world: World, verb: str, fault
     goes_wrong(qoder, world, f"{verb}:{fault}")
     ran = change(qoder, verb, PLAIN[verb], "--json")
     assert (ran.code, ran.json["id"]) == (0, PLAIN[verb])
-    assert f"{PLAIN[verb]} is {STATES[verb]}: reading back shows it" in ran.err
+    assert f"{PLAIN[verb]} is {STATES[verb]} (confirmed by reading it back)" in ran.err
     assert asked(world) == [f"/deployments/{PLAIN[verb]}/{verb}"]
     assert asked(world, "GET") == [f"/deployments/{PLAIN[verb]}"]
 
@@ -267,7 +275,7 @@ def test_a_lost_answer_that_cannot_be_read_back_is_exit_9(qoder: Qoder, world: W
     goes_wrong(qoder, world, "pause:drop-after", "deployment:503*inf")
     ran = change(qoder, "pause", "dep_demo", "--json")
     assert ran.code == 9
-    assert "reading back does not settle it" in ran.error["message"]
+    assert "it could not be read back" in ran.error["message"]
     assert len(asked(world)) == 1
 
 
@@ -284,7 +292,7 @@ def test_someone_else_may_be_faster(qoder: Qoder, world: World, verb: str) -> No
     goes_wrong(qoder, world, f"{verb}:stranger")
     ran = change(qoder, verb, PLAIN[verb])
     assert ran.code == 0
-    assert f"was {STATES[verb]} already" in ran.err
+    assert f"is already {STATES[verb]}" in ran.err
 
 
 def test_someone_else_may_archive_it_in_between(qoder: Qoder) -> None:
@@ -292,7 +300,7 @@ def test_someone_else_may_archive_it_in_between(qoder: Qoder) -> None:
     qoder.wire.on("POST", "/deployments/dep_1/pause", httpx.ReadError("reset"))
     qoder.wire.on("GET", "/deployments/dep_1", {**archived, "archived_at": None}, archived)
     ran = change(qoder, "pause", "dep_1", "--json")
-    assert (ran.code, "is archived since 2026-06-14T08:58:42Z" in ran.error["message"]) == (6, True)
+    assert (ran.code, "was archived on 2026-06-14T08:58:42Z" in ran.error["message"]) == (6, True)
 
 
 ACTIVE = {"id": "dep_1", "type": "deployment", "status": "active", "archived_at": None}
@@ -306,7 +314,7 @@ def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> 
     qoder.wire.on(*GET_1, *[ACTIVE] * 4, PAUSED)
     ran = change(qoder, "pause", "dep_1")
     assert ran.code == 0
-    assert "dep_1 is paused: reading back shows it" in ran.err
+    assert "dep_1 is paused (confirmed by reading it back)" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -372,7 +380,7 @@ def test_a_signal_without_an_answer_says_that_it_is_not_known(qoder: Qoder, worl
     with interrupted(qoder, answer_comes=False):
         ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.out, ran.error["type"]) == (143, "", "outcome_unknown")
-    assert "unknown whether pausing dep_demo was done" in ran.error["message"]
+    assert "unknown whether pausing dep_demo succeeded" in ran.error["message"]
     assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]
 
 
@@ -407,7 +415,7 @@ def test_several_are_an_array_in_the_order_of_the_input(qoder: Qoder, world: Wor
     ]
     assert ran.json[0]["status"] == "paused"
     assert ran.json[2]["error"]["type"] == "rejected"
-    assert ran.error["message"].startswith("3 of 6 are paused; dep_archived is archived since")
+    assert ran.error["message"].startswith("3 of 6 are paused; dep_archived was archived on")
     assert asked(world, "GET").count("/deployments") == 2  # the names, and what is near to dep_gone
     assert [state(world, id) for id in ("dep_minute", "dep_scheduled")] == ["paused", "paused"]
 
@@ -468,7 +476,7 @@ def test_a_signal_leaves_the_rest_alone_and_says_what_was_done(qoder: Qoder, wor
         *(("dep_demo", 9), ("dep_minute", None), ("dep_slow", None), ("nobody", 5)),
     ]
     assert ran.json[1]["error"] is None
-    said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo was done"
+    said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo succeeded"
     assert ran.error["message"].startswith(said)
     assert [state(world, id) for id in ("dep_minute", "dep_slow")] == ["active", "active"]
 
@@ -511,7 +519,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def test_archiving_in_a_script_needs_a_yes(qoder: Qoder, words: list[str]) -> None:
     qoder.stdin = "dep_demo\n"
     ran = qoder("deploy", "archive", *words, "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "add --yes")
+    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "confirm with --yes")
     assert qoder.wire.requests == []
 
 
@@ -520,12 +528,11 @@ def test_a_person_is_shown_what_will_become_of_it(
 ) -> None:
     asked_for = questions(True)
     ran = qoder("deploy", "archive", "nightly-report", "--json")
-    assert asked_for == ["Archive dep_scheduled?"]
-    first, told, no_way_back, *_ = ran.err.splitlines()
-    assert first == "archiving nightly-report (dep_scheduled) (profile default, api.qoder.com)"
-    assert told.startswith("dep_scheduled 'nightly-report' is renamed to 'nightly-report_archived_<unix seconds>'")
-    assert "its schedule (every day at 09:00 (UTC)) stops" in told
-    assert "There is no way back." in no_way_back
+    assert asked_for == [
+        "Archive 'nightly-report' (dep_scheduled)? Its schedule (every day at 09:00 (UTC)) stops. It can never be run "
+        "or changed again, and is renamed to 'nightly-report_archived_TIMESTAMP'. This cannot be undone."
+    ]
+    assert ran.err == "archiving nightly-report (dep_scheduled) (profile default, api.qoder.com)\n"
     assert (ran.code, state(world, "dep_scheduled")) == (0, "archived")
 
 
@@ -539,17 +546,18 @@ def test_what_the_server_says_of_it_steers_nothing(qoder: Qoder, questions: Call
         "schedule": schedule,
     }
     qoder.wire.on("GET", "/deployments/dep_1", evil)
-    questions(False)
-    ran = qoder("deploy", "archive", "dep_1")
-    assert not {"\x1b", "\u202e", "\x07"} & set(ran.err)
-    assert "'\\u001b[2J\\u202ename\\n'" in ran.err
+    asked_for = questions(False)
+    qoder("deploy", "archive", "dep_1")
+    [question] = asked_for
+    assert not {"\x1b", "\u202e", "\x07"} & set(question)
+    assert "'\\u001b[2J\\u202ename\\n'" in question
 
 
 def test_no_means_no(qoder: Qoder, world: World, questions: Callable[..., list[str]]) -> None:
     questions(False)
     ran = qoder("deploy", "archive", "dep_demo", "--json")
-    assert (ran.code, ran.error["message"]) == (2, "dep_demo was not archived: you said no")
-    assert asked(world) == []
+    assert (ran.code, ran.error["message"]) == (2, "cancelled; dep_demo was not archived")
+    assert (asked(world), "archiving" in ran.err) == ([], False)
 
 
 def test_each_of_several_is_asked_for_before_any_is_archived(
@@ -560,9 +568,12 @@ def test_each_of_several_is_asked_for_before_any_is_archived(
     ran = qoder("deploy", "archive", *words, "--json")
     assert ran.code == 5
     assert [item["exit_code"] for item in ran.json] == [0, 2, 0, 5, 0, 0]
-    assert asked_for == ["Archive dep_demo?", "Archive dep_minute?", "Archive dep_slow?"]
+    assert [text.partition("?")[0] for text in asked_for] == [
+        f"Archive '{name}' (dep_{name})" for name in ("demo", "minute", "slow")
+    ]
+    assert "archiving dep_demo, dep_slow (profile default" in ran.err
     assert asked(world) == ["/deployments/dep_demo/archive", "/deployments/dep_slow/archive"]
-    assert "dep_archived was archived already" in ran.err
+    assert "dep_archived is already archived" in ran.err
 
 
 @pytest.mark.parametrize(("answer", "code"), [(typer.Abort(), 2), (Signalled(signal.SIGINT), 130)])
@@ -572,6 +583,7 @@ def test_leaving_in_the_middle_of_the_questions_archives_nothing(
     questions(True, answer)
     ran = qoder("deploy", "archive", "dep_demo", "dep_minute", "--json")
     assert (ran.code, ran.out, asked(world)) == (code, "", [])
+    assert ran.err.startswith("\n{")  # the error is not on the line of the question
 
 
 # The words of the help.

@@ -74,9 +74,9 @@ def test_all_is_well(qoder: Qoder) -> None:
     healthy(qoder)
     findings = looked(qoder)
     assert findings["token"]["found"] == "pt-****cdef, from QODER_PAT"
-    assert findings["base_url"]["found"] == "https://api.qoder.com/api/v1/cloud, by default"
+    assert findings["base_url"]["found"] == "https://api.qoder.com/api/v1/cloud, default"
     assert findings["access"]["found"] == "the token is accepted"
-    assert findings["server"]["found"].startswith("api.qoder.com answers, in ")
+    assert findings["server"]["found"].startswith("api.qoder.com responded in ")
     assert findings["python"]["found"].startswith(".".join(map(str, sys.version_info[:3])))
     assert {each["check"] for each in findings.values() if each["status"] != "ok"} <= {"qoder"}
     assert [request.url.query for request in qoder.wire.requests] == [b"limit=1", b"limit=1"]
@@ -96,7 +96,7 @@ def test_a_terminal_shows_each_fix_below_what_it_fixes(qoder: Qoder) -> None:
     assert ran.code == 4
     lines = [line.rstrip() for line in ran.out.splitlines()]
     at = next(number for number, line in enumerate(lines) if line.startswith("token "))
-    assert "✗ there is none for this server" in lines[at]
+    assert "✗ no token for api.qoder.com" in lines[at]
     assert "fix: set QODER_PAT, or run: qoder auth login" in lines[at + 1]
 
 
@@ -114,13 +114,14 @@ def test_what_won_and_over_what(qoder: Qoder) -> None:
     findings = looked(qoder, "--offline", "--base-url", "https://agents.example")
     file = qoder.env["QODER_CONFIG"]
     assert findings["token"]["found"] == (
-        f"pt-****cdef, from QODER_PAT, over QODER_ACCESS_TOKEN and profiles.default.token in {file}"
+        f"pt-****cdef, from QODER_PAT (overrides QODER_ACCESS_TOKEN and profiles.default.token in {file})"
     )
     assert findings["base_url"]["found"] == (
-        f"https://agents.example/api/v1/cloud, from --base-url, over QODER_REGION and profiles.default.region in {file}"
+        "https://agents.example/api/v1/cloud, from --base-url"
+        f" (overrides QODER_REGION and profiles.default.region in {file})"
     )
     assert findings["workspace"]["found"] == (
-        f"ws_env, from QODER_WORKSPACE_ID, over profiles.default.workspace_id in {file}"
+        f"ws_env, from QODER_WORKSPACE_ID (overrides profiles.default.workspace_id in {file})"
     )
     assert "differs from QODER_ACCESS_TOKEN" in findings["settings"]["found"]
     assert findings["settings"]["status"] == "warning"
@@ -132,9 +133,9 @@ def test_a_profile_wins_over_the_environment(qoder: Qoder) -> None:
     findings = looked(qoder, "--offline", "--profile", "work")
     assert findings["profile"]["found"] == "work"
     assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
-    assert findings["token"]["found"].endswith(", over QODER_PAT")
+    assert findings["token"]["found"].endswith(" (overrides QODER_PAT)")
     assert findings["workspace"]["found"].startswith("ws_1, from profiles.work.workspace_id in ")
-    assert "these are ignored: QODER_PAT, QODER_WORKSPACE_ID" in findings["settings"]["found"]
+    assert "overrides: QODER_PAT, QODER_WORKSPACE_ID" in findings["settings"]["found"]
 
 
 def test_a_token_of_another_host_is_not_there(qoder: Qoder) -> None:
@@ -142,16 +143,16 @@ def test_a_token_of_another_host_is_not_there(qoder: Qoder) -> None:
     configured(qoder, f'[profiles.default]\ntoken = "{OTHER}"\n')
     findings = looked(qoder, "--base-url", "https://agents.example", code=4)
     assert "is for api.qoder.com and is not sent to agents.example" in findings["token"]["fix"]
-    assert findings["server"]["found"] == "agents.example was not asked: there is no token"
+    assert findings["server"]["found"] == "skipped: no token"
 
 
 def test_what_restricts_commands_is_told(qoder: Qoder) -> None:
     qoder.env |= {"QODER_READ_ONLY": "1", "QODER_SANDBOX": "http://127.0.0.1:9/api/v1/cloud", "CI": "1"}
     findings = looked(qoder, "--offline")
-    assert "nothing but reading" in findings["read_only"]["found"]
+    assert "only reads" in findings["read_only"]["found"]
     assert "nothing real" in findings["inside_sandbox"]["found"]
     assert findings["environment"]["found"] == "CI"
-    assert findings["proxy"]["found"] == "none: the server is this machine"
+    assert findings["proxy"]["found"] == "none (local server)"
 
 
 # The config file.
@@ -184,7 +185,7 @@ def test_a_variable_that_cannot_be_used_is_a_finding(qoder: Qoder, variable: str
 
 
 def test_a_profile_that_is_not_there_is_a_finding(qoder: Qoder) -> None:
-    assert "there is no profile 'nope'" in looked(qoder, "--profile", "nope", code=2)["settings"]["found"]
+    assert "no profile 'nope'" in looked(qoder, "--profile", "nope", code=2)["settings"]["found"]
 
 
 @posix
@@ -216,15 +217,15 @@ def test_keys_that_mean_nothing_are_a_warning(qoder: Qoder) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "check", "fix"),
     [
-        (api_error(401, "authentication_error", "Invalid."), 4, "access", "a token works only in the region"),
-        (api_error(403, "permission_error", "Scope."), 4, "access", "use a token that has this right"),
+        (api_error(401, "authentication_error", "Invalid."), 4, "access", "tokens only work in their own region"),
+        (api_error(403, "permission_error", "Scope."), 4, "access", "use a token with this permission"),
         (httpx.ConnectError("refused"), 7, "server", "check the network"),
         (httpx.ReadTimeout("slow"), 7, "server", "check the base URL"),
         (
             httpx.Response(200, text="<html>Log in</html>", headers={"content-type": "text/html"}),
             7,
             "server",
-            "a proxy",
+            "any proxy",
         ),
         (httpx.Response(404, text="<html>"), 7, "server", "check the base URL"),
         ((302, ""), 7, "server", "check the base URL"),
@@ -247,7 +248,7 @@ def test_a_server_that_does_not_take_us_is_told_apart(
 @pytest.mark.parametrize(
     ("ahead", "status", "told"),
     [
-        (0, "ok", "right to the second"),
+        (0, "ok", "in sync"),
         (30, "ok", "30s behind the server's"),
         (-3700, "warning", "1h 01m ahead of the server's"),
         (120, "warning", "2m 00s behind the server's"),
@@ -263,10 +264,10 @@ def test_a_clock_that_is_off_is_told(qoder: Qoder, ahead: int, status: str, told
 @pytest.mark.parametrize(
     ("runs", "deployments", "told"),
     [
-        (page({"id": "drun_1"}), {**page(), "next_page": None}, "current: runs have no status"),
-        (page({"id": "drun_1", "status": "completed"}), page(), "older: runs have a status"),
-        (page(), page(), "cannot tell: there are no runs yet; pages have no next_page"),
-        (page(), {**page(), "next_page": None}, "cannot tell: there are no runs yet; pages have next_page"),
+        (page({"id": "drun_1"}), {**page(), "next_page": None}, "current: run status"),
+        (page({"id": "drun_1", "status": "completed"}), page(), "legacy: runs have a status"),
+        (page(), page(), "unknown: there are no runs yet; pages have no next_page"),
+        (page(), {**page(), "next_page": None}, "unknown: there are no runs yet; pages have next_page"),
     ],
 )
 def test_which_generation_the_server_speaks(qoder: Qoder, runs: Any, deployments: Any, told: str) -> None:
@@ -295,8 +296,8 @@ def test_a_server_that_echoes_the_token_shows_it_nowhere(qoder: Qoder) -> None:
         ({"HTTPS_PROXY": "http://proxy.example:3128"}, "http://proxy.example:3128, from HTTPS_PROXY"),
         ({"https_proxy": "http://me:hunter2@proxy.example"}, "http://****@proxy.example, from https_proxy"),
         ({"ALL_PROXY": "me:hunter2@proxy.example"}, "****@proxy.example, from ALL_PROXY"),
-        ({"HTTPS_PROXY": "http://p", "NO_PROXY": "x, .qoder.com"}, "none for api.qoder.com: NO_PROXY takes it out of"),
-        ({"HTTPS_PROXY": "http://p", "no_proxy": "*"}, "none for api.qoder.com"),
+        ({"HTTPS_PROXY": "http://p", "NO_PROXY": "x, .qoder.com"}, "none (NO_PROXY excludes api.qoder.com from HTTPS"),
+        ({"HTTPS_PROXY": "http://p", "no_proxy": "*"}, "none (NO_PROXY excludes api.qoder.com"),
         ({"HTTPS_PROXY": "http://p", "NO_PROXY": "notqoder.com"}, "http://p, from HTTPS_PROXY"),
         ({"HTTP_PROXY": "http://p"}, "none"),
     ],
@@ -334,7 +335,7 @@ def test_certificates_that_can_be_read(qoder: Qoder, tmp_path: Path) -> None:
     assert looked(qoder, "--offline")["certificates"]["found"].startswith("1 in ")
     del qoder.env["SSL_CERT_FILE"]
     qoder.env["SSL_CERT_DIR"] = str(tmp_path)
-    assert looked(qoder, "--offline")["certificates"]["found"] == f"those in {tmp_path}, from SSL_CERT_DIR"
+    assert looked(qoder, "--offline")["certificates"]["found"] == f"from {tmp_path} (SSL_CERT_DIR)"
 
 
 # What this machine remembers.
@@ -354,10 +355,11 @@ def trigger(
 
 
 def test_a_store_that_is_well(qoder: Qoder) -> None:
-    assert looked(qoder, "--offline")["store"]["found"] == "0 triggers on api.qoder.com, each settled"
+    assert looked(qoder, "--offline")["store"]["found"] == "starts on api.qoder.com: 0"
     trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=60)
-    assert looked(qoder, "--offline")["store"]["found"] == "2 triggers on api.qoder.com, each settled or under way"
+    found = "starts on api.qoder.com: 2, not confirmed yet: 1 (dep_1, 1m 00s ago)"
+    assert looked(qoder, "--offline")["store"]["found"] == found
 
 
 @pytest.mark.parametrize(("profile", "fix"), [("default", "qoder run wait last"), ("work", "… --profile work")])
@@ -365,7 +367,7 @@ def test_a_trigger_that_was_never_settled_is_a_warning(qoder: Qoder, profile: st
     trigger(qoder, ago=3600, profile=profile)
     finding = looked(qoder, "--offline")["store"]
     assert (finding["status"], finding["fix"]) == ("warning", fix.replace("…", "qoder run wait last"))
-    assert "1 never settled on api.qoder.com, the newest of dep_1 1h 00m ago" in finding["found"]
+    assert "starts never confirmed on api.qoder.com: 1 (latest: dep_1, 1h 00m ago)" in finding["found"]
 
 
 def test_what_nobody_asks_for_any_more_is_no_warning(qoder: Qoder) -> None:
@@ -379,7 +381,7 @@ def test_the_old_journal_counts_where_there_is_no_store_yet(qoder: Qoder, tmp_pa
     intent = {"v": 1, "intent": "i", "at": qoder.clock.now() - 3600, "profile": "default", "host": "api.qoder.com"}
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state/journal.jsonl").write_text(json.dumps({**intent, "deployment": "dep_1", "key": "k"}) + "\n")
-    assert "1 never settled" in looked(qoder, "--offline")["store"]["found"]
+    assert "never confirmed on api.qoder.com: 1" in looked(qoder, "--offline")["store"]["found"]
 
 
 def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> None:
@@ -388,7 +390,7 @@ def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> N
     store.begin(at=1.0, ahead=None, profile="default", host="api.qoder.com", deployment="dep_1", key="k")
     finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "store")
     store.close()
-    assert "1 never settled" in finding["found"]
+    assert "never confirmed on api.qoder.com: 1" in finding["found"]
 
 
 @posix
@@ -411,7 +413,7 @@ def test_a_store_that_cannot_be_read_is_not_well(qoder: Qoder, spoil: Any, why: 
     path.rmdir() if path.is_dir() else path.unlink()
     assert finding["status"] == "warning"
     assert why in finding["found"]
-    assert "`last` and --idempotency-key do not know of earlier runs" in finding["found"]
+    assert "`last` and --idempotency-key will not know of earlier runs" in finding["found"]
     assert finding["fix"] == (
         "use the newer version" if "newer" in why else f"move it away while no command runs: mv {path} {path}.old"
     )
@@ -450,7 +452,7 @@ def test_a_state_folder_that_leads_to_nothing_is_a_warning(qoder: Qoder, tmp_pat
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     qoder.env["QODER_STATE_DIR"] = str(tmp_path / "link")
     finding = looked(qoder, "--offline")["state"]
-    assert (finding["status"], "leads to nothing" in finding["found"]) == ("warning", True)
+    assert (finding["status"], "is a broken link" in finding["found"]) == ("warning", True)
 
 
 @posix
@@ -462,7 +464,7 @@ def test_without_a_home_it_looks_all_the_same(qoder: Qoder, monkeypatch: pytest.
     rows = found(qoder("doctor", "--offline", "--json"))
     assert rows["config"]["status"] == "warning"
     assert "HOME" in rows["config"]["fix"]
-    assert rows["completion"]["found"] == "not looked for: there is no home folder"
+    assert rows["completion"]["found"] == "skipped: there is no home folder"
     del qoder.env["QODER_PAT"]
     assert qoder("doctor", "--offline").code == 2
 
@@ -476,7 +478,7 @@ def test_completion_of_the_shell_that_is_used(qoder: Qoder, tmp_path: Path) -> N
     path = tmp_path / "bash-completion" / "completions" / "qoder"
     finding = looked(qoder, "--offline")["completion"]
     assert (finding["found"], finding["fix"]) == (
-        f"bash has none: nothing at {path}",
+        f"not installed for bash ({path})",
         "qoder completion bash --install",
     )
     qoder.env["CI"] = "1"
@@ -486,9 +488,9 @@ def test_completion_of_the_shell_that_is_used(qoder: Qoder, tmp_path: Path) -> N
     assert ".bashrc" in looked(qoder, "--offline")["completion"]["found"]
     path.parent.mkdir(parents=True)
     path.write_text("# of long ago\n")
-    assert looked(qoder, "--offline")["completion"]["found"] == f"{path} is of another version"
+    assert looked(qoder, "--offline")["completion"]["found"] == f"{path} is from another version"
     path.write_text(script("bash"))
-    assert looked(qoder, "--offline")["completion"]["found"] == f"bash has it, in {path}"
+    assert looked(qoder, "--offline")["completion"]["found"] == f"installed for bash ({path})"
 
 
 @posix
@@ -496,7 +498,7 @@ def test_completion_of_the_shell_that_is_used(qoder: Qoder, tmp_path: Path) -> N
 def test_other_shells_are_not_looked_at(qoder: Qoder, shell: str) -> None:
     qoder.env["SHELL"] = shell
     finding = looked(qoder, "--offline")["completion"]
-    assert finding["found"] == f"not looked for: SHELL is {shell or 'not set'}"
+    assert finding["found"] == f"skipped: SHELL is {shell or 'not set'}"
 
 
 # Other programs called qoder.
@@ -532,7 +534,7 @@ def test_which_qoder_the_shell_finds(qoder: Qoder, tmp_path: Path, monkeypatch: 
     before = said(ide, mine)
     assert before["fix"] == f"put {mine} first on PATH, or run: {sys.executable} -m qoder_cli"
     assert said(old)["status"] == "warning"
-    assert said()["found"] == "is not on PATH"
+    assert said()["found"] == "not on PATH"
 
 
 @posix
@@ -622,7 +624,7 @@ def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder
     assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
     assert (
         looked(qoder, "--offline", "--profile", "work")["profile"]["found"]
-        == "work, from --profile, over QODER_PROFILE"
+        == "work, from --profile (overrides QODER_PROFILE)"
     )
     qoder.env |= {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": "https://b.example"}
     qoder.env["QODER_PERSONAL_ACCESS_TOKEN"] = OTHER
@@ -630,10 +632,10 @@ def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder
     assert findings["settings"] == {
         **findings["settings"],
         "status": "warning",
-        "found": "QODER_BASE_URL is used; it differs from QODER_MANAGED_BASE_URL",
+        "found": "using QODER_BASE_URL, which differs from QODER_MANAGED_BASE_URL",
     }
     assert findings["token"]["found"].startswith(
-        "pt-****3210, from QODER_PERSONAL_ACCESS_TOKEN, over profiles.work.token"
+        "pt-****3210, from QODER_PERSONAL_ACCESS_TOKEN (overrides profiles.work.token"
     )
 
 
@@ -641,7 +643,7 @@ def test_several_failures_end_with_the_code_of_the_first(qoder: Qoder, tmp_path:
     del qoder.env["QODER_PAT"]
     qoder.env["SSL_CERT_FILE"] = str(tmp_path / "missing")
     ran = qoder("doctor", "--offline")
-    assert (ran.code, ran.errors) == (4, ["error: 2 checks failed, first token: there is none for this server"])
+    assert (ran.code, ran.errors) == (4, ["error: 2 checks failed; the first: token: no token for api.qoder.com"])
 
 
 # Real processes.
@@ -661,7 +663,7 @@ if os.name == "posix":
             ended = shell.qoder("doctor", "--json")
         rows = {each["check"]: each for each in ended.json}
         assert (ended.code, ended.err) == (0, "")
-        assert rows["generation"]["found"].startswith({"legacy": "older", "current": "current"}[generation])
+        assert rows["generation"]["found"].startswith(generation)
         assert "(this one)" in rows["qoder"]["found"]
         assert not [*tmp_path.iterdir()]  # nothing was written
 

@@ -110,7 +110,7 @@ def test_on_ask_is_for_waiting(qoder: Qoder) -> None:
 # The command that goes on
 
 
-WANTS = ("--result", "--require-outcome", "--on-ask", "wait")
+WANTS = ("--result", "--require-satisfied", "--on-ask", "wait")
 
 
 @pytest.mark.parametrize("command", [("deploy", "run", "dep_1"), ("run", "wait", "drun_1")], ids="-".join)

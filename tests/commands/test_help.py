@@ -1,6 +1,7 @@
 """`qoder help`: the same as text for people and as data for agents and generators, and true."""
 
 import ast
+import io
 import json
 import re
 import shlex
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from qoder_cli.app import State
 from qoder_cli.base.errors import RANKING, Exit, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Ending, apply_ending
+from qoder_cli.cli.main import main
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import documented
 from qoder_cli.help.contents import NOUNS
 from qoder_cli.help.documented import TOPICS
+from qoder_cli.output.screen import Screen
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.history import picture
@@ -62,8 +66,8 @@ def test_every_command_is_told_as_the_contents_pages_have_them(told: dict[str, A
 def test_a_command_is_told_with_all_that_it_takes(told: dict[str, Any]) -> None:
     found = command(told, "deploy", "run")
     assert found["usage"] == "qoder deploy run [OPTIONS] DEPLOYMENT..."
-    assert found["summary"] == "Start runs of deployments by hand"
-    assert found["text"].startswith("Start runs of deployments by hand.\n\nWithout --wait")
+    assert found["summary"] == "Start a run of one or more deployments"
+    assert found["text"].startswith("Start a run of one or more deployments.\n\nReturns")
     assert "qoder deploy run dep_demo --wait" in found["examples"]
     assert all(shlex.split(line) for line in found["examples"])
     assert [(each["name"], each["required"], each["repeatable"]) for each in found["arguments"]] == [
@@ -88,7 +92,8 @@ def test_the_options_of_every_command_are_told_once_and_the_hidden_ones_never(to
     assert {"-o", "--json", "--profile", "--help"} <= everywhere
     own = {name for each in told["commands"] for option in each["options"] for name in option["names"]}
     assert not own & everywhere
-    assert not {"--output", "--format"} & (own | everywhere)
+    assert "--output" in everywhere
+    assert "--format" not in own | everywhere
 
 
 def test_the_words_of_a_command_show_its_help(qoder: Qoder) -> None:
@@ -107,11 +112,11 @@ def test_the_words_of_a_command_choose_it_in_json_too(qoder: Qoder, told: dict[s
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["nonsense"], "the topics are exit-codes, environment, output"),
+        (["nonsense"], "the topics are commands, options, exit-codes, environment, output"),
         (["deplyo"], "did you mean 'qoder deploy'?"),
         (["deploy", "rnu"], "did you mean 'qoder deploy run'?"),
         (["run", "get", "drun_1"], "qoder run get --help"),
-        (["exit-codes", "more"], "qoder help exit-codes shows it"),
+        (["exit-codes", "more"], "see: qoder help exit-codes"),
     ],
 )
 @pytest.mark.parametrize("format", ["table", "json"])
@@ -290,3 +295,48 @@ def test_what_must_be_given_is_told(told: dict[str, Any]) -> None:
 
 def test_what_to_do_is_said_for_every_exit_code() -> None:
     assert set(documented.THEN) == set(Exit)
+
+
+# What fits, and what a reader finds first.
+
+
+def test_the_first_page_has_24_lines(qoder: Qoder) -> None:
+    lines = qoder("--help").out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert all(any(line.startswith(f"  {noun} ") for line in lines) for noun in NOUNS)
+
+
+def test_a_command_has_its_own_options_and_one_line_for_the_global_ones(qoder: Qoder) -> None:
+    lines = qoder("deploy", "run", "--help").out.splitlines()
+    assert any("--wait" in line for line in lines)
+    assert [line for line in lines if "Global options" in line] == [lines[-1]]
+    assert "qoder help options" in lines[-1]
+    assert not [line for line in lines if line.lstrip().startswith(("--profile", "--debug", "-h", "--no-color"))]
+
+
+def test_the_global_options_are_listed(qoder: Qoder, told: dict[str, Any]) -> None:
+    text = qoder("help", "options").out
+    names = {name for each in told["everywhere"] for name in each["names"]}
+    assert {"-q", "--quiet", "-o", "--output", "--profile"} <= names
+    assert all(re.search(rf"(^|[ ,]){name}\b", text, re.MULTILINE) for name in names | {"--version"})
+    assert qoder("help", "options", "--json").json == {"everywhere": told["everywhere"]}
+
+
+def test_all_commands_are_listed(qoder: Qoder, told: dict[str, Any]) -> None:
+    text = " ".join(qoder("help", "commands").out.split())
+    assert all(f"qoder {' '.join(each['path'])} {each['summary']}" in text for each in told["commands"])
+    assert qoder("help", "commands", "--json").json["commands"] == told["commands"]
+
+
+def test_headings_are_bold_on_a_terminal_with_colour_only(qoder: Qoder) -> None:
+    qoder.terminal = True
+    plain = qoder("run", "wait", "--help").out
+    assert "\x1b" not in plain
+    out = io.BytesIO()
+    screen = Screen(out, is_terminal=True, color=True)
+    assert main(["run", "wait", "--help"], State(env=qoder.env, out=screen, err=Screen(None))) == 0
+    shown = out.getvalue().decode()
+    assert re.sub("\x1b\\[[0-9]*m", "", shown) == plain
+    bold = re.findall("\x1b\\[1m(.*?)\x1b\\[0m", shown)
+    assert [heading.strip() for heading in bold] == ["Usage:", "Examples:", "Arguments:", "Options:"]

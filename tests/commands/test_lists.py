@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from qoder_cli.app import State
 from qoder_cli.base.model import Run
 from qoder_cli.cli.main import main
+from qoder_cli.output.cells import Moment, cell, plain
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.history import picture
 from qoder_cli.sandbox.faults import Faults
@@ -148,7 +150,7 @@ def test_an_empty_list_is_empty_in_every_format(qoder: Qoder, format: str, out: 
     qoder.terminal = terminal
     qoder.wire.on(*RUNS, page())
     ran = qoder("run", "list", "-o", format)
-    assert (ran.code, ran.out, ran.err) == (0, out, "note: none found\n")
+    assert (ran.code, ran.out, ran.err) == (0, out, "note: no runs found\n")
 
 
 def test_json_on_a_terminal_is_one_indented_document_over_all_pages(qoder: Qoder) -> None:
@@ -168,39 +170,157 @@ def test_numbers_stay_as_written_and_steering_characters_do_not_steer(qoder: Qod
     assert "\x1b" not in qoder("run", "list").out
 
 
-SHOWN = ["id", "status", "triggered", "duration"]
+# What a terminal has room for.
+
+
+@pytest.fixture
+def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what puts a terminal of so many columns before the user."""
+
+    def are(width: int) -> None:
+        qoder.terminal = True
+        monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: width)
+
+    return are
+
+
+LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
+SHOWN = ["id", "status", "deployment", "triggered", "duration", "error", "trigger", "session"]
+WHY = {"status": "failed", "error": {"type": "environment_archived_error", "message": "The environment is archived."}}
+
+
+def of_real_length(qoder: Qoder, size: int) -> list[str]:
+    """Serve three runs with ids of so many characters, two of deployments that were seen here; return the ids."""
+    at = qoder.clock.now()
+    ids = [(f"drun_{digit}" + LONG * 2)[: size + 5] for digit in "012"]
+    seen, unseen = ("dep_" + (digit + LONG * 2)[:size] for digit in "ab")
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id=seen, name="nightly-report")))
+    qoder("deploy", "list")
+    session = "sess_" + ("c" + LONG * 2)[:size]
+    going = {"status": "running", "completed_at": None, "duration_ms": None}
+    items = [
+        run(0, id=ids[0], deployment_id=seen, session_id=session, **going),
+        run(1, id=ids[1], deployment_id=seen, session_id=session, **WHY),
+        run(2, id=ids[2], deployment_id=unseen, session_id=session),
+    ]
+    for item, ago in zip(items, (65, 180, 7300), strict=True):
+        item["created_at"] = item["triggered_at"] = datetime.fromtimestamp(at - ago, UTC).isoformat()
+    qoder.wire.on(*RUNS, page(*items), repeat=True)
+    return ids
+
+
+@pytest.mark.parametrize("size", [20, 32])
+def test_eighty_columns_say_which_run_of_what_and_why(qoder: Qoder, columns: Callable[[int], None], size: int) -> None:
+    columns(80)
+    ids = of_real_length(qoder, size)
+    header, *rows, footer = qoder("run", "list", "--all").out.splitlines()
+    assert header.split() == SHOWN[:6]
+    assert all(len(line) <= 80 for line in [header, *rows])
+    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    assert [row.split()[2][:11] for row in rows] == ["nightly-rep", "nightly-rep", "dep_b019ec5"]
+    assert [("1m ago" in rows[0], "1m 05s" in rows[0]), "3m ago" in rows[1], "2h ago" in rows[2]] == [
+        (True, True),
+        True,
+        True,
+    ]
+    assert "  environment" in rows[1]
+    assert footer == "hidden: trigger, session · -o wide shows all"
+
+
+@pytest.mark.parametrize("size", [20, 32])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+def test_a_list_of_failed_runs_never_loses_the_error(
+    qoder: Qoder, columns: Callable[[int], None], width: int, size: int
+) -> None:
+    columns(width)
+    of_real_length(qoder, size)
+    header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
+    assert {"id", "deployment", "error"} <= set(header.split())
+    assert "nightly-r" in row
+    assert "environm" in row
+    assert len(row) <= width
+
+
+@pytest.mark.parametrize(("width", "shown"), [(20, 1), (40, 3), (80, 6), (120, 8)])
+def test_ids_are_shortened_before_a_column_goes(
+    qoder: Qoder, columns: Callable[[int], None], width: int, shown: int
+) -> None:
+    columns(width)
+    ids = of_real_length(qoder, 32)
+    header, *rows, footer = qoder("run", "list", "--all").out.splitlines()
+    assert header.split() == SHOWN[:shown]
+    assert footer.startswith("hidden: ") == (shown < 8)
+    assert footer.endswith("-o wide shows all")
+    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    columns(300)
+    assert [row.split()[0] for row in qoder("run", "list", "--all").out.splitlines()] == ["id", *ids]
+
+
+def test_wide_shows_everything_whole_and_a_pipe_the_same_as_ever(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(40)
+    ids = of_real_length(qoder, 32)
+    header, _, row, *_ = qoder("run", "list", "-o", "wide").out.splitlines()
+    assert header.split() == [*SHOWN, "deployment", "id"]
+    assert row.startswith(f"{ids[1]}  failed     nightly-report")
+    assert "environment_archived_error: The environment is archived." in row
+    assert f"dep_a{LONG}" in row
+    qoder.terminal = False
+    assert qoder("run", "list", "-o", "wide").out == qoder("run", "list").out
+    assert qoder("run", "list").out.splitlines()[0].split("\t")[0] == ids[0]
+
+
+def test_a_name_that_two_deployments_have_says_nothing(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    like_an_id = deployment(3, name="dep_1")
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin"), like_an_id))
+    qoder("deploy", "list")
+    qoder.wire.on(*RUNS, page(run(2, deployment_id="dep_1"), run(1, deployment_id="dep_3")))
+    shown = qoder("run", "list").out.splitlines()[1:3]
+    assert [row.split()[2] for row in shown] == ["dep_1", "dep_3"]
 
 
 @pytest.mark.parametrize(
-    ("width", "columns"),
-    [
-        (20, ["id"]),
-        (80, SHOWN),
-        (100, [*SHOWN, "error type"]),
-        (200, ["id", "status", "deployment", "triggered", "duration", "error type", "trigger", "session"]),
-    ],
+    ("ahead", "shown"),
+    [(-59, "59s ago"), (-3600, "1h ago"), (-3e6, "34d ago"), (30, "now"), (7200, "2027-01-15 10:00:00")],
 )
-def test_a_terminal_shows_whole_ids_and_the_columns_that_fit(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, width: int, columns: list[str]
+def test_a_time_is_as_long_ago_as_it_is(ahead: float, shown: str) -> None:
+    now = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+    at = datetime.fromtimestamp(now + ahead, UTC).isoformat()
+    assert cell(Moment(at, now)).text == shown
+    assert plain(Moment(at, now)) == at
+
+
+def test_ids_that_only_their_ends_tell_apart_are_cut_in_the_middle(
+    qoder: Qoder, columns: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr("qoder_cli.output.rows.terminal_width", lambda: width)
-    qoder.terminal = True
-    long = [f"drun_{n:032}" for n in range(3)]
-    failed = {"status": "failed", "error": {"type": "environment_archived_error"}}
-    items = [run(0, id=id, deployment_id="dep_" + "1" * 32, session_id="sess_" + "2" * 32, **failed) for id in long]
-    qoder.wire.on(*RUNS, page(items[0], items[1], more=True), page(items[2]))
-    header, *rows, footer = qoder("run", "list", "--all").out.splitlines()
-    assert [name for name in columns if name in header] == columns
-    assert len(header.split()) == sum(len(name.split()) for name in columns)
-    assert [row.split()[0] for row in rows] == long
-    assert all(len(line) <= max(width, 37) for line in [header, *rows])
-    assert ("no room for" in footer) == (width < 200)
+    columns(80)
+    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
+    assert [line.split()[0] for line in qoder("run", "list").out.splitlines()[1:3]] == [
+        "drun_0…000001",
+        "drun_0…000002",
+    ]
+
+
+def test_operations_keep_their_path(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    header, *rows, footer = qoder("api", "--list").out.splitlines()
+    assert header.split() == ["method", "path"]
+    assert [row[-3:] for row in rows if "…" in row] == ["re…"]
+    assert footer == "hidden: id, kind, query, body · -o wide shows all"
+
+
+def test_wide_is_a_table_where_there_is_no_more_to_show(qoder: Qoder) -> None:
+    assert qoder("help", "exit-codes", "-o", "wide").out == qoder("help", "exit-codes").out
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {**run(1), "session_id": None}, repeat=True)
+    assert qoder("run", "get", "drun_1", "-o", "wide").out == qoder("run", "get", "drun_1").out
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1)), repeat=True)
+    assert qoder("deploy", "list", "--output=wide").out == qoder("deploy", "list").out
 
 
 def test_a_value_wider_than_its_column_is_cut_only_if_it_is_a_text(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qoder_cli.output.rows.terminal_width", lambda: 60)
+    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 60)
     qoder.terminal = True
     names = ["short", "a name of many words that goes on and on and on and on", "日本語の名前" * 8]
     pages = [page(deployment(1, name=names[0]), more=True), page(deployment(2, name=names[1]), deployment(3 * 10**20))]
@@ -321,7 +441,7 @@ def test_a_page_in_between_is_asked_for_again_when_it_fails(qoder: Qoder) -> Non
     assert qoder.clock.slept == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+@pytest.mark.parametrize("format", ["table", "wide", "json", "jsonl", "id"])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_items_that_lack_fields_are_shown_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
@@ -330,7 +450,7 @@ def test_items_that_lack_fields_are_shown_with_what_they_have(qoder: Qoder, form
     ran = qoder("run", "list", "-o", format)
     assert ran.code == 0
     assert "drun_1" in ran.out
-    assert "2 items of the server's list are no objects and were left out" in ran.err
+    assert "ignored 2 items in the server's list that are not objects" in ran.err
     if format == "json":
         assert len(ran.json) == 4
 
@@ -529,10 +649,10 @@ def test_a_session_that_cannot_be_read_leaves_its_row_as_sent(qoder: Qoder) -> N
     assert ran.code == 0
     assert ran.json[0] == run_of_session(1)
     assert ran.json[1]["status"] == "completed"
-    assert ran.err == "warning: 1 runs are shown as the server sent them: their sessions could not be read\n"
+    assert ran.err == "warning: status unknown for 1 runs: their sessions could not be read\n"
     filtered = qoder("run", "list", "--status", "completed", "--json")
     assert ids(filtered) == ["drun_2"]
-    assert "1 runs were left out: their sessions could not be read" in filtered.err
+    assert "ignored 1 runs: their sessions could not be read" in filtered.err
 
 
 def test_sessions_that_nobody_may_read_are_not_all_asked(qoder: Qoder) -> None:
@@ -545,7 +665,7 @@ def test_sessions_that_nobody_may_read_are_not_all_asked(qoder: Qoder) -> None:
     qoder.transport = httpx.MockTransport(serve)
     ran = qoder("run", "list", "-n", "100", "--json")
     assert ran.json == runs
-    assert "100 runs are shown as the server sent them" in ran.err
+    assert "status unknown for 100 runs" in ran.err
     assert len(paths) <= 1 + 8 + 8  # the list, those that failed, those under way by then
 
 
@@ -561,7 +681,7 @@ def test_a_status_without_asking_leaves_out_what_only_sessions_know(qoder: Qoder
     qoder.wire.on(*RUNS, page(run_of_session(1), failed))
     ran = qoder("run", "list", "--status", "failed", "--no-resolve", "--json")
     assert ids(ran) == ["drun_2"]
-    assert "1 runs were left out: their sessions were not asked (--no-resolve)" in ran.err
+    assert "ignored 1 runs: --no-resolve" in ran.err
 
 
 # When.
@@ -610,7 +730,7 @@ def test_runs_that_do_not_say_when_are_left_out_of_a_time_and_counted(qoder: Qod
     qoder.wire.on(*RUNS, page(run(1, created_at="2027-01-15T07:00:00Z"), run(2, created_at=None)))
     ran = qoder("run", "list", "--since", "2h", "--json")
     assert ids(ran) == ["drun_1"]
-    assert "1 runs that do not say when they were created were left out" in ran.err
+    assert "ignored 1 runs without a creation time" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -788,7 +908,7 @@ def test_runs_that_cannot_be_read_do_not_hide_the_deployment(qoder: Qoder) -> No
     qoder.wire.on("GET", "/deployments/dep_1", FULL).on(*RUNS_OF_1, api_error(403, "permission_error", "No."))
     ran = qoder("deploy", "get", "dep_1")
     assert (ran.code, "recent_runs" in sheet(ran)) == (0, False)
-    assert "its runs could not be read" in ran.err
+    assert "could not read its runs" in ran.err
 
 
 def test_the_picture_leaves_out_what_cannot_be_known() -> None:

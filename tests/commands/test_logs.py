@@ -17,12 +17,13 @@ import pytest
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.when import parse_when
+from qoder_cli.output.fit import wrapped
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions.transcript import Transcript, entry, wrapped
+from qoder_cli.sessions.transcript import Transcript, entry
 from tests.completions import offered
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.logs import GONE, Many, lines_of, says, text
@@ -55,9 +56,9 @@ USAGE = {"usage": {"total_credits": 0.42}}
         (
             {"type": "agent.tool_use", "name": "Bash", "evaluated_permission": "ask"},
             "tool",
-            "Bash (waits for permission)",
+            "Bash (waiting for approval)",
         ),
-        ({"type": "agent.tool_use"}, "tool", "(a tool without a name)"),
+        ({"type": "agent.tool_use"}, "tool", "(unnamed tool)"),
         ({"type": "agent.mcp_tool_use", "mcp_server_name": "db", "name": "ask", "input": {}}, "tool", "db/ask"),
         ({"type": "agent.custom_tool_use", "name": "t", "input": "words"}, "tool", "t words"),
         ({"type": "agent.tool_result", "content": text("ok")}, "result", "ok"),
@@ -68,7 +69,7 @@ USAGE = {"usage": {"total_credits": 0.42}}
             "file",
             "a.txt (1,234 bytes, file_1)",
         ),
-        ({"type": "agent.artifact_delivered"}, "file", "(a file without a name)"),
+        ({"type": "agent.artifact_delivered"}, "file", "(unnamed file)"),
         (
             {"type": "agent.thread_message_sent", "from_agent_name": "a", "to_agent_name": "b", "content": text("Do.")},
             "thread",
@@ -114,7 +115,7 @@ def test_bookkeeping_is_left_out_unless_it_is_asked_for(kind: str) -> None:
 def test_a_long_result_is_cut_and_says_so() -> None:
     found = entry({"type": "agent.tool_result", "content": text("x" * 2000 + "y" * 3431)})
     assert found is not None
-    assert found.text == "x" * 2000 + "\n… cut here: 3,431 more characters; -o jsonl shows all"
+    assert found.text == "x" * 2000 + "\n… 3,431 more characters (use -o jsonl)"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,11 @@ def test_lines_are_broken_at_spaces_only(line: str, width: int, pieces: list[str
 def written(event: dict[str, Any], at: str | None, *, width: int | None) -> str:
     said = entry(event)
     assert said is not None
-    return Transcript(width=width, styled=lambda text, style: f"<{style}>{text}</>").write(said, at=at)
+
+    def styled(text: str, style: str) -> str:
+        return f"<{style}>{text}</>" if style and text else text
+
+    return Transcript(width=width, styled=styled).write(said, at=at)
 
 
 def test_in_a_pipe_a_line_is_time_who_and_text() -> None:
@@ -244,7 +249,7 @@ def test_nothing_to_show_is_said(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, page(), page(says("Hello.")))
     ran = qoder("run", "logs", "drun_1", "--json")
     assert (ran.code, ran.json, ran.err) == (0, [], "run drun_1 has no events yet\n")
-    assert "were asked for" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
+    assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
 
 
 def test_the_run_is_remembered_for_completion(qoder: Qoder) -> None:
@@ -283,7 +288,7 @@ def test_a_deleted_session_is_said_to_be(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, GONE)
     ran = qoder("run", "logs", "drun_1", "--json")
     assert (ran.code, ran.out) == (5, "")
-    assert "sess_1 of run drun_1 is not there: it was deleted" in ran.error["message"]
+    assert "sess_1 of run drun_1 was deleted, along with its events" in ran.error["message"]
 
 
 def test_the_session_of_a_young_run_may_lag_behind(qoder: Qoder) -> None:
@@ -337,7 +342,7 @@ def test_a_cursor_that_does_not_move_is_an_error(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, stuck, stuck)
     ran = qoder("run", "logs", "drun_1", "-q")
     assert (ran.code, ran.out) == (7, "evt_1\nevt_1\n")
-    assert "does not move" in ran.errors[0]
+    assert "returns the same page cursor again" in ran.errors[0]
 
 
 def test_an_empty_page_may_have_a_next_one(qoder: Qoder) -> None:
@@ -518,7 +523,7 @@ def test_a_run_that_has_no_session_yet_is_waited_for(qoder: Qoder) -> None:
 def test_without_a_stream_it_says_why_events_come_late(qoder: Qoder) -> None:
     place = Place(qoder, "current", "stream:501*inf")
     qoder.clock.patience = 0.01
-    assert "there is no event stream; asking every few seconds instead" in place.follow("-q").err
+    assert "there is no event stream; falling back to polling" in place.follow("-q").err
     assert place.asked("/stream") == 1
 
 
@@ -590,7 +595,7 @@ def test_a_session_deleted_meanwhile_ends_it(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page()).on(*EVENTS, GONE, repeat=True)
     ran = qoder("run", "logs", "drun_1", "--follow", "-o", "jsonl")
     assert ran.code == 5
-    assert "it was deleted" in ran.error["message"]
+    assert "was deleted, along" in ran.error["message"]
 
 
 def test_the_server_s_own_word_ends_it_where_no_event_does(qoder: Qoder) -> None:
@@ -744,20 +749,20 @@ def test_what_is_a_moment(typed: str, moment: datetime) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("3", "no unit"),
-        ("90", "no unit"),
-        ("", "neither"),
-        ("yesterday", "neither"),
-        ("-3d", "neither"),
-        ("1.5h", "neither"),
-        ("٣d", "neither"),
-        ("3d ago", "neither"),
-        ("20260613", "no unit"),
-        ("2026-06", "neither"),
-        ("2026-02-31", "no moment"),
-        ("2026-06-13T25:00", "no moment"),
-        ("99999999999w", "no moment"),
-        ("9" * 5000 + "d", "no moment"),
+        ("3", "needs a unit"),
+        ("90", "needs a unit"),
+        ("", "not an age, a date or a time"),
+        ("yesterday", "not an age, a date or a time"),
+        ("-3d", "not an age, a date or a time"),
+        ("1.5h", "not an age, a date or a time"),
+        ("٣d", "not an age, a date or a time"),
+        ("3d ago", "not an age, a date or a time"),
+        ("20260613", "needs a unit"),
+        ("2026-06", "not an age, a date or a time"),
+        ("2026-02-31", "not a valid date"),
+        ("2026-06-13T25:00", "not a valid date"),
+        ("99999999999w", "not a valid date"),
+        ("9" * 5000 + "d", "not a valid date"),
         ("2026-06-14T12:00:01Z", "in the future"),
         ("2999-01-01", "in the future"),
     ],

@@ -144,7 +144,7 @@ def test_a_run_that_cannot_be_read_leaves_the_others_shown(qoder: Qoder) -> None
     for line, told in zip(warnings, ["drun_2", "drun_3 has no session", "sess_4 of run drun_4"], strict=True):
         assert line.startswith("warning: ")
         assert told in line
-    assert error.startswith("error: 3 of 5 logs could not be shown whole; run drun_2")
+    assert error.startswith("error: 3 of 5 logs are incomplete: run drun_2")
 
 
 def test_in_json_an_item_stands_for_each(qoder: Qoder) -> None:

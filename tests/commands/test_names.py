@@ -90,7 +90,7 @@ def test_a_name_that_is_not_there_suggests_the_nearest(qoder: Qoder, world: Worl
     ran = qoder("deploy", "get", typed, "--json")
     assert (ran.code, ran.out) == (5, "")
     assert f"did you mean {near}" in ran.error["hint"]
-    assert "asked api.qoder.com as profile default" in ran.error["hint"]
+    assert "looked on api.qoder.com, profile default" in ran.error["hint"]
 
 
 def test_a_name_like_no_other_says_where_to_look(qoder: Qoder, world: World) -> None:
@@ -121,8 +121,8 @@ def test_suggestions_take_one_listing_of_two_pages_at_most(qoder: Qoder, world: 
 def test_suggestions_that_cannot_be_had_change_nothing(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", GONE).on(*DEPLOYMENTS, answer)
     ran = qoder("deploy", "get", "dep_1", "--json")
-    assert (ran.code, ran.error["message"]) == (5, "deployment dep_1: No such thing.")
-    assert ran.error["hint"] == "asked api.qoder.com as profile default"
+    assert (ran.code, ran.error["message"]) == (5, "deployment dep_1: HTTP 404 from api.qoder.com: No such thing.")
+    assert ran.error["hint"] == "check the id and the profile (default)"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_session_is_not_looked_for_beyond_its_time(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize(
     ("session", "message"),
-    [(GONE, "No such thing"), ({"id": "sess_1", "deployment_id": None}, "belongs to no deployment")],
+    [(GONE, "No such thing"), ({"id": "sess_1", "deployment_id": None}, "does not belong to a deployment")],
 )
 def test_a_session_without_a_run_is_not_found(qoder: Qoder, session: Any, message: str) -> None:
     qoder.wire.on("GET", "/sessions/sess_1", session)
@@ -202,7 +202,7 @@ def test_a_session_without_a_run_is_not_found(qoder: Qoder, session: Any, messag
 @pytest.mark.parametrize("answer", [{"data": "x"}, [], {}])
 def test_an_answer_that_is_no_list_is_no_answer(qoder: Qoder, answer: Any) -> None:
     qoder.wire.on(*RUNS_OF_1, answer)
-    with pytest.raises(QoderError, match="no page"):
+    with pytest.raises(QoderError, match="not a page"):
         names.run("dep_1@last", state_of(qoder))
 
 

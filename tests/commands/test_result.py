@@ -1,4 +1,4 @@
-"""`run result`, `run cancel`, `--result` and `--require-outcome`, in the user's words."""
+"""`run result`, `run cancel`, `--result` and `--require-satisfied`, in the user's words."""
 
 import signal
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled
+from qoder_cli.local.store import Store
 from tests.conftest import TOKEN, Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
 from tests.support.result import END, delivers, says
@@ -242,13 +244,13 @@ def test_result_with_json_while_the_run_goes_on_is_the_run(qoder: Qoder) -> None
         (None, 1),
     ],
 )
-def test_require_outcome_makes_anything_but_satisfied_exit_1(qoder: Qoder, evaluations: Any, code: int) -> None:
+def test_require_satisfied_makes_anything_but_satisfied_exit_1(qoder: Qoder, evaluations: Any, code: int) -> None:
     qoder.wire.on(*RUN, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
-    assert qoder("run", "wait", "drun_1", "--require-outcome").code == code
+    assert qoder("run", "wait", "drun_1", "--require-satisfied").code == code
 
 
-def test_require_outcome_is_for_waiting(qoder: Qoder) -> None:
-    assert qoder("deploy", "run", "dep_1", "--require-outcome").code == 2
+def test_require_satisfied_is_for_waiting(qoder: Qoder) -> None:
+    assert qoder("deploy", "run", "dep_1", "--require-satisfied").code == 2
 
 
 def test_last_is_told_as_typed(qoder: Qoder) -> None:
@@ -269,3 +271,119 @@ def test_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
     assert "outcome\tsatisfied: All tests pass.\n" in out
     assert "failed: Docs are current\n" in out
     assert qoder("run", "get", "drun_1", "--json").json == DONE
+
+
+# Several to cancel, and a RUN that is not given.
+
+OTHER = {**LEGACY, "id": "drun_2", "session_id": "sess_2"}
+CANCELLED = {"status": "failed", "error": {"type": "cancelled", "message": "Cancelled."}}
+
+
+def test_several_are_cancelled_and_each_is_told(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, (202, {}))
+    qoder.wire.on("GET", "/deployment_runs/drun_2", OTHER, OTHER, {**OTHER, **CANCELLED})
+    qoder.wire.on("POST", "/sessions/sess_2/cancel", (202, {}))
+    qoder.stdin = "drun_1\ndrun_2\n"
+    ran = qoder("run", "cancel", "-", "--yes", "--json")
+    assert [(item["input"], item["status"], item["exit_code"]) for item in ran.json] == [
+        ("drun_1", "failed", 0),
+        ("drun_2", "failed", 0),
+    ]
+    assert ran.code == 0
+
+
+def test_one_that_cannot_be_cancelled_does_not_stop_the_others(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, (202, {}))
+    qoder.wire.on("GET", "/deployment_runs/drun_2", api_error(404, "not_found_error", "No such run."))
+    ran = qoder("run", "cancel", "drun_2", "drun_1", "--yes", "--json")
+    assert [(item["id"], item["exit_code"]) for item in ran.json] == [(None, 5), ("drun_1", 0)]
+    assert (ran.code, ran.error["type"]) == (5, "not_found")
+
+
+def test_a_run_that_several_words_mean_is_cancelled_once(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY)
+    qoder("deploy", "run", "dep_1")
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, (202, {}))
+    ran = qoder("run", "cancel", "last", "drun_1", "--yes", "--json")
+    assert [item["input"] for item in ran.json] == ["last", "drun_1"]
+    assert (ran.code, len([each for each in qoder.wire.requests if each.url.path.endswith("/cancel")])) == (0, 1)
+
+
+def test_several_need_a_confirmation_too(qoder: Qoder) -> None:
+    ran = qoder("run", "cancel", "drun_1", "drun_2")
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+
+
+READS = ["get", "wait", "logs", "result"]
+
+
+@pytest.mark.parametrize("verb", READS)
+def test_without_a_run_a_script_gets_an_error(qoder: Qoder, verb: str) -> None:
+    ran = qoder("run", verb)
+    assert (ran.code, ran.out) == (2, "")
+    assert "missing argument RUN" in ran.err
+
+
+@pytest.mark.parametrize("verb", READS)
+def test_an_empty_run_is_never_last(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setattr(State, "may_ask", True)
+    ran = qoder("run", verb, "")
+    assert (ran.code, ran.out) == (2, "")
+
+
+@pytest.mark.parametrize("verb", READS)
+def test_without_a_run_a_person_gets_the_last_and_is_told(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    qoder.wire.on(*TRIGGER, DONE)
+    qoder("deploy", "run", "dep_1")
+    monkeypatch.setattr(State, "may_ask", True)
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, says("All done."), END), repeat=True)
+    qoder.wire.on(*SESSION, {})
+    ran = qoder("run", verb)
+    qoder.wire.expected.clear()  # each reads as much as it needs
+    assert ran.code == 0
+    assert ran.err.startswith("no RUN given; using last (drun_1)\n")
+
+
+LONG = "drun_019ec55694c07f2a9b402ffb4448ec18"
+
+
+def test_the_beginning_of_an_id_that_was_seen_is_that_id(qoder: Qoder) -> None:
+    run = {**DONE, "id": LONG}
+    qoder.wire.on("GET", f"/deployment_runs/{LONG}", run, run).on(*SESSION, {})
+    qoder("run", "get", LONG)
+    ran = qoder("run", "get", "drun_019ec556", "--json")
+    assert (ran.code, ran.json["id"]) == (0, LONG)
+    assert f"drun_019ec556 is {LONG}" in ran.err
+
+
+def test_a_beginning_of_several_ids_is_an_error_that_lists_them(qoder: Qoder) -> None:
+    others = [LONG, LONG[:-1] + "9"]
+    for id in others:
+        qoder.wire.on("GET", f"/deployment_runs/{id}", {**DONE, "id": id}).on(*SESSION, {})
+        qoder("run", "get", id)
+    ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
+    assert (ran.code, ran.error["type"]) == (2, "usage")
+    assert all(id in ran.error["message"] for id in others)
+
+
+def test_the_beginning_of_an_adopted_runs_id_is_not_enough_to_cancel_it(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {**LEGACY, "id": LONG}
+    qoder.wire.on("GET", f"/deployment_runs/{LONG}", run, run)
+    qoder("run", "get", LONG)
+    monkeypatch.setattr(Store, "is_adopted", lambda *those: True)
+    ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
+    assert (ran.code, qoder.wire.asked("POST")) == (2, [])
+    assert f"qoder run cancel {LONG}" in ran.error["hint"]
+
+
+def test_a_beginning_that_is_too_short_or_was_not_seen_is_taken_as_it_is(qoder: Qoder) -> None:
+    qoder.wire.on("GET", f"/deployment_runs/{LONG}", {**DONE, "id": LONG}).on(*SESSION, {})
+    qoder("run", "get", LONG)
+    gone = api_error(404, "not_found_error", "No such run.")
+    for typed in ("drun_019", "drun_019ec557"):
+        qoder.wire.on("GET", f"/deployment_runs/{typed}", gone)
+        assert qoder("run", "get", typed).code == 5

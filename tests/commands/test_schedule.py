@@ -224,3 +224,12 @@ def test_a_deployment_shows_its_schedule_in_words(qoder: Qoder) -> None:
 @pytest.mark.parametrize("schedule", [None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7}])
 def test_without_a_schedule_that_can_be_read_there_are_no_words(qoder: Qoder, schedule: Any) -> None:
     assert "schedule_words" not in shown(qoder, schedule)
+
+
+def test_at_a_terminal_the_words_stand_below_the_schedule(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", "schedule": SCHEDULE})
+    qoder.wire.on("GET", "/deployments/dep_1/runs", {"data": [], "has_more": False})
+    qoder.terminal = True
+    lines = [line.split() for line in qoder("deploy", "get", "dep_1").out.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line[0] == "schedule")
+    assert lines[at + 1][:4] == ["runs", "every", "day", "at"]

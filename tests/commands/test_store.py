@@ -509,7 +509,7 @@ def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> N
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
     assert warning.startswith("warning: the store of triggers cannot be written (")
-    assert warning.endswith("`last` and --idempotency-key do not know of this run")
+    assert warning.endswith("`last` and --idempotency-key will not know of this run")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -736,7 +736,7 @@ def test_where_nothing_can_be_locked_is_one_warning(tmp_path: Path, monkeypatch:
         assert store.take_key("k", host=HOST)
         store.release_key("k", host=HOST)
         begin(store)
-    assert ["another trigger under the same key may not be noticed" in warning for warning in warnings] == [True]
+    assert ["another start under the same key may go unnoticed" in warning for warning in warnings] == [True]
 
 
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--idempotency-key", "k"), ("deploy", "run", "dep_1")])
@@ -758,7 +758,7 @@ def test_without_a_home_folder_a_run_is_started_with_one_warning(
     assert (ran.code, ran.out) == (0, "drun_1\n")
     [warning] = [line for line in ran.err.splitlines() if line.startswith("warning:")]
     assert "there is no home folder; set HOME or QODER_STATE_DIR" in warning
-    assert "do not know of this run" in warning
+    assert "will not know of this run" in warning
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,8 +10,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.writing import change
-from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.resending import next_try
+from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.names import deployments
@@ -112,7 +111,7 @@ def test_a_lost_answer_is_settled_by_the_first_look_that_shows_it(qoder: Qoder, 
 def test_what_does_not_show_is_not_sent_again_but_exit_9(qoder: Qoder, generation: str, fault: str) -> None:
     desk = Desk(qoder, generation, f"create:{fault}")
     write = desk.write()
-    with pytest.raises(OutcomeUnknown, match="unknown whether creating report was done") as caught:
+    with pytest.raises(OutcomeUnknown, match="unknown whether creating report succeeded") as caught:
         write.send()
     assert (caught.value.next, desk.posts, write.may_have_acted) == (["qoder", "deploy", "list"], 1, True)
     assert desk.looks == [0.5, 1, 2, 4, 8]
@@ -171,7 +170,7 @@ def test_a_refusal_is_certain(qoder: Qoder, generation: str, fault: str) -> None
 
 def test_a_list_that_cannot_be_read_settles_nothing(qoder: Qoder, generation: str) -> None:
     desk = Desk(qoder, generation, "create:drop-after", "deployment:401*inf")
-    with pytest.raises(OutcomeUnknown, match="reading back does not settle it"):
+    with pytest.raises(OutcomeUnknown, match="it could not be read back"):
         desk.write().send()
     assert len(desk.world.requests) == 2  # a token that is not accepted is not accepted the next time either
 

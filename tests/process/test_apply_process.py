@@ -114,8 +114,8 @@ def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: P
         assert {name for name, action in told.items() if action == "created"} == made
         assert 0 < len(made) < 40
         assert {action for name, action in told.items() if name not in made} == {"not_attempted"}
-        assert ended.error["message"] == f"stopped by a signal; {len(made)} of 40 are as their files say"
-        assert ended.error["hint"] == "apply again: it does what is left"
+        assert ended.error["message"] == f"stopped by a signal; {len(made)} of 40 deployments match their files"
+        assert ended.error["hint"] == "run the command again to finish"
 
 
 def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
     actions = [item["action"] for item in ended.json]
     assert (ended.code, sorted(actions)) == (-signal.SIGINT, ["created", "created", "unknown"])
     assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 130)
-    assert ended.error["message"] == "stopped by a signal; 2 of 3 are as their files say; of 1 it is not known"
+    assert ended.error["message"] == "stopped by a signal; 2 of 3 deployments match their files; unknown: 1"
     [unknown] = [item for item in ended.json if item["action"] == "unknown"]
     assert (unknown["id"], unknown["exit_code"]) == (None, 9)
-    assert f"unknown whether creating {unknown['name']} was done; it was stopped before that" in ended.err
+    assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])

@@ -30,13 +30,13 @@ CASES: dict[str, set[str]] = {
     "qoder deploy --vers": set(),
     "qoder deploy run dep_1 --wai": {"--wait"},
     "qoder auth status --no-c": {"--no-color"},
-    "qoder -o ": {"table", "json", "jsonl", "id"},
+    "qoder -o ": {"table", "wide", "json", "jsonl", "id"},
     "qoder run get drun_1 -o js": {"json", "jsonl"},
-    "qoder --output ": {"table", "json", "jsonl", "id"},
+    "qoder --output ": {"table", "wide", "json", "jsonl", "id"},
     "qoder run get drun_1 --format=js": {"json", "jsonl"},
     "qoder --format json run lis": {"list"},
     "qoder run list --output=json --trigger ": {"manual", "schedule", "retry"},
-    "qoder run list --outp": set(),
+    "qoder run list --outp": {"--output"},
     "qoder run logs --form": set(),
     "qoder --region ": {"global", "cn"},
     "qoder deploy run --region=g": {"global"},
@@ -91,8 +91,8 @@ def test_the_program_offers(line: str) -> None:
 
 def test_what_is_offered_says_what_it_is() -> None:
     assert offered("qoder ", {})["deploy"] == NOUNS["deploy"][1]
-    assert offered("qoder run ", {})["wait"] == "Wait until runs have ended; the exit code says how"
-    assert offered("qoder deploy run --wai", {}) == {"--wait": "Stay until the run has ended; exit with its outcome"}
+    assert offered("qoder run ", {})["wait"] == "Wait for runs to finish; exit with their outcome"
+    assert offered("qoder deploy run --wai", {}) == {"--wait": "Wait for the run to finish; exit with its outcome"}
     assert offered("qoder help exit", {}) == {"exit-codes": TOPICS["exit-codes"]}
 
 
@@ -302,7 +302,7 @@ def test_what_someone_else_put_there_is_kept(qoder: Qoder, home: Path) -> None:
     for text in ("#compdef qoder\n# from the IDE", "#compdef qoder\n# from elsewhere"):
         (folder / "_qoder").write_text(text)
         ran = qoder("completion", "zsh", "--install")
-        assert (ran.code, ran.err.splitlines()[0][:24]) == (0, "kept what was there as /")
+        assert (ran.code, ran.err.splitlines()[0][:22]) == (0, "kept the old file as /")
     kept = [(path.name, path.read_text("utf-8")) for path in sorted(folder.iterdir())]
     assert kept == [
         ("_qoder", scripts()["_qoder"]),
@@ -359,7 +359,7 @@ def test_after_install_zsh_completes_with_the_line_it_was_told(qoder: Qoder, hom
     )
     assert found.stdout == "_qoder _qoder\n"
     (home / ".zshrc").write_text(f"{line}\nautoload -Uz compinit && compinit\n")
-    assert qoder("completion", "zsh", "--install").err.endswith("the next zsh completes\n")
+    assert qoder("completion", "zsh", "--install").err.endswith("open a new shell to use it\n")
 
 
 def test_a_folder_that_cannot_be_written(qoder: Qoder, home: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_signal_while_they_are_started_leaves_none_unknown(
         assert {item["exit_code"] for item in items} == {exit_code if wait else 0, None}
         runs = [item["id"] for item in items if item["id"]]
         assert ended.error["exit_code"] == exit_code
-        assert f"{len(runs)} runs go on" in ended.error["message"]
+        assert f"{len(runs)} runs keep running" in ended.error["message"]
         assert ended.error["next"][:3] == ["qoder", "run", "wait"]
         assert ended.error["next"][3:-2] == runs
 
@@ -98,7 +98,7 @@ def test_a_signal_while_the_triggers_hang_calls_them_unknown(alone: Shell) -> No
         until(lambda: len(server.world.started()) == 8, "all that start at a time")
         ended = going.signal(signal.SIGINT).end()
         assert (ended.code, ended.error["type"]) == (-signal.SIGINT, "outcome_unknown")
-        assert "of 8 it is not known whether they were started" in ended.error["message"]
+        assert "8 unknown (may have started)" in ended.error["message"]
         assert [item["exit_code"] for item in ended.json] == [9] * 8 + [None] * 4
         assert unaccounted(server, ended.json) == []
         assert len(server.world.started()) == 8
@@ -143,7 +143,7 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
         assert ended.code == -signal.SIGINT
         cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
         assert cancelled == {item["session_id"] for item in ended.json}
-        assert ended.error["message"].endswith("; 12 runs go on; 12 were asked to cancel")
+        assert ended.error["message"].endswith("; 12 runs keep running; cancellation was requested for 12 runs")
 
 
 # A server that does not answer.
@@ -286,7 +286,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         left = terminal.screen
         assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "have ended" in line]
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
-        assert "30 in all: 29 completed, 1 failed" in left[-3]
+        assert "30 runs: 29 completed, 1 failed" in left[-3]
         assert left[-2].startswith("error: 29 of 30 runs completed; ")
 
 
@@ -295,7 +295,7 @@ def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
         sandbox("current", speed=1) as server,
         Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
     ):
-        terminal.shows("reading ids of deployments from the terminal, one a line, until Ctrl-D")
+        terminal.shows("enter ids of deployments, one per line; finish with Ctrl-D")
         terminal.type("dep_demo\n\x04")
         assert terminal.end() == 0
         assert terminal.screen[-1] == server.world.started()[0].id
@@ -365,8 +365,8 @@ def test_on_a_terminal_no_data_is_lost_to_the_table(
 ) -> None:
     left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
     text = "\n".join(left)
-    assert "Ctrl-C leaves" in raw
-    assert "Ctrl-C leaves" not in text
+    assert "Ctrl-C stops waiting" in raw
+    assert "Ctrl-C stops waiting" not in text
     for run in server.world.started():
         if format == "-q":
             assert run.id in left
@@ -390,7 +390,7 @@ def test_where_the_data_goes_on_to_a_program_on_the_same_terminal_changes_are_li
 
 def test_a_table_lives_on_while_the_data_goes_to_a_file(alone: Shell) -> None:
     left, raw, _ = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl > data", "current")
-    assert "Ctrl-C leaves" in raw
+    assert "Ctrl-C stops waiting" in raw
     assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
     assert len((alone.home / "data").read_text().splitlines()) == 4
     assert left[-1].startswith('{"error"')

@@ -64,9 +64,9 @@ def test_a_certificate_that_ssl_cert_file_names_is_trusted(tmp_path: Path, autho
 def test_a_certificate_that_nobody_vouches_for_is_exit_7_at_once(tmp_path: Path, tls: int, verb: str) -> None:
     ran = qoder(tmp_path, "deploy", verb, "dep_1", "--base-url", f"https://127.0.0.1:{tls}")
     assert (ran.returncode, ran.stdout) == (7, "")
-    assert "cannot be trusted" in ran.stderr
+    assert "certificate verification failed for" in ran.stderr
     assert "SSL_CERT_FILE" in ran.stderr
-    assert "trying again" not in ran.stderr
+    assert "retrying" not in ran.stderr
 
 
 def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
 def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str, variable: str) -> None:
     ran = qoder(tmp_path, "deploy", "get", "dep_1", *AGENTS, **{variable: proxy})
     assert (ran.returncode, "Traceback" in ran.stderr, "hunter2" in ran.stderr) == (2, False, False), ran.stderr
-    assert f"(from {variable}) cannot be used: " in ran.stderr
+    assert f"(from {variable}): " in ran.stderr
     assert f"hint: correct {variable}, or unset it" in ran.stderr
 
 

@@ -420,7 +420,7 @@ def test_several_runs_and_ctrl_c(alone: Shell, lasting: Servers) -> None:
     assert ended.code == -signal.SIGINT
     assert [(item["id"], item["exit_code"]) for item in ended.json] == [(ids[0], 130), (ids[1], 0), (ids[2], 130)]
     assert ended.error["next"][:5] == ["qoder", "run", "wait", ids[0], ids[2]]
-    assert "2 runs go on" in ended.error["message"]
+    assert "2 runs keep running" in ended.error["message"]
 
 
 def test_ctrl_c_before_anything_was_heard_does_not_claim_that_the_run_goes_on(alone: Shell) -> None:
@@ -567,7 +567,7 @@ def test_a_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         line = f"for run in 1 2 3; do echo round $run >&2; {command}; done; echo not stopped"
         with Terminal(alone.enter(server), "bash", "--norc", "-c", line) as terminal:
-            terminal.shows("nothing real is running" if "sandbox" in command else "run drun_")
+            terminal.shows("nothing here is real" if "sandbox" in command else "run drun_")
             terminal.type("\x03")
             until(
                 lambda: terminal.process.poll() is not None or any("round 2" in line for line in terminal.screen),
@@ -733,12 +733,27 @@ def test_a_list_of_runs_shows_whole_ids_at_80_columns(shell: Shell) -> None:
         assert [id for id in ids if any(id in line for line in terminal.screen)] == ids
 
 
+def test_what_is_typed_during_a_wait_moves_nothing(alone: Shell, lasting: Servers) -> None:
+    line = "trap : INT; qoder deploy run dep_minute --wait; stty -a"
+    with Terminal(alone.enter(lasting["current"]), "sh", "-c", line) as terminal:
+        terminal.shows("Ctrl-C")
+        terminal.type("typed\r\r\r")
+        seen = len(terminal.raw)
+        until(lambda: "Ctrl-C" in terminal.raw[seen + 200 :], "the status line again")
+        assert len([line for line in terminal.screen if "Ctrl-C" in line]) == 1
+        terminal.type("\x03")
+        terminal.end()
+        assert "typed" not in terminal.raw
+        assert re.search(r"\becho\b", terminal.raw)  # and is seen again
+        assert not re.search(r"-echo\b", terminal.raw)
+
+
 def test_the_status_line_comes_and_goes_on_one_line(alone: Shell, lasting: Servers) -> None:
     with Terminal(alone.enter(lasting["current"]), "qoder", "deploy", "run", "dep_minute", "--wait") as terminal:
         terminal.shows("Ctrl-C")
         (line,) = [line for line in terminal.screen if "Ctrl-C" in line]
         assert "running" in line
-        assert line.endswith(("the run goes on", "…"))
+        assert line.endswith(("the run keeps running", "…"))
         terminal.type("\x03")
         assert terminal.end() == -signal.SIGINT
         assert "Ctrl-C" not in "".join(terminal.screen)

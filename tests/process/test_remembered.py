@@ -22,7 +22,6 @@ from qoder_cli.local.remembered import (
     MOST_DEPLOYMENTS,
     MOST_RUNS,
     known_deployments,
-    known_runs,
     remember_deployments,
     remember_names,
     remember_run,
@@ -355,10 +354,10 @@ def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(f
     remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
     remember_run(state, run("drun_0", at=""))
     remember_run(state, run("no run"))
-    assert known_runs(state.store, HOST, "default") == [
-        ("drun_2", "dep_9", None, "2026-06-15T08:54:06Z"),
-        ("drun_1", "dep_1", "night\\u001bly\\ud800", "2026-06-14T08:54:06Z"),
-        ("drun_0", "dep_1", "night\\u001bly\\ud800", None),
+    assert [tuple(each) for each in seen_runs(state.store, "default")] == [
+        ("drun_2", "", "dep_9", "2026-06-15T08:54:06Z", HOST),
+        ("drun_1", "night\\u001bly\\ud800", "dep_1", "2026-06-14T08:54:06Z", HOST),
+        ("drun_0", "night\\u001bly\\ud800", "dep_1", "", HOST),
     ]
 
 
@@ -379,7 +378,7 @@ def test_the_store_keeps_no_more_runs_than_are_of_use(folder: Path, monkeypatch:
     state = state_in(folder)
     for begin in (0, 40, 80):
         remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
-    assert [each.id for each in known_runs(state.store, HOST, "default")] == [f"drun_{n}" for n in range(119, 59, -1)]
+    assert run_ids_with_prefix(state.store, HOST, "drun_") == sorted(f"drun_{n}" for n in range(60, 120))
 
 
 def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None:
@@ -390,7 +389,7 @@ def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None
         remember_run(rehearsing, run("drun_1"))
     store = state_in(folder).store
     assert known_deployments(store, "127.0.0.1:8001", "default") == []
-    assert known_runs(store, "127.0.0.1:8001", "default") == []
+    assert run_ids_with_prefix(store, "127.0.0.1:8001", "drun_") == []
     assert len(known_deployments(store, "127.0.0.1:8002", "default")) == 1
     assert len(known_deployments(store, HOST, "default")) == 1
 

@@ -279,7 +279,19 @@ def ask(server: Server, path: str, host: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example:{port}", "sandbox", "10.0.0.1", "0.0.0.0", ""]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:{port}",
+        "localhost.evil.example",
+        "localhost@evil.example:{port}",
+        "evil.example, 127.0.0.1",
+        "sandbox",
+        "10.0.0.1",
+        "0.0.0.0",
+        "[::]:{port}",
+        "",
+    ],
 )
 @pytest.mark.parametrize("path", ["/deployments", "/sessions/{session}/events", "/sessions/{session}/events/stream"])
 def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str, host: str) -> None:
@@ -291,6 +303,8 @@ def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str
     assert len(server.world.requests) == seen
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}", "localhost", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "[::1]:{port}", "localhost", "127.0.0.1"]
+)
 def test_the_names_of_this_machine_are_answered(server: Server, host: str) -> None:
     assert ask(server, "/deployments", host.format(port=server.port)).status_code == 200

@@ -14,7 +14,7 @@ from qoder_cli.app import State
 from qoder_cli.base.clock import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.fleet import search
+from qoder_cli.runs.fleet import roll
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
@@ -214,4 +214,4 @@ class _Noted(io.BytesIO):
 
 def pages(runs: int) -> int:
     """Return how many pages so many rows fill."""
-    return math.ceil(runs / search.PAGE)
+    return math.ceil(runs / roll.PAGE)

@@ -1,4 +1,4 @@
-"""What tests share of: `run result`, `run cancel`, `--result` and `--require-outcome`, in the user's words."""
+"""What tests share of: `run result`, `run cancel`, `--result` and `--require-satisfied`, in the user's words."""
 
 from typing import Any
 

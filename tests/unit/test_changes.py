@@ -426,12 +426,12 @@ TOKEN = "environment_variables.TOKEN"
 def test_only_what_stands_at_a_place_of_a_secret_is_hidden() -> None:
     assert told_of(TOKEN, ABSENT, "hunter2", TOKEN) == [f'+ {TOKEN}: "[hidden]"']
     assert told_of("metadata.key", "old", "pre-hunter2-post", TOKEN) == ['~ metadata.key: "old" -> "pre-hunter2-post"']
-    assert told_of("resources[0].token", "a", "b", "resources[0].token") == ["~ resources[0].token: (a secret)"]
-    assert told_of("environment_variables", "?", "also ?", TOKEN) == ["~ environment_variables: (a secret)"]
+    assert told_of("resources[0].token", "a", "b", "resources[0].token") == ["~ resources[0].token: [hidden]"]
+    assert told_of("environment_variables", "?", "also ?", TOKEN) == ["~ environment_variables: [hidden]"]
 
 
 def test_the_secret_that_is_replaced_is_not_shown_either() -> None:
-    assert told_of(TOKEN, "yesterdays-secret", "todays-secret", TOKEN) == [f"~ {TOKEN}: (a secret)"]
+    assert told_of(TOKEN, "yesterdays-secret", "todays-secret", TOKEN) == [f"~ {TOKEN}: [hidden]"]
     hidden = Change(TOKEN, "yesterdays-secret", "todays-secret").hidden(Secrets([TOKEN]))
     assert hidden.as_json() == {"path": TOKEN, "before": HIDDEN, "after": HIDDEN}
 

@@ -1,5 +1,6 @@
 """When a schedule fires: expressions, zones, and the nights in which the clock is changed."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, takewhile
@@ -117,41 +118,40 @@ def test_the_moment_itself_is_not_the_next() -> None:
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        ("", "5 fields (minute, hour, day of the month, month, day of the week), not 0"),
-        ("0 9 * *", "not 4"),
-        ("0 0 9 * * *", "not 6"),
-        ("@daily", "write 0 0 * * *"),
-        ("@DAILY", "write 0 0 * * *"),
-        ("@reboot", "not 1"),
-        ("60 * * * *", "the minute of a cron expression cannot be '60': 60 is outside; it takes 0 to 59"),
-        ("* 24 * * *", "the hour of a cron expression cannot be '24': 24 is outside; it takes 0 to 23"),
-        ("* * 0 * *", "the day of the month of a cron expression cannot be '0': 0 is outside; it takes 1 to 31"),
-        ("* * * 13 *", "the month of a cron expression cannot be '13': 13 is outside; it takes 1 to 12"),
-        ("* * * * 8", "the day of the week of a cron expression cannot be '8': 8 is outside; it takes 0 to 7"),
+        ("", "expected 5 fields (minute hour day month weekday), got 0"),
+        ("0 9 * *", "got 4"),
+        ("0 0 9 * * *", "got 6"),
+        ("@daily", "use 0 0 * * *"),
+        ("@DAILY", "use 0 0 * * *"),
+        ("@reboot", "got 1"),
+        ("60 * * * *", "invalid minute '60' (0 to 59)"),
+        ("* 24 * * *", "invalid hour '24' (0 to 23)"),
+        ("* * 0 * *", "invalid day of the month '0' (1 to 31)"),
+        ("* * * 13 *", "invalid month '13' (1 to 12"),
+        ("* * * * 8", "invalid day of the week '8' (0 to 7"),
         ("* * * * 5-1", "a range goes from low to high"),
         ("* * * * fri-mon", "a range goes from low to high"),
         ("*/0 * * * *", "a step is at least 1"),
-        ("* * L * *", "cannot be 'L': L, W, # and ? are not supported"),
+        ("* * L * *", "'L' (1 to 31; L, W, # and ? are not supported)"),
         ("* * 15W * *", "L, W, # and ? are not supported"),
         ("* * * * 5#2", "L, W, # and ? are not supported"),
         ("* * ? * *", "L, W, # and ? are not supported"),
-        ("* * * * monday", "cannot be 'monday': it takes 0 to 7 or sun to sat"),
-        ("* * * mon *", "cannot be 'mon': it takes 1 to 12 or jan to dec"),
-        ("* 1-sun * * *", "the hour"),
-        ("jan * * * *", "the minute"),
-        ("1,,2 * * * *", "the minute of a cron expression cannot be ''"),
-        ("1- * * * *", "the minute"),
-        ("-1 * * * *", "the minute"),
-        ("*/ * * * *", "the minute"),
-        ("1-2-3 * * * *", "the minute"),
-        ("٣ * * * *", "the minute"),
+        ("* * * * monday", "'monday' (0 to 7 or sun to sat)"),
+        ("* * * mon *", "'mon' (1 to 12 or jan to dec)"),
+        ("* 1-sun * * *", "invalid hour"),
+        ("jan * * * *", "invalid minute"),
+        ("1,,2 * * * *", "invalid minute ''"),
+        ("1- * * * *", "invalid minute"),
+        ("-1 * * * *", "invalid minute"),
+        ("*/ * * * *", "invalid minute"),
+        ("1-2-3 * * * *", "invalid minute"),
+        ("٣ * * * *", "invalid minute"),
         ("1" * 5000 + " * * * *", "1…'"),
     ],
 )
 def test_what_is_wrong_with_an_expression_is_told_with_the_field_and_what_it_takes(expression: str, told: str) -> None:
-    with pytest.raises(ValueError, match="cron") as caught:
+    with pytest.raises(ValueError, match=re.escape(told)) as caught:
         cron.parse(expression)
-    assert told in str(caught.value)
     assert len(str(caught.value)) < 200
 
 

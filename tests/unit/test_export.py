@@ -254,17 +254,17 @@ def test_a_file_reads_as_a_person_would_write_it() -> None:
     )
     assert said(deployment) == export(deployment)
     assert (
-        export(deployment, upcoming=["Mon 2026-06-15 09:00", "Tue 2026-06-16 09:00"])
+        export(deployment)
         == """\
-# qoder deploy apply -f FILE makes the server match this file. A field that is taken out is left as it is.
-# ${NAME} stands for an environment variable, $${ for the characters ${ themselves.
+# qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged.
+# ${NAME} stands for an environment variable, $${ for a literal ${.
 
-# apply finds it by this name. To give it another one, let apply find it by its id instead:
+# Matched by this name. To rename it, add the id:
 # id: dep_1
 name: nightly-review
 description: Nightly review of main
 
-# Without the version, apply leaves the one that is pinned, and a new deployment pins the latest.
+# Remove the version to keep the pinned one (new deployments pin the latest).
 agent:
   id: agent_1
   version: 3
@@ -273,8 +273,7 @@ environment_variables:
   FLAG: "on"
   LEVEL: info
 
-# Next: Mon 2026-06-15 09:00
-# Next: Tue 2026-06-16 09:00
+# at 09:00 on weekdays (Asia/Shanghai)
 schedule:
   expression: "0 9 * * 1-5"
   timezone: Asia/Shanghai
@@ -284,7 +283,7 @@ message: |
 
   Be brief.
 
-# The server never tells tokens and passwords. To change resources, add them again, as ${NAME}.
+# The server never returns tokens and passwords. To change resources, add them again as ${NAME}.
 resources:
   - type: git_repository
     url: "https://example.com/a"
@@ -293,12 +292,12 @@ resources:
 vault_ids:
   - vault_1
 
-# All of it: apply deletes a key that is taken out here.
-# Left out, as only the server sets it: cas_config
+# Keys you remove here are deleted.
+# Read-only, left out: cas_config
 metadata:
   team: platform
 
-# In credits; null is no limit.
+# Credits per run; null means no limit.
 budget: "100.00"
 """
     )
@@ -354,17 +353,25 @@ def test_what_a_file_has_is_compared_without_what_the_server_never_tells() -> No
     assert comparable(declared.fields) == taken_back(text).fields
 
 
-def test_a_paused_or_archived_one_says_so() -> None:
-    assert "# It was paused (manual) when" in said(of(status="paused", paused_reason={"type": "manual"}))
-    assert "# It was archived at 2026-07-01T10:00:00Z: give" in said(of(archived_at="2026-07-01T10:00:00Z"))
-    assert "paused" not in said(of()) + said(of(archived_at="2026-07-01T10:00:00Z", status="paused"))
+def test_an_archived_one_says_so() -> None:
+    assert "# Archived on 2026-07-01T10:00:00Z: " in said(of(archived_at="2026-07-01T10:00:00Z"))
+
+
+def test_nothing_in_a_file_changes_by_itself() -> None:
+    cron = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    today = {**cron, "upcoming_runs_at": ["2026-06-15T09:00:00Z"]}
+    tomorrow = {**cron, "upcoming_runs_at": ["2026-06-16T09:00:00Z"], "last_run_at": "2026-06-15T09:00:00Z"}
+    by_failures = {"status": "paused", "paused_reason": {"type": "error"}, "updated_at": "2026-06-15T09:00:00Z"}
+    assert export(of(schedule=today)) == export(of(schedule=tomorrow, **by_failures))
 
 
 def test_nothing_that_a_server_sends_gets_out_of_a_comment() -> None:
     evil = "x\nname: evil\r\u2028\x85budget: 1\x00\ufeff\uffff"
-    deployment = of(id=f"dep_{evil}", status="paused", paused_reason={"type": evil}, metadata={evil: 5})
-    text = export(deployment, upcoming=[evil])
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": evil}
+    deployment = of(id=f"dep_{evil}", archived_at=evil, metadata={evil: 5})
+    text = export(deployment)
     assert taken_back(text).fields == settable(deployment)
+    text += export(of(schedule=schedule))
     assert not re.search("^(name: evil|budget: 1)", text, re.MULTILINE)
 
 

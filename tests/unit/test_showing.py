@@ -6,7 +6,8 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.output import margin
-from qoder_cli.output.margin import Margin, fitted
+from qoder_cli.output.fit import cut_inside
+from qoder_cli.output.margin import Margin
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions.showing import Showing
 from tests.conftest import TOKEN
@@ -130,7 +131,7 @@ def test_what_no_stream_told_has_its_label_too_and_comes_once() -> None:
     ],
 )
 def test_how_a_label_fits(label: str, width: int, shown: str) -> None:
-    assert fitted(label, width) == shown
+    assert cut_inside(label, width) == shown
 
 
 @pytest.mark.parametrize(("columns", "room"), [(60, 42), (200, 173), (20, 12), (3, -1)])

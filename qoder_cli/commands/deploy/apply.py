@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import Exit, InternalError, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
+from qoder_cli.cli.inputs import confirmed
 from qoder_cli.cli.options import Yes
 from qoder_cli.help.completion import values
 
@@ -18,52 +19,60 @@ if TYPE_CHECKING:
 def apply(
     ctx: typer.Context,
     files: Annotated[
-        list[str],
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...",
+            help="Files, folders or - for stdin.",
+            show_default=False,
+            autocompletion=values.files,
+        ),
+    ] = None,
+    more_files: Annotated[
+        list[str] | None,
         typer.Option(
+            "--file",
             "--filename",
             "-f",
             metavar="FILE",
-            help="A file, a folder or - for stdin; repeatable.",
+            help="The same as FILE. Repeatable.",
             autocompletion=values.files,
         ),
-    ],
+    ] = None,
     yes: Yes = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would change, also with --no-progress.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without applying them.")] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="--dry-run, and exit 8 when something would change.")
+        bool, typer.Option("--exit-code", help="Like --dry-run, but exit 8 if anything would change.")
     ] = False,
     repin: Annotated[
-        bool, typer.Option("--repin", help="Pin agents that are named without a version to their latest.")
+        bool, typer.Option("--repin", help="Re-pin agents without a version to their latest version.")
     ] = False,
     send_secrets: Annotated[
-        bool, typer.Option("--send-secrets", help="Send the tokens of resources too; no server shows them.")
+        bool, typer.Option("--send-secrets", help="Always send resource tokens, even if nothing else changed.")
     ] = False,
 ) -> int:
-    """Make deployments what files say: create those missing, change the rest.
+    """Create or update deployments from files.
 
-    A file is YAML or JSON, of one deployment or several; of a folder all its
-    files are taken, but none of the folders in it. A deployment is found by
-    its name, or by its id if the file has one. Only what differs is sent:
-    metadata becomes what the file has, any other field that the file leaves
-    out stays as it is, and an agent named without a version stays pinned.
-    ${VAR} is taken from the environment, but not in what `deploy get --json`
-    printed (`"type": "deployment"`). In environment_variables its value is
-    shown as [hidden], and so are tokens and passwords of resources.
+    Files are YAML or JSON with one or more deployments; for a folder, all
+    files directly in it are read. Deployments are matched by id if the file
+    has one, otherwise by name. Only differences are sent. Fields left out are
+    unchanged, except that `metadata` is replaced as a whole; an agent without
+    a version keeps its pinned version. ${VAR} is expanded from the
+    environment, but not in the output of `deploy get --json`
+    (`"type": "deployment"`). In environment_variables its value is shown as
+    [hidden], and so are tokens and passwords of resources.
 
-    It shows what differs, and when a new schedule fires, and asks; in a
-    script it needs --yes. Afterwards it reads back, and exits 6 if the server
-    kept something else. One that fails leaves the others done; all files are
-    checked before anything is sent.
+    Shows the changes and asks for confirmation; scripts need --yes. All files
+    are validated before anything is sent. After writing, the result is
+    verified: exit 6 if the server stored something else. A failure does not
+    undo the others.
 
-    No server shows tokens and passwords of resources, so that nobody can say
-    whether they differ: they are sent with the resources when something else
-    in these does, or with --send-secrets, and a warning tells when not.
+    The server never returns tokens and passwords of resources, so they cannot
+    be compared. They are sent only when something else in `resources` changes
+    or with --send-secrets; otherwise a warning says so.
 
     Examples:
-      qoder deploy export dep_minute | qoder deploy apply -f - --yes
-      qoder deploy export dep_minute | qoder deploy apply -f - --exit-code
+      qoder deploy export dep_minute | qoder deploy apply - --yes
+      qoder deploy export dep_minute | qoder deploy apply - --exit-code
 
     All exit codes: qoder help exit-codes"""
     from qoder_cli.deployments.applied import would
@@ -72,28 +81,30 @@ def apply(
     from qoder_cli.files.load import load
 
     state: State = ctx.obj
-    declared = load(files, stdin=state.stdin, env=state.env)
-    steps = plan(state, declared, repin=repin, send_secrets=send_secrets)
+    if not (paths := [*(more_files or ()), *(files or ())]):
+        raise UsageError("no FILE to apply", hint="qoder deploy apply FILE; - reads stdin")
+    steps = plan(state, load(paths, stdin=state.stdin, env=state.env), repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:
         show_changes(state, steps)
     elif is_open:
         _announce(state, steps, yes=yes)
-    _tell_what_is_left(state, steps, files)
+    _tell_what_is_left(state, steps, paths)
     if only_look:
         _print_applied(state, list(map(would, steps)))
-        return _would(steps, exit_code=exit_code)
+        options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
+        return _would(steps, state.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
     if is_open and not yes:
         _ask(state, steps)
     return _apply(state, steps)
 
 
-def _would(steps: Sequence["Step"], *, exit_code: bool) -> int:
+def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> int:
     if error := first_by_rank(step.error for step in steps if step.error):
         raise error
     count = sum(step.is_open for step in steps)
     if count and exit_code:
-        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="qoder deploy apply without --exit-code")
+        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="to apply", next=command)
     return Exit.OK
 
 
@@ -102,34 +113,31 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     from qoder_cli.deployments.show import show_changes
 
     if state.settings.read_only:
-        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="--dry-run only looks")
+        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     if yes:
-        state.progress.note(f"applying: {_in_words(steps)} {_names(steps)} {state.client.settings.whereabouts}")
+        names = _few([step.name for step in steps if step.is_open])
+        state.progress.note(f"applying: {_in_words(steps)} {names} {state.client.settings.whereabouts}")
     if not (yes and state.progress.is_quiet):
         show_changes(state, steps)
 
 
-def _tell_what_is_left(state: State, steps: Sequence["Step"], files: Sequence[str]) -> None:
+def _tell_what_is_left(state: State, steps: Sequence["Step"], paths: Sequence[str]) -> None:
     """Say what of the files is not applied, or comes to nothing."""
     from qoder_cli.deployments.show import warn_of_plan
     from qoder_cli.files.source import folders_in
 
-    for path in files:
+    for path in paths:
         if folders := folders_in(path):
-            state.progress.note(f"{path}: the folders in it are passed over: {_few(folders)}")
+            state.progress.note(f"{path}: subfolders ignored: {_few(folders)}")
     warn_of_plan(state, steps)
     for step in steps:
         if "status" in step.declared.ignored:
-            state.progress.note(f"{step.place}: its status is not applied; pause and unpause change it")
+            state.progress.note(f"{step.place}: `status` is ignored; use `deploy pause` and `deploy unpause`")
         if step.declared.unfilled:
-            state.progress.note(
-                f"{step.place}: ${{…}} in it is left as it is, for its type says that a server wrote it"
-            )
+            state.progress.note(f'{step.place}: ${{…}} is not expanded, because the object has "type": "deployment"')
         if step.unsent:
-            state.progress.warn(
-                f"{step.known}: {' and '.join(step.unsent)} cannot be compared with the server's; "
-                "not sent without --send-secrets"
-            )
+            secrets = " and ".join(step.unsent)
+            state.progress.warn(f"{step.known}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
 
 
 def _ask(state: State, steps: Sequence["Step"]) -> None:
@@ -137,9 +145,9 @@ def _ask(state: State, steps: Sequence["Step"]) -> None:
     from qoder_cli.deployments.planning import look_again
 
     if not state.may_ask:
-        raise UsageError("nothing was applied: it needs a yes", hint="add --yes, or --dry-run to look")
-    if not typer.confirm(f"{_in_words(steps).capitalize()} {state.client.settings.whereabouts}?", err=True):
-        raise UsageError("nothing was applied: you said no")
+        raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
+    if not confirmed(state, f"{_in_words(steps).capitalize()} {state.client.settings.whereabouts}?"):
+        raise UsageError("cancelled; nothing was applied")
     look_again(state, steps)
 
 
@@ -148,10 +156,6 @@ def _in_words(steps: Sequence["Step"]) -> str:
     new = sum(step.is_open and step.current is None for step in steps)
     changed = sum(step.is_open and step.current is not None for step in steps)
     return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
-
-
-def _names(steps: Sequence["Step"]) -> str:
-    return _few([step.name for step in steps if step.is_open])
 
 
 def _few(names: Sequence[str]) -> str:
@@ -176,7 +180,7 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     batch = Batch(state, lambda step, pace: applying.apply(state, step, pace, or_find=True), applying.give_up)
     signalled = None
     try:
-        with state.progress.waiting("applying", leaving="what was not begun is not done"):
+        with state.progress.waiting("applying", leaving="finishing the current write; skipping the rest"):
             signalled = batch.run(steps, on_done)
             if signalled is None:
                 done.update(enumerate(with_twins(state, items())))
@@ -192,13 +196,8 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
 def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
     if applied.error is not None:
         said, id = applied.error.message, applied.shown.id if applied.shown else applied.step.name
-        whose = (
-            f"{applied.step.name} ",
-            f"whether creating {applied.step.name} ",
-            f"deployment {id}",
-            f"whether changing {id} ",
-        )
-        state.progress.warn(said if said.startswith(whose) else f"{applied.known}: {said}")
+        names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
+        state.progress.warn(said if names_it else f"{applied.known}: {said}")
     elif applied.action in ("created", "changed"):
         state.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
@@ -213,27 +212,20 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
-    error: QoderError | None = first_by_rank(item.error for item in items if item.error)
-    so_far = _so_far(items)
     if signalled is not None:
-        raise _stopped(signalled, so_far, unknown=sum(item.action == "unknown" for item in items))
+        stopped = signalled.in_words(f"stopped by a signal; {_so_far(items)}", hint="run the command again to finish")
+        if unknown := sum(item.action == "unknown" for item in items):
+            stopped.message += f"; unknown: {unknown}"
+            stopped.hint = "check them, then run the command again"
+            stopped.kind = Exit.OUTCOME_UNKNOWN
+        raise stopped
+    error = first_by_rank(item.error for item in items if item.error)
     if error is None:
         return Exit.OK
     if len(items) > 1:
-        error.message = f"{so_far}; {error.message}"
+        error.message = f"{_so_far(items)}; {error.message}"
     raise error
 
 
 def _so_far(items: Sequence["Applied"]) -> str:
-    return f"{sum(item.exit_code == 0 for item in items)} of {len(items)} are as their files say"
-
-
-def _stopped(signalled: Signalled, so_far: str, *, unknown: int) -> QoderError:
-    if not unknown:
-        return signalled.in_words(f"stopped by a signal; {so_far}", hint="apply again: it does what is left")
-    error = signalled.in_words(
-        f"stopped by a signal; {so_far}; of {unknown} it is not known",
-        hint="look at them, then apply again: it does what is left",
-    )
-    error.kind = Exit.OUTCOME_UNKNOWN
-    return error
+    return f"{sum(item.exit_code == 0 for item in items)} of {len(items)} deployments match their files"

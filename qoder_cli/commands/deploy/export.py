@@ -10,26 +10,21 @@ from qoder_cli.cli.inputs import is_list, named
 from qoder_cli.cli.options import Deployments
 
 
-def export(
-    ctx: typer.Context,
-    deployments: Deployments,
-) -> int:
-    """Write deployments as a file that `deploy apply` takes back.
+def export(ctx: typer.Context, deployments: Deployments) -> int:
+    """Export deployments as files for `deploy apply`.
 
-    One YAML document for each, with comments; with --json the same as JSON,
-    by id, and `"type": "deployment"` in it keeps apply from filling in what
-    looks like a variable. What the server does not show is missing: the
-    tokens of repositories. Values of environment variables are in it as the
-    server has them: look before you commit it.
+    Writes one commented YAML document for each, or JSON with --json (then
+    ${...} is not expanded when you apply it). Repository tokens are missing,
+    because the server never returns them. Environment variables are included
+    in clear text: check before you commit.
 
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
 
-    Exit 0 when all are written; 5 when there is no such deployment.
+    Exits 0 when all are written, 5 if one does not exist.
     All exit codes: qoder help exit-codes"""
     from qoder_cli.base.ahead import in_order
-    from qoder_cli.base.schedule import next_fires
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.files.export import export as as_file
     from qoder_cli.files.normal import settable
@@ -42,9 +37,9 @@ def export(
     ids = [each for each in found if isinstance(each, str)]
     once = list(dict.fromkeys(ids))
     known = dict(zip(once, in_order(lambda id: find_deployment(state, id), once, at_a_time=8), strict=True))
-    for deployment in known.values():
+    for id, deployment in known.items():
         if deployment.archived_at:
-            state.progress.warn(f"{deployment.id} is archived since {deployment.archived_at}: apply will refuse it")
+            state.progress.warn(f"{id} was archived on {deployment.archived_at}; `deploy apply` will refuse this file")
     if state.output.is_json or state.output.format == "id":
         files = [{"id": id, "type": "deployment", **settable(known[id])} for id in ids]
         if is_list(deployments):
@@ -54,7 +49,6 @@ def export(
         return Exit.OK
     having = Counter(deployment.name for deployment in known.values())
     for number, deployment in enumerate(known.values()):
-        fires = next_fires(deployment.schedule, now=state.client.server_now())
-        written = as_file(deployment, by_id=having[deployment.name] > 1, upcoming=fires)
+        written = as_file(deployment, by_id=having[deployment.name] > 1)
         state.output.exactly(("---\n" if number else "") + written)
     return Exit.OK

@@ -8,17 +8,14 @@ from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.output.views import deployment_fields
 
 
-def get(
-    ctx: typer.Context,
-    deployment: OneDeployment,
-) -> None:
-    """Show a deployment: its state, schedule and setup, and its recent runs.
+def get(ctx: typer.Context, deployment: OneDeployment) -> None:
+    """Show a deployment and its recent runs.
 
-    The newest 20 runs are a sign each, the newest at the right, with a bar
-    for how long it took; on a current server their sessions are asked how
-    they ended. JSON is the deployment as the server has it, without its runs.
+    The last 20 runs are drawn as one symbol each (newest on the right) above
+    a bar for their duration. On servers without a run status this reads each
+    run's session. JSON output is the server's object, without runs.
 
-    Exit 0 whatever its state; 5 when there is no such deployment.
+    Exits 0 in any state, 5 if it does not exist.
 
     Examples:
       qoder deploy get dep_demo
@@ -35,7 +32,13 @@ def get(
     if state.output.format == "table":
         from qoder_cli.runs.history import recent_runs
 
-        words = {"schedule_words": fields.pop("schedule_words")}  # lines are only ever appended
-        fields |= recent_runs(state, id) | words
+        words = fields.pop("schedule_words")
+        fields |= recent_runs(state, id)
+        if state.output.is_drawn:
+            before = list(fields).index("schedule") + 1
+            lines = list(fields.items())
+            fields = dict([*lines[:before], ("runs", words), *lines[before:]])
+        else:
+            fields["schedule_words"] = words  # in a pipe, lines are only ever appended
     state.output.record(fields, data=found.as_json(), id=found.id)
     remember_deployments(state, [found])

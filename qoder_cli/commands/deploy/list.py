@@ -15,13 +15,15 @@ Status = Literal["active", "paused"]
 
 def list_deployments(
     ctx: typer.Context,
-    status: Annotated[Status | None, typer.Option(metavar="STATUS", help="Only those active, or paused.")] = None,
-    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this agent, agent_….")] = None,
-    include_archived: Annotated[bool, typer.Option("--include-archived", help="Show archived ones too.")] = False,
+    status: Annotated[
+        Status | None, typer.Option(metavar="STATUS", help="Only active, or only paused, deployments.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only deployments of this agent (agent_…).")] = None,
+    include_archived: Annotated[bool, typer.Option("--include-archived", help="Include archived deployments.")] = False,
     limit: Limit = None,
     all: All = False,
 ) -> None:
-    """List deployments, newest first: the newest 20 unless told otherwise.
+    """List deployments, newest first (20 by default).
 
     Examples:
       qoder deploy list
@@ -59,4 +61,4 @@ def list_deployments(
     listing = Listing(state.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
     listing.print(state.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
     remember_deployments(state, seen, whole=status is None and agent is None and listing.left_out is None)
-    listing.conclude(state.progress)
+    listing.conclude(state.progress, none="no deployments found")

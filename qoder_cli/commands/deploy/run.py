@@ -9,7 +9,7 @@ from qoder_cli.base.choices import OnLeave, OnLost, OnSkip
 from qoder_cli.base.errors import UsageError
 from qoder_cli.ci.option import ReportToCi
 from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Deployments, Interval, RequireOutcome, Timeout, WhenAsked, words_to_wait
+from qoder_cli.cli.options import Deployments, Interval, RequireSatisfied, Timeout, WhenAsked, words_to_wait
 from qoder_cli.settings.flags import written
 
 PARALLEL = 8  # runs that are started at a time
@@ -19,64 +19,70 @@ def run(
     ctx: typer.Context,
     deployments: Deployments,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Stay until the run has ended; exit with its outcome.")
+        bool, typer.Option("--wait", "-w", help="Wait for the run to finish; exit with its outcome.")
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="--wait, and show on stderr what happens meanwhile.")
+        bool,
+        typer.Option("--follow", "-f", help="Like --wait, and stream the session's events to stderr."),
     ] = False,
     result: Annotated[
-        bool, typer.Option("--result", help="--wait, and print the agent's final message as it is.")
+        bool,
+        typer.Option("--result", help="Like --wait, and print the agent's final message instead of the run."),
     ] = False,
-    require_outcome: RequireOutcome = False,
+    require_satisfied: RequireSatisfied = False,
     timeout: Timeout = None,
     interval: Interval = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Start at most one run under this key.")
+        str | None, typer.Option(metavar="KEY", help="Never start a second run under this key.")
     ] = None,
     on_lost: Annotated[
-        OnLost, typer.Option(help="When the answer is lost: adopt the run if it is found, resend, or fail.")
+        OnLost,
+        typer.Option(help="If the response is lost: adopt the run that was started, resend the request, or fail."),
     ] = "adopt",
     if_idle: Annotated[
         bool,
-        typer.Option("--if-idle", help="Start nothing while one is going or waits for an answer. Not a lock."),
+        typer.Option("--if-idle", help="Start nothing while another run is running (checked, not locked)."),
     ] = False,
-    on_skip: Annotated[OnSkip, typer.Option(help="What a skipped run returns: fail is exit 3, ok is exit 0.")] = "fail",
+    on_skip: Annotated[OnSkip, typer.Option(help="Exit code for a skipped run: 3 (fail) or 0 (ok).")] = "fail",
     on_leave: Annotated[
-        OnLeave, typer.Option(help="On --timeout, Ctrl-C or SIGTERM: detach from the run, or cancel it.")
+        OnLeave,
+        typer.Option(help="On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."),
     ] = "detach",
     on_ask: WhenAsked = "stop",
     parallel: Annotated[
-        int, typer.Option(min=1, max=100, metavar="N", help="Of several, start N at a time; 20 a second at most.")
+        int,
+        typer.Option(min=1, max=100, metavar="N", help="Start up to N deployments at once; 20 per second at most."),
     ] = PARALLEL,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Of several, start and await no more after the first that fails.")
+        bool, typer.Option("--fail-fast", help="Stop starting and waiting after the first failure.")
     ] = False,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Of several, start the others though some names are not known.")
+        bool, typer.Option("--keep-going", help="Start the others even if some names are unknown.")
     ] = False,
     allow_duplicates: Annotated[
-        bool, typer.Option("--allow-duplicates", help="Start a deployment as often as it is named.")
+        bool,
+        typer.Option("--allow-duplicates", help="Start a deployment once for each time it is listed."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send no write.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request without sending it.")] = False,
     ci: ReportToCi = False,
 ) -> int:
-    """Start runs of deployments by hand.
+    """Start a run of one or more deployments.
 
-    Without --wait it returns when the run is accepted. With --wait it stays
-    until the run has ended, and the exit code says how: 0 it completed, 1 it
-    failed or never started, 3 it was skipped, 11 it waits for an answer, 124
-    --timeout came first (with both the run goes on). Completed means that the agent finished its turn, not that
-    it did what you wanted.
+    Returns as soon as the run is accepted. With --wait, it waits for the run
+    to finish and exits with the outcome: 0 completed, 1 failed or never
+    started, 3 skipped, 11 needs an answer, 124 timed out (after 11 and 124 it
+    keeps running). "Completed" means that the agent finished its turn, not
+    that it did what you wanted.
 
-    A run costs credits and is never started twice by accident: when an answer
-    is lost, the run list is read for 8 seconds. If it shows exactly one run
-    that can be it, that one is adopted; otherwise the exit code is 9.
+    Runs cost credits, so qoder never starts one twice by accident. If the
+    response is lost, it checks the run list for 8 seconds: exactly one
+    matching run is adopted; otherwise it exits 9 and starts nothing.
 
-    Several deployments are started together, each once: nothing is sent while
-    one is named twice or a name is not known; that there is no deployment of
-    an id is known when it is to be started. JSON is then an array in the
-    order of the input, jsonl a line as each ends; the worst exit code counts.
-    --timeout begins when the last of them has been started.
+    Several deployments are started in parallel, once each. Duplicate or
+    unknown names stop the command before anything is sent; an unknown id is
+    only discovered when it is started. -o json prints an array in input
+    order, -o jsonl one line as each run finishes. The exit code is the worst
+    one. --timeout starts counting once all are started.
 
     Examples:
       qoder deploy run dep_demo --wait
@@ -86,8 +92,7 @@ def run(
       qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
-    To try these without cost: qoder sandbox -- sh
-    All exit codes: qoder help exit-codes"""
+    Try these for free: qoder sandbox -- sh"""
     from dataclasses import replace
 
     from qoder_cli.runs import names
@@ -99,11 +104,11 @@ def run(
     state: State = ctx.obj
     state.on_leave = on_leave
     wait = wait or result or follow
-    if require_outcome and not wait:
-        raise UsageError("--require-outcome is for waiting", hint="add --wait")
+    if require_satisfied and not wait:
+        raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
     if on_ask != "stop" and not wait:
-        raise UsageError("--on-ask is for waiting", hint="add --wait")
-    state.wait_options = words_to_wait(result=result, require_outcome=require_outcome, on_ask=on_ask)
+        raise UsageError("--on-ask only works with --wait", hint="add --wait")
+    state.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, state.known_secrets)
     order = Order("", key, on_lost, _words_to_repeat(ctx))
@@ -112,7 +117,8 @@ def run(
         from qoder_cli.runs.fleet.many import Plan, orders_for, run_many
 
         if result and not state.output.is_json:
-            raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or run one deployment")
+            why = "--result with several deployments needs -o json or -o jsonl"
+            raise UsageError(why, hint="add --json, or start one deployment")
         typed = named(deployments, state, what="deployments")
         if state.ci:
             state.ci.expect(typed)
@@ -121,7 +127,7 @@ def run(
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
             return show_requests(state, typed, orders)
-        wanted = Wanted(follow, require_outcome, on_ask=on_ask)
+        wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
         plan = Plan(wait, limits, wanted, parallel, if_idle, on_skip, fail_fast, result)
         return run_many(state, typed, orders, plan)
     if state.ci:
@@ -136,7 +142,7 @@ def run(
         order,
         limits if wait else None,
         follow=follow,
-        require_outcome=require_outcome,
+        require_satisfied=require_satisfied,
         on_ask=on_ask,
         if_idle=if_idle,
         on_skip=on_skip,

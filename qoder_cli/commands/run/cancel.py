@@ -1,4 +1,4 @@
-"""`qoder run cancel`: end a run early."""
+"""`qoder run cancel`: stop runs early."""
 
 import shlex
 from contextlib import suppress
@@ -6,72 +6,111 @@ from contextlib import suppress
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import Exit, NoAnswer, NotYet, OutcomeUnknown, UsageError
+from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import OneRun, Yes
+from qoder_cli.cli.inputs import is_list, named
+from qoder_cli.cli.options import Runs, Yes
+from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.ending import going_on
+from qoder_cli.runs.fleet.beyond import Wanted
+from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
+from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.observe import Observer, observer_of
+from qoder_cli.runs.watch import Watch
 
-CANCEL_FOR = 60.0  # seconds to wait until a cancelled run is over
+Key = str | QoderError  # the id of a run, or why there is none
+
+CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-def cancel(
-    ctx: typer.Context,
-    run: OneRun,
-    yes: Yes = False,
-) -> int:
-    """Cancel a run, and wait until that is true.
+def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
+    """Cancel runs and wait for them to stop.
 
-    The run's session is cancelled. Exit 0 when the run is over, also if it
-    already was. What the agent has done until then stays done.
+    Exits 0 once they have stopped, or if they already had; 9 when a run is
+    still running a minute later. Anything the agent did before is not undone.
+    Asks before each one; scripts need --yes. A failure does not stop the rest.
 
     Examples:
       qoder run cancel last --yes
-
-    All exit codes: qoder help exit-codes"""
+      qoder deploy run dep_slow -q | qoder run cancel - --yes"""
     from qoder_cli.runs import names
 
     state: State = ctx.obj
+    typed = named(runs, state)
     if not yes and not state.may_ask:
-        raise UsageError("cancelling a run needs a yes", hint="add --yes")
-    observer = observer_of(state, names.run(run, state))
+        raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
+    state.is_of_several = is_list(runs)
+    known = names.runs(typed, state)
+    requested: dict[Key, Observer | Item] = {}  # by run, which several words may mean
+    for word in typed:
+        if known[word] not in requested:
+            requested[known[word]] = _request(state, word, known[word], yes=yes)
+    items = _stopped(state, requested)
+    if not state.is_of_several:
+        return finish(state, items[known[typed[0]]])
+    printed = Printed(state, len(typed))
+    for number, word in enumerate(typed):
+        printed.put(number, items[known[word]]._replace(typed=word))
+    printed.end()
+    if failure := printed.broken or deciding_error(printed.items):
+        raise failure
+    return Exit.OK
+
+
+def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
+    """Request a cancellation; return what reads the run then, or what became of it."""
+    if isinstance(known, QoderError):
+        return Item(typed, None, known)
+    observer = observer_of(state, known)
+    try:
+        is_asked = _ask(state, observer, typed, yes=yes)
+    except QoderError as error:
+        return Item(typed, observer.run, error)
+    return observer if is_asked else Item(typed, observer.run, None)
+
+
+def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
+    """Request a cancellation unless the run has finished; return whether. Raises QoderError."""
     found = observer.read_once()
-    if found.adopted and not run.startswith(("drun_", "sess_")):
+    if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
             f"run {found.id} was adopted, so it may be someone else's",
             hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        state.progress.note(f"run {found.id} is over already: {found.status or 'its session was deleted'}")
-        state.show_run(found)
-        return Exit.OK
+        state.progress.note(f"run {found.id} already finished: {found.status or 'its session was deleted'}")
+        return False
     if found.session_id is None:
         raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
     if not yes and not typer.confirm(f"Cancel run {found.id} of {found.deployment_id}?", err=True):
-        raise UsageError("nothing was cancelled")
+        raise UsageError(f"nothing was cancelled; run {found.id} keeps running")
     state.progress.note(f"cancelling run {found.id} {state.settings.whereabouts}")
     pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
-    with suppress(NoAnswer):  # whether it was heard shows in how the run goes on
+    with suppress(NoAnswer):  # whether it was heard shows in whether the run stops
         state.client.understand(pending.result(state.client.request_timeout))
-    return _until_over(state, observer)
+    return True
 
 
-def _until_over(state: State, observer: Observer) -> int:
-    from qoder_cli.runs.awaiting import wait_for
-    from qoder_cli.runs.fleet.beyond import Wanted
-    from qoder_cli.runs.fleet.limits import Limits
-    from qoder_cli.runs.watch import Watch
+def _stopped(state: State, requested: dict[Key, Observer | Item]) -> dict[Key, Item]:
+    """Wait until the runs have stopped, and return what became of each."""
+    watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
+    items = wait_for(state, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
+    waited = iter(items)
+    return {key: each if isinstance(each, Item) else _judged(state, next(waited)) for key, each in requested.items()}
 
-    [item] = wait_for(state, [Watch(observer)], Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait"))
-    if item.run is not None:
-        state.show_run(item.run)
-    if item.run is None or is_going(item.run):
-        raise OutcomeUnknown(
-            f"run {item.typed} was asked to cancel and is not over yet",
-            hint="see whether it ends",
-            next=state.command("run", "wait", item.typed),
-            run_id=item.typed,
-            run_state="going",
-        )
-    return Exit.OK
+
+def _judged(state: State, item: Item) -> Item:
+    """Return what became of a cancelled run: success is that it stopped, however it ended."""
+    if item.run is not None and not is_going(item.run):
+        return item._replace(error=None)
+    if isinstance(item.error, Interrupted):
+        return item
+    error = OutcomeUnknown(
+        f"cancellation was requested, but run {item.typed} is still running",
+        hint="wait for it",
+        next=state.command("run", "wait", item.typed),
+        run_id=item.typed,
+        run_state="going",
+    )
+    return item._replace(error=error)

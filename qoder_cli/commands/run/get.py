@@ -1,4 +1,4 @@
-"""`qoder run get`: how a run stands."""
+"""`qoder run get`: the status of a run."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -10,7 +10,8 @@ from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import OneRun
+from qoder_cli.cli.inputs import or_last
+from qoder_cli.cli.options import RunOrLast
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
@@ -18,26 +19,26 @@ from qoder_cli.runs.observe import observer_of
 
 def get(
     ctx: typer.Context,
-    run: OneRun,
+    run: RunOrLast = None,
     exit_status: Annotated[
-        bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is going on.")
+        bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is running.")
     ] = False,
 ) -> int:
-    """Show a run: how it stands now, or how it ended.
+    """Show a run's status and details.
 
-    Exit 0 whatever the run's status, unless --exit-status is given: then
-    0 completed, 1 failed, 3 skipped, 8 still going, 9 not knowable.
+    Exits 0 whatever the run's status, unless --exit-status is given: then
+    0 completed, 1 failed, 3 skipped, 8 still running, 9 unknown.
+    On a terminal RUN defaults to `last`.
 
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
-      qoder run get drun_019ec55694c07f2a9b402ffb4448ec18 --json | jq .error
-
-    All exit codes: qoder help exit-codes"""
+      qoder run get last --json | jq .error"""
     from qoder_cli.local.remembered import remember_run
     from qoder_cli.runs import names
 
     state: State = ctx.obj
-    found = observer_of(state, names.run(run, state)).read_once()
+    typed = or_last(run, state)
+    found = observer_of(state, names.run(typed, state)).read_once()
     state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
     remember_run(state, found)
     if exit_status and (error := ending_error(found, state)):

@@ -1,11 +1,12 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,15 +15,11 @@ from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.help.completion import values
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import All, Limit, Listing, Object, rows_wanted
 from qoder_cli.runs.query import ALWAYS, APART, Asked, Matches, Status, Trigger, Window
 
-if TYPE_CHECKING:
-    from qoder_cli.runs.resolve import Resolver
-
-
 Page = dict[str, Any]
-Reader = Callable[[Sequence[Object]], Iterable[Run]]
 
 LONGEST_RESOLVED = 100  # rows
 
@@ -32,40 +29,43 @@ def list_runs(
     deployment: Annotated[
         str | None,
         typer.Argument(
-            metavar="DEPLOYMENT", help="Only of this one, dep_… or its name.", autocompletion=values.deployments
+            metavar="DEPLOYMENT",
+            help="Only runs of this deployment (id or name).",
+            autocompletion=values.deployments,
         ),
     ] = None,
     status: Annotated[
         list[Status] | None,
-        typer.Option("--status", metavar="STATUS", help=f"Only with it: {', '.join(Status)}. Repeatable."),
+        typer.Option(metavar="STATUS", help=f"Only runs with this status: {', '.join(Status)}. Repeatable."),
     ] = None,
     trigger: Annotated[
-        Trigger | None, typer.Option(metavar="HOW", help="Only those started by manual, schedule or retry.")
+        Trigger | None,
+        typer.Option(metavar="HOW", help="Only runs triggered this way: manual, schedule or retry."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Only created since: 90m, 7d, 2w, a date or an RFC 3339 time.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time."),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only created until.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only runs created until then.")] = None,
     limit: Limit = None,
     all: All = False,
     resolve: Annotated[
         bool | None,
-        typer.Option("--resolve/--no-resolve", help="Ask the sessions of runs without a status how they ended."),
+        typer.Option("--resolve/--no-resolve", help="Read missing statuses from the runs' sessions."),
     ] = None,
 ) -> None:
-    """List runs, newest first: the newest 20 unless told otherwise.
+    """List runs, newest first (20 by default).
 
-    Where the server gives runs no status, their sessions are asked for it, in
-    a list of at most 100 rows or with --status. Longer lists show what the
-    server sent, `-` for the status, unless --resolve is given.
+    Some servers do not report a status; qoder then reads it from each run's
+    session, for lists of up to 100 rows or with --status. Longer lists show
+    "-" unless you pass --resolve.
 
     Examples:
       qoder run list
       qoder run list nightly-report --status failed --since 7d
       qoder run list --all -o jsonl | jq -r .id
 
-    Exit 0 whatever the status of the runs.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 whatever the runs' status."""
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
 
@@ -73,18 +73,20 @@ def list_runs(
     window = Window.read(since, until, state=state)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, state)
-    asked = Asked(of, frozenset(status or ()), trigger, window, wanted, resolve)
+    typed = [("--trigger", trigger), ("--since", since), ("--until", until)]
+    typed = [*(("--status", each) for each in status or ()), *typed]
+    filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
     try:
-        _list(state, asked)
+        _list(state, Asked(of, frozenset(status or ()), trigger, window, wanted, resolve), filters)
     except NotFound as error:
         raise explain_missing(error, of, state) if of else error from None
 
 
-def _list(state: State, asked: Asked) -> None:
+def _list(state: State, asked: Asked, filters: str) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.base.pages import next_cursor
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
-    from qoder_cli.output.views import RUN_FIRST, run_row
+    from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.resolve import Resolver
 
     path, query = asked.request()
@@ -99,45 +101,64 @@ def _list(state: State, asked: Asked) -> None:
     if asked.deployment is not None and asked.window.since is not None:
         pages = _down_to(asked.window.since, pages)
 
-    resolver = Resolver(state.client, progress=state.progress, ask=_resolves(asked, is_whole, state))
+    asks = _asks_sessions(asked, is_whole, state)
+    resolver = Resolver(state.client, progress=state.progress, ask=asks)
     matches = Matches(asked.trigger, asked.window)
+    adopted = state.store.adopted(state.settings.host)
+
+    def read(objects: Sequence[Object]) -> Iterable[Run]:
+        runs = resolver.runs(objects) if asks or asked.statuses else map(Run, objects)
+        for run in runs:
+            if not asked.statuses or run.status in asked.statuses:
+                yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+
     listing = Listing(
         pages,
-        read=_marking(_reader(resolver, asked.statuses), state.store.adopted(state.settings.host)),
+        read=read,
         limit=asked.limit,
         matches=None if matches.everything else matches,
         sifts=bool(asked.statuses),
         sure=not asked.filtered_here and asked.window == ALWAYS,
-        slow=resolver.asks and not state.output.is_drawn,
+        slow=asks and not state.output.is_drawn,
     )
-    listing.print(state.output.rows(fields=run_row, data=Run.as_json, first=RUN_FIRST))
+    # A list of failed runs says why before it says anything else.
+    urgent = ("id", "deployment", "error") if asked.statuses == {"failed"} else ()
+    order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
+    listing.print(state.output.rows(fields=_row(state), data=Run.as_json, first=order))
     remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
-    _warn(state, asked, resolver, matches)
-    listing.conclude(state.progress)
+    if matches.undated:
+        state.progress.warn(f"ignored {matches.undated} runs without a creation time")
+    if resolver.unread:
+        what = "ignored" if asked.statuses else "status unknown for"
+        why = "their sessions could not be read" if resolver.asks else "--no-resolve"
+        state.progress.warn(f"{what} {resolver.unread} runs: {why}")
+    listing.conclude(state.progress, none=f"no runs match {filters}" if filters else "no runs found")
 
 
-def _resolves(asked: Asked, is_whole: bool, state: State) -> bool:
+def _asks_sessions(asked: Asked, is_whole: bool, state: State) -> bool:
     """Return whether sessions are asked for what their runs do not say (contract, section 3)."""
     if state.output.format == "id" and not asked.statuses:
         return False  # no status is shown and none is needed
     if asked.resolve is not None:
         return asked.resolve
-    return bool(asked.statuses) or is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+    is_short = is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+    return is_short or bool(asked.statuses)
 
 
-def _reader(resolver: "Resolver", statuses: frozenset[str]) -> "Reader":
-    if statuses:
-        return lambda objects: (run for run in resolver.runs(objects) if run.status in statuses)
-    return resolver.runs if resolver.asks else lambda objects: map(Run, objects)
+def _row(state: State) -> Callable[[Run], Fields]:
+    """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
+    from qoder_cli.local.remembered import known_deployments
+    from qoder_cli.output.views import listed_run, run_row
 
-
-def _marking(read: "Reader", adopted: Collection[str]) -> "Reader":
-    """Return what reads runs and marks those that were adopted here."""
-
-    def marked(run: Run) -> Run:
-        return replace(run, adopted=True) if run.raw.get("id") in adopted else run
-
-    return (lambda objects: map(marked, read(objects))) if adopted else read
+    if not state.output.is_drawn:
+        return run_row
+    seen = known_deployments(state.store, state.settings.host, state.settings.profile)
+    count = Counter(each.name for each in seen)
+    # A name that two have, or that looks like an id, would not say which one is meant.
+    telling = (each for each in seen if count[each.name] == 1 and not str(each.name).startswith("dep_"))
+    names = {each.id: each.name for each in telling if each.name}
+    now = state.client.server_now()
+    return lambda run: listed_run(run, now=now, names=names, is_wide=state.output.is_wide)
 
 
 def _newest_first(data: list[Any]) -> list[Any]:
@@ -169,19 +190,10 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
 
 
 def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs, newest first by documentation, until one ends before what was asked."""
+    """Yield the pages of a deployment's runs, newest first, until one ends before `since`."""
     for page in pages:
         yield page
         last = mapping(page["data"][-1]) if page["data"] else {}
         moment = parse_timestamp(last.get("triggered_at") or last.get("created_at"))
         if moment is not None and moment < since - APART:
             return
-
-
-def _warn(state: State, asked: Asked, resolver: "Resolver", matches: Matches) -> None:
-    if matches.undated:
-        state.progress.warn(f"{matches.undated} runs that do not say when they were created were left out")
-    if resolver.unread:
-        what = "were left out" if asked.statuses else "are shown as the server sent them"
-        why = "could not be read" if resolver.asks else "were not asked (--no-resolve)"
-        state.progress.warn(f"{resolver.unread} runs {what}: their sessions {why}")

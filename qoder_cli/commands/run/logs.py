@@ -1,6 +1,5 @@
 """`qoder run logs`: what the agent said and did."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,8 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
-from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Runs, WhenAsked, words_to_wait
+from qoder_cli.cli.inputs import is_list, named, or_last
+from qoder_cli.cli.options import RunsOrLast, WhenAsked, words_to_wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.follow import Selection
@@ -23,48 +22,56 @@ MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 
 def logs(
     ctx: typer.Context,
-    runs: Runs,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    runs: RunsOrLast = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep streaming until the run finishes.")] = False,
     on_ask: WhenAsked = "stop",
     tail: Annotated[
-        int | None, typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Only the newest N events of a run.")
+        int | None,
+        typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Show only the last N events of a run."),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; repeatable.")
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", help="Only events of this type, e.g. agent.message. Repeatable."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Only later ones: 90m or 7d ago, a date, or a time.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Only events since: an age (90m, 7d), a date or a time."),
     ] = None,
 ) -> int:
     """Show what the agent said and did.
 
-    In a pipe a line is time, who, and text, with tabs between; further lines
-    of a text begin with two tabs. What a tool returned is cut at 2,000
-    characters, and bookkeeping is left out unless its --type is given:
-    -o jsonl shows all events, unchanged. Exit 0 whatever the run's outcome.
+    When piped, each line is time, speaker and text separated by tabs;
+    continuation lines start with two tabs. Tool results are cut at 2,000
+    characters and housekeeping events are hidden unless selected with --type;
+    -o jsonl prints every event unchanged. Exits 0 whatever the run's outcome.
+    On a terminal RUN defaults to `last`.
 
-    Of several runs, or with -, each log stands below a line
+    With several runs, or -, each log is preceded by a line
       ==> RUN (DEPLOYMENT, STATUS) <==
     With -o json they are one array of the runs, each with a key `events`, and
     -o jsonl names each event's run by a key `run_id`. A run that cannot be
-    read is a warning and decides the exit code; the others are shown.
+    read causes a warning and sets the exit code; the others are still shown.
 
     Examples:
       qoder run logs last --follow
       qoder run logs last --type agent.message --since 90m
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
-      qoder run list -n 3 -q | qoder run logs - --tail 20
-
-    All exit codes: qoder help exit-codes"""
+      qoder run list -n 3 -q | qoder run logs - --tail 20"""
+    from qoder_cli.base.when import parse_when
     from qoder_cli.runs import names
     from qoder_cli.runs.logs.follow import Selection
 
     state: State = ctx.obj
     if on_ask != "stop":
         if not follow:
-            raise UsageError("--on-ask is for waiting", hint="add --follow")
+            raise UsageError("--on-ask only works with --follow", hint="add --follow")
         state.wait_options = words_to_wait(on_ask=on_ask)
-    selection = Selection(_split(types or []), None if since is None else _moment(since, state))
+    words = [word.strip() for each in types or [] for word in each.split(",")]
+    if not all(words):
+        raise UsageError("--type must not be empty", hint="for example --type agent.message")
+    now = datetime.fromtimestamp(state.clock.now(), UTC)
+    selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now))
+    runs = runs or [or_last(None, state)]
     if is_list(runs):
         return _show_many(state, runs, selection, tail, follow=follow)
     chosen = names.run(runs[0], state)
@@ -77,19 +84,6 @@ def logs(
     return Exit.OK
 
 
-def _split(types: Iterable[str]) -> tuple[str, ...]:
-    words = [word.strip() for each in types for word in each.split(",")]
-    if not all(words):
-        raise UsageError("--type takes the type of an event, not an empty one", hint="as in --type agent.message")
-    return tuple(words)
-
-
-def _moment(since: str, state: State) -> datetime:
-    from qoder_cli.base.when import parse_when
-
-    return parse_when(since, option="--since", now=datetime.fromtimestamp(state.clock.now(), UTC))
-
-
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
     from qoder_cli.local.remembered import remember_run
@@ -97,7 +91,7 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
 
     run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:
-        raise NoAnswer(f"the server answered for run {chosen} with something that is not that run")
+        raise NoAnswer(f"unexpected response: not run {chosen}")
     log = log_of(state, settle(run), selection)
     with explained(run), Printer(state, selection) as printer:
         for events in batches_of(log, tail):
@@ -111,8 +105,8 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
 def _show_many(state: State, runs: list[str], selection: "Selection", tail: int | None, *, follow: bool) -> int:
     if follow:
         raise UsageError(
-            "--follow follows one run here",
-            hint="this waits for several, and shows what happens meanwhile",
+            "--follow takes a single run",
+            hint="to follow several",
             next=state.command("run", "wait", *runs, "--follow"),
         )
     from qoder_cli.runs.logs.log_many import show_many

@@ -7,7 +7,8 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, NotYet
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import OneRun
+from qoder_cli.cli.inputs import or_last
+from qoder_cli.cli.options import RunOrLast
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.observe import observer_of
@@ -15,7 +16,7 @@ from qoder_cli.runs.observe import observer_of
 
 def result(
     ctx: typer.Context,
-    run: OneRun,
+    run: RunOrLast = None,
     output_dir: Annotated[
         str | None,
         typer.Option(
@@ -25,41 +26,39 @@ def result(
         ),
     ] = None,
 ) -> int:
-    """Print the agent's final message, and fetch what it delivered.
+    """Print the agent's final message; optionally download its files.
 
     Standard output is the message as plain text, or empty if there is none;
     in JSON it is the run with a key `result` (and `files`). The exit code is
-    the run's outcome: 0 it completed, 1 it failed; 8 while it is going on.
+    the run's outcome: 0 completed, 1 failed, 8 still running.
+    On a terminal RUN defaults to `last`.
 
     The text is as the agent wrote it, so a CI system may find commands in it
     (::error::, ##[error], ##vso[...]): there, send it to a file or use --json.
 
-    A file that --output-dir has already is kept: the new one gets a number.
-    A file of more than 1 GiB is not downloaded (exit 7).
+    With --output-dir existing files are kept: a new one gets a number. Files
+    of more than 1 GiB are not downloaded (exit 7).
 
     Examples:
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
-      qoder run result last --json | jq -r .result
-
-    All exit codes: qoder help exit-codes"""
+      qoder run result last --json | jq -r .result"""
     from qoder_cli.runs import files as delivered
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results
 
     state: State = ctx.obj
     folder = None if output_dir is None else delivered.prepare_folder(output_dir)
-    found = observer_of(state, names.run(run, state)).read_once()
+    found = observer_of(state, names.run(or_last(run, state), state)).read_once()
     if is_going(found):
-        raise going_on(
-            NotYet(f"run {found.id} has not ended yet; it is {found.status}", hint="wait for it"), found, state
-        )
+        raise going_on(NotYet(f"run {found.id} is still {found.status}", hint="wait for it"), found, state)
     files = []
     if folder is not None:
         for file in results.delivered_files(state.client, found):
-            target = delivered.download(state.client, file, folder)
-            files.append(str(target))
-            state.progress.note(f"{file.file_id} is in {target}")
+            files.append(str(delivered.download(state.client, file, folder)))
+            state.progress.note(f"saved {files[-1]}")
+        if not files:
+            state.progress.note(f"run {found.id} delivered no files")
     results.show_result(state, found, files=files if folder is not None else None)
     if error := ending_error(found, state):
         raise error

@@ -1,4 +1,4 @@
-"""`qoder run wait`: stay until runs have ended."""
+"""`qoder run wait`: wait for runs to finish."""
 
 from typing import Annotated
 
@@ -7,8 +7,8 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.ci.option import ReportToCi
-from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Interval, RequireOutcome, Runs, Timeout, WhenAsked, words_to_wait
+from qoder_cli.cli.inputs import is_list, named, or_last
+from qoder_cli.cli.options import Interval, RequireSatisfied, Result, RunsOrLast, Timeout, WhenAsked, words_to_wait
 from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.fleet.beyond import Wanted
 from qoder_cli.runs.fleet.limits import Limits
@@ -18,32 +18,30 @@ from qoder_cli.runs.watch import Watch
 
 def wait(
     ctx: typer.Context,
-    runs: Runs,
+    runs: RunsOrLast = None,
     timeout: Timeout = None,
     interval: Interval = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show on stderr what happens meanwhile.")] = False,
-    result: Annotated[
-        bool, typer.Option("--result", help="Print the agent's final message as it is, not the run.")
-    ] = False,
-    require_outcome: RequireOutcome = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream the session's events to stderr.")] = False,
+    result: Result = False,
+    require_satisfied: RequireSatisfied = False,
     on_ask: WhenAsked = "stop",
     ci: ReportToCi = False,
 ) -> int:
-    """Wait until runs have ended; the exit code says how.
+    """Wait for runs to finish; exit with their outcome.
 
-    0 it completed, 1 it failed or never started, 3 it was skipped, 10 lost
-    sight of it, 11 it waits for an answer, 124 --timeout came first (with the
-    last three the run goes on). With several runs the worst counts.
+    Exit codes: 0 completed, 1 failed or never started, 3 skipped, 10 lost
+    track of the run, 11 needs an answer, 124 timed out (after the last three
+    the run keeps running). With several runs, the worst one.
+    On a terminal RUN defaults to `last`.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
-      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl
-
-    All exit codes: qoder help exit-codes"""
+      qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     from qoder_cli.runs import names
 
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
+    runs = runs or [or_last(None, state)]
     typed = named(runs, state)
     as_list = is_list(runs)
     if state.ci and as_list:
@@ -51,9 +49,10 @@ def wait(
     elif state.ci:
         state.ci.expect_one(typed[0])
     if result and as_list and not state.output.is_json:
-        raise UsageError("--result of several runs needs -o json or -o jsonl", hint="or wait for one run")
-    wanted = Wanted(follow, require_outcome, on_ask=on_ask)
-    state.wait_options = words_to_wait(result=result, require_outcome=require_outcome, on_ask=on_ask)
+        why = "--result with several runs needs -o json or -o jsonl"
+        raise UsageError(why, hint="add --json, or wait for one run")
+    wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
+    state.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 

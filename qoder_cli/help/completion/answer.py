@@ -9,6 +9,7 @@ nothing); the value so far; and of `words` each value, with what is told of it b
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, TextIO
 
@@ -30,7 +31,7 @@ _KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
 
 @dataclass
 class Asked:
-    """Stands for the `State` of an invocation while a line is read: the options on it, and what values are made of."""
+    """Stands for the `State` of an invocation while a line is completed."""
 
     tree: Any
     env: Mapping[str, str]
@@ -41,7 +42,7 @@ class Asked:
     err: Screen = field(default_factory=lambda: Screen(None))
 
     def offers(self, incomplete: str) -> list[tuple[str, str]]:
-        """Return what can stand where `incomplete` stands, behind the words. Raises what typer raises."""
+        """Return what can replace `incomplete` behind the words. Raises what typer raises."""
         reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
         items = reader.get_completions(list(self.words), incomplete)
         return [(item.value, item.help or "") for item in items]
@@ -80,24 +81,17 @@ def answer(tree: Any, env: Mapping[str, str]) -> str:
     if not offered or _STEERING.search(incomplete):
         return ""
     kind = next((_KINDS[about] for _, about in offered if about in _KINDS), "words")
-    rows = _rows(offered) if kind == "words" else []
+    told = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}  # each value once
+    rows = [f"{value}\t{about}" for value, about in told.items() if kind == "words" and not _STEERING.search(value)]
     return "".join(f"{line}\n" for line in (kind, before, begun, *rows))
 
 
 def _profile(words: Iterable[str]) -> str | None:
-    """Return the profile that a line names, also behind the cursor; None where it names none. The last one counts."""
-    named, before = None, ""
-    for word in words:
-        option, sign, value = word.partition("=")
+    """Return the last profile that a line names, None where it names none."""
+    named = None
+    for before, word in pairwise(["", *words]):
         if before == "--profile":
             named = word
-        elif option == "--profile" and sign:
-            named = value
-        before = word
+        elif word.startswith("--profile="):
+            named = word.removeprefix("--profile=")
     return named
-
-
-def _rows(offered: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the lines of what is offered, each value once."""
-    told = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}
-    return [f"{value}\t{about}" for value, about in told.items() if not _STEERING.search(value)]

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import UsageError
 
 @dataclass(frozen=True)
 class Place:
-    """Where a shell looks by itself: below the folder that `variable` names, or below `default` in the home folder."""
+    """Where a shell looks: below the folder in `variable`, or `default` in the home folder."""
 
     variable: str
     default: str

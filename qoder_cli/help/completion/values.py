@@ -7,11 +7,10 @@ reads a token.
 
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import typer
-
-from qoder_cli.help.completion import SHELLS
 
 Offer = str | tuple[str, str]
 
@@ -26,37 +25,27 @@ _LARGEST_CONFIG = 2**20  # bytes
 _OWN_NAMES = ("qoder", "qoder-cli")
 
 
+# Where the words stand that a parameter can be, by its name in Python.
+_WORDS = {
+    "region": "qoder_cli.settings.values:REGIONS",
+    "method": "qoder_cli.http.pending:METHODS",
+    "key": "qoder_cli.settings.configfile:KEYS",
+    "topic": "qoder_cli.help.documented:TOPICS",
+    "shell": "qoder_cli.help.completion:SHELLS",
+}
+
+
 def words_of(name: str) -> tuple[str, ...]:
-    """Return the words that a parameter of this name in Python can be; nothing where they are not fixed."""
-    match name:
-        case "region":
-            from qoder_cli.settings.values import REGIONS
-
-            return tuple(REGIONS)
-        case "method":
-            from qoder_cli.http.pending import METHODS
-
-            return METHODS
-        case "key":
-            from qoder_cli.settings.configfile import KEYS
-
-            return KEYS
-        case "topic":
-            from qoder_cli.help.documented import TOPICS
-
-            return tuple(TOPICS)
-        case "shell":
-            return SHELLS
-    return ()
+    """Return the words that a parameter of this name can be, if they are fixed."""
+    if name not in _WORDS:
+        return ()
+    module, _, variable = _WORDS[name].partition(":")
+    return tuple(getattr(import_module(module), variable))
 
 
 def one_of(name: str) -> Callable[[str], list[str]]:
     """Return what offers the fixed words of a parameter."""
-
-    def offered(incomplete: str) -> list[str]:
-        return list(words_of(name))
-
-    return offered
+    return lambda incomplete: list(words_of(name))
 
 
 def keys_to_set(incomplete: str) -> list[str]:
@@ -102,7 +91,7 @@ def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer what can be read about: topics, and commands."""
+    """Offer topics and commands to read about."""
     from qoder_cli.help.documented import TOPICS
 
     root: Any = ctx.find_root().command
@@ -114,8 +103,7 @@ def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
     group: Any = ctx.find_root().command
     for word in [ctx.params["topic"], *(ctx.params.get("verb") or [])]:
         _, group, _ = group.resolve_command(ctx.find_root(), [word])
-    told: list[Offer] = group.commands_told()
-    return told
+    return list(group.commands_told())
 
 
 def files(incomplete: str) -> list[Offer]:

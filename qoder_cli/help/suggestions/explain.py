@@ -7,7 +7,7 @@ from typing import Any
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.near import nearest
 from qoder_cli.help.contents import VERBS_UNDERSTOOD
-from qoder_cli.help.suggestions.hints import COMMANDS, NO_TOKEN, OPTIONS, TOKEN_OPTIONS
+from qoder_cli.help.suggestions.hints import COMMANDS, NO_TOKEN, OPTIONS, TOKEN_OPTIONS, VALUES
 from qoder_cli.http.redact import by_shape
 
 # Commands that take something away, cannot be undone or change what is saved: never suggested for another word.
@@ -24,116 +24,94 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
     near = nearest(typed, names)
     if near and near[0] not in DESTRUCTIVE:
         return f"did you mean '{path} {near[0]}'?"
-    return _elsewhere(context, typed) or f"{path} --help lists them"
-
-
-def _elsewhere(context: Any, typed: str) -> str | None:
-    """Return where a command stands that was typed in the wrong place, or what starts a run; None for other words."""
     root = context.find_root()
     verb = VERBS_UNDERSTOOD.get(typed, typed)
-    below = [f"'{root.info_name} {noun} {verb}'" for noun in _nouns_with(root, verb)]
-    if below:
-        return f"did you mean {' or '.join(below)}?"
-    if context.command_path.endswith(" run"):
-        return "`qoder deploy run DEPLOYMENT` starts a run; qoder run --help lists what can be done with one"
-    return None
-
-
-def _nouns_with(root: Any, verb: str) -> list[str]:
-    tree = root.command
-    groups = {noun: tree.get_command(root, noun) for noun in tree.list_commands(root)}
-    return [
-        noun for noun, group in groups.items() if hasattr(group, "list_commands") and verb in group.list_commands(root)
+    groups = {name: root.command.get_command(root, name) for name in root.command.list_commands(root)}
+    elsewhere = [
+        f"'{root.info_name} {name} {verb}'"
+        for name, group in groups.items()
+        if hasattr(group, "list_commands") and verb in group.list_commands(root)
     ]
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    if noun == "run":
+        return "to start a run: `qoder deploy run DEPLOYMENT`; for a list of commands: qoder run --help"
+    return f"for a list of commands: {path} --help"
 
 
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
-    """Return the error for a mistake in a command line: typer's, or ours. A token that was typed is not repeated."""
+    """Return the error for a mistake in a command line, without tokens that were typed."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
+    hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
-        error.hint = NO_TOKEN
-    tokens = [token for token in _typed_tokens(words) if len(token) >= SHORTEST_TOKEN]
-    return UsageError(_without(tokens, error.message), hint=_without(tokens, error.hint or "") or None)
-
-
-def _typed_tokens(words: Sequence[str]) -> list[str]:
-    """Return what was typed as a token on a command line, wherever it stands."""
+        hint = NO_TOKEN
     attached = [value for word in words for name, _, value in [word.partition("=")] if name in TOKEN_OPTIONS]
-    return attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
-
-
-def _without(tokens: Sequence[str], text: str) -> str:
-    for token in ("", *tokens):
-        text = by_shape(text, token)
-    return text
+    tokens = attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
+    message = error.message
+    for token in ("", *(token for token in tokens if len(token) >= SHORTEST_TOKEN)):
+        message, hint = by_shape(message, token), hint and by_shape(hint, token)
+    return UsageError(message, hint=hint)
 
 
 def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     """Return what typer says of a mistake, which its `str` leaves out."""
-    context = mistake.ctx
-    path = context.command_path
-    help = f"{path} --help shows what it takes"
+    path = mistake.ctx.command_path
+    see = f"see: {path} --help"
     param, option = getattr(mistake, "param", None), getattr(mistake, "option_name", None)
     message = str(mistake.format_message()).rstrip(".")
     if option and hasattr(mistake, "possibilities"):
-        return UsageError(f"{path} has no option {option}", hint=_near_option(context, option) or help)
+        near = _near_option(mistake.ctx, option)
+        return UsageError(f"{path} has no option {option}", hint=f"{near} ({see})" if near else see)
+    if option and not message.endswith("argument"):
+        return UsageError(f"{option} is a flag and takes no value", hint=f"drop the value; {see}")
     if option:
-        takes = "needs a value" if message.endswith("argument") else "takes no value"
-        return UsageError(f"{option} {takes}", hint=help)
+        return UsageError(f"{option} needs a value", hint=see)
     if param is not None:
-        return UsageError(_of_a_value(param, mistake, words), hint=help)
-    if message.startswith("Got unexpected extra argument"):  # which is not repeated: it may be a token
-        arguments = [param for param in _params(context, "argument") if not param.hidden]
-        takes = " ".join(param.metavar or param.name.upper() for param in arguments)
-        message = f"{path} takes only {takes}" if takes else f"{path} takes no arguments"
-        help = _of_files(context) or help
-    return UsageError(message, hint=help)
+        return _of_a_value(param, mistake, words, see)
+    if not message.startswith("Got unexpected extra argument"):
+        return UsageError(message, hint=see)
+    params = mistake.ctx.command.params  # what was typed is not repeated: it may be a token
+    arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
+    takes = " ".join(each.metavar or each.name.upper() for each in arguments)
+    if several := next((each for each in params if each.metavar == "FILE" and getattr(each, "multiple", False)), None):
+        name = min(several.opts, key=len)  # a shell makes several words of a pattern
+        see = f"give each file its own {name}, or a folder: {name} FOLDER"
+    return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
 
 
 def _near_option(context: Any, typed: str) -> str | None:
-    """Return what may have been meant by an option, and where to look; None where that is not known."""
-    help = f"{context.command_path} --help shows what it takes"
+    """Return what may have been meant by an option; None where that is not known."""
     if typed in OPTIONS:
-        return f"{OPTIONS[typed]}; {help}"
-    names = {name.strip("-"): shown for name, shown in _options(context).items()}
+        return OPTIONS[typed]
+    options = [param for param in context.command.params if param.param_type_name == "option"]
+    names = {name.strip("-"): name for param in options for name in (*param.opts, *param.secondary_opts)}
     near = nearest(typed.strip("-"), names)
-    return f"did you mean {names[near[0]]}? {help}" if near else None
+    return f"did you mean {names[near[0]]}?" if near else None
 
 
-def _of_a_value(param: Any, mistake: Any, words: Sequence[str]) -> str:
-    """Return what is wrong with the value of a parameter, by the name that was typed, or that it is missing."""
+def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> UsageError:
+    """Return the error of a value that is wrong or missing, by the name that was typed."""
     name = param.metavar or param.name.upper()
-    if param.param_type_name == "option":
+    kind = param.param_type_name
+    if kind == "option":
         typed = (word.partition("=")[0] for word in words)
-        name = next((word for word in typed if word in param.opts and word.startswith("--")), max(param.opts, key=len))
-    value, _, why = mistake.message.partition(" is not ")
+        name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
-        return f"{name} is missing"
-    return f"{name} takes {_wanted(param.type)}, not {value}" if why else f"{name}: {mistake.message}"
-
-
-def _wanted(kind: Any) -> str:
-    """Return what values of a type of typer's there are, in words."""
-    if choices := [str(choice) for choice in getattr(kind, "choices", ())]:
-        return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
-    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
-    if least is None:
-        return "a number"
-    return f"a number from {least} to {most}" if most is not None else f"a number of at least {least}"
-
-
-def _of_files(context: Any) -> str | None:
-    """Return what to do with several files, as a shell makes of a pattern, where an option takes one each time."""
-    several = [param for param in _params(context, "option") if param.metavar == "FILE" and param.multiple]
-    name = min(several[0].opts, key=len) if several else None
-    return f"each file needs its own {name}; a folder's files are named at once by {name} FOLDER" if name else None
-
-
-def _options(context: Any) -> dict[str, str]:
-    """Return the names of the options that are understood, and for each the name that the help shows."""
-    params = _params(context, "option")
-    return {name: "-o" if param.hidden else name for param in params for name in (*param.opts, *param.secondary_opts)}
-
-
-def _params(context: Any, kind: str) -> list[Any]:
-    return [param for param in context.command.params if param.param_type_name == kind]
+        lists = {"RUN...": "qoder run list", "DEPLOYMENT...": "qoder deploy list", "DEPLOYMENT": "qoder deploy list"}
+        hint = f"list them: {lists[name]}; {see}" if name in lists else see
+        return UsageError(f"missing {kind} {name.removesuffix('...')}", hint=hint)
+    value, _, why = mistake.message.partition(" is not ")
+    if not why:
+        return UsageError(f"{name}: {mistake.message}", hint=see)
+    choices = [str(choice) for choice in getattr(param.type, "choices", ())]
+    least, most = getattr(param.type, "min", None), getattr(param.type, "max", None)
+    wanted = "a number" if least is None else f"a number of at least {least}"
+    wanted = wanted if most is None else f"a number from {least} to {most}"
+    if choices:
+        wanted = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    plain = value.strip("'").lower()
+    near = [each for each in (plain, VALUES.get(plain)) if each in choices] or nearest(plain, choices)
+    hint = f"did you mean {near[0]}? ({see})" if near else see
+    if plain == "archived" and "paused" in choices:
+        hint = "to include archived deployments: --include-archived"
+    return UsageError(f"{name} takes {wanted}, not {value}", hint=hint)

@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
     """What is asked of the ending beyond the run itself."""
 
     follow: bool = False  # show the session's events as they happen
-    require_outcome: bool = False  # anything but `satisfied` outcome evaluations fails
+    require_satisfied: bool = False  # anything but `satisfied` outcome evaluations fails
     result: bool = False  # the agent's final message goes with it into JSON
     on_ask: OnAsk = "stop"  # while the agent waits for an answer
 
@@ -67,7 +67,7 @@ class Beyond:
     def is_wanted_of(self, item: Item) -> bool:
         """Return whether there is more to read of what has ended."""
         has_ended = item.run is not None and not is_going(item.run)
-        return has_ended and (self._wanted.result or (self._wanted.require_outcome and item.error is None))
+        return has_ended and (self._wanted.result or (self._wanted.require_satisfied and item.error is None))
 
     def begin(self, watch: "Watch", item: Item) -> None:
         """Begin to read, and return at once."""
@@ -83,7 +83,7 @@ class Beyond:
     def read(self, item: Item) -> Item:
         """Return an item with what is wanted; where it cannot be read, that is how the item ended."""
         try:
-            if self._wanted.require_outcome:
+            if self._wanted.require_satisfied:
                 item = _judged_by_outcome(item, self._state.client)
             if self._wanted.result and item.run is not None:
                 from qoder_cli.runs.result import final_message
@@ -121,7 +121,7 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> Q
     """Return the error of a run that has ended, when what is wanted beyond that cannot be read."""
     if (run := item.run) is None:
         return error
-    again = ("wait", run.id, "--require-outcome") if wanted.require_outcome else ("result", run.id)
+    again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
     return LostSight(
         f"run {run.id} has ended, but what it came to cannot be read: {error.message}",
         hint="ask again, do not start it again",

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import Exit, InternalError, Interrupted, NotYet, ReaderGone, Signalled
+from qoder_cli.base.errors import Exit, InternalError, Interrupted, NotYet, QoderError, ReaderGone, Signalled
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.board import Line, board
 from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
-from qoder_cli.runs.fleet.last_words import LastWords, Restart, Warnings
+from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
 from qoder_cli.runs.fleet.summary import sum_up
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Conductor:
     """Keeps what became of each thing that was named, prints it, and says at the end how all went.
 
     It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
-    `verb` and `restart` are those of LastWords.
+    `verb` and `restart` are those of `last_words`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Conductor:
         self._typed = typed
         self._printed = Printed(state, len(typed))
         self._verb = verb
-        self._last_words = LastWords(state, verb=verb, restart=restart)
+        self._restart = restart
         self._warnings = Warnings(state)
         self._fail_fast = fail_fast
         self._failed = False
@@ -96,7 +96,7 @@ class Conductor:
             self._signalled = signalled
         for number, typed in enumerate(self._typed):
             if self._printed.items[number] is None:
-                error = NotYet("not attempted: the command was stopped before its turn")
+                error = NotYet("not started (interrupted first)")
                 self.put(number, Item(typed, None, error, attempted=False))
 
     def conclude(self) -> int:
@@ -113,10 +113,13 @@ class Conductor:
         error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
         broken = self._printed.broken
         if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
-            raise self._last_words.of(broken, items) if isinstance(broken, InternalError) else broken
+            raise self._last_words(broken, items) if isinstance(broken, InternalError) else broken
         if error is None:
             return Exit.OK
-        raise self._last_words.of(error, items)
+        raise self._last_words(error, items)
+
+    def _last_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
+        return last_words(self._state, error, items, verb=self._verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
         seconds = self._state.clock.monotonic() - self._began

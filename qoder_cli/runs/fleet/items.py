@@ -117,7 +117,9 @@ class Printed:
         self._come: list[Item] = []  # in the order in which they came
         self._shown = 0  # how many are printed
         self._has_end = False
-        self._rows = state.output.rows(fields=itemgetter(0), data=itemgetter(1), id="id", first=_FIRST)
+        self._rows = state.output.rows(
+            fields=itemgetter(0), data=itemgetter(1), first=_FIRST, remedy="qoder run get shows all of a run"
+        )
 
     def put(self, number: int, item: Item) -> None:
         """Take in what became of the thing with this number in the input, once, and print what can be printed now."""

@@ -1,18 +1,19 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ahead import Workers
-from qoder_cli.base.errors import ApiError, InternalError, NotYet, OutcomeUnknown, QoderError
+from qoder_cli.base.errors import ApiError, Exit, InternalError, NotYet, OutcomeUnknown, QoderError, RunSkipped
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.launch import Order, trigger_of
 from qoder_cli.runs.observe import Observer
@@ -25,44 +26,32 @@ if TYPE_CHECKING:
     from qoder_cli.app import State
 
 
-@dataclass
-class Launched:
-    """What became of one order: its run, or the one found `going`, or an error.
-
-    `number` is the order's place in the input; not `attempted` means that nothing was sent, because it was stopped.
-    """
-
-    number: int
-    observer: Observer | None = None
-    known: bool = False  # its key had started it before
-    going: Run | None = None
-    error: QoderError | None = None
-    attempted: bool = True
-
-
 class Launches:
-    """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in the input.
+    """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in `typed`, the input.
 
-    With `if_idle` nothing is started while a run of the deployment is going. A run of which the answer says nothing yet
-    is read again, if it is not `awaited`. Nothing more is sent after an order of which `is_last`, asked in the thread
-    that learns what became of it, says so. `on_launched` is told of each order, in the caller's thread, and returns the
-    run to wait for, if it is to be waited for; `on_done` is called after the last.
+    With `if_idle` nothing is started while a run of the deployment is still running. A run about which the response
+    says nothing yet is read again, unless it is `awaited`. Nothing more is sent after an order with an item of which
+    `is_last`, asked in the thread that learns it, says so. `on_launched` hears of each order, in the caller's thread:
+    its place, its item, and the run if one was started. It returns the run if that is to be waited for. `on_done` is
+    called after the last.
     """
 
     def __init__(
         self,
         state: "State",
+        typed: Sequence[str],
         orders: dict[int, Order],
         *,
         parallel: int,
         if_idle: bool,
         awaited: bool,
         inbox: "queue.SimpleQueue[Any]",
-        is_last: Callable[[Launched], bool],
-        on_launched: Callable[[Launched], Watch | None],
+        is_last: Callable[[Item], bool],
+        on_launched: Callable[[int, Item, Watch | None], Watch | None],
         on_done: Callable[[], None],
     ) -> None:
         self._state = state
+        self._typed = typed
         self._orders = orders
         self._if_idle = if_idle
         self._awaited = awaited
@@ -71,11 +60,11 @@ class Launches:
         self._on_launched = on_launched
         self._on_done = on_done
         self._workers = Workers(self._launch, at_a_time=parallel)
-        self._under_way: dict[int, Trigger] = {}
-        self._open = set(orders)
-        self._settled: dict[int, Launched] = {}
-        self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
         self._pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
+        self._under_way: dict[int, Trigger] = {}
+        self._settled: dict[int, tuple[Item, Watch | None]] = {}
+        self._open = set(orders)
+        self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
 
     @property
     def total(self) -> int:
@@ -97,92 +86,100 @@ class Launches:
         _ = self._state.client, self._state.store  # made here: two threads would each make their own
         self._workers.give(self._orders)
 
-    def accept(self, launched: Launched) -> Watch | None:
+    def accept(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
         """Take in what became of one order, and return the run to wait for, if there is one."""
-        if launched.number not in self._open:
+        if number not in self._open:
             return None
-        watch = self._on_launched(launched)
-        self.watches += [watch] if watch else []
-        self._open.remove(launched.number)  # only now: a signal may come before, and it is told of again then
+        awaited = self._on_launched(number, item, watch)
+        self.watches += [awaited] if awaited else []
+        self._open.remove(number)  # only now: a signal may come before, and it is told of again then
         if self.done:
             self._on_done()
-        return watch
+        return awaited
 
     def stop(self, within: float | None = LAST_WORDS) -> None:
         """Send nothing more, and tell of every order that is open, within so many seconds (None: when all are settled).
 
-        It is told of as not attempted where nothing was sent, as unknown where the answer did not come in time.
+        It is told of as not attempted where nothing was sent, as unknown where the response did not come in time.
         """
         self._pace.close()
         self._workers.stop(self._state.clock, self._inbox, within)  # what is in the inbox was settled
         for number in sorted(self._open):
-            self.accept(self._given_up(number))
+            trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
+            settled = self._settled.get(number) or (self._given_up(number, trigger), None)
+            self.accept(number, *settled)
 
-    def _given_up(self, number: int) -> Launched:
-        trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
-        if settled := self._settled.get(number):
-            return settled
+    def _given_up(self, number: int, trigger: Trigger | None) -> Item:
         if trigger is None or not trigger.may_have_started:
-            return _not_attempted(number)
-        return Launched(number, error=_unknown(trigger, "it was stopped before the answer came"))
+            return self._not_attempted(number)
+        return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came"))
 
     def _launch(self, number: int) -> None:
-        launched = self._settled[number] = self._launched(number)
-        if self._is_last(launched):
+        self._settled[number] = self._launched(number)
+        if self._is_last(self._settled[number][0]):
             self._pace.close()
         with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
-            self._ask_more(launched)
+            self._ask_more(number)
         self._under_way.pop(number, None)
-        self._inbox.put(partial(self.accept, launched))
+        self._inbox.put(partial(self.accept, number, *self._settled[number]))
 
-    def _launched(self, number: int) -> Launched:
-        order = self._orders[number]
+    def _launched(self, number: int) -> tuple[Item, Watch | None]:
+        order, typed = self._orders[number], self._typed[number]
         trigger = self._under_way[number] = trigger_of(self._state, order, pace=self._pace)
         try:
             if self._if_idle and (going := find_going(self._state, order.deployment_id)):
-                return Launched(number, going=going)
+                skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
+                return Item(typed, going, going_on(skipped, going, self._state)), None
             return self._started(number, trigger.start())
         except Closed:
-            return _not_attempted(number)
-        except OutcomeUnknown as error:
-            return Launched(number, error=_repeatable(error, trigger))
-        except QoderError as error:
-            return Launched(number, error=error)
-        except Exception as error:  # a thread that dies of a bug must not leave its order open for ever
-            why = f"a bug in qoder: {type(error).__name__}: {error}"
-            return Launched(number, error=_unknown(trigger, why) if trigger.may_have_started else InternalError(why))
+            return self._not_attempted(number), None
+        except OutcomeUnknown as unknown:
+            error: QoderError = _repeatable(unknown, trigger)
+        except QoderError as known:
+            error = known
+        except Exception as bug:  # a thread that dies of a bug must not leave its order open for ever
+            why = f"a bug in qoder: {type(bug).__name__}: {bug}"
+            error = _unknown(trigger, why) if trigger.may_have_started else InternalError(why)
+        return Item(typed, None, error), None
 
-    def _started(self, number: int, started: Started) -> Launched:
+    def _started(self, number: int, started: Started) -> tuple[Item, Watch]:
         run, progress = started.run, self._state.progress
         observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted, progress=progress)
-        return Launched(number, observer, known=not started.sent)
+        watch = Watch(observer, just_triggered=started.sent, label=self._typed[number])
+        return self._item(watch), watch
 
-    def _ask_more(self, launched: Launched) -> None:
-        """Ask what the answer did not say: why it was refused, or how a half-written run stands."""
-        if isinstance(launched.error, ApiError):
-            explain_refusal(launched.error, self._orders[launched.number].deployment_id, self._state)
-        run = launched.observer.run if launched.observer else None
-        is_unclear = run and (run.adopted or standing(Run(run.raw)) is Standing.HALF_WRITTEN)
-        if launched.observer and is_unclear and not self._awaited:
+    def _item(self, watch: Watch) -> Item:
+        """Return a run that is not waited for, with an error only if it ended badly already."""
+        error = ending_error(watch.run, self._state) if watch.run else None
+        if error is not None and error.exit is Exit.NOT_YET:
+            error = None
+        return Item(watch.label or "", watch.run, error)
+
+    def _ask_more(self, number: int) -> None:
+        """Ask what the response did not say: why it was refused, or how a half-written run stands."""
+        item, watch = self._settled[number]
+        if isinstance(item.error, ApiError):
+            explained = explain_refusal(item.error, self._orders[number].deployment_id, self._state)
+            self._settled[number] = item._replace(error=explained), None
+        is_unclear = item.run and (item.run.adopted or standing(Run(item.run.raw)) is Standing.HALF_WRITTEN)
+        if watch and is_unclear and not self._awaited:
             with suppress(ApiError):
-                launched.observer.read_once()
+                watch.observer.read_once()
+            self._settled[number] = self._item(watch), watch
+
+    def _not_attempted(self, number: int) -> Item:
+        error = NotYet("not started (interrupted first)")
+        return Item(self._typed[number], None, error, attempted=False)
 
 
 def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
-    error = OutcomeUnknown(
-        f"whether a run of {trigger.deployment_id} was started is not known: {why}", run_state="unknown"
-    )
-    return _repeatable(error, trigger)
+    message = f"unknown whether a run of {trigger.deployment_id} was started: {why}"
+    return _repeatable(OutcomeUnknown(message, run_state="unknown"), trigger)
 
 
 def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
     """Return the error with the command that repeats the trigger under its key, unless it has a better one."""
     if error.next is None and error.run_id is None:
-        error.hint = "look at its runs first; this looks for its run, and repeats it under the same key"
+        error.hint = "check its runs first; to look for its run and repeat it with the same key"
         error.next = trigger.repeat
     return error
-
-
-def _not_attempted(number: int) -> Launched:
-    error = NotYet("not started: the command was stopped before its turn")
-    return Launched(number, error=error, attempted=False)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids
 from qoder_cli.base.choices import OnSkip
-from qoder_cli.base.errors import Exit, NotFound, QoderError, RunSkipped, Signalled, UsageError
-from qoder_cli.base.model import Run
+from qoder_cli.base.errors import Exit, NotFound, QoderError, Signalled, UsageError
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Awaiting, glance
-from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.fleet.beyond import Wanted
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.fleet.items import Item
-from qoder_cli.runs.fleet.launches import Launched, Launches
+from qoder_cli.runs.fleet.launches import Launches
 from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
@@ -61,11 +59,11 @@ def _refuse_duplicates(
     if count < 2 or allowed:
         return
     words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
-    named = " and ".join(words) if len(words) > 1 else f"{id} {count} times"
+    named = f"{' and '.join(words)} are the same" if len(words) > 1 else f"{id} is listed {count} times"
     more = sum(count > 1 for count in counts.values()) - 1
     raise UsageError(
-        f"a deployment is named more than once: {named}" + (f", and {more} others" if more else ""),
-        hint="name each once; --allow-duplicates, without --idempotency-key, starts it as often as it is named",
+        f"duplicate deployment: {named}" + (f", and {more} others" if more else ""),
+        hint="list it once, or pass --allow-duplicates (not with --idempotency-key)",
     )
 
 
@@ -77,8 +75,8 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") 
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
-        f"nothing was started, for {len(unknown)} of {total} deployments are not known: {listed}{more}",
-        hint=f"qoder deploy list shows what there is; {asked(state)}; --keep-going starts the others",
+        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
+        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going ({asked(state)})",
     )
 
 
@@ -140,6 +138,7 @@ class _Running:
         conductor, plan, orders = self._conductor, self._plan, self._orders
         launches = Launches(
             self._state,
+            self._typed,
             {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
             parallel=plan.parallel,
             if_idle=plan.if_idle,
@@ -178,7 +177,7 @@ class _Running:
         state = self._state
         try:
             launches.start()
-            with state.progress.waiting("starting", leaving="what was not begun is not started"):
+            with state.progress.waiting("starting", leaving="the rest is not started"):
                 while not launches.done and not self._conductor.is_enough():
                     if (accept := state.clock.take(self._inbox, glance(state))) is not None:
                         accept()
@@ -199,31 +198,19 @@ class _Running:
         words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
         return self._state.command("deploy", "run", *ids, *words)
 
-    def _on_launched(self, launched: Launched) -> Watch | None:
+    def _on_launched(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
-        number = launched.number
-        if (observer := launched.observer) is not None:
-            self._tell(observer, number)
+        if watch is not None:
+            self._tell(watch.observer, number)
             if self._plan.wait:
-                watch = Watch(observer, just_triggered=not launched.known, label=self._typed[number])
                 self._numbers[watch] = number
                 return watch
-        self._put(number, self._item(launched))
+        self._put(number, item)
         return None
 
-    def _item(self, launched: Launched) -> Item:
-        """Return what became of one order, by the answer to its trigger."""
-        typed = self._typed[launched.number]
-        if launched.observer is not None:
-            return Item(typed, launched.observer.run, _not_going(launched.observer.run, self._state))
-        if launched.going is not None:
-            error = RunSkipped(f"nothing was started: run {launched.going.id} is going on", hint="wait for it")
-            return Item(typed, launched.going, going_on(error, launched.going, self._state))
-        return Item(typed, None, launched.error, launched.attempted)
-
-    def _is_last(self, launched: Launched) -> bool:
+    def _is_last(self, item: Item) -> bool:
         """Return whether nothing is to be started after an order; it is known sooner than the conductor hears of it."""
-        return self._plan.fail_fast and self._excused(self._item(launched)).is_failure
+        return self._plan.fail_fast and self._excused(item).is_failure
 
     def _on_done(self) -> None:
         if self._state.ci:
@@ -246,12 +233,6 @@ class _Running:
         """Return an item without the error of a skipped run, where that is none."""
         is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
         return item._replace(error=None) if is_skipped and self._plan.on_skip == "ok" else item
-
-
-def _not_going(run: Run | None, state: "State") -> QoderError | None:
-    """Return the error of a run that is not waited for and has ended badly already."""
-    error = ending_error(run, state) if run else None
-    return None if error and error.exit is Exit.NOT_YET else error
 
 
 def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:

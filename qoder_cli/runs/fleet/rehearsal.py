@@ -26,7 +26,7 @@ def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order |
 
     Returns 0, or raises the error that the command itself would end with.
     """
-    from qoder_cli.runs.fleet.last_words import LastWords, Warnings
+    from qoder_cli.runs.fleet.last_words import Warnings, last_words
 
     warnings = Warnings(state)
     items = [Item(word, None, _error(order)) for word, order in zip(typed, orders, strict=True)]
@@ -44,7 +44,7 @@ def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order |
                 rows.append((missing, {"dry_run": True, **item.as_json()}))
     state.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
     if (error := deciding_error(items)) is not None:
-        raise LastWords(state, verb="would be started", restart=None).of(error, items)
+        raise last_words(state, error, items, verb="would be started")
     return Exit.OK
 
 
@@ -61,7 +61,7 @@ def _request(state: "State", order: Order) -> dict[str, Any]:
         True,
         "POST",
         f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
-        order.key or "(a new one)",
+        order.key or "(generated)",
         settings.token_source,
         settings.profile,
         {},

@@ -28,10 +28,10 @@ def sum_up(state: "State", items: Sequence[Item], *, seconds: float, costs: bool
     if state.progress.is_quiet or len(items) < 2:
         return
     counts = Counter(item.word.replace("_", " ") for item in items)
-    parts = [", ".join(f"{count} {word}" for word, count in counts.most_common()), span(seconds)]
+    parts = [", ".join(f"{count} {word}" for word, count in counts.most_common()), f"in {span(seconds)}"]
     if costs and (cost := _cost(state, items, ask=ask)):
         parts.append(cost)
-    state.progress.note(f"{len(items)} in all: " + " · ".join(parts))
+    state.progress.note(f"{len(items)} runs: " + " · ".join(parts))
 
 
 def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NotFound
-from qoder_cli.base.ids import segment
 from qoder_cli.base.model import text
+from qoder_cli.base.outcome import event_key
+from qoder_cli.base.recent import Recent
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
-from qoder_cli.sessions.backwards import events_of, newest_first
-from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Recent, Up
-from qoder_cli.sessions.reading import PAGE, Events, last_id
-from qoder_cli.sessions.story import BAD_CURSOR
+from qoder_cli.sessions.backwards import newest_first
+from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
+from qoder_cli.sessions.reading import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id
 from qoder_cli.sessions.transcript import event_time
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ class Selection:
     types: tuple[str, ...] = ()
     since: datetime | None = None
 
-    @property
-    def is_choosy(self) -> bool:
-        """Whether anything is left out."""
-        return self != Selection()
-
     def takes(self, event: dict[str, Any]) -> bool:
-        """Return whether an event is wanted; one whose time is not known is, however late it may be."""
+        """Return whether an event is wanted; one without a time is, whatever `since` says."""
         if self.types and event.get("type") not in self.types:
             return False
         happened = parse_timestamp(event_time(event))
@@ -62,47 +57,38 @@ class SessionLog:
     """The events of one session. `young` says that replicas may not know the session yet."""
 
     def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
-        self._client = client
-        self._session_id = session_id
-        self._selection = selection
+        self.client = client
+        self.session_id = session_id
+        self.selection = selection
         self._young = young
-        self.path = f"/sessions/{segment(session_id)}/events"
         self.last: str | None = None  # the id of the newest event that was read
 
     def history(self) -> Iterator[Events]:
         """Yield what has happened, oldest first, page by page: what is wanted and perhaps more. Raises ApiError."""
-        for page in self._patiently(self._selection.query()):
+        for page in self._patiently(self.selection.query()):
             events = events_of(page)
             self.last = last_id(page, events) or self.last
             yield events
 
     def newest(self, count: int) -> Events:
         """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
-        pages = -(-count // PAGE)
         found: Events = []
-        query = self._selection.query()
-        query["limit"] = max(-(-count // max(pages, 1)), FEWEST)
+        query = self.selection.query()
+        pages = max(-(-count // PAGE), 1)
+        query["limit"] = max(-(-count // pages), FEWEST)
         for events in newest_first(self._patiently, query):
             self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
-            found += filter(self._selection.takes, events)
+            found += filter(self.selection.takes, events)
             if len(found) >= count:
                 break
         return found[:count][::-1]
 
-    def follower(self, *, note: Callable[[str], None]) -> "Follower":
-        """Return what reads on from the last event: what is wanted and perhaps more.
-
-        `note` is told why that may be slow.
-        """
-        query = self._selection.query()
-        return Follower(self._client, self._session_id, query, path=self.path, after=self.last, note=note)
-
     def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield pages; while the session is young, wait up to 30 s until it is found."""
-        clock = self._client.clock
+        clock = self.client.clock
         until = clock.monotonic() + (LAGGING if self._young else 0.0)
         while True:
-            pages = self._client.pages(self.path, query)
+            pages = self.client.pages(events_path(self.session_id), query)
             try:
                 first = next(pages)
             except NotFound:
@@ -116,33 +102,24 @@ class SessionLog:
 
 
 class Follower:
-    """Reads on from the event `after`: by the stream, and by the list where there is no stream to rely on.
+    """Reads on from the last event of a log: by the stream, and by the list where there is no stream to rely on.
 
-    The list (asked with `query`) is read whenever a stream begins, so that nothing between the two is missed, and every
-    few seconds while none is open or one is silent for 60 s. A stream is relied on once it has told of an event.
-    `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
+    The list is read whenever a stream begins, so that nothing between the two is missed, and every few seconds while
+    none is open or one is silent for 60 s. A stream is relied on once it has delivered an event. `note` is told why
+    events may be late. `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
     """
 
-    def __init__(
-        self,
-        client: "Client",
-        session_id: str,
-        query: dict[str, Any],
-        *,
-        path: str,
-        after: str | None,
-        note: Callable[[str], None],
-    ) -> None:
-        self._client = client
-        self._clock = client.clock
-        self._query = query
-        self._path = path
-        self._last = after
+    def __init__(self, log: SessionLog, *, note: Callable[[str], None]) -> None:
+        self._client = log.client
+        self._clock = log.client.clock
+        self._query = log.selection.query()
+        self._path = events_path(log.session_id)
+        self._last = log.last
         self._note = note
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._feed = Feed(client, session_id, inbox=self._inbox, after=after)
-        self._recent = Recent()
-        self._recent.is_new({"id": after})
+        self._feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
+        self._recent = Recent(REMEMBERED)
+        self._recent.is_new(event_key({"id": log.last}))
         self._relied_on = False
         self._delivers = False  # whether the stream that is open has told of an event
         self.wake_at = math.inf
@@ -162,18 +139,14 @@ class Follower:
                 began = self._clock.monotonic()
                 until = max(min(self._due, self.wake_at), began)
                 news = self._clock.take(self._inbox, until - began)
-                self._mind_sleep(until)
+                overslept = self._clock.monotonic() - until
+                if self._failing_since is not None and overslept > ASLEEP:
+                    self._failing_since += overslept  # this machine was suspended, which is no silence
                 if news is not None or self._clock.monotonic() >= self._due:
                     yield from self._react(news)
                 yield []
         finally:
             self._feed.stop()
-
-    def _mind_sleep(self, until: float) -> None:
-        """Take no time for silence in which this machine was suspended: a pause that lasted far beyond its end."""
-        overslept = self._clock.monotonic() - until
-        if self._failing_since is not None and overslept > ASLEEP:
-            self._failing_since += overslept
 
     def _react(self, news: News | None) -> Iterator[Events]:
         match news:
@@ -181,13 +154,11 @@ class Follower:
                 self._delivers = True
                 self._rely()
                 yield self._new([event])
-            case Alive():
+            case Alive() | Up() | Gap():
                 if self._delivers:
                     self._rely()
-            case Up() | Gap():
-                if self._delivers:
-                    self._rely()
-                yield from self.read_on()
+                if not isinstance(news, Alive):
+                    yield from self.read_on()
             case Down():
                 self._relied_on = self._delivers = False
                 self._due = self._clock.monotonic() + self._pause
@@ -227,24 +198,21 @@ class Follower:
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 
     def _new(self, events: Events) -> Events:
-        new = [event for event in events if self._recent.is_new(event)]
-        known = (id for event in reversed(new) if self._is_listed(event) and (id := text(event.get("id"))))
-        self._last = next(known, self._last)
-        return new
-
-    def _is_listed(self, event: dict[str, Any]) -> bool:
-        """Return whether the list that is asked for has an event, so that it can go on after it."""
+        new = [event for event in events if self._recent.is_new(event_key(event))]
         types = self._query.get("types[]")
-        return types is None or event.get("type") in types
+        # Only an event that the list has, as it is asked for, can be gone on from.
+        listed = (event.get("id") for event in reversed(new) if types is None or event.get("type") in types)
+        self._last = next(filter(text, listed), self._last)
+        return new
 
     def _bear(self, error: ApiError) -> None:
         """Go on after trouble, or raise it when there is no point any more."""
         now = self._clock.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
-        lasts = now - self._failing_since
-        is_missing = isinstance(error, NotFound) and error.enveloped
-        is_refused = isinstance(error, AuthError) and error.enveloped
-        if is_refused or lasts > (LAGGING if is_missing else LONGEST_SILENCE):
+        patience = LONGEST_SILENCE
+        if error.enveloped and isinstance(error, AuthError | NotFound):
+            patience = LAGGING if isinstance(error, NotFound) else -math.inf
+        if now - self._failing_since > patience:
             raise error
 
     def _explain(self, down: Down) -> None:
@@ -253,4 +221,4 @@ class Follower:
             return
         self._told = True
         why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
-        self._note(f"{why}; asking every few seconds instead")
+        self._note(f"{why}; falling back to polling")

@@ -100,29 +100,29 @@ def explained(run: Run) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        error.message = f"session {run.session_id} of run {run.id} is not there: it was deleted, and its events with it"
+        error.message = f"session {run.session_id} of run {run.id} was deleted, along with its events"
         error.run_id, error.session_id = run.id, run.session_id
         raise
 
 
 def nothing_shown(run_id: str, selection: Selection) -> str:
     """Return what is said of a log in which there was nothing to show."""
-    return f"run {run_id} has no events" + (" that were asked for" if selection.is_choosy else " yet")
+    return f"run {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
 def following(state: "State", run: Run, error: QoderError) -> QoderError:
-    """Return the error of a run that goes on, with the command that follows it."""
+    """Return the error of a run that is still running, with the command that follows it."""
     error.next = state.command("run", "logs", run.id, "--follow", *state.wait_options)
     return going_on(error, run, state)
 
 
 def _without_session(state: "State", run: Run) -> QoderError:
     if is_going(run):
-        words = f"run {run.id} has no session yet, so there are no events; it is {run.status}"
-        return following(state, run, NotYet(words, hint="wait for them"))
-    why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it did not start"
+        words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
+        return following(state, run, NotYet(words, hint="to wait for them"))
+    why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
     return NotFound(
-        f"run {run.id} has no session, so there are no events: {why}",
+        f"run {run.id} has no session, so it has no events: {why}",
         run_id=run.id,
         run_state="ended",
         api_type=run.error_type,

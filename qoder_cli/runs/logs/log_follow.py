@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, LostSight, NotFound, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.logs.follow import Selection, SessionLog
+from qoder_cli.runs.logs.follow import Follower, Selection, SessionLog
 from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, following, log_of
 from qoder_cli.runs.observe import ASKS_FOR, Observer, observer_of
 from qoder_cli.sessions.reading import Events
@@ -33,7 +33,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
         run = _until_session(state, observer)
         log = log_of(state, run, selection)
         if not observer.ended:
-            state.progress.note("following; Ctrl-C leaves, and the run goes on")
+            state.progress.note("following (Ctrl-C to stop; the run keeps running)")
         with explained(run), Printer(state, selection) as printer:
             for events in batches_of(log, tail):
                 printer.show(events)
@@ -45,8 +45,8 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
     except Signalled as signalled:
         if observer.ended:
             raise
-        words = f"stopped following; run {chosen} goes on"
-        raise following(state, run, signalled.in_words(words, hint="nothing was cancelled; follow it again")) from None
+        words = f"stopped following; run {chosen} keeps running"
+        raise following(state, run, signalled.in_words(words, hint="to follow it again")) from None
 
 
 def _until_session(state: State, observer: Observer) -> Run:
@@ -65,7 +65,8 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
 
     With `on_ask` stop, until it needs an answer at most. Raises NotFound when the session was deleted, LostSight.
     """
-    follower, watching = log.follower(note=state.progress.note), _Watching(observer, state.clock)
+    follower = Follower(log, note=state.progress.note)
+    watching = _Watching(observer, state.clock)
     follower.wake_at = watching.due
     try:
         for events in follower.batches():
@@ -80,7 +81,15 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
     except ApiError as error:
         if isinstance(error, NotFound) and error.enveloped:
             raise
-        raise _lost(state, observer, error) from error
+        raise LostSight(
+            f"lost track of run {observer.run_id}; it may still be running: {error.message}",
+            hint="to follow it again",
+            next=state.command("run", "logs", observer.run_id, "--follow", *state.wait_options),
+            run_id=observer.run_id,
+            session_id=observer.run.session_id if observer.run else None,
+            run_state="unknown",
+            cause=error,
+        ) from error
 
 
 class _Watching:
@@ -115,16 +124,3 @@ def _has_ended(observer: Observer) -> bool:
     with suppress(ApiError):
         observer.look()
     return observer.ended
-
-
-def _lost(state: State, observer: Observer, error: ApiError) -> LostSight:
-    run_id = observer.run_id
-    return LostSight(
-        f"lost sight of run {run_id}, which may be going on: {error.message}",
-        hint="follow it again",
-        next=state.command("run", "logs", run_id, "--follow", *state.wait_options),
-        run_id=run_id,
-        session_id=observer.run.session_id if observer.run else None,
-        run_state="unknown",
-        cause=error,
-    )

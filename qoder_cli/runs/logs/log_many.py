@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol
 
 from qoder_cli.app import State
 from qoder_cli.base.ahead import in_order
@@ -39,111 +38,79 @@ class Log:
         return int(self.error.exit if self.error else Exit.OK)
 
 
-class _Page(Protocol):
-    """What a log is printed on."""
-
-    def show(self, log: Log, events: Iterator[Events]) -> bool:
-        """Print one log, and return whether it had anything to show."""
-
-    def close(self) -> None:
-        """Print what ends all of them."""
-
-
 def show_many(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
     """Print the log of each run, and return 0 or raise the error that decides the exit code.
 
     One that cannot be read is a warning, and leaves the others shown. Raises UsageError, before anything is printed.
     """
-    reader = _Reader(state, selection, tail)
-    page: _Page = _Array(state.output, selection) if state.output.format == "json" else _Lines(state, selection)
-    failures = _Failures(state, of=len(typed))
-    for log in reader.logs(typed):
+    page: _Lines | _Array = _Lines(state, selection)
+    if state.output.format == "json":
+        page = _Array(state.output, selection)
+    errors: list[QoderError] = []
+    away = 0  # logs in a row for which the server was not there
+    for log in _read(state, typed, selection, tail):
         had_any = page.show(log, _to_the_end(log))
-        failures.take(log)
-        if log.run and not (log.error or had_any):
+        error = log.error
+        away = away + 1 if isinstance(error, Unavailable) else 0
+        if error is not None:
+            errors.append(error)
+            if log.typed not in error.message:
+                error.message = f"{log.typed}: {error.message}"
+            is_refused = isinstance(error, AuthError) and error.http_status == 401  # which holds for all of them
+            if len(typed) > 1 and (is_refused or away == GIVE_UP_AFTER):
+                error.message = f"gave up: {error.message}"
+                raise error
+            if len(typed) > 1:
+                state.progress.warn(error.message)
+        elif log.run and not had_any:
             state.progress.note(nothing_shown(log.run.id, selection))
-    page.close()
-    return failures.conclude()
+    if isinstance(page, _Array):
+        page.close()
+    worst = first_by_rank(errors)
+    if worst is None:
+        return Exit.OK
+    if len(typed) > 1:
+        worst.message = f"{len(errors)} of {len(typed)} logs are incomplete: {worst.message}"
+    raise worst
 
 
-class _Failures:
-    """The logs that could not be read: each is a warning, unless only one was asked for, and the worst is the error."""
+def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
+    """Yield the logs in order, read in threads, each with its first batch, so that it can be shown at once.
 
-    def __init__(self, state: State, *, of: int) -> None:
-        self._state = state
-        self._of = of
-        self._errors: list[QoderError] = []
-        self._away = 0
+    Raises UsageError, before anything is yielded, for a name that several deployments have.
+    """
+    _ = state.client  # made here, so that a missing token is reported once
+    is_fresh = freshness(state)
+    ids = names.runs(typed, state)
+    if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
+        raise mistake
 
-    def take(self, log: Log) -> None:
-        """Take in what became of a log. Raises its error when there is no point in trying others."""
-        self._away = self._away + 1 if isinstance(log.error, Unavailable) else 0
-        if log.error is None:
-            return
-        if log.typed not in log.error.message:
-            log.error.message = f"{log.typed}: {log.error.message}"
-        self._errors.append(log.error)
-        if self._of == 1:
-            return
-        if self._away == GIVE_UP_AFTER or _is_for_all(log.error):
-            log.error.message = f"gave up: {log.error.message}"
-            raise log.error
-        self._state.progress.warn(log.error.message)
-
-    def conclude(self) -> int:
-        """Return 0, or raise the error that decides the exit code."""
-        error = first_by_rank(self._errors)
-        if error is None:
-            return Exit.OK
-        if self._of > 1:
-            error.message = f"{len(self._errors)} of {self._of} logs could not be shown whole; {error.message}"
-        raise error
-
-
-class _Reader:
-    """Reads logs in threads, ahead of what is shown. Its client is made here, so that a missing token is told once."""
-
-    def __init__(self, state: State, selection: Selection, tail: int | None) -> None:
-        self._state = state
-        self._client = state.client
-        self._is_fresh = freshness(state)
-        self._selection = selection
-        self._tail = tail
-
-    def logs(self, typed: Sequence[str]) -> Iterator[Log]:
-        """Yield the logs in order, each with its first batch read, so that it can be shown at once.
-
-        Raises UsageError, before anything is yielded, for a name that several deployments have.
-        """
-        ids = names.runs(typed, self._state)
-        if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
-            raise mistake
-        size = max(1, min(AT_A_TIME, MOST_AHEAD // max(self._tail or 1, 1)))
-        yield from in_order(lambda word: self._open(word, ids[word]), typed, at_a_time=size)
-
-    def _open(self, word: str, id: str | QoderError) -> Log:
-        log = Log(word)
+    def open_log(word: str) -> Log:
+        log, id = Log(word), ids[word]
         try:
             if isinstance(id, QoderError):
                 raise id
-            log.run = self._run(id)
-            batches = batches_of(log_of(self._state, log.run, self._selection), self._tail)
+            log.run = _run(Observer(state.client, id, is_fresh=is_fresh, progress=state.progress))
+            batches = batches_of(log_of(state, log.run, selection), tail)
             with explained(log.run):
                 log.batches = chain([next(batches, [])], batches)
-            log.credits = credits_of(self._state, log.run, self._selection)
+            log.credits = credits_of(state, log.run, selection)
         except QoderError as error:
             log.error = error
         return log
 
-    def _run(self, id: str) -> Run:
-        """Return a run with its status, which only its session may know; that it cannot be asked is no matter here."""
-        observer = Observer(self._client, id, is_fresh=self._is_fresh, progress=self._state.progress)
-        try:
-            return observer.read_once()
-        except ApiError:
-            if observer.run is None:
-                raise
-            return observer.run
+    size = max(1, min(AT_A_TIME, MOST_AHEAD // max(tail or 1, 1)))
+    yield from in_order(open_log, typed, at_a_time=size)
+
+
+def _run(observer: Observer) -> Run:
+    """Return a run with its status, or without the one that only its session knows, if that cannot be read."""
+    try:
+        return observer.read_once()
+    except ApiError:
+        if observer.run is None:
+            raise
+        return observer.run
 
 
 def _to_the_end(log: Log) -> Iterator[Events]:
@@ -157,13 +124,8 @@ def _to_the_end(log: Log) -> Iterator[Events]:
         log.error = error
 
 
-def _is_for_all(error: QoderError) -> bool:
-    """Return whether no other log could be read either: the token is not accepted."""
-    return isinstance(error, AuthError) and error.http_status == 401
-
-
 class _Lines:
-    """Prints logs one below the other: ids, JSON lines, or transcripts, each under a line that names its run."""
+    """Prints logs one below the other: ids, JSON lines, or transcripts, each headed by its run."""
 
     def __init__(self, state: State, selection: Selection) -> None:
         self._state = state
@@ -190,9 +152,6 @@ class _Lines:
         self._state.output.raw(f"{self._between}{self._state.out.styled(head, 'bold')}\n")
         self._between = "\n"
 
-    def close(self) -> None:
-        """Print nothing more."""
-
 
 class _Array:
     """Prints logs as one JSON array, event by event: an item is the run with a key `events`."""
@@ -204,7 +163,9 @@ class _Array:
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
         """Print one log, and return whether it had anything to show."""
-        opening = self._nested({**_without_events(log), "events": []}, depth=1)
+        found = log.run.as_json() if log.run else _missing(log)
+        found.pop("events", None)  # a key of that name would not be the last one
+        opening = self._nested({**found, "events": []}, depth=1)
         self._output.raw(self._comma + self._line(1) + opening[: opening.rindex("]")])
         comma = ""
         for batch in events:
@@ -232,12 +193,6 @@ class _Array:
 def _missing(log: Log) -> Event:
     """Return what stands in the place of a run that cannot be read."""
     return {"id": None, "error": log.error.as_json() if log.error else None}
-
-
-def _without_events(log: Log) -> Event:
-    """Return the run, or what stands in its place; a key `events` of its own would not be the last one."""
-    shown = log.run.as_json() if log.run else _missing(log)
-    return {key: value for key, value in shown.items() if key != "events"}
 
 
 def _of_input(log: Log) -> Event:

@@ -1,0 +1,140 @@
+"""Everything a person reads is plain English: the patterns that are not, over all messages of the rooms below."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import qoder_cli
+from qoder_cli.base import errors
+from qoder_cli.base.errors import Exit
+from qoder_cli.help import contents, documented
+from qoder_cli.help.suggestions import hints
+
+HOUSE = Path(qoder_cli.__file__).parent
+
+# The rooms whose messages are held to the rules, and those that are written anew when they are worked on next.
+ROOMS = ("ci", "cli", "commands", "doctor", "help")
+NOT_YET = tuple(f"commands/deploy/{name}.py" for name in ("apply", "edit", "export", "get", "list", "state"))
+
+# What takes messages: the calls, and of each which arguments a person reads.
+_ERRORS = {"in_words", "BadFiles", "CannotBe"} | {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+_SAID = {"note", "warn", "_warn", "tell", "waiting", "confirm", "Option", "Argument", "_global"}
+_FOUND = {"Finding", "warning", "failed", "broken"}
+_HINTS = ("hint", "fix")
+_NAMES = ("hint", "message", "why", "what", "found", "fix", "meaning")  # of what a message is kept in before it is said
+
+# What is not English or says nothing, and what to write instead.
+RULES = {
+    r"(?<!\bthere )\b(is|are|be|was|were) no\b": "is not a",
+    r"\b(goes|go|going|gone) on\b": "still running, keeps running",
+    r"\bneeds a yes\b|\byou said no\b": "confirmation required, cancelled",
+    r"\bas in\b(?! the)": "for example",
+    r"(^|[,;:] )of several\b": "with several",
+    r"\.;|\.\)?: ": "one sentence of fact; strip trailing periods",
+    r"\bby hand\b": "start",
+    r"\b(not known|not knowable)\b": "unknown",
+    r"\bpassed over\b|\bleft out\b": "ignored",
+    r"\bsmall letters\b": "lowercase",
+    r"\btrying again in\b|\btried again\b": "retrying in, retried",
+    r"\banswers?\b(?! (it|these|was given)\b)": "response; an answer is a person's",
+    r"\bcontradict each other\b": "cannot be used together",
+    r"\brehears": "try for free, sandbox",
+    r"\bto be (asked|told)\b|\bis (asked|told)\b": "reports, requests",
+    r"\bit needs\b(?! to)": "requires",
+}
+# What a person answers is an answer: `run answer`, --on-ask and exit 11 are about that.
+PEOPLE = re.compile(r"waits? for an answer|needs? an answer|needs_answer|no answer was given")
+# A hint is an imperative, a purpose, a question, or a place to look.
+IMPERATIVES = (
+    "add|answer|cancel|check|choose|confirm|copy|correct|create|did|drop|fix|follow|for|give|install|is|list|move|omit|open|"
+    "pass|pipe|print|put|quote|resume|run|save|see|send|set|split|start|take|try|type|unset|update|upgrade|use|wait|write"
+)
+IMPERATIVE = re.compile(rf"(to \w+|{IMPERATIVES})\b|`last`|[({{]|(tokens|nothing) .+[:;] ")
+
+
+class Text(NamedTuple):
+    """A text that a person reads: where it stands, and whether it is a hint. What is filled in is `{}`."""
+
+    place: str
+    text: str
+    is_hint: bool
+
+
+def _spelled(node: ast.AST) -> Iterator[str]:
+    """Yield the texts that an expression may be."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.JoinedStr(values=values):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in values)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from (*_spelled(body), *_spelled(orelse))
+        case ast.BoolOp(values=values):
+            yield from (text for value in values for text in _spelled(value))
+        case ast.BinOp(op=ast.Add(), left=left, right=right):
+            yield from (*_spelled(left), *_spelled(right))
+
+
+def _messages(path: Path) -> Iterator[Text]:
+    """Yield what a module says to people: its messages, hints, and the help of its commands and their options."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        place = f"{path.relative_to(HOUSE)}:{getattr(node, 'lineno', 0)}"
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
+                is_error = name in _ERRORS
+                if is_error or name in _SAID or name in _FOUND:
+                    said = args[1:2] if name in _FOUND or name == "_global" or name == "_warn" else args[:1]
+                    if name in ("Option", "Argument"):
+                        said = []
+                    yield from (Text(place, text, False) for each in said for text in _spelled(each))
+                    for word in keywords:
+                        if word.arg in ("hint", "fix", "help", "leaving"):
+                            is_hint = word.arg in _HINTS and is_error
+                            yield from (Text(place, text, is_hint) for text in _spelled(word.value))
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _NAMES:
+                yield from (Text(place, text, name == "hint") for text in _spelled(value))
+            case ast.FunctionDef(args=ast.arguments(args=[ast.arg(arg="ctx"), *_])) if not node.name.startswith("_"):
+                for line in (ast.get_docstring(node) or "").split("\n\n"):
+                    yield Text(place, " ".join(line.split()), False)
+
+
+def texts() -> list[Text]:
+    """Return everything that the rooms say."""
+    paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
+    found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
+    told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
+    meanings = [each.meaning for each in told] + [code.meaning for code in Exit] + list(documented.THEN.values())
+    meanings += [about for _, about in contents.NOUNS.values()] + list(documented.TOPICS.values())
+    found += [Text("help/documented.py, base/errors.py", text, False) for text in meanings]
+    suggested = [*hints.COMMANDS.values(), *hints.OPTIONS.values(), hints.NO_TOKEN]
+    return found + [Text("help/suggestions/hints.py", text, True) for text in suggested]
+
+
+TEXTS = texts()
+
+
+def test_the_messages_are_found() -> None:
+    said = {text.text for text in TEXTS}
+    assert {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"} <= said
+    assert len(TEXTS) > 400
+    assert sum(text.is_hint for text in TEXTS) > 60
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_message_is_translated_word_by_word(rule: str) -> None:
+    pattern = re.compile(rule, re.IGNORECASE)
+    wrong = [text for text in TEXTS if pattern.search(PEOPLE.sub("", text.text))]
+    assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
+
+
+def test_a_hint_is_an_imperative_or_a_purpose() -> None:
+    wrong = [text for text in TEXTS if text.is_hint and not IMPERATIVE.match(text.text)]
+    assert [f"{text.place}: {text.text}" for text in wrong] == []
+
+
+def test_a_hint_does_not_end_with_a_period() -> None:
+    assert [text for text in TEXTS if text.is_hint and re.search(r"\w\.$", text.text)] == []
