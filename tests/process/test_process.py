@@ -382,7 +382,8 @@ def test_a_signal_leaves_the_run_going(
 ) -> None:
     server = lasting[generation]
     ended = _awaited(alone, server, "--json").signal(signum).end()
-    assert (ended.code, ended.error["type"], ended.error["exit_code"]) == (code, type, abs(128 + signum))
+    told = (ended.code, ended.error["type"], ended.error["exit_code"])
+    assert told == (code, type, abs(128 + signum)), ended.err
     assert (ended.error["run_id"], ended.error["run_state"]) == (ended.json["id"], "going")
     assert [seen.path for seen in server.world.requests if seen.method == "POST" and "/sessions/" in seen.path] == []
     resumed = alone.run(*ended.error["next"], "--timeout", "0")
