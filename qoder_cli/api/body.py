@@ -10,7 +10,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 
-LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
+LARGEST = 64 * 2**20  # bytes; send less; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
 
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]
@@ -139,5 +139,5 @@ def _bytes_of_file(path: str, option: str) -> bytes:
 
 def _limited(content: bytes, name: str) -> bytes:
     if len(content) > LARGEST:
-        raise UsageError(f"{name} is larger than {LARGEST // 2**20} MiB", hint="the API takes 4 to 32 MB")
+        raise UsageError(f"{name} is larger than {LARGEST // 2**20} MiB", hint="send less; the API takes 4 to 32 MB")
     return content

@@ -84,7 +84,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
         what = "a space" if odd[0] == " " else _shown(odd[0])
         raise UsageError(f"{_shown(typed)} is not {_a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
     if kind == "deployment" and needed == "run" and odd is None:
-        raise UsageError(f"{_shown(typed)} is a deployment, not a run", hint=f"its latest run is {typed}@last")
+        raise UsageError(f"{_shown(typed)} is a deployment, not a run", hint=f"for its latest run: {typed}@last")
     raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=f"give {wanted}")
 
 

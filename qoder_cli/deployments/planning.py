@@ -118,7 +118,7 @@ def archived(found: Deployment) -> Rejected:
     """Return the error that this deployment cannot be changed any more."""
     return Rejected(
         f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
-        hint="archiving cannot be undone; create a new deployment, with a name and without an id",
+        hint="create a new deployment, with a name and without an id; archiving cannot be undone",
     )
 
 

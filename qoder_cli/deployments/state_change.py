@@ -196,7 +196,7 @@ class StateChanges:
         if found.archived_at and self._change is not ARCHIVE:
             raise CannotBe(
                 f"{id} was archived on {found.archived_at}, so it cannot be {self._change.participle}",
-                hint="archiving cannot be undone; create a new deployment",
+                hint="create a new deployment; archiving cannot be undone",
             )
         return self._if_so(id, found)
 

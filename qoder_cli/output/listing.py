@@ -33,7 +33,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
     Raises UsageError for a limit together with --all.
     """
     if limit is not None and all:
-        raise UsageError("--limit and --all contradict each other", hint="pass only one of them")
+        raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
     return DEFAULT_LIMIT if limit is None and not (all or bounded) else limit
 
 

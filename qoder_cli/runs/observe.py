@@ -200,7 +200,7 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
-            hint = f"qoder run list shows what there is; {error.hint}"
+            hint = f"list what there is: qoder run list; {error.hint}"
             raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:

@@ -112,7 +112,9 @@ def read_base_url(text: str, *, source: str) -> str:
         if sign in text:
             raise UsageError(f"{source} contains {what}", hint="use https://HOST/api/v1/cloud")
     if "://" in text and not _SCHEME.match(text):
-        raise UsageError(f"{source} must begin with https://", hint="http:// is only allowed for localhost")
+        raise UsageError(
+            f"{source} must begin with https://", hint="use https://; http:// is only allowed for localhost"
+        )
     match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
     if match is None:
         raise _no_url(source)

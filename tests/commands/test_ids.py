@@ -33,7 +33,7 @@ NO_RUN = {
     "drun_1,drun_2": "separate several ids by spaces, each a word of its own; on standard input, one a line",
     "drun_1\tcompleted": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",
     "dep_demo,dep_slow@last": "separate several ids by spaces, each a word of its own; on standard input, one a line",
-    "dep_demo": "its latest run is dep_demo@last",
+    "dep_demo": "for its latest run: dep_demo@last",
     "dep_demo ": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",
     "nightly": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",
     " last": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",

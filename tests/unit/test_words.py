@@ -17,8 +17,8 @@ from qoder_cli.help.suggestions import hints
 HOUSE = Path(qoder_cli.__file__).parent
 
 # The rooms whose messages are held to the rules, and those that are written anew when they are worked on next.
-ROOMS = ("ci", "cli", "commands", "doctor", "help")
-NOT_YET = tuple(f"commands/deploy/{name}.py" for name in ("apply", "edit", "export", "get", "list", "state"))
+ROOMS = sorted(path.name for path in HOUSE.iterdir() if (path / "__init__.py").is_file())
+NOT_YET: tuple[str, ...] = ()
 
 # What takes messages: the calls, and of each which arguments a person reads.
 _ERRORS = {"in_words", "BadFiles", "CannotBe"} | {name for name, kind in vars(errors).items() if isinstance(kind, type)}
@@ -50,10 +50,11 @@ RULES = {
 PEOPLE = re.compile(r"waits? for an answer|needs? an answer|needs_answer|no answer was given")
 # A hint is an imperative, a purpose, a question, or a place to look.
 IMPERATIVES = (
-    "add|answer|cancel|check|choose|confirm|copy|correct|create|did|drop|fix|follow|for|give|install|is|list|move|omit|open|"
+    "add|answer|apply|archive|before|cancel|check|choose|compare|confirm|copy|correct|create|did|drop|e[.]g[.]|fix|follow|"
+    "for|free|give|if|install|is|join|leave|list|log|move|name|omit|open|remove|swap|"
     "pass|pipe|print|put|quote|resume|run|save|see|send|set|split|start|take|try|type|unset|update|upgrade|use|wait|write"
 )
-IMPERATIVE = re.compile(rf"(to \w+|{IMPERATIVES})\b|`last`|[({{]|(tokens|nothing) .+[:;] ")
+IMPERATIVE = re.compile(rf"(to \w+|{IMPERATIVES})(?!\w)|`last`|[({{]|(tokens|nothing) .+[:;] ")
 
 
 class Text(NamedTuple):

@@ -54,7 +54,7 @@ def apply(
 
     Files are YAML or JSON with one or more deployments; for a folder, all
     files directly in it are read. Deployments are matched by id if the file
-    has one, otherwise by name. Only differences are sent. Fields left out are
+    has one, otherwise by name. Only differences are sent. Absent fields are
     unchanged, except that `metadata` is replaced as a whole; an agent without
     a version keeps its pinned version. ${VAR} is expanded from the
     environment, but not in the output of `deploy get --json`
@@ -73,8 +73,7 @@ def apply(
     Examples:
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-code
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.planning import plan
     from qoder_cli.deployments.show import show_changes
@@ -82,7 +81,7 @@ def apply(
 
     state: State = ctx.obj
     if not (paths := [*(more_files or ()), *(files or ())]):
-        raise UsageError("missing argument FILE", hint="qoder deploy apply --help shows how to use it")
+        raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
     steps = plan(state, load(paths, stdin=state.stdin, env=state.env), repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:

@@ -58,8 +58,7 @@ def create(
         --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5
 
     Exits 6 if the name is taken, 9 if the response was lost and it is unclear
-    whether it was created.
-    All exit codes: qoder help exit-codes"""
+    whether it was created."""
     from qoder_cli.deployments.planning import Book, creating
     from qoder_cli.files.load import missing_for_create
 
@@ -110,8 +109,7 @@ def update(
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core
 
-    Exits 0 even if there was nothing to change.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 even if there was nothing to change."""
     from qoder_cli.base.model import mapping
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.deployments.planning import Book, at_latest, changing

@@ -22,8 +22,7 @@ def export(ctx: typer.Context, deployments: Deployments) -> int:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
 
-    Exits 0 when all are written, 5 if one does not exist.
-    All exit codes: qoder help exit-codes"""
+    Exits 0 when all are written, 5 if one does not exist."""
     from qoder_cli.base.ahead import in_order
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.files.export import export as as_file

@@ -20,8 +20,7 @@ def get(ctx: typer.Context, deployment: OneDeployment) -> None:
     Examples:
       qoder deploy get dep_demo
       qoder deploy get nightly-report --json | jq -r .schedule.expression
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.local.remembered import remember_deployments
     from qoder_cli.runs import names
 

@@ -29,8 +29,7 @@ def list_deployments(
       qoder deploy list
       qoder deploy list --status paused --all
       qoder deploy list --json | jq -r '.[].name'
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
 

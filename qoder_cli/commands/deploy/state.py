@@ -27,8 +27,7 @@ def pause(ctx: typer.Context, deployments: Deployments) -> int:
     Examples:
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.deployments.state_change import PAUSE
 
     return _changes(ctx.obj, PAUSE, deployments).make()
@@ -43,8 +42,7 @@ def unpause(ctx: typer.Context, deployments: Deployments) -> int:
     Examples:
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.deployments.state_change import UNPAUSE
 
     return _changes(ctx.obj, UNPAUSE, deployments).make()
@@ -60,8 +58,7 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False) -> i
 
     Examples:
       qoder deploy archive dep_archived --yes
-
-    All exit codes: qoder help exit-codes"""
+    """
     from qoder_cli.deployments.state_change import ARCHIVE
 
     state: State = ctx.obj

@@ -70,8 +70,6 @@ class RollCall:
         self._within: Callable[[], float] = lambda: client.request_timeout
         self._is_late: Callable[[], bool] = lambda: False
 
-    is_halfway = False  # nothing is left over for the next call but what `is_behind` tells of
-
     @property
     def is_behind(self) -> bool:
         """Whether there are runs to read at once."""

@@ -34,7 +34,7 @@ class Rounds:
         if not wait.is_late:
             self._poll(wait, watches)
         has_polled = all(watch.looked for watch in watches)
-        is_through = has_polled or not (self._roll.is_behind or self._roll.is_halfway)
+        is_through = has_polled or not self._roll.is_behind
         if is_last and (wait.terms.timeout or is_through):  # --timeout 0 polls each once
             for watch in watches:
                 wait.time_out(watch)
@@ -78,6 +78,6 @@ class Rounds:
         first = wait.first_pause
         self._pause = first if is_quick else min(max(self._pause, first) * 2, wait.terms.longest_pause)
         now, jitter = self._clock.monotonic(), self._clock.jitter()
-        pause = first if self._roll.is_halfway else self._pause
-        due = max(now + first * jitter, began + pause * jitter)
+
+        due = max(now + first * jitter, began + self._pause * jitter)
         self._due = max(now if self._roll.is_behind else due, now + self._asked_pause)
