@@ -14,5 +14,5 @@ def test_killed_or_interrupted_at_any_step_it_starts_no_run_twice_and_loses_none
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
-    assert found["cases"] > 30
+    assert found["cases"] >= 30
     assert found["wrong"] == []
