@@ -6,8 +6,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -196,3 +200,42 @@ def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> N
     with pytest.raises(NoAnswer) as caught:
         client.get("/deployments")
     assert (caught.value.sent, caught.value.message, written.getvalue()) == (False, "the command has ended", b"")
+
+
+class _KeepingAlive(BaseHTTPRequestHandler):
+    """Answers everything with an empty object, and notes from which connection each request came."""
+
+    protocol_version = "HTTP/1.1"
+    came: ClassVar[list[tuple[str, int]]] = []
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.came.append((self.command, self.client_address[1]))
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *values: Any) -> None:
+        pass
+
+
+def test_a_write_never_goes_over_a_connection_that_has_idled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_KeepingAlive, "came", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), _KeepingAlive) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
+        client = Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress)
+        for pause, method in ((0, "GET"), (1.2, "GET"), (0, "POST"), (0, "POST"), (1.2, "POST")):
+            time.sleep(pause)
+            client.prepare(method, "/x").start().result(PATIENCE)
+        client.close()
+        server.shutdown()
+    reads = {port for method, port in _KeepingAlive.came if method == "GET"}
+    writes = [port for method, port in _KeepingAlive.came if method == "POST"]
+    assert len(reads) == 1  # a read may be asked again, so that it may use what idled
+    assert (writes[0] == writes[1], writes[1] != writes[2], reads & set(writes)) == (True, True, set())
