@@ -5,6 +5,7 @@ import unicodedata
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import names_token
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
 
@@ -78,6 +79,10 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     odd = NOT_OF_AN_ID.search(typed)
     if kind is None or typed == prefix:
         raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=f"give {wanted}")
+    if names_token(typed):  # no id has one, and what is taken for an id is written down
+        raise UsageError(
+            f"a token was given instead of {_a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}"
+        )
     if kind == needed and odd is None:
         return typed
     if kind == needed and odd is not None:

@@ -102,3 +102,10 @@ def test_names_may_contain_what_ids_may_not() -> None:
 )
 def test_it_is_shown_as_it_is_but_for_what_steers_a_terminal(typed: str, shown: str, qoder: Qoder) -> None:
     assert qoder("deploy", "run", typed).errors == [f"error: {shown}"]
+
+
+@pytest.mark.parametrize("id", ["dep_pt-0123456789abcdef", "drun_eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"])
+def test_a_token_behind_the_beginning_of_an_id_is_refused_and_written_nowhere(qoder: Qoder, id: str) -> None:
+    words = ("deploy", "run") if id.startswith("dep_") else ("run", "get")
+    ran = qoder(*words, id, "--json")
+    assert (ran.code, id[6:] in ran.out + ran.err) == (2, False)
