@@ -245,7 +245,7 @@ class LostSight(QoderError):
 
 
 class NeedsAnswer(QoderError):
-    """The run waits for an answer from a person, and goes on once it has one."""
+    """The run waits for a person's answer, and continues once it has one."""
 
     exit = Exit.NEEDS_ANSWER
 

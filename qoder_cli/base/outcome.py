@@ -191,7 +191,7 @@ class SessionStory:
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
-        """Take in a portion of events, such as a page of a list; what is no event is passed over. Returns itself."""
+        """Add some events, such as a page of a list, and return itself. Anything that is not an event is ignored."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
         return self

@@ -37,7 +37,7 @@ def _is_main() -> bool:
 
 
 def raise_swallowed() -> None:
-    """Raise a signal that came where nothing can be raised, as in a callback.
+    """Raise a signal that arrived where Python drops exceptions, for example in a callback.
 
     Only the main thread is told: the others do what it asks them to.
     """

@@ -38,8 +38,9 @@ class _Documented:
         """Read the words of this command. Raises UsageError."""
         _check_options(self, ctx, args)
         try:
-            left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+            left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the class it is mixed into
         except _TyperUsageError as mistake:
+            # The base class has no `ctx`; every usage mistake has, and its message needs one.
             mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
             raise
         return left
@@ -57,7 +58,7 @@ class _Documented:
         formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the titles of the help's lists, each with its rows of two columns."""
+        """Return the titles of the help's lists, each with its rows of two columns; each kind has its own."""
         raise NotImplementedError
 
 

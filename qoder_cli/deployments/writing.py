@@ -99,7 +99,7 @@ class ByReadingBack(Recovery[T]):
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> T | None:
-        """Return what is there already, when the API refuses a change that is no change."""
+        """Return the object as it is, when the API refuses a change because it has already been made."""
         if not self._repeatable or error.http_status not in (403, 409):
             return None
         looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not

@@ -32,7 +32,9 @@ class _Reader:
 
     def next(self) -> str:
         """Go to the next character that is no space, and return it; nothing at the end."""
-        began, self._at = self._at, _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+        space = _SPACE.match(self._text, self._at)
+        assert space  # the pattern matches an empty text too
+        began, self._at = self._at, space.end()
         self._line += self._text.count("\n", began, self._at)
         return self._text[self._at : self._at + 1]
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is passed over
+FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
@@ -30,7 +30,7 @@ class Comment(NamedTuple):
 
 @dataclass(frozen=True)
 class TooLong:
-    """Stands for a frame that was passed over because it is longer than the limit."""
+    """Stands for a frame that was skipped because it is longer than the limit."""
 
 
 Item = Frame | Comment | TooLong

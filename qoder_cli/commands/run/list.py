@@ -175,7 +175,7 @@ def _newest_first(data: list[Any]) -> list[Any]:
 
 
 def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> dict[str, Any] | None:
-    """Return the query with which a server that filters by status goes on after the first page; None for others.
+    """Return the query for the second page, from a server that filters by status; None from any other server.
 
     Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
     cursor is an id, which means the same whatever the filter.
