@@ -9,7 +9,7 @@ import typer
 
 from qoder_cli.cli.main import command_tree
 from qoder_cli.commands.help import SAFE_TO_REPEAT
-from qoder_cli.help.contents import NOUNS
+from qoder_cli.help import NOUNS
 from qoder_cli.help.reference import everything
 from tests import completions
 

@@ -16,7 +16,7 @@ from qoder_cli.app import State
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import everywhere, show_help
-from qoder_cli.help.contents import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.report import format_typed, plain
 
 _FLAGS = {"max_content_width": 80}
@@ -120,7 +120,7 @@ class Tree(_Documented, TyperGroup):
         name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
         if command is None:
-            from qoder_cli.help.suggestions.explain import meant
+            from qoder_cli.help.suggestions import meant
 
             hint = meant(ctx, args[0], list(self._listed))
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
@@ -280,7 +280,7 @@ def _run(words: list[str], state: State) -> int:
     except BrokenPipeError:
         raise ReaderGone from None
     except (_NoSuchCommand, _TyperUsageError) as mistake:
-        from qoder_cli.help.suggestions.explain import explained
+        from qoder_cli.help.suggestions import explained
 
         error = explained(mistake, words)
     except QoderError as expected:

@@ -1,43 +1,42 @@
-"""Arguments and options used by more than one command, and the global ones.
+"""Arguments and options used by more than one command, and the global ones; and how what they name is read.
 
 The global ones work before and after the command's words; the last one given wins. They are declared once, as an
 ordinary typer function, and handed to every level of the tree by `cli.main`.
 """
 
 import re
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qoder_cli.base.choices import OnAsk
+from qoder_cli.base.errors import UsageError
 from qoder_cli.help.completion import values
 from qoder_cli.output.report import Format
-from qoder_cli.output.screen import Screen
+from qoder_cli.output.screen import Screen, inert
 from qoder_cli.settings.flags import written
 
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+MOST = 10_000  # things one command takes: each is held, and shown, until the end
+_LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
+_MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
+_PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
+
+
+def _argument(metavar: str, help: str, offered: Any) -> Any:
+    return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
+
+
 # What is named on a command line.
-_DEPLOYMENT = typer.Argument(
-    metavar="DEPLOYMENT",
-    help="Deployment id (dep_…) or exact name.",
-    autocompletion=values.deployments,
-)
-_DEPLOYMENTS = typer.Argument(
-    metavar="DEPLOYMENT...",
-    help="Ids (dep_…) or exact names; - reads them from stdin.",
-    autocompletion=values.deployments,
-)
-_RUN = typer.Argument(
-    metavar="RUN",
-    help="drun_…, sess_…, last or DEPLOYMENT@last.",
-    autocompletion=values.runs,
-    show_default=False,
-)
-_RUNS = typer.Argument(
-    metavar="RUN...",
-    help="Run ids, last or DEPLOYMENT@last; - reads from stdin.",
-    autocompletion=values.runs,
-    show_default=False,
-)
+_DEPLOYMENT = _argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
+_DEPLOYMENTS = _argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
+_RUN = _argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
+_RUNS = _argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
 OneDeployment = Annotated[str, _DEPLOYMENT]
 Deployments = Annotated[list[str], _DEPLOYMENTS]
 RunOrLast = Annotated[str | None, _RUN]
@@ -60,12 +59,107 @@ Result = Annotated[bool, typer.Option("--result", help="Print the agent's final 
 WhenAsked = Annotated[OnAsk, typer.Option("--on-ask", help="When the agent needs an answer: stop (exit 11) or wait.")]
 
 
+def _report_to_ci(ctx: typer.Context, value: bool) -> None:
+    if value:
+        from qoder_cli.ci.reporting import reporting
+
+        ctx.obj.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+
+
+ReportToCi = Annotated[
+    bool,
+    typer.Option(
+        "--ci",
+        help="Report run ids and status to GitHub Actions or GitLab.",
+        callback=_report_to_ci,
+        expose_value=False,
+    ),
+]
+
+
 def words_to_wait(*, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk = "stop") -> tuple[str, ...]:
     """Return the options, as words, that a command to resume the same wait needs too."""
     words = ["--result"] if result else []
     words += ["--require-satisfied"] if require_satisfied else []
     words += written("--on-ask", on_ask) if on_ask != "stop" else []
     return tuple(words)
+
+
+def is_list(typed: Sequence[str]) -> bool:
+    """Return whether JSON is an array, be it of one (contract, section 3)."""
+    return len(typed) > 1 or "-" in typed
+
+
+def or_last(typed: str | None, state: "State") -> str:
+    """Return the run that was typed; where none was, `last`, said on stderr.
+
+    Raises UsageError where no person sits at a terminal: in a script an empty variable must not stand for a run.
+    """
+    if typed is not None:
+        return typed
+    if not state.may_ask:
+        raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
+    newest = state.store.last(profile=state.settings.profile, host=state.settings.host)
+    known = f" ({newest.run})" if newest and newest.run else ""
+    state.progress.note(f"no RUN given; using last{known}")
+    return "last"
+
+
+def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[str]:
+    """Return the words that were typed, with `-` replaced by the lines of standard input.
+
+    Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
+    things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what cannot be a list
+    of names: a line of 4,096 bytes, one that is not UTF-8, a million lines.
+    """
+    words: list[str] = []
+    for word in typed:
+        words += islice(_lines_of_stdin(state, what), MOST + 1) if word == "-" else [word]
+        if len(words) > MOST:
+            raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
+    if not words:
+        raise UsageError("standard input is empty", hint=_PIPE_IDS)
+    return words
+
+
+def confirmed(state: "State", question: str) -> bool:
+    """Return whether a person says yes. What ends the question early, as Ctrl-C does, leaves its line first."""
+    try:
+        return typer.confirm(inert(question), err=True)
+    except BaseException:
+        state.err.tell("\n")
+        raise
+
+
+def _lines_of_stdin(state: "State", what: str) -> Iterator[str]:
+    if state.stdin is not None and state.stdin.isatty():
+        end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        state.progress.note(f"enter ids of {what}, one per line; finish with {end}")
+    for number, line in enumerate(_raw_lines(state.stdin), 1):
+        if number > _MOST_LINES:
+            raise UsageError("standard input has more than a million lines", hint=_PIPE_IDS)
+        if len(line) == _LONGEST_LINE:
+            raise UsageError(f"line {number:,} of standard input is too long for an id", hint=_PIPE_IDS)
+        try:
+            text = line if isinstance(line, str) else line.decode("utf-8")
+        except UnicodeDecodeError:
+            why = f"line {number:,} of standard input is not UTF-8"
+            raise UsageError(why, hint="save the file as UTF-8") from None
+        name = text.removeprefix("\ufeff").strip()
+        if name and not name.startswith("#"):
+            yield name
+
+
+def _raw_lines(stdin: "IO[str] | None") -> Iterator[str | bytes]:
+    """Yield lines, long ones cut; undecoded where possible: a pipe is always UTF-8."""
+    if stdin is None:
+        return
+    source = getattr(stdin, "buffer", stdin)
+    try:
+        while line := source.readline(_LONGEST_LINE):
+            yield line
+    except (UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"cannot read standard input: {error}", hint=_PIPE_IDS) from None
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
@@ -103,7 +197,7 @@ def _global(flags: str, help: str, **settings: Any) -> Any:
 
 
 _PROFILE = _global("--profile", "Profile of the config file to use.", metavar="NAME", autocompletion=values.profiles)
-_REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.one_of("region"))
+_REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.regions)
 _TIMEOUT = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", metavar="D")
 _HELP = typer.Option("-h", "--help", help="Show help.", callback=_show_help, is_eager=True, expose_value=False)
 

@@ -32,7 +32,7 @@ def api(
             metavar="METHOD",
             help="GET, POST, PUT, PATCH or DELETE.",
             show_default=False,
-            autocompletion=values.one_of("method"),
+            autocompletion=values.methods,
         ),
     ] = None,
     path: Annotated[

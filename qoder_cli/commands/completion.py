@@ -12,15 +12,18 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
-from qoder_cli.help.completion import MADE_BY, SHELLS, script, values
-from qoder_cli.help.completion.places import PLACES, home
+from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, values
 
 
 def completion(
     ctx: typer.Context,
     shell: Annotated[
         str,
-        typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.", autocompletion=values.one_of("shell")),
+        typer.Argument(
+            metavar="SHELL",
+            help="bash, zsh, fish or powershell.",
+            autocompletion=values.shells,
+        ),
     ],
     install: Annotated[bool, typer.Option("--install", help="Install it in the standard location.")] = False,
 ) -> None:
@@ -51,10 +54,9 @@ def completion(
     if not install:
         state.output.exactly(text)
         return
-    if shell not in PLACES:
+    if not (paths := places(shell, state.env)):
         hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
         raise UsageError("PowerShell has no completion folder", hint=hint)
-    paths = PLACES[shell].paths(state.env)
     for path in paths:
         _write(state, path, text)
         state.progress.note(f"wrote {path}")

@@ -23,7 +23,7 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
 }
 _KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
-_Key = Annotated[str, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=values.one_of("key"))]
+_Key = Annotated[str, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=values.keys)]
 _KeyToSet = Annotated[  # a token is never an argument
     str,
     typer.Argument(metavar="KEY", help=_KEYS.replace(", token", ""), autocompletion=values.keys_to_set),

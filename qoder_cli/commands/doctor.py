@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit
-from qoder_cli.doctor.finding import Finding
+from qoder_cli.doctor import Finding
 
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
@@ -54,7 +54,7 @@ def doctor(
 
 def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     """Yield what each check finds; those that need settings are skipped where there are none."""
-    from qoder_cli.doctor import memory, network, program, server
+    from qoder_cli.doctor import memory, program, server
     from qoder_cli.doctor import settings as looked_up
 
     env = state.env
@@ -64,8 +64,8 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     yield from of_file
     yield from (each for each in found if each.found not in {other.found for other in of_file})
     if settings is not None:
-        yield network.proxy(settings, env)
-        yield network.certificates(env)
+        yield server.proxy(settings, env)
+        yield server.certificates(env)
         if not offline:
             with state.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
                 answers = list(server.server(state, settings))

@@ -104,7 +104,7 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
     try:
         from qoder_cli.sandbox.server import serve
     except ModuleNotFoundError as error:
-        from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
+        from qoder_cli.doctor.program import SANDBOX_NEEDS, how_to_add
 
         needed = " and ".join(SANDBOX_NEEDS)
         raise UsageError(f"the sandbox needs {needed}: {error}", hint=how_to_add(SANDBOX_NEEDS)) from None

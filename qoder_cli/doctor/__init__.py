@@ -1,1 +1,40 @@
 """What `qoder doctor` looks at. Every check returns findings, writes nothing, and shows no secret."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qoder_cli.base.errors import AuthError, Exit, QoderError, Unavailable, UsageError
+
+_ERRORS: dict[Exit, type[QoderError]] = {Exit.USAGE: UsageError, Exit.AUTH: AuthError, Exit.UNAVAILABLE: Unavailable}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The check, what it found, for what is not ok a `fix`, and for what failed the exit code."""
+
+    check: str
+    found: str
+    status: Literal["ok", "warning", "failed"] = "ok"
+    fix: str | None = None
+    exit: Exit = Exit.OK
+
+    @property
+    def error(self) -> QoderError:
+        """The error that a failed one ends the command with."""
+        return _ERRORS[self.exit](f"{self.check}: {self.found}", hint=self.fix)
+
+
+def warning(check: str, found: str, *, fix: str) -> Finding:
+    """Return something that may be in the way."""
+    return Finding(check, found, "warning", fix)
+
+
+def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Finding:
+    """Return something that is in the way: other commands end with this exit code (2, 4 or 7)."""
+    return Finding(check, found, "failed", fix, exit)
+
+
+def broken(check: str, error: QoderError, *, fix: str = "fix the setting named above") -> Finding:
+    """Return the finding that an error is; an exit code other than 2 and 4 is 7."""
+    exit = error.exit if error.exit in (Exit.USAGE, Exit.AUTH) else Exit.UNAVAILABLE
+    return failed(check, error.message, fix=error.hint or fix, exit=exit)

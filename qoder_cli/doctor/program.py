@@ -5,17 +5,17 @@ import platform
 import shlex
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from qoder_cli import __version__
 from qoder_cli.base.errors import UsageError
-from qoder_cli.doctor.finding import Finding, warning
-from qoder_cli.help.installed import SANDBOX_NEEDS, how_to_add
+from qoder_cli.doctor import Finding, warning
 from qoder_cli.settings.values import is_on
 
+SANDBOX_NEEDS = ("starlette", "uvicorn")  # what the extra `sandbox` asks for
 _NAMES = ("qoder", "qoder-cli")
 _LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 _STARTED_BY = {  # where a shell may load the script itself: below the home folder
@@ -88,16 +88,16 @@ def _whose(path: Path) -> str:
 
 def completion(env: Mapping[str, str]) -> Finding:
     """Check whether the shell in use has the completion script of this version."""
-    from qoder_cli.help.completion import script
-    from qoder_cli.help.completion.places import PLACES
+    from qoder_cli.help.completion import places, script
 
     shell = Path(env.get("SHELL", "")).name
-    if shell not in PLACES:
-        return Finding("completion", f"skipped: SHELL is {env.get('SHELL') or 'not set'}")
     try:
-        path = PLACES[shell].paths(env)[0]
+        paths = places(shell, env)
     except UsageError:
         return Finding("completion", "skipped: there is no home folder")
+    if not paths:
+        return Finding("completion", f"skipped: SHELL is {env.get('SHELL') or 'not set'}")
+    path = paths[0]
     install = f"qoder completion {shell} --install"
     try:
         installed = path.read_text("utf-8", "replace") if path.is_file() else None
@@ -130,3 +130,22 @@ def sandbox_extra() -> Finding:
     if not missing:
         return Finding("sandbox", "installed")
     return Finding("sandbox", f"not installed; to add it: {how_to_add(SANDBOX_NEEDS)}")
+
+
+def how_to_add(packages: Sequence[str]) -> str:
+    """Return the command line that installs packages where this program finds them: it is on no index itself.
+
+    That of pipx or uv where one of these made the environment, else that of the interpreter that runs now.
+    """
+    python = sys.executable or "python3"
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").is_file():
+        words = ["pipx", "inject", prefix.name, *packages]
+    elif (prefix / "uv-receipt.toml").is_file() or find_spec("pip") is None:  # uv makes environments without pip
+        words = ["uv", "pip", "install", "--python", python, *packages]
+    elif sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+        # pip refuses to change what belongs to the system (PEP 668)
+        words = [python, "-m", "pip", "install", "--user", "--break-system-packages", *packages]
+    else:
+        words = [python, "-m", "pip", "install", *packages]
+    return shlex.join(words)

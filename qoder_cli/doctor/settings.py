@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.doctor.finding import Finding, broken, failed, warning
+from qoder_cli.doctor import Finding, broken, failed, warning
 from qoder_cli.settings.config import (
     PROFILE_VARIABLE,
     SERVER_VARIABLES,

@@ -111,7 +111,7 @@ def _option(param: Any, needed: Collection[str] = ()) -> JSON:
 def _words(param: Any) -> list[str]:
     """Return the words that a parameter can be, where these are fixed."""
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
-    return choices or list(words_of(param.name))
+    return choices or words_of(param.name)
 
 
 def _needed(words: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.help.contents import NOUNS
+from qoder_cli.help import NOUNS
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH
 
 # What would give a command inside another profile, server, workspace or token than the sandbox's.

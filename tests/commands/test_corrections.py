@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from qoder_cli.app import State
 from qoder_cli.cli.main import command_tree
-from qoder_cli.help.contents import VERBS_UNDERSTOOD
-from qoder_cli.help.suggestions import hints
-from qoder_cli.help.suggestions.explain import DESTRUCTIVE, meant
+from qoder_cli.help import VERBS_UNDERSTOOD, suggestions
+from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.output.report import format_typed
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
@@ -201,14 +200,16 @@ def test_an_error_in_json_has_the_words(qoder: Qoder) -> None:
 def test_every_hint_has_a_case_and_there_are_few() -> None:
     typed = [" ".join(shlex.split(line)) for line in HINTS]
     words = {word.partition("=")[0] for line in typed for word in line.split()}
-    assert {word for word in hints.COMMANDS if " " not in word} <= words
-    assert [each for each in hints.COMMANDS if " " in each and not any(line.startswith(each) for line in typed)] == []
-    assert set(hints.OPTIONS) <= words
-    assert len(hints.COMMANDS) + len(hints.OPTIONS) <= 40
+    assert {word for word in suggestions.COMMANDS if " " not in word} <= words
+    assert [
+        each for each in suggestions.COMMANDS if " " in each and not any(line.startswith(each) for line in typed)
+    ] == []
+    assert set(suggestions.OPTIONS) <= words
+    assert len(suggestions.COMMANDS) + len(suggestions.OPTIONS) <= 40
 
 
 def test_what_the_hints_name_is_there() -> None:
-    told = [*hints.COMMANDS.values(), *hints.OPTIONS.values()]
+    told = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values()]
     named = {line for hint in told for line in re.findall("`qoder ([^`]*)`", hint)}
     assert named
     assert [line for line in named if not parses(line.lower().split())] == []
@@ -265,7 +266,7 @@ def test_every_destructive_command_is_known_as_one() -> None:
 
 
 def test_no_slip_leads_to_a_destructive_command() -> None:
-    elsewhere = {*DESTRUCTIVE, *hints.COMMANDS, *VERBS_UNDERSTOOD}
+    elsewhere = {*DESTRUCTIVE, *suggestions.COMMANDS, *VERBS_UNDERSTOOD}
     for group in groups():
         names = group.command.list_commands(group)
         slips = {word for name in names for word in altered(name) | altered_twice(name)}
@@ -275,7 +276,7 @@ def test_no_slip_leads_to_a_destructive_command() -> None:
 
 
 def test_no_hint_names_a_destructive_command() -> None:
-    for hint in (*hints.COMMANDS.values(), *hints.OPTIONS.values()):
+    for hint in (*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values()):
         assert not DESTRUCTIVE & set(re.findall(r"\w+", hint.replace("set QODER_PAT", ""))), hint
 
 

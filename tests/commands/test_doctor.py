@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.doctor import program
-from qoder_cli.help import installed
+from qoder_cli.doctor.program import how_to_add
 from qoder_cli.help.completion import script
-from qoder_cli.help.installed import how_to_add
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
 from tests.conftest import TOKEN, Qoder, Ran
@@ -589,7 +588,7 @@ def test_uv_adds_to_what_uv_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "prefix", str(put(tmp_path / "qoder-cli", sign, "")))
     monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
     if sign == "no pip":
-        monkeypatch.setattr(installed, "find_spec", lambda name: None)
+        monkeypatch.setattr(program, "find_spec", lambda name: None)
     added = how_to_add(PACKAGES)
     assert added == "uv pip install --python '/opt/my tools/python' starlette uvicorn"
 
@@ -599,7 +598,7 @@ def test_pip_of_the_interpreter_that_runs_adds_to_its_environment(
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "executable", "/opt/venv/bin/python")
-    monkeypatch.setattr(installed, "find_spec", lambda name: True)
+    monkeypatch.setattr(program, "find_spec", lambda name: True)
     assert how_to_add(PACKAGES) == "/opt/venv/bin/python -m pip install starlette uvicorn"
 
 
@@ -609,7 +608,7 @@ def test_where_the_system_keeps_its_python_to_itself_pip_is_told_so(
     put(tmp_path, "EXTERNALLY-MANAGED", "")
     monkeypatch.setattr(sys, "base_prefix", sys.prefix)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    monkeypatch.setattr(installed, "find_spec", lambda name: True)
+    monkeypatch.setattr(program, "find_spec", lambda name: True)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     wanted = "/usr/bin/python3 -m pip install --user --break-system-packages starlette uvicorn"
     assert how_to_add(PACKAGES) == wanted

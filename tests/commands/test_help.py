@@ -17,8 +17,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Ending, apply_ending
 from qoder_cli.cli.main import main
 from qoder_cli.commands import deploy, run
-from qoder_cli.help import documented
-from qoder_cli.help.contents import NOUNS
+from qoder_cli.help import NOUNS, documented
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.output.screen import Screen
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.cli import inputs
+from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.folder import state_folder
 from qoder_cli.local.store import Attempt, Entry, Owner, Store
@@ -218,7 +218,7 @@ def test_the_oldest_are_let_go_of(store: Store, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_command_can_know_all_that_it_starts() -> None:
-    assert module.MOST_ATTEMPTS >= 2 * inputs.MOST
+    assert module.MOST_ATTEMPTS >= 2 * options.MOST
 
 
 def test_words_that_no_file_takes_are_written_all_the_same(store: Store) -> None:

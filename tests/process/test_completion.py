@@ -10,8 +10,8 @@ import pytest
 
 from qoder_cli.base.errors import Exit
 from qoder_cli.commands import deploy, run
+from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import FILES, MADE_BY, SHELLS
-from qoder_cli.help.contents import NOUNS
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.settings.configfile import KEYS
 from tests.completions import FOLDER, offered, scripts

@@ -14,7 +14,7 @@ if sys.platform == "win32":
     pytest.skip("bash and terminals", allow_module_level=True)
 
 from qoder_cli.cli.main import function_of
-from qoder_cli.help.contents import NOUNS
+from qoder_cli.help import NOUNS
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation

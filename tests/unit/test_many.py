@@ -15,7 +15,7 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, UsageError, first_by_rank
-from qoder_cli.cli.inputs import named
+from qoder_cli.cli.options import named
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn

@@ -11,8 +11,7 @@ import pytest
 import qoder_cli
 from qoder_cli.base import errors
 from qoder_cli.base.errors import Exit
-from qoder_cli.help import contents, documented
-from qoder_cli.help.suggestions import hints
+from qoder_cli.help import NOUNS, documented, suggestions
 
 HOUSE = Path(qoder_cli.__file__).parent
 
@@ -109,10 +108,10 @@ def texts() -> list[Text]:
     found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
     told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
     meanings = [each.meaning for each in told] + [code.meaning for code in Exit] + list(documented.THEN.values())
-    meanings += [about for _, about in contents.NOUNS.values()] + list(documented.TOPICS.values())
+    meanings += [about for _, about in NOUNS.values()] + list(documented.TOPICS.values())
     found += [Text("help/documented.py, base/errors.py", text, False) for text in meanings]
-    suggested = [*hints.COMMANDS.values(), *hints.OPTIONS.values(), hints.NO_TOKEN]
-    return found + [Text("help/suggestions/hints.py", text, True) for text in suggested]
+    suggested = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values(), suggestions.NO_TOKEN]
+    return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 
 TEXTS = texts()

@@ -7,8 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
-from qoder_cli.cli.inputs import confirmed
-from qoder_cli.cli.options import Yes
+from qoder_cli.cli.options import Yes, confirmed
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:

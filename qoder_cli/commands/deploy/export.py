@@ -6,8 +6,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
-from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Deployments
+from qoder_cli.cli.options import Deployments, is_list, named
 
 
 def export(ctx: typer.Context, deployments: Deployments) -> int:

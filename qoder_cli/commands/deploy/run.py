@@ -7,9 +7,17 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.choices import OnLeave, OnLost, OnSkip
 from qoder_cli.base.errors import UsageError
-from qoder_cli.ci.option import ReportToCi
-from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Deployments, Interval, RequireSatisfied, Timeout, WhenAsked, words_to_wait
+from qoder_cli.cli.options import (
+    Deployments,
+    Interval,
+    ReportToCi,
+    RequireSatisfied,
+    Timeout,
+    WhenAsked,
+    is_list,
+    named,
+    words_to_wait,
+)
 from qoder_cli.settings.flags import written
 
 PARALLEL = 8  # runs that are started at a time

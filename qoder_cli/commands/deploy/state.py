@@ -7,8 +7,7 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
-from qoder_cli.cli.inputs import confirmed, is_list, named
-from qoder_cli.cli.options import Deployments, Yes
+from qoder_cli.cli.options import Deployments, Yes, confirmed, is_list, named
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.state_change import Change, StateChanges

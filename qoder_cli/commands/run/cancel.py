@@ -9,8 +9,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.inputs import is_list, named
-from qoder_cli.cli.options import Runs, Yes
+from qoder_cli.cli.options import Runs, Yes, is_list, named
 from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import finish
 from qoder_cli.runs.ending import going_on

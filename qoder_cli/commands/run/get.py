@@ -10,8 +10,7 @@ from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.inputs import or_last
-from qoder_cli.cli.options import RunOrLast
+from qoder_cli.cli.options import RunOrLast, or_last
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of

@@ -11,8 +11,7 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
-from qoder_cli.cli.inputs import is_list, named, or_last
-from qoder_cli.cli.options import RunsOrLast, WhenAsked, words_to_wait
+from qoder_cli.cli.options import RunsOrLast, WhenAsked, is_list, named, or_last, words_to_wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.follow import Selection

@@ -7,8 +7,7 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.inputs import or_last
-from qoder_cli.cli.options import RunOrLast
+from qoder_cli.cli.options import RunOrLast, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
 from qoder_cli.runs.observe import observer_of

@@ -6,9 +6,19 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
-from qoder_cli.ci.option import ReportToCi
-from qoder_cli.cli.inputs import is_list, named, or_last
-from qoder_cli.cli.options import Interval, RequireSatisfied, Result, RunsOrLast, Timeout, WhenAsked, words_to_wait
+from qoder_cli.cli.options import (
+    Interval,
+    ReportToCi,
+    RequireSatisfied,
+    Result,
+    RunsOrLast,
+    Timeout,
+    WhenAsked,
+    is_list,
+    named,
+    or_last,
+    words_to_wait,
+)
 from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.fleet.limits import Limits

@@ -1,19 +1,50 @@
 """What TAB offers, in bash, zsh, fish and PowerShell: the program itself answers, by typer's completion.
 
-`scripts/` has what asks it, and `places` where shells look for that; `answer` reads the line, `values` knows what is no
-word of the command tree, and `seen` what commands have seen.
+`scripts/` has what asks it; `answer` reads the line, and `values` knows what is no word of the command tree.
 
 Typer's own scripts are not used: its zsh script evaluates what is printed, so that a deployment's name could be a
 command; its bash script expands patterns in it; and its help costs the import of rich.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from qoder_cli.base.errors import UsageError
 
 MADE_BY = "Made by: qoder completion"  # stands in each script
 FILES = {"bash": "qoder.bash", "zsh": "_qoder", "fish": "qoder.fish", "powershell": "qoder.ps1"}
 SHELLS = tuple(FILES)
+# Where a shell looks by itself: below the folder in the variable, or else the one in the home folder.
+_PLACES = {
+    "bash": ("XDG_DATA_HOME", ".local/share", "bash-completion/completions", ("qoder", "qoder-cli")),
+    "zsh": ("XDG_DATA_HOME", ".local/share", "zsh/site-functions", ("_qoder",)),
+    "fish": ("XDG_CONFIG_HOME", ".config", "fish/completions", ("qoder.fish", "qoder-cli.fish")),
+}
 
 
 def script(shell: str) -> str:
     """Return the completion script of one of SHELLS."""
     return (Path(__file__).with_name("scripts") / FILES[shell]).read_text("utf-8")
+
+
+def places(shell: str, env: Mapping[str, str]) -> list[Path]:
+    """Return the files to install for a shell; none where it has no folder for them, or is not known.
+
+    Raises UsageError when there is no home folder.
+    """
+    if shell not in _PLACES:
+        return []
+    variable, default, folder, names = _PLACES[shell]
+    base = Path(env.get(variable) or "")
+    if not base.is_absolute():
+        base = home(env) / default
+    return [base / folder / name for name in names]
+
+
+def home(env: Mapping[str, str]) -> Path:
+    """Return the home folder. Raises UsageError when there is none."""
+    folder = env["HOME"] if "HOME" in env else os.path.expanduser("~")
+    if not os.path.isabs(folder):  # it is set to nothing, or expanduser knows none
+        raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
+    return Path(folder)

@@ -7,10 +7,15 @@ reads a token.
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from qoder_cli.local.remembered import Seen
+    from qoder_cli.local.store import Store
 
 Offer = str | tuple[str, str]
 
@@ -24,7 +29,6 @@ _PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._
 _LARGEST_CONFIG = 2**20  # bytes
 _OWN_NAMES = ("qoder", "qoder-cli")
 
-
 # Where the words stand that a parameter can be, by its name in Python.
 _WORDS = {
     "region": "qoder_cli.settings.values:REGIONS",
@@ -35,17 +39,32 @@ _WORDS = {
 }
 
 
-def words_of(name: str) -> tuple[str, ...]:
+def words_of(name: str) -> list[str]:
     """Return the words that a parameter of this name can be, if they are fixed."""
     if name not in _WORDS:
-        return ()
+        return []
     module, _, variable = _WORDS[name].partition(":")
-    return tuple(getattr(import_module(module), variable))
+    return list(getattr(import_module(module), variable))
 
 
-def one_of(name: str) -> Callable[[str], list[str]]:
-    """Return what offers the fixed words of a parameter."""
-    return lambda incomplete: list(words_of(name))
+def regions(incomplete: str) -> list[str]:
+    """Offer the regions."""
+    return words_of("region")
+
+
+def methods(incomplete: str) -> list[str]:
+    """Offer the methods of HTTP."""
+    return words_of("method")
+
+
+def shells(incomplete: str) -> list[str]:
+    """Offer the shells."""
+    return words_of("shell")
+
+
+def keys(incomplete: str) -> list[str]:
+    """Offer the keys of the config file."""
+    return words_of("key")
 
 
 def keys_to_set(incomplete: str) -> list[str]:
@@ -56,26 +75,44 @@ def keys_to_set(incomplete: str) -> list[str]:
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer what the key that was typed before can be set to."""
     _, _, key = str(ctx.params.get("key")).rpartition(".")
-    return list(words_of(key)) if key == "region" else []
+    return words_of(key) if key == "region" else []
 
 
 def deployments(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     """Offer deployments by id; by name once it is begun, so that each is not listed twice."""
-    from qoder_cli.help.completion import seen
+    from qoder_cli.local.remembered import seen_deployments
 
-    for each in seen.deployments(ctx.obj.env, _profile(ctx)):
-        yield each.id, each.about
+    for each in _seen(ctx, seen_deployments):
+        yield each.id, ", ".join(filter(None, (each.name, each.host)))
         if incomplete and _PLAIN_NAME.fullmatch(each.name):
             yield each.name, each.id
 
 
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     """Offer the newest runs, and `last`."""
-    from qoder_cli.help.completion import seen
+    from qoder_cli.base.times import local_time
+    from qoder_cli.local.remembered import seen_runs
 
     yield "last", "the newest that was started here"
-    for each in seen.runs(ctx.obj.env, _profile(ctx)):
-        yield each.id, each.about
+    for each in _seen(ctx, seen_runs):
+        what = f"{each.name or each.deployment} {local_time(each.when)[:16]}"
+        yield each.id, ", ".join(filter(None, (what.strip(), each.host)))
+
+
+def _seen(ctx: typer.Context, find: "Callable[[Store, str | None], list[Seen]]") -> "list[Seen]":
+    """Return what commands have seen with the profile, without a host where there is only one.
+
+    In the sandbox, profiles do not differ. Whatever is in the store's place, nothing is raised.
+    """
+    from qoder_cli.local.store import Store
+    from qoder_cli.settings.configfile import DEFAULT_PROFILE
+
+    profile = None if ctx.obj.env.get("QODER_SANDBOX") else ctx.obj.profile or DEFAULT_PROFILE
+    with closing(Store(ctx.obj.env, warn=lambda complaint: None, looking=True)) as store:
+        found = find(store, profile)
+    if len({each.host for each in found}) > 1:
+        return found
+    return [each._replace(host="") for each in found]
 
 
 def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -127,9 +164,3 @@ def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
         return [(incomplete, FILES)]
     inside: list[Offer] = ctx.obj.inside_sandbox(words[1:], incomplete)
     return inside
-
-
-def _profile(ctx: typer.Context) -> str:
-    from qoder_cli.settings.configfile import DEFAULT_PROFILE
-
-    return ctx.obj.profile or DEFAULT_PROFILE
