@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 
+_TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # variables that hold one
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
@@ -39,8 +40,8 @@ class Observed(Protocol):
         """The newest reading; None while there is none."""
 
 
-class Teller(Protocol):
-    """What tells a CI system of runs: ci.reporting.Ci."""
+class Teller:
+    """What is told of a command's runs. This one tells nobody; with --ci it is ci.reporting.Ci."""
 
     def expect(self, typed: Sequence[str]) -> None:
         """Be told how several things were named."""
@@ -49,19 +50,40 @@ class Teller(Protocol):
         """Be told how the one thing was named."""
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Tell of a run that is not waited for yet."""
+        """Tell of a run that is not waited for yet; `number` is its place among several."""
 
     def launched(self) -> None:
         """Tell of the runs that are known."""
 
     def ended(self, item: Any, *, number: int = 0) -> None:
-        """Take in what became of one of several."""
+        """Take in what became of one thing: a runs.fleet.items.Item."""
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
         """Take in what became of the one run."""
 
 
 @dataclass
+class Known:
+    """What a command has learnt so far, and how it was told to end: `main` needs both, wherever an error comes from."""
+
+    started: "list[Run]" = field(default_factory=list)  # what it has triggered
+    observed: "Observed | None" = None  # what reads the one run that it is about
+    is_of_several: bool = False  # whether it is about several runs, of which each is told of by itself
+    on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
+    wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
+    ci: Teller = field(default_factory=Teller)
+
+    @property
+    def run(self) -> "Run | None":
+        """The newest reading of the one run that the command is about; None while there is none."""
+        if self.is_of_several:
+            return None
+        if self.observed and self.observed.run:
+            return self.observed.run
+        return self.started[-1] if self.started else None
+
+
+@dataclass(frozen=True, eq=False)
 class State:
     """One invocation: its environment, streams, clock and shared options; and what is made from them."""
 
@@ -73,31 +95,16 @@ class State:
     program: str = "qoder"
     transport: "httpx.BaseTransport | None" = None
     flags: Flags = field(default_factory=Flags)
-    on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
-    started: "list[Run]" = field(default_factory=list)  # what this invocation has triggered
-    wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
-    is_of_several: bool = False  # whether the command is about several runs, of which each is told of by itself
-    observed: "Observed | None" = None  # what reads the one run that the command is about
-    ci: "Teller | None" = None  # what tells a CI system of runs, with --ci
+    known: Known = field(default_factory=Known)
 
     def __post_init__(self) -> None:
-        for name in ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN"):
-            self._never_tell(self.env.get(name))
+        self._keep_secret(*map(self.env.get, _TOKENS))
 
-    def _never_tell(self, token: str | None) -> None:
-        """Keep a token out of what is written on stderr, also as JSON spells it."""
-        if token and len(token := token.strip()) >= _SHORTEST_TOKEN:
-            self.err.secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
-
-    @property
-    def known_secrets(self) -> set[str]:
-        """What must never be shown, also of a token that the settings name, as far as these can be read."""
-        if "settings" not in self.__dict__:
-            from qoder_cli.settings.config import resolve
-
-            with suppress(Exception):  # an error is being reported, perhaps that of the settings
-                self._never_tell(resolve(self.flags, self.env).token)
-        return self.err.secrets
+    def _keep_secret(self, *tokens: str | None) -> set[str]:
+        """Keep tokens out of what is written on stderr, and return them."""
+        secrets = {secret for token in tokens if token and len(secret := token.strip()) >= _SHORTEST_TOKEN}
+        self.err.keep_secrets(secrets)
+        return secrets
 
     @classmethod
     def of_this_process(cls) -> "State":
@@ -111,22 +118,23 @@ class State:
             program=program if program in ("qoder", "qoder-cli") else "qoder",
         )
 
-    @property
-    def known_run(self) -> "Run | None":
-        """The newest reading of the one run that the command is about; None while there is none."""
-        if self.is_of_several:
-            return None
-        if self.observed and self.observed.run:
-            return self.observed.run
-        return self.started[-1] if self.started else None
+    def keep_secrets(self) -> set[str]:
+        """Keep out of stderr also the token that the settings name, as far as these can be read; return all of them."""
+        with suppress(Exception):  # an error is being reported, perhaps that of the settings
+            return self._keep_secret(self._resolved.token, *map(self.env.get, _TOKENS))
+        return self._keep_secret(*map(self.env.get, _TOKENS))
+
+    @cached_property
+    def _resolved(self) -> "Settings":
+        from qoder_cli.settings.config import resolve
+
+        return resolve(self.flags, self.env)
 
     @cached_property
     def settings(self) -> "Settings":
         """Token, base URL, profile and the rest, with where each came from. Raises UsageError."""
-        from qoder_cli.settings.config import resolve
-
-        settings = resolve(self.flags, self.env)
-        self._never_tell(settings.token)
+        settings = self._resolved
+        self._keep_secret(settings.token)
         for warning in settings.warnings:
             self.progress.warn(warning)
         return settings
@@ -186,7 +194,7 @@ class State:
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that waits on for these runs, as this one did."""
-        return self.command("run", "wait", *runs, *self.wait_options)
+        return self.command("run", "wait", *runs, *self.known.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with: as `command`, but in a table where only ids were asked for."""
@@ -206,7 +214,7 @@ class State:
 
     def report(self, error: QoderError) -> None:
         """Write the one error that ends stderr."""
-        _ = self.known_secrets  # what was typed by mistake may be in it
+        self.keep_secrets()  # one may have been typed by mistake
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:

@@ -10,11 +10,11 @@ from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qoder_cli.app import State, Teller
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
 from qoder_cli.ci.systems import GitHub, GitLab, System
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
     from qoder_cli.base.model import Run
     from qoder_cli.runs.fleet.items import Item
 
@@ -22,14 +22,14 @@ OFTEN = 1.0  # seconds between two reports of the ids of several runs
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 
 
-class Ci:
+class Ci(Teller):
     """What one command tells its CI system, in a `with` block around all that it does.
 
     One thing is told of as `run_id`, `session_id`, `status` and `exit_code`; several, when they are `expected`, as
     `run_ids`, `session_ids`, `statuses` and `exit_codes`, in the order in which they were named, and one `exit_code`.
     """
 
-    def __init__(self, state: "State", system: System) -> None:
+    def __init__(self, state: State, system: System) -> None:
         self._state = state
         self._system = system
         self._typed: Sequence[str] | None = None
@@ -81,7 +81,7 @@ class Ci:
 
         error = _in_words(failure)
         if self._typed is None and not self._items:  # nobody said what became of the one thing
-            run = self._state.started[-1] if self._state.started else None
+            run = next(reversed(self._state.known.started), None)
             if run is not None or error is not None:
                 self.ended(Item(self._word, run, error))
             if run is None and error is not None and error.run_id is not None:
@@ -116,7 +116,7 @@ class Ci:
         self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
 
-def reporting(state: "State") -> Ci:
+def reporting(state: State) -> Ci:
     """Return what reports to the CI system that the environment names; warns when it names none."""
     if state.env.get("GITHUB_ACTIONS") == "true":
         return Ci(state, GitHub(state))

@@ -300,17 +300,17 @@ def _run(words: list[str], state: State) -> int:
 
 def _last_words(signalled: Signalled, state: State) -> QoderError:
     """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
-    if not state.started:
+    if not state.known.started:
         return signalled.in_words("interrupted; nothing was started")
     from qoder_cli.runs.ending import stopped_with
 
-    return stopped_with(signalled, state.known_run or state.started[-1], state)
+    return stopped_with(signalled, state.known.run or state.known.started[-1], state)
 
 
 def _report(error: QoderError, state: State) -> int:
     """Write the one error that ends stderr, and return its exit code."""
     signals.begin_last_words()
-    if (run := state.known_run) is not None:
+    if (run := state.known.run) is not None:
         from qoder_cli.runs.ending import complete
 
         error = complete(error, run, state)

@@ -184,7 +184,7 @@ def _request(
     if key is not None and method == "GET":
         raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
     where = target.read(path, base_url=state.settings.base_url, query=query)
-    return Request(method, where, body, own, None if key is None else check_key(key, state.known_secrets))
+    return Request(method, where, body, own, None if key is None else check_key(key, state.keep_secrets()))
 
 
 def _answer(state: State, request: "Request", *, paginate: bool, include: bool) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, TextIO
 
@@ -53,7 +53,7 @@ class Screen:
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
         self.is_piped = False  # another program reads it
         self.has_written = False
-        self.secrets: set[str] = set()  # what is never shown here: a token may have been typed as anything
+        self._secrets: set[str] = set()
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -70,6 +70,11 @@ class Screen:
         screen.is_piped = _is_pipe(stream)
         return screen
 
+    def keep_secrets(self, tokens: Iterable[str]) -> None:
+        """Never show tokens here, also as JSON spells them: they may have been typed as anything."""
+        for token in tokens:
+            self._secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
+
     def write(self, text: str) -> None:
         """Write lines at once, without secrets, and without what a CI system takes for a command, on every machine.
 
@@ -80,7 +85,7 @@ class Screen:
 
     def write_exactly(self, text: str) -> None:
         """Write text as it is, but for secrets. Raises what `write` raises."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
+        for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, REDACTED)
         self.write_bytes(text.encode("utf-8", "replace"))
 

@@ -45,7 +45,7 @@ def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted = NOTHIN
 
 def left(item: Item, state: State) -> Item:
     """Return an item, having cancelled its run if it keeps running and `--on-leave` says so."""
-    if state.on_leave != "cancel":
+    if state.known.on_leave != "cancel":
         return item
     from qoder_cli.runs.leave import take_leave_of
 
@@ -121,8 +121,7 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
-    if state.ci:
-        state.ci.ended(item)
+    state.known.ci.ended(item)
     try:
         if item.run is not None:
             error = _show(state, item, result)
@@ -132,8 +131,7 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
-    if state.ci:
-        state.ci.ended(item)
+    state.known.ci.ended(item)
     if item.error is not None:
         raise item.error
     return Exit.OK

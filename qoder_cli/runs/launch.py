@@ -44,7 +44,7 @@ def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Tri
         key=key,
         is_new_key=order.key is None,
         on_lost=order.on_lost,
-        on_started=state.started.append,
+        on_started=state.known.started.append,
         repeat=order.repeated(state, key),
         look=state.command("run", "list", order.deployment_id),
         pace=pace,
@@ -69,8 +69,7 @@ def launch(state: "State", order: Order) -> Started:
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, state) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
-    if state.ci:
-        state.ci.started(started.run.id, started.run.session_id)
+    state.known.ci.started(started.run.id, started.run.session_id)
     remember_run(state, started.run)
     return started
 

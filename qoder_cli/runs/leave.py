@@ -18,7 +18,7 @@ AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them
 
 def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
-    if state.on_leave != "cancel":
+    if state.known.on_leave != "cancel":
         return list(items)
     from qoder_cli.base.ahead import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
@@ -44,7 +44,7 @@ def take_leave(error: QoderError, run: Run, state: "State") -> QoderError:
 
     An adopted run may be someone else's and is never cancelled.
     """
-    if state.on_leave != "cancel" or not _is_left(error, run):
+    if state.known.on_leave != "cancel" or not _is_left(error, run):
         return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"

@@ -319,10 +319,10 @@ def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted:
     A run that was adopted here once stays marked so, whichever command is about it.
     """
     adopted = adopted or state.store.is_adopted(state.settings.host, run_id)
-    state.observed = Observer(
+    state.known.observed = Observer(
         state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state), progress=state.progress
     )
-    return state.observed
+    return state.known.observed
 
 
 def freshness(state: "State") -> Callable[[str], bool]:

@@ -67,8 +67,7 @@ def _accepted(state: "State", started: Started, observer: Observer, on_skip: OnS
     error = ending_error(run, state)
     if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
         error = None
-    if state.ci:
-        state.ci.ended_as(run, error)
+    state.known.ci.ended_as(run, error)
     state.show_run(run)
     if error is not None:
         raise error
@@ -77,8 +76,7 @@ def _accepted(state: "State", started: Started, observer: Observer, on_skip: OnS
 
 def _busy(state: "State", going: Run, on_skip: OnSkip) -> int:
     """Answer --if-idle with the run that is going on."""
-    if state.ci:
-        state.ci.ended_as(going, None)
+    state.known.ci.ended_as(going, None)
     state.show_run(going)
     if on_skip == "ok":
         return Exit.OK

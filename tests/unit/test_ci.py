@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def test_whatever_ends_it_the_run_that_was_started_is_told(
     step: Step, failure: BaseException, code: str, annotated: bool
 ) -> None:
     with ending_with(failure, step):
-        step.state.started.append(a_run(status="running"))
+        step.state.known.started.append(a_run(status="running"))
     assert step.outputs == {"run_id": "drun_1", "session_id": "sess_1", "status": "running", "exit_code": code}
     assert ("::error" in step.err) is annotated
 
@@ -384,7 +384,7 @@ def test_elsewhere_there_is_a_warning_and_it_goes_on(tmp_path: Path, env: dict[s
 @pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
 @pytest.mark.parametrize("path", ["", "{folder}", "{folder}/nowhere/file", "\0"])
 def test_a_file_that_cannot_be_written_is_one_warning(step: Step, variable: str, path: str) -> None:
-    step.state.env = {**step.state.env, variable: path.format(folder=step.folder)}
+    step.state = replace(step.state, env={**step.state.env, variable: path.format(folder=step.folder)})
     with reporting(step.state) as ci:
         ci.started("drun_1")
         ci.ended(Item("drun_1", a_run(), None))

@@ -110,15 +110,15 @@ def run(
     from qoder_cli.runs.trigger import check_key
 
     state: State = ctx.obj
-    state.on_leave = on_leave
+    state.known.on_leave = on_leave
     wait = wait or result or follow
     if require_satisfied and not wait:
         raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
     if on_ask != "stop" and not wait:
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
-    state.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
-    key = None if idempotency_key is None else check_key(idempotency_key, state.known_secrets)
+    key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.runs.after import Wanted
@@ -128,8 +128,7 @@ def run(
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
         typed = named(deployments, state, what="deployments")
-        if state.ci:
-            state.ci.expect(typed)
+        state.known.ci.expect(typed)
         orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
             from qoder_cli.runs.fleet.rehearsal import show_requests
@@ -138,8 +137,7 @@ def run(
         wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
         plan = Plan(wait, limits, wanted, parallel, if_idle, on_skip, fail_fast, result)
         return run_many(state, typed, orders, plan)
-    if state.ci:
-        state.ci.expect_one(deployments[0])
+    state.known.ci.expect_one(deployments[0])
     order = replace(order, deployment_id=names.deployment(deployments[0], state))
     if dry_run:
         from qoder_cli.runs.fleet.rehearsal import show_request

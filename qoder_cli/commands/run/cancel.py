@@ -40,14 +40,14 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
     typed = named(runs, state)
     if not yes and not state.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
-    state.is_of_several = is_list(runs)
+    state.known.is_of_several = is_list(runs)
     known = names.runs(typed, state)
     requested: dict[Key, Observer | Item] = {}  # by run, which several words may mean
     for word in typed:
         if known[word] not in requested:
             requested[known[word]] = _request(state, word, known[word], yes=yes)
     items = _stopped(state, requested)
-    if not state.is_of_several:
+    if not state.known.is_of_several:
         return finish(state, items[known[typed[0]]])
     printed = Printed(state, len(typed))
     for number, word in enumerate(typed):

@@ -54,23 +54,22 @@ def wait(
     runs = runs or [or_last(None, state)]
     typed = named(runs, state)
     as_list = is_list(runs)
-    if state.ci and as_list:
-        state.ci.expect(typed)
-    elif state.ci:
-        state.ci.expect_one(typed[0])
+    if as_list:
+        state.known.ci.expect(typed)
+    else:
+        state.known.ci.expect_one(typed[0])
     if result and as_list and not state.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
     wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
-    state.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
         return wait_many(state, typed, limits, wanted, result=result)
     began = state.clock.monotonic()
     run_id = names.run(typed[0], state, timeout=limits.timeout)
-    if state.ci:
-        state.ci.started(run_id)
+    state.known.ci.started(run_id)
     watch = Watch(observer_of(state, run_id))
     item = wait_for(state, watch, limits.since(began, state.clock), wanted)
     return finish(state, item, result=result)

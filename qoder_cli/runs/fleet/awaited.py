@@ -90,7 +90,7 @@ class Awaiting:
 
     def _over(self, watch: Watch) -> None:
         item = item_of(watch, self._state)
-        if isinstance(item.error, WaitTimeout) and self._state.on_leave == "cancel":
+        if isinstance(item.error, WaitTimeout) and self._state.known.on_leave == "cancel":
             self._left[watch] = item
         elif self._wanted.asks_more_of(item):
             self._reading.begin(watch, item)

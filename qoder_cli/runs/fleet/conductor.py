@@ -33,7 +33,7 @@ class Conductor:
         restart: Restart | None = None,
     ) -> None:
         self._state = state
-        state.is_of_several = True
+        state.known.is_of_several = True
         self._typed = typed
         self._printed = Printed(state, len(typed))
         self._verb = verb
@@ -47,8 +47,7 @@ class Conductor:
     def put(self, number: int, item: Item) -> None:
         """Take in what became of one, once, tell of it, and print it."""
         if self._printed.items[number] is None:
-            if self._state.ci:
-                self._state.ci.ended(item, number=number)
+            self._state.known.ci.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
         self._failed = self._failed or item.is_failure

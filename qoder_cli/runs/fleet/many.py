@@ -107,8 +107,7 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
     that decides the exit code.
     """
-    if state.ci:
-        state.ci.expect(typed)
+    state.known.ci.expect(typed)
     state.pace_reads(READS_BESIDE_WRITES)
     state.progress.note(f"starting runs of {_listed(typed)} {state.client.settings.whereabouts}")
     return _Running(state, typed, orders, plan).run()
@@ -214,14 +213,12 @@ class _Running:
         return self._plan.fail_fast and self._excused(item).is_failure
 
     def _on_done(self) -> None:
-        if self._state.ci:
-            self._state.ci.launched()
+        self._state.known.ci.launched()
 
     def _tell(self, observer: Observer, number: int) -> None:
         self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
-        if self._state.ci:
-            session_id = observer.run.session_id if observer.run else None
-            self._state.ci.started(observer.run_id, session_id, number=number)
+        session_id = observer.run.session_id if observer.run else None
+        self._state.known.ci.started(observer.run_id, session_id, number=number)
 
     def _on_item(self, watch: Watch, item: Item) -> None:
         number = self._numbers[watch]
@@ -244,8 +241,7 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
     for word in typed:
         ids.run(word)
     state.pace_reads()
-    if state.ci:
-        state.ci.expect(typed)
+    state.known.ci.expect(typed)
     conductor = Conductor(state, typed, verb="completed")
     began = state.clock.monotonic()
     found = names.runs(typed, state, timeout=limits.timeout)
@@ -258,8 +254,7 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
                 conductor.put(number, Item(word, None, id))
                 continue
             places.setdefault(id, []).append(number)
-            if state.ci:
-                state.ci.started(id, number=number)
+            state.known.ci.started(id, number=number)
         fresh, client = freshness(state), state.client
         adopted = state.store.adopted(state.settings.host)
 

@@ -112,7 +112,7 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 def following(state: "State", run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
-    error.next = state.command("run", "logs", run.id, "--follow", *state.wait_options)
+    error.next = state.command("run", "logs", run.id, "--follow", *state.known.wait_options)
     return going_on(error, run, state)
 
 

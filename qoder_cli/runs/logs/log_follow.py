@@ -84,7 +84,7 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
         raise LostSight(
             f"lost track of run {observer.run_id}; it may still be running: {error.message}",
             hint="to follow it again",
-            next=state.command("run", "logs", observer.run_id, "--follow", *state.wait_options),
+            next=state.command("run", "logs", observer.run_id, "--follow", *state.known.wait_options),
             run_id=observer.run_id,
             session_id=observer.run.session_id if observer.run else None,
             run_state="unknown",
