@@ -15,7 +15,7 @@ from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.deployments.step import Step
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
-from qoder_cli.files.problems import BadFiles, Problem
+from qoder_cli.files.tree import BadFiles, Problem
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

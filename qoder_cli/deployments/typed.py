@@ -56,7 +56,7 @@ def _agent(typed: str) -> Any:
 
 def _message(typed: str, state: "State") -> str:
     from qoder_cli.files import source
-    from qoder_cli.files.problems import Problem
+    from qoder_cli.files.tree import Problem
 
     if typed != source.STDIN:
         return typed

@@ -1,20 +1,226 @@
-"""Fields in normal form against the models: what is wrong, in words, at the line and field where the file says it."""
+"""The documented limits of a deployment (api/facts.md, 1.2), and what is wrong by them, in words.
 
-from collections.abc import Mapping
+The models are of the shape that normal.py makes of a file.
+"""
+
+import re
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, get_args
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from qoder_cli.files.model import AgentRef, Budget, DeploymentFile, Resource, Schedule
-from qoder_cli.files.normal import READ_ONLY
-from qoder_cli.files.problems import Problem
-from qoder_cli.files.tree import Node, Path, spelled
+from qoder_cli.base import cron
+from qoder_cli.base.ids import NOT_OF_AN_ID
+from qoder_cli.base.model import mapping
+from qoder_cli.files.normal import ENV_NAME, READ_ONLY, RESERVED, assignments
+from qoder_cli.files.tree import Node, Path, Problem, spelled
 
 _MOST = 1000  # problems of one deployment that are put into words: looking for near names takes its time
 
-_INSIDE: dict[str, type[BaseModel]] = {"agent": AgentRef, "schedule": Schedule, "budget": Budget}
+# A ValueError that a validator raises has what is wrong, and, as a second argument, more precise words, which show the
+# text: only for one that did not come from a variable.
+
+
+def _must(be: Callable[[str], object], or_else: str) -> AfterValidator:
+    """Return the validator of a text that must be so; `or_else` is what is wrong with any other."""
+
+    def check(text: str) -> str:
+        if not be(text):
+            raise ValueError(or_else)
+        return text
+
+    return AfterValidator(check)
+
+
+def _matches(pattern: str, or_else: str) -> AfterValidator:
+    return _must(re.compile(pattern, re.DOTALL).fullmatch, or_else)
+
+
+def _id(prefix: str) -> AfterValidator:
+    return _matches(f"{prefix}.+", f"must be an id that begins with {prefix}")
+
+
+def _alone(id: str) -> str:
+    if odd := NOT_OF_AN_ID.search(id):
+        raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
+    return id
+
+
+def _cron_expression(expression: str) -> str:
+    try:
+        cron.parse(expression)
+    except ValueError as error:
+        raise ValueError("invalid cron expression", str(error)) from None
+    return expression
+
+
+def _time_zone(name: str) -> str:
+    try:
+        cron.zone(name)
+    except ValueError as error:
+        if known := _zones():  # without time zone data there is no telling
+            near = get_close_matches(name.lower(), known, n=1)
+            meant = f"; did you mean {known[near[0]]}?" if near else ""
+            raise ValueError("unknown time zone", f"{error}{meant}") from None
+    return name
+
+
+@cache
+def _zones() -> dict[str, str]:
+    """Return the names of all zones, by what they are in lowercase."""
+    import zoneinfo
+
+    return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Open(BaseModel):
+    """May have fields that are not known here, for the server to judge; but not ones that look like a slip."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    @model_validator(mode="before")  # a field that is missing is so for its slip
+    @classmethod
+    def _no_slips(cls, said: Any) -> Any:
+        missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(said)}
+        needed = [name for name, field in missing.items() if field.is_required()]
+        for name in filter(lambda name: name not in cls.model_fields, mapping(said)):
+            near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
+            if near:
+                raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
+        return said
+
+
+_UNSET: Any = None  # defaults are never looked at: what is not in the file is not checked
+
+_AgentId = Annotated[str, _id("agent_")]
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _AgentRef(_Strict):
+    id: _AgentId
+    type: Literal["agent"]
+    version: Annotated[int, Field(ge=1)] = _UNSET
+
+
+class _Schedule(_Strict):
+    """All of it belongs together, also in an update."""
+
+    type: Literal["cron"]
+    expression: Annotated[str, AfterValidator(_cron_expression)]
+    timezone: Annotated[str, AfterValidator(_time_zone)]
+
+
+_Credits = Annotated[
+    str,
+    _matches(
+        r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?",
+        "must be an amount above 0, with at most 12 digits before the point and 2 after it",
+    ),
+]
+
+
+class _Budget(_Strict):
+    type: Literal["limit"]
+    max_credit_cost: _Credits
+
+
+class _TextBlock(_Open):
+    type: Literal["text"]
+    text: str
+
+
+class _OtherBlock(_Open):
+    """Any other block of a content: an image, a document, or what comes to be."""
+
+    type: str
+
+
+_Block = Annotated[
+    Annotated[_TextBlock, Tag("[text block]")] | Annotated[_OtherBlock, Tag("[block]")],
+    Discriminator(lambda value: "[text block]" if mapping(value).get("type") == "text" else "[block]"),
+]
+
+
+class _Message(_Open):
+    type: Literal["user.message", "system.message"]
+    content: Annotated[list[_Block], Field(min_length=1)]
+
+
+class _DefineOutcome(_Open):
+    """What the agent shall reach, and how that is judged (api/facts.md, 2.3)."""
+
+    type: Literal["user.define_outcome"]
+    description: _Text
+    rubric: dict[str, Any]
+    max_iterations: Annotated[int, Field(ge=1, le=20)] = _UNSET
+
+
+class _Resource(_Open):
+    """What is put into the session (api/facts.md, 1.2 and 4); which fields it needs is the server's to judge."""
+
+    type: Literal["file", "github_repository", "git_repository", "memory_store"]
+    file_id: Any = _UNSET
+    mount_path: Any = _UNSET
+    url: Any = _UNSET
+    checkout: Any = _UNSET
+    authorization_token: str | None = _UNSET
+    password: str | None = _UNSET
+    memory_store_id: Any = _UNSET
+    access: Any = _UNSET
+    instructions: Any = _UNSET
+
+
+# Either a text or a mapping: told apart first, so that only the problems of that one are told.
+_TEXT, _MAPPING = "[text]", "[mapping]"
+_BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAPPING)
+_Agent = Annotated[Annotated[_AgentId, Tag(_TEXT)] | Annotated[_AgentRef, Tag(_MAPPING)], _BY_TYPE]
+
+_NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
+_CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
+_NO_PAIRS = "must be NAME=VALUE pairs, each on a line of its own or with ; between them"
+_Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
+_Variables = dict[
+    Annotated[str, _matches(ENV_NAME, _NAMES_ONE)],
+    Annotated[str, _matches(r"[^;\r\n]*", _CANNOT_CARRY)],
+]
+_EnvironmentVariables = Annotated[
+    Annotated[_Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
+    _BY_TYPE,
+]
+_MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]
+
+
+class _Deployment(_Strict):
+    """All that a file may say of a deployment; nothing is required here, as an update may be of any one field."""
+
+    id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
+    name: Annotated[str, Field(max_length=256), _must(str.strip, "is blank")] = _UNSET
+    description: Annotated[str, Field(max_length=2048)] | None = _UNSET
+    agent: _Agent = _UNSET
+    environment_id: Annotated[str, _id("env_")] = _UNSET
+    environment_variables: _EnvironmentVariables = _UNSET
+    schedule: _Schedule | None = _UNSET
+    message: _Text = _UNSET  # the short form of one user.message; normal.py has written out all but a wrong one
+    initial_events: Annotated[
+        list[Annotated[_Message | _DefineOutcome, Field(discriminator="type")]],
+        Field(min_length=1, max_length=50),
+    ] = _UNSET
+    resources: Annotated[list[_Resource], Field(max_length=500)] = _UNSET
+    vault_ids: Annotated[list[Annotated[str, _id("vault_")]], Field(max_length=50)] = _UNSET
+    metadata: Annotated[dict[_MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = _UNSET
+    budget: _Budget | None = _UNSET
+
+
+_INSIDE: dict[str, type[BaseModel]] = {"agent": _AgentRef, "schedule": _Schedule, "budget": _Budget}
+_EVENTS = ("user.message", "user.define_outcome", "system.message")
+_TYPES = (*_EVENTS, *get_args(_Resource.model_fields["type"].annotation))
 _SHAPES = {
     "agent": "an agent's id, or a mapping of id and version",
     "environment_variables": "a mapping of names and values, or a text of NAME=VALUE lines",
@@ -33,19 +239,19 @@ _WORDS = {
     "less_than_equal": "must be at most {le}",
     "list_type": "must be a list",
     "literal_error": "must be {expected}",
-    "union_tag_not_found": "needs a type: user.message, user.define_outcome or system.message",
+    "union_tag_not_found": f"needs a type: {_EVENTS[0]}, {_EVENTS[1]} or {_EVENTS[2]}",
     "union_tag_invalid": "the type must be {expected_tags}",
 }
 
 
 def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
-    """Return all that is wrong with fields in normal form.
+    """Return all that is wrong with fields in normal form, at the line and field where the file says it.
 
     `said` is the tree they came from, which knows the lines; `at` is where in its document it stands. No text of a
     problem shows anything that came from a variable.
     """
     try:
-        DeploymentFile.model_validate(dict(fields))
+        _Deployment.model_validate(dict(fields))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return [_problem(detail, said, at) for detail in details[:_MOST]]
@@ -53,12 +259,7 @@ def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Probl
 
 
 def _problem(detail: ErrorDetails, said: Node, at: Path) -> Problem:
-    path, node = _located(detail, said)
-    return Problem(_in_words(detail, path, node), line=node.line, path=spelled((*at, *path)))
-
-
-def _located(detail: ErrorDetails, said: Node) -> tuple[Path, Node]:
-    """Return where it is: as far as the file itself goes, which may have a short form of what was checked."""
+    """Return what is wrong, as far as the file itself goes, which may have a short form of what was checked."""
     path: Path = ()
     node = said
     for step in detail["loc"]:
@@ -67,7 +268,7 @@ def _located(detail: ErrorDetails, said: Node) -> tuple[Path, Node]:
             path += (step,)
     if detail["type"] == "missing" and isinstance(node.content, dict):
         path += detail["loc"][-1:]
-    return path, node
+    return Problem(_in_words(detail, path, node), line=node.line, path=(*at, *path))
 
 
 def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
@@ -94,24 +295,20 @@ def _meant(context: Mapping[str, Any], node: Node) -> str:
     """Return what a wrong type was perhaps meant to be."""
     if node.has_filled() or not isinstance(wrong := context.get("tag", node.content), str):
         return ""
-    choices = [choice for choice in _TYPES if choice in str(context.get("expected", context.get("expected_tags", "")))]
-    near = get_close_matches(wrong, choices, n=1)
+    expected = str(context.get("expected", context.get("expected_tags", "")))
+    near = get_close_matches(wrong, [choice for choice in _TYPES if choice in expected], n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-_TYPES = (
-    *("user.message", "user.define_outcome", "system.message"),
-    *get_args(Resource.model_fields["type"].annotation),
-)
 
 
 def _unknown(path: Path) -> str:
     """Return what to say of a field that is not known at this place."""
     name = str(path[-1])
-    if len(path) == 1 and name in READ_ONLY:
+    model: type[BaseModel] = _Deployment
+    if len(path) > 1:
+        model = _INSIDE.get(str(path[0]), _Deployment)
+    elif name in READ_ONLY:
         return "is read-only; remove it"
-    if len(path) == 1 and (parent := next((one for one, model in _INSIDE.items() if name in model.model_fields), None)):
+    elif parent := next((one for one, inside in _INSIDE.items() if name in inside.model_fields), None):
         return f"unknown field; did you mean {parent}.{name}?"
-    model = DeploymentFile if len(path) == 1 else _INSIDE.get(str(path[0]), DeploymentFile)
     near = get_close_matches(name.lower(), model.model_fields, n=1)
     return f"unknown field; did you mean {near[0]}?" if near else "unknown field"

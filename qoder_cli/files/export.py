@@ -8,7 +8,6 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.schedule import words_of
 from qoder_cli.files.normal import assignments, settable
-from qoder_cli.files.variables import escaped
 from qoder_cli.output.screen import commandless, inert
 
 # In the order in which people read them; `message` stands in for `initial_events` where it can.
@@ -39,24 +38,23 @@ def export(deployment: Deployment, *, by_id: bool = False) -> str:
     `---\\n`. Secrets of resources are not in it, as the server never returns them; and nothing that changes by itself.
     """
     fields = _short(settable(deployment))
-    lines = [_comment(note) for note in _about(deployment)]
+    lines = [
+        "# qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged.",
+        "# ${NAME} stands for an environment variable, $${ for a literal ${.",
+    ]
+    if deployment.archived_at:
+        note = f"Archived on {deployment.archived_at}: to create a new one, give it another name."
+        lines.append(_comment(note))
     if by_id:
-        note = "Matched by id, because another deployment has the same name."
-        lines += ["", _comment(note), f"id: {deployment.id}"]
+        note = "# Matched by id, because another deployment has the same name."
+        lines += ["", note, f"id: {deployment.id}"]
     for name in _ORDER:
         if name in fields:
-            notes = [] if name == "name" and by_id else [*_notes(name, fields[name], deployment)]
-            lines += ["", *map(_comment, notes)] if notes else []
+            notes = [*_notes(name, fields[name], deployment)]
+            if notes and not (by_id and name == "name"):
+                lines += ["", *map(_comment, notes)]
             lines += _entry(f"{name}:", fields[name], 0)
     return "\n".join(lines) + "\n"
-
-
-def _about(deployment: Deployment) -> Iterator[str]:
-    """Yield what to know before editing, as comment lines."""
-    yield "qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged."
-    yield "${NAME} stands for an environment variable, $${ for a literal ${."
-    if deployment.archived_at:
-        yield f"Archived on {deployment.archived_at}: to create a new one, give it another name."
 
 
 def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
@@ -73,8 +71,7 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield words
     if name == "metadata":
         yield "Keys you remove here are deleted."
-        left_out = [key for key in mapping(deployment.raw.get("metadata")) if key not in value]
-        if left_out:
+        if left_out := [key for key in mapping(deployment.raw.get("metadata")) if key not in value]:
             yield f"Read-only, left out: {', '.join(left_out)}"
     if name == "budget":
         yield "Credits per run; null means no limit."
@@ -130,9 +127,10 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
         yield from inner
     elif isinstance(value, str) and _is_block(value):
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
-        yield from (f"{pad}  {line}" if line else "" for line in escaped(value).removesuffix("\n").split("\n"))
+        yield from (f"{pad}  {line}" if line else "" for line in _escaped(value).removesuffix("\n").split("\n"))
     else:
-        yield f"{pad}{head} {_word(escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))}"
+        word = _word(_escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))
+        yield f"{pad}{head} {word}"
 
 
 def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
@@ -162,7 +160,7 @@ def _word(text: str) -> str:
     """Return a text on one line, in quotes where it needs them."""
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
-    return _escaped(jsontext.dump(text))
+    return _spelled(jsontext.dump(text))
 
 
 def _number(text: str) -> str:
@@ -174,8 +172,13 @@ def _number(text: str) -> str:
 
 
 def _comment(note: str) -> str:
-    return f"# {_escaped(commandless(inert(note)))}"
+    return f"# {_spelled(commandless(inert(note)))}"
 
 
 def _escaped(text: str) -> str:
+    """Return the text that, in a file, stands for `text`."""
+    return text.replace("${", "$${")
+
+
+def _spelled(text: str) -> str:
     return _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

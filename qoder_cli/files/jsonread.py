@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 
 from qoder_cli.base import jsontext
-from qoder_cli.files.problems import Problem
-from qoder_cli.files.tree import Node, Path, Reading, Scalar
+from qoder_cli.files.tree import Node, Path, Problem, Reading, Scalar
 
 _SCALAR = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\.)*+"|[\w.+-]++')
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -14,18 +13,18 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """Yield the values of a JSON text, mostly one; several may follow each other, as in JSON Lines.
 
-    Problems that leave the rest readable (a key that is there twice) are added to `problems`; the others are raised.
+    A key that is there twice is added to `problems`; what leaves the rest unreadable is raised.
     """
     reader = _Reader(text, problems)
     while reader.next():
         yield reader.value(())
 
 
-class _Reader:
+class _Reader(Reading):
     """Reads values by descending into them; the bound on the depth ends that."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
-        self._reading = Reading(problems)
+        super().__init__(problems)
         self._text = text
         self._at = 0
         self._line = 1
@@ -40,7 +39,7 @@ class _Reader:
 
     def value(self, path: Path) -> Node:
         opening, line = self.next(), self._line
-        self._reading.count(path, line)
+        self.count(path, line)
         if opening == "{":
             return Node(line, self._members(path))
         return Node(line, self._items(path) if opening == "[" else self._scalar("a value"))
@@ -53,7 +52,7 @@ class _Reader:
             line, key = self._line, str(self._scalar("a key"))
             self._take(":")
             inside = (*path, key)
-            self._reading.add(content, key, self.value(inside), line=line, path=inside)
+            self.add(content, key, self.value(inside), line=line, path=inside)
         return content
 
     def _items(self, path: Path) -> list[Node]:

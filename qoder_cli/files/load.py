@@ -1,4 +1,9 @@
-"""Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic."""
+"""Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic.
+
+`${VAR}` in the texts of a file is filled in from the environment; keys are left alone, and so is what was filled in.
+`${VAR:-text}` is the text where the variable is not set or empty; `$${` stands for `${` itself. Any other `$` is a `$`.
+An object of the API, which says `"type": "deployment"`, is taken as it is: what it holds was not written for us.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +16,11 @@ from qoder_cli.base.tokens import NAMES
 from qoder_cli.files import jsonread, source, yamlread
 from qoder_cli.files.check import check
 from qoder_cli.files.normal import REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
-from qoder_cli.files.problems import BadFiles, Problem
-from qoder_cli.files.tree import Node, Path, spelled
-from qoder_cli.files.variables import Filler, names_variable
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
 
 MOST_PROBLEMS = 1000  # of one file that are told
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
+_DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Declared:
     fields: dict[str, Any]  # exactly what the file says, in normal form (normal.py), without the id
     id: str | None  # dep_…, where the file has it
     ignored: tuple[str, ...] = ()  # what an object of the API has that only the server sets
-    secret_places: frozenset[str] = frozenset()  # never to be shown: tokens of resources, variables filled in by ${VAR}
+    secret_places: frozenset[str] = frozenset()  # never to be shown: tokens of resources, ${VAR} in variables
     unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
@@ -77,19 +81,22 @@ class _Loader:
     def declared(self, path: str) -> list[Declared]:
         """Return what a path that was typed declares."""
         told_before = len(self.told)
+        found: list[Declared] = []
         try:
-            found = [one for file in source.files(path) for one in self._of_file(file)]
+            for file in source.files(path):
+                found += self._of_file(file)
+            if not found and len(self.told) == told_before:
+                raise Problem("contains no deployment")
         except Problem as problem:
-            found = []
             self.told.append(problem.told(path))
-        if not found and len(self.told) == told_before:
-            self.told.append(Problem("contains no deployment").told(path))
         return found
 
     def _of_file(self, file: str) -> Iterator[Declared]:
         problems: list[Problem] = []
         try:
-            self._once(file)
+            if (identity := source.identity(file)) in self._files:
+                raise Problem("appears twice")
+            self._files.add(identity)
             for tree in _trees(file, source.read(file, stdin=self.stdin), problems):
                 for at, document in _documents(tree):
                     if len(problems) >= MOST_PROBLEMS:
@@ -99,56 +106,54 @@ class _Loader:
             problems.append(problem)
         self.told += [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
 
-    def _once(self, file: str) -> None:
-        identity = source.identity(file)
-        if identity in self._files:
-            raise Problem("appears twice")
-        self._files.add(identity)
-
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
         """Yield what a document declares; where it is wrong, nothing, with the reasons added to `problems`."""
         if not isinstance(document.content, dict):
-            problems.append(Problem("a deployment must be a mapping of fields", line=document.line, path=spelled(at)))
+            problems.append(Problem("a deployment must be a mapping of fields", line=document.line, path=at))
             return
-        filler = Filler(self.env)
-        is_servers = _is_servers(document)
-        said = document if is_servers else filler.fill(document, at)
-        problems += filler.problems
-        fields, ignored = without_read_only(said.plain()) if is_servers else (said.plain(), list[str]())
+        ignored: list[str] = []
+        if is_servers := _is_servers(document):
+            said = document
+            fields, ignored = without_read_only(said.plain())
+        else:
+            said = _Filler(self.env, problems).fill(document, at)
+            fields = said.plain()
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
         wrong = [*check(fields, said, at=at), *_slips(said, at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
+            secret_places = {*_filled_variables(document, said), *_named(fields.get("resources"), ("resources",))}
             yield Declared(
                 file,
                 document.line,
                 fields,
                 deployment_id,
                 tuple(ignored),
-                frozenset([*_filled_variables(document, said), *_named(fields.get("resources"), ("resources",))]),
-                unfilled=is_servers and names_variable(said),
+                frozenset(secret_places),
+                unfilled=is_servers and _names_variable(said),
             )
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
         """Yield what is wrong between the fields of one deployment, and between those of several."""
-        fields = said.content if isinstance(said.content, dict) else {}
+        fields = dict(said.items())
         if not {"name", "id"} & set(fields):
-            yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=spelled(at))
+            yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
         if {"message", "initial_events"} <= set(fields):
-            path, line = spelled((*at, "message")), fields["message"].line
-            yield Problem("is short for initial_events; keep one of the two", line=line, path=path)
+            text = "is short for initial_events; keep one of the two"
+            yield Problem(text, line=fields["message"].line, path=(*at, "message"))
         for key in ("name", "id"):
             node = fields.get(key)
             if node is None or not isinstance(node.content, str):
                 continue
             is_told_apart = key == "name" and "id" in fields and node.content in self._by_id
             if (first := self._places.get((key, node.content))) and not is_told_apart:
-                yield Problem(f"is already used at {first}", line=node.line, path=spelled((*at, key)))
+                yield Problem(f"is already used at {first}", line=node.line, path=(*at, key))
             elif node.content and not first:
                 self._places[key, node.content] = f"{file}:{node.line}"
-                self._by_id |= {node.content} if key == "name" and "id" in fields else set()
+                if key == "name" and "id" in fields:
+                    self._by_id.add(node.content)
 
 
 def _is_servers(document: Node) -> bool:
@@ -185,7 +190,7 @@ def _slips(said: Node, at: Path) -> Iterator[Problem]:
         return
     if any(re.match(r"#|export\s", name) for name, _ in assignments(variables.content) or ()):
         what = "must not contain comments or `export`; remove them, or write a mapping"
-        yield Problem(what, line=variables.line, path=spelled((*at, VARIABLES)))
+        yield Problem(what, line=variables.line, path=(*at, VARIABLES))
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:
@@ -212,3 +217,67 @@ def _named(value: Any, path: Path) -> Iterator[str]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _named(item, (*path, index))
+
+
+def _names_variable(node: Node) -> bool:
+    """Return whether a text in a tree names a variable."""
+    if isinstance(node.content, str):
+        return any(found[1] for found in _DOLLAR.finditer(node.content))
+    return any(_names_variable(child) for _, child in node.items())
+
+
+@dataclass
+class _Filler:
+    """Fills in the variables of one deployment; what is wrong with them is added to `problems`."""
+
+    env: Mapping[str, str]
+    problems: list[Problem]
+    _room: int = source.LONGEST  # characters; texts repeated by aliases and variables count each time
+
+    def fill(self, node: Node, path: Path) -> Node:
+        """Return the tree with its variables filled in. Raises Problem when it becomes longer than a body may be."""
+        content = node.content
+        if isinstance(content, dict):
+            return Node(node.line, {key: self.fill(child, (*path, key)) for key, child in content.items()})
+        if isinstance(content, list):
+            return Node(node.line, [self.fill(child, (*path, index)) for index, child in enumerate(content)])
+        if not isinstance(content, str):
+            return node
+        is_filled = False
+
+        def value(found: re.Match[str]) -> str:
+            nonlocal is_filled
+            try:
+                text = self._value(found)
+            except ValueError as error:
+                self.problems.append(Problem(str(error), line=node.line, path=path))
+                return ""
+            is_filled = is_filled or bool(found[1] and self.env.get(found[1]))
+            self._take(len(text), node.line)
+            return text
+
+        self._take(len(content), node.line)
+        return Node(node.line, _DOLLAR.sub(value, content), is_filled)
+
+    def _value(self, found: re.Match[str]) -> str:
+        """Return what stands for one `$…`. Raises ValueError, naming the variable but never its value."""
+        if found[0] == "$${":
+            return "${"
+        name, default = found[1], found[2]
+        if name is None:
+            raise ValueError("${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${")
+        if default and "${" in default:
+            raise ValueError(f"the default of {name} cannot contain a variable")
+        value = self.env.get(name, "")  # an empty variable is not set (contract, section 5)
+        if not value and default is None:
+            raise ValueError(f"{name} is not set; set it, or give a default: ${{{name}:-text}}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} is not UTF-8") from None
+        return value or default or ""
+
+    def _take(self, characters: int, line: int) -> None:
+        self._room -= characters
+        if self._room < 0:
+            raise Problem("larger than 4 MB after expansion", line=line)

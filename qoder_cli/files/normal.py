@@ -36,7 +36,12 @@ VARIABLES = "environment_variables"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)
 
 _OURS = ("input", "exit_code")  # what commands that change several add to each in JSON
-_SCHEDULE_READ_ONLY = ("last_run_at", "upcoming_runs_at")
+_READ_ONLY_INSIDE = {"schedule": ("last_run_at", "upcoming_runs_at"), "metadata": (RESERVED,)}
+_INSIDE = {
+    "agent": ("id", "type", "version"),
+    "schedule": ("type", "expression", "timezone"),
+    "budget": ("type", "max_credit_cost"),
+}
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
@@ -44,17 +49,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def settable(deployment: Deployment) -> dict[str, Any]:
-    """Return what can be set of a server's deployment, in normal form: always all of it, defaults where it is absent.
+    """Return all that can be set of a server's deployment, in normal form, defaults where it is absent.
 
-    Only what can be written in a file is kept: not the reserved key in metadata, nor values there that are no text.
+    Only what can be written in a file: not the reserved key in metadata, nor values there that are no text.
     """
     fields, _ = without_read_only(_sendable(deployment.raw))
     known = {**EMPTY, **{name: value for name, value in fields.items() if name in SETTABLE}}
-    for name, inside in (
-        ("agent", ("id", "type", "version")),
-        ("schedule", ("type", "expression", "timezone")),
-        ("budget", ("type", "max_credit_cost")),
-    ):
+    for name, inside in _INSIDE.items():
         if isinstance(known.get(name), dict):
             known[name] = {key: value for key, value in known[name].items() if key in inside}
     known["metadata"] = {key: value for key, value in mapping(known["metadata"]).items() if isinstance(value, str)}
@@ -83,7 +84,7 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
     """Return an object of the API without what only the server sets, and the names of what was taken out."""
     kept = _without(dict(fields), (*READ_ONLY, *_OURS))
     dropped = [name for name in fields if name not in kept]
-    for name, inside in (("schedule", _SCHEDULE_READ_ONLY), ("metadata", (RESERVED,))):
+    for name, inside in _READ_ONLY_INSIDE.items():
         if isinstance(kept.get(name), dict):
             dropped += [f"{name}.{key}" for key in inside if key in kept[name]]
             kept[name] = _without(kept[name], inside)
@@ -106,16 +107,6 @@ def assignments(text: str) -> list[tuple[str, str]] | None:
     return [(name, value) for name, value in found] if len(found) == len(pieces) else None
 
 
-def is_carried(name: object, value: object) -> bool:
-    """Return whether a text of `K=V` pairs can carry this one."""
-    return (
-        isinstance(name, str)
-        and isinstance(value, str)
-        and re.fullmatch(ENV_NAME, name) is not None
-        and not re.search(r"[;\r\n]", value)
-    )
-
-
 def _agent(agent: Any) -> Any:
     if not isinstance(agent, dict):
         return agent
@@ -125,19 +116,14 @@ def _agent(agent: Any) -> Any:
 
 
 def _environment_variables(said: Any) -> Any:
-    if isinstance(said, dict) and all(is_carried(name, value) for name, value in said.items()):
-        return "\n".join(f"{name}={value}" for name, value in said.items())
-    if isinstance(said, str) and (pairs := assignments(said)) is not None:
-        return "\n".join(f"{name}={value}" for name, value in pairs)
-    return "" if said is None else said
-
-
-def _schedule(schedule: Any) -> Any:
-    return {"type": "cron", **schedule} if isinstance(schedule, dict) else schedule
-
-
-def _initial_events(events: Any) -> Any:
-    return [_event(event) for event in events] if isinstance(events, list) else events
+    if said is None:
+        return ""
+    pairs = None
+    if isinstance(said, str):
+        pairs = assignments(said)
+    elif isinstance(said, dict) and all(assignments(f"{name}={said[name]}") == [(name, said[name])] for name in said):
+        pairs = list(said.items())
+    return said if pairs is None else "\n".join(f"{name}={value}" for name, value in pairs)
 
 
 def _event(event: Any) -> Any:
@@ -159,12 +145,13 @@ def _budget(budget: Any) -> Any:
         budget = {"max_credit_cost": budget}
     if not isinstance(budget, dict):
         return budget
+    normal = {"type": "limit", **budget}
     cost = budget.get("max_credit_cost")
     if isinstance(cost, int | Number) and not isinstance(cost, bool):
-        cost = str(cost)
+        cost = normal["max_credit_cost"] = str(cost)
     if isinstance(cost, str) and (found := _DECIMAL.fullmatch(cost)):
-        cost = f"{found[1].lstrip('0') or '0'}.{found[2] or '':0<2}"
-    return {"type": "limit", **budget, **({"max_credit_cost": cost} if "max_credit_cost" in budget else {})}
+        normal["max_credit_cost"] = f"{found[1].lstrip('0') or '0'}.{found[2] or '':0<2}"
+    return normal
 
 
 def _sendable(value: Any) -> Any:
@@ -180,18 +167,14 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
     return {key: item for key, item in value.items() if key not in names} if isinstance(value, dict) else value
 
 
-def _or_empty(empty: Any) -> Callable[[Any], Any]:
-    return lambda value: type(empty)() if value is None else value
-
-
 _NORMAL: dict[str, Callable[[Any], Any]] = {
     "agent": _agent,
-    "description": lambda text: text or None if isinstance(text, str) else text,
+    "description": lambda said: None if said == "" else said,
     "environment_variables": _environment_variables,
-    "schedule": _schedule,
-    "initial_events": _initial_events,
-    "resources": _or_empty([]),
-    "vault_ids": _or_empty([]),
-    "metadata": _or_empty({}),
+    "schedule": lambda said: {"type": "cron", **said} if isinstance(said, dict) else said,
+    "initial_events": lambda said: [_event(each) for each in said] if isinstance(said, list) else said,
+    "resources": lambda said: [] if said is None else said,
+    "vault_ids": lambda said: [] if said is None else said,
+    "metadata": lambda said: {} if said is None else said,
     "budget": _budget,
 }

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import IO, BinaryIO
 
 from qoder_cli.base.plainfile import open_at_once, read_most
-from qoder_cli.files.problems import Problem
+from qoder_cli.files.tree import Problem
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
 _TOO_LONG = f"is larger than {LONGEST // 1024 // 1024} MB, the limit for a deployment file"

@@ -1,27 +1,73 @@
-"""What a text says, as a tree of values that know their line."""
+"""What a file says, as a tree of values that know their line; and what is wrong in it, gathered and told at once."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.files.problems import Problem
+from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
+SHOWN = 20  # problems that one error lists
+_LONGEST = 300  # characters of one problem; what a file holds may be anything
+_PLAIN_NAME = re.compile(r"[\w$-]{1,64}", re.ASCII)
 
 Scalar = str | int | bool | Number | None
 Path = tuple[str | int, ...]  # of keys and places in lists
-_PLAIN_NAME = re.compile(r"[\w$-]{1,64}", re.ASCII)
+
+
+def spelled(path: Path) -> str:
+    """Return a path as people read it: `initial_events[0].content`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _name(key: str) -> str:
+    return key if _PLAIN_NAME.fullmatch(key) else repr(key if len(key) <= 40 else key[:40] + "…")
+
+
+class Problem(Exception):
+    """One thing that is wrong in a file. Raised where nothing after it can be read, else gathered.
+
+    `line` counts from 1; 0 is the file as a whole. `path` is the field, spelled out, or empty.
+    """
+
+    def __init__(self, text: str, *, line: int = 0, path: Path = ()) -> None:
+        super().__init__(text)
+        self.text = text
+        self.line = line
+        self.path = spelled(path)
+
+    def told(self, source: str) -> str:
+        """Return the line for people: `file:line: field: what is wrong`, harmless on a terminal."""
+        where = f"{source}:{self.line}" if self.line else source or "''"
+        text = inert(": ".join(part for part in (where, self.path, self.text) if part))
+        longest = len(where) + _LONGEST
+        return text if len(text) <= longest else text[:longest] + "…"
+
+
+class BadFiles(UsageError):
+    """Deployment files are wrong; nothing was sent. `message` has a line for each problem, already inert."""
+
+    has_lines = True
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = [f"{count} in deployment files; nothing was sent", *problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"and {len(problems) - SHOWN} more")
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A value. `line` is where its key stands, in a list where it begins.
 
-    A number is what jsontext makes of it, so that it stays as it was written. `filled` tells that the text came, at
-    least in part, from a variable, so that it must not be shown.
+    A number is what jsontext makes of it, so that it stays as it was written. A text that is
+    `filled` came, at least in part, from a variable: it must not be shown.
     """
 
     line: int
@@ -73,19 +119,6 @@ class Reading:
     def add(self, content: dict[str, Node], key: str, value: Node, *, line: int, path: Path) -> None:
         """Put a value at a path into a mapping, under its key on a line. Of two of one key, the last counts."""
         if first := content.get(key):
-            self.problem(f"duplicate key (first on line {first.line})", line=line, path=path)
+            text = f"duplicate key (first on line {first.line})"
+            self.problems.append(Problem(text, line=line, path=path))
         content[key] = Node(line, value.content)
-
-    def problem(self, text: str, *, line: int, path: Path) -> None:
-        """Gather a problem of what is at a path."""
-        self.problems.append(Problem(text, line=line, path=spelled(path)))
-
-
-def spelled(path: Path) -> str:
-    """Return a path as people read it: `initial_events[0].content`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def _name(key: str) -> str:
-    return key if _PLAIN_NAME.fullmatch(key) else repr(key if len(key) <= 40 else key[:40] + "…")

@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from qoder_cli.base import jsontext
-from qoder_cli.files.problems import Problem
-from qoder_cli.files.tree import Node, Path, Reading, Scalar
+from qoder_cli.files.tree import Node, Path, Problem, Reading, Scalar
 
 # The C parser where PyYAML has it; as only events are asked for, the loader's constructor is never used.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -31,8 +30,8 @@ _NOT_YAML = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """Yield the documents of a YAML text.
 
-    Problems that leave the rest readable (a key that is there twice, a tag, `<<`) are added to `problems`; the others
-    are raised.
+    Problems that leave the rest readable (a key that is there twice, a tag, `<<`) are added to
+    `problems`; the others are raised.
     """
     if found := _NOT_YAML.search(text):
         line = text.count("\n", 0, found.start()) + 1
@@ -45,11 +44,11 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
         raise Problem(f"not YAML: {error}", line=1) from None
 
 
-class _Reader:
+class _Reader(Reading):
     """Reads values by descending into them; the bound on the depth ends that."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
-        self._reading = Reading(problems)
+        super().__init__(problems)
         self._events = yaml.parse(text, Loader=_LOADER)
         self._anchors: dict[str | None, Node | None] = {}  # None: it is still being read
 
@@ -63,16 +62,17 @@ class _Reader:
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
             return self._repeated(event.anchor, path, line)
-        self._reading.count(path, line)
+        self.count(path, line)
         self._check_tag(event, path)
         self._anchors[event.anchor] = None
+        content: Scalar | list[Node] | dict[str, Node]
         if isinstance(event, yaml.ScalarEvent):
-            node = Node(line, _meaning(event))
+            content = _meaning(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = Node(line, self._items(path))
+            content = self._items(path)
         else:
-            node = Node(line, self._members(path))
-        self._anchors[event.anchor] = node
+            content = self._members(path)
+        node = self._anchors[event.anchor] = Node(line, content)
         return node
 
     def _items(self, path: Path) -> list[Node]:
@@ -87,7 +87,7 @@ class _Reader:
             line, key = _line(event), self._key(event, path)
             inside = (*path, key)
             value = self._value(next(self._events), inside)
-            self._reading.add(content, key, value, line=line, path=inside)
+            self.add(content, key, value, line=line, path=inside)
         return content
 
     def _key(self, event: Any, path: Path) -> str:
@@ -102,7 +102,7 @@ class _Reader:
         self._anchors[event.anchor] = Node(_line(event), key)
         if key == "<<" and event.implicit[0]:
             text = "merge keys are not supported; write the fields out"
-            self._reading.problem(text, line=_line(event), path=(*path, key))
+            self.problems.append(Problem(text, line=_line(event), path=(*path, key)))
         return key
 
     def _repeated(self, anchor: str | None, path: Path, line: int) -> Node:
@@ -110,26 +110,24 @@ class _Reader:
             raise Problem(f"undefined anchor &{anchor}", line=line)
         if (node := self._anchors[anchor]) is None:
             raise Problem(f"*{anchor} refers to itself", line=line)
-        self._reading.count_again(node, path, line)
+        self.count_again(node, path, line)
         return Node(line, node.content)
 
     def _check_tag(self, event: Any, path: Path) -> None:
         if event.tag not in _TAGS:
-            tag = event.tag.replace(_TAG, "!!")
-            text = f"the tag {tag} is not supported; only !!str is"
-            self._reading.problem(text, line=_line(event), path=path)
+            text = f"the tag {event.tag.replace(_TAG, '!!')} is not supported; only !!str is"
+            self.problems.append(Problem(text, line=_line(event), path=path))
 
 
 def _line(event: Any) -> int:
-    line: int = event.start_mark.line
-    return line + 1
+    return int(event.start_mark.line) + 1
 
 
 def _text(event: Any) -> str:
     text: str = event.value
     if _SURROGATE.search(text):
-        what = "not YAML: invalid surrogate in a text; write the character itself"
-        raise Problem(what, line=_line(event))
+        what = "invalid surrogate in a text; write the character itself"
+        raise Problem(f"not YAML: {what}", line=_line(event))
     return text
 
 
