@@ -90,8 +90,7 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
     if pairs is not None and len(dict(pairs)) == len(pairs):
         short["environment_variables"] = dict(pairs)
     if "initial_events" in short:
-        del short["initial_events"]
-        short |= _short_events(fields["initial_events"])
+        short |= _short_events(short.pop("initial_events"))
     return short
 
 
@@ -99,20 +98,18 @@ def _short_events(events: Any) -> dict[str, Any]:
     """Return `message`, where it says it all, else `initial_events` with plain texts as far as they go."""
     if not isinstance(events, list):
         return {"initial_events": events}
-    short = [{**event, "content": text} if (text := _only_text(event)) else event for event in events]
-    if len(short) == 1 and set(mapping(short[0])) == {"type", "content"} and short[0]["type"] == "user.message":
-        content = short[0]["content"]
-        if isinstance(content, str):
-            return {"message": content}
+    short = [_short_event(event) for event in events]
+    match short:
+        case [{"type": "user.message", "content": str(text), **others}] if not others:
+            return {"message": text}
     return {"initial_events": short}
 
 
-def _only_text(event: Any) -> str | None:
-    """Return the text of a content that is a single text block and nothing else."""
-    content = mapping(event).get("content")
-    block = mapping(content[0]) if isinstance(content, list) and len(content) == 1 else {}
-    text = block.get("text")
-    return text if set(block) == {"type", "text"} and block["type"] == "text" and isinstance(text, str) else None
+def _short_event(event: Any) -> Any:
+    match event:
+        case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
+            return {**event, "content": text}
+    return event
 
 
 def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
@@ -120,14 +117,12 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
     pad = " " * indent
     if isinstance(value, dict | list) and value:
         inner = list(_inside(value, indent + 2))
-        if head == "-":
-            yield f"{pad}- {inner.pop(0).lstrip(' ')}"
-        else:
-            yield pad + head
+        yield f"{pad}- {inner.pop(0).lstrip(' ')}" if head == "-" else pad + head
         yield from inner
     elif isinstance(value, str) and _is_block(value):
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
-        yield from (f"{pad}  {line}" if line else "" for line in _escaped(value).removesuffix("\n").split("\n"))
+        lines = _escaped(value).removesuffix("\n").split("\n")
+        yield from (f"{pad}  {line}" if line else "" for line in lines)
     else:
         word = _word(_escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))
         yield f"{pad}{head} {word}"

@@ -25,9 +25,7 @@ class _Reader(Reading):
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(problems)
-        self._text = text
-        self._at = 0
-        self._line = 1
+        self._text, self._at, self._line = text, 0, 1
 
     def next(self) -> str:
         """Go to the next character that is no space, and return it; nothing at the end."""
@@ -46,7 +44,7 @@ class _Reader(Reading):
 
     def _members(self, path: Path) -> dict[str, Node]:
         content: dict[str, Node] = {}
-        while self._continues("}", is_first=not content):
+        for _ in self._each("}"):
             if self.next() != '"':
                 raise self._unexpected('a key in quotes, like "name"')
             line, key = self._line, str(self._scalar("a key"))
@@ -57,20 +55,20 @@ class _Reader(Reading):
 
     def _items(self, path: Path) -> list[Node]:
         content: list[Node] = []
-        while self._continues("]", is_first=not content):
+        for _ in self._each("]"):
             content.append(self.value((*path, len(content))))
         return content
 
-    def _continues(self, closing: str, *, is_first: bool) -> bool:
-        """Return whether another member or item comes, having taken what stands before it, or the end."""
-        if is_first:
-            self._at += 1  # the opening bracket
-        if self.next() == closing:
-            self._at += 1
-            return False
-        if not is_first:
-            self._take(",", f"a comma or {closing}")
-        return True
+    def _each(self, closing: str) -> Iterator[None]:
+        """Yield before each member or item, having taken what stands before it; take what closes them."""
+        self._at += 1  # the opening bracket
+        is_first = True
+        while self.next() != closing:
+            if not is_first:
+                self._take(",", f"a comma or {closing}")
+            is_first = False
+            yield
+        self._at += 1
 
     def _take(self, mark: str, wanted: str = "a colon") -> None:
         if self.next() != mark:
