@@ -2,12 +2,17 @@
 
 import re
 from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from qoder_cli.base.clock import Clock
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+SHORTEST_INTERVAL = 0.1  # seconds
 _LONGEST = 366 * 86400.0
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{0,6})\d*)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
@@ -27,6 +32,35 @@ def parse_duration(text: str, *, option: str) -> float:
     if seconds > _LONGEST:
         raise UsageError(f"{option} {text[:60]} is longer than 366 days", hint="for no limit, remove it")
     return seconds
+
+
+class Limits(NamedTuple):
+    """How long to wait, and the longest pause between checks, both in seconds; None when not given.
+
+    `spent` is how much of the time was spent before the waiting begins.
+    """
+
+    timeout: float | None = None
+    interval: float | None = None
+    spent: float = 0.0
+
+    @classmethod
+    def read(cls, *, wait: bool, timeout: str | None, interval: str | None) -> "Limits":
+        """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
+        if not wait and (timeout is not None or interval is not None):
+            option = "--timeout" if timeout is not None else "--interval"
+            raise UsageError(f"{option} is for waiting", hint="add --wait")
+        limits = cls(
+            timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
+            interval=None if interval is None else parse_duration(interval, option="--interval"),
+        )
+        if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
+            raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
+        return limits
+
+    def since(self, began: float, clock: "Clock") -> "Limits":
+        """Return the limits of a wait that began at a time, by the monotonic clock, with finding out what it is for."""
+        return self._replace(spent=clock.monotonic() - began)
 
 
 def parse_timestamp(text: object) -> datetime | None:

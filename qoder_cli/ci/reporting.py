@@ -16,7 +16,7 @@ from qoder_cli.ci.systems import GitHub, GitLab, System
 
 if TYPE_CHECKING:
     from qoder_cli.base.model import Run
-    from qoder_cli.runs.fleet.items import Item
+    from qoder_cli.runs.item import Item
 
 OFTEN = 1.0  # seconds between two reports of the ids of several runs
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
@@ -61,13 +61,13 @@ class Ci(Teller):
 
     def ended(self, item: "Item", *, number: int = 0) -> None:
         """Take in what became of one thing; it is reported at the end, as it is now."""
-        self._items[number] = item._replace(error=copy(item.error))
+        self._items[number] = item.with_(error=copy(item.error))
         if item.run is not None:
             self._ids[number] = item.run.id, item.run.session_id
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
         """Take in what became of the one thing."""
-        from qoder_cli.runs.fleet.items import Item
+        from qoder_cli.runs.item import Item
 
         self.ended(Item(run.id, run, error))
 
@@ -77,7 +77,7 @@ class Ci(Teller):
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from qoder_cli.runs.fleet.items import Item
+        from qoder_cli.runs.item import Item
 
         error = _in_words(failure)
         if self._typed is None and not self._items:  # nobody said what became of the one thing
@@ -111,8 +111,8 @@ class Ci(Teller):
             self._system.tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
-        codes = [item and item.exit_code for item in items]
-        statuses = [item and (plain(item.word) or "unknown") for item in items]
+        codes = [item.exit_code if item else None for item in items]
+        statuses = [(plain(item.word) or "unknown") if item else None for item in items]
         self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
 

@@ -15,7 +15,7 @@ from qoder_cli.output.screen import inert, inert_lines
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.base.errors import QoderError
-    from qoder_cli.runs.fleet.items import Item
+    from qoder_cli.runs.item import Item
 
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation

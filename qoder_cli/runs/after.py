@@ -7,7 +7,7 @@ from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Si
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
-from qoder_cli.runs.fleet.items import Item
+from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -41,9 +41,9 @@ def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
         if wanted.result and item.run is not None:
             from qoder_cli.runs.result import final_message
 
-            item = item._replace(more={"result": final_message(state.client, item.run)})
+            item = item.with_(more={"result": final_message(state.client, item.run)})
     except ApiError as error:
-        return item._replace(error=item.error or unreadable(item, error, wanted, state))
+        return item.with_(error=item.error or unreadable(item, error, wanted, state))
     return item
 
 
@@ -85,4 +85,4 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
         session_id=item.run.session_id,
         run_state="ended",
     )
-    return item._replace(error=error)
+    return item.with_(error=error)

@@ -15,10 +15,10 @@ from qoder_cli.base.errors import (
     Signalled,
 )
 from qoder_cli.base.outcome import is_going
+from qoder_cli.base.times import Limits
 from qoder_cli.runs.after import NOTHING_MORE, Wanted, read_more, unread, unreadable
 from qoder_cli.runs.ending import ending_error, stopped_waiting, watch_error
-from qoder_cli.runs.fleet.items import Item
-from qoder_cli.runs.fleet.limits import Limits
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
 from qoder_cli.runs.watch import Watch
@@ -98,7 +98,7 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State
         return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
     item = item_of(watch, state)
     if run is not None and item.error is None and wanted.asks_more_of(item):
-        return item._replace(error=unread(run, signalled))
+        return item.with_(error=unread(run, signalled))
     return item
 
 
@@ -125,9 +125,9 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
     try:
         if item.run is not None:
             error = _show(state, item, result)
-            item = item._replace(error=item.error or error)
+            item = item.with_(error=item.error or error)
     except Signalled as signalled:
-        item = item._replace(error=unread(item.run, signalled) if item.run else None)
+        item = item.with_(error=unread(item.run, signalled) if item.run else None)
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise

@@ -10,7 +10,7 @@ from qoder_cli.base.outcome import is_going
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.runs.fleet.items import Item
+    from qoder_cli.runs.item import Item
 
 CANCEL_WITHIN = 2.0  # seconds
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
@@ -29,7 +29,7 @@ def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
         if item.error is None or item.run is None or not _is_left(item.error, item.run):
             return item
         pace.take()
-        return item._replace(error=take_leave(item.error, item.run, state))
+        return item.with_(error=take_leave(item.error, item.run, state))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 

@@ -15,7 +15,7 @@ from qoder_cli.runs.trigger import Started
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.runs.fleet.limits import Limits
+    from qoder_cli.base.times import Limits
 
 
 def run_one(
@@ -54,7 +54,7 @@ def run_one(
     watch = Watch(observer, just_triggered=started.sent)
     item = wait_for(state, watch, limits, Wanted(follow, require_satisfied, on_ask=on_ask))
     if item.error and _is_fine(item.error, on_skip):
-        item = item._replace(error=None)
+        item = item.with_(error=None)
     return finish(state, item, result=result)
 
 

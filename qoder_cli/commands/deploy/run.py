@@ -103,8 +103,8 @@ def run(
     Try these for free: qoder sandbox -- sh"""
     from dataclasses import replace
 
+    from qoder_cli.base.times import Limits
     from qoder_cli.runs import names
-    from qoder_cli.runs.fleet.limits import Limits
     from qoder_cli.runs.launch import Order
     from qoder_cli.runs.single import run_one
     from qoder_cli.runs.trigger import check_key

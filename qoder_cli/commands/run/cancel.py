@@ -9,13 +9,14 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
+from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import Runs, Yes, is_list, named
+from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import finish
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
-from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
-from qoder_cli.runs.fleet.limits import Limits
+from qoder_cli.runs.item import Item, printed
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.watch import Watch
 
@@ -49,11 +50,11 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
     items = _stopped(state, requested)
     if not state.known.is_of_several:
         return finish(state, items[known[typed[0]]])
-    printed = Printed(state, len(typed))
+    out = printed(state, len(typed))
     for number, word in enumerate(typed):
-        printed.put(number, items[known[word]]._replace(typed=word))
-    printed.end()
-    if failure := printed.broken or deciding_error(printed.items):
+        out.put(number, items[known[word]].with_(typed=word))
+    out.end()
+    if failure := out.broken or deciding_error(out.results):
         raise failure
     return Exit.OK
 
@@ -103,7 +104,7 @@ def _stopped(state: State, requested: dict[Key, Observer | Item]) -> dict[Key, I
 def _judged(state: State, item: Item) -> Item:
     """Return what became of a cancelled run: success is that it stopped, however it ended."""
     if item.run is not None and not is_going(item.run):
-        return item._replace(error=None)
+        return item.with_(error=None)
     if isinstance(item.error, Interrupted):
         return item
     error = OutcomeUnknown(
@@ -113,4 +114,4 @@ def _judged(state: State, item: Item) -> Item:
         run_id=item.typed,
         run_state="going",
     )
-    return item._replace(error=error)
+    return item.with_(error=error)

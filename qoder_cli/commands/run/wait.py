@@ -6,6 +6,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import (
     Interval,
     ReportToCi,
@@ -21,7 +22,6 @@ from qoder_cli.cli.options import (
 )
 from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import finish, wait_for
-from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.watch import Watch
 

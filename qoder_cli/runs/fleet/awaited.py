@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import State
 from qoder_cli.base.ahead import Workers
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
+from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.after import Wanted, read_more, unread, unreadable
 from qoder_cli.runs.awaiting import interrupted, item_of, left_behind, listener_of, terms_of
-from qoder_cli.runs.fleet.items import Item
-from qoder_cli.runs.fleet.limits import Limits
 from qoder_cli.runs.fleet.rounds import Rounds
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.leave import take_leave_of
 from qoder_cli.runs.wait import LAST_LOOK, Wait
 from qoder_cli.runs.watch import Watch
@@ -117,7 +117,7 @@ class Awaiting:
 
     def _tell_read(self, signalled: Signalled | None) -> None:
         for watch, item, is_read in self._reading.all():
-            self._tell(watch, item if is_read or item.error else item._replace(error=self._unread(item, signalled)))
+            self._tell(watch, item if is_read or item.error else item.with_(error=self._unread(item, signalled)))
 
     def _unread(self, item: Item, signalled: Signalled | None) -> QoderError:
         """Return the error of a run that has ended, of which more was to be read when the wait ended."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, NotYet, QoderError, ReaderGone, Signalled
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.board import Line, board
-from qoder_cli.runs.fleet.items import Item, Printed, deciding_error
+from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
 from qoder_cli.runs.fleet.summary import sum_up
+from qoder_cli.runs.item import Item, printed
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -35,7 +36,7 @@ class Conductor:
         self._state = state
         state.known.is_of_several = True
         self._typed = typed
-        self._printed = Printed(state, len(typed))
+        self._printed = printed(state, len(typed))
         self._verb = verb
         self._restart = restart
         self._warnings = Warnings(state)
@@ -46,7 +47,7 @@ class Conductor:
 
     def put(self, number: int, item: Item) -> None:
         """Take in what became of one, once, tell of it, and print it."""
-        if self._printed.items[number] is None:
+        if self._printed.of(number) is None:
             self._state.known.ci.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
@@ -66,8 +67,7 @@ class Conductor:
         """Return a row for each thing. Called from the thread that draws."""
         watches = {number: watch for watch, number in numbers.items()}
         return [
-            self._line(typed, self._printed.items[number], watches.get(number))
-            for number, typed in enumerate(self._typed)
+            self._line(typed, self._printed.of(number), watches.get(number)) for number, typed in enumerate(self._typed)
         ]
 
     def _line(self, typed: str, item: Item | None, watch: "Watch | None") -> Line:
@@ -94,13 +94,13 @@ class Conductor:
         except Signalled as signalled:
             self._signalled = signalled
         for number, typed in enumerate(self._typed):
-            if self._printed.items[number] is None:
+            if self._printed.of(number) is None:
                 error = NotYet("not started (interrupted first)")
                 self.put(number, Item(typed, None, error, attempted=False))
 
     def conclude(self) -> int:
         """Print the rest, say on stderr how all went, and return 0 or raise the error that decides the exit code."""
-        items = [item for item in self._printed.items if item is not None]
+        items = self._printed.results
         remember_runs(self._state, [item.run for item in items if item.run])
         try:
             self._printed.end()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
 from qoder_cli.local.folder import keep
-from qoder_cli.runs.fleet.items import Item
+from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -34,7 +34,7 @@ def last_words(
     """
     decided = next((item for item in items if item.error is error), None)
     error = copy(error)  # the one of the item stays as it is
-    running = [item.wait_for for item in items if item.goes_on]
+    running = [item.run_id or item.typed for item in items if item.goes_on]
     unknown = [item for item in items if item.is_unknown]
     parts = [_how_many_succeeded(items, verb), decided.said if decided and len(items) > 1 else error.message]
     if isinstance(error, Interrupted):

@@ -13,8 +13,8 @@ from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.ending import ending_error, going_on
-from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.idle import find_going
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.launch import Order, trigger_of
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Started, Trigger
@@ -160,7 +160,7 @@ class Launches:
         item, watch = self._settled[number]
         if isinstance(item.error, ApiError):
             explained = explain_refusal(item.error, self._orders[number].deployment_id, self._state)
-            self._settled[number] = item._replace(error=explained), None
+            self._settled[number] = item.with_(error=explained), None
         is_unclear = item.run and (item.run.adopted or standing(Run(item.run.raw)) is Standing.HALF_WRITTEN)
         if watch and is_unclear and not self._awaited:
             with suppress(ApiError):

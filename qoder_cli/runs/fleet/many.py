@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base import ids
 from qoder_cli.base.choices import OnSkip
 from qoder_cli.base.errors import Exit, NotFound, QoderError, Signalled, UsageError
+from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
@@ -16,9 +17,8 @@ from qoder_cli.runs.after import Wanted
 from qoder_cli.runs.awaiting import glance
 from qoder_cli.runs.fleet.awaited import Awaiting
 from qoder_cli.runs.fleet.conductor import Conductor
-from qoder_cli.runs.fleet.items import Item
 from qoder_cli.runs.fleet.launches import Launches
-from qoder_cli.runs.fleet.limits import Limits
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
@@ -222,7 +222,7 @@ class _Running:
 
     def _on_item(self, watch: Watch, item: Item) -> None:
         number = self._numbers[watch]
-        self._put(number, item._replace(typed=self._typed[number]))
+        self._put(number, item.with_(typed=self._typed[number]))
 
     def _put(self, number: int, item: Item) -> None:
         self._conductor.put(number, self._excused(item))
@@ -230,7 +230,7 @@ class _Running:
     def _excused(self, item: Item) -> Item:
         """Return an item without the error of a skipped run, where that is none."""
         is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        return item._replace(error=None) if is_skipped and self._plan.on_skip == "ok" else item
+        return item.with_(error=None) if is_skipped and self._plan.on_skip == "ok" else item
 
 
 def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:
@@ -265,7 +265,7 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
 
         def on_item(watch: Watch, item: Item) -> None:
             for number in watches[watch]:
-                conductor.put(number, item._replace(typed=typed[number]))
+                conductor.put(number, item.with_(typed=typed[number]))
 
         conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
         wanted = wanted._replace(result=result)

@@ -7,7 +7,8 @@ from qoder_cli.base.errors import Exit, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields
-from qoder_cli.runs.fleet.items import Item, deciding_error
+from qoder_cli.output.results import deciding_error
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.launch import Order
 
 if TYPE_CHECKING:

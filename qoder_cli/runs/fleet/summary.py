@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.times import parse_timestamp, span, utc_text
-from qoder_cli.runs.fleet.items import Item
+from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

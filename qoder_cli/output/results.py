@@ -1,0 +1,148 @@
+"""What came of each thing that was asked for: printed as it becomes known, with one exit code for all."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, first_by_rank
+from qoder_cli.base.model import Resource
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.output.cells import Fields
+from qoder_cli.output.data import WIDE_SHOWS_ALL
+
+if TYPE_CHECKING:
+    from qoder_cli.output.data import Output
+    from qoder_cli.output.progress import Progress
+
+T = TypeVar("T", bound=Resource)
+
+
+@dataclass(frozen=True)
+class Result(Generic[T]):
+    """What was typed, what came of it as far as it is known, the error, and whether it was attempted at all.
+
+    It was not if something else ended the command first. `more` goes with what was found into JSON.
+    """
+
+    typed: str
+    found: T | None = None
+    error: QoderError | None = None
+    attempted: bool = True
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of this one; None when it was not attempted."""
+        if not self.attempted:
+            return None
+        return int(self.error.exit if self.error else Exit.OK)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it was attempted and did not go well."""
+        return self.attempted and self.error is not None
+
+    @property
+    def said(self) -> str:
+        """The error in words that name what was typed."""
+        message = self.error.message if self.error else ""
+        named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)
+        return message if named else f"{self.typed}: {message}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the item of a JSON array (contract, section 3): what was found, or the error, and what was typed."""
+        if self.found is not None:
+            found = self.found.as_json()
+        else:
+            found = {"id": None, "error": self.error.as_json() if self.error else None}
+        return {**found, "input": without_tokens(self.typed), "exit_code": self.exit_code, **self.more}
+
+
+R = TypeVar("R", bound=Result[Any])
+
+
+def deciding_error(results: Iterable[Result[Any]]) -> QoderError | None:
+    """Return the error that decides the exit code of several things; None when all went well."""
+    return first_by_rank(each.error for each in results if each.error and each.attempted)
+
+
+class Printed(Generic[R]):
+    """Prints results: JSON lines as they come, everything else in the order of the input.
+
+    JSON is one array, closed by `end`; cut short by an error it stays unclosed (contract, section 3). What has no id is
+    not among the ids. `row` makes the row of a table of a result, `first` are its columns in the order in which they
+    get room. When the output cannot be written any more, `broken` says why, and nothing further is tried.
+    """
+
+    def __init__(
+        self,
+        output: "Output",
+        progress: "Progress",
+        count: int,
+        *,
+        row: Callable[[R], Fields],
+        first: Sequence[str],
+        remedy: str = WIDE_SHOWS_ALL,
+    ) -> None:
+        self.broken: ReaderGone | InternalError | None = None
+        self._results: list[R | None] = [None] * count
+        self._output = output
+        self._progress = progress
+        self._come: list[R] = []  # in the order in which they came
+        self._shown = 0  # how many are printed
+        self._has_end = False
+        self._rows = output.rows(fields=row, data=lambda each: each.as_json(), first=first, remedy=remedy)
+
+    @property
+    def results(self) -> list[R]:
+        """What is known, in the order of the input."""
+        return [each for each in self._results if each is not None]
+
+    def of(self, number: int) -> R | None:
+        """Return what became of the thing with this number in the input; None while that is not known."""
+        return self._results[number]
+
+    def put(self, number: int, result: R) -> None:
+        """Take in what became of the thing with this number in the input, once, and print what can be printed now."""
+        if self._results[number] is None:
+            self._results[number] = result
+            self._come.append(result)
+        if not self._output.is_drawn:  # the first rows fix the columns of what is drawn: all come together
+            self._unless_broken(self._show_ready)
+
+    def end(self) -> None:
+        """Print what is left, and the end of the array."""
+        self._unless_broken(self._show_ready)
+        if not self._has_end:
+            self._unless_broken(lambda: self._rows.__exit__(None))
+            self._has_end = True
+
+    def _unless_broken(self, write: Callable[[], None]) -> None:
+        if self.broken is None:
+            try:
+                write()
+            except (ReaderGone, InternalError) as broken:
+                self.broken = broken
+
+    def _ready(self) -> list[R]:
+        """Return what can be printed now and is not yet."""
+        if self._output.format == "jsonl":
+            return self._come[self._shown :]
+        left = self._results[self._shown :]
+        end = left.index(None) if None in left else len(left)
+        return [each for each in left[:end] if each is not None]
+
+    def _show_ready(self) -> None:
+        if not (ready := self._ready()):
+            return
+        shown = [each for each in ready if each.found is not None or self._output.format != "id"]
+        with self._progress.aside() if self._output.screen.is_terminal else nullcontext():
+            self._rows.show(shown)
+            self._shown += len(ready)  # after the printing: if a signal comes in between, the next time prints it
