@@ -9,23 +9,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import InternalError, QoderError
+from qoder_cli.base.times import Clock
 from qoder_cli.output.report import write_error
 from qoder_cli.output.screen import Screen
-from qoder_cli.settings.flags import Flags
-from qoder_cli.settings.values import is_on
+from qoder_cli.settings.values import Flags, is_on
 
 if TYPE_CHECKING:
     import httpx
 
-    from qoder_cli.base.choices import OnLeave
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Store
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
     from qoder_cli.settings.config import Settings
+    from qoder_cli.settings.values import OnLeave
 
 
 _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # variables that hold one

@@ -16,7 +16,7 @@ from qoder_cli.base.threads import Gate, begin
 if TYPE_CHECKING:
     import queue
 
-    from qoder_cli.base.clock import Clock
+    from qoder_cli.base.times import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
@@ -125,3 +126,16 @@ def _kind(typed: str) -> str | None:
 
 def _a(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0.7) -> list[str]:
+    """Return the words most like what was typed, the best first; none where none is so alike that it was a slip.
+
+    `alike` is how much it must be, from 0 to 1.
+    """
+    from difflib import get_close_matches
+
+    words = list(words)
+    if same := [word for word in words if sorted(word) == sorted(typed)]:
+        return same[:most]  # letters that changed places, which count for little in a short word
+    return get_close_matches(typed, words, n=most, cutoff=alike)

@@ -4,6 +4,7 @@ Plain code instead of pydantic: these are read on the path of every run, where i
 the request (design.md, traps), and a field of an unexpected type must be tolerated, not refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -175,3 +176,25 @@ class Deployment(Resource):
         """Up to five upcoming fires as timestamp texts, nearest first."""
         fires = self.schedule.get("upcoming_runs_at")
         return [fire for fire in fires if text(fire)] if isinstance(fires, list) else []
+
+
+def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
+    """Return whether a key is not `known` yet, and add it. At least the last `most` are kept, at most twice as many."""
+    if key in known:
+        return False
+    if len(known) >= 2 * most:
+        for old in list(known)[:most]:
+            del known[old]
+    known[key] = None
+    return True
+
+
+def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the query parameter and value that ask for the page after this one; None at the end."""
+    if following := text(page.get("next_page")):
+        return "page", following
+    if page.get("has_more") is not True:
+        return None
+    last_item = page["data"][-1] if page["data"] else None
+    last = text(page.get("last_id")) or text(mapping(last_item).get("id"))
+    return ("after_id", last) if last else None

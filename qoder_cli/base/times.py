@@ -1,14 +1,23 @@
-"""Durations as people type them, timestamps as the server writes them, and both as people read them."""
+"""Time: the machine's clocks, durations and moments as people type them, timestamps as the server writes them."""
 
 import re
-from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qoder_cli.base import signals
 from qoder_cli.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from qoder_cli.base.clock import Clock
+    import queue
 
+TRIES = 5  # of a request that may be tried again
+TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
+LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
+
+_AGE = r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?"
+_TIME = r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
+_HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -61,6 +70,39 @@ class Limits(NamedTuple):
     def since(self, began: float, clock: "Clock") -> "Limits":
         """Return the limits of a wait that began at a time, by the monotonic clock, with finding out what it is for."""
         return self._replace(spent=clock.monotonic() - began)
+
+
+def parse_when(text: str, *, option: str, now: datetime) -> datetime:
+    """Return the moment that `90m`, `7d` or `2w` ago was, or that a date or an RFC 3339 time names.
+
+    `now` must have a zone. A date is its local midnight, a time without a zone is local. Raises UsageError, naming
+    `option`, for anything else (a bare number too), for a time that does not exist, and for the future.
+    """
+    typed = text.strip()
+    shown = f"{option} {typed[:60]!a}"
+    if typed.isascii() and typed.isdigit():
+        raise UsageError(f"{shown} needs a unit", hint=_HINT)
+    try:
+        moment = _before(typed, now) or _named(typed)
+    except (ValueError, OverflowError, OSError):  # the 31st of February, hour 25, a million weeks ago
+        raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
+    if moment is None:
+        raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
+    if moment > now:
+        raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
+    return moment
+
+
+def _before(typed: str, now: datetime) -> datetime | None:
+    match = re.fullmatch(_AGE, typed, re.ASCII)
+    if not typed or match is None:
+        return None
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _named(typed: str) -> datetime | None:
+    return datetime.fromisoformat(typed.upper()).astimezone() if re.fullmatch(_TIME, typed, re.ASCII) else None
 
 
 def parse_timestamp(text: object) -> datetime | None:
@@ -123,3 +165,41 @@ def span(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def may_wait(pause: float, spent: float) -> bool:
+    """Return whether to pause (seconds) and try again, after so many seconds spent on the tries before."""
+    return spent + pause <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < pause <= LONGEST_RETRY_AFTER)
+
+
+class Clock:
+    """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""
+
+    def now(self) -> float:
+        """Return the wall clock."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return a clock that only goes forward."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        with signals.waiting():
+            time.sleep(max(seconds, 0))
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        """Return the next thing that another thread put into the inbox; None when there is none within the time."""
+        import queue
+
+        with signals.waiting():
+            try:
+                return inbox.get(timeout=max(seconds, 0.0))
+            except queue.Empty:
+                return None
+
+    def jitter(self) -> float:
+        """Return a factor of 0.75 to 1, so that many clients do not ask in step."""
+        import random
+
+        return 0.75 + random.random() / 4

@@ -12,12 +12,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qoder_cli.base.choices import OnAsk
 from qoder_cli.base.errors import UsageError
 from qoder_cli.help.completion import values
 from qoder_cli.output.report import Format
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.settings.flags import written
+from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -8,7 +8,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import NotFound, UsageError
-from qoder_cli.base.near import nearest
+from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert

@@ -85,7 +85,7 @@ def asked(state: "State") -> str:
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:
     """Return a hint with the nearest of the deployments that are known (name by id), and who was `asked`."""
-    from qoder_cli.base.near import nearest as near
+    from qoder_cli.base.ids import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
     by_name = {name.lower(): id for id, name in known.items()}

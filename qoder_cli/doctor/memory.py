@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.base.plainfile import state_folder
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, warning
-from qoder_cli.local.folder import state_folder
 from qoder_cli.local.store import Entry, Store
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from qoder_cli.settings.configfile import ConfigFile, load, locate
 from qoder_cli.settings.values import is_on, mask
 
 if TYPE_CHECKING:
-    from qoder_cli.settings.flags import Flags
+    from qoder_cli.settings.values import Flags
 
 _ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.near import nearest
+from qoder_cli.base.ids import nearest
 from qoder_cli.help import VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
 

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.base import jsontext
-from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
-from qoder_cli.base.times import span
+from qoder_cli.base.times import Clock, span
 from qoder_cli.http import answers
 from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
 from qoder_cli.http.pace import Pace, next_try
@@ -34,7 +33,7 @@ if "httpx" not in sys.modules:
     sys.modules["httpx._main"] = cast(ModuleType, None)
 import httpx
 
-from qoder_cli.base.pages import next_cursor
+from qoder_cli.base.model import next_cursor
 
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from qoder_cli.base.clock import TRIES, Clock, may_wait
 from qoder_cli.base.errors import ApiError
+from qoder_cli.base.times import TRIES, Clock, may_wait
 
 WRITES_PER_SECOND = 20.0  # what the API advises (api/facts.md, 3.7)
 # Of a command that makes very many, though a server may be asked 50 times (api/facts.md, 3.7); a little less than 20,

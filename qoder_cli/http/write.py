@@ -25,7 +25,7 @@ from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
-    from qoder_cli.base.clock import Clock
+    from qoder_cli.base.times import Clock
     from qoder_cli.http.answers import Answer
     from qoder_cli.http.pending import Pending
     from qoder_cli.output.progress import Progress

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.local.folder import state_folder
+from qoder_cli.base.plainfile import state_folder
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

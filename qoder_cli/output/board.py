@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.times import span
 from qoder_cli.output.cells import COLOURS
-from qoder_cli.output.fit import columns, cut_inside
+from qoder_cli.output.grid import columns, cut_inside
 from qoder_cli.output.screen import commandless, inert
 
 if TYPE_CHECKING:

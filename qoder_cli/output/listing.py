@@ -9,8 +9,7 @@ import typer
 
 from qoder_cli.base.ahead import OneAhead
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import text
-from qoder_cli.base.recent import Recent
+from qoder_cli.base.model import is_new, next_cursor, text
 
 if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
@@ -71,7 +70,7 @@ class Listing(Generic[T]):
         self._sifts = sifts
         self._sure = sure and not sifts
         self._slow = slow
-        self._recent = Recent(_REMEMBERED)
+        self._known: dict[str, None] = {}
         self._strange = 0  # what was no object
         self.shown = 0
         self.left_out: Literal["more match", "more may match"] | None = None
@@ -109,12 +108,12 @@ class Listing(Generic[T]):
         """Return the objects of a page that match and were not there before."""
         objects = [item for item in data if isinstance(item, dict)]
         self._strange += len(data) - len(objects)
-        new = [item for item in objects if not text(item.get("id")) or self._recent.is_new(item["id"])]
+        new = [
+            item for item in objects if not text(item.get("id")) or is_new(item["id"], self._known, most=_REMEMBERED)
+        ]
         return new if self._matches is None else list(filter(self._matches, new))
 
     def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
-        from qoder_cli.base.pages import next_cursor
-
         if rest and not self._sifts:
             self.left_out = "more match"
         elif rest or next_cursor(page):

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from qoder_cli.base.clock import Clock
-from qoder_cli.base.times import span
+from qoder_cli.base.times import Clock, span
 from qoder_cli.output.screen import Screen, inert, unseen_keys
 
 if TYPE_CHECKING:

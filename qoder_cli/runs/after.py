@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.base.choices import OnAsk
 from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Signalled
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.runs.item import Item
+from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -78,7 +78,7 @@ def listener_of(
     inbox = SimpleQueue() if inbox is None else inbox
     if not wanted.follow:
         return Listener(state.client, clock=state.clock, inbox=inbox)
-    from qoder_cli.sessions.showing import Showing
+    from qoder_cli.sessions.transcript import Showing
 
     return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
 

@@ -13,8 +13,7 @@ from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, St
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.newest import newest_runs
 from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.reading import PAGE, events_path
-from qoder_cli.sessions.story import story_of
+from qoder_cli.sessions.story import PAGE, events_path, story_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

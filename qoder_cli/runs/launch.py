@@ -4,13 +4,12 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.choices import OnLost
 from qoder_cli.base.errors import ApiError, Exit, QoderError, Signalled
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.runs.ending import stopped_with
 from qoder_cli.runs.trigger import Started, Trigger
-from qoder_cli.settings.flags import written
+from qoder_cli.settings.values import OnLost, written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

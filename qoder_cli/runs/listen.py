@@ -4,14 +4,14 @@ import queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.clock import Clock
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.base.times import Clock
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.runs.watch import Watch
-    from qoder_cli.sessions.showing import Showing
+    from qoder_cli.sessions.transcript import Showing
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
 SILENT = 60.0  # seconds without a byte after which a stream is not relied on

@@ -42,7 +42,7 @@ class Window(NamedTuple):
         """Return the window that was typed. Raises UsageError, also for one that ends before it begins."""
         if since is None and until is None:
             return cls(None, None)
-        from qoder_cli.base.when import parse_when
+        from qoder_cli.base.times import parse_when
 
         now = datetime.fromtimestamp(state.clock.now(), UTC)
         window = cls(

@@ -9,9 +9,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, event_key, in_order, verdict
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.backwards import newest_first
-from qoder_cli.sessions.reading import events_path
-from qoder_cli.sessions.story import StoryReader
+from qoder_cli.sessions.story import StoryReader, events_path, newest_first
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -3,7 +3,6 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.choices import OnAsk, OnSkip
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, settle, standing
@@ -12,6 +11,7 @@ from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.launch import Order, launch
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Started
+from qoder_cli.settings.values import OnAsk, OnSkip
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base import signals
-from qoder_cli.base.choices import OnLost
-from qoder_cli.base.clock import LONGEST_RETRY_AFTER
 from qoder_cli.base.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.times import span
+from qoder_cli.base.times import LONGEST_RETRY_AFTER, span
 from qoder_cli.base.tokens import has_token
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Meaning, Recovery, Write
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
+from qoder_cli.settings.values import OnLost
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

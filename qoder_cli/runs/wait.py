@@ -11,9 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ahead import Late, unless_late
-from qoder_cli.base.clock import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.base.errors import ApiError, WaitTimeout
-from qoder_cli.base.times import span
+from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock, span
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.ending import needs_answer

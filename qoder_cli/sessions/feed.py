@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
-from qoder_cli.base.recent import Recent
 from qoder_cli.base.threads import Gate, begin
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
-from qoder_cli.sessions.reading import REMEMBERED, events_path
+from qoder_cli.sessions.story import REMEMBERED, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -77,7 +76,7 @@ class Feed:
         self._session_id = session_id
         self._inbox = inbox
         self._cursor = after
-        self._recent = Recent(REMEMBERED)
+        self._known: dict[str, None] = {}
         self._gap = False
         self._left = Gate()
         self._over = False
@@ -168,7 +167,7 @@ class Feed:
         event_id = text(event.get("id"))
         if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
             self._cursor = event_id
-        if self._recent.is_new(event_key(event)):
+        if is_new(event_key(event), self._known, most=REMEMBERED):
             self._inbox.put(Heard(self._session_id, event))
         self._over = kind in _LAST
         return self._over

@@ -4,22 +4,44 @@ A reading begins at the beginning. Of a list of several pages the next one begin
 that page is still the same; if anything is odd about it, at the beginning again: that costs requests, no wrong answer.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, next_cursor, text
+from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment, in_order
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.sessions.reading import BAD_CURSOR, PAGE, Events, events_of, events_path, last_id
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
+Events = list[dict[str, Any]]
+Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to the pages of its answer
+
+PAGE = 100  # events; the API's limit
+REMEMBERED = 10_000  # events that are known when they come again
+BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
 FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
+
+
+def events_path(session_id: str) -> str:
+    """Return where a session's events are listed."""
+    return f"/sessions/{segment(session_id)}/events"
+
+
+def events_of(page: dict[str, Any]) -> Events:
+    """Return the events of a page; what is not an object is ignored."""
+    return [event for event in map(mapping, page["data"]) if event]
+
+
+def last_id(page: dict[str, Any], events: Events) -> str | None:
+    """Return the id of the last event of a page."""
+    return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
 
 
 def story_of(run: Run, now: float) -> SessionStory:
@@ -81,8 +103,6 @@ class StoryReader:
 
     def _read_from(self, cursor: tuple[str, str] | None, within: float | None, retry: bool, to_the_end: bool) -> bool:
         """Take in pages, from a cursor or the beginning; return whether the first is the one that the cursor gave."""
-        from qoder_cli.base.pages import next_cursor
-
         query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
         query |= dict([cursor] if cursor else [])
         is_first, course = True, copy(self._before) if cursor else _Course()
@@ -122,3 +142,37 @@ class _Course:
                 self.rises = self.rises or moment > self.latest
                 self.falls = self.falls or moment < self.latest
             self.latest = moment
+
+
+def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
+    """Yield the events that `query` asks for in portions, newest first, each once. Raises ApiError.
+
+    They are asked for in that order, and it is believed as far as their times bear it out. Where they do not, all are
+    read from the oldest on and turned around.
+    """
+    seen: set[str] = set()
+    oldest: float | None = None
+    for page in pages({**query, "order": "desc"}):
+        events = events_of(page)
+        new = [event for event in events if event_key(event) not in seen]
+        times = [moment.timestamp() if (moment := event_moment(event)) else None for event in new]
+        is_alone = not seen and len(new) <= 1 and page.get("has_more") is not True and not page.get("next_page")
+        if not (is_alone or _descend(times, oldest)):
+            yield _from_the_oldest(pages, query, seen)
+            return
+        seen.update(map(event_key, new))
+        oldest = min([at for at in times if at is not None], default=oldest)
+        yield new
+
+
+def _descend(times: Sequence[float | None], before: float | None) -> bool:
+    """Return whether times never rise, from the time `before` them on, and fall at least once where there is none."""
+    known = [at for at in times if at is not None]
+    if before is None:
+        return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
+    return [before, *known] == sorted([before, *known], reverse=True)
+
+
+def _from_the_oldest(pages: Pages, query: Mapping[str, Any], seen: set[str]) -> Events:
+    events = [event for page in pages({**query, "order": "asc"}) for event in events_of(page)]
+    return [event for event in in_order(events)[::-1] if event_key(event) not in seen]

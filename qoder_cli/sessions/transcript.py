@@ -1,18 +1,25 @@
 """A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import mapping, text
-from qoder_cli.base.outcome import stop_reason
+from qoder_cli.base.errors import ApiError
+from qoder_cli.base.model import is_new, mapping, text
+from qoder_cli.base.outcome import event_key, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
-from qoder_cli.output.fit import wrapped
-from qoder_cli.output.screen import inert, inert_lines
+from qoder_cli.output.grid import columns, cut_inside, wrapped
+from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
+from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
 _LABELS_WIDTH = 8
+WIDEST_LABEL = 24  # columns of a label on a terminal, and no more than a quarter of it
+_BAR = " | "
 
 # Told only to those who ask for their type: what they say, another event says too, or nobody reads.
 BOOKKEEPING = ("agent.thinking", "session.thread_", "session.updated", "session.usage", "span.")
@@ -191,3 +198,74 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
     "session.deleted": _session("deleted", "red"),
     "span.outcome_evaluation_end": _outcome,
 }
+
+
+class Margin:
+    """Puts `label | ` before lines; nothing when there are no `labels`, which are all that will ever be used.
+
+    On a terminal labels have equal room, and long ones are cut in the middle, for names and ids differ at their ends;
+    elsewhere they are whole, so that they can be searched for. `room` is the width left for the lines, None: any.
+    """
+
+    def __init__(self, screen: Screen, labels: Iterable[str]) -> None:
+        self._screen = screen
+        self._labels = {label: inert(label) for label in labels}
+        self._width = 0
+        self.room: int | None = None
+        if screen.is_terminal:
+            self.room = terminal_width()
+            if self._labels:
+                widest = max(1, min(WIDEST_LABEL, self.room // 4))
+                self._width = min(widest, max(map(columns, self._labels.values())))
+                self.room -= self._width + len(_BAR)
+
+    def beside(self, lines: str, label: str) -> str:
+        """Return lines, each ended by a newline, with the label before each."""
+        if not self._labels:
+            return lines
+        shown = self._labels.get(label) or inert(label)
+        if self._screen.is_terminal:
+            shown = cut_inside(shown, self._width)
+        before = self._screen.styled(shown + _BAR, "dim")
+        return "".join(f"{before}{line}\n" for line in lines.removesuffix("\n").split("\n"))
+
+
+class Showing:
+    """Shows the events of sessions: those heard from a stream, and from the list what no stream told.
+
+    With several runs `labels` has what their lines are to begin with, and `name` says which session has which.
+    """
+
+    def __init__(self, state: "State", labels: Iterable[str] = ()) -> None:
+        self._client = state.client
+        self._progress = state.progress
+        self._margin = Margin(state.err, labels)
+        self._transcript = Transcript(width=self._margin.room, styled=state.err.styled)
+        self._names: dict[str, str] = {}
+        self._last: dict[str, str | None] = {}
+        self._known: dict[str, None] = {}
+
+    def name(self, session_id: str, label: str) -> None:
+        """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
+        self._names[session_id] = label
+
+    def hear(self, event: dict[str, Any], *, session_id: str = "") -> None:
+        """Show an event of a session, unless it was shown before or is bookkeeping."""
+        if is_new(event_key(event), self._known, most=REMEMBERED) and (said := entry(event)):
+            written = self._transcript.write(said, at=event_time(event))
+            self._progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
+
+    def catch_up(self, session_id: str) -> None:
+        """Show what the list has beyond what it had before. What cannot be read now is read the next time."""
+        query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
+        if last := self._last.get(session_id):
+            query["after_id"] = last
+        try:
+            for page in self._client.pages(events_path(session_id), query, retry=False):
+                events = events_of(page)
+                for event in events:
+                    self.hear(event, session_id=session_id)
+                self._last[session_id] = last_id(page, events) or self._last.get(session_id)
+        except ApiError as error:
+            if last and error.http_status in BAD_CURSOR:
+                self._last[session_id] = None  # what was shown is known; the next time all is read again

@@ -27,7 +27,7 @@ from qoder_cli.settings.values import (
 )
 
 if TYPE_CHECKING:
-    from qoder_cli.settings.flags import Flags
+    from qoder_cli.settings.values import Flags
 
 # In the order in which they win.
 TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_PAT_FILE")

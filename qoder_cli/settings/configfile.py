@@ -225,7 +225,7 @@ def _suggest(key: str, near: str | None, *, prefix: str = "") -> str:
 
 
 def _nearest(typed: str, known: tuple[str, ...]) -> str | None:
-    from qoder_cli.base.near import nearest
+    from qoder_cli.base.ids import nearest
 
     return next(iter(nearest(typed, known)), None)
 

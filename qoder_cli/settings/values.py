@@ -1,13 +1,22 @@
-"""Values as people write them: tokens, regions, workspaces and base URLs, read by rule (contract, section 5).
+"""What people write: options as they were typed; tokens, regions and base URLs, read by rule (contract, section 5).
 
 No message here repeats what it refuses: it may be a token in the wrong place.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import has_token, is_token
+from qoder_cli.output.report import Format
+
+# What options of `deploy run` choose between.
+OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
+OnSkip = Literal["fail", "ok"]  # when the run is skipped
+OnLeave = Literal["detach", "cancel"]  # when a run that goes on is left
+OnAsk = Literal["stop", "wait"]  # when the agent waits for an answer
 
 API_PATH = "/api/v1/cloud"
 REGIONS = {  # api/facts.md, 3.1
@@ -30,6 +39,40 @@ _URL = re.compile(
 )
 _LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
 _NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragment"}
+
+
+def written(option: str, value: str) -> list[str]:
+    """Return an option as the words of a command; a value that looks like an option is bound to it."""
+    return [f"{option}={value}"] if value.startswith("-") else [option, value]
+
+
+@dataclass
+class Flags:
+    """The shared options as given on the command line; None and False when not given."""
+
+    output: Format = "table"
+    profile: str | None = None
+    region: str | None = None
+    base_url: str | None = None
+    workspace: str | None = None
+    request_timeout: str | None = None
+    no_progress: bool = False
+    bell: bool = False
+    no_input: bool = False
+    debug: bool = False
+
+    def selectors(self) -> list[str]:
+        """Return the options that select profile, host, format and how much is said, for a command to type next."""
+        words: list[str] = []
+        for option, value in (
+            ("--profile", self.profile),
+            ("--region", self.region),
+            ("--base-url", self.base_url),
+            ("--workspace", self.workspace),
+        ):
+            words += written(option, value) if value is not None else []
+        words += ["--no-progress"] if self.no_progress else []
+        return words + (["-o", self.output] if self.output != "table" else [])
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.settings.config import Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
-from qoder_cli.settings.flags import Flags
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
     REGIONS,
+    Flags,
     mask,
     read_base_url,
     read_region,

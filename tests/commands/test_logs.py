@@ -16,8 +16,8 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled, UsageError
-from qoder_cli.base.when import parse_when
-from qoder_cli.output.fit import wrapped
+from qoder_cli.base.times import parse_when
+from qoder_cli.output.grid import wrapped
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport

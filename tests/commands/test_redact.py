@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import Clock
 from qoder_cli.base.tokens import has_token, without_tokens
 from qoder_cli.http import redact
 from qoder_cli.http.client import Client

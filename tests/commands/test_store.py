@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.base.plainfile import state_folder
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
-from qoder_cli.local.folder import state_folder
 from qoder_cli.local.store import Attempt, Entry, Owner, Store
 from tests.conftest import Qoder
 from tests.support.stored import entries_in

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import trustme
 
-from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import NoAnswer
+from qoder_cli.base.times import Clock
 from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen

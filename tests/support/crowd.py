@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import httpx
 
 from qoder_cli.app import State
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.fleet import roll

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import Clock
 
 LOOK = 0.01  # real seconds; of a longer time in which nobody could look at the clock, this much counts
 

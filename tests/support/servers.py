@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from qoder_cli.app import State
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from tests.support.hostile import ANSWERS, DEPLOYMENT, REFUSALS, SCRIPTS, WAYS, Hostile, Run, Server, SplitClock

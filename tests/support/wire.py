@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.base.clock import Clock
+from qoder_cli.base.times import Clock
 
 BASE = "https://api.qoder.com/api/v1/cloud"
 

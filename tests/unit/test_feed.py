@@ -12,8 +12,8 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.base.model import is_new
 from qoder_cli.base.outcome import event_key
-from qoder_cli.base.recent import Recent
 from qoder_cli.http.client import STREAM_SILENCE
 from qoder_cli.http.sse import FRAME_LIMIT
 from qoder_cli.output.screen import Screen
@@ -258,8 +258,18 @@ def test_after_stop_it_says_nothing_and_ends() -> None:
 
 
 def test_only_so_many_ids_are_remembered() -> None:
-    recent = Recent(size=2)
-    assert [recent.is_new(key) for key in "abacabdea"] == [True, True, False, True, False, False, True, True, True]
+    known: dict[str, None] = {}
+    assert [is_new(key, known, most=2) for key in "abacabdea"] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert event_key({"a": 1}) == event_key({"a": 1}) != event_key({"a": 2})  # without an id, by the whole content
 
 

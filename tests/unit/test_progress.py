@@ -6,7 +6,7 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.output.screen import Screen
-from qoder_cli.settings.flags import Flags
+from qoder_cli.settings.values import Flags
 from tests.support.wire import FakeClock
 
 

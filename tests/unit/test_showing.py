@@ -5,11 +5,10 @@ import io
 import pytest
 
 from qoder_cli.app import State
-from qoder_cli.output import margin
-from qoder_cli.output.fit import cut_inside
-from qoder_cli.output.margin import Margin
+from qoder_cli.output.grid import cut_inside
 from qoder_cli.output.screen import Screen
-from qoder_cli.sessions.showing import Showing
+from qoder_cli.sessions import transcript
+from qoder_cli.sessions.transcript import Margin, Showing
 from tests.conftest import TOKEN
 from tests.support.logs import says
 from tests.support.wire import FakeClock, Wire, api_error, page
@@ -37,7 +36,7 @@ class Eye:
 
 @pytest.fixture(autouse=True)
 def _sixty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(margin, "terminal_width", lambda: 60)
+    monkeypatch.setattr(transcript, "terminal_width", lambda: 60)
 
 
 def two_runs(eye: Eye, first: str = "nightly-report", second: str = "tidy") -> Showing:
@@ -136,7 +135,7 @@ def test_how_a_label_fits(label: str, width: int, shown: str) -> None:
 
 @pytest.mark.parametrize(("columns", "room"), [(60, 42), (200, 173), (20, 12), (3, -1)])
 def test_labels_leave_room(monkeypatch: pytest.MonkeyPatch, columns: int, room: int) -> None:
-    monkeypatch.setattr(margin, "terminal_width", lambda: columns)
+    monkeypatch.setattr(transcript, "terminal_width", lambda: columns)
     screen = Screen(None, is_terminal=True)
     assert Margin(screen, ["x" * 50]).room == room
     assert Margin(screen, []).room == columns

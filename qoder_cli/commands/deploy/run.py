@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.choices import OnLeave, OnLost, OnSkip
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
     Deployments,
@@ -18,7 +17,7 @@ from qoder_cli.cli.options import (
     named,
     words_to_wait,
 )
-from qoder_cli.settings.flags import written
+from qoder_cli.settings.values import OnLeave, OnLost, OnSkip, written
 
 PARALLEL = 8  # runs that are started at a time
 

@@ -12,7 +12,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import NotFound
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields
@@ -84,7 +84,6 @@ def list_runs(
 
 def _list(state: State, asked: Asked, filters: str) -> None:
     """Print the list; the first page decides how the rest is read."""
-    from qoder_cli.base.pages import next_cursor
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.resolve import Resolver
@@ -180,8 +179,6 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
     Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
     cursor is an id, which means the same whatever the filter.
     """
-    from qoder_cli.base.pages import next_cursor
-
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])
     if len(statuses) != 1 or name != "after_id" or not shows_status:

@@ -56,7 +56,7 @@ def logs(
       qoder run logs last --type agent.message --since 90m
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
-    from qoder_cli.base.when import parse_when
+    from qoder_cli.base.times import parse_when
     from qoder_cli.runs import names
     from qoder_cli.runs.logs.follow import Selection
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
-from qoder_cli.local.folder import keep
+from qoder_cli.base.plainfile import keep
 from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids
-from qoder_cli.base.choices import OnSkip
 from qoder_cli.base.errors import Exit, NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
@@ -23,7 +22,7 @@ from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import check_key
 from qoder_cli.runs.watch import Watch
-from qoder_cli.settings.flags import written
+from qoder_cli.settings.values import OnSkip, written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

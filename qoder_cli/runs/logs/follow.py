@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NotFound
-from qoder_cli.base.model import text
+from qoder_cli.base.model import is_new, text
 from qoder_cli.base.outcome import event_key
-from qoder_cli.base.recent import Recent
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
-from qoder_cli.sessions.backwards import newest_first
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
-from qoder_cli.sessions.reading import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id
+from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
 from qoder_cli.sessions.transcript import event_time
 
 if TYPE_CHECKING:
@@ -118,8 +116,8 @@ class Follower:
         self._note = note
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
-        self._recent = Recent(REMEMBERED)
-        self._recent.is_new(event_key({"id": log.last}))
+        self._known: dict[str, None] = {}
+        is_new(event_key({"id": log.last}), self._known, most=REMEMBERED)
         self._relied_on = False
         self._delivers = False  # whether the stream that is open has told of an event
         self.wake_at = math.inf
@@ -198,7 +196,7 @@ class Follower:
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 
     def _new(self, events: Events) -> Events:
-        new = [event for event in events if self._recent.is_new(event_key(event))]
+        new = [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
         types = self._query.get("types[]")
         # Only an event that the list has, as it is asked for, can be gone on from.
         listed = (event.get("id") for event in reversed(new) if types is None or event.get("type") in types)

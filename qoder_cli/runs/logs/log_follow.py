@@ -4,16 +4,16 @@ import math
 from contextlib import suppress
 
 from qoder_cli.app import State
-from qoder_cli.base.choices import OnAsk
-from qoder_cli.base.clock import Clock
 from qoder_cli.base.errors import ApiError, LostSight, NotFound, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
+from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.logs.follow import Follower, Selection, SessionLog
 from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, following, log_of
 from qoder_cli.runs.observe import ASKS_FOR, Observer, observer_of
-from qoder_cli.sessions.reading import Events
+from qoder_cli.sessions.story import Events
+from qoder_cli.settings.values import OnAsk
 
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
 QUICK_PAUSE = 0.2  # seconds until it is asked again, doubling, once its end was heard: what is read may lag

@@ -15,7 +15,7 @@ from qoder_cli.runs import names
 from qoder_cli.runs.logs.follow import Selection
 from qoder_cli.runs.logs.log import Event, Printer, batches_of, credits_of, explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
-from qoder_cli.sessions.reading import Events
+from qoder_cli.sessions.story import Events
 
 AT_A_TIME = 6  # runs that are read ahead of what is shown
 MOST_AHEAD = 10_000  # events that are held for it
