@@ -28,7 +28,7 @@ _KINDS = {
 # as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
 NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
 _SEPARATORS = re.compile(r"[\s,;|]+")
-_AROUND = " \t\r\n\xa0\ufeff\u200b"  # what is pasted along and not seen
+_AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
 
 
 def agent_id(typed: str) -> str:
@@ -79,7 +79,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     kind = _kind(typed)
     odd = NOT_OF_AN_ID.search(typed)
     if kind is None or typed == prefix:
-        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=f"give {wanted}")
+        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=_hint(typed, prefix, wanted))
     if names_token(typed):  # no id has one, and what is taken for an id is written down
         raise UsageError(
             f"a token was given instead of {_a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}"
@@ -91,7 +91,19 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
         raise UsageError(f"{_shown(typed)} is not {_a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
     if kind == "deployment" and needed == "run" and odd is None:
         raise UsageError(f"{_shown(typed)} is a deployment, not a run", hint=f"for its latest run: {typed}@last")
-    raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=f"give {wanted}")
+    hint = f"give {wanted}"
+    if kind in ("run", "session") and needed == "deployment" and odd is None:
+        hint = f"to see its deployment: qoder run get {typed}"
+    raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=hint)
+
+
+def _hint(typed: str, prefix: str, wanted: str) -> str:
+    """Return a hint for what has no id's prefix: part of it may be the id, or it is the name of a deployment."""
+    if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
+        return f"give the id alone: {alone[0]}"
+    if prefix == "drun_" and NOT_OF_AN_ID.search(typed) is None:
+        return f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
+    return f"give {wanted}"
 
 
 def _meant(typed: str, wanted: str) -> str:
@@ -110,7 +122,10 @@ def _check_text(typed: str, what: str, wanted: str) -> None:
     if len(typed) > LONGEST:
         raise UsageError(f"{_shown(typed)} is {len(typed)} characters long; an id or a name has at most {LONGEST}")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in typed):
-        raise UsageError(f"{_shown(typed)} contains a control character", hint=f"give {wanted}")
+        alone = typed.strip(_AROUND)
+        is_id = _kind(alone) is not None and NOT_OF_AN_ID.search(alone) is None
+        hint = f"give the id alone: {alone}" if is_id else f"give {wanted}"
+        raise UsageError(f"{_shown(typed)} contains a control character", hint=hint)
 
 
 def _shown(typed: str) -> str:

@@ -58,7 +58,7 @@ class Limits(NamedTuple):
         """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
         if not wait and (timeout is not None or interval is not None):
             option = "--timeout" if timeout is not None else "--interval"
-            raise UsageError(f"{option} is for waiting", hint="add --wait")
+            raise UsageError(f"{option} only works with --wait", hint="add --wait, or drop it")
         limits = cls(
             timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
             interval=None if interval is None else parse_duration(interval, option="--interval"),

@@ -20,7 +20,7 @@ from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.report import format_typed, plain
 
 _FLAGS = {"max_content_width": 80}
-_DASHES = "\u2012\u2013\u2014\u2015\u2212"  # what an editor or a chat makes of two hyphens
+_DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what a person, an editor or a chat makes of two hyphens
 # The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -165,8 +165,8 @@ def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
                 hint='is a shell variable empty? Quote it: "$VAR"',
             )
         meant = "--" + word.lstrip(_DASHES).partition("=")[0]
-        if word[:1] in _DASHES and meant in takes_value:
-            raise UsageError(f"{word} begins with a typographic dash", hint=f"type two hyphens: {meant}")
+        if word[:1] in _DASHES and word[:2] != "--" and meant in takes_value:
+            raise UsageError(f"{word} does not begin with two hyphens", hint=f"type two hyphens: {meant}")
         if word == "--json" and re.fullmatch(r"\w+(,\w+)+", following):
             fields = following.replace(",", ", ")
             raise UsageError("--json prints all fields", hint=f"to select some: --json | jq '{{{fields}}}'")

@@ -93,4 +93,6 @@ def nearest(typed: str, known: dict[str, str], asked: str) -> str:
     near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
     found = list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
     words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in found)
-    return f"did you mean {words}? {asked}" if words else f"list deployments: qoder deploy list {asked}"
+    if words:
+        return f"did you mean {words}? {asked}"
+    return f"list deployments: qoder deploy list{' ' if asked.startswith('(') else '; '}{asked}"

@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
     "output": "to print the final message of a run: `qoder run result RUN`",
     "status": "to see the status of a run: `qoder run get RUN`; of your token: `qoder auth status`",
     **dict.fromkeys(("stop", "kill"), _STOP),
-    **dict.fromkeys(("rm", "remove"), _REMOVE),
+    **dict.fromkeys(("rm", "remove", "deploy delete"), _REMOVE),
     **dict.fromkeys(("start", "trigger", "retry"), _START),
     **dict.fromkeys(("diff", "validate"), _PREVIEW),
     "edit": "to change a deployment: `qoder deploy update DEPLOYMENT`",
@@ -89,8 +89,8 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
     ]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
-    if noun == "run":
-        return "to start a run: `qoder deploy run DEPLOYMENT`; for a list of commands: qoder run --help"
+    if noun in ("run", "deploy"):
+        return f"to start a run: `qoder deploy run DEPLOYMENT`; for a list of commands: {path} --help"
     return f"for a list of commands: {path} --help"
 
 
@@ -169,4 +169,6 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
     hint = f"did you mean {near[0]}? ({see})" if near else see
     if plain == "archived" and "paused" in choices:
         hint = "to include archived deployments: --include-archived"
+    if plain == "all" and param.name == "limit":
+        hint = f"to show all: --all ({see})"
     return UsageError(f"{name} takes {wanted}, not {value}", hint=hint)

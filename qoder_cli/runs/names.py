@@ -196,7 +196,9 @@ class _Finder:
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._state) from None
         if not newest:
-            raise NotFound(f"deployment {deployment_id} has no runs yet", hint=asked(self._state))
+            raise NotFound(
+                f"deployment {deployment_id} has no runs yet", hint=f"to start one: qoder deploy run {deployment_id}"
+            )
         return newest[0].id
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     server = server or own_server(file, name)
     if sandbox:
         warnings += _powerless(flags, asked, sandbox)
-    why = _how_to_log_in(flags, sandbox)
+    why = _how_to_log_in(flags, env, sandbox)
     if token is None:
         token, why = _token_of_profile(file, name, server, why)
     return Settings(
@@ -281,11 +281,15 @@ def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]
     return [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
 
 
-def _how_to_log_in(flags: "Flags", sandbox: Found | None) -> str:
+def _how_to_log_in(flags: "Flags", env: Mapping[str, str], sandbox: Found | None) -> str:
     """Return how to get a token where there is none."""
     if sandbox:
         return _OF_THE_SANDBOX
-    return f"run: {_login(flags)}" if flags.profile is not None else f"set QODER_PAT, or run: {_login(flags)}"
+    if flags.profile is not None:
+        return f"run: {_login(flags)}"
+    other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)
+    how = f"rename {other} to" if other else "set"
+    return f"{how} QODER_PAT, or run: {_login(flags)}"
 
 
 def _how_to_replace(token: Found | None, flags: "Flags", sandbox: Found | None) -> str:

@@ -110,6 +110,8 @@ def read_token(text: str, *, source: str) -> str:
         raise UsageError(f"the token from {source} is longer than {LONGEST_TOKEN // 1024} KiB")
     if token.lower().startswith("bearer "):
         raise UsageError(f"the token from {source} begins with 'Bearer'", hint="set the token only, without 'Bearer'")
+    if token[0] in "\"'":
+        raise UsageError(f"the token from {source} begins with a quote", hint="remove the quotes around the token")
     if odd := _NOT_PRINTABLE.search(token):
         hint = "copy the token again, without anything around it"
         raise UsageError(f"the token from {source} contains {_what(odd[0])}", hint=hint)
@@ -132,7 +134,7 @@ def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it,
 def read_region(text: str, *, source: str) -> str:
     """Return a region's name. Raises UsageError for any that is not known."""
     if text not in REGIONS:
-        raise UsageError(f"{source} must be {' or '.join(REGIONS)}")
+        raise UsageError(f"{source} must be {' or '.join(REGIONS)}", hint="for another server, use --base-url")
     return text
 
 

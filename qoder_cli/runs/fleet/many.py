@@ -76,7 +76,7 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") 
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
-        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going ({asked(state)})",
+        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {asked(state)}",
     )
 
 

@@ -1,0 +1,214 @@
+"""What a reviewer reads in ten minutes: `python -m tests.pages` writes what people are shown into `tests/shown/`."""
+
+import io
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.cli.main import command_tree, main
+from qoder_cli.help.documented import TOPICS
+from qoder_cli.help.reference import everything
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.presets import PRESETS
+from qoder_cli.sandbox.world import World
+from tests.generate import README
+from tests.matrix import WithoutStreams
+from tests.support.mistakes import MISTAKES
+from tests.support.wire import FakeClock
+
+FOLDER = Path(__file__).parent / "shown"
+TOKEN = "pt-0123456789abcdef"
+AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
+BEHAVIOURS = {preset.word: preset.behaviour for preset in PRESETS}
+CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
+MINUTES = 60
+NARROW = 80  # columns
+TABLES = ("run list", "run list --status failed", "run get {run}", "deploy list", "api --list deployment run")
+MORE_TABLES = (
+    *("run list -o wide -n 2", "deploy list -o wide", "deploy get nightly-report", "run logs {run}"),
+    *("deploy run nightly-report", "deploy pause weekly-digest", "auth status", "doctor --offline", "config list"),
+)
+
+
+class LongIds(World):
+    """A world whose ids are 32 hexadecimal digits, of which the first twelve are the time."""
+
+    def new_id(self, prefix: str) -> str:
+        return f"{prefix}_{int(self.now() * 1000):012x}7{self._random.getrandbits(76):019x}"
+
+
+class Desk:
+    """Runs commands as a person does at a terminal, whose lines for the data and for the rest come as they are said."""
+
+    def __init__(self, folder: str, kind: type[World] = World) -> None:
+        self.clock = FakeClock()
+        self.world = world_with_history(self.clock, kind)
+        last = list(self.world.runs.values())[-4]
+        self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
+        self.ids |= {"deployment": last.deployment.id, "other": list(self.world.deployments)[0]}
+        self.env = {
+            "QODER_PAT": TOKEN,
+            "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
+            "QODER_CONFIG": f"{folder}/config.toml",
+            "QODER_STATE_DIR": f"{folder}/state",
+            "HOME": folder,
+        }
+        self.folder = folder
+        self.said("qoder deploy list --all")  # the deployments' names are known from now on
+
+    def said(self, line: str, *, width: int = 80, color: bool = False, named: bool = True) -> str:
+        """Return a line of a shell and what is shown; `named` fills in the ids."""
+        typed = line.format(**self.ids) if named else line
+        before, _, command = typed.rpartition(" | ")
+        piped = shlex.split(before)[1].encode().decode("unicode_escape") if before else ""
+        words = shlex.split(command.replace("$'", "'"))
+        at = words.index("qoder")
+        env = self.env | dict(word.split("=", 1) for word in words[:at])
+        out = io.BytesIO()
+        screen = Screen(out, is_terminal=True, color=color, moves=False)
+        state = State(
+            env=env,
+            out=screen,
+            err=screen,
+            stdin=io.StringIO(piped),
+            clock=self.clock,
+            transport=WithoutStreams(self.world, sleep=self.clock.sleep),
+        )
+        with columns(width):
+            code = main([word.replace("\\r", "\r") for word in words[at + 1 :]], state)
+        shown = out.getvalue().decode().replace(self.folder, "~")
+        lines = [text.rstrip() for text in shown.splitlines()]
+        return "\n".join([f"$ {typed}", *lines, *([f"[exit {code}]"] if code else [])]) + "\n"
+
+
+def world_with_history(clock: FakeClock, kind: type[World]) -> World:
+    """Return a world with a few deployments and their runs of the last hours."""
+    world = kind(clock=clock.now, generation="current", seed=15, token=TOKEN)
+    world.deployments.clear()
+    made = {}
+    for number, (name, word) in enumerate(
+        (
+            ("nightly-report", "demo"),
+            ("weekly-digest", "fail"),
+            ("issue-triage", "budget"),
+            ("release-notes", "minute"),
+            ("customer-feedback-summary-emea", "nostart"),
+            ("docs-sync", "demo"),
+        )
+    ):
+        clock.time -= (40 - number) * 86400  # ids begin with the time
+        made[name] = world.add_deployment(
+            name=name,
+            agent=dict(AGENT),
+            behaviour=BEHAVIOURS[word],
+        )
+        clock.time += (40 - number) * 86400
+    for ago, name in (
+        (3200, "issue-triage"),
+        (1710, "nightly-report"),
+        (1500, "weekly-digest"),
+        (270, "nightly-report"),
+        (130, "customer-feedback-summary-emea"),
+        (62, "issue-triage"),
+        (26, "weekly-digest"),
+        (3, "nightly-report"),
+        (1.2, "customer-feedback-summary-emea"),
+        (0.3, "release-notes"),
+    ):
+        clock.time -= ago * MINUTES
+        world.start(made[name], trigger="schedule" if name in CRONS else "manual")
+        clock.time += ago * MINUTES
+    for name, cron in CRONS.items():  # only now: a schedule fires for all the time that has passed
+        world.change(made[name], {"schedule": {"expression": cron, "timezone": "Europe/Berlin"}})
+    world.pause(made["docs-sync"])
+    return world
+
+
+@contextmanager
+def columns(width: int) -> Iterator[None]:
+    """Let the terminal be as wide as this, in UTC."""
+    with patch("qoder_cli.output.data.terminal_width", lambda: width), patch.dict(os.environ, TZ="UTC"):
+        time.tzset()
+        yield
+
+
+def titled(title: str, rule: str = "=") -> str:
+    """Return a title with a line below it."""
+    return f"\n\n{title}\n{rule * len(title)}\n"
+
+
+def mistakes() -> str:
+    """Return what is said to each of the mistakes; ids of requests are not the same twice."""
+    text = ""
+    with TemporaryDirectory() as folder:
+        for about, lines in MISTAKES.items():
+            text += titled(about, "-") + "".join(f"\n{Desk(folder).said(line)}" for line in lines)
+    return re.sub(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}", r"\1…", text)
+
+
+def help_pages() -> str:
+    """Return the help of the program, of every command, and every topic."""
+    told = everything(typer.Context(command_tree("qoder"), info_name="qoder"))
+    nouns = dict.fromkeys(command["path"][0] for command in told["commands"] if len(command["path"]) > 1)
+    lines = ["--help", *(f"{noun} --help" for noun in nouns)]
+    lines += [f"{' '.join(command['path'])} --help" for command in told["commands"]]
+    lines += [f"help {topic}" for topic in TOPICS]
+    with TemporaryDirectory() as folder:
+        return "".join(f"\n{Desk(folder).said(f'qoder {line}', named=False)}" for line in lines)
+
+
+def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
+    """Return what commands show on a terminal of this width."""
+    with TemporaryDirectory() as folder:
+        desk = Desk(folder, kind)
+        return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
+
+
+def pages() -> str:
+    """Return what can be read in ten minutes."""
+    first_page = README.read_text("utf-8").partition("\n## What `completed` means")[0]
+    return "".join(
+        (
+            f"Made by `python -m tests.pages`: what people are shown, at {NARROW} columns.\n",
+            titled("1. The README's first page"),
+            f"\n{first_page}",
+            titled("2. The main tables"),
+            tables((*TABLES, *MORE_TABLES), NARROW),
+            titled("3. Sixty mistakes"),
+            mistakes(),
+            titled("4. Every help page"),
+            help_pages(),
+        )
+    )
+
+
+def widths() -> str:
+    """Return the main tables at each width, with ids of 20 digits and of 32."""
+    text = "Made by `python -m tests.pages`: the main tables at 80, 120 and 200 columns.\n"
+    for kind, ids in ((World, "20 digits"), (LongIds, "32 digits")):
+        for width in (NARROW, 120, 200):
+            text += titled(f"{width} columns, ids of {ids}") + tables(TABLES, width, kind)
+    return text
+
+
+FILES = {"pages.txt": pages, "widths.txt": widths}
+
+
+def write() -> None:
+    """Write every file."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, make in FILES.items():
+        (FOLDER / name).write_text(make(), "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    write()
