@@ -99,8 +99,12 @@ def with_first_run(text: str) -> str:
 
 def main() -> None:
     """Write every generated file."""
+    from tests import pages  # which reads the README
+
     README.write_text(with_first_run(readme(README.read_text("utf-8"))), "utf-8", newline="\n")
     completions.rewrite()
+    if os.name == "posix":
+        pages.write()
 
 
 if __name__ == "__main__":

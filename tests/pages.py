@@ -6,9 +6,10 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import typer
@@ -54,7 +55,7 @@ class Desk:
         self.world = world_with_history(self.clock, kind)
         last = list(self.world.runs.values())[-4]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
-        self.ids |= {"deployment": last.deployment.id, "other": list(self.world.deployments)[0]}
+        self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
         self.env = {
             "QODER_PAT": TOKEN,
             "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
@@ -135,8 +136,17 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
 
 @contextmanager
 def columns(width: int) -> Iterator[None]:
-    """Let the terminal be as wide as this, in UTC."""
-    with patch("qoder_cli.output.data.terminal_width", lambda: width), patch.dict(os.environ, TZ="UTC"):
+    """Let the terminal be as wide as this, in UTC, and this machine be one that never changes."""
+    settings: dict[str, Any] = {
+        f"qoder_cli.{name}.terminal_width": lambda: width for name in ("output.data", "runs.logs.log")
+    }
+    settings |= {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
+    settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
+    settings |= {"qoder_cli.doctor.program.__file__": "/opt/qoder_cli/doctor/program.py"}
+    with ExitStack() as stack:
+        for name, value in settings.items():
+            stack.enter_context(patch(name, value))
+        stack.enter_context(patch.dict(os.environ, TZ="UTC"))
         time.tzset()
         yield
 

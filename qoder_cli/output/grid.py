@@ -10,6 +10,7 @@ ELLIPSIS = "…"
 GAP = "  "
 _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
 _LONGEST_SHORT_ID = 20  # columns
+_TELLING_WORDS = 28  # columns, in which the type of an error stands
 _SHORTEST_WORDS = 8  # columns, where not even the least is left
 
 Styled = Callable[[str, str], str]  # text and a style's name, or none -> the text in that style, where there is colour
@@ -74,6 +75,12 @@ class _Column:
             least = _SHORTEST_ID
         return min(columns(cell.text), least)
 
+    def grow(self, room: int) -> int:
+        """Take what it wants of the room, and return how much that is."""
+        more = max(min(room, self.wanted - self.width), 0)
+        self.width += more
+        return more
+
     def cut(self, cell: Cell) -> str:
         """Return the text of a cell in the width of the column."""
         in_middle = cell.kind == "id" and self._apart > _LONGEST_SHORT_ID
@@ -133,7 +140,10 @@ class Grid:
         return [*said, remedy] if hidden or self._has_cut else []
 
     def _fit(self, order: Sequence[int], width: int) -> None:
-        """Choose the columns for which there is room; the first always has it. What is left over goes to words."""
+        """Choose the columns for which there is room; the first always has it. What is left over goes to words.
+
+        The last of these, which says why, gets the beginning of what it says before others are whole.
+        """
         chosen, room = [order[0]], width - self._columns[order[0]].width
         for n in order[1:]:
             column, left = self._columns[n], room - len(GAP)
@@ -144,11 +154,15 @@ class Grid:
             chosen.append(n)
             room = left - column.width
         self._shown = sorted(chosen)
-        for column in sorted((self._columns[n] for n in chosen), key=lambda column: not column.has_words):
-            more = min(max(room, 0), column.wanted - column.width)
-            if column.has_words or column.width + more == column.wanted:  # half an id is no better than a short one
-                column.width += more
-                room -= more
+        columns_shown = [self._columns[n] for n in self._shown]
+        words = [column for column in columns_shown if column.has_words]
+        for column in words[-1:]:
+            room -= column.grow(min(room, _TELLING_WORDS - column.width))
+        for column in words:
+            room -= column.grow(room)
+        for column in columns_shown:
+            if column.wanted - column.width <= room:  # half an id is no better than a short one
+                room -= column.grow(room)
 
     def _drawn(self, cell: Cell, column: _Column) -> str:
         length = columns(cell.text)

@@ -160,7 +160,10 @@ def deployment_row(deployment: Deployment) -> Fields:
     """Return a deployment as one row of a list; the columns are only ever appended to."""
     fields = deployment_fields(deployment)
     ids = {name: Id(fields[name]) for name in ("id", "agent", "environment") if fields[name]}
-    own = {"name": Words(deployment.name or "-"), "next_run": _moment(next(iter(deployment.next_fires), None))}
+    own = {
+        "name": Words(deployment.name or "-", least=20),
+        "next_run": _moment(next(iter(deployment.next_fires), None)),
+    }
     return {name: {**fields, **ids, **own}[name] for name in DEPLOYMENT_COLUMNS}
 
 

@@ -1,0 +1,45 @@
+"""What people are shown is as it is kept as text, for a reviewer to read and to see what a change does to it."""
+
+import os
+import re
+
+import pytest
+
+from tests.pages import FILES, FOLDER, TABLES, Desk
+from tests.support.mistakes import MISTAKES
+
+posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
+LINES = [line for lines in MISTAKES.values() for line in lines]
+# What tells the right value in the error itself, and has no hint.
+NO_HINT = ("--schedule", "nightly.yaml")
+SGR = re.compile(r"\x1b\[([0-9;]*)m")
+# Bold, faint, and three of the sixteen colours that a terminal's theme, light or dark, chooses itself. No background.
+THEMED = {"", "0", "1", "2", "31", "32", "33"}
+
+
+@posix
+@pytest.mark.parametrize("name", FILES)
+def test_the_pages_are_up_to_date(name: str) -> None:
+    assert FILES[name]() == (FOLDER / name).read_text("utf-8"), "run: python -m tests.pages"
+
+
+def test_there_are_sixty_mistakes() -> None:
+    assert len(set(LINES)) == 60
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_mistake_is_answered_with_one_error_and_what_to_do(line: str, tmp_path: os.PathLike[str]) -> None:
+    said = Desk(str(tmp_path)).said(line)
+    assert re.search(r"\[exit [24567]\]\n$", said)
+    assert len(re.findall(r"(?m)^error: |^\{\"error\"", said)) == 1
+    assert re.search(r"(?m)^hint: |\"hint\":\"", said) or any(word in line for word in NO_HINT)
+    assert not re.search(r"\bpt-\w", said.partition("\n")[2]), "a token is never repeated"
+
+
+@posix
+@pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
+def test_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
+    said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)
+    codes = {code for found in SGR.findall(said) for code in found.split(";")}
+    assert codes
+    assert codes <= THEMED
