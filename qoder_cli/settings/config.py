@@ -109,9 +109,9 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     server = server or own_server(file, name)
     if sandbox:
         warnings += _powerless(flags, asked, sandbox)
-    why = _how_to_log_in(flags, env, sandbox)
+    why = ""
     if token is None:
-        token, why = _token_of_profile(file, name, server, why)
+        token, why = _token_of_profile(file, name, server, _how_to_log_in(flags, env, sandbox))
     return Settings(
         base_url=server.value,
         base_url_source=server.source,
