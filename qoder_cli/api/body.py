@@ -1,11 +1,10 @@
 """What is sent: a JSON body made of fields or read from a file, or a form with files. Checked before anything is."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 
-from qoder_cli.api.pairs import split
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
@@ -14,6 +13,8 @@ LARGEST = 64 * 2**20  # bytes; send less; the API takes 4 to 32 MB, skills as a 
 JSON = "application/json"
 
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]
+_EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt", "--query": "limit=5"}
+_UNDECODED = re.compile("[\ud800-\udfff]")  # what Python makes of bytes in a command line that are not UTF-8
 
 
 class Body(NamedTuple):
@@ -23,15 +24,36 @@ class Body(NamedTuple):
     kind: str = JSON
 
 
+def split(typed: str, option: str) -> tuple[str, str]:
+    """Return name and value of what an option takes. Raises UsageError for what has none, or is not UTF-8."""
+    name, sign, value = typed.partition("=")
+    if not name or not sign:
+        takes = "NAME=VALUE" if option == "--query" else "KEY=VALUE"
+        hint = f"for example: {option} {_EXAMPLES[option]}"
+        raise UsageError(f"{option} takes {takes}, not {typed[:60]!r}", hint=hint)
+    if _UNDECODED.search(typed):
+        raise UsageError(f"{option} {name[:60]!r} has bytes that are not UTF-8", hint="write it in UTF-8")
+    return name, value
+
+
 def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
     """Return the object that `-f key=text` and `-F key=json` describe; `a[b]=c` is a key within `a`, `a[]=b` an item.
 
     Raises UsageError for what is no field, JSON that is none, and a key that is given twice.
     """
     body: dict[str, Any] = {}
-    for option, typed, read in [("-f", each, str) for each in texts] + [("-F", each, _json_value) for each in values]:
-        name, text = split(typed, option)
-        _put(body, name, read(text), option)
+    for typed in texts:
+        name, text = split(typed, "-f")
+        _put(body, name, text, "-f")
+    for typed in values:
+        name, text = split(typed, "-F")
+        try:
+            _put(body, name, jsontext.parse(text), "-F")
+        except ValueError as error:
+            raise UsageError(
+                f"-F takes JSON, not {text[:60]!r}: {error}",
+                hint="for a text: -f key=text, or -F 'key=\"text\"'",
+            ) from None
     return Body(jsontext.dump(body).encode())
 
 
@@ -71,19 +93,9 @@ def of_form(parts: Sequence[str]) -> Body:
         else:
             texts.setdefault(name, []).append(value)
     if not files:
-        raise UsageError(
-            "--form needs a file", hint="for example: --form file=@report.txt; for other fields: -f key=value"
-        )
+        hint = "for example: --form file=@report.txt; for other fields: -f key=value"
+        raise UsageError("--form needs a file", hint=hint)
     return Body(*multipart(texts, files))
-
-
-def _json_value(text: str) -> Any:
-    try:
-        return jsontext.parse(text)
-    except ValueError as error:
-        raise UsageError(
-            f"-F takes JSON, not {text[:60]!r}: {error}", hint="for a text: -f key=text, or -F 'key=\"text\"'"
-        ) from None
 
 
 def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
@@ -93,9 +105,8 @@ def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
     is_item = len(steps) > 1 and steps[-1] == ""
     *outer, last = steps[:-1] if is_item else steps
     if "" in (*outer, last):
-        raise UsageError(
-            f"{option}: {name[:60]!r} is not a valid key", hint="use a, a[b] for a key within a, or a[] for an item"
-        )
+        hint = "use a, a[b] for a key within a, or a[] for an item"
+        raise UsageError(f"{option}: {name[:60]!r} is not a valid key", hint=hint)
     place: Any = body
     for step in outer:
         place = _child(place, step, dict, name)
@@ -107,10 +118,10 @@ def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
         place[last] = value
 
 
-def _child(place: dict[str, Any], step: str, kind: Callable[[], Any], name: str) -> Any:
+def _child(place: dict[str, Any], step: str, kind: type, name: str) -> Any:
     """Return the object or the list under a key, made when there is nothing yet."""
     child = place.setdefault(step, kind())
-    if type(child) is not type(kind()):
+    if type(child) is not kind:
         raise _twice(name)
     return child
 

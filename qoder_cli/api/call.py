@@ -5,12 +5,10 @@ A GET is asked again as ever. A write is sent once: its 4xx did nothing, and no 
 is sent again as a GET is, under the same key: whether that is honoured is the server's affair (api/facts.md, 3.5).
 """
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qoder_cli.api.body import Body
-from qoder_cli.api.operations import Operation, find, of_path, readable
-from qoder_cli.api.target import Target
+from qoder_cli.api.operations import Operation, of_path, readable
+from qoder_cli.api.request import Request
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
     ApiError,
@@ -31,60 +29,13 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client, Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
-_ANYTHING = "application/json, */*;q=0.5"
 _NO_FEATURE = "feature_not_available"  # an error that says that nothing was done, whatever its status
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked: `headers` are the caller's own, `key` an idempotency key."""
-
-    method: str
-    target: Target
-    body: Body | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    key: str | None = None
-
-    @property
-    def operation(self) -> Operation | None:
-        """The operation of the table that this is, None for one that the table does not have."""
-        return find(self.method, self.target.path)
-
-    @property
-    def is_write(self) -> bool:
-        """Whether it is to change something."""
-        return self.method != "GET"
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it asks for an event stream, by its operation or its Accept header."""
-        known = self.operation is not None and self.operation.kind == "stream"
-        return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
-
-    @property
-    def may_be_list(self) -> bool:
-        """Whether it may ask for a list: nothing that is known of it is against that."""
-        known = self.operation is not None and self.operation.kind != "page"
-        return not (self.is_write or self.is_stream or known)
-
-    @property
-    def all_headers(self) -> dict[str, str]:
-        """The headers to send, but for those that every request has."""
-        is_binary = self.operation is not None and self.operation.kind == "binary"
-        return {
-            **({"accept": _ANYTHING} if is_binary else {}),
-            **({"content-type": self.body.kind} if self.body else {}),
-            **({"idempotency-key": self.key} if self.key else {}),
-            **self.headers,
-        }
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.target.path}"
-
-
 class Call:
-    """A request and what became of it: `answer` is the last complete answer, whatever it says; `is_done` is True once
-    it says that what was asked for is done.
+    """A request and what became of it.
+
+    `answer` is the last complete answer, whatever it says; `is_done` is True once it says that all is done.
     """
 
     def __init__(self, state: "State", request: Request) -> None:
@@ -104,7 +55,7 @@ class Call:
             clock=state.clock,
             progress=state.progress,
             timeout=self._timeout,
-            meaning_of=_meaning_of,
+            meaning_of=lambda error: Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error),
             retries=request.key is not None,
         )
 
@@ -122,7 +73,14 @@ class Call:
             if self._write.result is not None:
                 raise self.done(signalled, self._write.result.value) from None
             if self._write.may_have_acted:
-                raise self._stopped(signalled, self._unknown("it was stopped before the response came")) from None
+                unknown = self._unknown("it was stopped before the response came")
+                stopped = signalled.in_words(
+                    f"stopped by a signal; {unknown.message}",
+                    hint=unknown.hint,
+                    next=unknown.next,
+                    run_state="unknown",
+                )
+                raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN) from None
             raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
 
     def _prepared(self) -> "Pending":
@@ -132,21 +90,15 @@ class Call:
             request.method,
             request.target.path,
             params=request.target.params or None,
-            content=request.body.content if request.body else None,
+            content=request.body and request.body.content,
             headers=request.all_headers,
             timeout=self._timeout,
         )
-        self._announce()
+        if request.is_write and not self._announced:
+            self._announced = True
+            again = f"; retried with the key {request.key} if no response comes" if request.key else ""
+            self._state.progress.note(f"{request} {self._client.settings.whereabouts}{again}")
         return pending
-
-    def _announce(self) -> None:
-        """Say before a write what is written where."""
-        if self._announced or not self._request.is_write:
-            return
-        self._announced = True
-        settings, key = self._client.settings, self._request.key
-        again = f"; retried with the key {key} if no response comes" if key else ""
-        self._state.progress.note(f"{self._request} {settings.whereabouts}{again}")
 
     def _read(self, answer: Answer) -> Answer:
         self.answer = answer
@@ -166,16 +118,9 @@ class Call:
             error.message += f"; {self._request} is done (HTTP {answer.status}); do not repeat it"
         return error
 
-    def _stopped(self, signalled: Signalled, unknown: OutcomeUnknown) -> Interrupted:
-        stopped = signalled.in_words(
-            f"stopped by a signal; {unknown.message}", hint=unknown.hint, next=unknown.next, run_state="unknown"
-        )
-        stopped.kind = Exit.OUTCOME_UNKNOWN
-        return stopped
-
     def _unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         """Return the error that nobody knows what the write did."""
-        said = "; ".join([*([cause.message.rstrip(".")] if cause else []), *filter(None, why)])
+        said = "; ".join(filter(None, (cause.message.rstrip(".") if cause else "", *why)))
         path = readable(self._request.target.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {said}",
@@ -198,10 +143,6 @@ class SameKey(Recovery[Answer]):
         if self._key is None or meaning is Meaning.DOUBTFUL:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self._client.clock.jitter())
-
-
-def _meaning_of(error: ApiError) -> Meaning:
-    return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:

@@ -12,7 +12,8 @@ from qoder_cli.http.pending import METHODS
 
 if TYPE_CHECKING:
     from qoder_cli.api.body import Body
-    from qoder_cli.api.call import Call, Request
+    from qoder_cli.api.call import Call
+    from qoder_cli.api.request import Request
 
 
 _Words = list[str] | None
@@ -174,22 +175,21 @@ def _request(
     key: str | None,
 ) -> "Request":
     """Return the request that was typed, checked. Raises UsageError."""
-    from qoder_cli.api import headers, target
-    from qoder_cli.api.call import Request
+    from qoder_cli.api.request import Request, read_headers, read_target
     from qoder_cli.runs.trigger import check_key
 
-    own = headers.read(header)
+    own = read_headers(header)
     if body is not None and "content-type" in own and not body.kind.endswith("json"):
         raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
     if key is not None and method == "GET":
         raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
-    where = target.read(path, base_url=state.settings.base_url, query=query)
+    where = read_target(path, base_url=state.settings.base_url, query=query)
     return Request(method, where, body, own, None if key is None else check_key(key, state.keep_secrets()))
 
 
 def _answer(state: State, request: "Request", *, paginate: bool, include: bool) -> None:
     """Send a request and print what comes back, in whichever of three ways it comes."""
-    from qoder_cli.api.reading import show_pages, show_stream
+    from qoder_cli.api.show import show_pages, show_stream
 
     if paginate and not request.may_be_list:
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")

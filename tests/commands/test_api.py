@@ -18,8 +18,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from qoder_cli.api import body, headers, target
+from qoder_cli.api import body
 from qoder_cli.api.operations import Operation, all_operations, find, readable
+from qoder_cli.api.request import read_headers, read_target
 from qoder_cli.app import State
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
@@ -308,7 +309,7 @@ PIECES = [
 @example(f"{BASE}/deployments/dep_1?x=1")
 def test_whatever_is_typed_stays_below_the_base_url(typed: str) -> None:
     try:
-        found = target.read(typed, base_url=BASE)
+        found = read_target(typed, base_url=BASE)
     except UsageError:
         return
     url = httpx.URL(BASE + found.path, params=found.params or None)
@@ -586,7 +587,7 @@ def test_a_header_given_twice_is_refused(qoder: Qoder) -> None:
 @given(st.text() | st.from_regex(r"[A-Za-z-]{1,20}: ?[ -~]{0,30}", fullmatch=True))
 def test_any_header_is_one_line_or_refused(typed: str) -> None:
     try:
-        [(name, value)] = headers.read([typed]).items()
+        [(name, value)] = read_headers([typed]).items()
     except UsageError:
         return
     line = f"{name}: {value}"

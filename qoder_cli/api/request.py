@@ -1,0 +1,191 @@
+"""What is asked of the API: method, path, query and headers as they were typed, checked; never of another host."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from qoder_cli.api.body import Body, split
+from qoder_cli.api.operations import Operation, find
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import is_token
+from qoder_cli.settings.values import API_PATH, host_of, origin, read_base_url
+
+_LONGEST = 8000  # characters of a path, and of a header
+_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_PLACEHOLDER = re.compile("[{}<>…]")
+_EXAMPLE = "for example: qoder api GET /deployments"
+_ANYTHING = "application/json, */*;q=0.5"
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_OF_THE_CONNECTION = (
+    "connection content-encoding content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade"
+)
+# Why each of these headers is not taken, or what to use instead.
+_REFUSED = {
+    "authorization": "the token comes from QODER_PAT or the config file",
+    "proxy-authorization": "put a proxy's password into HTTPS_PROXY",
+    "x-api-key": "the API takes a bearer token only",
+    "cookie": "the API takes a bearer token only",
+    "host": "choose the server with --profile, --region or --base-url",
+    "idempotency-key": "use --idempotency-key",
+    "x-idempotency-key": "use --idempotency-key",
+    "qoder-workspace-id": "use --workspace",
+    # A gateway that heeds these makes a write of a GET, which is sent again, and is allowed with QODER_READ_ONLY.
+    **dict.fromkeys(("x-http-method-override", "x-http-method", "x-method-override"), "use METHOD"),
+    **dict.fromkeys(_OF_THE_CONNECTION.split(), "it belongs to the connection"),
+}
+
+
+class Target(NamedTuple):
+    """A path below the base URL, beginning with `/` and percent-encoded as typed; and the query, decoded, by name."""
+
+    path: str
+    params: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: `headers` are the caller's own, `key` an idempotency key."""
+
+    method: str
+    target: Target
+    body: Body | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation of the table that this is, None for one that the table does not have."""
+        return find(self.method, self.target.path)
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it is to change something."""
+        return self.method != "GET"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it asks for an event stream, by its operation or its Accept header."""
+        known = self.operation is not None and self.operation.kind == "stream"
+        return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
+
+    @property
+    def may_be_list(self) -> bool:
+        """Whether it may ask for a list: nothing that is known of it is against that."""
+        is_other = self.operation is not None and self.operation.kind != "page"
+        return not (self.is_write or self.is_stream or is_other)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers to send, but for those that every request has."""
+        headers = {}
+        if self.operation is not None and self.operation.kind == "binary":
+            headers["accept"] = _ANYTHING
+        if self.body:
+            headers["content-type"] = self.body.kind
+        if self.key:
+            headers["idempotency-key"] = self.key
+        return headers | self.headers
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.path}"
+
+
+def read_headers(typed: Sequence[str]) -> dict[str, str]:
+    """Return headers typed as `Name: value`, their names in lower case.
+
+    Raises UsageError for what is no header, is given twice, or is not for the caller to set.
+    """
+    headers: dict[str, str] = {}
+    for each in typed:
+        name, sign, value = each.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if not sign or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or len(each) > _LONGEST:
+            raise UsageError(  # what was typed is not shown: it may be a secret in the wrong place
+                "--header takes 'Name: value' of printable ASCII characters",
+                hint="for example: --header 'x-request-id: 7'",
+            )
+        if name in _REFUSED:
+            raise UsageError(f"--header cannot set {name}", hint=_REFUSED[name])
+        if name in headers:
+            raise UsageError(f"--header sets {name} twice", hint="join its values with a comma")
+        headers[name] = value
+    return headers
+
+
+def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Target:
+    """Return where a PATH leads that was typed, with the `name=value` of --query behind its own query.
+
+    It is a path below the base URL, with or without `/v1` (api/facts.md, 3.1) or the base URL's own path, or a URL
+    that begins with the base URL. Raises UsageError for anything else: another host, `.` and `..` however encoded, a
+    placeholder that is left in it, what belongs in no URL.
+    """
+    if not typed or len(typed) > _LONGEST:
+        raise UsageError("PATH is empty or too long", hint=_EXAMPLE)
+    if not typed.isprintable() or any(sign in typed for sign in " \\#"):
+        raise _no_path("contains a space, a control character, a backslash or a #")
+    address, _, own_query = typed.partition("?")
+    path = _below(address, base_url).removesuffix("/")
+    _check(path)
+    try:
+        pairs = parse_qsl(own_query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise _no_path("has a query that is not UTF-8") from None
+    params: dict[str, list[str]] = {}
+    for name, value in (*pairs, *(split(each, "--query") for each in query)):
+        params.setdefault(name, []).append(value)
+    return Target(path, params)
+
+
+def _below(address: str, base_url: str) -> str:
+    """Return the path below the base URL."""
+    if address.startswith("//"):
+        raise _no_path("begins with //, as a host does; nothing was sent")
+    base = urlsplit(base_url).path
+    if "://" in address:
+        scheme, _, rest = address.partition("://")
+        host, slash, path = rest.partition("/")
+        there = read_base_url(f"{scheme}://{host}", source="PATH")
+        if origin(there) != origin(base_url):
+            raise UsageError(
+                f"PATH names {host_of(there)}, but the server is {host_of(base_url)}; nothing was sent",
+                hint="choose the server with --profile, --region or --base-url; PATH is for example /deployments",
+            )
+        if not f"/{path}".startswith(f"{base}/"):
+            raise _no_path(f"is a URL that does not begin with {base_url}/")
+        return f"{slash}{path}"[len(base) :]
+    path = "/" + address.removeprefix("/")
+    prefixes = sorted((API_PATH, base, "/v1"), key=len, reverse=True)
+    own = next((prefix for prefix in prefixes if f"{path}/".startswith(f"{prefix}/")), "")
+    if not own and path.startswith("/api/"):
+        raise _no_path(f"is not below {base}", hint="use what follows it, for example /deployments")
+    return path[len(own) :]
+
+
+def _check(path: str) -> None:
+    """Refuse what a server could read as something else than what it looks like."""
+    if path in ("", "/"):
+        raise _no_path("is empty", hint="use for example /deployments; to list the operations: qoder api --list")
+    if _STRAY_PERCENT.search(path):
+        raise _no_path("has a % that is not followed by two hexadecimal digits", hint="write a % itself as %25")
+    decoded = path
+    while (once := unquote(decoded)) != decoded:  # some gateways decode a percent sign that is encoded, too
+        decoded = once
+    if match := _PLACEHOLDER.search(decoded):
+        raise _no_path(f"contains {match[0]}", hint="replace {…} by an id, for example /deployments/dep_123")
+    segments = decoded.removeprefix("/").split("/")
+    if any(map(is_token, segments)):
+        raise _no_path("contains a token; nothing was sent", hint="set QODER_PAT to it, or: qoder auth login")
+    if {"", ".", ".."} & set(segments):
+        raise _no_path("contains an empty part, '.' or '..'; nothing was sent", hint="write it out")
+    if not decoded.isprintable() or "\\" in decoded:
+        raise _no_path("contains a control character or a backslash; nothing was sent")
+    if any(sign in segments[0] for sign in ".:@"):
+        raise _no_path("begins with a host", hint="use what follows the base URL, for example /deployments")
+
+
+def _no_path(what: str, *, hint: str = _EXAMPLE) -> UsageError:
+    return UsageError(f"PATH {what}", hint=hint)
