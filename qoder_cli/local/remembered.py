@@ -22,6 +22,7 @@ MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+_DEPLOYMENTS = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
 
 
@@ -57,7 +58,7 @@ class KnownDeployment(NamedTuple):
 
 def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDeployment]:
     """Return the deployments that were seen on this host with this profile, newest first."""
-    return store.read(lambda connection: _deployments(connection, host, profile), quiet=True)
+    return [KnownDeployment(*row) for row in store.read(_DEPLOYMENTS, (host, profile), quiet=True)]
 
 
 def seen_deployments(store: "Store", profile: str | None) -> list[Seen]:
@@ -86,7 +87,7 @@ def _whose(table: str, profile: str | None) -> tuple[str, tuple[str, ...]]:
 
 def _seen(store: "Store", query: str, values: tuple[str, ...]) -> list[Seen]:
     """Return the rows that can be ours: what another program wrote is not offered to a shell."""
-    rows = store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)
+    rows = store.read(query, values, quiet=True)
     texts = [[text(column) or "" for column in row] for row in rows]
     return [Seen(*row) for row in texts if _ID.fullmatch(row[0])]
 
@@ -97,8 +98,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
         "SELECT id FROM runs WHERE host = :host AND substr(id, 1, length(:prefix)) = :prefix"
         " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
     )
-    values = {"host": host, "prefix": prefix}
-    return [id for (id,) in store.read(lambda connection: connection.execute(query, values).fetchall(), quiet=True)]
+    return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
 def remember_deployments(state: Invocation, deployments: Iterable[Deployment], *, whole: bool = False) -> None:
@@ -154,7 +154,7 @@ def _remember(state: Invocation, found: list[KnownDeployment], *, gone: set[str]
 
     def put(connection: "Connection") -> None:
         _forget_rehearsals(connection, state)
-        before = _deployments(connection, *where)
+        before = [KnownDeployment(*row) for row in connection.execute(_DEPLOYMENTS, where)]
         known = {each.id: each for each in before if each.id not in gone}
         new = {each.id: _shown(each, known.get(each.id)) for each in found if _ID.fullmatch(each.id)}
         first = [each for id, each in new.items() if id not in known]
@@ -173,11 +173,6 @@ def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployme
     """Return a deployment as it is kept; when it was created may be known from before."""
     created = _plain(new.created) or (known.created if known else None)
     return KnownDeployment(new.id, _plain(new.name), created)
-
-
-def _deployments(connection: "Connection", host: str, profile: str) -> list[KnownDeployment]:
-    query = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
-    return [KnownDeployment(*row) for row in connection.execute(query, (host, profile))]
 
 
 def _forget_rehearsals(connection: "Connection", state: Invocation) -> None:

@@ -10,20 +10,22 @@ are kept in memory, count in all its own answers, and are written with the first
 end. Other processes are waited for until that fails once: `PATIENCE`, and at the end `LAST_PATIENCE`.
 """
 
+import json
 import os
 import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.plainfile import state_folder
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.plainfile import open_at_once, read_most, state_folder
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -40,6 +42,8 @@ MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts
 SETTLED_AFTER = 600.0  # seconds; by then a run list shows what an attempt started
 _LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
+_LARGEST_JOURNAL = 52 * 2**20  # bytes; what follows is not ours
+JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
 _TABLES = """
@@ -81,6 +85,10 @@ CREATE TABLE runs (
     triggered TEXT,
     PRIMARY KEY (host, profile, id)
 ) WITHOUT ROWID;
+"""
+_PUT = """
+INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
+VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
 """
 _COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_adopted"
 
@@ -134,7 +142,7 @@ class Store:
     """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it;
     `debug` of each change to an attempt.
 
-    With `looking` it is only read, and nothing is ever changed on the disk. Threads may share it.
+    With `looking` it may only be read, and nothing is ever changed on the disk. Threads may share it.
     """
 
     def __init__(
@@ -145,7 +153,6 @@ class Store:
         debug: Callable[[str], None] | None = None,
         looking: bool = False,
     ) -> None:
-        self._env = env
         self._warn = warn
         self._debug = debug
         self._looking = looking
@@ -153,14 +160,20 @@ class Store:
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._memory: Connection | None = None
-        self._unread: str | None = None  # why what is in memory is not all
+        self._unread: Exception | None = None  # why what is in memory is not all
         self._unwritten: list[Callable[[Connection], object]] = []
         self._patience = PATIENCE
+        try:
+            self._path: Path | RuntimeError = state_folder(env) / NAME
+        except RuntimeError as error:
+            self._path = error
 
     @property
     def path(self) -> Path:
         """The file. Raises RuntimeError when there is no home folder."""
-        return state_folder(self._env) / NAME
+        if isinstance(self._path, RuntimeError):
+            raise self._path
+        return self._path
 
     @cached_property
     def _locks(self) -> "KeyLocks":
@@ -185,7 +198,7 @@ class Store:
         """Write down what is about to be sent, and return it."""
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
         self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
-        self.write(lambda connection: _put(connection, attempt))
+        self.write(partial(_put, attempt=attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
@@ -232,13 +245,8 @@ class Store:
 
     def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
         """Do this to an attempt, which is written down if it is not yet; return whether the last statement did it."""
-        named = {"id": attempt.id, "host": attempt.host, **values}
-
-        def change(connection: "Connection") -> bool:
-            _put(connection, attempt)
-            return [connection.execute(statement, named).rowcount for statement in statements][-1] > 0
-
-        return self.write(change, insist=insist)
+        values |= {"id": attempt.id, "host": attempt.host}
+        return self.write(partial(_put, attempt=attempt, statements=statements, values=values), insist=insist)
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
         """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
@@ -252,18 +260,13 @@ class Store:
     def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
         """Return the runs that may be what these attempts started, as far as looks before this one showed them."""
         ids = [attempt.id for attempt in attempts]
-        query = f"SELECT run FROM sightings WHERE attempt IN ({', '.join('?' * len(ids))})"
-        return {run for (run,) in self.read(lambda connection: connection.execute(query, ids).fetchall())}
+        marks = ", ".join("?" * len(ids))
+        return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
 
     def owners(self, host: str) -> dict[str, Owner]:
         """Return which attempt has each run on this host; of several that answers named it to, the first."""
-        rows = self.read(
-            lambda connection: connection.execute(
-                "SELECT run, id, is_adopted FROM attempts WHERE run IS NOT NULL AND host = ? ORDER BY number DESC",
-                (host,),
-            ).fetchall()
-        )
-        return {run: Owner(id, bool(adopted)) for run, id, adopted in rows}
+        query = "SELECT run, id, is_adopted FROM attempts WHERE run IS NOT NULL AND host = ? ORDER BY number DESC"
+        return {run: Owner(id, bool(adopted)) for run, id, adopted in self.read(query, (host,))}
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the newest attempt with this profile on this host that started something, or may have.
@@ -307,7 +310,7 @@ class Store:
 
     def _entries(self, which: str, *values: str | float) -> list[Entry]:
         query = f"SELECT {_COLUMNS} FROM attempts AS mine WHERE {which}"
-        rows = self.read(lambda connection: connection.execute(query, values).fetchall())
+        rows = self.read(query, values)
         return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
     # Keys.
@@ -328,29 +331,38 @@ class Store:
 
     # The file.
 
-    def read(self, work: "Callable[[Connection], T]", *, quiet: bool = False) -> T:
-        """Return what `work` reads. The file is not made for it; a warning, unless `quiet`, where it cannot be read."""
+    def read(self, query: str, values: Sequence[object] | dict[str, Any] = (), *, quiet: bool = False) -> list[Any]:
+        """Return the rows of a query. The file is not made for it. A warning, unless `quiet`, where it cannot be."""
         with self._lock:
             if not self._unwritten:
                 try:
                     if connection := self._opened():
-                        return work(connection)
+                        return connection.execute(query, values).fetchall()
                 except _failures():
                     self._wait_for_others(0.0)
             memory = self._in_memory()
             if self._unread and not quiet:
                 self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
-            return work(memory)
+            return memory.execute(query, values).fetchall()
 
     def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
         """Return what `work` returns, which changes the file in one transaction; in memory where that cannot be.
 
-        What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but with
-        `insist` it is done later.
+        What could not be written before is written with it. What is done twice must be as if it were done once. A
+        signal that comes meanwhile leaves it undone, but with `insist` it is done later.
         """
         with self._lock:
             try:
-                return self._transact(work)
+                if self._connection is None:
+                    self._connection = _connect(self.path, self._patience)
+                with self._connection as connection:  # also when a signal comes in between, committed or rolled back
+                    connection.execute("BEGIN IMMEDIATE")
+                    for earlier in self._unwritten:
+                        earlier(connection)
+                    result = work(connection)
+                self._unwritten.clear()
+                self._forget_memory()
+                return result
             except Signalled:
                 if insist:
                     self._unwritten.append(work)
@@ -364,19 +376,6 @@ class Store:
             self._unwritten.append(work)
             return result
 
-    def _transact(self, work: "Callable[[Connection], T]") -> T:
-        """Do what could not be written before, and this, in one transaction."""
-        connection = self._opened() or _connect(self.path, self._patience)
-        self._connection = connection
-        with connection:  # also when a signal comes in between, it is committed or rolled back
-            connection.execute("BEGIN IMMEDIATE")
-            for earlier in self._unwritten:
-                earlier(connection)
-            result = work(connection)
-        self._unwritten.clear()
-        self._forget_memory()
-        return result
-
     def _wait_for_others(self, seconds: float) -> None:
         """Wait so long at most, from now on, for others that have the file."""
         self._patience = seconds
@@ -386,38 +385,33 @@ class Store:
     def _opened(self) -> "Connection | None":
         """Return the connection; None where there is no file."""
         if self._connection is None:
-            path = self.path
             if self._looking:
-                self._connection = _look(path)
-            elif os.path.lexists(path) or os.path.lexists(path.with_name(JOURNALS[1])):
-                self._connection = _connect(path, self._patience)
+                self._connection = _look(self.path)
+            elif os.path.lexists(self.path) or _has_journal(self.path.parent):
+                self._connection = _connect(self.path, self._patience)
         return self._connection
 
     def _in_memory(self) -> "Connection":
         """Return the tables in memory: with all attempts that can be read, and the changes that were not written."""
-        import sqlite3
-
         if self._memory is None:
-            memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(_TABLES)
             self._unread = None
+            source = None
             try:
-                self._fill(memory)
+                if source := self._connection or _look(self.path):
+                    _copy(source, memory)
+                else:
+                    take_over(memory, self.path.parent)
             except _failures() as error:
-                self._unread = str(error)
+                self._unread = error
+            finally:
+                if source and source is not self._connection:
+                    source.close()
             for work in self._unwritten:
                 work(memory)
             self._memory = memory
         return self._memory
-
-    def _fill(self, memory: "Connection") -> None:
-        if self._connection is not None:
-            _copy(self._connection, memory)
-        elif source := _look(self.path):
-            with closing(source):
-                _copy(source, memory)
-        else:
-            take_over(memory, self.path.parent)
 
     def _forget_memory(self) -> None:
         if self._memory is not None:
@@ -434,9 +428,6 @@ class Store:
             self._warn(f"the store of triggers {what}")
 
 
-JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
-
-
 def _writable(text: str) -> str:
     """Return text without halves of surrogate pairs, which JSON can have and no file."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -444,39 +435,76 @@ def _writable(text: str) -> str:
 
 def _failures() -> tuple[type[Exception], ...]:
     """Return what a file that cannot be used raises."""
+    return OSError, RuntimeError, _sqlite3().Error, Unusable
+
+
+def _sqlite3() -> Any:
+    """Return the module, which is imported once it is used: it takes some milliseconds."""
     import sqlite3
 
-    return OSError, RuntimeError, sqlite3.Error, Unusable
+    return sqlite3
 
 
-def _put(connection: "Connection", attempt: Attempt) -> None:
-    """Write an attempt down, unless it is; and let go of the oldest where there are very many."""
-    marks = ", ".join("?" * len(attempt))
-    put = connection.execute(
-        f"INSERT INTO attempts (id, at, ahead, profile, host, deployment, key) VALUES ({marks})"
-        " ON CONFLICT (id) DO NOTHING",
-        attempt,
-    )
+def _put(
+    connection: "Connection",
+    attempt: Attempt,
+    statements: Iterable[str] = (),
+    values: Mapping[str, object] | Sequence[object] = (),
+) -> bool:
+    """Write an attempt down, unless it is, and do these statements; return whether the last of them changed something.
+
+    Where there are very many, the oldest are let go of.
+    """
+    put = connection.execute(_PUT, attempt._asdict())
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
         connection.execute("DELETE FROM sightings WHERE attempt NOT IN (SELECT id FROM attempts)")
+    for statement in statements:
+        put = connection.execute(statement, values)
+    return put.rowcount > 0
 
 
 def _connect(path: Path, patience: float) -> "Connection":
-    """Return a connection to the file, which is made if it is not there. Raises OSError, sqlite3.Error, Unusable."""
-    import sqlite3
+    """Return a connection to the file, which is made if it is not there, with the tables in it.
 
+    Raises OSError, sqlite3.Error, Unusable.
+    """
+    sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check(path)
     with suppress(FileExistsError):  # for its owner alone from the beginning, and so are the files beside it
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    deadline = time.monotonic() + patience
+    connection: Connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(connection, path, time.monotonic() + patience)
+        version = _version(connection, path)  # before anything is changed of what may be another's
+        connection.execute("PRAGMA synchronous = NORMAL")
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does just this
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+        if not version:
+            _make_tables(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _make_tables(connection: "Connection", path: Path) -> None:
+    """Make the tables, unless another process did meanwhile, and take over the old journal."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if not _version(connection, path):
+            for statement in _TABLES.split(";"):
+                connection.execute(statement)
+            if _has_journal(path.parent):
+                take_over(connection, path.parent)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _look(path: Path) -> "Connection | None":
@@ -484,15 +512,15 @@ def _look(path: Path) -> "Connection | None":
 
     Raises OSError, sqlite3.Error, Unusable.
     """
-    import sqlite3
-
     if not os.path.lexists(path):
         return None
     _check(path)
     log = Path(f"{path}-wal")
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     url = f"file:{quote(str(path))}?{how}"
-    connection = sqlite3.connect(url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False)
+    connection: Connection = _sqlite3().connect(
+        url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False
+    )
     try:
         if _version(connection, path):
             return connection
@@ -519,31 +547,6 @@ def _copy(source: "Connection", target: "Connection") -> None:
             target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
 
-def _prepare(connection: "Connection", path: Path, deadline: float) -> None:
-    """Make the tables if there are none, and take over the old journal."""
-    import sqlite3
-
-    version = _version(connection, path)  # before anything is changed of what may be another's
-    connection.execute("PRAGMA synchronous = NORMAL")
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does this just now
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-    if version:
-        return
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        if not _version(connection, path):
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            take_over(connection, path.parent)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def _version(connection: "Connection", path: Path) -> int:
     """Return the version of the tables, 0 when there are none. Raises Unusable for one that is not known here."""
     query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
@@ -555,13 +558,42 @@ def _version(connection: "Connection", path: Path) -> int:
     return int(version)
 
 
-def take_over(connection: "Connection", folder: Path) -> None:
-    """Take over the journal that version 0.1 kept in this folder."""
-    from qoder_cli.local import journal
+def _has_journal(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in JOURNALS)
 
-    for old in journal.read(folder / name for name in JOURNALS):
-        words = map(_writable, (old.profile, old.host, old.deployment, old.key))
-        attempt = Attempt(_writable(old.id), old.at, None, *words)
-        run = _writable(old.run) if old.run else None
-        _put(connection, attempt)
-        connection.execute("UPDATE attempts SET run = ?, is_nothing = ? WHERE id = ?", (run, old.nothing, attempt.id))
+
+def take_over(connection: "Connection", folder: Path) -> None:
+    """Take over the journal that version 0.1 kept in this folder: JSON lines.
+
+    A trigger is two of them, the intent before the request, and afterwards what became of it. Garbage and other
+    versions are ignored. The files stay, so that an earlier version finds what it wrote.
+    """
+    found: dict[str, Entry] = {}
+    owners: dict[tuple[str, str], str] = {}
+    for line in _journal_lines(folder):
+        id, at = line.get("intent"), line.get("at")
+        words = [line.get(name) for name in ("profile", "host", "deployment", "key")]
+        if isinstance(at, int | float) and all(isinstance(word, str) for word in (id, *words)):
+            attempt = Attempt(_writable(str(id)), float(at), None, *map(_writable, map(str, words)))
+            found.setdefault(str(id), Entry(attempt))
+        elif (settled := str(line.get("settled"))) in found:
+            attempt = found[settled].attempt
+            run, is_open = text(line.get("run")), bool(line.get("open"))
+            if run and owners.setdefault((attempt.host, run), settled) != settled:
+                run, is_open = None, True  # the first that claimed a run has it
+            found[settled] = Entry(attempt, run and _writable(run), nothing=run is None and not is_open)
+    for entry in found.values():
+        values = {"run": entry.run, "nothing": entry.nothing, "id": entry.attempt.id}
+        _put(
+            connection, entry.attempt, ["UPDATE attempts SET run = :run, is_nothing = :nothing WHERE id = :id"], values
+        )
+
+
+def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    for name in JOURNALS:
+        with suppress(OSError), open_at_once(folder / name) as file:
+            for line in read_most(file, _LARGEST_JOURNAL).split(b"\n"):
+                with suppress(ValueError, RecursionError):
+                    entry = mapping(json.loads(line))
+                    if entry.get("v") == 1 and text(entry.get("host")):
+                        yield entry

@@ -368,6 +368,18 @@ def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
 # Killed.
 
 
+def interrupted_once() -> Callable[..., bool]:
+    """Return what writes an attempt down, but for the first time, when a signal comes."""
+    put, signals = module._put, [signal.SIGINT]
+
+    def written(*given: Any, **more: Any) -> bool:
+        if signals:
+            raise Signalled(signals.pop())
+        return put(*given, **more)
+
+    return written
+
+
 def test_kill_9_at_any_moment_leaves_a_store_that_knows_all_that_was_said(tmp_path: Path) -> None:
     moments = random.Random(11)
     script = """
@@ -399,11 +411,7 @@ def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
 ) -> None:
     attempt = begin(store)
 
-    def interrupted(connection: object, attempt: Attempt) -> None:
-        monkeypatch.undo()
-        raise Signalled(signal.SIGINT)
-
-    monkeypatch.setattr(module, "_put", interrupted)
+    monkeypatch.setattr(module, "_put", interrupted_once())
     with pytest.raises(Signalled):
         store.settle(attempt, "drun_1")
     with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
@@ -417,11 +425,7 @@ def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
 def test_a_signal_before_anything_is_sent_leaves_nothing_to_look_for(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(connection: object, attempt: Attempt) -> None:
-        monkeypatch.undo()
-        raise Signalled(signal.SIGINT)
-
-    monkeypatch.setattr(module, "_put", interrupted)
+    monkeypatch.setattr(module, "_put", interrupted_once())
     with pytest.raises(Signalled):
         begin(store)
     store.close()
@@ -514,7 +518,7 @@ def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> N
 
 
 UNPRIVILEGED = """
-import os, json, sqlite3, qoder_cli.local.journal
+import os, json, sqlite3, qoder_cli.local.store
 def unprivileged():
     if os.getuid() == 0:
         os.setgroups([]), os.setgid(65534), os.setuid(65534)

@@ -11,5 +11,5 @@ from qoder_cli.local.store import Entry, Store
 def entries_in(folder: Path) -> list[Entry]:
     """Return all attempts, on whatever host; nothing is changed for it."""
     with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
-        hosts = store.read(lambda connection: connection.execute("SELECT DISTINCT host FROM attempts").fetchall())
+        hosts = store.read("SELECT DISTINCT host FROM attempts")
         return [entry for (host,) in hosts for entry in store.entries(host)]
