@@ -4,8 +4,7 @@ The older generation gives a run a `status`. The current one only records that a
 was not (`error`); how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -199,7 +198,7 @@ class SessionStory:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events that an ending can depend on, but for the agent's."""
-        return [told.event for told in self._ordered() if told.event]
+        return [told.event for told in _by_time([(told, told.at) for told in self._told.values()]) if told.event]
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:
         kind = text(event.get("type")) or ""
@@ -233,13 +232,13 @@ class SessionStory:
     def ending(self) -> Ending | None:
         """The first ending; what comes later does not change a run. None when there is none yet."""
         endings = self._judged.endings
-        return endings[0][1] if endings else None
+        return endings[0].ending if endings else None
 
     @property
     def ending_key(self) -> str | None:
         """The key of the event that is the first ending."""
         endings = self._judged.endings
-        return endings[0][0] if endings else None
+        return endings[0].key if endings else None
 
     @property
     def rest(self) -> Rest | None:
@@ -250,8 +249,8 @@ class SessionStory:
         endings = self._judged.endings
         if not endings or not self._judged.rests:
             return None
-        worst = next((ending for _, ending in endings if ending.status != "completed"), endings[-1][1])
-        return Rest(endings[-1][0], worst)
+        worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
+        return Rest(endings[-1].key, worst)
 
     @property
     def asks(self) -> Asks | None:
@@ -271,71 +270,65 @@ class SessionStory:
     @property
     def _judged(self) -> "_Judgement":
         if self._judgement is None:
-            self._judgement = _Judgement()
-            for told in self._ordered():
-                self._judgement.take(told)
+            self._judgement = _judge(_by_time([(told, told.at) for told in self._told.values()]))
         return self._judgement
 
-    def _ordered(self) -> list[_Told]:
-        return _by_time(list(self._told.values()), lambda told: told.at)
 
-
-class _Judgement:
+class _Judgement(NamedTuple):
     """What events mean that are taken in their order."""
 
-    def __init__(self) -> None:
-        self.endings: list[tuple[str, Ending]] = []
-        self.asks: Asks | None = None
-        self.worked = False
-        self.idled_early = False
-        self.rests = False  # whether an ending was the last, but for errors and other endings
-        self._fatal_error: dict[str, Any] | None = None
-        self._last_error: dict[str, Any] | None = None
+    endings: list[Rest]
+    asks: Asks | None
+    worked: bool
+    idled_early: bool
+    rests: bool  # whether an ending was the last, but for errors and other endings
 
-    def take(self, told: _Told) -> None:
-        """Take in the next event."""
-        if told.kind.startswith("agent."):
-            self.worked = True
-            return
-        self.asks = None  # no longer the last of these events: somebody answered, or it moved on
-        match told.kind:
+
+def _judge(story: Iterable[_Told]) -> _Judgement:
+    endings: list[Rest] = []
+    asks: Asks | None = None
+    worked = idled_early = rests = False
+    last_error: dict[str, Any] | None = None
+    fatal_error: dict[str, Any] | None = None
+    for key, kind, _, event in story:
+        if kind.startswith("agent."):
+            worked = True
+            continue
+        asks = None  # no longer the last of these events: somebody answered, or it moved on
+        ending = None
+        match kind:
             case "session.status_running":
-                self.worked, self._fatal_error, self.rests = True, None, False
+                worked, fatal_error, rests = True, None, False
             case "session.error":
-                self._on_error(told.event)
-            case "session.status_idle":
-                self._on_idle(told)
+                last_error = _session_error(event)
+                if last_error.pop("retry_status") in ("exhausted", "terminal"):
+                    fatal_error = last_error
             case "session.status_terminated":
-                self._end(told, Ending("failed", _time_of(told.event), self._explain("session_terminated")))
+                ending = Ending("failed", event_time(event), _explained("session_terminated", last_error))
             case "session.deleted":
-                self._end(told, SESSION_DELETED)
+                ending = SESSION_DELETED
+            case "session.status_idle":
+                reason, at = stop_reason(event), event_time(event)
+                if reason == "requires_action":
+                    asks, rests = Asks(key, _waiting_calls(event)), False
+                elif reason is not None and reason not in _TURN_DONE:
+                    ending = Ending("failed", at, _explained(reason, last_error))
+                elif not worked:
+                    idled_early = True  # a new session may be idle before it starts (api/facts.md, 1.7)
+                elif reason is None and fatal_error is not None:
+                    ending = Ending("failed", at, fatal_error)
+                else:
+                    ending = Ending("completed", at)
+        if ending is not None:
+            endings.append(Rest(key, ending))
+            rests = True
+    return _Judgement(endings, asks, worked, idled_early, rests)
 
-    def _end(self, told: _Told, ending: Ending) -> None:
-        self.endings.append((told.key, ending))
-        self.rests = True
 
-    def _on_error(self, event: dict[str, Any]) -> None:
-        self._last_error = error = _session_error(event)
-        if error.pop("retry_status") in ("exhausted", "terminal"):
-            self._fatal_error = error
-
-    def _on_idle(self, told: _Told) -> None:
-        reason, at = stop_reason(told.event), _time_of(told.event)
-        if reason == "requires_action":
-            self.asks, self.rests = Asks(told.key, _waiting_calls(told.event)), False
-        elif not self.worked and (reason is None or reason in _TURN_DONE):
-            self.idled_early = True  # a new session may be idle before it starts (api/facts.md, 1.7)
-        elif reason in _TURN_DONE or (reason is None and self._fatal_error is None):
-            self._end(told, Ending("completed", at))
-        elif reason is None:
-            self._end(told, Ending("failed", at, self._fatal_error))
-        else:
-            self._end(told, Ending("failed", at, self._explain(reason)))
-
-    def _explain(self, reason: str) -> dict[str, Any]:
-        message = _EXPLANATIONS.get(reason, f"The session stopped: {reason}.")
-        cause = (self._last_error or {}).get("message")
-        return {"type": reason, "message": f"{message} {cause}" if cause and reason in _CAUSED else message}
+def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:
+    message = _EXPLANATIONS.get(reason, f"The session stopped: {reason}.")
+    cause = (last_error or {}).get("message")
+    return {"type": reason, "message": f"{message} {cause}" if cause and reason in _CAUSED else message}
 
 
 UNREADABLE = "unreadable_stop_reason"
@@ -356,22 +349,19 @@ def event_key(event: Mapping[str, Any]) -> str:
     return event_id or jsontext.dump(dict(sorted(event.items())))
 
 
-def is_newest_first(events: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the times of events show that the newest comes first."""
-    moments = list(filter(None, map(event_moment, events)))
-    return bool(moments) and moments[0] > moments[-1]
-
-
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
     """Return events oldest first, each with its time in unix seconds: where one has none, that of the one before it.
 
     They are in the order in which they come, turned around where their times show that the newest comes first.
     """
+    placed = list(zip(events, map(event_moment, events), strict=True))
+    known = [moment for _, moment in placed if moment]
+    if known and known[0] > known[-1]:
+        placed.reverse()
     found: list[tuple[dict[str, Any], float | None]] = []
     last: float | None = None
-    for event in reversed(events) if is_newest_first(events) else events:
-        if (moment := event_moment(event)) is not None:
-            last = moment.timestamp()
+    for event, moment in placed:
+        last = moment.timestamp() if moment else last
         found.append((event, last))
     return found
 
@@ -381,16 +371,20 @@ def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     known: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in _placed(list(events)):
         known.setdefault(event_key(event), (event, at))
-    return [event for event, _ in _by_time(list(known.values()), lambda pair: pair[1])]
+    return _by_time(list(known.values()))
 
 
-def _by_time(items: list[T], time_of: Callable[[T], float | None]) -> list[T]:
-    """Return items as they come, but as their times say where these contradict it."""
-    times = [-math.inf if (at := time_of(item)) is None else at for item in items]
-    known = [at for at in times if at != -math.inf]
-    if known == sorted(known):
-        return items
-    return [items[place] for place in sorted(range(len(items)), key=times.__getitem__)]
+def _by_time(placed: list[tuple[T, float | None]]) -> list[T]:
+    """Return what is placed in time as it comes, but as the times say where these contradict it."""
+    times = [at for _, at in placed if at is not None]
+    if times != sorted(times):
+        placed = sorted(placed, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
+    return [item for item, _ in placed]
+
+
+def event_time(event: Mapping[str, Any]) -> str | None:
+    """Return when an event happened, as the server wrote it."""
+    return text(event.get("processed_at")) or text(event.get("created_at"))
 
 
 def event_moment(event: Mapping[str, Any]) -> datetime | None:
@@ -437,7 +431,3 @@ def _session_error(event: dict[str, Any]) -> dict[str, Any]:
         "message": text(fields.get("message")) or "The session reported an error.",
         "retry_status": text(status) or text(mapping(status).get("type")),
     }
-
-
-def _time_of(event: dict[str, Any]) -> str | None:
-    return text(event.get("processed_at")) or text(event.get("created_at"))

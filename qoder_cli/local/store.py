@@ -39,7 +39,6 @@ VERSION = 1  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not be written
 MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
-SETTLED_AFTER = 600.0  # seconds; by then a run list shows what an attempt started
 _LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
 _LARGEST_JOURNAL = 52 * 2**20  # bytes; what follows is not ours
@@ -132,10 +131,6 @@ class Owner(NamedTuple):
 
     attempt: str
     adopted: bool
-
-
-class Unusable(Exception):
-    """Why the file cannot be used, in words."""
 
 
 class Store:
@@ -279,23 +274,6 @@ class Store:
             return entry
         return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
 
-    def unsettled(self, host: str, *, now: float) -> list[Entry]:
-        """Return the attempts on this host of which it is unknown whether they started a run, oldest first.
-
-        Some may still be under way. Not among them are those whose key has a run, and those from more than 10 minutes
-        before `now` (unix seconds) that are not the `last` of their profile any more.
-        """
-        of_key = "SELECT * FROM attempts WHERE host = mine.host AND key = mine.key AND run IS NOT NULL"
-        later = (
-            "SELECT * FROM attempts WHERE host = mine.host AND profile = mine.profile"
-            " AND number > mine.number AND NOT is_nothing"
-        )
-        which = (
-            "host = ? AND run IS NULL AND NOT is_nothing"
-            f" AND NOT EXISTS ({of_key}) AND (at >= ? OR NOT EXISTS ({later})) ORDER BY number"
-        )
-        return self._entries(which, host, now - SETTLED_AFTER)
-
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         """Return the attempts under this key on this host, oldest first."""
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
@@ -435,7 +413,7 @@ def _writable(text: str) -> str:
 
 def _failures() -> tuple[type[Exception], ...]:
     """Return what a file that cannot be used raises."""
-    return OSError, RuntimeError, _sqlite3().Error, Unusable
+    return OSError, RuntimeError, _sqlite3().Error
 
 
 def _sqlite3() -> Any:
@@ -467,7 +445,7 @@ def _put(
 def _connect(path: Path, patience: float) -> "Connection":
     """Return a connection to the file, which is made if it is not there, with the tables in it.
 
-    Raises OSError, sqlite3.Error, Unusable.
+    Raises OSError, sqlite3.Error.
     """
     sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -510,7 +488,7 @@ def _make_tables(connection: "Connection", path: Path) -> None:
 def _look(path: Path) -> "Connection | None":
     """Return a connection that changes nothing, not even beside the file; None where there are no tables.
 
-    Raises OSError, sqlite3.Error, Unusable.
+    Raises OSError, sqlite3.Error.
     """
     if not os.path.lexists(path):
         return None
@@ -532,11 +510,11 @@ def _look(path: Path) -> "Connection | None":
 
 
 def _check(path: Path) -> None:
-    """Raise Unusable where a file that SQLite opens is none: it would wait for the other end of a pipe."""
+    """Raise OSError where a file that SQLite opens is none: it would wait for the other end of a pipe."""
     for name in _BESIDE:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
-                raise Unusable(f"{path}{name} is not a file")
+                raise OSError(f"{path}{name} is not a file")
 
 
 def _copy(source: "Connection", target: "Connection") -> None:
@@ -548,13 +526,13 @@ def _copy(source: "Connection", target: "Connection") -> None:
 
 
 def _version(connection: "Connection", path: Path) -> int:
-    """Return the version of the tables, 0 when there are none. Raises Unusable for one that is not known here."""
+    """Return the version of the tables, 0 when there are none. Raises OSError for one that is not known here."""
     query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
     version, tables = connection.execute(query).fetchone()
     if version > VERSION:
-        raise Unusable(f"a newer version of qoder wrote {path}")
+        raise OSError(f"a newer version of qoder wrote {path}")
     if not version and tables:
-        raise Unusable(f"{path} is another program's")
+        raise OSError(f"{path} is another program's")
     return int(version)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import is_new, mapping, text
-from qoder_cli.base.outcome import event_key, stop_reason
+from qoder_cli.base.outcome import event_key, event_time, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
@@ -43,11 +43,6 @@ def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
     if kind.startswith(BOOKKEEPING) and not everything:
         return None
     return Entry("event", inert(kind) or "(without a type)", "dim")
-
-
-def event_time(event: dict[str, Any]) -> str | None:
-    """Return when it happened, as the server wrote it."""
-    return text(event.get("processed_at")) or text(event.get("created_at"))
 
 
 class Transcript:

@@ -181,27 +181,6 @@ def test_last_is_what_its_key_is_known_to_have_started(store: Store) -> None:
     assert store.last(profile="p", host=HOST) == Entry(earlier, "drun_1", adopted=True)
 
 
-def test_unsettled_is_what_may_have_started_a_run_that_nobody_knows(store: Store) -> None:
-    def unsettled(now: float) -> list[str]:
-        return [entry.attempt.id for entry in store.unsettled(HOST, now=now)]
-
-    lost, later, resent = begin(store, "a", at=10.0), begin(store, "b", at=11.0), begin(store, "a", at=12.0)
-    elsewhere = begin(store, "a", at=13.0, host="elsewhere")
-    assert unsettled(20.0) == [lost.id, later.id, resent.id]
-    store.settle(elsewhere, "drun_9")
-    store.settle_nothing(later)
-    assert unsettled(20.0) == [lost.id, resent.id]
-    assert unsettled(609.9) == [lost.id, resent.id]
-    assert unsettled(611.0) == [resent.id]  # `last` settles it, and what came before it never
-    assert unsettled(1e9) == [resent.id]
-    another = begin(store, "c", at=14.0, profile="other")
-    assert unsettled(1e9) == [resent.id, another.id]
-    store.settle(resent, "drun_1")
-    assert unsettled(20.0) == [another.id]  # to repeat its key answers with that run
-    store.settle_nothing(another)
-    assert unsettled(20.0) == []
-
-
 def test_entries_are_of_the_host_since_a_time_oldest_first(store: Store) -> None:
     begin(store, host="elsewhere")
     attempts = [begin(store, at=at) for at in (3.0, 1.0, 2.0)]

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NotFound
 from qoder_cli.base.model import is_new, text
-from qoder_cli.base.outcome import event_key
+from qoder_cli.base.outcome import event_key, event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
-from qoder_cli.sessions.transcript import event_time
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
-from qoder_cli.base.outcome import is_going
+from qoder_cli.base.outcome import event_time, is_going
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.logs.follow import Selection, SessionLog
 from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.transcript import Entry, Transcript, entry, event_time
+from qoder_cli.sessions.transcript import Entry, Transcript, entry
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
