@@ -10,11 +10,13 @@ import typer
 from qoder_cli.cli.main import command_tree
 from qoder_cli.commands.help import SAFE_TO_REPEAT
 from qoder_cli.help import NOUNS
+from qoder_cli.help.man import pages
 from qoder_cli.help.reference import everything
 from tests import completions
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+MAN = ROOT / "man"
 
 Reference = dict[str, Any]
 
@@ -22,6 +24,12 @@ Reference = dict[str, Any]
 def reference() -> Reference:
     """Return what `qoder help --json` prints."""
     return everything(typer.Context(command_tree("qoder"), info_name="qoder"))
+
+
+def man_pages() -> dict[str, str]:
+    """Return the man pages by the names of their files."""
+    root = typer.Context(command_tree("qoder"), info_name="qoder")
+    return {f"{name}.1": text for name, text in pages(root)}
 
 
 def exit_codes(told: Reference) -> str:
@@ -99,12 +107,16 @@ def with_first_run(text: str) -> str:
 
 def main() -> None:
     """Write every generated file."""
-    from tests import pages  # which reads the README
+    from tests.pages import write  # which reads the README
 
     README.write_text(with_first_run(readme(README.read_text("utf-8"))), "utf-8", newline="\n")
     completions.rewrite()
+    for path in MAN.glob("*.1"):
+        path.unlink()
+    for name, text in man_pages().items():
+        (MAN / name).write_text(text, "utf-8", newline="\n")
     if os.name == "posix":
-        pages.write()
+        write()
 
 
 if __name__ == "__main__":

@@ -77,9 +77,18 @@ class Command(_Documented, TyperCommand):
         """Return the arguments and the options of this command."""
         own = [param for param in self.get_params(ctx) if param not in shared_options()]
         return [
-            (title, [row for param in own if param.param_type_name == kind and (row := param.get_help_record(ctx))])
+            (
+                title,
+                [_row(row) for param in own if param.param_type_name == kind and (row := param.get_help_record(ctx))],
+            )
             for title, kind in (("Arguments", "argument"), ("Options", "option"))
         ]
+
+
+def _row(told: tuple[str, str]) -> tuple[str, str]:
+    """Return a row of help with the range of a number in words."""
+    name, about = told
+    return name, re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", about).replace("x>=", "at least ")
 
 
 class _Listed(NamedTuple):

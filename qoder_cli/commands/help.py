@@ -27,6 +27,7 @@ def help(
         ),
     ] = None,
     verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
+    man: Annotated[bool, typer.Option("--man", help="Print the man page instead, in roff.")] = False,
 ) -> None:
     """Show help for a command or topic.
 
@@ -37,6 +38,7 @@ def help(
     Examples:
       qoder help exit-codes
       qoder help deploy run
+      qoder help deploy run --man | man -l -
       qoder help --json | jq -r '.commands[].usage'
       qoder help run wait --json | jq .commands[0].options
 
@@ -46,6 +48,10 @@ def help(
     is_topic = len(words) == 1 and topic in TOPICS
     if state.output.is_json:
         state.output.record({}, data=_data(words, root, is_topic=is_topic))
+    elif man:
+        from qoder_cli.help.man import page
+
+        state.output.raw(page(_command(words, root) if words and not is_topic else root))
     elif not words:
         state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
         state.output.raw("qoder help COMMAND      the help of a command, same as --help\n")

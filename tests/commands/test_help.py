@@ -54,6 +54,12 @@ def option(of: dict[str, Any], name: str) -> dict[str, Any]:
 # Commands.
 
 
+def test_ranges_are_told_in_words(qoder: Qoder) -> None:
+    assert "[default: 8; 1 to 100]" in qoder("deploy", "run", "--help").out
+    assert "[at least 1]" in qoder("run", "list", "--help").out
+    assert "<=x" not in qoder("run", "logs", "--help").out
+
+
 def test_every_command_is_told_as_the_contents_pages_have_them(told: dict[str, Any]) -> None:
     paths = [each["path"] for each in told["commands"]]
     assert list(dict.fromkeys(path[0] for path in paths)) == list(NOUNS)

@@ -1,0 +1,79 @@
+"""Man pages in roff: what `--help` says of a command, and of the program also what is true of all commands."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from qoder_cli import __version__
+from qoder_cli.base.errors import Exit
+from qoder_cli.help.documented import VARIABLES
+from qoder_cli.help.reference import context_of
+
+_MANUAL = "Qoder Cloud Agents"
+
+
+def pages(context: Any) -> Iterator[tuple[str, str]]:
+    """Yield the names of the pages, such as `qoder-deploy-run`, and their texts: of a command and of all below it."""
+    command = context.command
+    yield context.command_path.replace(" ", "-"), page(context)
+    for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        yield from pages(context_of(context, [word]))
+
+
+def page(context: Any) -> str:
+    """Return the page of a command, of a noun or, for the root of the tree, of the program."""
+    path, command = context.command_path, context.command
+    summary, _, rest = (command.help or "").partition("\n")
+    described, _, examples = rest.partition("Examples:\n")
+    examples, _, more = examples.partition("\n\n")
+    usage = " ".join(context.get_usage().removeprefix(f"Usage: {path}").split())
+    lines = [
+        f'.TH "{path.upper().replace(" ", "-")}" 1 "" "qoder {__version__}" "{_MANUAL}"',
+        *(".SH NAME", f"{_inert(path.replace(' ', '-'))} \\- {_inert(summary.rstrip('.'))}"),
+        *(".SH SYNOPSIS", f".B {_inert(path)}", _inert(usage)),
+        *([".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")] if (described + more).strip() else []),
+    ]
+    for title, rows in [*command.sections(context), *([] if context.parent else _of_the_program(context))]:
+        lines += _listed(title, rows)
+    if examples:
+        lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
+    others = f".BR {path.split()[0]} (1)" if context.parent else ".BR qoder\\-COMMAND (1), for example"
+    lines += [".SH SEE ALSO", others, *([] if context.parent else [".BR qoder\\-deploy\\-run (1)"])]
+    return "\n".join(lines) + "\n"
+
+
+def _of_the_program(root: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+    options = [row for param in root.command.params if (row := param.get_help_record(root))]
+    return [
+        ("Global options", options),
+        ("Exit status", [(f"{code.value}", f"{code.name.lower()}: {code.meaning}") for code in Exit]),
+        ("Environment", [(", ".join(each.names), each.meaning) for each in VARIABLES]),
+    ]
+
+
+def _listed(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a section of names, each with what it means below it; nothing without any."""
+    lines = [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
+    return [f".SH {title.upper()}", *lines] if lines else []
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the lines of paragraphs; those that are indented stay as they are."""
+    for paragraph in filter(None, text.strip("\n").split("\n\n")):
+        yield ".PP"
+        for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):
+            lines = list(group)
+            yield from _verbatim(lines) if is_indented else map(_inert, lines)
+
+
+def _verbatim(lines: Iterable[str]) -> list[str]:
+    return [".nf", *map(_inert, lines), ".fi"]
+
+
+def _inert(text: str) -> str:
+    """Return text that no roff takes for a request; words between backticks are bold, hyphens are those of a shell."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
+    text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)
+    return f"\\&{text}" if text.startswith((".", "'")) else text
