@@ -11,7 +11,7 @@ from qoder_cli.base.errors import ApiError, AuthError, NotFound, RunSkipped
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.runs.newest import newest_runs
+from qoder_cli.runs.listed import newest_runs
 from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
 

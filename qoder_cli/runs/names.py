@@ -20,7 +20,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
-from qoder_cli.runs.newest import all_runs, newest_runs
+from qoder_cli.runs.listed import all_runs, newest_runs
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -169,7 +169,7 @@ class _Finder:
             return error
 
     def _last(self) -> str:
-        from qoder_cli.runs.last import last_run
+        from qoder_cli.runs.lost import last_run
 
         return last_run(self._state)
 

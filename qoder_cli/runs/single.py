@@ -3,14 +3,14 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped
+from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, settle, standing
-from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.deployments.lookup import explain_refusal
+from qoder_cli.runs.ending import ending_error, going_on, stopped_with
 from qoder_cli.runs.idle import find_going
-from qoder_cli.runs.launch import Order, launch
 from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.trigger import Started
+from qoder_cli.runs.trigger import Order, Started, Trigger, trigger_of
 from qoder_cli.settings.values import OnAsk, OnSkip
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def run_one(
     observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
     if limits is None:
         return _accepted(state, started, observer, on_skip)
-    from qoder_cli.runs.after import Wanted
-    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.awaiting import Wanted, finish, wait_for
     from qoder_cli.runs.watch import Watch
 
     watch = Watch(observer, just_triggered=started.sent)
@@ -86,3 +85,38 @@ def _busy(state: "State", going: Run, on_skip: OnSkip) -> int:
 
 def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
     return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
+
+
+def launch(state: "State", order: Order) -> Started:
+    """Trigger one run, say which, and return it.
+
+    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
+    """
+    from qoder_cli.local.remembered import remember_run
+
+    state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
+    trigger = trigger_of(state, order)
+    try:
+        started = trigger.start()
+    except Signalled as signalled:
+        if trigger.run is None and not trigger.may_have_started:
+            raise
+        raise _stopped(state, trigger, signalled) from None
+    except ApiError as error:
+        raise explain_refusal(error, order.deployment_id, state) from error
+    state.progress.note(f"run {started.run.id} of {order.deployment_id}")
+    state.known.ci.started(started.run.id, started.run.session_id)
+    remember_run(state, started.run)
+    return started
+
+
+def _stopped(state: "State", trigger: Trigger, signalled: Signalled) -> QoderError:
+    """Return the last words when a signal came while the trigger was under way."""
+    if trigger.run is not None:
+        return stopped_with(signalled, trigger.run, state)
+    return signalled.in_words(
+        f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
+        hint="before starting another, check",
+        next=state.command("run", "wait", "last"),
+        run_state="unknown",
+    ).with_(kind=Exit.OUTCOME_UNKNOWN)

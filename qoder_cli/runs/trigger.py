@@ -5,6 +5,7 @@ as any `Write` is; its recovery is the run list: what a run in it permits is sai
 is sent again at most twice, and only when the list rules out a run of ours; a lost answer never by itself.
 """
 
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ from qoder_cli.http.write import Meaning, Recovery, Write
 from qoder_cli.output.progress import Progress
 from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
-from qoder_cli.settings.values import OnLost
+from qoder_cli.settings.values import OnLost, written
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Attempt, Entry, Store
-
 
 TRIGGER_TIMEOUT = 60.0  # seconds
 RESENDS = 2
@@ -55,6 +56,23 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
             hint="use for example nightly-2026-06-14",
         )
     return key
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that was asked for: of which deployment, under which key (None: a new one), and what if it is lost.
+
+    `options` are the words of the command line that a repetition needs too.
+    """
+
+    deployment_id: str
+    key: str | None = None
+    on_lost: OnLost = "adopt"
+    options: tuple[str, ...] = ()
+
+    def repeated(self, state: "State", key: str) -> list[str]:
+        """Return the command that gives this order again, under the key it had."""
+        return state.command("deploy", "run", self.deployment_id, *written("--idempotency-key", key), *self.options)
 
 
 class _Sent(NamedTuple):
@@ -321,3 +339,21 @@ class Trigger:
             run_state="unknown",
             cause=cause,
         )
+
+
+def trigger_of(state: "State", order: Order, *, pace: Pace | None = None) -> Trigger:
+    """Return the trigger that an order asks for; `pace` spaces it among others."""
+    key = order.key or str(uuid.uuid4())
+    return Trigger(
+        client=state.client,
+        store=state.store,
+        progress=state.progress,
+        deployment_id=order.deployment_id,
+        key=key,
+        is_new_key=order.key is None,
+        on_lost=order.on_lost,
+        on_started=state.known.started.append,
+        repeat=order.repeated(state, key),
+        look=state.command("run", "list", order.deployment_id),
+        pace=pace,
+    )

@@ -21,7 +21,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.cli.main import main
 from qoder_cli.output.cells import Moment, cell, plain
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.history import picture
+from qoder_cli.runs.listed import picture
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS

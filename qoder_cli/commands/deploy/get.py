@@ -29,7 +29,7 @@ def get(ctx: typer.Context, deployment: OneDeployment) -> None:
     found = find_deployment(state, id)
     fields = deployment_fields(found, now=state.clock.now())
     if state.output.format == "table":
-        from qoder_cli.runs.history import recent_runs
+        from qoder_cli.runs.listed import recent_runs
 
         words = fields.pop("schedule_words")
         fields |= recent_runs(state, id)

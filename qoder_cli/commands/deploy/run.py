@@ -104,9 +104,8 @@ def run(
 
     from qoder_cli.base.times import Limits
     from qoder_cli.runs import names
-    from qoder_cli.runs.launch import Order
     from qoder_cli.runs.single import run_one
-    from qoder_cli.runs.trigger import check_key
+    from qoder_cli.runs.trigger import Order, check_key
 
     state: State = ctx.obj
     state.known.on_leave = on_leave
@@ -120,7 +119,7 @@ def run(
     key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
-        from qoder_cli.runs.after import Wanted
+        from qoder_cli.runs.awaiting import Wanted
         from qoder_cli.runs.fleet.many import Plan, orders_for, run_many
 
         if result and not state.output.is_json:

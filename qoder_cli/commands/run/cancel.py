@@ -12,8 +12,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import Runs, Yes, is_list, named
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.after import Wanted
-from qoder_cli.runs.awaiting import finish
+from qoder_cli.runs.awaiting import Wanted, finish
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
 from qoder_cli.runs.item import Item, printed

@@ -86,7 +86,7 @@ def _list(state: State, asked: Asked, filters: str) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST
-    from qoder_cli.runs.resolve import Resolver
+    from qoder_cli.runs.listed import Resolver
 
     path, query = asked.request()
     pages = state.client.pages(path, query)

@@ -20,8 +20,7 @@ from qoder_cli.cli.options import (
     or_last,
     words_to_wait,
 )
-from qoder_cli.runs.after import Wanted
-from qoder_cli.runs.awaiting import finish, wait_for
+from qoder_cli.runs.awaiting import Wanted, finish, wait_for
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.watch import Watch
 

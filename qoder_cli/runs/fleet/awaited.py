@@ -12,11 +12,20 @@ from qoder_cli.base.ahead import Workers
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
 from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.runs.after import Wanted, read_more, unread, unreadable
-from qoder_cli.runs.awaiting import interrupted, item_of, left_behind, listener_of, terms_of
+from qoder_cli.runs.awaiting import (
+    Wanted,
+    interrupted,
+    item_of,
+    left_behind,
+    listener_of,
+    read_more,
+    terms_of,
+    unread,
+    unreadable,
+)
+from qoder_cli.runs.ending import take_leave_of
 from qoder_cli.runs.fleet.rounds import Rounds
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.leave import take_leave_of
 from qoder_cli.runs.wait import LAST_LOOK, Wait
 from qoder_cli.runs.watch import Watch
 

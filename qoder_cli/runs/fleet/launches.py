@@ -15,9 +15,8 @@ from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.launch import Order, trigger_of
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import Started, Trigger
+from qoder_cli.runs.trigger import Order, Started, Trigger, trigger_of
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:

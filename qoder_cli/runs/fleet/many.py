@@ -12,15 +12,13 @@ from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
-from qoder_cli.runs.after import Wanted
-from qoder_cli.runs.awaiting import glance
+from qoder_cli.runs.awaiting import Wanted, glance
 from qoder_cli.runs.fleet.awaited import Awaiting
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.fleet.launches import Launches
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.launch import Order
 from qoder_cli.runs.observe import Observer, freshness
-from qoder_cli.runs.trigger import check_key
+from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import OnSkip, written
 

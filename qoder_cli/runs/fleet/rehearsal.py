@@ -9,7 +9,7 @@ from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.launch import Order
+from qoder_cli.runs.trigger import Order
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

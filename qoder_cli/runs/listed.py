@@ -1,0 +1,124 @@
+"""The runs of lists: the newest of a deployment, how each ended where only its session knows, and all as a picture."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.ahead import in_order
+from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Ending, Standing, settle, standing
+from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
+from qoder_cli.runs.observe import Observer
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.http.client import Client
+    from qoder_cli.output.progress import Progress
+
+RECENT = 20  # runs
+AT_A_TIME = 8  # sessions
+GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either, and each is tried for 30 s
+
+
+def newest_runs(client: "Client", deployment_id: str, count: int) -> list[Run]:
+    """Return up to `count` (100 at most) of the newest runs, in one page. Raises ApiError."""
+    return next(_pages(client, deployment_id, count))
+
+
+def all_runs(client: "Client", deployment_id: str) -> Iterator[Run]:
+    """Yield all runs, the pages asked for as they are needed. Raises ApiError."""
+    for page in _pages(client, deployment_id, 100):
+        yield from page
+
+
+def _pages(client: "Client", deployment_id: str, limit: int) -> Iterator[list[Run]]:
+    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
+        yield [run for item in page["data"] if (run := Run.read(item))]
+
+
+class Resolver:
+    """Makes runs of a list's objects, with the ending that their session tells, if it may be asked (`asks`).
+
+    `unread` counts the runs that only their session could have told of, and that are left as the server sent them.
+    """
+
+    def __init__(self, client: "Client", *, progress: "Progress", ask: bool = True) -> None:
+        self._client = client
+        self._progress = progress
+        self.asks = ask
+        self.unread = 0
+        self._failed = 0
+        self._counting = threading.Lock()
+
+    def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
+        """Return the runs, in order, each as soon as it and all before it are known."""
+        runs = [Run(each) for each in objects]
+        if self.asks and any(standing(run) is Standing.ASK_SESSION for run in runs):
+            return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
+        return map(self._resolved, runs)
+
+    def _resolved(self, run: Run) -> Run:
+        if standing(run) is not Standing.ASK_SESSION:
+            return settle(run)
+        has_failed = False
+        if self.asks and self._failed < GIVE_UP_AFTER:
+            reader = _EndingReader(self._client, str(run.raw.get("id")), run=run, progress=self._progress)
+            try:
+                reader.reread(run)
+                return reader.run or run
+            except ApiError as error:
+                has_failed = not (isinstance(error, NotFound) and error.enveloped)  # which says nothing of others
+        with self._counting:
+            self.unread += 1
+            self._failed += has_failed
+        return run
+
+
+class _EndingReader(Observer):
+    """Asks a session for its ending only: its usage would be one more request for each row, and no list shows it."""
+
+    def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
+        return {}
+
+
+def recent_runs(state: "State", deployment_id: str) -> Fields:
+    """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
+    resolver = Resolver(state.client, progress=state.progress)
+    try:
+        newest = newest_runs(state.client, deployment_id, RECENT)
+    except ApiError as error:
+        state.progress.warn(f"could not read its runs: {error.message}")
+        return {}
+    runs = list(resolver.runs([run.raw for run in newest]))
+    if resolver.unread:
+        state.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
+    return picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
+
+
+def picture(runs: Sequence[Run]) -> Fields:
+    """Return the picture of runs that come newest first: outcomes, durations, success rate, and median duration.
+
+    The rate ignores runs that are still running, were skipped, or have an unknown outcome.
+    """
+    from statistics import median
+
+    oldest_first = list(reversed(runs))
+    if not runs:
+        return {"recent_runs": "none yet"}
+    took = [run.duration_ms for run in runs if run.status == "completed" and run.duration_ms is not None]
+    return {
+        "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
+        "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
+        "success_rate": _rate([run for run in runs if standing(run) is Standing.ENDED]),
+        "usual_duration": Milliseconds(round(median(took))) if took else None,
+    }
+
+
+def _rate(ended: Sequence[Run]) -> str | None:
+    ran = [run for run in ended if run.status not in (None, "skipped")]
+    if not ran:
+        return None
+    completed = sum(run.status == "completed" for run in ran)
+    return f"{100 * completed // len(ran)}% ({completed} of {len(ran)})"
