@@ -23,8 +23,8 @@ from qoder_cli.app import State
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.world import World
+from tests.support.inprocess import WorldTransport
 from tests.support.wire import FakeClock
 
 Generation = Literal["legacy", "current"]

@@ -27,13 +27,13 @@ from qoder_cli.app import State
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation
 from tests.support.hasty import HastyClock
 from tests.support.hostile import LATENCY, REFUSALS, Hostile, Server
+from tests.support.inprocess import WorldTransport
 
 COUNT = 50
 SPEED = 25.0  # how many times faster the clock goes

@@ -1,12 +1,10 @@
 """The API of the service, strictly as documented, without I/O."""
 
-from collections.abc import Callable
 from email.utils import formatdate
-from typing import NamedTuple
 
 from qoder_cli.api.operations import of_path
-from qoder_cli.sandbox import operations as do
-from qoder_cli.sandbox.call import Call, Conditions
+from qoder_cli.sandbox import deployments, sessions
+from qoder_cli.sandbox.call import Call, Conditions, Route
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Refusal, Request, encode
@@ -28,53 +26,15 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-
-class Route(NamedTuple):
-    """An operation. `path` has `{}` for ids; a fault names it by one of `where`."""
-
-    method: str
-    path: str
-    where: tuple[str, ...]
-    operation: Callable[[Call], do.Reply]
-
-    def match(self, segments: list[str]) -> list[str] | None:
-        """Return the ids in a path that is this route's, None for any other path."""
-        parts = self.path.split("/")
-        pairs = list(zip(parts, segments, strict=False))
-        if len(parts) != len(segments) or any(part not in ("{}", segment) for part, segment in pairs):
-            return None
-        return [segment for part, segment in pairs if part == "{}"]
+ROUTES = (*deployments.ROUTES, *sessions.ROUTES)
 
 
-ROUTES = (
-    Route("POST", "deployments", ("create", "write", "deployment"), do.create_deployment),
-    Route("GET", "deployments", ("deployment",), do.list_deployments),
-    Route("GET", "deployments/{}", ("deployment",), do.get_deployment),
-    Route("POST", "deployments/{}", ("update", "write", "deployment"), do.update_deployment),
-    Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), do.changing(World.pause)),
-    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), do.changing(World.unpause)),
-    Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), do.changing(World.archive)),
-    Route("POST", "deployments/{}/run", ("trigger",), do.run_deployment),
-    Route("GET", "deployments/{}/runs", ("list",), do.list_runs_of_deployment),
-    Route("GET", "deployments/{}/runs/{}", ("run",), do.get_run),
-    Route("GET", "deployment_runs", ("list",), do.list_runs),
-    Route("GET", "deployment_runs/{}", ("run",), do.get_run),
-    Route("GET", "agents/{}", ("agent",), do.get_agent),
-    Route("GET", "sessions", ("session",), do.list_sessions),
-    Route("GET", "sessions/{}", ("session",), do.get_session),
-    Route("DELETE", "sessions/{}", ("session",), do.delete_session),
-    Route("POST", "sessions/{}/cancel", ("session",), do.cancel_session),
-    Route("GET", "sessions/{}/events", ("events",), do.list_events),
-    Route("GET", "sessions/{}/events/stream", ("stream",), do.stream_events),
-)
-
-
-def handle(world: World, request: Request, conditions: Conditions | None = None) -> Answer:
+def handle(world: World, request: Request) -> Answer:
     """Return the world's answer to `request`, having acted on it."""
     with world.lock:
         world.settle()
         seen = world.note(request)
-        answer = perform(world, request, seen=seen, now=world.now(), conditions=conditions or Conditions())
+        answer = perform(world, request, seen=seen, now=world.now(), conditions={})
         seen.status = answer.status
         return answer
 
@@ -113,13 +73,13 @@ def where(request: Request) -> tuple[str, ...]:
         route = find(request)[0]
     except Refusal:
         return ()
-    return ("stream",) if route.operation is do.list_events and request.wants_stream else route.where
+    return ("stream",) if "events" in route.where and request.wants_stream else route.where
 
 
-def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions | None = None) -> Answer:
+def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> Answer:
     """Return an error; older ones have no request_id (api/facts.md, 3.4)."""
     status, message = refusal.status, str(refusal)
-    if conditions and conditions.echo_token:
+    if "echo-token" in conditions:
         message += f" (Authorization: {request.headers.get('authorization', '')})"
     fallback = "invalid_request_error" if status < 500 else "api_error"
     error = {"type": ERROR_TYPES.get(status, fallback), "message": message}
@@ -156,7 +116,7 @@ def _check_token(world: World, request: Request) -> None:
 def _once(call: Call, route: Route) -> Answer:
     """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
-    keyed = request.method == "POST" and key and world.honour_key and not call.conditions.no_idempotency
+    keyed = request.method == "POST" and key and world.honour_key and "no-idempotency" not in call.conditions
     asked = (request.path, call.body()) if keyed else None
     if keyed and key in world.answered:
         past, status, reply = world.answered[key]

@@ -1,34 +1,102 @@
-"""A request on its way through an operation: what it names, and what it is shown."""
+"""A request on its way through an operation: what it names, what it asks for, and what it is shown."""
 
 import json
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, TypeVar
+from datetime import datetime
+from itertools import islice
+from operator import attrgetter, ge, gt, le, lt
+from typing import Any, NamedTuple, TypeVar
 
-from qoder_cli.sandbox import shapes
-from qoder_cli.sandbox.pages import Query, T, cut
 from qoder_cli.sandbox.records import Deployment, Run, Seen, Session
+from qoder_cli.sandbox.shapes import Shape, View
+from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import Refusal, Request, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
+T = TypeVar("T")
 Thing = TypeVar("Thing", Deployment, Run, Session)
 
+Conditions = Mapping[str, float]  # those of faults.py that hold for a request, with their seconds or 1
+Reply = Shape | EventStream
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """The conditions of faults.py that hold for a request: seconds, or 0 and 1 for no and yes."""
+_CURSORS = ("page", "after_id", "before_id")
+_BACK = "before:"  # begins a `page` cursor that goes on backwards
+_COMPARE: dict[str, Callable[[float, float], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 
-    lagging: float = 0  # younger things are not visible, a deployment shows as before
-    half_written: float = 0  # younger runs have neither session nor error
-    cut: float = math.inf  # when an event stream closes
-    behind: float = 0  # how late an event stream is
-    no_idempotency: float = 0
-    echo_token: float = 0
-    silent: float = 0
-    stranger: float = 0
-    no_date: float = 0
+
+class Query:
+    """What a list is asked (api/facts.md, 1.3 and 3.6). Each method raises Refusal for a wrong value."""
+
+    def __init__(self, parameters: Iterable[tuple[str, str]]) -> None:
+        self._parameters = list(parameters)
+
+    def one(self, name: str) -> str | None:
+        """Return the last value of a parameter, or None."""
+        return next((value for key, value in reversed(self._parameters) if key == name), None)
+
+    def several(self, name: str) -> set[str]:
+        """Return an array: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
+        given = (value for key, value in self._parameters if key in (name, name + "[]"))
+        return {part for value in given for part in value.split(",") if part}
+
+    def truth(self, name: str) -> bool | None:
+        """Return a boolean, or None."""
+        value = self.one(name)
+        if value not in (None, "true", "false"):
+            raise invalid(f"{name} must be true or false.", name)
+        return None if value is None else value == "true"
+
+    def moment(self, name: str) -> float | None:
+        """Return an RFC 3339 timestamp as unix seconds, or None."""
+        value = self.one(name)
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise invalid(f"{name} must be an RFC 3339 timestamp.", name) from None
+        if moment.tzinfo is None:
+            raise invalid(f"{name} must name its time zone.", name)
+        return moment.timestamp()
+
+    def within(self, *bounds: str) -> Callable[[float], bool]:
+        """Return a test for `created_at[gt]` and the like, for each of `bounds`."""
+        given = [(_COMPARE[bound], self.moment(f"created_at[{bound}]")) for bound in bounds]
+        return lambda moment: all(holds(moment, limit) for holds, limit in given if limit is not None)
+
+    def limit(self) -> int:
+        """Return the limit: from 1 to 100, 20 unless given."""
+        value = self.one("limit")
+        if value is None:
+            return 20
+        if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= 100:
+            raise invalid("limit must be between 1 and 100.", "limit")
+        return int(value)
+
+    def descending(self, *, default: str) -> bool:
+        """Return whether the newest comes first: `order` is asc or desc."""
+        order = self.one("order")
+        if order not in (None, "asc", "desc"):
+            raise invalid("order must be asc or desc.", "order")
+        return (default if order is None else order) == "desc"
+
+
+class Route(NamedTuple):
+    """An operation. `path` has `{}` for ids; a fault names it by one of `where`."""
+
+    method: str
+    path: str
+    where: tuple[str, ...]
+    operation: "Callable[[Call], Reply]"
+
+    def match(self, segments: list[str]) -> list[str] | None:
+        """Return the ids in a path that is this route's, None for any other path."""
+        parts = self.path.split("/")
+        pairs = list(zip(parts, segments, strict=False))
+        if len(parts) != len(segments) or any(part not in ("{}", segment) for part, segment in pairs):
+            return None
+        return [segment for part, segment in pairs if part == "{}"]
 
 
 @dataclass(slots=True)
@@ -39,7 +107,7 @@ class Call:
     request: Request
     seen: Seen
     now: float
-    conditions: Conditions = field(default_factory=Conditions)
+    conditions: Conditions = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     status: int = 200  # of a success
 
@@ -49,9 +117,9 @@ class Call:
         return Query(self.request.parameters())
 
     @property
-    def legacy(self) -> bool:
-        """Return whether this server is of the older generation."""
-        return self.world.generation == "legacy"
+    def view(self) -> View:
+        """Return how this server shows things."""
+        return View(self.now, self.world.generation, self.conditions.get("half-written", 0))
 
     def body(self) -> Any:
         """Return the parsed body, {} for none. Raises Refusal unless it is an object."""
@@ -70,7 +138,7 @@ class Call:
 
     def knows(self, thing: Deployment | Run | Session) -> bool:
         """Return whether a thing is visible on this replica."""
-        as_of = self.now - self.conditions.lagging
+        as_of = self.now - self.conditions.get("lagging", 0)
         deleted = thing.deleted if isinstance(thing, Session) else None
         return thing.created <= as_of and (deleted is None or deleted > as_of)
 
@@ -94,29 +162,39 @@ class Call:
 
     def as_known(self, deployment: Deployment) -> Deployment:
         """Return a deployment as visible here: before its last change, if that is young."""
-        young = deployment.updated > self.now - self.conditions.lagging
+        young = deployment.updated > self.now - self.conditions.get("lagging", 0)
         return deployment.before if young and deployment.before is not None else deployment
-
-    def show_run(self, run: Run, *, fresh: bool = False) -> shapes.Shape:
-        """Return a run as this server shows it."""
-        young = run.created > self.now - self.conditions.half_written
-        generation = self.world.generation
-        return shapes.run(run, now=self.now, generation=generation, fresh=fresh, half_written=young)
-
-    def show_deployment(self, deployment: Deployment) -> shapes.Shape:
-        """Return a deployment as this server shows it."""
-        return shapes.deployment(deployment, now=self.now, generation=self.world.generation)
 
     def page(
         self,
         things: Iterable[T],
-        show: Callable[[T], shapes.Shape],
+        show: Callable[[T], Shape],
         *,
         keep: Callable[[T], bool],
         name: Callable[[T], str] = attrgetter("id"),
         descending: bool = True,
-    ) -> shapes.Shape:
-        """Return the page that the query asks for, of `things` given oldest first."""
-        ordered = list(things)[:: -1 if descending else 1]
-        page, next_page = cut(ordered, self.query, keep=keep, name=name, paged=not self.legacy)
-        return shapes.page([show(thing) for thing in page], next_page=next_page, generation=self.world.generation)
+    ) -> Shape:
+        """Return the page that the query asks for, of `things` given oldest first.
+
+        `keep` filters, `name` gives the id that a cursor refers to. `before_id` pages backwards.
+        Older servers ignore a `page` cursor. Raises Refusal.
+        """
+        query, rest, back = self.query, list(things)[:: -1 if descending else 1], False
+        limit = query.limit()
+        given = [(cursor, value) for cursor in _CURSORS if (value := query.one(cursor)) is not None]
+        if len(given) > 1:
+            raise invalid("page, after_id and before_id are mutually exclusive.", given[1][0])
+        for param, id in given:
+            if param == "page" and self.view.legacy:
+                continue
+            back = param == "before_id" or (param == "page" and id.startswith(_BACK))
+            id = id.removeprefix(_BACK) if param == "page" else id
+            place = next((n for n, thing in enumerate(rest) if name(thing) == id), None)
+            if place is None:
+                raise invalid("The cursor is not valid.", param)
+            rest = rest[:place][::-1] if back else rest[place + 1 :]
+        found = list(islice(filter(keep, rest), limit + 1))
+        page, next_page = found[:limit], None
+        if len(found) > limit:
+            next_page = (_BACK if back else "") + name(page[-1])
+        return self.view.page([show(thing) for thing in page[:: -1 if back else 1]], next_page=next_page)

@@ -5,7 +5,6 @@ several for the same request take turns. A *condition* lasts for ever, or for TI
 Seconds are real, whatever the speed of the world.
 """
 
-import math
 import re
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -13,9 +12,8 @@ from dataclasses import dataclass, replace
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox import api
-from qoder_cli.sandbox.call import Conditions
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.wire import Answer, Refusal, Request
+from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request
 from qoder_cli.sandbox.world import World
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
@@ -30,24 +28,30 @@ DISRUPTIONS = {
     **dict.fromkeys(("html", "act-html"), "status"),
     "redirect": "text",
 }
-# All but `skew` are fields of Conditions. A stranger comes once if not told otherwise.
+# A stranger comes once if not told otherwise.
 CONDITIONS = {
     **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
     **dict.fromkeys(("skew", "lagging", "half-written", "cut"), "seconds"),
 }
-_EXAMPLES = {
-    "seconds": "seconds, for example {}=3",
-    "text": "a URL, for example {}=https://example.com/",
-    "status": "a status, for example {}=502",
-    "none": "no value",
+# What each kind of value looks like, and how it is told of.
+_VALUES = {
+    "seconds": (r"\d+(\.\d+)?", "seconds, for example {}=3"),
+    "text": (".+", "a URL, for example {}=https://example.com/"),
+    "status": (r"([2345]\d\d)?", "a status, for example {}=502"),
+    "none": ("", "no value"),
 }
-_VALUES = {"seconds": r"\d+(\.\d+)?", "text": ".+", "status": r"[2345]\d\d", "none": ""}
 
 _STATUS = re.compile(r"(act-)?([45]\d\d)(-bare)?")
 _TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
 _LONGEST = 1e10  # seconds; a clock further off cannot be written as a date
 
 _HTML = b"<!doctype html><html><head><title>%d</title></head><body><h1>Bad gateway</h1></body></html>"
+_DELIVERIES: dict[str, Delivery] = {
+    **dict.fromkeys(("drop-before", "drop-after"), "drop"),
+    **dict.fromkeys(("hang-before", "hang-after"), "hang"),
+    "truncated": "cut",
+    "slow": "slow",
+}
 _GARBAGE = {
     "garbage": b'{"id": "drun_", "type": deployment_run',
     "list": b"[]",
@@ -87,28 +91,30 @@ def parse(text: str) -> Fault:
     counted = _TIMES.fullmatch(rest)
     rest, times = counted.groups() if counted else (rest, None)
     what, equals, value = rest.partition("=")
-    _check_value(text, what, value, given=bool(equals))
-    if times is not None and (float(times) == 0 or what == "skew"):
-        raise _wrong(text, "TIMES is at least 1, and skew takes none")
-    lasts = what in CONDITIONS and what != "stranger"
-    return Fault(where, what, value, float(times or (math.inf if lasts else 1)))
-
-
-def _check_value(text: str, what: str, value: str, *, given: bool) -> None:
-    """Raise UsageError unless `what` is a known word with the value it takes."""
     if not (value.isascii() and value.isprintable()):
         raise _wrong(text, "VALUE is printable ASCII")
-    if _STATUS.fullmatch(what):
-        return
+    if not _STATUS.fullmatch(what):
+        _check_value(text, what, equals + value)
+    if times is not None and (float(times) == 0 or what == "skew"):
+        raise _wrong(text, "TIMES is at least 1, and skew takes none")
+    if times is None:
+        times = "inf" if what in CONDITIONS and what != "stranger" else "1"
+    return Fault(where, what, value, float(times))
+
+
+def _check_value(text: str, what: str, given: str) -> None:
+    """Raise UsageError unless `what` is a known word, and `given` ("" or "=…") is what it takes."""
     kind = (DISRUPTIONS | CONDITIONS).get(what)
     if kind is None:
         words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS]
         raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
-    if given == (kind == "none") and kind != "status":
-        raise _wrong(text, f"{what} takes {_EXAMPLES[kind].format(what)}")
-    fits = not given or re.fullmatch(("[+-]?" if what == "skew" else "") + _VALUES[kind], value)
-    if not fits or (kind == "seconds" and abs(float(value)) >= _LONGEST):
-        raise _wrong(text, f"{what} takes {_EXAMPLES[kind].format(what)}")
+    pattern, example = _VALUES[kind]
+    if what == "skew":
+        pattern = "[+-]?" + pattern
+    sign = "" if kind == "none" else "=?" if kind == "status" else "="
+    fits = re.fullmatch(sign + pattern, given)
+    if not fits or (kind == "seconds" and abs(float(given[1:])) >= _LONGEST):
+        raise _wrong(text, f"{what} takes {example.format(what)}")
 
 
 def _wrong(text: str, why: str) -> UsageError:
@@ -164,20 +170,17 @@ class _Visit:
         self.request = request
         self.seen = world.note(request, fault=" ".join(map(str, faults)) or None)
         self.disruption = next((fault for fault in faults if not fault.lasting), None)
-        held = {fault.what.replace("-", "_"): float(fault.value or 1) for fault in faults if fault.lasting}
+        self.conditions = {fault.what: float(fault.value or 1) for fault in faults if fault.lasting}
         if self.disruption is not None and self.disruption.what == "slow":
-            held["behind"] = float(self.disruption.value)
-        self.conditions = Conditions(**held)
+            self.conditions["behind"] = float(self.disruption.value)
 
     def answer(self) -> Answer:
         """Return what the client gets."""
-        if self.conditions.stranger:
+        if "stranger" in self.conditions:
             self._let_a_stranger_in()
         answer = self._act() if self.disruption is None else self._disrupt(self.disruption)
-        self.seen.status = None
-        if answer.delivery in ("whole", "slow", "cut"):
-            self.seen.status = answer.status
-        if self.conditions.no_date:
+        self.seen.status = answer.status if answer.delivery in ("whole", "slow", "cut") else None
+        if "no-date" in self.conditions:
             return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
@@ -194,7 +197,7 @@ class _Visit:
             if "create" in where or (deployment is not None and "write" in where and "update" not in where):
                 nameless = {name: value for name, value in self.request.headers.items() if name != "idempotency-key"}
                 same = replace(self.request, headers=nameless)
-                api.perform(self.world, same, seen=Seen(0, same), now=self.world.now(), conditions=Conditions())
+                api.perform(self.world, same, seen=Seen(0, same), now=self.world.now(), conditions={})
             elif deployment is not None and "update" in where:
                 self.world.change(deployment, {"description": "Changed by someone else."})
             elif deployment is not None:
@@ -207,7 +210,9 @@ class _Visit:
         answer = api.refused(self.world, self.request, refusal, self.conditions)
         if bare:
             answer = Answer(answer.status, api.dated(self.world))
-        return replace(answer, headers={**answer.headers, **({"retry-after": retry_after} if retry_after else {})})
+        if retry_after:
+            answer = replace(answer, headers={**answer.headers, "retry-after": retry_after})
+        return answer
 
     def _disrupt(self, fault: Fault) -> Answer:
         """Return what the client gets."""
@@ -217,20 +222,12 @@ class _Visit:
         if word == "late":
             self.world.postpone(float(value), self._act)
             return Answer(0, delivery="drop")
-        acts = word not in ("drop-before", "hang-before", "redirect", "html")
-        answer = self._act() if acts else Answer(0)
-        match word:
-            case "drop-before" | "drop-after":
-                return replace(answer, delivery="drop")
-            case "hang-before" | "hang-after":
-                return replace(answer, delivery="hang")
-            case "truncated":
-                return replace(answer, delivery="cut")
-            case "slow":
-                return replace(answer, delivery="slow", seconds=float(value))
-            case "redirect":
-                return Answer(302, {"location": value, **api.dated(self.world)})
-            case "html" | "act-html":
-                status = int(value or 502)
-                return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
-        return replace(answer, status=200, body=_GARBAGE[word], stream=None)
+        if word == "redirect":
+            return Answer(302, {"location": value, **api.dated(self.world)})
+        answer = Answer(0) if word in ("drop-before", "hang-before", "html") else self._act()
+        if word in ("html", "act-html"):
+            status = int(value or 502)
+            return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
+        if word in _GARBAGE:
+            return replace(answer, status=200, body=_GARBAGE[word], stream=None)
+        return replace(answer, delivery=_DELIVERIES[word], seconds=float(value or 0))

@@ -5,12 +5,13 @@ All times are unix seconds of the server's own clock.
 
 import string
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2s
 from typing import Any, Literal
 
 from qoder_cli.base import cron
 from qoder_cli.sandbox.presets import DEMO
-from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script, idle
+from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script
 from qoder_cli.sandbox.wire import Request
 
 AGENT = "agent_019e00000000700080000000000a9e27"
@@ -18,7 +19,6 @@ ENVIRONMENT = "env_019e0000000070008000000000000e27"
 PROMPT = [{"type": "text", "text": "Generate today's status report"}]
 ID_LENGTH = 20  # digits of base 36 after an id's prefix (api/facts.md, 7.2)
 _DIGITS = string.digits + string.ascii_lowercase
-_IDLES = ("session.thread_status_idle", "session.status_idle")  # how a turn that is cancelled ends
 
 
 def base36(number: int, length: int) -> str:
@@ -92,7 +92,7 @@ class Deployment:
         return next(said, PROMPT)
 
 
-@dataclass(slots=True)
+@dataclass
 class Session:
     """A session that follows a script `speed` times as fast; `prompt` is its first message."""
 
@@ -108,36 +108,26 @@ class Session:
     budget: dict[str, str] | None = None
     cancelled: float | None = None
     deleted: float | None = None
-    # Lists ask for thousands of sessions, again and again.
-    _ended: Ending | None = None  # the ending, once it was found
-    _placed: tuple[object, list[Moment]] | None = None  # the moments, and what they were placed by
+    _ended: Ending | None = None  # once it was found: lists ask thousands of sessions, again and again
 
+    @cached_property
     def moments(self) -> list[Moment]:
-        """Return everything that happens in it, past and future, in order."""
-        by = (self.cancelled, self.deleted, self.speed)
-        if self._placed is None or self._placed[0] != by:
-            self._placed = by, self._place()
-        return self._placed[1]
+        """Everything that happens in it, past and future, in order."""
+        return [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
 
-    def _place(self) -> list[Moment]:
-        placed = [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
-        if self.cancelled is not None:
-            stop, number = self.cancelled + 0.2 / self.speed, len(placed)
-            placed = [moment for moment in placed if moment.at <= self.cancelled]
-            idles = [Beat(0, kind, idle("cancelled")) for kind in _IDLES]
-            placed += [Moment(stop, number + n, beat) for n, beat in enumerate(idles)]
-        if self.deleted is not None:
-            placed = [moment for moment in placed if moment.at <= self.deleted]
-            placed.append(Moment(self.deleted, len(self.script) + len(_IDLES), Beat(0, "session.deleted")))
-        return placed
+    def break_off(self, now: float, *beats: Beat) -> None:
+        """Let only `beats` happen after `now`."""
+        self.moments[:] = self.past(now)
+        for beat in beats:
+            self.moments.append(Moment(now + beat.at / self.speed, len(self.moments), beat))
 
     def past(self, now: float) -> list[Moment]:
         """Return what has happened by `now`."""
-        return [moment for moment in self.moments() if moment.at <= now]
+        return [moment for moment in self.moments if moment.at <= now]
 
     def busy(self, now: float) -> bool:
         """Return whether something is still to happen."""
-        return any(moment.at > now for moment in self.moments())
+        return any(moment.at > now for moment in self.moments)
 
     def status(self, now: float) -> str:
         """Return idle, running or terminated: there are no others (api/facts.md, 7.2)."""
@@ -146,8 +136,7 @@ class Session:
 
     def starts(self) -> float | None:
         """Return when its turn begins, or None when it was cancelled before that."""
-        begin = next((self.created + beat.at / self.speed for beat in self.script if beat.type == WORK), None)
-        return None if begin is None or begin > (self.cancelled or begin) else begin
+        return next((moment.at for moment in self.moments if moment.beat.type == WORK), None)
 
     def ending(self, now: float) -> Ending | None:
         """Return how its turn ended, or None; a session that asks has not ended."""
@@ -166,23 +155,18 @@ class Session:
                 return Ending(moment.at, "failed", "session_terminated", message or "The session was terminated.")
             elif kind == "session.deleted":
                 return Ending(moment.at, "failed", "session_deleted", "The session was deleted.")
-            elif kind == "session.status_idle" and (ending := _idle_ending(moment, worked, message)):
-                return ending
+            elif kind == "session.status_idle":
+                reason = fields["stop_reason"]["type"]
+                if reason == "end_turn" and worked:
+                    return Ending(moment.at, "completed")
+                if reason not in ("end_turn", "requires_action"):
+                    return Ending(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
         return None
 
     def event_id(self, number: int) -> str:
         """Return the id of the event made from its beat `number`."""
         digest = blake2s(f"{self.id}:{number}".encode(), digest_size=16).digest()
         return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)
-
-
-def _idle_ending(moment: Moment, worked: bool, message: str) -> Ending | None:
-    reason = moment.beat.fields["stop_reason"]["type"]
-    if reason == "requires_action":
-        return None
-    if reason == "end_turn":
-        return Ending(moment.at, "completed") if worked else None
-    return Ending(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
 
 
 @dataclass(slots=True)
@@ -237,7 +221,7 @@ class Seen:
 
     @property
     def path(self) -> str:
-        """Return the path, base path included."""
+        """Return the whole path."""
         return self.request.path
 
     @property

@@ -97,6 +97,13 @@ def idle(reason: str, **more: Any) -> Fields:
     return {"stop_reason": {"type": reason, **more}}
 
 
+# How a turn that is cancelled ends.
+CANCELLED = (
+    Beat(0.2, "session.thread_status_idle", idle("cancelled")),
+    Beat(0.2, "session.status_idle", idle("cancelled")),
+)
+
+
 def _open(start: float) -> Script:
     """Return the beginning of a turn."""
     return (

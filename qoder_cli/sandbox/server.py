@@ -46,7 +46,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
         answer = faults.answer(world, request)
     else:
         refusal = Refusal(403, "The sandbox answers only to a name of this machine.")
-        answer = refused(world, request, refusal)
+        answer = refused(world, request, refusal, {})
     await _deliver(answer, http, send)
 
 

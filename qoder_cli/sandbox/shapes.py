@@ -2,13 +2,24 @@
 
 import time
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from qoder_cli.sandbox.records import Deployment, Moment, Run, Session
 from qoder_cli.sandbox.scripts import Ref
 from qoder_cli.sandbox.wire import Generation
 
 Shape = dict[str, Any]
+
+_AGENT = {
+    "name": "sandbox-agent",
+    "description": "Rehearses; nothing it does is real.",
+    "model": {"id": "ultimate", "effective_context_window": 200_000},
+    "system": "",
+    "tools": [{"type": "agent_toolset_20260401"}],
+    "skills": [],
+    "mcp_servers": [],
+    "multiagent": None,
+}
 
 
 @lru_cache(20_000)  # lists show the same thousands again and again
@@ -21,85 +32,159 @@ def stamp(moment: float, *, digits: int = 0) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
 
 
-def run(run: Run, *, now: float, generation: Generation, fresh: bool = False, half_written: bool = False) -> Shape:
-    """Return a run at `now` (api/facts.md, 1.3).
+class View(NamedTuple):
+    """Things as this generation of server shows them at `now`."""
 
-    `fresh` is the response to its trigger; `half_written` has neither session nor error.
-    """
-    legacy = generation == "legacy"
-    digits = 0 if not legacy else 9 if fresh else 6
-    created_at = stamp(run.created, digits=digits)
-    trigger = dict(run.trigger)
-    if "scheduled_at" in trigger:
-        trigger["scheduled_at"] = stamp(trigger["scheduled_at"])
-    shape: Shape = {
-        "id": run.id,
-        "type": "deployment_run",
-        "deployment_id": run.deployment.id,
-        "agent": run.agent,
-        "created_at": created_at,
-        "session_id": run.session.id if run.session and not half_written else None,
-        "error": None,
-        "trigger_context": trigger,
-    }
-    if half_written and legacy:
-        del shape["session_id"]
-        return shape | {"status": "pending", "triggered_at": created_at}
-    if legacy:
-        return shape | {"status": run.status(now), "triggered_at": created_at} | _outcome(run, now=now, digits=digits)
-    if run.error and not half_written:
-        shape["error"] = {"type": run.error[0], "message": run.error[1]}
-    return shape
+    now: float
+    generation: Generation
+    half_written: float = 0  # seconds: younger runs have neither session nor error
 
+    @property
+    def legacy(self) -> bool:
+        """Return whether this is the older generation."""
+        return self.generation == "legacy"
 
-def _outcome(run: Run, *, now: float, digits: int) -> Shape:
-    """Return what comes with an older server's status."""
-    fields: Shape = {}
-    started, ending = run.session.starts() if run.session else None, run.ending(now)
-    if ending is not None:
-        fields["completed_at"] = stamp(ending.at, digits=6)
-        if ending.status == "failed":
-            fields["error"] = {"message": ending.message, "type": ending.type}
-        if ending.status == "completed" and started is not None:
-            fields["duration_ms"] = round((ending.at - started) * 1000)
-    if run.session and started is not None and run.status(now) != "pending":
-        started_at = stamp(started, digits=digits)
-        fields["cas_run_extras"] = {"attempt": 1, "turn_id": run.session.turn_id, "started_at": started_at}
-    return fields
+    def run(self, run: Run, *, fresh: bool = False) -> Shape:
+        """Return a run (api/facts.md, 1.3). `fresh` is the response to its trigger."""
+        digits = 9 if fresh else 6
+        created_at = stamp(run.created, digits=digits if self.legacy else 0)
+        half_written = run.created > self.now - self.half_written
+        trigger = dict(run.trigger)
+        if "scheduled_at" in trigger:
+            trigger["scheduled_at"] = stamp(trigger["scheduled_at"])
+        shape: Shape = {
+            "id": run.id,
+            "type": "deployment_run",
+            "deployment_id": run.deployment.id,
+            "agent": run.agent,
+            "created_at": created_at,
+            "session_id": run.session.id if run.session and not half_written else None,
+            "error": None,
+            "trigger_context": trigger,
+        }
+        if half_written and self.legacy:
+            del shape["session_id"]
+            return shape | {"status": "pending", "triggered_at": created_at}
+        if self.legacy:
+            shape |= {"status": run.status(self.now), "triggered_at": created_at}
+            return shape | self._outcome(run, digits)
+        if run.error and not half_written:
+            shape["error"] = {"type": run.error[0], "message": run.error[1]}
+        return shape
 
+    def _outcome(self, run: Run, digits: int) -> Shape:
+        """Return what comes with an older server's status."""
+        fields: Shape = {}
+        started, ending = run.session.starts() if run.session else None, run.ending(self.now)
+        if ending is not None:
+            fields["completed_at"] = stamp(ending.at, digits=6)
+            if ending.status == "failed":
+                fields["error"] = {"message": ending.message, "type": ending.type}
+            if ending.status == "completed" and started is not None:
+                fields["duration_ms"] = round((ending.at - started) * 1000)
+        if run.session and started is not None and run.status(self.now) != "pending":
+            started_at = stamp(started, digits=digits)
+            fields["cas_run_extras"] = {"attempt": 1, "turn_id": run.session.turn_id, "started_at": started_at}
+        return fields
 
-def deployment(deployment: Deployment, *, now: float, generation: Generation) -> Shape:
-    """Return a deployment (api/facts.md, 1.2 and 1.4)."""
-    shape: Shape = {
-        "id": deployment.id,
-        "type": "deployment",
-        "name": deployment.name,
-        "description": deployment.description,
-        "agent": deployment.agent,
-        "environment_id": deployment.environment_id,
-        "environment_variables": deployment.environment_variables,
-        "initial_events": deployment.initial_events,
-        "metadata": deployment.metadata,
-        "paused_reason": None,
-        "resources": deployment.resources,
-        "schedule": _schedule(deployment, now=now),
-        "status": "paused" if deployment.paused else "active",
-        "vault_ids": deployment.vault_ids,
-        "created_at": stamp(deployment.created),
-        "updated_at": stamp(deployment.updated),
-        "archived_at": None if deployment.archived is None else stamp(deployment.archived),
-    }
-    if deployment.paused:
-        shape["paused_reason"] = {"type": "manual"}
-        if deployment.paused_error is not None:
-            shape["paused_reason"] = {"type": "error", "error": {"type": deployment.paused_error}}
-    if generation == "legacy":
-        del shape["environment_variables"]
-        shape["initial_events"] = [_legacy_event(event) for event in deployment.initial_events]
-        shape["metadata"] = deployment.metadata | {"cas_config": _cas_config(deployment)}
-    if deployment.budget:
-        shape["budget"] = deployment.budget
-    return shape
+    def deployment(self, deployment: Deployment) -> Shape:
+        """Return a deployment (api/facts.md, 1.2 and 1.4)."""
+        shape: Shape = {
+            "id": deployment.id,
+            "type": "deployment",
+            "name": deployment.name,
+            "description": deployment.description,
+            "agent": deployment.agent,
+            "environment_id": deployment.environment_id,
+            "environment_variables": deployment.environment_variables,
+            "initial_events": deployment.initial_events,
+            "metadata": deployment.metadata,
+            "paused_reason": None,
+            "resources": deployment.resources,
+            "schedule": self._schedule(deployment),
+            "status": "paused" if deployment.paused else "active",
+            "vault_ids": deployment.vault_ids,
+            "created_at": stamp(deployment.created),
+            "updated_at": stamp(deployment.updated),
+            "archived_at": deployment.archived and stamp(deployment.archived),
+        }
+        if deployment.paused:
+            shape["paused_reason"] = {"type": "manual"}
+            if deployment.paused_error is not None:
+                shape["paused_reason"] = {"type": "error", "error": {"type": deployment.paused_error}}
+        if self.legacy:
+            del shape["environment_variables"]
+            shape["initial_events"] = [_legacy_event(event) for event in deployment.initial_events]
+            shape["metadata"] = deployment.metadata | {"cas_config": _cas_config(deployment)}
+        if deployment.budget:
+            shape["budget"] = deployment.budget
+        return shape
+
+    def _schedule(self, deployment: Deployment) -> Shape | None:
+        if deployment.schedule is None:
+            return None
+        shape: Shape = {**deployment.schedule, "type": "cron"}
+        if deployment.last_run is not None:
+            shape["last_run_at"] = stamp(deployment.last_run)
+        return shape | {"upcoming_runs_at": [stamp(moment) for moment in deployment.upcoming(self.now)]}
+
+    def session(self, session: Session) -> Shape:
+        """Return a session (api/facts.md, 2.2 and 7.2)."""
+        past = session.past(self.now)
+        started, last = session.starts(), past[-1].at if past else session.created
+        active = 0.0 if started is None else max(0.0, last - started)
+        worked = sum(moment.beat.type.startswith("agent.") for moment in past)
+        shape: Shape = {
+            "id": session.id,
+            "type": "session",
+            "agent": session.agent | _AGENT,
+            "environment_id": session.environment_id,
+            "title": "Generate today's status report",
+            "status": self.status(session),
+            "metadata": {},
+            "environment_variables": {},
+            "resources": [],
+            "vault_ids": [],
+            "deployment_id": session.deployment_id,
+            "budget": session.budget,
+            "outcome_evaluations": [],
+            "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - session.created, 9)},
+            "usage": {"total_credits": worked * 17 / 100 if worked else 0},
+            "created_at": stamp(session.created, digits=6),
+            "updated_at": stamp(last, digits=6),
+            "archived_at": None,
+        }
+        if session.budget is None:
+            del shape["budget"]
+        return shape
+
+    def status(self, session: Session) -> str:
+        """Return the status of a session; `canceling` is shown by older servers only."""
+        if self.legacy and session.cancelled is not None and session.busy(self.now):
+            return "canceling"
+        return session.status(self.now)
+
+    def event(self, session: Session, moment: Moment) -> Shape:
+        """Return an event (api/facts.md, 2.6)."""
+        beat, at = moment.beat, stamp(moment.at, digits=6)
+        shape = {"id": session.event_id(moment.number), "type": beat.type}
+        shape |= _with_ids(dict(beat.fields), session, before=moment.number)
+        if beat.type == "user.message":
+            shape["content"] = session.prompt
+        if beat.type.startswith("session.thread_"):
+            shape |= {"session_thread_id": "sthr_" + session.id.removeprefix("sess_"), "agent_name": "sandbox-agent"}
+        shape["processed_at"] = at
+        if self.legacy:
+            shape |= {"session_id": session.id, "turn_id": session.turn_id, "schema_version": "1.0", "created_at": at}
+        return shape
+
+    def page(self, data: list[Shape], *, next_page: str | None) -> Shape:
+        """Return a page: only the current generation names the next one (api/facts.md, 3.6)."""
+        ids = [each["id"] for each in data] or [None]
+        shape: Shape = {"data": data, "first_id": ids[0], "last_id": ids[-1], "has_more": next_page is not None}
+        if not self.legacy:
+            shape["next_page"] = next_page
+        return shape
 
 
 def _legacy_event(event: Shape) -> Shape:
@@ -108,18 +193,6 @@ def _legacy_event(event: Shape) -> Shape:
     if isinstance(content, list):
         content = "\n".join(block["text"] for block in content if block.get("type") == "text")
     return {"content": content, "type": event["type"]}
-
-
-def _schedule(deployment: Deployment, *, now: float) -> Shape | None:
-    if deployment.schedule is None:
-        return None
-    return {
-        "expression": deployment.schedule["expression"],
-        "timezone": deployment.schedule["timezone"],
-        "type": "cron",
-        **({} if deployment.last_run is None else {"last_run_at": stamp(deployment.last_run)}),
-        "upcoming_runs_at": [stamp(moment) for moment in deployment.upcoming(now)],
-    }
 
 
 def _cas_config(deployment: Deployment) -> Shape:
@@ -134,86 +207,10 @@ def _cas_config(deployment: Deployment) -> Shape:
     return {"config": config, "session_strategy": "new_session", "stats": stats}
 
 
-def session(session: Session, *, now: float, generation: Generation) -> Shape:
-    """Return a session (api/facts.md, 2.2 and 7.2)."""
-    past = session.past(now)
-    started, last = session.starts(), past[-1].at if past else session.created
-    active = 0.0 if started is None else max(0.0, last - started)
-    worked = sum(moment.beat.type.startswith("agent.") for moment in past)
-    shape: Shape = {
-        "id": session.id,
-        "type": "session",
-        "agent": session.agent | _AGENT,
-        "environment_id": session.environment_id,
-        "title": "Generate today's status report",
-        "status": session_status(session, now=now, generation=generation),
-        "metadata": {},
-        "environment_variables": {},
-        "resources": [],
-        "vault_ids": [],
-        "deployment_id": session.deployment_id,
-        "budget": session.budget,
-        "outcome_evaluations": [],
-        "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - session.created, 9)},
-        "usage": {"total_credits": worked * 17 / 100 if worked else 0},
-        "created_at": stamp(session.created, digits=6),
-        "updated_at": stamp(last, digits=6),
-        "archived_at": None,
-    }
-    if session.budget is None:
-        del shape["budget"]
-    return shape
-
-
-def session_status(session: Session, *, now: float, generation: Generation) -> str:
-    """Return its status; `canceling` is shown by older servers only."""
-    if generation == "legacy" and session.cancelled is not None and session.busy(now):
-        return "canceling"
-    return session.status(now)
-
-
-_AGENT = {
-    "name": "sandbox-agent",
-    "description": "Rehearses; nothing it does is real.",
-    "model": {"id": "ultimate", "effective_context_window": 200_000},
-    "system": "",
-    "tools": [{"type": "agent_toolset_20260401"}],
-    "skills": [],
-    "mcp_servers": [],
-    "multiagent": None,
-}
-
-
-def event(session: Session, moment: Moment, *, generation: Generation) -> Shape:
-    """Return an event (api/facts.md, 2.6)."""
-    beat, at = moment.beat, stamp(moment.at, digits=6)
-    shape = {"id": session.event_id(moment.number), "type": beat.type}
-    shape |= _with_ids(dict(beat.fields), session, before=moment.number)
-    if beat.type == "user.message":
-        shape["content"] = session.prompt
-    if beat.type.startswith("session.thread_"):
-        shape |= {"session_thread_id": "sthr_" + session.id.removeprefix("sess_"), "agent_name": "sandbox-agent"}
-    shape["processed_at"] = at
-    if generation == "legacy":
-        shape |= {"session_id": session.id, "turn_id": session.turn_id, "schema_version": "1.0", "created_at": at}
-    return shape
-
-
 def _with_ids(value: Any, session: Session, *, before: int) -> Any:
     """Return `value` with every reference replaced by the id of that event."""
     if isinstance(value, Ref):
-        return session.event_id(max(n for n, beat in enumerate(session.script[:before]) if beat.type == value.type))
+        return session.event_id(max(m.number for m in session.moments[:before] if m.beat.type == value.type))
     if isinstance(value, dict):
         return {key: _with_ids(inner, session, before=before) for key, inner in value.items()}
     return [_with_ids(inner, session, before=before) for inner in value] if isinstance(value, list) else value
-
-
-def page(data: list[Shape], *, next_page: str | None, generation: Generation) -> Shape:
-    """Return a page: only the current generation names the next one (api/facts.md, 3.6)."""
-    shape = {
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
-        "has_more": next_page is not None,
-    }
-    return shape | ({"next_page": next_page} if generation == "current" else {})

@@ -1,10 +1,10 @@
 """The event stream of a session (api/facts.md, 2.5)."""
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Mapping
 
-from qoder_cli.sandbox import shapes
-from qoder_cli.sandbox.call import Conditions
 from qoder_cli.sandbox.records import Moment, Session
+from qoder_cli.sandbox.shapes import Shape, View
 from qoder_cli.sandbox.wire import Step, encode
 from qoder_cli.sandbox.world import World
 
@@ -19,14 +19,22 @@ class EventStream:
     """
 
     def __init__(
-        self, world: World, session: Session, conditions: Conditions, *, after: str | None, deltas: Collection[str]
+        self,
+        world: World,
+        session: Session,
+        conditions: Mapping[str, float],
+        *,
+        after: str | None,
+        deltas: Collection[str],
     ) -> None:
         self._world = world
         self._session = session
-        self._conditions = conditions
         self._deltas = deltas
         self._sent_at = world.now()
-        self._closes = self._sent_at + conditions.cut
+        self._closes = self._sent_at + conditions.get("cut", math.inf)
+        self._behind = conditions.get("behind", 0)
+        if "silent" in conditions:
+            self._behind = math.inf
         self._position = self._place(after)  # how many of the session's events are behind it
 
     def steps(self) -> Iterator[Step]:
@@ -55,9 +63,9 @@ class EventStream:
         return ids.index(after) + 1
 
     def _due(self, now: float) -> Iterator[bytes]:
-        if self._conditions.silent:
+        if self._behind == math.inf:
             return
-        for moment in self._session.past(now - self._conditions.behind)[self._position :]:
+        for moment in self._session.past(now - self._behind)[self._position :]:
             self._position += 1
             self._sent_at = now
             yield from self._frames(moment)
@@ -66,25 +74,25 @@ class EventStream:
             yield b": heartbeat\n\n"
 
     def _is_over(self, now: float) -> bool:
-        sent = [] if self._conditions.silent else self._session.past(now)[: self._position]
+        sent = self._session.past(now - self._behind)[: self._position]
         return now >= self._closes or any(moment.beat.type in _LAST for moment in sent)
 
     def _pause(self, now: float) -> float:
         due = [self._closes]
-        if not self._conditions.silent:
+        if self._behind < math.inf:
             due += [self._sent_at + self._world.heartbeat]
-            due += [moment.at + self._conditions.behind for moment in self._session.moments()[self._position :][:1]]
+            due += [moment.at + self._behind for moment in self._session.moments[self._position :][:1]]
         return max(min(due) - now, 0.0)
 
     def _frames(self, moment: Moment) -> Iterator[bytes]:
-        event = shapes.event(self._session, moment, generation=self._world.generation)
+        event = View(moment.at, self._world.generation).event(self._session, moment)
         if event["type"] in self._deltas:
             for preview in _previews(event):
                 yield _frame(event["id"], preview)
         yield _frame(event["id"], event)
 
 
-def _previews(event: shapes.Shape) -> Iterator[shapes.Shape]:
+def _previews(event: Shape) -> Iterator[Shape]:
     """Yield what is streamed of a message before it is whole; of thinking, only that it began."""
     yield {"type": "event_start", "event": {"id": event["id"], "type": event["type"]}}
     for index, block in enumerate(event.get("content", [])):
@@ -95,5 +103,5 @@ def _previews(event: shapes.Shape) -> Iterator[shapes.Shape]:
             yield {"type": "event_delta", "event_id": event["id"], "delta": delta}
 
 
-def _frame(event_id: str, data: shapes.Shape) -> bytes:
+def _frame(event_id: str, data: Shape) -> bytes:
     return f"id: {event_id}\nevent: {data['type']}\ndata: ".encode() + encode(data) + b"\n\n"

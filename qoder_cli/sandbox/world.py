@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from qoder_cli.sandbox.presets import DEMO, PRESETS
 from qoder_cli.sandbox.records import ID_LENGTH, PROMPT, Deployment, Ending, Origin, Run, Seen, Session, base36
-from qoder_cli.sandbox.scripts import Behaviour
+from qoder_cli.sandbox.scripts import CANCELLED, Beat, Behaviour
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -143,11 +143,13 @@ class World:
             return False
         if session.cancelled is None:
             session.cancelled = self.now()
+            session.break_off(self.now(), *CANCELLED)
         return True
 
     def delete(self, session: Session) -> None:
         """Delete a session for good, whatever goes on in it: its run stays."""
         session.deleted = self.now()
+        session.break_off(self.now(), Beat(0, "session.deleted"))
 
     def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
         """Let `act` happen later; it is called with the time at which it was due."""
@@ -224,11 +226,10 @@ class World:
     def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
         context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})
         run = Run(self.new_id("drun"), deployment, dict(deployment.agent), at, context, origin)
-        behaviour = deployment.behaviour
-        if behaviour.script:
+        if deployment.behaviour.script:
             run.session = self._new_session(deployment, at=at)
-        elif not behaviour.skipped or self.generation == "current":
-            run.error = behaviour.error
+        elif not deployment.behaviour.skipped or self.generation == "current":
+            run.error = deployment.behaviour.error
         self.runs[run.id] = run
         return run
 

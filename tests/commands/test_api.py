@@ -29,10 +29,10 @@ from qoder_cli.http.pending import Pending
 from qoder_cli.http.redact import REDACTED, Veil
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.wire import BASE, api_error, page
 
 OPERATIONS = all_operations()

@@ -14,10 +14,10 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.ci.reporting import Ci
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE, LEGACY, RUN, TRIGGER
 from tests.support.wire import api_error
 

@@ -12,10 +12,10 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.interrupting import interrupted
 from tests.support.wire import api_error
 

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.support.result import says
 from tests.support.wire import api_error, page

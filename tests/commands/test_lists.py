@@ -23,10 +23,10 @@ from qoder_cli.output.cells import Moment, cell, plain
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.listed import picture
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.one_run import CURRENT, DONE, LEGACY, event
 from tests.support.wire import FakeClock, api_error, page
 

@@ -20,12 +20,12 @@ from qoder_cli.base.times import parse_when
 from qoder_cli.output.grid import wrapped
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.transcript import Transcript, entry
 from tests.completions import offered
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, Many, lines_of, says, text
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.support.processes import Shell, sandbox

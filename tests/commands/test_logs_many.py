@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from qoder_cli.runs.logs.log_many import AT_A_TIME
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, Many, lines_of, says
 from tests.support.one_run import CURRENT, DONE, WORK, idle
 from tests.support.wire import api_error, page

@@ -10,10 +10,10 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs import names
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.one_run import CURRENT, LEGACY
 from tests.support.stored import entries_in
 from tests.support.wire import api_error, page

@@ -15,10 +15,10 @@ from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.names import deployments
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 
 NAME = "report"
 BODY = {

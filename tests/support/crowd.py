@@ -15,11 +15,11 @@ from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.fleet import roll
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.wire import FakeClock
 
 Rows = list[dict[str, Any]]

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
+from tests.support.inprocess import WorldTransport
 
 TOKEN = "pt-sandbox"
 

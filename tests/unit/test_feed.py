@@ -18,10 +18,10 @@ from qoder_cli.http.client import STREAM_SILENCE
 from qoder_cli.http.sse import FRAME_LIMIT
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.inprocess import WorldTransport
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.feed import Alive, Down, Feed, Heard, Up
 from tests.conftest import TOKEN
+from tests.support.inprocess import WorldTransport
 from tests.support.wire import FakeClock, api_error
 
 SESSION = "sess_1"

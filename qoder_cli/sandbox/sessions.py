@@ -1,0 +1,85 @@
+"""What the operations on sessions and events do (api/facts.md, 2)."""
+
+from qoder_cli.sandbox.call import Call, Reply, Route
+from qoder_cli.sandbox.records import Moment, Session
+from qoder_cli.sandbox.stream import EventStream
+from qoder_cli.sandbox.wire import Refusal, invalid
+
+
+def _get_session(call: Call) -> Reply:
+    return call.view.session(call.session())
+
+
+def _list_sessions(call: Call) -> Reply:
+    query = call.query
+    if query.one("agent_version") is not None and query.one("agent_id") is None:
+        raise invalid("agent_version needs agent_id.", "agent_version")
+    statuses, deployment_id = query.several("statuses"), query.one("deployment_id")
+    agent_id, agent_version = query.one("agent_id"), query.one("agent_version")
+    created = query.within("gt", "gte", "lt", "lte")
+
+    def keep(session: Session) -> bool:
+        return (
+            call.knows(session)
+            and (not statuses or call.view.status(session) in statuses)
+            and deployment_id in (None, session.deployment_id)
+            and agent_id in (None, session.agent["id"])
+            and agent_version in (None, str(session.agent["version"]))
+            and created(session.created)
+        )
+
+    sessions, descending = call.world.sessions.values(), query.descending(default="desc")
+    return call.page(sessions, call.view.session, keep=keep, descending=descending)
+
+
+def _cancel_session(call: Call) -> Reply:
+    session = call.session()
+    call.expect_no_fields()
+    if call.world.cancel(session):
+        call.status = 202
+    # It says so even when it was idle (api/facts.md, 2.1).
+    return {"id": session.id, "type": "session", "status": "canceling"}
+
+
+def _delete_session(call: Call) -> Reply:
+    session = call.session()
+    call.world.delete(session)
+    return {"id": session.id, "type": "session_deleted"}
+
+
+def _list_events(call: Call) -> Reply:
+    if call.request.wants_stream:
+        return _stream_events(call)
+    session, query = call.session(), call.query
+    types = query.several("types")
+    created = query.within("gt", "gte", "lt", "lte")
+
+    def keep(moment: Moment) -> bool:
+        return (not types or moment.beat.type in types) and created(moment.at)
+
+    return call.page(
+        session.past(call.now),
+        lambda moment: call.view.event(session, moment),
+        keep=keep,
+        name=lambda moment: session.event_id(moment.number),
+        descending=query.descending(default="asc"),
+    )
+
+
+def _stream_events(call: Call) -> Reply:
+    session, after = call.session(), call.request.headers.get("last-event-id")
+    deltas = call.query.several("event_deltas")
+    try:
+        return EventStream(call.world, session, call.conditions, after=after, deltas=deltas)
+    except LookupError:
+        raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.") from None
+
+
+ROUTES = (
+    Route("GET", "sessions", ("session",), _list_sessions),
+    Route("GET", "sessions/{}", ("session",), _get_session),
+    Route("DELETE", "sessions/{}", ("session",), _delete_session),
+    Route("POST", "sessions/{}/cancel", ("session",), _cancel_session),
+    Route("GET", "sessions/{}/events", ("events",), _list_events),
+    Route("GET", "sessions/{}/events/stream", ("stream",), _stream_events),
+)
