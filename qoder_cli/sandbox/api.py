@@ -1,12 +1,12 @@
 """The API of the service, strictly as documented, without I/O."""
 
+from collections.abc import Iterator
 from email.utils import formatdate
 
 from qoder_cli.api.operations import of_path
 from qoder_cli.sandbox import deployments, sessions
 from qoder_cli.sandbox.call import Call, Conditions, Route
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
 
@@ -27,16 +27,6 @@ ERROR_TYPES = {
 }
 
 ROUTES = (*deployments.ROUTES, *sessions.ROUTES)
-
-
-def handle(world: World, request: Request) -> Answer:
-    """Return the world's answer to `request`, having acted on it."""
-    with world.lock:
-        world.settle()
-        seen = world.note(request)
-        answer = perform(world, request, seen=seen, now=world.now(), conditions={})
-        seen.status = answer.status
-        return answer
 
 
 def perform(world: World, request: Request, *, seen: Seen, now: float, conditions: Conditions) -> Answer:
@@ -93,7 +83,7 @@ def refused(world: World, request: Request, refusal: Refusal, conditions: Condit
 
 def _answer(world: World, request: Request, status: int, reply: object) -> Answer:
     headers = {"content-type": "application/json", "x-request-id": request.id, **dated(world)}
-    if isinstance(reply, EventStream):
+    if isinstance(reply, Iterator):
         headers |= {"content-type": "text/event-stream", "cache-control": "no-cache"}
         return Answer(status, headers, stream=reply)
     return Answer(status, headers, encode(reply))

@@ -27,31 +27,29 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 _UNKNOWN = "unknown_field"
 
 
-def _check_expression(expression: str) -> None:
+def _expression(expression: str) -> str:
     cron.parse(expression)
     if cron.names_in(expression):
         raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
+    return expression
 
 
-def _check_variables(text: str) -> None:
+def _timezone(name: str) -> str:
+    cron.zone(name)
+    return name
+
+
+def _variables(text: str) -> str:
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
     if not all(re.match(r"\s*[^=\s]", piece) and "=" in piece for piece in pieces):
         raise ValueError("is not a list of KEY=VALUE pairs")
+    return text
 
 
-def _check_positive(amount: str) -> None:
+def _positive(amount: str) -> str:
     if float(amount) <= 0:
         raise ValueError("must be above 0")
-
-
-def _passing(check: Callable[[str], object]) -> AfterValidator:
-    """Return a validator of texts. `check` raises ValueError for a wrong one."""
-
-    def checked(text: str) -> str:
-        check(text)
-        return text
-
-    return AfterValidator(checked)
+    return amount
 
 
 class _Strict(BaseModel):
@@ -67,7 +65,6 @@ class AgentRef(_Strict):
 
 
 def _spelled_out(agent: object) -> object:
-    """Return the object that a bare id stands for."""
     return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
 
 
@@ -78,8 +75,8 @@ class Schedule(_Strict):
     """All three fields belong to it, also in an update."""
 
     type: Literal["cron"]
-    expression: Annotated[str, _passing(_check_expression)]
-    timezone: Annotated[str, _passing(cron.zone)]
+    expression: Annotated[str, AfterValidator(_expression)]
+    timezone: Annotated[str, AfterValidator(_timezone)]
 
 
 class _OfTypes(_Strict):
@@ -138,7 +135,7 @@ class Budget(_Strict):
     """A limit in credits."""
 
     type: Literal["limit"]
-    max_credit_cost: Annotated[str, StringConstraints(pattern=r"^\d{1,12}(\.\d{1,2})?$"), _passing(_check_positive)]
+    max_credit_cost: Annotated[str, StringConstraints(pattern=r"^\d{1,12}(\.\d{1,2})?$"), AfterValidator(_positive)]
 
 
 InitialEvents = Annotated[list[InitialEvent], Field(min_length=1, max_length=50)]
@@ -148,7 +145,7 @@ class _Changeable(_Strict):
     """What a create and an update have in common."""
 
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    environment_variables: Annotated[str, _passing(_check_variables)] | None = None
+    environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
     schedule: Schedule | None = None
     resources: Annotated[list[Resource], Field(max_length=500)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
@@ -217,12 +214,12 @@ def _refusal(error: ValidationError) -> Refusal:
     errors = error.errors(include_url=False)
     unknown = [each for each in errors if each["type"] in ("extra_forbidden", _UNKNOWN)]
     first = (unknown or errors)[0]  # a slip in a field's name is why another one is missing
-    param = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return unknown_field(str(first["loc"][-1]), param)
+    path = [str(part) for part in first["loc"]]
     if first["type"] == _UNKNOWN:
-        name = first["ctx"]["name"]
-        return unknown_field(name, f"{param}.{name}")
+        path.append(first["ctx"]["name"])
+    param = ".".join(path)
+    if unknown:
+        return unknown_field(path[-1], param)
     if first["type"] == "missing":
         return invalid(f"Missing required field: {param}", param)
     return invalid(f"{param or 'Request body'}: {first['msg']}", param or None)

@@ -1,7 +1,7 @@
 """A request on its way through an operation: what it names, what it asks for, and what it is shown."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -10,15 +10,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from qoder_cli.sandbox.records import Deployment, Run, Seen, Session
 from qoder_cli.sandbox.shapes import Shape, View
-from qoder_cli.sandbox.stream import EventStream
-from qoder_cli.sandbox.wire import Refusal, Request, invalid, unknown_field
+from qoder_cli.sandbox.wire import Refusal, Request, Step, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
 T = TypeVar("T")
 Thing = TypeVar("Thing", Deployment, Run, Session)
 
 Conditions = Mapping[str, float]  # those of faults.py that hold for a request, with their seconds or 1
-Reply = Shape | EventStream
+Reply = Shape | Iterator[Step]
 
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that goes on backwards

@@ -1,6 +1,7 @@
 """What the operations on deployments, runs and agents do (api/facts.md, 1)."""
 
 from collections.abc import Callable
+from functools import partial
 
 from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Deployment, Run
@@ -57,7 +58,7 @@ def _get_agent(call: Call) -> Reply:
     return {"id": id, "type": "agent", "name": id, "version": call.world.latest_version(id), "archived_at": None}
 
 
-def _changing(change: Callable[[World, Deployment], None]) -> Callable[[Call], Reply]:
+def _changing(change: Callable[[World, Deployment], object]) -> Callable[[Call], Reply]:
     def operation(call: Call) -> Reply:
         deployment = call.deployment()
         call.expect_no_fields()
@@ -127,7 +128,12 @@ ROUTES = (
     Route("GET", "deployments/{}", ("deployment",), _get_deployment),
     Route("POST", "deployments/{}", ("update", "write", "deployment"), _update_deployment),
     Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), _changing(World.pause)),
-    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), _changing(World.unpause)),
+    Route(
+        "POST",
+        "deployments/{}/unpause",
+        ("unpause", "write", "deployment"),
+        _changing(partial(World.pause, paused=False)),
+    ),
     Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), _changing(World.archive)),
     Route("POST", "deployments/{}/run", ("trigger",), _run_deployment),
     Route("GET", "deployments/{}/runs", ("list",), _list_runs_of_deployment),

@@ -163,9 +163,9 @@ class Session:
                     return Ending(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
         return None
 
-    def event_id(self, number: int) -> str:
-        """Return the id of the event made from its beat `number`."""
-        digest = blake2s(f"{self.id}:{number}".encode(), digest_size=16).digest()
+    def event_id(self, moment: Moment) -> str:
+        """Return the id of the event that a moment is."""
+        digest = blake2s(f"{self.id}:{moment.number}:{moment.beat.type}".encode(), digest_size=16).digest()
         return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)
 
 

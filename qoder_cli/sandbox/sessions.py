@@ -2,7 +2,7 @@
 
 from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Moment, Session
-from qoder_cli.sandbox.stream import EventStream
+from qoder_cli.sandbox.stream import follow
 from qoder_cli.sandbox.wire import Refusal, invalid
 
 
@@ -61,18 +61,19 @@ def _list_events(call: Call) -> Reply:
         session.past(call.now),
         lambda moment: call.view.event(session, moment),
         keep=keep,
-        name=lambda moment: session.event_id(moment.number),
+        name=session.event_id,
         descending=query.descending(default="asc"),
     )
 
 
 def _stream_events(call: Call) -> Reply:
     session, after = call.session(), call.request.headers.get("last-event-id")
+    ids = [None, *(session.event_id(moment) for moment in session.past(call.world.now()))]
+    if after is not None and after not in ids:
+        raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.")
+    position = len(ids) - 1 if after is None else ids.index(after)
     deltas = call.query.several("event_deltas")
-    try:
-        return EventStream(call.world, session, call.conditions, after=after, deltas=deltas)
-    except LookupError:
-        raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.") from None
+    return follow(call.world, session, call.conditions, position=position, deltas=deltas)
 
 
 ROUTES = (

@@ -10,6 +10,11 @@ from qoder_cli.sandbox.wire import Generation
 
 Shape = dict[str, Any]
 
+# The fields of a deployment that are shown as they are kept, in this order.
+_PLAIN = (
+    *("name", "description", "agent", "environment_id", "environment_variables"),
+    *("initial_events", "metadata"),
+)
 _AGENT = {
     "name": "sandbox-agent",
     "description": "Rehearses; nothing it does is real.",
@@ -92,13 +97,7 @@ class View(NamedTuple):
         shape: Shape = {
             "id": deployment.id,
             "type": "deployment",
-            "name": deployment.name,
-            "description": deployment.description,
-            "agent": deployment.agent,
-            "environment_id": deployment.environment_id,
-            "environment_variables": deployment.environment_variables,
-            "initial_events": deployment.initial_events,
-            "metadata": deployment.metadata,
+            **{name: getattr(deployment, name) for name in _PLAIN},
             "paused_reason": None,
             "resources": deployment.resources,
             "schedule": self._schedule(deployment),
@@ -167,7 +166,7 @@ class View(NamedTuple):
     def event(self, session: Session, moment: Moment) -> Shape:
         """Return an event (api/facts.md, 2.6)."""
         beat, at = moment.beat, stamp(moment.at, digits=6)
-        shape = {"id": session.event_id(moment.number), "type": beat.type}
+        shape = {"id": session.event_id(moment), "type": beat.type}
         shape |= _with_ids(dict(beat.fields), session, before=moment.number)
         if beat.type == "user.message":
             shape["content"] = session.prompt
@@ -210,7 +209,7 @@ def _cas_config(deployment: Deployment) -> Shape:
 def _with_ids(value: Any, session: Session, *, before: int) -> Any:
     """Return `value` with every reference replaced by the id of that event."""
     if isinstance(value, Ref):
-        return session.event_id(max(m.number for m in session.moments[:before] if m.beat.type == value.type))
+        return session.event_id([m for m in session.moments[:before] if m.beat.type == value.type][-1])
     if isinstance(value, dict):
         return {key: _with_ids(inner, session, before=before) for key, inner in value.items()}
     return [_with_ids(inner, session, before=before) for inner in value] if isinstance(value, list) else value

@@ -10,86 +10,56 @@ from qoder_cli.sandbox.world import World
 
 _LAST = ("session.status_terminated", "session.deleted")
 _WORDS_A_DELTA = 4
+_WRITING = 0.1  # seconds that a delta takes
 
 
-class EventStream:
-    """One connection to a session's stream: events from now on, or after the event `after`.
+def follow(
+    world: World, session: Session, conditions: Mapping[str, float], *, position: int, deltas: Collection[str]
+) -> Iterator[Step]:
+    """Yield what to send from event `position` on, and the seconds until there may be more, until the stream closes.
 
-    Types in `deltas` are previewed. Raises LookupError for an unknown `after`.
+    Types in `deltas` are previewed. It may be asked earlier: something unforeseen may happen meanwhile.
     """
+    sent_at = world.now()
+    closes = sent_at + conditions.get("cut", math.inf)
+    behind = math.inf if "silent" in conditions else conditions.get("behind", 0)
+    beats_at = math.inf if "silent" in conditions else world.heartbeat
+    moment: Moment | None = None  # the next event, its frames, and how many of them were sent
+    frames: list[tuple[float, bytes]] = []
+    sent, over = 0, False
+    while not over:
+        with world.lock:
+            world.settle()
+            now, wakes = world.now(), math.inf
+            over, due = now >= closes, list[bytes]()
+            while not over and position < len(session.moments):
+                if moment is not session.moments[position]:
+                    moment, sent = session.moments[position], 0
+                    frames = list(_frames(world, session, moment, deltas))
+                ready = [frame for at, frame in frames[sent:] if at + behind <= now]
+                due, sent = due + ready, sent + len(ready)
+                if sent < len(frames):
+                    wakes = frames[sent][0] + behind
+                    break
+                position += 1
+            over = over or any(moment.beat.type in _LAST for moment in session.moments[:position])
+            if not over and not due and now - sent_at >= beats_at:
+                due = [b": heartbeat\n\n"]
+            if due:
+                sent_at = now
+        yield from due
+        if not over:
+            yield max(min(closes, sent_at + beats_at, wakes) - now, 0.0)
 
-    def __init__(
-        self,
-        world: World,
-        session: Session,
-        conditions: Mapping[str, float],
-        *,
-        after: str | None,
-        deltas: Collection[str],
-    ) -> None:
-        self._world = world
-        self._session = session
-        self._deltas = deltas
-        self._sent_at = world.now()
-        self._closes = self._sent_at + conditions.get("cut", math.inf)
-        self._behind = conditions.get("behind", 0)
-        if "silent" in conditions:
-            self._behind = math.inf
-        self._position = self._place(after)  # how many of the session's events are behind it
 
-    def steps(self) -> Iterator[Step]:
-        """Yield what to send, and the seconds until there may be more, until the stream closes.
-
-        It may be asked earlier: something unforeseen may happen meanwhile.
-        """
-        while True:
-            with self._world.lock:
-                self._world.settle()
-                now = self._world.now()
-                due = [] if now >= self._closes else list(self._due(now))
-                over, pause = self._is_over(now), self._pause(now)
-            yield from due
-            if over:
-                return
-            yield pause
-
-    def _place(self, after: str | None) -> int:
-        past = self._session.past(self._world.now())
-        if after is None:
-            return len(past)
-        ids = [self._session.event_id(moment.number) for moment in past]
-        if after not in ids:
-            raise LookupError(after)
-        return ids.index(after) + 1
-
-    def _due(self, now: float) -> Iterator[bytes]:
-        if self._behind == math.inf:
-            return
-        for moment in self._session.past(now - self._behind)[self._position :]:
-            self._position += 1
-            self._sent_at = now
-            yield from self._frames(moment)
-        if now - self._sent_at >= self._world.heartbeat:
-            self._sent_at = now
-            yield b": heartbeat\n\n"
-
-    def _is_over(self, now: float) -> bool:
-        sent = self._session.past(now - self._behind)[: self._position]
-        return now >= self._closes or any(moment.beat.type in _LAST for moment in sent)
-
-    def _pause(self, now: float) -> float:
-        due = [self._closes]
-        if self._behind < math.inf:
-            due += [self._sent_at + self._world.heartbeat]
-            due += [moment.at + self._behind for moment in self._session.moments[self._position :][:1]]
-        return max(min(due) - now, 0.0)
-
-    def _frames(self, moment: Moment) -> Iterator[bytes]:
-        event = View(moment.at, self._world.generation).event(self._session, moment)
-        if event["type"] in self._deltas:
-            for preview in _previews(event):
-                yield _frame(event["id"], preview)
-        yield _frame(event["id"], event)
+def _frames(world: World, session: Session, moment: Moment, deltas: Collection[str]) -> Iterator[tuple[float, bytes]]:
+    """Yield the frames of an event, and when each is sent."""
+    event = View(moment.at, world.generation).event(session, moment)
+    previews = list(_previews(event)) if moment.beat.type in deltas else []
+    before = session.moments[moment.number - 1].at if moment.number else session.created
+    for n, preview in enumerate(previews):
+        yield max(before, moment.at - (len(previews) - n) * _WRITING / session.speed), _frame(event["id"], preview)
+    yield moment.at, _frame(event["id"], event)
 
 
 def _previews(event: Shape) -> Iterator[Shape]:

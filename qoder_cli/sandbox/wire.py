@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, unquote
 
 Generation = Literal["legacy", "current"]
@@ -74,13 +74,6 @@ class Request:
         return "text/event-stream" in self.headers.get("accept", "")
 
 
-class Stream(Protocol):
-    """A body without an end of its own: stream.EventStream."""
-
-    def steps(self) -> Iterator[Step]:
-        """Yield what to send, and the seconds to wait in between."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A response, and how it is delivered; a slow one takes `seconds`."""
@@ -90,7 +83,7 @@ class Answer:
     body: bytes = b""
     delivery: Delivery = "whole"
     seconds: float = 0.0
-    stream: Stream | None = None
+    stream: Iterator[Step] | None = None  # a body without an end of its own
 
     def json(self) -> Any:
         """Return the body, parsed."""
@@ -98,7 +91,7 @@ class Answer:
 
     def steps(self) -> Iterator[Step]:
         """Yield what to send, and the seconds to wait. Raises Broken."""
-        for step in self.stream.steps() if self.stream else self._pieces():
+        for step in self.stream or self._pieces():
             if self.delivery == "cut" and isinstance(step, bytes):
                 yield step[: len(step) // 2]
                 raise Broken

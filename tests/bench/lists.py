@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from qoder_cli.sandbox.api import handle
+from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
@@ -130,7 +130,7 @@ def _pages(world: World) -> dict[str, bytes]:
     while more:
         query = "limit=100" + (f"&after_id={cursor}" if cursor else "")
         request = Request("GET", f"{BASE_PATH}/deployment_runs", query, {"authorization": f"Bearer {TOKEN}"})
-        answer = handle(world, request)
+        answer = Faults().answer(world, request)
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer.body)}\r\n\r\n"
         pages[cursor] = head.encode() + answer.body
         cursor, more = answer.json()["last_id"], answer.json()["has_more"]

@@ -22,7 +22,6 @@ import pytest
 from qoder_cli.base.errors import UsageError
 from qoder_cli.commands.sandbox import sandbox as sandbox_command
 from qoder_cli.sandbox import faults
-from qoder_cli.sandbox.api import handle
 from qoder_cli.sandbox.child import variables
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.presets import PRESETS, Preset
@@ -748,7 +747,7 @@ def test_faults_take_turns_and_are_used_up(desk: Desk) -> None:
 
 def test_a_healthy_server_answers_alike_with_and_without_faults_at_hand(desk: Desk) -> None:
     request = Request("GET", "/api/v1/cloud/deployments/dep_demo", headers={"authorization": "Bearer pt-sandbox"})
-    answer = handle(desk.world, request)
+    answer = Faults().answer(desk.world, request)
     assert (answer.status, answer.json()) == (200, desk.get("/deployments/dep_demo"))
     assert [seen.status for seen in desk.world.requests] == [200, 200]
 

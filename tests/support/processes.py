@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
-from qoder_cli.sandbox.stream import EventStream
 from qoder_cli.sandbox.wire import Answer, Generation, Request
 from qoder_cli.sandbox.world import World
 from tests.support.nursery import PATIENCE as PATIENCE
@@ -52,21 +51,15 @@ class Held(Faults):
         if request.method == "POST":
             self._writes += 1
             if self._writes >= self._first and not self.released.is_set():
-                return replace(answer, stream=cast(EventStream, _HeldBody(answer.body, self.released)))
+                return replace(answer, stream=_held(answer.body, self.released))
         return answer
 
 
-class _HeldBody:
-    """A body that is sent as a stream is: once something has happened."""
-
-    def __init__(self, body: bytes, released: threading.Event) -> None:
-        self._body, self._released = body, released
-
-    def steps(self) -> Iterator[bytes | float]:
-        """Yield the seconds after which to ask again, and then the body."""
-        while not self._released.is_set():
-            yield 0.005
-        yield self._body
+def _held(body: bytes, released: threading.Event) -> Iterator[bytes | float]:
+    """Yield the seconds after which to ask again, and the body once something has happened."""
+    while not released.is_set():
+        yield 0.005
+    yield body
 
 
 @contextmanager
