@@ -6,7 +6,7 @@ Seconds are real, whatever the speed of the world.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; 
 PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any")
 
 # Word, and the value it takes. Statuses are words of their own: `503`, `503-bare`, `act-503`.
-# Only in process can a connection be refused: a real server cannot refuse a single one.
+# Only in process can a connection be refused.
 DISRUPTIONS = {
     **dict.fromkeys(("refused", "drop-before", "drop-after", "hang-before", "hang-after"), "none"),
     **dict.fromkeys(("truncated", "garbage", "list", "not-a-run"), "none"),
@@ -67,11 +67,6 @@ class Fault:
     what: str
     value: str = ""
     times: float = 1
-
-    @property
-    def lasting(self) -> bool:
-        """Return whether it is a condition."""
-        return self.what in CONDITIONS
 
     def __str__(self) -> str:
         return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
@@ -124,13 +119,6 @@ def _wrong(text: str, why: str) -> UsageError:
     )
 
 
-def check_real(faults: Iterable[Fault]) -> None:
-    """Raise UsageError for a fault that a real server cannot have."""
-    for fault in faults:
-        if fault.what == "refused":
-            raise UsageError(f"{fault} works only in process", hint="use drop-before, or point at a port nobody serves")
-
-
 class Faults:
     """The faults on order. `answer` stands where `api.handle` stands on a healthy server."""
 
@@ -156,7 +144,8 @@ class Faults:
     def _take(self, where: Collection[str]) -> list[Fault]:
         """Return what is due, at most one disruption first, and count it down."""
         due = [fault for fault in self.on_order if fault.meets(where)]
-        taken = [fault for fault in due if not fault.lasting][:1] + [fault for fault in due if fault.lasting]
+        lasting = [fault for fault in due if fault.what in CONDITIONS]
+        taken = [fault for fault in due if fault not in lasting][:1] + lasting
         for fault in taken:
             fault.times -= 1
         return taken
@@ -169,8 +158,8 @@ class _Visit:
         self.world = world
         self.request = request
         self.seen = world.note(request, fault=" ".join(map(str, faults)) or None)
-        self.disruption = next((fault for fault in faults if not fault.lasting), None)
-        self.conditions = {fault.what: float(fault.value or 1) for fault in faults if fault.lasting}
+        self.disruption = next((fault for fault in faults if fault.what not in CONDITIONS), None)
+        self.conditions = {fault.what: float(fault.value or 1) for fault in faults if fault.what in CONDITIONS}
         if self.disruption is not None and self.disruption.what == "slow":
             self.conditions["behind"] = float(self.disruption.value)
 

@@ -15,8 +15,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox.api import refused
-from qoder_cli.sandbox.faults import Faults, check_real
+from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH, Answer, Broken, Refusal, Request
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
@@ -47,22 +48,19 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
     else:
         refusal = Refusal(403, "The sandbox answers only to a name of this machine.")
         answer = refused(world, request, refusal, {})
-    await _deliver(answer, http, send)
-
-
-async def _deliver(answer: Answer, http: HttpRequest, send: Send) -> None:
     connection: asyncio.Transport = http.scope["state"]["connection"]
     headers = dict(answer.headers)
+    if answer.delivery == "drop":
+        connection.abort()
     if answer.delivery in ("drop", "hang"):
-        if answer.delivery == "drop":
-            connection.abort()
         await _until_gone(http)
-    elif answer.stream is None and answer.delivery == "whole":
-        await Response(answer.body, answer.status, headers)(http.scope, http.receive, send)
-    else:
-        if answer.stream is None:
-            headers["content-length"] = str(len(answer.body))
-        await StreamingResponse(_flow(answer, http, connection), answer.status, headers)(http.scope, http.receive, send)
+        return
+    if answer.stream is None:
+        headers["content-length"] = str(len(answer.body))
+    response = Response(answer.body, answer.status, headers)
+    if answer.stream is not None or answer.delivery != "whole":
+        response = StreamingResponse(_flow(answer, http, connection), answer.status, headers)
+    await response(scope, receive, send)
 
 
 async def _flow(answer: Answer, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
@@ -86,7 +84,7 @@ async def _until_gone(http: HttpRequest) -> None:
 
 
 class Server:
-    """A sandbox that listens. A client needs `base_url`."""
+    """A sandbox that listens, until `stop()` or the end of its `with` block. A client needs `base_url`."""
 
     def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
         self.world = world
@@ -112,7 +110,7 @@ class Server:
             timeout_graceful_shutdown=0,
         )
         self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._thread.start()  # the socket is listening already: nobody has to wait for the thread
 
     async def _serve(self) -> None:
@@ -150,10 +148,10 @@ def _listen(port: int) -> socket.socket:
 
 
 def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world from a thread, until the server's `stop()` or the end of its `with` block.
-
-    Raises OSError when the port is taken, UsageError for a fault that only works in process.
-    """
+    """Serve a world from a thread. Raises OSError when the port is taken, UsageError for a fault of tests only."""
     faults = faults or Faults()
-    check_real(faults.on_order)
+    for fault in faults.on_order:
+        if fault.what == "refused":  # a real server cannot refuse a single connection
+            hint = "use drop-before, or point at a port nobody serves"
+            raise UsageError(f"{fault} works only in process", hint=hint)
     return Server(world, faults, _listen(port))
