@@ -22,58 +22,48 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer, not_json
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
+from qoder_cli.http.write import Meaning, Write, meaning_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.client import Client, Pending
+    from qoder_cli.http.client import Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
-_NO_FEATURE = "feature_not_available"  # an error that says that nothing was done, whatever its status
+_NO_FEATURE = "feature_not_available"
 
 
-class Call:
-    """A request and what became of it.
+class Call(Write[Answer]):
+    """A request and what became of it; nothing settles it, for nothing is known of what was asked.
 
     `answer` is the last complete answer, whatever it says; `is_done` is True once it says that all is done.
     """
 
     def __init__(self, state: "State", request: Request) -> None:
+        client = state.client
+        usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
+        super().__init__(client, timeout=client.settings.request_timeout or usual)
+        self.retries = request.key is not None
         self.answer: Answer | None = None
         self.is_done = False
         self._announced = False
         self._state = state
         self._request = request
-        self._client = state.client
-        usual = WRITE_TIMEOUT if request.is_write else self._client.request_timeout
-        self._timeout = self._client.settings.request_timeout or usual
-        self._write = Write(
-            request=self._prepared,
-            read=self._read,
-            recovery=SameKey(self._client, request.key),
-            unknown=self._unknown,
-            clock=state.clock,
-            progress=state.progress,
-            timeout=self._timeout,
-            meaning_of=lambda error: Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error),
-            retries=request.key is not None,
-        )
 
-    def send(self) -> Answer:
-        """Do it, and return the answer, which is 2xx and believable.
+    def make(self) -> Answer:
+        """Make it, and return the answer, which is 2xx and believable.
 
         Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain, Interrupted with what is
         known of a write that a signal met, UsageError when writing is forbidden.
         """
         if not self._request.is_write:
-            return self._client.patiently(lambda: self._read(self._prepared().start().result(self._timeout)))
+            return self.client.patiently(lambda: self.read(self.request().start().result(self.timeout)))
         try:
-            return self._write.send().value
+            return self.send().value
         except Signalled as signalled:
-            if self._write.result is not None:
-                raise self.done(signalled, self._write.result.value) from None
-            if self._write.may_have_acted:
-                unknown = self._unknown("it was stopped before the response came")
+            if self.result is not None:
+                raise self.stopped_after(signalled, self.result.value) from None
+            if self.may_have_acted:
+                unknown = self.unknown("it was stopped before the response came")
                 stopped = signalled.in_words(
                     f"stopped by a signal; {unknown.message}",
                     hint=unknown.hint,
@@ -83,30 +73,53 @@ class Call:
                 raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN) from None
             raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
 
-    def _prepared(self) -> "Pending":
+    def request(self) -> "Pending":
+        """Prepare it, and say before a write what is written where."""
         request = self._request
         self.answer = None
-        pending = self._client.prepare(
+        pending = self.client.prepare(
             request.method,
             request.target.path,
             params=request.target.params or None,
             content=request.body and request.body.content,
             headers=request.all_headers,
-            timeout=self._timeout,
+            timeout=self.timeout,
         )
         if request.is_write and not self._announced:
             self._announced = True
             again = f"; retried with the key {request.key} if no response comes" if request.key else ""
-            self._state.progress.note(f"{request} {self._client.settings.whereabouts}{again}")
+            self.client.progress.note(f"{request} {self.client.settings.whereabouts}{again}")
         return pending
 
-    def _read(self, answer: Answer) -> Answer:
+    def read(self, answer: Answer) -> Answer:
+        """Return an answer that is 2xx and believable. Raises ApiError."""
         self.answer = answer
-        believed = _believable(self._client.accept(answer), self._request.operation, self._client.settings.host)
+        believed = _believable(self.client.accept(answer), self._request.operation, self.client.settings.host)
         self.is_done = True
         return believed
 
-    def done(self, signalled: Signalled, answer: Answer) -> Interrupted:
+    def meaning_of(self, error: ApiError) -> Meaning:
+        """Return what an error means; one says that nothing was done, whatever its status."""
+        return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
+
+    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        """Return the pause before it is sent again as a GET is, under the caller's key; None without one."""
+        if self._request.key is None or meaning is Meaning.DOUBTFUL:
+            return None
+        return next_try(error, tries=resends + 1, spent=spent, jitter=self.client.clock.jitter())
+
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        """Return the error that nobody knows what the write did."""
+        path = readable(self._request.target.path)
+        return OutcomeUnknown(
+            f"unknown whether {self._request} was done: {why}",
+            hint="check before doing it again",
+            next=self._state.command("api", "GET", path) if path else None,
+            run_state="unknown",
+            cause=cause,
+        )
+
+    def stopped_after(self, signalled: Signalled, answer: Answer) -> Interrupted:
         """Return the error of a signal that came when the write was done."""
         said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
         return signalled.in_words(said, run_state="unknown")
@@ -117,32 +130,6 @@ class Call:
             error.run_state = "unknown"
             error.message += f"; {self._request} is done (HTTP {answer.status}); do not repeat it"
         return error
-
-    def _unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
-        """Return the error that nobody knows what the write did."""
-        said = "; ".join(filter(None, (cause.message.rstrip(".") if cause else "", *why)))
-        path = readable(self._request.target.path)
-        return OutcomeUnknown(
-            f"unknown whether {self._request} was done: {said}",
-            hint="check before doing it again",
-            next=self._state.command("api", "GET", path) if path else None,
-            run_state="unknown",
-            cause=cause,
-        )
-
-
-class SameKey(Recovery[Answer]):
-    """Settles nothing, for nothing is known of what was asked. With a key of the caller's it is sent again."""
-
-    def __init__(self, client: "Client", key: str | None) -> None:
-        self._client = client
-        self._key = key
-
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the pause before it is sent again as a GET is, under the key; None without one, or when enough."""
-        if self._key is None or meaning is Meaning.DOUBTFUL:
-            return None
-        return next_try(error, tries=resends + 1, spent=spent, jitter=self._client.clock.jitter())
 
 
 def explained(request: Request, error: ApiError) -> ApiError:

@@ -210,7 +210,7 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
 
     call = Call(state, request)
     try:
-        answer = call.send()
+        answer = call.make()
     except (ApiError, OutcomeUnknown, Interrupted):
         with suppress(InternalError):  # a full disk is the smaller trouble
             if include:
@@ -225,7 +225,7 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
             show_body(state, answer)
     except Signalled as signalled:
         if request.is_write:
-            raise call.done(signalled, answer) from None
+            raise call.stopped_after(signalled, answer) from None
         raise
     except InternalError as error:  # a full disk does not undo a write
         raise call.unprinted(error, answer) from None

@@ -14,7 +14,7 @@ from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Step
-from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, change
+from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
 from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import ReadBack
@@ -75,7 +75,7 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
         )
-    step.write = change(
+    step.write = DeploymentWrite(
         state,
         f"/deployments/{segment(current.id)}",
         step.body,
@@ -91,7 +91,7 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
 
 def _created(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
     asked = state.clock.monotonic()
-    step.write = change(
+    step.write = DeploymentWrite(
         state,
         "/deployments",
         step.body,

@@ -17,7 +17,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.lookup import explain_missing, find_deployment, read_deployment
-from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, change
+from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
 from qoder_cli.http.write import How
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.screen import inert
@@ -162,7 +162,7 @@ class StateChanges:
         return self._outcomes.get(target.found, Outcome())
 
     def _changed(self, id: str) -> Outcome:
-        write = change(
+        write = DeploymentWrite(
             self._state,
             f"/deployments/{segment(id)}/{self._change.verb}",
             what=f"{self._change.doing} {id}",

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.write import Meaning, Recovery, Write
+from qoder_cli.http.write import Meaning, Write
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.http.answers import Answer
+    from qoder_cli.http.pending import Pending
 
 T = TypeVar("T")
 
@@ -30,70 +31,65 @@ class CannotBe(Rejected):
     """What a write was to bring about cannot come about any more: it was read back, and is certain."""
 
 
-def change(
-    state: "State",
-    path: str,
-    body: Any = None,
-    *,
-    what: str,
-    read: Callable[[Any], T | None],
-    settle: Callable[[], T | None],
-    look: list[str],
-    repeatable: bool = False,
-    pace: Pace | None = None,
-) -> Write[T]:
-    """Return the write of a deployment, or of a new one, to be sent; `body` is its JSON, `{}` when None.
+class DeploymentWrite(Write[T]):
+    """The write of a deployment, or of a new one; a lost answer is settled by reading it back."""
 
-    `what` says what it does, as in "pausing dep_1". `read` makes of an answer's JSON what the write was to bring about;
-    None when it shows something else. `settle` reads that back, with one request and no retries: None when it does not
-    show, ApiError when it cannot be read, CannotBe when it never will, OutcomeUnknown when it cannot be told from
-    someone else's. `look` is the command to look with, as words.
-    """
-    client, key = state.client, {"idempotency-key": str(uuid.uuid4())}
+    can_tell = True
+    absent = "reading it back does not show it"
 
-    def shown(answer: "Answer") -> T:
-        value = read(client.understand(answer))
+    def __init__(
+        self,
+        state: "State",
+        path: str,
+        body: Any = None,
+        *,
+        what: str,
+        read: Callable[[Any], T | None],
+        settle: Callable[[], T | None],
+        look: list[str],
+        repeatable: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        """Prepare it; `body` is its JSON, `{}` when None.
+
+        `what` says what it does, as in "pausing dep_1". `read` makes of an answer's JSON what the write was to bring
+        about; None when it shows something else. `settle` reads that back, with one request and no retries: None when
+        it does not show, ApiError when it cannot be read, CannotBe when it never will, OutcomeUnknown when it cannot be
+        told from someone else's. `look` is the command to look with, as words.
+        """
+        super().__init__(state.client, pace=pace)
+        self._path, self._body = path, body
+        self._what = what
+        self._shown_in = read
+        self._read_it = settle
+        self._look = look
+        self._repeatable = repeatable
+        self._key = str(uuid.uuid4())
+
+    def request(self) -> "Pending":
+        """Prepare an attempt, each under the same key."""
+        return self.client.prepare("POST", self._path, body=self._body, headers={"idempotency-key": self._key})
+
+    def read(self, answer: "Answer") -> T:
+        """Return what an answer shows. Raises ApiError."""
+        value = self._shown_in(self.client.understand(answer))
         if value is None:
             raise NoAnswer("the response does not show the change")
         return value
 
-    def unknown(*why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
-        absent = ("reading it back does not show it",) if is_absent else ()
-        said = cause.message.rstrip(".") if cause else ""
-        parts = (f"unknown whether {what} succeeded", said, *why, *absent)
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        """Return the error that nobody knows whether it was changed."""
         return OutcomeUnknown(
-            "; ".join(part for part in parts if part),
-            hint="check; it is safe to repeat" if repeatable else "check before doing it again",
-            next=look,
+            "; ".join(filter(None, (f"unknown whether {self._what} succeeded", why))),
+            hint="check; it is safe to repeat" if self._repeatable else "check before doing it again",
+            next=self._look,
             cause=cause,
         )
-
-    return Write(
-        request=lambda: client.prepare("POST", path, body=body, headers=key),
-        read=shown,
-        recovery=ByReadingBack(state, settle, repeatable=repeatable),
-        unknown=unknown,
-        clock=state.clock,
-        progress=state.progress,
-        timeout=client.request_timeout,
-        pace=pace,
-    )
-
-
-class ByReadingBack(Recovery[T]):
-    """Settles a change whose answer is lost by reading back what it was to bring about."""
-
-    can_tell = True
-
-    def __init__(self, state: "State", look: Callable[[], T | None], *, repeatable: bool) -> None:
-        self._state = state
-        self._look = look
-        self._repeatable = repeatable
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
         """Return what shows, None if nothing does. Raises OutcomeUnknown, CannotBe, Signalled."""
         looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
-        self._state.progress.note(
+        self.client.progress.note(
             f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
         )
         return self._read_back(looks, error)
@@ -112,13 +108,13 @@ class ByReadingBack(Recovery[T]):
 
     def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
         """Return what the first look that shows it shows; `looks` are in seconds from now."""
-        clock = self._state.clock
+        clock = self.client.clock
         began = clock.monotonic()
         failure: ApiError | OutcomeUnknown | None = None
         for look in looks:
             clock.sleep(max(began + look - clock.monotonic(), 0.0))
             try:
-                found, failure = self._look(), None
+                found, failure = self._read_it(), None
             except CannotBe as known:
                 known.api_type, known.http_status = error.api_type, error.http_status
                 known.request_id = error.request_id

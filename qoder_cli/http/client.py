@@ -78,7 +78,7 @@ class Client:
         self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
         self.clock = clock
         self.pace = Pace(clock, per_second=math.inf)  # of reads; a command that makes very many slows it down
-        self._progress = progress
+        self.progress = progress
         self._secret = settings.token
         self._debug = debug
         # The server's clock less our monotonic one, which nobody sets, by the Date header that came back fastest.
@@ -154,7 +154,7 @@ class Client:
                 wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
                 if wait is None:
                     raise
-                self._progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
+                self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
                 self.clock.sleep(wait)
 
     def prepare(
@@ -258,7 +258,7 @@ class Client:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
-                self._progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
+                self.progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
             raise broken(failure, self.settings.host, self._proxy) from failure
         except RuntimeError as failure:  # in a thread that nobody waits for any more
             if not self._http.is_closed:
@@ -321,11 +321,11 @@ class Client:
         """Show a request or a response with --debug, without secrets."""
         from qoder_cli.http import redact
 
-        self._progress.debug(f"{sign} {redact.by_shape(line, self._secret)}")
-        self._progress.debug(f"{sign} {redact.headers(headers.items(), self._secret)}")
+        self.progress.debug(f"{sign} {redact.by_shape(line, self._secret)}")
+        self.progress.debug(f"{sign} {redact.headers(headers.items(), self._secret)}")
         if content:
             kind = headers.get("content-type", "")
-            self._progress.debug(f"{sign} {redact.payload(content, kind, self._secret)}")
+            self.progress.debug(f"{sign} {redact.payload(content, kind, self._secret)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         moment, now = http_date(date), self.clock.monotonic()

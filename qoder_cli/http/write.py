@@ -6,18 +6,16 @@ Prepare, take a turn, write down, send; then what the answer means decides (cont
     NOTHING                    pause, and send again under the same key
     REFUSED                    never again; what was wanted may be so already
     DOUBTFUL                   settle it; if it did not happen, it is refused
-    FAILED                     settle it; if it did not happen, send again, as often as the recovery allows
-    LOST                       settle it; send again only where the recovery allows that
+    FAILED                     settle it; if it did not happen, send again, as often as its kind allows
+    LOST                       settle it; send again only where its kind allows that
 
-What differs from one kind of write to the other is how a lost answer is settled: its `Recovery`. Once an answer is
-lost, no later refusal says that nothing happened. No page promises to honour an Idempotency-Key (api/facts.md, 3.5):
-one is sent, and nothing relies on it.
+What differs from one kind of write to the other is what is sent, and how a lost answer is settled: a subclass each.
+Once an answer is lost, no later refusal says that nothing happened. No page promises to honour an Idempotency-Key
+(api/facts.md, 3.5): one is sent, and nothing relies on it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Signalled
@@ -25,10 +23,9 @@ from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
-    from qoder_cli.base.times import Clock
     from qoder_cli.http.answers import Answer
+    from qoder_cli.http.client import Client
     from qoder_cli.http.pending import Pending
-    from qoder_cli.output.progress import Progress
 
 T = TypeVar("T")
 
@@ -69,35 +66,67 @@ How = Literal["answered", "settled", "already"]
 
 
 class Written(NamedTuple, Generic[T]):
-    """What a write came to, and how that is known: by its answer, by its recovery, or it was so before."""
+    """What a write came to, and how that is known: by its answer, by settling it, or it was so before."""
 
     value: T
     how: How
 
 
-class Unknown(Protocol):
-    """Makes the error that nobody knows what a write did, and why; `is_absent`: looking for it shows nothing."""
+class Write(Generic[T]):
+    """One write, to be done by `send`. `timeout` is for one attempt, in seconds; `pace` is what spaces several, and
+    ends it.
 
-    def __call__(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
-        """Return the error."""
-
-
-class Recovery(Generic[T]):
-    """What settles a write whose answer does not. This one cannot settle anything, and lets nothing be sent again.
-
-    It hears of each attempt: `begin` before it is sent, then one of `nothing` (it did nothing), `done` or `settle`.
+    Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted` while there is an
+    attempt of which nobody knows that it did nothing.
     """
 
     can_tell = False  # whether it can find out that nothing happened
+    retries = True  # what certainly did nothing is sent again
+    nothing = "nothing was changed"
+    absent = ""  # what is said where looking for it shows nothing
+
+    def __init__(self, client: "Client", *, timeout: float | None = None, pace: Pace | None = None) -> None:
+        self.client = client
+        self.timeout = timeout or client.request_timeout
+        self.pace = pace
+        self.is_lost = False  # an attempt is not settled, of this command or of an earlier one under the same key
+        self.result: Written[T] | None = None
+        self._loss: ApiError | None = None  # the first of this command
+        self._is_sending = False
+        self._has_failed = False  # an attempt was answered with an error, and showed nothing
+
+    # What a kind of write says of itself.
+
+    def request(self) -> "Pending":
+        """Prepare an attempt. Raises UsageError when writing is forbidden."""
+        raise NotImplementedError
+
+    def read(self, answer: "Answer") -> T:
+        """Return what a complete answer shows of what the write was to bring about. Raises ApiError for any other."""
+        raise NotImplementedError
+
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        """Return the error that nobody knows what it did; `is_absent`: looking for it shows nothing."""
+        raise NotImplementedError
+
+    def meaning_of(self, error: ApiError) -> Meaning:
+        """Return what the error of an attempt means."""
+        return meaning_of(error)
+
+    # What it does about each attempt: `begin`, then one of `did_nothing`, `done` and `settle`. This kind cannot settle
+    # anything, and lets nothing be sent again.
 
     def begin(self) -> None:
         """Write down that an attempt is about to be sent."""
 
-    def nothing(self) -> None:
+    def did_nothing(self) -> None:
         """Write down that the newest attempt did nothing."""
 
     def done(self, value: T) -> None:
         """Write down what the answer to the newest attempt showed."""
+
+    def ruled_out(self) -> None:
+        """Write down that no attempt so far did anything."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
         """Return what the attempts so far came to, None if they came to nothing that shows.
@@ -117,40 +146,12 @@ class Recovery(Generic[T]):
         """
         return None
 
-    def ruled_out(self) -> None:
-        """Write down that no attempt so far did anything."""
-
-
-@dataclass
-class Write(Generic[T]):
-    """One write, to be done by `send`. `request` prepares an attempt, and `read` makes of a complete answer what the
-    write was to bring about; it raises ApiError for any other. `timeout` is for one attempt, in seconds.
-
-    Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted` while there is an
-    attempt of which nobody knows that it did nothing.
-    """
-
-    request: "Callable[[], Pending]"
-    read: "Callable[[Answer], T]"
-    recovery: Recovery[T]
-    unknown: Unknown
-    clock: "Clock"
-    progress: "Progress"
-    timeout: float
-    pace: Pace | None = None  # where several are sent at a time: what spaces them, and ends it
-    nothing: str = "nothing was changed"
-    meaning_of: Callable[[ApiError], Meaning] = meaning_of
-    retries: bool = True  # what certainly did nothing is sent again
-    is_lost: bool = False  # an attempt is not settled, of this command or of an earlier one under the same key
-    result: Written[T] | None = field(default=None, init=False)
-    _loss: ApiError | None = field(default=None, init=False)  # the first of this command
-    _is_sending: bool = field(default=False, init=False)
-    _failed: bool = field(default=False, init=False)  # an attempt was answered with an error, and showed nothing
+    # The protocol.
 
     @property
     def may_have_acted(self) -> bool:
         """Whether an attempt was sent of which nobody knows that it did nothing."""
-        return self._is_sending or self._failed or self.is_lost
+        return self._is_sending or self._has_failed or self.is_lost
 
     def send(self) -> Written[T]:
         """Do it, and return what it came to.
@@ -159,87 +160,87 @@ class Write(Generic[T]):
         forbidden, Closed when the pace was closed before anything was sent; Signalled, when all that can be learnt of
         an attempt under way within 2 s is known.
         """
-        with signals.held():
-            return self._send()
-
-    def _send(self) -> Written[T]:
         tries = resends = 0
-        began = self.clock.monotonic()
-        while True:
-            pending = self.request()
-            self._take_turn()
-            self.recovery.begin()
-            try:
-                return self._answered(pending)
-            except ApiError as error:
-                meaning = self.meaning_of(error)
-                if meaning is Meaning.NOTHING:
-                    tries += 1
-                    self._did_nothing()
-                    self._pause(error, tries, self.clock.monotonic() - began)
-                elif meaning is Meaning.REFUSED:
-                    return self._refused(error)
-                elif (found := self._settle(error, meaning)) is not None:
-                    return self._done(found, "settled")
-                else:
-                    self._may_resend(error, meaning, resends, self.clock.monotonic() - began)
-                    resends += 1
+        began = self.client.clock.monotonic()
+        with signals.held():
+            while True:
+                pending = self.request()
+                self._take_turn()
+                self.begin()
+                try:
+                    return self._answered(pending)
+                except ApiError as error:
+                    spent = self.client.clock.monotonic() - began
+                    meaning = self.meaning_of(error)
+                    if meaning is Meaning.NOTHING:
+                        tries += 1
+                        self._note_nothing()
+                        self._pause(error, tries, spent)
+                    elif meaning is Meaning.REFUSED:
+                        return self._refused(error)
+                    elif (found := self._settled(error, meaning)) is not None:
+                        return self._done(found, "settled")
+                    else:
+                        self._may_resend(error, meaning, resends, self.client.clock.monotonic() - began)
+                        resends += 1
+
+    def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
+        """Return the error that nobody knows what it did, and why."""
+        said = cause.message.rstrip(".") if cause else ""
+        reasons = (said, *why, self.absent if is_absent else "")
+        return self.doubt("; ".join(filter(None, reasons)), cause, is_absent=is_absent)
 
     def _take_turn(self) -> None:
         if self.pace is None:
-            self._begin()
+            self._note_sending()
             return
         try:
-            self.pace.take(self._begin)
+            self.pace.take(self._note_sending)
         except Closed as closed:
             if self.may_have_acted:
                 raise self.unknown("it was stopped before it could be retried", cause=self._loss) from closed
             raise
 
-    def _begin(self) -> None:
+    def _note_sending(self) -> None:
         self._is_sending = True
+
+    def _note_nothing(self) -> None:
+        self.did_nothing()
+        self._is_sending = False
 
     def _answered(self, pending: "Pending") -> Written[T]:
         """Send an attempt, and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         try:
             return self._heard(pending.start(), self.timeout)
         except Signalled:
-            self.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
-            self._last_words(pending)
+            self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
+            try:
+                self._heard(pending, LAST_WORDS)
+            except ApiError as error:
+                if self.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
+                    self._note_nothing()
+            except OutcomeUnknown:
+                pass  # the signal decides how the command ends
             raise
-
-    def _last_words(self, pending: "Pending") -> None:
-        try:
-            self._heard(pending, LAST_WORDS)
-        except ApiError as error:
-            if self.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
-                self._did_nothing()
-        except OutcomeUnknown:
-            pass  # the signal decides how the command ends
 
     def _heard(self, pending: "Pending", within: float) -> Written[T]:
         value = self.read(pending.result(within))
-        self.recovery.done(value)
+        self.done(value)
         return self._done(value, "answered")
 
     def _done(self, value: T, how: How) -> Written[T]:
         self.result = Written(value, how)
         return self.result
 
-    def _did_nothing(self) -> None:
-        self.recovery.nothing()
-        self._is_sending = False
-
     def _pause(self, error: ApiError, tries: int, spent: float) -> None:
         """Wait before sending again what did nothing. Raises what it ends with when that is pointless or enough."""
-        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.client.clock.jitter())
         if wait is None or not self.retries:
             self._give_up(error)
-        else:
-            self.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
-            if self.pace and error.http_status == 429:
-                self.pace.hold(wait)
-            self.clock.sleep(wait)
+        self.client.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
+        if self.pace and error.http_status == 429:
+            self.pace.hold(wait)
+        self.client.clock.sleep(wait)
 
     def _refused(self, error: ApiError) -> Written[T]:
         """Return what was there already, though the API refused. Raises the refusal where that does not show.
@@ -247,9 +248,9 @@ class Write(Generic[T]):
         A conflict after an attempt that failed may be with what that attempt did.
         """
         why, found = _EARLIER, None
-        self._did_nothing()
+        self._note_nothing()
         try:
-            found = self.recovery.already(error)
+            found = self.already(error)
         except OutcomeUnknown as unsettled:
             why = unsettled.message
         if found is not None:
@@ -258,30 +259,30 @@ class Write(Generic[T]):
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, conflicts: bool = False) -> NoReturn:
         """Raise the error that nothing was changed, or that this is not certain."""
-        if self.is_lost or (conflicts and self._failed):
+        if self.is_lost or (conflicts and self._has_failed):
             raise self.unknown(why, cause=error) from error
-        self.recovery.ruled_out()
-        self._failed = False
+        self.ruled_out()
+        self._has_failed = False
         raise error
 
-    def _settle(self, error: ApiError, meaning: Meaning) -> T | None:
+    def _settled(self, error: ApiError, meaning: Meaning) -> T | None:
         self._is_sending = False
-        if meaning is Meaning.LOST or not self.recovery.can_tell:
+        if meaning is Meaning.LOST or not self.can_tell:
             self.is_lost, self._loss = True, self._loss or error
         else:
-            self._failed = True
+            self._has_failed = True
         try:
-            return self.recovery.settle(error, meaning)
+            return self.settle(error, meaning)
         except OutcomeUnknown as unsettled:
             raise self.unknown(unsettled.message, cause=error) from error
 
     def _may_resend(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
         """Wait until it may be sent again although it was; raise what it ends with when it may not."""
-        wait = self.recovery.resend_after(error, meaning, resends, spent)
+        wait = self.resend_after(error, meaning, resends, spent)
         if wait is None and self.is_lost:
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
         if wait is None:
             self._give_up(error)
         again = f"retrying in {span(wait)}" if wait else "retrying"
-        self.progress.note(f"{error.message.rstrip('.')}; {again} with the same key")
-        self.clock.sleep(wait)
+        self.client.progress.note(f"{error.message.rstrip('.')}; {again} with the same key")
+        self.client.clock.sleep(wait)

@@ -15,7 +15,6 @@ from qoder_cli.runs.observe import Observer
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.output.progress import Progress
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
@@ -44,9 +43,8 @@ class Resolver:
     `unread` counts the runs that only their session could have told of, and that are left as the server sent them.
     """
 
-    def __init__(self, client: "Client", *, progress: "Progress", ask: bool = True) -> None:
+    def __init__(self, client: "Client", *, ask: bool = True) -> None:
         self._client = client
-        self._progress = progress
         self.asks = ask
         self.unread = 0
         self._failed = 0
@@ -64,7 +62,7 @@ class Resolver:
             return settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            reader = _EndingReader(self._client, str(run.raw.get("id")), run=run, progress=self._progress)
+            reader = _EndingReader(self._client, str(run.raw.get("id")), run=run)
             try:
                 reader.reread(run)
                 return reader.run or run
@@ -85,7 +83,7 @@ class _EndingReader(Observer):
 
 def recent_runs(state: "State", deployment_id: str) -> Fields:
     """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
-    resolver = Resolver(state.client, progress=state.progress)
+    resolver = Resolver(state.client)
     try:
         newest = newest_runs(state.client, deployment_id, RECENT)
     except ApiError as error:

@@ -24,7 +24,6 @@ from qoder_cli.base.outcome import (
     verdict,
 )
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.output.progress import Progress
 from qoder_cli.sessions.story import StoryReader, story_of
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ class Observer:
         run: Run | None = None,
         adopted: bool = False,
         is_fresh: Callable[[str], bool] = lambda run_id: False,
-        progress: Progress,
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
@@ -69,7 +67,6 @@ class Observer:
         self.session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._run = settle(run) if run else None
         self._client = client
-        self._progress = progress
         self._reader: StoryReader | None = None
         self._asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
         self._asked_until = 0.0  # when it was last seen to
@@ -187,7 +184,7 @@ class Observer:
             except NotFound as error:
                 if not (self.may_lag or self._missing) or clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE:
                     raise
-                self._progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
+                self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
             pause = min(pause * 2, LONGEST_LAG_PAUSE)
 
@@ -310,7 +307,7 @@ class Observer:
     def _warn(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
-            self._progress.warn(message)
+            self._client.progress.warn(message)
 
 
 def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
@@ -319,9 +316,7 @@ def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted:
     A run that was adopted here once stays marked so, whichever command is about it.
     """
     adopted = adopted or state.store.is_adopted(state.settings.host, run_id)
-    state.known.observed = Observer(
-        state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state), progress=state.progress
-    )
+    state.known.observed = Observer(state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state))
     return state.known.observed
 
 

@@ -10,7 +10,7 @@ from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.runs.ending import ending_error, going_on, stopped_with
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.trigger import Order, Started, Trigger, trigger_of
+from qoder_cli.runs.trigger import Order, Started, Trigger
 from qoder_cli.settings.values import OnAsk, OnSkip
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run_one(
     from qoder_cli.runs.awaiting import Wanted, finish, wait_for
     from qoder_cli.runs.watch import Watch
 
-    watch = Watch(observer, just_triggered=started.sent)
+    watch = Watch(observer)
     item = wait_for(state, watch, limits, Wanted(follow, require_satisfied, on_ask=on_ask))
     if item.error and _is_fine(item.error, on_skip):
         item = item.with_(error=None)
@@ -95,11 +95,11 @@ def launch(state: "State", order: Order) -> Started:
     from qoder_cli.local.remembered import remember_run
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
-    trigger = trigger_of(state, order)
+    trigger = Trigger(state, order)
     try:
         started = trigger.start()
     except Signalled as signalled:
-        if trigger.run is None and not trigger.may_have_started:
+        if trigger.run is None and not trigger.may_have_acted:
             raise
         raise _stopped(state, trigger, signalled) from None
     except ApiError as error:

@@ -19,7 +19,6 @@ class Watch:
     """
 
     observer: Observer
-    just_triggered: bool = False
     label: str | None = None
     error: QoderError | None = field(default=None, init=False)
     looked: bool = field(default=False, init=False)  # whether it was asked for, with or without success
@@ -46,7 +45,7 @@ class Watch:
     @property
     def is_known(self) -> bool:
         """Whether there certainly is such a run."""
-        return self.run is not None or self.just_triggered or self.observer.may_lag
+        return self.run is not None or self.observer.may_lag
 
     @property
     def status(self) -> str:

@@ -29,9 +29,8 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> list[FakeFeed]:
 
 def watching(clock: FakeClock, number: int = 1, **fields: Any) -> Watch:
     run = Run({**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}", **fields})
-    client: Any = SimpleNamespace(server_now=clock.now)  # nothing is asked of it, nor said
-    nobody: Any = None
-    return Watch(Observer(client, run.id, run=run, progress=nobody))
+    client: Any = SimpleNamespace(server_now=clock.now)  # nothing is asked of it
+    return Watch(Observer(client, run.id, run=run))
 
 
 def heard(listener: Listener) -> tuple[str | None, bool]:

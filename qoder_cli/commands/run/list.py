@@ -101,7 +101,7 @@ def _list(state: State, asked: Asked, filters: str) -> None:
         pages = _down_to(asked.window.since, pages)
 
     asks = _asks_sessions(asked, is_whole, state)
-    resolver = Resolver(state.client, progress=state.progress, ask=asks)
+    resolver = Resolver(state.client, ask=asks)
     matches = Matches(asked.trigger, asked.window)
     adopted = state.store.adopted(state.settings.host)
 

@@ -16,7 +16,7 @@ from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import Order, Started, Trigger, trigger_of
+from qoder_cli.runs.trigger import Order, Started, Trigger
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Launches:
             self.accept(number, *settled)
 
     def _given_up(self, number: int, trigger: Trigger | None) -> Item:
-        if trigger is None or not trigger.may_have_started:
+        if trigger is None or not trigger.may_have_acted:
             return self._not_attempted(number)
         return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came"))
 
@@ -124,7 +124,7 @@ class Launches:
 
     def _launched(self, number: int) -> tuple[Item, Watch | None]:
         order, typed = self._orders[number], self._typed[number]
-        trigger = self._under_way[number] = trigger_of(self._state, order, pace=self._pace)
+        trigger = self._under_way[number] = Trigger(self._state, order, pace=self._pace)
         try:
             if self._if_idle and (going := find_going(self._state, order.deployment_id)):
                 skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
@@ -138,13 +138,13 @@ class Launches:
             error = known
         except Exception as bug:  # a thread that dies of a bug must not leave its order open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
-            error = _unknown(trigger, why) if trigger.may_have_started else InternalError(why)
+            error = _unknown(trigger, why) if trigger.may_have_acted else InternalError(why)
         return Item(typed, None, error), None
 
     def _started(self, number: int, started: Started) -> tuple[Item, Watch]:
-        run, progress = started.run, self._state.progress
-        observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted, progress=progress)
-        watch = Watch(observer, just_triggered=started.sent, label=self._typed[number])
+        run = started.run
+        observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted)
+        watch = Watch(observer, label=self._typed[number])
         return self._item(watch), watch
 
     def _item(self, watch: Watch) -> Item:

@@ -256,7 +256,7 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
         adopted = state.store.adopted(state.settings.host)
 
         def watch(id: str) -> Watch:
-            return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh, progress=state.progress))
+            return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh))
 
         watches = {watch(id): numbers for id, numbers in places.items()}
 

@@ -90,7 +90,7 @@ def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | 
         try:
             if isinstance(id, QoderError):
                 raise id
-            log.run = _run(Observer(state.client, id, is_fresh=is_fresh, progress=state.progress))
+            log.run = _run(Observer(state.client, id, is_fresh=is_fresh))
             batches = batches_of(log_of(state, log.run, selection), tail)
             with explained(log.run):
                 log.batches = chain([next(batches, [])], batches)
