@@ -46,8 +46,13 @@ def help(
     state: State = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS
-    if state.output.is_json:
-        state.output.record({}, data=_data(words, root, is_topic=is_topic))
+    if state.output.is_json and is_topic:
+        state.output.record({}, data=reference.of_topic(words[0], root))
+    elif state.output.is_json and words:
+        path = _command(words, root).command_path.split()[1:]
+        state.output.record({}, data=reference.commands(root, path))
+    elif state.output.is_json:
+        state.output.record({}, data=reference.everything(root))
     elif man:
         from qoder_cli.help.man import page
 
@@ -61,14 +66,6 @@ def help(
         show_help(_command(words, root), state.out)
 
 
-def _data(words: list[str], root: Any, *, is_topic: bool) -> dict[str, Any]:
-    if is_topic:
-        return reference.of_topic(words[0], root)
-    if words:
-        return reference.commands(root, _command(words, root).command_path.split()[1:])
-    return reference.everything(root)
-
-
 def _command(words: list[str], root: Any) -> Any:
     """Return the context of a command. Raises UsageError."""
     if words[0] in TOPICS:
@@ -80,21 +77,18 @@ def _command(words: list[str], root: Any) -> Any:
         raise UsageError(error.message, hint=topics if len(words) == 1 else error.hint) from None
 
 
-def commands(root: Any) -> str:
-    """Return a line for each command."""
+def _commands(root: Any) -> str:
     told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
     return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
 
 
-def options(root: Any) -> str:
-    """Return the options that work with every command, and the one of the program alone."""
+def _options(root: Any) -> str:
     formatter = root.make_formatter()
     formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
     return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
 
 
-def exit_codes(root: Any = None) -> str:
-    """Return the table of exit codes, and what they mean for what is done next."""
+def _exit_codes(root: Any) -> str:
     rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
     return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
 
@@ -109,8 +103,7 @@ the error waits for those that are still running, or else starts those that were
 """
 
 
-def environment(root: Any = None) -> str:
-    """Return the variables that are read, a line each."""
+def _environment(root: Any) -> str:
     return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
 
 
@@ -120,8 +113,7 @@ unset. Deployment files can refer to any other variable.
 """
 
 
-def output(root: Any = None) -> str:
-    """Return what the formats are and promise."""
+def _output(root: Any) -> str:
     columns, fields = reference.columns(), reference.fields()
     others = "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
     return _flowed(f"""\
@@ -182,12 +174,11 @@ def _flowed(text: str) -> str:
     return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
 
 
-def _filled(text: str, *, indent: str = "") -> str:
+def _filled(text: str, indent: str = "") -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def _words(words: Sequence[str]) -> str:
-    """Return words in lines of their own."""
     return _filled("  " + " ".join(words), indent="  ") + "\n"
 
 
@@ -202,11 +193,11 @@ def _row(name: str, meaning: str, width: int | None = None) -> str:
 
 
 _TEXTS = {
-    "commands": commands,
-    "options": options,
-    "exit-codes": exit_codes,
-    "environment": environment,
-    "output": output,
+    "commands": _commands,
+    "options": _options,
+    "exit-codes": _exit_codes,
+    "environment": _environment,
+    "output": _output,
 }
 
 COMMANDS = {"help": help}

@@ -1,13 +1,12 @@
 """What `qoder help` and the README say beyond the commands, as data: exit codes, environment, output."""
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qoder_cli.base.errors import Exit
 
-_WAIT = "wait again: `qoder run wait last`"
-
 # What a script should do about an exit code.
+_WAIT = "wait again: `qoder run wait last`"
 THEN: dict[Exit, str] = {
     Exit.OK: "continue",
     Exit.RUN_FAILED: "see why: `qoder run result last`, `qoder run logs last`",
@@ -35,10 +34,6 @@ class Named(NamedTuple):
 
     names: tuple[str, ...]
     meaning: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as `qoder help --json` prints it."""
-        return {"names": list(self.names), "meaning": self.meaning}
 
 
 def _named(text: str) -> tuple[Named, ...]:

@@ -1,6 +1,6 @@
 """The whole reference as data: the commands from their tree, and the rest from `documented`."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -15,8 +15,8 @@ JSON = dict[str, Any]
 
 def everything(root: Any) -> JSON:
     """Return the whole reference, from the root of the command tree."""
-    told = {"program": "qoder", "version": __version__}
-    return told | commands(root) | exit_codes() | environment() | output()
+    told = {"program": "qoder", "version": __version__} | commands(root)
+    return told | _exit_codes() | _environment() | _output()
 
 
 def of_topic(topic: str, root: Any) -> JSON:
@@ -25,7 +25,7 @@ def of_topic(topic: str, root: Any) -> JSON:
         return commands(root)
     if topic == "options":
         return {"everywhere": commands(root)["everywhere"]}
-    return {"exit-codes": exit_codes, "environment": environment, "output": output}[topic]()
+    return {"exit-codes": _exit_codes, "environment": _environment, "output": _output}[topic]()
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
@@ -34,7 +34,7 @@ def commands(root: Any, under: Sequence[str] = ()) -> JSON:
     everywhere = [param for param in root.command.params if param in leaves[0].command.params]
     return {
         "commands": [_command(leaf, everywhere) for leaf in leaves],
-        "everywhere": [_option(param) for param in _shown(everywhere)],
+        "everywhere": [_option(param) for param in everywhere if not param.hidden],
     }
 
 
@@ -64,7 +64,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     words = context.command_path.split()[1:]
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
-    own = [param for param in _shown(context.command.params) if param not in everywhere]
+    own = [param for param in context.command.params if not param.hidden and param not in everywhere]
     refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
     arguments = [
         {
@@ -86,10 +86,6 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
         "arguments": arguments,
         "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
     }
-
-
-def _shown(params: Iterable[Any]) -> list[Any]:
-    return [param for param in params if not param.hidden]
 
 
 def _option(param: Any, needed: Collection[str] = ()) -> JSON:
@@ -124,8 +120,7 @@ def _needed(words: Sequence[str]) -> list[str]:
     return [OPTIONS[field] for field in REQUIRED]
 
 
-def exit_codes() -> JSON:
-    """Return the exit codes, and in which order those of several runs count."""
+def _exit_codes() -> JSON:
     codes = [
         {"code": code.value, "name": code.name.lower(), "meaning": code.meaning, "then": documented.THEN[code]}
         for code in Exit
@@ -133,16 +128,14 @@ def exit_codes() -> JSON:
     return {"exit_codes": codes, "exit_codes_of_several": [code.value for code in RANKING]}
 
 
-def environment() -> JSON:
-    """Return the variables that are read."""
-    return {"environment": [each.as_json() for each in documented.VARIABLES]}
+def _environment() -> JSON:
+    return {"environment": [each._asdict() for each in documented.VARIABLES]}
 
 
-def output() -> JSON:
-    """Return formats, keys of JSON, and what a pipe has: columns and fields."""
+def _output() -> JSON:
     return {
-        "formats": [each.as_json() for each in documented.FORMATS],
-        "keys": {of: [each.as_json() for each in those] for of, those in documented.KEYS.items()},
+        "formats": [each._asdict() for each in documented.FORMATS],
+        "keys": {of: [each._asdict() for each in those] for of, those in documented.KEYS.items()},
         "columns": columns(),
         "fields": fields(),
     }

@@ -100,8 +100,8 @@ def explained(mistake: Any, words: Sequence[str]) -> UsageError:
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
         hint = NO_TOKEN
-    attached = [value for word in words for name, _, value in [word.partition("=")] if name in TOKEN_OPTIONS]
-    tokens = attached + [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
+    tokens = [word.partition("=")[2] for word in words if word.partition("=")[0] in TOKEN_OPTIONS]
+    tokens += [value for word, value in pairwise(words) if word in TOKEN_OPTIONS]
     message = error.message
     for token in ("", *(token for token in tokens if len(token) >= SHORTEST_TOKEN)):
         message, hint = by_shape(message, token), hint and by_shape(hint, token)
@@ -160,10 +160,13 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         return UsageError(f"{name}: {mistake.message}", hint=see)
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
     least, most = getattr(param.type, "min", None), getattr(param.type, "max", None)
-    wanted = "a number" if least is None else f"a number of at least {least}"
-    wanted = wanted if most is None else f"a number from {least} to {most}"
+    wanted = "a number"
     if choices:
         wanted = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    elif most is not None:
+        wanted = f"a number from {least} to {most}"
+    elif least is not None:
+        wanted = f"a number of at least {least}"
     plain = value.strip("'").lower()
     near = [each for each in (plain, VALUES.get(plain)) if each in choices] or nearest(plain, choices)
     hint = f"did you mean {near[0]}? ({see})" if near else see

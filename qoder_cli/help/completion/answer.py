@@ -8,6 +8,7 @@ nothing); the value so far; and of `words` each value, with what is told of it b
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
@@ -59,17 +60,13 @@ def item(value: str, about: str) -> Any:
 
 
 def respond(tree: Any, env: Mapping[str, str], stdout: TextIO) -> None:
-    """Answer a script. Nothing is raised: what fails is no answer."""
-    try:
-        text = answer(tree, env)
-        stdout.buffer.write(text.encode())
+    """Answer a script. Whatever fails is no answer: nobody who presses TAB can mend it."""
+    with suppress(Exception):
+        stdout.buffer.write(_answer(tree, env).encode())
         stdout.buffer.flush()
-    except Exception:  # whatever it is, nobody who presses TAB can mend it
-        return
 
 
-def answer(tree: Any, env: Mapping[str, str]) -> str:
-    """Return the answer to a script. Raises whatever typer and the readers of files raise."""
+def _answer(tree: Any, env: Mapping[str, str]) -> str:
     split: Callable[[str], list[str]] = _typer.shell_completion.split_arg_string
     _, *words = split(env[LINE] + _CURSOR)
     incomplete = words.pop().removesuffix(_CURSOR)
