@@ -5,38 +5,41 @@ What cannot be reported is a warning, and changes no exit code.
 """
 
 import re
-from collections.abc import Sequence
-from copy import copy
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from qoder_cli.app import State, Teller
-from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled
-from qoder_cli.ci.systems import GitHub, GitLab, System
+from qoder_cli.app import Teller
+from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
+from qoder_cli.base.outcome import is_going
+from qoder_cli.ci.systems import GitHub, GitLab, System, Value
+from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
+    from qoder_cli.app import State
     from qoder_cli.base.model import Run
-    from qoder_cli.runs.item import Item
 
 OFTEN = 1.0  # seconds between two reports of the ids of several runs
+LONGEST_RESULT = 10_000  # characters of a final message
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 
 
 class Ci(Teller):
     """What one command tells its CI system, in a `with` block around all that it does.
 
-    One thing is told of as `run_id`, `session_id`, `status` and `exit_code`; several, when they are `expected`, as
-    `run_ids`, `session_ids`, `statuses` and `exit_codes`, in the order in which they were named, and one `exit_code`.
+    One thing is told of as `run_id`, `session_id`, `status`, `exit_code` and `result`; several, when they are
+    `expected`, as `run_ids`, `session_ids`, `statuses` and `exit_codes`, in the order in which they were named, and one
+    `exit_code`. What has been told is told again only when it changes.
     """
 
-    def __init__(self, state: State, system: System) -> None:
+    def __init__(self, state: "State", system: System) -> None:
         self._state = state
         self._system = system
         self._typed: Sequence[str] | None = None
         self._word = "-"
         self._ids: dict[int, tuple[str | None, str | None]] = {}  # of runs and sessions, by place
         self._items: dict[int, Item] = {}
-        self._told = float("-inf")
+        self._told: dict[str, Value] = {}
+        self._told_at = float("-inf")
 
     def expect(self, typed: Sequence[str]) -> None:
         """Take in what several things are called, before any is looked for."""
@@ -49,39 +52,40 @@ class Ci(Teller):
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Report a run that is not waited for yet; `number` is its place among several."""
         self._ids[number] = run_id, session_id
-        now = self._state.clock.monotonic()
-        if self._typed is None or len(self._ids) == len(self._typed) or now - self._told >= OFTEN:
-            self._told = now
+        is_due = self._state.clock.monotonic() - self._told_at >= OFTEN
+        if self._typed is None or len(self._ids) == len(self._typed) or is_due:
             self._tell_ids()
 
     def launched(self) -> None:
         """Report the runs that are known."""
-        self._told = self._state.clock.monotonic()
         self._tell_ids()
 
-    def ended(self, item: "Item", *, number: int = 0) -> None:
-        """Take in what became of one thing; it is reported at the end, as it is now."""
-        self._items[number] = item.with_(error=copy(item.error))
+    def _tell_ids(self) -> None:
+        self._told_at = self._state.clock.monotonic()
+        if self._typed is None:
+            run_id, session_id = self._ids.get(0, (None, None))
+            self._tell({"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""})
+        else:
+            ids = [self._ids.get(number, (None, None)) for number in range(len(self._typed))]
+            self._tell({"run_ids": [plain(run) for run, _ in ids], "session_ids": [plain(of) for _, of in ids]})
+
+    def ended(self, item: Item, *, number: int = 0) -> None:
+        """Take in what became of one thing; it is reported at the end."""
+        self._items[number] = item
         if item.run is not None:
             self._ids[number] = item.run.id, item.run.session_id
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
         """Take in what became of the one thing."""
-        from qoder_cli.runs.item import Item
-
         self.ended(Item(run.id, run, error))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        from qoder_cli.runs.item import Item
-
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         error = _in_words(failure)
         if self._typed is None and not self._items:  # nobody said what became of the one thing
-            run = next(reversed(self._state.known.started), None)
+            run = self._state.known.started[-1] if self._state.known.started else None
             if run is not None or error is not None:
                 self.ended(Item(self._word, run, error))
             if run is None and error is not None and error.run_id is not None:
@@ -96,27 +100,43 @@ class Ci(Teller):
         self._system.sum_up([self._items[number] for number in sorted(self._items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
+        if self._typed is None and not isinstance(error, Interrupted):  # whoever stopped it waits for nothing more
+            self._tell_result()
 
-    def _tell_ids(self) -> None:
-        if self._typed is None:
-            run_id, session_id = self._ids.get(0, (None, None))
-            self._system.tell({"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""})
-            return
-        ids = [self._ids.get(number, (None, None)) for number in range(len(self._typed))]
-        self._system.tell({"run_ids": [plain(run) for run, _ in ids], "session_ids": [plain(of) for _, of in ids]})
+    def _tell(self, values: Mapping[str, Value]) -> None:
+        new = {name: value for name, value in values.items() if self._told.get(name) != value}
+        if new:
+            self._told |= new
+            self._system.tell(new)
 
     def _tell_endings(self, code: int) -> None:
         if self._typed is None:
             status = plain(self._items[0].word) if self._items else None
-            self._system.tell({"status": status or "unknown", "exit_code": str(code)})
+            self._tell({"status": status or "unknown", "exit_code": str(code)})
             return
         items = [self._items.get(number) for number in range(len(self._typed))]
-        codes = [item.exit_code if item else None for item in items]
-        statuses = [(plain(item.word) or "unknown") if item else None for item in items]
-        self._system.tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
+        codes = [item and item.exit_code for item in items]
+        statuses = [item and (plain(item.word) or "unknown") for item in items]
+        self._tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
+
+    def _tell_result(self) -> None:
+        """Report the final message of a run that has ended, where the system can take it."""
+        run = self._items[0].run if self._items else None
+        was_asked = "client" in vars(self._state)  # the server, about this run
+        if run is None or is_going(run) or not (self._system.takes_text and was_asked):
+            return
+        from qoder_cli.runs.result import final_message
+
+        try:
+            message = final_message(self._state.client, run)
+        except ApiError as error:
+            self._state.progress.warn(f"--ci: cannot read the final message: {error.message}")
+            return
+        if message:
+            self._tell({"result": message[:LONGEST_RESULT]})
 
 
-def reporting(state: State) -> Ci:
+def reporting(state: "State") -> Ci:
     """Return what reports to the CI system that the environment names; warns when it names none."""
     if state.env.get("GITHUB_ACTIONS") == "true":
         return Ci(state, GitHub(state))
@@ -134,15 +154,11 @@ def plain(text: str | None) -> str | None:
 def _in_words(failure: BaseException | None) -> QoderError | None:
     """Return the error behind what ended the command; None when it ended well."""
     match failure:
-        case None:
-            return None
-        case QoderError():
+        case None | QoderError():
             return failure
         case Signalled():
             return failure.in_words("interrupted")
         case ReaderGone():
-            error = InternalError("output pipe closed")
-            error.exit = Exit.CLOSED_PIPE
-            return error
+            return InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
         case _:
             return InternalError(f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}")

@@ -1,9 +1,10 @@
 """How to report to each CI system: in files that it names. GitHub Actions also reads lines on standard error."""
 
+import itertools
 import json
 import os
 import re
-import stat
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +29,6 @@ LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
 _WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
-
-
 _OF_ONE = {"run_id", "session_id", "status"}
 _OF_SEVERAL = {"run_ids"}
 
@@ -39,6 +38,8 @@ Value = str | Sequence[str | int | None]
 
 class System:
     """A CI system, and what it can be told. This one is not known, and told nothing."""
+
+    takes_text = False  # whether a value may have many lines
 
     def tell(self, values: dict[str, Value]) -> None:
         """Hand on values by their names; a later value of a name replaces the earlier one."""
@@ -74,10 +75,11 @@ class _Files(System):
 class GitHub(_Files):
     """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
 
+    takes_text = True
+
     def tell(self, values: dict[str, Value]) -> None:
-        """Set outputs of the step. No value has a line break: plain words, or JSON of them."""
-        lines = [f"{name}={value if isinstance(value, str) else json.dumps(value)}\n" for name, value in values.items()]
-        self._append("GITHUB_OUTPUT", "".join(lines))
+        """Set outputs of the step."""
+        self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
 
     def sum_up(self, items: "Sequence[Item]") -> None:
         """Add a row for each item to the step's summary, below an earlier command's if any."""
@@ -99,8 +101,8 @@ class GitHub(_Files):
         def write() -> None:
             if not (path := self._state.env.get(variable)):
                 raise ValueError("not set")
-            with open(path, "a", encoding="utf-8", newline="\n", opener=_without_waiting) as file:
-                file.write(text)
+            with open(path, "ab", opener=_without_waiting) as file:
+                file.write(text.encode("utf-8", "replace"))
 
         self._try(variable, write)
 
@@ -124,41 +126,44 @@ class GitLab(_Files):
             self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
         elif run_ids:
             told["run_ids"] = run_ids
-        self._try(
-            DOTENV, lambda: _set(self._path, {_variable(name): told[name] for name in told}, map(_variable, gone))
-        )
+        self._try(DOTENV, lambda: _set(self._path, told, gone))
 
 
-def _variable(name: str) -> str:
-    return f"QODER_{name.upper()}"
+def _output(name: str, value: Value) -> str:
+    """Return what sets an output; behind text of several lines stands a word that nobody can know beforehand."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if not re.search(r"[\r\n]", text):
+        return f"{name}={text}\n"
+    end = f"end_{secrets.token_hex(16)}"
+    return f"{name}<<{end}\n{text}\n{end}\n"
 
 
 def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
     """Set and remove variables of a dotenv file, all at once; the rest of it stays."""
+    variables = {f"QODER_{name.upper()}": value for name, value in values.items()}
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
         raise ValueError("it is not a file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    replaced = {*values, *gone}
+    replaced = {*variables, *(f"QODER_{name.upper()}" for name in gone)}
     others = [line for line in lines if line.partition("=")[0] not in replaced]
     if others == lines and not values:
         return
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)
-    beside.write_text("\n".join([*others, *map("=".join, values.items()), ""]), "utf-8", newline="\n")
+    beside.write_text("\n".join([*others, *map("=".join, variables.items()), ""]), "utf-8", newline="\n")
     beside.replace(path)
 
 
 def _row(item: "Item") -> str:
     run = item.run
     error = item.error.message if item.error else ""
-    cells = (
-        item.run_id,
-        (run.deployment_id if run else None) or item.typed,
-        item.word.replace("_", " "),
-        span(run.duration_ms / 1000) if run and run.duration_ms is not None else None,
-        None if item.exit_code is None else str(item.exit_code),
-        error if len(error) <= LONGEST_SHOWN else error[:LONGEST_SHOWN] + "…",
-    )
+    if len(error) > LONGEST_SHOWN:
+        error = error[:LONGEST_SHOWN] + "…"
+    code = "" if item.exit_code is None else str(item.exit_code)
+    cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
+    if run is not None:
+        cells[1] = run.deployment_id or item.typed
+        cells[3] = None if run.duration_ms is None else span(run.duration_ms / 1000)
     return f"| {' | '.join(map(_cell, cells))} |\n"
 
 
@@ -169,12 +174,12 @@ def _cell(text: str | None) -> str:
 
 
 def _ends_in_our_table(path: str | None) -> bool:
+    if not path or not os.path.isfile(path):  # anything else may have no end, as a pipe
+        return False
     text = ""
-    with suppress(OSError, ValueError), open(path or os.devnull, "rb", opener=_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if stat.S_ISREG(found.st_mode):  # anything else may have no end, as a pipe
-            file.seek(max(0, found.st_size - LOOKED_AT))
-            text = file.read(LOOKED_AT).decode("utf-8", "replace")
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - LOOKED_AT))
+        text = file.read(LOOKED_AT).decode("utf-8", "replace")
     _, head, rows = text.rpartition(_HEAD)
     return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
 

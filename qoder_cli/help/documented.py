@@ -149,6 +149,7 @@ run_id  run id, before waiting begins
 session_id  session id, as soon as it is known
 status  status of the run, or the error's type
 exit_code  the exit code
+result  the agent's final message, cut at 10,000 characters; only in GitHub Actions, and not of several runs
 run_ids, session_ids, statuses, exit_codes  for several runs: arrays in input order
 
 apply:

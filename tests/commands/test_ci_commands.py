@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
-from tests.support.one_run import DONE, LEGACY, RUN, TRIGGER
-from tests.support.wire import api_error
+from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
+from tests.support.result import END, says
+from tests.support.wire import api_error, page
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_the_run_is_told_before_it_is_waited_for(qoder: Qoder, output: Path) -> 
         told.append(read(output))
         return httpx.Response(200, json=DONE)
 
-    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, answer)
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, answer).on(*EVENTS, page(*WORK, END), page(END))
     ran = qoder("deploy", "run", "dep_1", "--wait", "--json", "--ci")
     assert (ran.code, ran.json) == (0, DONE)
     assert told == [{"run_id": "drun_1", "session_id": "sess_1"}]
@@ -64,7 +66,7 @@ def test_the_run_is_told_before_it_is_waited_for(qoder: Qoder, output: Path) -> 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
 def test_standard_output_is_the_same(qoder: Qoder, output: Path, format: str) -> None:
-    qoder.wire.on(*TRIGGER, DONE, DONE)
+    qoder.wire.on(*TRIGGER, DONE, DONE).on(*EVENTS, page(*WORK, END), page(END))
     words = ("deploy", "run", "dep_1", "--wait", "-o", format)
     assert qoder(*words).out == qoder(*words, "--ci").out
     assert output.exists()
@@ -155,6 +157,53 @@ def test_a_timeout(qoder: Qoder, output: Path) -> None:
     assert (read(output)["status"], read(output)["exit_code"]) == ("running", "124")
 
 
+def outputs_of(text: str) -> list[tuple[str, str]]:
+    """Return the outputs that the runner reads from its file, in their order; some have several lines."""
+    found, lines = [], iter(text.splitlines())
+    for line in lines:
+        name, sign, value = re.split("(=|<<)", line, maxsplit=1)
+        if sign == "<<":
+            value = "\n".join(iter(lambda: next(lines), value))
+        found.append((name, value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("All done.", ["All done."]),
+        ("All done.\nrun_id=drun_9\n", ["All done.\nrun_id=drun_9\n"]),
+        ("x" * 10_001, ["x" * 10_000]),
+        ("", []),
+    ],
+)
+def test_the_final_message_is_an_output(qoder: Qoder, output: Path, message: str, told: list[str]) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(message)))
+    assert qoder("run", "wait", "drun_1", "--ci").code == 0
+    outputs = outputs_of(output.read_text())
+    assert [value for name, value in outputs if name == "result"] == told
+    assert ("run_id", "drun_1") in outputs
+
+
+def test_a_final_message_that_cannot_be_read_is_a_warning(qoder: Qoder, output: Path) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, api_error(403, "permission_error", "no"))
+    ran = qoder("run", "wait", "drun_1", "--ci")
+    assert ran.code == 0
+    assert ran.err.count("warning: --ci: cannot read the final message: ") == 1
+    assert "result" not in read(output)
+
+
+def test_each_output_is_written_once(qoder: Qoder, output: Path, world: World) -> None:
+    assert qoder("deploy", "run", "dep_demo", "--wait", "--ci").code == 0
+    names = [name for name, _ in outputs_of(output.read_text())]
+    assert sorted(set(names) - {"session_id"}) == ["exit_code", "result", "run_id", "status"]
+    assert [name for name in names if names.count(name) > 1] in ([], ["session_id"] * 2)  # at first there may be none
+    output.unlink()
+    assert qoder("deploy", "run", "dep_demo", "dep_fail", "--ci").code == 0
+    written = outputs_of(output.read_text())
+    assert len(written) == len(set(written))
+
+
 def test_a_dry_run_tells_nothing(qoder: Qoder, output: Path) -> None:
     assert qoder("deploy", "run", "dep_1", "--dry-run", "--ci").code == 0
     assert not output.exists()
@@ -172,7 +221,7 @@ def test_waiting_for_a_run_tells_it_first(qoder: Qoder, output: Path) -> None:
         told.append(read(output))
         return httpx.Response(200, json=DONE)
 
-    qoder.wire.on(*RUN, answer)
+    qoder.wire.on(*RUN, answer).on(*EVENTS, page(*WORK, END), page(END))
     assert qoder("run", "wait", "drun_1", "--ci").code == 0
     assert told == [{"run_id": "drun_1", "session_id": ""}]
     assert read(output) == {"run_id": "drun_1", "session_id": "sess_1", "status": "completed", "exit_code": "0"}
