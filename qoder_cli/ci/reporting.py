@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
+import typer
+
 from qoder_cli.app import Teller
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
 from qoder_cli.base.outcome import is_going
@@ -114,9 +116,10 @@ class Ci(Teller):
             status = plain(self._items[0].word) if self._items else None
             self._tell({"status": status or "unknown", "exit_code": str(code)})
             return
-        items = [self._items.get(number) for number in range(len(self._typed))]
-        codes = [item and item.exit_code for item in items]
-        statuses = [item and (plain(item.word) or "unknown") for item in items]
+        statuses: list[str | None] = [None] * len(self._typed)
+        codes: list[int | None] = [None] * len(self._typed)
+        for number, item in self._items.items():
+            statuses[number], codes[number] = plain(item.word) or "unknown", item.exit_code
         self._tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
     def _tell_result(self) -> None:
@@ -154,7 +157,9 @@ def plain(text: str | None) -> str | None:
 def _in_words(failure: BaseException | None) -> QoderError | None:
     """Return the error behind what ended the command; None when it ended well."""
     match failure:
-        case None | QoderError():
+        case None | typer.Exit():
+            return None
+        case QoderError():
             return failure
         case Signalled():
             return failure.in_words("interrupted")

@@ -42,6 +42,7 @@ RunOrLast = Annotated[str | None, _RUN]
 Runs = Annotated[list[str], _RUNS]
 RunsOrLast = Annotated[list[str] | None, _RUNS]
 
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Do nothing, and exit 0, if - reads nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")]
 
 # What every command that waits takes.
@@ -104,20 +105,24 @@ def or_last(typed: str | None, state: "State") -> str:
     return "last"
 
 
-def named(typed: Sequence[str], state: "State", *, what: str = "runs") -> list[str]:
+def named(typed: Sequence[str], state: "State", *, what: str = "runs", allow_empty: bool = False) -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
     Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
     things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what cannot be a list
-    of names: a line of 4,096 bytes, one that is not UTF-8, a million lines.
+    of names: a line of 4,096 bytes, one that is not UTF-8, a million lines. With `allow_empty` an empty list is printed
+    instead when nothing is left, and the command ends well.
     """
     words: list[str] = []
     for word in typed:
         words += islice(_lines_of_stdin(state, what), MOST + 1) if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
+    if not words and allow_empty:
+        state.output.records([], id="id")
+        raise typer.Exit
     if not words:
-        raise UsageError("standard input is empty", hint=_PIPE_IDS)
+        raise UsageError("standard input is empty", hint=f"{_PIPE_IDS}; --allow-empty accepts an empty list")
     return words
 
 

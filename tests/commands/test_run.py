@@ -315,7 +315,31 @@ def test_standard_input_names_runs_and_makes_an_array_even_of_one(qoder: Qoder) 
 @pytest.mark.parametrize("stdin", ["", "\n\n", "# nothing\n"])
 def test_an_empty_standard_input_is_a_usage_error(qoder: Qoder, stdin: str) -> None:
     qoder.stdin = stdin
-    assert qoder("run", "wait", "-").code == 2
+    ran = qoder("run", "wait", "-")
+    assert ran.code == 2
+    assert "--allow-empty" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "deploy run --wait --ci",
+        "deploy run --dry-run",
+        "deploy pause",
+        "deploy unpause",
+        "deploy archive --yes",
+        "deploy export",
+        "run wait --ci",
+        "run logs",
+        "run cancel",
+    ],
+)
+def test_an_empty_standard_input_may_be_allowed(qoder: Qoder, words: str) -> None:
+    qoder.env |= {"GITHUB_ACTIONS": "true"}
+    for format, out in (("json", "[]\n"), ("jsonl", ""), ("table", ""), ("id", "")):
+        qoder.stdin = "# nothing\n"
+        ran = qoder(*words.split(), "-", "--allow-empty", "-o", format)
+        assert (ran.code, ran.out, ran.err) == (0, out, "")
 
 
 def test_several_in_a_pipe_are_rows_of_documented_columns(qoder: Qoder) -> None:

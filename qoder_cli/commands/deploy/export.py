@@ -6,10 +6,10 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
-from qoder_cli.cli.options import Deployments, is_list, named
+from qoder_cli.cli.options import AllowEmpty, Deployments, is_list, named
 
 
-def export(ctx: typer.Context, deployments: Deployments) -> int:
+def export(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
     """Export deployments as files for `deploy apply`.
 
     Writes one commented YAML document for each, or JSON with --json (then
@@ -29,7 +29,7 @@ def export(ctx: typer.Context, deployments: Deployments) -> int:
     from qoder_cli.runs import names
 
     state: State = ctx.obj
-    found = names.deployments(named(deployments, state, what="deployments"), state)
+    found = names.deployments(named(deployments, state, what="deployments", allow_empty=allow_empty), state)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown
     ids = [each for each in found if isinstance(each, str)]

@@ -7,6 +7,7 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
+    AllowEmpty,
     Deployments,
     Interval,
     ReportToCi,
@@ -70,6 +71,7 @@ def run(
         bool,
         typer.Option("--allow-duplicates", help="Start a deployment once for each time it is listed."),
     ] = False,
+    allow_empty: AllowEmpty = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request without sending it.")] = False,
     ci: ReportToCi = False,
 ) -> int:
@@ -125,7 +127,7 @@ def run(
         if result and not state.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
-        typed = named(deployments, state, what="deployments")
+        typed = named(deployments, state, what="deployments", allow_empty=allow_empty)
         state.known.ci.expect(typed)
         orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
@@ -164,4 +166,4 @@ def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
     return tuple(words)
 
 
-_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates")
+_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")

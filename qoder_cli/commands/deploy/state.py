@@ -7,13 +7,13 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
-from qoder_cli.cli.options import Deployments, Yes, confirmed, is_list, named
+from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.state_change import Change, StateChanges
 
 
-def pause(ctx: typer.Context, deployments: Deployments) -> int:
+def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
     """Pause deployments. Schedules stop and new runs are refused.
 
     Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
@@ -29,10 +29,10 @@ def pause(ctx: typer.Context, deployments: Deployments) -> int:
     """
     from qoder_cli.deployments.state_change import PAUSE
 
-    return _changes(ctx.obj, PAUSE, deployments).make()
+    return _changes(ctx.obj, PAUSE, deployments, allow_empty=allow_empty).make()
 
 
-def unpause(ctx: typer.Context, deployments: Deployments) -> int:
+def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
     """Resume paused deployments.
 
     Exits 0 if it is (or already was) active, 6 if it is archived. Scheduled
@@ -44,10 +44,10 @@ def unpause(ctx: typer.Context, deployments: Deployments) -> int:
     """
     from qoder_cli.deployments.state_change import UNPAUSE
 
-    return _changes(ctx.obj, UNPAUSE, deployments).make()
+    return _changes(ctx.obj, UNPAUSE, deployments, allow_empty=allow_empty).make()
 
 
-def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False) -> int:
+def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
     """Archive deployments. This cannot be undone.
 
     An archived deployment cannot be run or changed. Its schedule stops, it
@@ -63,15 +63,15 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False) -> i
     state: State = ctx.obj
     if not yes and not state.may_ask:
         raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
-    changes = _changes(state, ARCHIVE, deployments)
+    changes = _changes(state, ARCHIVE, deployments, allow_empty=allow_empty)
     return changes.make(is_wanted=None if yes else lambda found: _is_wanted(state, found))
 
 
-def _changes(state: State, change: "Change", typed: list[str]) -> "StateChanges":
+def _changes(state: State, change: "Change", typed: list[str], *, allow_empty: bool) -> "StateChanges":
     from qoder_cli.deployments.state_change import StateChanges, Target
     from qoder_cli.runs import names
 
-    words = named(typed, state, what="deployments")
+    words = named(typed, state, what="deployments", allow_empty=allow_empty)
     targets = [Target(*each) for each in zip(words, names.deployments(words, state), strict=True)]
     return StateChanges(state, change, targets, as_list=is_list(typed))
 

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUn
 from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.cli.options import Runs, Yes, is_list, named
+from qoder_cli.cli.options import AllowEmpty, Runs, Yes, is_list, named
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Wanted, finish
 from qoder_cli.runs.ending import going_on
@@ -24,7 +24,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
+def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
     """Cancel runs and wait for them to stop.
 
     Exits 0 once they have stopped, or if they already had; 9 when a run is
@@ -37,7 +37,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False) -> int:
     from qoder_cli.runs import names
 
     state: State = ctx.obj
-    typed = named(runs, state)
+    typed = named(runs, state, allow_empty=allow_empty)
     if not yes and not state.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
     state.known.is_of_several = is_list(runs)

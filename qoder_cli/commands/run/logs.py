@@ -11,7 +11,7 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
-from qoder_cli.cli.options import RunsOrLast, WhenAsked, is_list, named, or_last, words_to_wait
+from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, words_to_wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.follow import Selection
@@ -36,6 +36,7 @@ def logs(
         str | None,
         typer.Option(metavar="WHEN", help="Only events since: an age (90m, 7d), a date or a time."),
     ] = None,
+    allow_empty: AllowEmpty = False,
 ) -> int:
     """Show what the agent said and did.
 
@@ -71,8 +72,11 @@ def logs(
     now = datetime.fromtimestamp(state.clock.now(), UTC)
     selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now))
     runs = runs or [or_last(None, state)]
+    if is_list(runs) and follow:
+        command = state.command("run", "wait", *runs, "--follow")
+        raise UsageError("--follow takes a single run", hint="to follow several", next=command)
     if is_list(runs):
-        return _show_many(state, runs, selection, tail, follow=follow)
+        return _show_many(state, named(runs, state, allow_empty=allow_empty), selection, tail)
     chosen = names.run(runs[0], state)
     if follow:
         from qoder_cli.runs.logs.log_follow import follow_run
@@ -101,16 +105,9 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
     remember_run(state, run)
 
 
-def _show_many(state: State, runs: list[str], selection: "Selection", tail: int | None, *, follow: bool) -> int:
-    if follow:
-        raise UsageError(
-            "--follow takes a single run",
-            hint="to follow several",
-            next=state.command("run", "wait", *runs, "--follow"),
-        )
+def _show_many(state: State, typed: list[str], selection: "Selection", tail: int | None) -> int:
     from qoder_cli.runs.logs.log_many import show_many
 
-    typed = named(runs, state)
     for word in typed:
         ids.run(word)  # before anything is asked, all of them are checked
     state.pace_reads()

@@ -8,6 +8,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import (
+    AllowEmpty,
     Interval,
     ReportToCi,
     RequireSatisfied,
@@ -34,6 +35,7 @@ def wait(
     result: Result = False,
     require_satisfied: RequireSatisfied = False,
     on_ask: WhenAsked = "stop",
+    allow_empty: AllowEmpty = False,
     ci: ReportToCi = False,
 ) -> int:
     """Wait for runs to finish; exit with their outcome.
@@ -51,7 +53,7 @@ def wait(
     state: State = ctx.obj
     limits = Limits.read(wait=True, timeout=timeout, interval=interval)
     runs = runs or [or_last(None, state)]
-    typed = named(runs, state)
+    typed = named(runs, state, allow_empty=allow_empty)
     as_list = is_list(runs)
     if as_list:
         state.known.ci.expect(typed)
