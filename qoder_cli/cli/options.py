@@ -27,15 +27,16 @@ _MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more nev
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
 
-def _argument(metavar: str, help: str, offered: Any) -> Any:
+def argument(metavar: str, help: str, offered: Any = None) -> Any:
+    """Return an argument of a command; `offered` is what completion offers for it."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
 
 
 # What is named on a command line.
-_DEPLOYMENT = _argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
-_DEPLOYMENTS = _argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
-_RUN = _argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
-_RUNS = _argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
+_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
+_DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
+_RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
+_RUNS = argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
 OneDeployment = Annotated[str, _DEPLOYMENT]
 Deployments = Annotated[list[str], _DEPLOYMENTS]
 RunOrLast = Annotated[str | None, _RUN]

@@ -7,6 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.cli.options import argument
 from qoder_cli.help.completion import values
 from qoder_cli.http.pending import METHODS
 
@@ -22,36 +23,21 @@ _JsonFields = Annotated[_Words, typer.Option("-F", metavar="KEY=JSON", help="JSO
 _Form = Annotated[_Words, typer.Option("--form", metavar="KEY=@FILE", help="Upload a form with this file. Repeatable.")]
 _Query = Annotated[_Words, typer.Option("--query", metavar="NAME=VALUE", help="Query parameter. Repeatable.")]
 _Header = Annotated[_Words, typer.Option("--header", metavar="NAME:VALUE", help="Request header. Repeatable.")]
+_Method = Annotated[str | None, argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.methods)]
+_Path = Annotated[str | None, argument("PATH", "Request path, e.g. /deployments/dep_1.")]
+_JSON = "Send this JSON unchanged; - reads stdin."
+_Input = Annotated[str | None, typer.Option(metavar="FILE|-", help=_JSON, autocompletion=values.files)]
 _EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder api --list"
 
 
 def api(
     ctx: typer.Context,
-    method: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="METHOD",
-            help="GET, POST, PUT, PATCH or DELETE.",
-            show_default=False,
-            autocompletion=values.methods,
-        ),
-    ] = None,
-    path: Annotated[
-        str | None,
-        typer.Argument(metavar="PATH", help="Request path, e.g. /deployments/dep_1.", show_default=False),
-    ] = None,
+    method: _Method = None,
+    path: _Path = None,
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", hidden=True)] = None,
     text_fields: _TextFields = None,
     json_fields: _JsonFields = None,
-    input: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            metavar="FILE|-",
-            help="Send this JSON unchanged; - reads stdin.",
-            autocompletion=values.files,
-        ),
-    ] = None,
+    input: _Input = None,
     form: _Form = None,
     query: _Query = None,
     header: _Header = None,
@@ -131,10 +117,10 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
     if method is None:
         raise UsageError("missing arguments METHOD and PATH", hint=_EXAMPLE)
     if method.upper() not in METHODS:
-        is_swapped = path is None or path.upper() in METHODS
-        swapped = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}"
         expected = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
-        hint = swapped if is_swapped else _EXAMPLE
+        hint = _EXAMPLE
+        if path is None or path.upper() in METHODS:
+            hint = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}"
         raise UsageError(f"unknown method {method[:60]!r}; expected {expected}", hint=hint)
     if path is None:
         raise UsageError("missing argument PATH", hint=_EXAMPLE)
@@ -206,23 +192,17 @@ def _answer(state: State, request: "Request", *, paginate: bool, include: bool) 
 def _call(state: State, request: "Request", *, include: bool) -> None:
     """Send a request and print its response. Raises what became of it."""
     from qoder_cli.api.call import Call
-    from qoder_cli.api.show import show_body
 
     call = Call(state, request)
     try:
         answer = call.make()
     except (ApiError, OutcomeUnknown, Interrupted):
-        with suppress(InternalError):  # a full disk is the smaller trouble
-            if include:
-                _show_all(state, call)
-            elif call.is_done and call.answer is not None:  # after a signal
-                show_body(state, call.answer)
+        if include or call.is_done:  # it can be done when a signal came
+            with suppress(InternalError):  # a full disk is the smaller trouble
+                _show(state, call, include=include)
         raise
     try:
-        if include:
-            _show_all(state, call)
-        else:
-            show_body(state, answer)
+        _show(state, call, include=include)
     except Signalled as signalled:
         if request.is_write:
             raise call.stopped_after(signalled, answer) from None
@@ -231,11 +211,12 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
         raise call.unprinted(error, answer) from None
 
 
-def _show_all(state: State, call: "Call") -> None:
+def _show(state: State, call: "Call", *, include: bool) -> None:
     from qoder_cli.api.show import show_body, show_head
 
-    if call.answer is not None:
+    if include and call.answer is not None:
         show_head(state, call.answer)
+    if call.answer is not None:
         show_body(state, call.answer)
 
 

@@ -1,6 +1,5 @@
 """`qoder auth`: save a token, remove it, show which one is in use and whether the server accepts it."""
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,13 +106,15 @@ def status(ctx: typer.Context) -> None:
     server could not be reached."""
     state: State = ctx.obj
     settings = state.settings
+    error: ApiError | None = None
     accepted: bool | None = True
-    error = None
+    word = "yes"
     try:
         _ask_for_a_page(state.client)
+    except AuthError as failure:
+        error, accepted, word = failure, False, f"no: {failure.message}"
     except ApiError as failure:
-        error = failure
-        accepted = False if isinstance(failure, AuthError) else None
+        error, accepted, word = failure, None, f"unknown: {failure.message}"
     shown: dict[str, Any] = {
         "profile": settings.profile,
         "base_url": settings.base_url,
@@ -122,13 +123,8 @@ def status(ctx: typer.Context) -> None:
         "token_source": settings.token_source,
         "workspace_id": settings.workspace_id,
     }
-    reason = error.message if error else None
-    word = {True: "yes", False: "no", None: "unknown"}[accepted]
-    state.output.record(
-        {**shown, "accepted": f"{word}: {reason}" if reason else word},
-        data={**shown, "accepted": accepted, "reason": reason},
-        id=settings.profile,
-    )
+    data = {**shown, "accepted": accepted, "reason": error and error.message}
+    state.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
     if error:
         raise error
 
@@ -160,9 +156,10 @@ def _read_token(state: State, settings: Settings, *, with_token: bool) -> str:
         return read_token(text, source="standard input")
     from getpass import getpass
 
-    text = ""
-    with suppress(EOFError):
+    try:
         text = getpass(f"Token for {settings.host} (not shown): ")
+    except EOFError:
+        text = ""
     return read_token(text, source="the prompt")
 
 
@@ -173,16 +170,14 @@ def _check(state: State, settings: Settings) -> None:
     client = Client(settings, clock=state.clock, progress=state.progress, transport=state.transport)
     try:
         _ask_for_a_page(client)
-    except AuthError as error:
-        error.message = f"{error.message.rstrip('.')}; nothing was saved"
-        error.hint = "create a new token, or check how this one was copied"
-        if region := _region_of(settings.base_url):
-            other = next(name for name in REGIONS if name != region)
-            error.hint = f"tokens only work in their own region: try --region {other}, or create a new one"
-        raise
     except ApiError as error:
-        error.message = f"{error.message.rstrip('.')}; nothing was saved"
-        raise
+        hint, region = error.hint, _region_of(settings.base_url)
+        if isinstance(error, AuthError):
+            hint = "create a new token, or check how this one was copied"
+        if isinstance(error, AuthError) and region:
+            other = next(name for name in REGIONS if name != region)
+            hint = f"tokens only work in their own region: try --region {other}, or create a new one"
+        raise error.with_(message=f"{error.message.rstrip('.')}; nothing was saved", hint=hint) from None
     finally:
         client.close()
 

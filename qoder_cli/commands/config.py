@@ -10,6 +10,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
+from qoder_cli.cli.options import argument
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
@@ -23,11 +24,9 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
 }
 _KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
-_Key = Annotated[str, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=values.keys)]
-_KeyToSet = Annotated[  # a token is never an argument
-    str,
-    typer.Argument(metavar="KEY", help=_KEYS.replace(", token", ""), autocompletion=values.keys_to_set),
-]
+_Key = Annotated[str, argument("KEY", _KEYS, values.keys)]
+_KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), values.keys_to_set)]  # no token
+_Value = Annotated[str | None, argument("VALUE", "The new value.", values.value_of_key)]
 
 
 def list_(ctx: typer.Context) -> None:
@@ -76,14 +75,7 @@ def get(ctx: typer.Context, key: _Key) -> None:
     _print(state, key, _shown(key, value))
 
 
-def set_(
-    ctx: typer.Context,
-    key: _KeyToSet,
-    value: Annotated[
-        str | None,
-        typer.Argument(metavar="VALUE", help="The new value.", autocompletion=values.value_of_key),
-    ] = None,
-) -> None:
+def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
     """Set one value in the config file.
 
     Writes to profile `default`, or to that of --profile, which is created if

@@ -1,6 +1,7 @@
 """`qoder doctor`: checks everything that decides how commands work, and suggests fixes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -33,8 +34,6 @@ def doctor(
 
     Exits 0 if there are only warnings, otherwise with the code of the first
     failed check (2, 4 or 7)."""
-    from dataclasses import replace
-
     from qoder_cli.http.redact import by_shape
 
     state: State = ctx.obj
@@ -43,12 +42,11 @@ def doctor(
         for each in _findings(state, offline=offline)
     ]
     _show(state, findings)
-    failures = [each for each in findings if each.status == "failed"]
-    if failures:
-        error = failures[0].error
-        if len(failures) > 1:
-            error.message = f"{len(failures)} checks failed; the first: {error.message}"
-        raise error
+    errors = [each.error for each in findings if each.status == "failed"]
+    if len(errors) > 1:
+        raise errors[0].with_(message=f"{len(errors)} checks failed; the first: {errors[0].message}")
+    if errors:
+        raise errors[0]
     return Exit.OK
 
 

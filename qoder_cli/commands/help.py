@@ -8,24 +8,18 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import RANKING, Exit, UsageError
-from qoder_cli.cli.options import show_help
+from qoder_cli.cli.options import argument, show_help
 from qoder_cli.help import reference
 from qoder_cli.help.completion import values
 from qoder_cli.help.documented import FORMATS, KEYS, TOPICS, VARIABLES, Named
 
 WIDTH = 80  # columns of a text
+_TOPIC = argument("TOPIC", "commands, options, exit-codes, environment, output, or a command.", values.topics)
 
 
 def help(
     ctx: typer.Context,
-    topic: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TOPIC",
-            help="commands, options, exit-codes, environment, output, or a command.",
-            autocompletion=values.topics,
-        ),
-    ] = None,
+    topic: Annotated[str | None, _TOPIC] = None,
     verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
     man: Annotated[bool, typer.Option("--man", help="Print the man page instead, in roff.")] = False,
 ) -> None:

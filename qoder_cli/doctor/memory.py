@@ -12,13 +12,13 @@ from qoder_cli.base.plainfile import state_folder
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, warning
 from qoder_cli.local.store import Entry, Store
+from qoder_cli.settings.configfile import ANYONE_ELSE
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.settings.config import Settings
 
 OPEN_TOO_LONG = 600.0  # seconds; what has not been confirmed by then, `last` settles
-_ANYONE_ELSE = 0o077
 _WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
 _ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
 
@@ -39,7 +39,7 @@ def folder(env: Mapping[str, str]) -> Finding:
     if not os.path.isdir(path) or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return warning("state", f"{path} is not a folder that you can read and write; {_WITHOUT}", fix=_ELSEWHERE)
     mode = stat.S_IMODE(path.stat().st_mode)
-    if os.name == "posix" and mode & _ANYONE_ELSE:
+    if os.name == "posix" and mode & ANYONE_ELSE:
         return warning("state", f"others can read or write {path} ({mode:04o})", fix=f"chmod 700 {_quoted(path)}")
     return Finding("state", f"{path} ({mode:04o})" if os.name == "posix" else str(path))
 

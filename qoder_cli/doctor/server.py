@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WITHIN = 15.0  # seconds for one response; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
+_CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
 
 
@@ -84,8 +85,23 @@ def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
         page = _ask(client, "/deployments")
     except ApiError as failure:
         error = failure
-    took = f"{(client.clock.monotonic() - began) * 1000:.0f} ms"
-    yield from _verdict(settings, page, error, took)
+    responded = f"{settings.host} responded in {(client.clock.monotonic() - began) * 1000:.0f} ms"
+    if isinstance(error, AuthError):
+        yield Finding("server", responded)
+        meaning, fix = "rejected", settings.how_to_replace
+        if error.http_status != 401:
+            meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
+        if settings.base_url in REGIONS.values():
+            fix += "; tokens only work in their own region: try --region global or cn"
+        yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
+    elif error is not None:
+        yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
+    elif not _is_page(page):
+        found = f"{settings.host} responded with JSON that is not the API's"
+        yield failed("server", found, fix=_CHECK_URL, exit=Exit.UNAVAILABLE)
+    else:
+        yield Finding("server", responded)
+        yield Finding("access", "the token is accepted")
     if (ahead := client.server_ahead) is not None:
         yield _clock(ahead)
     if _is_page(page):
@@ -99,30 +115,6 @@ def _ask(client: "Client", path: str) -> Any:
 
 def _is_page(answer: Any) -> bool:
     return isinstance(mapping(answer).get("data"), list)
-
-
-def _verdict(settings: "Settings", page: Any, error: ApiError | None, took: str) -> Iterator[Finding]:
-    host = settings.host
-    if isinstance(error, AuthError):
-        yield Finding("server", f"{host} responded in {took}")
-        meaning, fix = "rejected", settings.how_to_replace
-        if error.http_status != 401:
-            meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
-        if settings.base_url in REGIONS.values():
-            fix += "; tokens only work in their own region: try --region global or cn"
-        yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
-    elif error is not None:
-        yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
-    elif not _is_page(page):
-        yield failed(
-            "server", f"{host} responded with JSON that is not the API's", fix=_CHECK_URL, exit=Exit.UNAVAILABLE
-        )
-    else:
-        yield Finding("server", f"{host} responded in {took}")
-        yield Finding("access", "the token is accepted")
-
-
-_CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 
 
 def _cure(error: ApiError) -> str:

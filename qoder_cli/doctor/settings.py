@@ -17,13 +17,11 @@ from qoder_cli.settings.config import (
     Settings,
     resolve,
 )
-from qoder_cli.settings.configfile import ConfigFile, load, locate
+from qoder_cli.settings.configfile import ANYONE_ELSE, ConfigFile, load, locate
 from qoder_cli.settings.values import is_on, mask
 
 if TYPE_CHECKING:
     from qoder_cli.settings.values import Flags
-
-_ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 
 
 def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]:
@@ -45,18 +43,16 @@ def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]
     for said in file.warnings:
         if "; run: " not in said:  # that one is about its mode, below
             yield warning("config", said, fix=f"correct or remove them in {path}")
-    if os.name == "posix":
-        yield _mode(file)
-
-
-def _mode(file: ConfigFile) -> Finding:
-    mode = f"{stat.S_IMODE(file.path.stat().st_mode):04o}"
-    if not int(mode, 8) & _ANYONE_ELSE:
-        return Finding("config_mode", mode)
-    if not any("token" in values for values in file.profiles.values()):
-        return Finding("config_mode", f"{mode}, readable by others; it has no token")
-    found = f"{mode}: others can read the token in it"
-    return warning("config_mode", found, fix=f"chmod 600 {shlex.quote(str(file.path))}")
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & ANYONE_ELSE:
+        yield Finding("config_mode", f"{mode:04o}")
+    elif any("token" in values for values in file.profiles.values()):
+        what = f"{mode:04o}: others can read the token in it"
+        yield warning("config_mode", what, fix=f"chmod 600 {shlex.quote(str(path))}")
+    else:
+        yield Finding("config_mode", f"{mode:04o}, readable by others; it has no token")
 
 
 def settings(flags: "Flags", env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:

@@ -19,7 +19,7 @@ KEYS = ("token", "region", "base_url", "workspace_id")
 LONGEST_WAIT = 5.0  # seconds for somebody else to finish a change, which takes milliseconds
 _LARGEST = 2**20  # bytes; a config file is a few lines, and this ends a read from /dev/zero
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
+ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _values(path: Path, name: str, section: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _too_open(path: Path, mode: int, profiles: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    if os.name == "posix" and mode & _ANYONE_ELSE and any("token" in values for values in profiles.values()):
+    if os.name == "posix" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
         import shlex
 
         yield f"{path} contains a token and is readable by others; run: chmod 600 {shlex.quote(str(path))}"

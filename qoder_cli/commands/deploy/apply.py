@@ -7,36 +7,27 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
-from qoder_cli.cli.options import Yes, confirmed
+from qoder_cli.cli.options import Yes, argument, confirmed
+from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.applied import Applied
     from qoder_cli.deployments.step import Step
 
+_FILES = argument("FILE...", "Files, folders or - for stdin.", values.files)
+_MORE_FILES = typer.Option(
+    *("--file", "--filename", "-f"),
+    metavar="FILE",
+    help="The same as FILE. Repeatable.",
+    autocompletion=values.files,
+)
+
 
 def apply(
     ctx: typer.Context,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILE...",
-            help="Files, folders or - for stdin.",
-            show_default=False,
-            autocompletion=values.files,
-        ),
-    ] = None,
-    more_files: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--file",
-            "--filename",
-            "-f",
-            metavar="FILE",
-            help="The same as FILE. Repeatable.",
-            autocompletion=values.files,
-        ),
-    ] = None,
+    files: Annotated[list[str] | None, _FILES] = None,
+    more_files: Annotated[list[str] | None, _MORE_FILES] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without applying them.")] = False,
     exit_code: Annotated[
@@ -75,7 +66,6 @@ def apply(
     """
     from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.planning import plan
-    from qoder_cli.deployments.show import show_changes
     from qoder_cli.files.load import load
 
     state: State = ctx.obj
@@ -108,8 +98,6 @@ def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> i
 
 def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written; where nobody is asked, with profile and host, which else the question has."""
-    from qoder_cli.deployments.show import show_changes
-
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     if yes:
@@ -121,7 +109,6 @@ def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
 
 def _tell_what_is_left(state: State, steps: Sequence["Step"], paths: Sequence[str]) -> None:
     """Say what of the files is not applied, or comes to nothing."""
-    from qoder_cli.deployments.show import warn_of_plan
     from qoder_cli.files.source import folders_in
 
     for path in paths:
@@ -186,8 +173,7 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     except Signalled as late:  # while it was printed
         signalled = late
     except InternalError as unwritten:  # a full disk does not make undone what was done
-        unwritten.message = f"{_so_far(items())}; {unwritten.message}"
-        raise
+        raise unwritten.with_(message=f"{_so_far(items())}; {unwritten.message}") from None
     return _conclude(items(), signalled)
 
 
@@ -211,18 +197,18 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     if signalled is not None:
-        stopped = signalled.in_words(f"stopped by a signal; {_so_far(items)}", hint="run the command again to finish")
+        said = f"stopped by a signal; {_so_far(items)}"
         if unknown := sum(item.action == "unknown" for item in items):
-            stopped.message += f"; unknown: {unknown}"
-            stopped.hint = "check them, then run the command again"
-            stopped.kind = Exit.OUTCOME_UNKNOWN
-        raise stopped
+            hint = "check them, then run the command again"
+            stopped = signalled.in_words(f"{said}; unknown: {unknown}", hint=hint)
+            raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN)
+        raise signalled.in_words(said, hint="run the command again to finish")
     error = first_by_rank(item.error for item in items if item.error)
-    if error is None:
-        return Exit.OK
-    if len(items) > 1:
-        error.message = f"{_so_far(items)}; {error.message}"
-    raise error
+    if error is not None and len(items) > 1:
+        error = error.with_(message=f"{_so_far(items)}; {error.message}")
+    if error is not None:
+        raise error
+    return Exit.OK
 
 
 def _so_far(items: Sequence["Applied"]) -> str:

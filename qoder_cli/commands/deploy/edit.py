@@ -146,11 +146,18 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
     from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.applying import apply, give_up
+    from qoder_cli.deployments.show import show_changes, warn_of_plan
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:
         raise step.error
-    _announce(state, step, dry_run=dry_run, doing=doing)
+    if not step.changes:
+        state.progress.note(f"{step.known} is already up to date")
+    elif not dry_run:
+        state.progress.note(f"{doing} {step.known} {state.client.settings.whereabouts}")
+    if dry_run or not state.progress.is_quiet:
+        show_changes(state, [step])
+    warn_of_plan(state, [step])
     if dry_run:
         planned = would(step)
         if planned.shown or state.output.format != "id":  # what is not there has no id to print
@@ -165,24 +172,12 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
         raise _stopped(state, applied or give_up(step), signalled) from None
     except InternalError as unwritten:
         applied = applied or give_up(step)
-        unwritten.message = f"{applied.known} was {applied.said}, but {unwritten.message}"
-        unwritten.next = state.looking("deploy", "get", applied.shown.id) if applied.shown else None
-        raise
+        next = state.looking("deploy", "get", applied.shown.id) if applied.shown else None
+        message = f"{applied.known} was {applied.said}, but {unwritten.message}"
+        raise unwritten.with_(message=message, next=next) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
-
-
-def _announce(state: State, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.show import show_changes, warn_of_plan
-
-    if not step.changes:
-        state.progress.note(f"{step.known} is already up to date")
-    elif not dry_run:
-        state.progress.note(f"{doing} {step.known} {state.client.settings.whereabouts}")
-    if dry_run or not state.progress.is_quiet:
-        show_changes(state, [step])
-    warn_of_plan(state, [step])
 
 
 def _print(state: State, applied: "Applied") -> None:
@@ -201,5 +196,4 @@ def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderErr
     if applied.error is None:
         return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.said}")
     stopped = signalled.in_words(f"stopped by a signal; {applied.error.message}", next=applied.error.next)
-    stopped.kind = Exit.OUTCOME_UNKNOWN if applied.action == "unknown" else None
-    return stopped
+    return stopped.with_(kind=Exit.OUTCOME_UNKNOWN) if applied.action == "unknown" else stopped

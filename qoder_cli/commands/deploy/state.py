@@ -1,16 +1,13 @@
 """`qoder deploy pause`, `unpause` and `archive`: what becomes of deployments, be they one or many."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
-
-if TYPE_CHECKING:
-    from qoder_cli.deployments.state_change import Change, StateChanges
+from qoder_cli.deployments.state_change import ARCHIVE, PAUSE, UNPAUSE, Change, StateChanges, Target
+from qoder_cli.runs import names
 
 
 def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -27,8 +24,6 @@ def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty 
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status
     """
-    from qoder_cli.deployments.state_change import PAUSE
-
     return _changes(ctx.obj, PAUSE, deployments, allow_empty=allow_empty).make()
 
 
@@ -42,8 +37,6 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status
     """
-    from qoder_cli.deployments.state_change import UNPAUSE
-
     return _changes(ctx.obj, UNPAUSE, deployments, allow_empty=allow_empty).make()
 
 
@@ -58,8 +51,6 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allo
     Examples:
       qoder deploy archive dep_archived --yes
     """
-    from qoder_cli.deployments.state_change import ARCHIVE
-
     state: State = ctx.obj
     if not yes and not state.may_ask:
         raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
@@ -67,10 +58,7 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allo
     return changes.make(is_wanted=None if yes else lambda found: _is_wanted(state, found))
 
 
-def _changes(state: State, change: "Change", typed: list[str], *, allow_empty: bool) -> "StateChanges":
-    from qoder_cli.deployments.state_change import StateChanges, Target
-    from qoder_cli.runs import names
-
+def _changes(state: State, change: Change, typed: list[str], *, allow_empty: bool) -> StateChanges:
     words = named(typed, state, what="deployments", allow_empty=allow_empty)
     targets = [Target(*each) for each in zip(words, names.deployments(words, state), strict=True)]
     return StateChanges(state, change, targets, as_list=is_list(typed))
