@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.api.request import Request
 from qoder_cli.base import jsontext
-from qoder_cli.base.ahead import OneAhead
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import mapping, text
+from qoder_cli.base.pool import OneAhead
 from qoder_cli.http import redact
 from qoder_cli.http.answers import Answer
 from qoder_cli.output.data import Output

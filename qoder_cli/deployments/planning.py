@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.ahead import in_order
 from qoder_cli.base.errors import ApiError, QoderError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.deployments.step import Step

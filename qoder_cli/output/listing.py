@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import typer
 
-from qoder_cli.base.ahead import OneAhead
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import is_new, next_cursor, text
+from qoder_cli.base.pool import OneAhead
 
 if TYPE_CHECKING:
     from qoder_cli.output.data import Rows

@@ -157,7 +157,7 @@ def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
     if state.known.on_leave != "cancel":
         return list(items)
-    from qoder_cli.base.ahead import in_order
+    from qoder_cli.base.pool import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     pace = Pace(state.clock, per_second=WRITES_PER_SECOND)

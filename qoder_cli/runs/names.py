@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qoder_cli.base import ids
-from qoder_cli.base.ahead import in_order, within
 from qoder_cli.base.errors import (
     ApiError,
     AuthError,
@@ -18,6 +17,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
+from qoder_cli.base.pool import Late, in_order, unless_late
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 from qoder_cli.runs.listed import all_runs, newest_runs
@@ -98,7 +98,11 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
     finder = _Finder(state, words)
     if not timeout:
         finder.find()
-    elif not within(timeout, finder.find, clock=state.clock):
+        return finder.found
+    until = state.clock.monotonic() + timeout
+    try:
+        unless_late(finder.find, lambda: state.clock.monotonic() >= until)
+    except Late:
         finder.stop()
         return {word: _too_late(word, timeout, state) for word in words} | finder.found
     return finder.found

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.ahead import Late, unless_late
 from qoder_cli.base.errors import ApiError, WaitTimeout
+from qoder_cli.base.pool import Late, unless_late
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock, span
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress

@@ -7,7 +7,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
-from qoder_cli.base.threads import Gate, begin
+from qoder_cli.base.pool import Gate, begin
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
 from qoder_cli.sessions.story import REMEMBERED, events_path
 

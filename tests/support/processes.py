@@ -102,10 +102,10 @@ HEARING = f"""
 import os
 from qoder_cli.base import signals
 from qoder_cli.http import write
+from qoder_cli.deployments import applying
 from qoder_cli.runs import ending
-from qoder_cli.runs.fleet import batch
-from qoder_cli.runs import awaiting
-write.LAST_WORDS = batch.LAST_WORDS = awaiting.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
+from qoder_cli.runs.fleet import awaited
+write.LAST_WORDS = applying.LAST_WORDS = awaited.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
     try:

@@ -3,7 +3,7 @@
 import io
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -11,13 +11,22 @@ import pytest
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Signalled
+from qoder_cli.deployments import applying
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.fleet.batch import Batch
 from tests.support.wire import FakeClock
 
 AT_A_TIME = 8
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _work() -> Iterator[None]:
+    """Let a step be a function and what it is called with; threads that are left behind still find it so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(applying, "apply", lambda state, step, pace, or_find: step[0](step[1], pace))
+        patch.setattr(applying, "give_up", lambda step: f"gave up {step[1]}")
+        yield
 
 
 class Interruptible(FakeClock):
@@ -44,12 +53,16 @@ class Shop:
         self.clock = clock or Interruptible()
         self.err = io.BytesIO()
         self.state = State(env={}, out=Screen(None), err=Screen(self.err), clock=self.clock)
-        self.batch: Batch[int, str] = Batch(self.state, work, lambda item: f"gave up {item}")
+        self.work = work
         self.told: list[tuple[int, str]] = []
         self.in_thread: set[int] = set()
 
     def run(self, items: int) -> Signalled | None:
-        return self.batch.run([10 * n for n in range(items)], self.on_done)
+        return self.give([10 * n for n in range(items)], self.on_done)
+
+    def give(self, items: list[int], on_done: Callable[[int, Any], None]) -> Signalled | None:
+        steps: list[Any] = [(self.work, item) for item in items]
+        return applying.apply_all(self.state, steps, on_done)
 
     def on_done(self, number: int, result: str) -> None:
         self.told.append((number, result))
@@ -207,7 +220,7 @@ def test_a_signal_while_one_is_told_of_does_not_swallow_it() -> None:
             raise Signalled(signal.SIGTERM)
         shop.on_done(number, result)
 
-    signalled = shop.batch.run([0, 10, 20], on_done)
+    signalled = shop.give([0, 10, 20], on_done)
     assert signalled is not None
     assert signalled.signum == signal.SIGTERM
     assert sorted(number for number, _ in shop.told) == [0, 1, 2]
@@ -235,3 +248,11 @@ def test_no_more_threads_than_work(items: int, monkeypatch: pytest.MonkeyPatch) 
     Shop(write).run(items)
     assert len(started) == min(items, AT_A_TIME)
     assert all(thread.daemon for thread in started)
+
+
+def test_a_bug_in_the_work_is_raised_where_one_waits_for_it() -> None:
+    def work(item: int, pace: Pace) -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Shop(work).run(3)

@@ -151,7 +151,6 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.namesakes import with_twins
-    from qoder_cli.runs.fleet.batch import Batch
 
     done: dict[int, Applied] = {}
 
@@ -162,11 +161,10 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
-    batch = Batch(state, lambda step, pace: applying.apply(state, step, pace, or_find=True), applying.give_up)
     signalled = None
     try:
         with state.progress.waiting("applying", leaving="finishing the current write; skipping the rest"):
-            signalled = batch.run(steps, on_done)
+            signalled = applying.apply_all(state, steps, on_done)
             if signalled is None:
                 done.update(enumerate(with_twins(state, items())))
         _print_applied(state, items())

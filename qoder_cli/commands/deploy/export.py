@@ -22,7 +22,7 @@ def export(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
 
     Exits 0 when all are written, 5 if one does not exist."""
-    from qoder_cli.base.ahead import in_order
+    from qoder_cli.base.pool import in_order
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.files.export import export as as_file
     from qoder_cli.files.normal import settable

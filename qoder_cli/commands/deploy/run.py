@@ -122,7 +122,8 @@ def run(
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     if is_list(deployments):
         from qoder_cli.runs.awaiting import Wanted
-        from qoder_cli.runs.fleet.many import Plan, orders_for, run_many
+        from qoder_cli.runs.fleet.launches import Plan
+        from qoder_cli.runs.fleet.many import orders_for, run_many
 
         if result and not state.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
@@ -134,9 +135,9 @@ def run(
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
             return show_requests(state, typed, orders)
-        wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
-        plan = Plan(wait, limits, wanted, parallel, if_idle, on_skip, fail_fast, result)
-        return run_many(state, typed, orders, plan)
+        wanted = Wanted(follow, require_satisfied, result, on_ask)
+        plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
+        return run_many(state, typed, orders, plan, limits, wanted)
     state.known.ci.expect_one(deployments[0])
     order = replace(order, deployment_id=names.deployment(deployments[0], state))
     if dry_run:

@@ -67,7 +67,7 @@ def wait(
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
-        return wait_many(state, typed, limits, wanted, result=result)
+        return wait_many(state, typed, limits, wanted._replace(result=result))
     began = state.clock.monotonic()
     run_id = names.run(typed[0], state, timeout=limits.timeout)
     state.known.ci.started(run_id)

@@ -1,15 +1,15 @@
 """Waiting for several runs: what became of each is told as soon as it is known, and more is read beside the wait."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import State
-from qoder_cli.base.ahead import Workers
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
+from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
 
 AT_A_TIME = 6  # runs that are read of
-_TICK = 0.1  # seconds
 
 
 def wait_for_all(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
@@ -72,8 +71,10 @@ class Awaiting:
         self._is_enough = is_enough
         self._told: set[Watch] = set()
         self._left: dict[Watch, Item] = {}  # of which leave is to be taken before they are told
+        self._ended: dict[Watch, Item] = {}  # of which more is, or was, read
         self._listener = listener_of(state, wanted, inbox=inbox, labels=labels)
-        self._reading = _Reading(state, wanted, self._listener.inbox, self._tell)
+        inbox, clock = self._listener.inbox, state.clock
+        self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=inbox, clock=clock)
 
     def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
         """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
@@ -90,28 +91,40 @@ class Awaiting:
                 launches.start()
             wait.until_over(watches)
             self._tell_rest(watches, launches, None)
-            self._reading.finish(wait.left + LAST_LOOK if self._limits.timeout else math.inf, self._is_enough)
-            self._tell_read(None)
+            self._tell_read(wait.left + LAST_LOOK if self._limits.timeout else math.inf)
         except Signalled as signalled:
             self._tell_rest(watches, launches, signalled)
-            self._tell_read(signalled)
+            self._reading.stop(0.0, partial(self._unread, signalled=signalled))
             raise
+
+    def _tell_read(self, within: float) -> None:
+        """Tell of each run as it is read, until all are, or so many seconds have passed, or it is enough."""
+        clock, progress = self._state.clock, self._state.progress
+        until = clock.monotonic() + within
+        if self._reading.open:
+            with progress.waiting("reading what the runs left"):
+                self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._is_enough())
+        self._reading.stop(0.0, self._unread)
+
+    def _read(self, watch: Watch) -> Item:
+        return read_more(self._state, self._ended[watch], self._wanted)
 
     def _over(self, watch: Watch) -> None:
         item = item_of(watch, self._state)
         if isinstance(item.error, WaitTimeout) and self._state.known.on_leave == "cancel":
             self._left[watch] = item
         elif self._wanted.asks_more_of(item):
-            self._reading.begin(watch, item)
+            self._ended[watch] = item
+            self._reading.give([watch])
         else:
             self._tell(watch, item)
 
     def _tell_rest(self, watches: Sequence[Watch], launches: "Launches | None", signalled: Signalled | None) -> None:
         """Tell of all runs but those that are read of. A signal may come at any time: it is called again then."""
         if launches:
-            launches.stop(LAST_WORDS if signalled else None)
+            launches.stop(LAST_WORDS if signalled else math.inf)
         for watch in [*watches, *(launches.watches if launches else ())]:
-            if not (watch in self._told or watch in self._left or self._reading.has(watch)):
+            if not (watch in self._told or watch in self._left or watch in self._ended):
                 self._end(watch, signalled)
         for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self._state), strict=True):
             self._tell(watch, item)
@@ -124,68 +137,21 @@ class Awaiting:
         else:
             self._left[watch] = left_behind(watch, self._state)
 
-    def _tell_read(self, signalled: Signalled | None) -> None:
-        for watch, item, is_read in self._reading.all():
-            self._tell(watch, item if is_read or item.error else item.with_(error=self._unread(item, signalled)))
-
-    def _unread(self, item: Item, signalled: Signalled | None) -> QoderError:
-        """Return the error of a run that has ended, of which more was to be read when the wait ended."""
-        if item.run is None or not (signalled or self._is_enough()):
-            return unreadable(item, NoAnswer("there was no time left"), self._wanted, self._state)
+    def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
+        """Return what became of a run that has ended, of which more was to be read when the wait ended."""
+        item = self._ended[watch]
+        if item.error or item.run is None:
+            return item
+        error: QoderError
         if signalled:
-            return unread(item.run, signalled)
-        return NotYet(f"run {item.run.id} has ended, but nothing more was read of it after another failed")
+            error = unread(item.run, signalled)
+        elif self._is_enough():
+            error = NotYet(f"run {item.run.id} has ended, but nothing more was read of it after another failed")
+        else:
+            error = unreadable(item, NoAnswer("there was no time left"), self._wanted, self._state)
+        return item.with_(error=error)
 
     def _tell(self, watch: Watch, item: Item) -> None:
         if watch not in self._told:
             self._on_item(watch, item)
             self._told.add(watch)
-
-
-class _Reading:
-    """Reads what is wanted of runs that have ended, several at a time; a call of `tell` for each goes into `inbox`."""
-
-    def __init__(
-        self, state: State, wanted: Wanted, inbox: "SimpleQueue[Any]", tell: Callable[[Watch, Item], None]
-    ) -> None:
-        self._state = state
-        self._wanted = wanted
-        self._inbox = inbox
-        self._tell = tell
-        self._items: dict[Watch, Item] = {}  # as far as they are known
-        self._open: set[Watch] = set()
-        self._workers = Workers(self._work, at_a_time=AT_A_TIME)
-
-    def has(self, watch: Watch) -> bool:
-        """Return whether more is, or was, read of this one."""
-        return watch in self._items
-
-    def begin(self, watch: Watch, item: Item) -> None:
-        """Begin to read, and return at once."""
-        self._items[watch] = item
-        self._open.add(watch)
-        self._workers.give([watch])
-
-    def _work(self, watch: Watch) -> None:
-        self._items[watch] = read_more(self._state, self._items[watch], self._wanted)
-        self._open.discard(watch)
-        self._inbox.put(partial(self._tell, watch, self._items[watch]))
-
-    def finish(self, within: float, is_enough: Callable[[], bool]) -> None:
-        """Tell of each as it is read, until all are, or so many seconds have passed, or it is enough."""
-        if not self._open:
-            return
-        clock, progress = self._state.clock, self._state.progress
-        until = clock.monotonic() + within
-        with progress.waiting("reading what the runs left"):
-            while self._open and clock.monotonic() < until and not is_enough():
-                news = clock.take(self._inbox, _TICK)
-                if callable(news):
-                    news()
-                progress.beat()
-
-    def all(self) -> Iterator[tuple[Watch, Item, bool]]:
-        """Stop reading, and yield each run with what is known of it, and whether that is all that was wanted."""
-        self._workers.stop(self._state.clock, self._inbox, 0.0)
-        for watch, item in self._items.items():
-            yield watch, item, watch not in self._open

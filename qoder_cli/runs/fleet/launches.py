@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.ahead import Workers
 from qoder_cli.base.errors import ApiError, Exit, InternalError, NotYet, OutcomeUnknown, QoderError, RunSkipped
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
+from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
@@ -18,6 +18,7 @@ from qoder_cli.runs.item import Item
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Started, Trigger
 from qoder_cli.runs.watch import Watch
+from qoder_cli.settings.values import OnSkip
 
 if TYPE_CHECKING:
     import queue
@@ -25,14 +26,31 @@ if TYPE_CHECKING:
     from qoder_cli.app import State
 
 
-class Launches:
-    """Starts the runs that were ordered, `parallel` at a time; `orders` are by their place in `typed`, the input.
+Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
 
-    With `if_idle` nothing is started while a run of the deployment is still running. A run about which the response
-    says nothing yet is read again, unless it is `awaited`. Nothing more is sent after an order with an item of which
-    `is_last`, asked in the thread that learns it, says so. `on_launched` hears of each order, in the caller's thread:
-    its place, its item, and the run if one was started. It returns the run if that is to be waited for. `on_done` is
-    called after the last.
+
+@dataclass(frozen=True)
+class Plan:
+    """How several runs are to be started; the fields are the options of `deploy run`."""
+
+    wait: bool
+    parallel: int
+    if_idle: bool
+    on_skip: OnSkip
+    fail_fast: bool
+
+    def excused(self, item: Item) -> Item:
+        """Return an item without the error of a skipped run, where that is none."""
+        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
+        return item.with_(error=None) if is_skipped and self.on_skip == "ok" else item
+
+
+class Launches:
+    """Starts the runs that were ordered, so many at a time; `orders` are by their place in `typed`, the input.
+
+    A run about which the response says nothing yet is read again, unless it is waited for. With `fail_fast` nothing
+    more is sent after an order that did not go well. `on_launched` hears of each order, in the caller's thread: its
+    place, its item, and the run if one was started. It returns the run if that is to be waited for.
     """
 
     def __init__(
@@ -40,29 +58,20 @@ class Launches:
         state: "State",
         typed: Sequence[str],
         orders: dict[int, Order],
+        plan: Plan,
         *,
-        parallel: int,
-        if_idle: bool,
-        awaited: bool,
         inbox: "queue.SimpleQueue[Any]",
-        is_last: Callable[[Item], bool],
         on_launched: Callable[[int, Item, Watch | None], Watch | None],
-        on_done: Callable[[], None],
     ) -> None:
         self._state = state
         self._typed = typed
         self._orders = orders
-        self._if_idle = if_idle
-        self._awaited = awaited
-        self._inbox = inbox
-        self._is_last = is_last
+        self._plan = plan
         self._on_launched = on_launched
-        self._on_done = on_done
-        self._workers = Workers(self._launch, at_a_time=parallel)
+        self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=state.clock)
         self._pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
-        self._settled: dict[int, tuple[Item, Watch | None]] = {}
-        self._open = set(orders)
+        self._settled: dict[int, Launched] = {}
         self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
 
     @property
@@ -73,65 +82,65 @@ class Launches:
     @property
     def done(self) -> bool:
         """Whether every order was told of."""
-        return not self._open
+        return not self._pool.open
 
     @property
     def refused(self) -> int:
         """Of how many it was told that there is no run to wait for."""
-        return self.total - len(self._open) - len(self.watches)
+        return self.total - len(self._pool.open) - len(self.watches)
 
     def start(self) -> None:
         """Begin, and return at once."""
         _ = self._state.client, self._state.store  # made here: two threads would each make their own
-        self._workers.give(self._orders)
+        self._pool.give(self._orders)
 
-    def accept(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
-        """Take in what became of one order, and return the run to wait for, if there is one."""
-        if number not in self._open:
-            return None
-        awaited = self._on_launched(number, item, watch)
-        self.watches += [awaited] if awaited else []
-        self._open.remove(number)  # only now: a signal may come before, and it is told of again then
-        if self.done:
-            self._on_done()
-        return awaited
+    def hear(self, is_enough: Callable[[], bool]) -> None:
+        """Tell of each order as it is settled, until all are, or it is enough."""
+        self._pool.hear(self._state.progress.beat, is_enough)
 
-    def stop(self, within: float | None = LAST_WORDS) -> None:
-        """Send nothing more, and tell of every order that is open, within so many seconds (None: when all are settled).
+    def stop(self, within: float = LAST_WORDS) -> None:
+        """Send nothing more, and tell of every order that is open, within so many seconds.
 
         It is told of as not attempted where nothing was sent, as unknown where the response did not come in time.
         """
         self._pace.close()
-        self._workers.stop(self._state.clock, self._inbox, within)  # what is in the inbox was settled
-        for number in sorted(self._open):
-            trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
-            settled = self._settled.get(number) or (self._given_up(number, trigger), None)
-            self.accept(number, *settled)
+        self._pool.stop(within, self._given_up)
 
-    def _given_up(self, number: int, trigger: Trigger | None) -> Item:
+    def _accept(self, number: int, launched: Launched) -> Watch | None:
+        """Tell of an order, and return the run to wait for, if there is one."""
+        awaited = self._on_launched(number, *launched)
+        self.watches += [awaited] if awaited else []
+        if len(self._pool.open) == 1:  # it was the last
+            self._state.known.ci.launched()
+        return awaited
+
+    def _given_up(self, number: int) -> Launched:
+        trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
+        if number in self._settled:
+            return self._settled[number]
         if trigger is None or not trigger.may_have_acted:
             return self._not_attempted(number)
-        return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came"))
+        return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came")), None
 
-    def _launch(self, number: int) -> None:
+    def _launch(self, number: int) -> Launched:
         self._settled[number] = self._launched(number)
-        if self._is_last(self._settled[number][0]):
+        if self._plan.fail_fast and self._plan.excused(self._settled[number][0]).is_failure:
             self._pace.close()
         with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
             self._ask_more(number)
         self._under_way.pop(number, None)
-        self._inbox.put(partial(self.accept, number, *self._settled[number]))
+        return self._settled[number]
 
-    def _launched(self, number: int) -> tuple[Item, Watch | None]:
+    def _launched(self, number: int) -> Launched:
         order, typed = self._orders[number], self._typed[number]
         trigger = self._under_way[number] = Trigger(self._state, order, pace=self._pace)
         try:
-            if self._if_idle and (going := find_going(self._state, order.deployment_id)):
+            if self._plan.if_idle and (going := find_going(self._state, order.deployment_id)):
                 skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
                 return Item(typed, going, going_on(skipped, going, self._state)), None
             return self._started(number, trigger.start())
         except Closed:
-            return self._not_attempted(number), None
+            return self._not_attempted(number)
         except OutcomeUnknown as unknown:
             error: QoderError = _repeatable(unknown, trigger)
         except QoderError as known:
@@ -161,14 +170,18 @@ class Launches:
             explained = explain_refusal(item.error, self._orders[number].deployment_id, self._state)
             self._settled[number] = item.with_(error=explained), None
         is_unclear = item.run and (item.run.adopted or standing(Run(item.run.raw)) is Standing.HALF_WRITTEN)
-        if watch and is_unclear and not self._awaited:
+        if watch and is_unclear and not self._plan.wait:
             with suppress(ApiError):
                 watch.observer.read_once()
             self._settled[number] = self._item(watch), watch
 
-    def _not_attempted(self, number: int) -> Item:
-        error = NotYet("not started (interrupted first)")
-        return Item(self._typed[number], None, error, attempted=False)
+    def _not_attempted(self, number: int) -> Launched:
+        return not_started(self._typed[number]), None
+
+
+def not_started(typed: str) -> Item:
+    """Return what became of a thing whose turn did not come."""
+    return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
 def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
@@ -178,7 +191,7 @@ def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
 
 def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
     """Return the error with the command that repeats the trigger under its key, unless it has a better one."""
-    if error.next is None and error.run_id is None:
-        error.hint = "check its runs first; to look for its run and repeat it with the same key"
-        error.next = trigger.repeat
-    return error
+    if error.next is not None or error.run_id is not None:
+        return error
+    hint = "check its runs first; to look for its run and repeat it with the same key"
+    return error.with_(hint=hint, next=trigger.repeat)

@@ -1,26 +1,27 @@
 """Many at once: runs of several deployments started and awaited, or several runs awaited, with one answer for all."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids
-from qoder_cli.base.errors import Exit, NotFound, QoderError, Signalled, UsageError
+from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Wanted, glance
+from qoder_cli.runs.awaiting import Wanted
 from qoder_cli.runs.fleet.awaited import Awaiting
 from qoder_cli.runs.fleet.conductor import Conductor
-from qoder_cli.runs.fleet.launches import Launches
+from qoder_cli.runs.fleet.launches import Launches, Plan
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
-from qoder_cli.settings.values import OnSkip, written
+from qoder_cli.settings.values import written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -84,21 +85,14 @@ def _with_nearest(error: QoderError, state: "State") -> str:
     return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done with several deployments; the fields are the options of `deploy run`."""
-
-    wait: bool
-    limits: Limits
-    wanted: Wanted
-    parallel: int
-    if_idle: bool
-    on_skip: OnSkip
-    fail_fast: bool
-    result: bool
-
-
-def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> int:
+def run_many(
+    state: "State",
+    typed: Sequence[str],
+    orders: Sequence[Order | QoderError],
+    plan: Plan,
+    limits: Limits,
+    wanted: Wanted,
+) -> int:
     """Start a run of each deployment, wait for them if that is wanted, and print what became of each.
 
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
@@ -107,7 +101,7 @@ def run_many(state: "State", typed: Sequence[str], orders: Sequence[Order | Qode
     state.known.ci.expect(typed)
     state.pace_reads(READS_BESIDE_WRITES)
     state.progress.note(f"starting runs of {_listed(typed)} {state.client.settings.whereabouts}")
-    return _Running(state, typed, orders, plan).run()
+    return _Running(state, typed, orders, plan).run(limits, wanted)
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -125,61 +119,41 @@ class _Running:
         self._typed = typed
         self._orders = orders
         self._plan = plan
-        self._inbox = SimpleQueue[Any]()
         self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
         verb = "completed" if plan.wait else "started"
         self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
 
-    def run(self) -> int:
+    def run(self, limits: Limits, wanted: Wanted) -> int:
         """Start, wait and print; return 0, or raise the error that decides the exit code."""
-        conductor, plan, orders = self._conductor, self._plan, self._orders
-        launches = Launches(
-            self._state,
-            self._typed,
-            {number: order for number, order in enumerate(orders) if isinstance(order, Order)},
-            parallel=plan.parallel,
-            if_idle=plan.if_idle,
-            awaited=plan.wait,
-            inbox=self._inbox,
-            is_last=self._is_last,
-            on_launched=self._on_launched,
-            on_done=self._on_done,
-        )
+        state, conductor, plan = self._state, self._conductor, self._plan
+        inbox = SimpleQueue[Any]()
+        orders = {number: order for number, order in enumerate(self._orders) if isinstance(order, Order)}
+        launches = Launches(state, self._typed, orders, plan, inbox=inbox, on_launched=self._on_launched)
         conductor.put_up_board(self._numbers)
         with conductor.until_signalled():
-            for number, order in enumerate(orders):
+            for number, order in enumerate(self._orders):
                 if isinstance(order, QoderError):
                     conductor.put(number, Item(self._typed[number], None, order))
-            if conductor.is_enough():
-                launches.stop()
-            if plan.wait:
-                self._wait(launches)
-            else:
+            if plan.wait and not conductor.is_enough():
+                Awaiting(
+                    state,
+                    limits,
+                    wanted,
+                    self._on_item,
+                    inbox=inbox,
+                    is_enough=conductor.is_enough,
+                    labels=self._typed,
+                ).wait([], launches)
+            elif not conductor.is_enough():
                 self._until_started(launches)
         return conductor.conclude()
 
-    def _wait(self, launches: Launches) -> None:
-        state, plan = self._state, self._plan
-        Awaiting(
-            state,
-            plan.limits,
-            plan.wanted._replace(result=plan.result),
-            self._on_item,
-            inbox=self._inbox,
-            is_enough=self._conductor.is_enough,
-            labels=self._typed,
-        ).wait([], launches)
-
     def _until_started(self, launches: Launches) -> None:
-        state = self._state
         try:
             launches.start()
-            with state.progress.waiting("starting", leaving="the rest is not started"):
-                while not launches.done and not self._conductor.is_enough():
-                    if (accept := state.clock.take(self._inbox, glance(state))) is not None:
-                        accept()
-                    state.progress.beat()
-            launches.stop(None)
+            with self._state.progress.waiting("starting", leaving="the rest is not started"):
+                launches.hear(self._conductor.is_enough)
+            launches.stop(math.inf)
         except Signalled:
             launches.stop()
             raise
@@ -198,39 +172,24 @@ class _Running:
     def _on_launched(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
         if watch is not None:
-            self._tell(watch.observer, number)
+            run_id, run = watch.observer.run_id, watch.run
+            self._state.progress.news(f"run {run_id} of {self._typed[number]}")
+            self._state.known.ci.started(run_id, run.session_id if run else None, number=number)
             if self._plan.wait:
                 self._numbers[watch] = number
                 return watch
         self._put(number, item)
         return None
 
-    def _is_last(self, item: Item) -> bool:
-        """Return whether nothing is to be started after an order; it is known sooner than the conductor hears of it."""
-        return self._plan.fail_fast and self._excused(item).is_failure
-
-    def _on_done(self) -> None:
-        self._state.known.ci.launched()
-
-    def _tell(self, observer: Observer, number: int) -> None:
-        self._state.progress.news(f"run {observer.run_id} of {self._typed[number]}")
-        session_id = observer.run.session_id if observer.run else None
-        self._state.known.ci.started(observer.run_id, session_id, number=number)
-
     def _on_item(self, watch: Watch, item: Item) -> None:
         number = self._numbers[watch]
         self._put(number, item.with_(typed=self._typed[number]))
 
     def _put(self, number: int, item: Item) -> None:
-        self._conductor.put(number, self._excused(item))
-
-    def _excused(self, item: Item) -> Item:
-        """Return an item without the error of a skipped run, where that is none."""
-        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        return item.with_(error=None) if is_skipped and self._plan.on_skip == "ok" else item
+        self._conductor.put(number, self._plan.excused(item))
 
 
-def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted, *, result: bool) -> int:
+def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
     """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
 
     Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
@@ -265,7 +224,6 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
                 conductor.put(number, item.with_(typed=typed[number]))
 
         conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-        wanted = wanted._replace(result=result)
         awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
         awaiting.wait(list(watches))
     return conductor.conclude()

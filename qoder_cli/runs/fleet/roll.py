@@ -13,9 +13,9 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.ahead import in_order, unless_late
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.pool import in_order, unless_late
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.fleet.clusters import RUNS, SESSIONS, Cluster, Source, by_row_id, clusters_of, is_told_by_session
 from qoder_cli.runs.observe import LAGGING

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.ahead import Late
 from qoder_cli.base.errors import ApiError
+from qoder_cli.base.pool import Late
 from qoder_cli.runs.fleet.roll import RollCall
 from qoder_cli.runs.wait import LONGEST_PAUSE, Wait, asked_pause
 from qoder_cli.runs.watch import Watch

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from qoder_cli.app import State
-from qoder_cli.base.ahead import in_order
 from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError, first_by_rank
 from qoder_cli.base.model import Run
+from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Output
 from qoder_cli.output.screen import inert

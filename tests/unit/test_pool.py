@@ -7,7 +7,7 @@ import pytest
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.threads import Gate, begin
+from qoder_cli.base.pool import Gate, begin
 
 
 def test_a_gate_lets_everybody_through_once_it_is_open() -> None:

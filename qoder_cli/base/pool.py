@@ -1,0 +1,231 @@
+"""Several things at a time, in threads, such that a signal can be raised wherever one waits for them.
+
+Not the pool of concurrent.futures: its threads are waited for at the exit, so that Ctrl-C would wait for a server. Nor
+its futures, nor `threading.Event`: a signal raised while one waits for them may break the lock behind them, which ends
+in RuntimeError or in a thread that hangs. A `SimpleQueue` has no such lock.
+"""
+
+import math
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+
+from qoder_cli.base import signals
+from qoder_cli.base.errors import Signalled
+
+if TYPE_CHECKING:
+    from qoder_cli.base.times import Clock
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TICK = 0.2  # seconds between two looks around
+# Seconds. On Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them.
+_LONGEST_WAIT = _TICK if sys.platform == "win32" else threading.TIMEOUT_MAX
+
+
+class Late(Exception):
+    """What was waited for did not come in time."""
+
+
+def begin(work: Callable[[], None]) -> None:
+    """Do work in a thread that ends with the process, and return at once. Raises Signalled."""
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except RuntimeError as error:  # of the event by which a thread tells that it has started
+        if isinstance(error.__context__, Signalled):
+            raise error.__context__ from None
+        raise
+
+
+class Gate:
+    """Something to wait for: closed at first, and once it is open it stays so."""
+
+    def __init__(self) -> None:
+        self._opened = SimpleQueue[None]()
+        self.is_open = False
+
+    def open(self) -> None:
+        """Let everybody through."""
+        self.is_open = True
+        self._opened.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is open, so many seconds at most, and return whether it is. Raises Signalled."""
+        with signals.waiting():
+            while seconds > 0 and not self.is_open:
+                try:
+                    self._opened.get(timeout=min(seconds, _LONGEST_WAIT))
+                    self._opened.put(None)  # for whoever waits beside
+                except Empty:
+                    seconds -= _LONGEST_WAIT
+        return self.is_open
+
+
+class Task(Generic[R]):
+    """One call in a thread of its own, and what comes of it."""
+
+    def __init__(self, call: Callable[[], R]) -> None:
+        self._call = call
+        self._done = Gate()
+        self._results: list[R] = []
+        self._failure: BaseException | None = None
+
+    def start(self) -> Self:
+        """Make the call, and return at once."""
+        begin(self._run)
+        return self
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._call())
+        except BaseException as failure:  # handed to the thread that waits
+            self._failure = failure
+        finally:
+            self._done.open()
+
+    def result(self, within: float = math.inf) -> R:
+        """Return what the call returns, or raise what it raises. Raises Late when it takes longer (seconds)."""
+        if not self._done.wait(within):
+            raise Late
+        if self._failure is not None:
+            raise self._failure
+        return self._results[0]
+
+    def result_unless(self, is_late: Callable[[], bool]) -> R:
+        """Do as `result`. Raises Late when `is_late`, asked five times a second meanwhile, says so."""
+        while not self._done.wait(_TICK):
+            if is_late():
+                raise Late
+        return self.result()
+
+
+def unless_late(work: Callable[[], R], is_late: Callable[[], bool]) -> R:
+    """Do work in a thread, and return its result or raise what came out of it.
+
+    Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work continues then.
+    """
+    return Task(work).start().result_unless(is_late)
+
+
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], *, at_a_time: int, is_late: Callable[[], bool] = lambda: False
+) -> Iterator[R]:
+    """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them begun before they are wanted.
+
+    A failure is raised in its place; so is Late, when `is_late` says so while one is waited for. When the caller stops
+    early, no further one is begun.
+    """
+    begun: deque[Task[R]] = deque()
+    for item in items:
+        if len(begun) == at_a_time:
+            yield begun.popleft().result_unless(is_late)
+        begun.append(Task(partial(work, item)).start())
+    while begun:
+        yield begun.popleft().result_unless(is_late)
+
+
+class OneAhead(Generic[T]):
+    """An iterator whose next item can be got ready while the caller works on the current one."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._next: Task[T | None] | None = None
+
+    def prepare(self) -> None:
+        """Begin to get the next item, in a thread."""
+        if self._next is None:
+            self._next = Task(lambda: next(self._items, None)).start()
+
+    def take(self) -> T | None:
+        """Return the next item, None at the end. Raises what getting it raised."""
+        task, self._next = self._next, None
+        return next(self._items, None) if task is None else task.result()
+
+
+class Pool(Generic[T, R]):
+    """Calls `work` with each thing that it is given, in up to `at_a_time` threads; `tell` hears of each, once.
+
+    A call of `tell` goes into the inbox, for the caller to take it out and make it in its own thread; it returns what
+    `tell` does. A signal may come while one is told of: it is told of again then.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], R],
+        tell: Callable[[T, R], Any],
+        *,
+        at_a_time: int,
+        inbox: "SimpleQueue[Any]",
+        clock: "Clock",
+    ) -> None:
+        self._work = work
+        self._tell = tell
+        self._at_a_time = at_a_time
+        self._inbox = inbox
+        self._clock = clock
+        self._waiting: deque[T] = deque()
+        self._done: dict[T, R] = {}
+        self._threads = 0
+        self._hiring = threading.Lock()
+        self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
+
+    def give(self, things: Iterable[T]) -> None:
+        """Take on more, and return at once."""
+        things = list(things)
+        self.open.update(dict.fromkeys(things))
+        with self._hiring:
+            self._waiting.extend(things)
+            new = min(self._at_a_time - self._threads, len(self._waiting))
+            self._threads += new
+        for _ in range(new):
+            begin(self._work_off)
+
+    def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
+        """Tell of each thing as it is done, until all are, or it is enough. `beat` is called between two looks."""
+        while self.open and not is_enough():
+            news = self._clock.take(self._inbox, _TICK)
+            if callable(news):
+                news()
+            beat()
+
+    def stop(self, within: float, give_up: Callable[[T], R]) -> None:
+        """Begin nothing more, wait so many seconds for what is under way, and tell of everything that is open.
+
+        What did not come to its end by then is told of with what `give_up` says.
+        """
+        self._waiting.clear()
+        until = self._clock.monotonic() + within
+        while self._threads and self._clock.monotonic() < until:
+            self._clock.take(self._inbox, _TICK)  # what it holds is told of below
+        for thing in list(self.open):
+            self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
+
+    def _hear_of(self, thing: T, result: R) -> Any:
+        if thing not in self.open:
+            return None
+        heard = self._tell(thing, result)
+        self.open.pop(thing)  # only now: a signal may come before, and it is told of again then
+        return heard
+
+    def _work_off(self) -> None:
+        while True:
+            with self._hiring:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                thing = self._waiting.popleft()
+            try:
+                self._done[thing] = self._work(thing)
+            except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
+                self._inbox.put(partial(_raise, bug))
+            else:
+                self._inbox.put(partial(self._hear_of, thing, self._done[thing]))
+
+
+def _raise(bug: BaseException) -> NoReturn:
+    raise bug
