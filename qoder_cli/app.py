@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Store
+    from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
     from qoder_cli.settings.config import Settings
@@ -203,10 +204,14 @@ class State:
     def show_run(self, run: "Run", **more: Any) -> None:
         """Print one run in the format asked for; a table shows the fields `more` too."""
         from qoder_cli.base.outcome import is_going
-        from qoder_cli.output.views import run_fields
 
+        fields: Fields = {}
+        if self.output.format == "table":
+            from qoder_cli.output.views import run_fields
+
+            fields = {**run_fields(run), **more}
         try:
-            self.output.record({**run_fields(run), **more}, data=run.as_json(), id=run.id)
+            self.output.record(fields, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown
             run_state = "going" if is_going(run) else "ended"
             raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error

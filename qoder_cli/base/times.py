@@ -15,7 +15,7 @@ TRIES = 5  # of a request that may be tried again
 TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
 LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
 
-_AGE = r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?"
+_AGE = "".join(rf"(?:(?P<{unit}>\d+){unit[0]})?" for unit in ("weeks", "days", "hours", "minutes", "seconds"))
 _TIME = r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
 _HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -82,27 +82,19 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
         raise UsageError(f"{shown} needs a unit", hint=_HINT)
+    age = re.fullmatch(_AGE, typed, re.ASCII)
+    if not typed or not (age or re.fullmatch(_TIME, typed, re.ASCII)):
+        raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     try:
-        moment = _before(typed, now) or _named(typed)
+        if age:
+            moment = now - timedelta(**{unit: int(part) for unit, part in age.groupdict("0").items()})
+        else:
+            moment = datetime.fromisoformat(typed.upper()).astimezone()
     except (ValueError, OverflowError, OSError):  # the 31st of February, hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
-    if moment is None:
-        raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     if moment > now:
         raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
     return moment
-
-
-def _before(typed: str, now: datetime) -> datetime | None:
-    match = re.fullmatch(_AGE, typed, re.ASCII)
-    if not typed or match is None:
-        return None
-    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return now - timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _named(typed: str) -> datetime | None:
-    return datetime.fromisoformat(typed.upper()).astimezone() if re.fullmatch(_TIME, typed, re.ASCII) else None
 
 
 def parse_timestamp(text: object) -> datetime | None:

@@ -52,8 +52,7 @@ def names_token(path: str) -> bool:
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without user and password of URLs."""
-    lower = text.lower()
-    if any(begin in lower for begin in ("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011")):
+    if any(map(text.lower().__contains__, ("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011"))):
         text = _compiled(_SHAPE).sub(REDACTED, text)
     if "@" in text or "%40" in text:
         text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)

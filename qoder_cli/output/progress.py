@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from qoder_cli.base.times import Clock, span
@@ -97,15 +98,11 @@ class Progress:
             self._screen.tell("\a")
 
     def change(self, news: str, *, status: str | None = None) -> None:
-        """Say what has changed in the wait; on a terminal only the status line changes."""
+        """Say what has changed in the wait, unless a terminal shows it in its status line or table anyway."""
         if status is not None:
             self._set_status(status)
-        self.news(news)
-
-    def news(self, text: str) -> None:
-        """Say one line, unless quiet, or a terminal shows it in its status line or table anyway."""
-        if self._live is None:
-            self.note(text)
+        if self._live is None and not self.is_quiet:
+            self._line(inert(news))
 
     def beat(self) -> None:
         """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
@@ -128,8 +125,15 @@ class Progress:
         from rich.console import Console
         from rich.live import Live
 
+        # The screen as the text file that rich writes to; it writes at once.
+        file = SimpleNamespace(
+            write=self._screen.tell,
+            flush=lambda: None,
+            isatty=lambda: self._screen.is_terminal,
+            encoding="utf-8",
+        )
         console = Console(
-            file=cast(IO[str], ScreenFile(self._screen)),
+            file=cast(IO[str], file),
             force_terminal=True,
             color_system="standard" if self._screen.color else None,
             legacy_windows=False,
@@ -147,14 +151,7 @@ class Progress:
         self._live.start()
 
     def _picture(self) -> Any:
-        if self._board is None or self._live is None:
-            return self._status_line()
         from rich.console import Group
-
-        width, height = self._live.console.size
-        return Group(self._board(width, height - _MARGIN), self._status_line())
-
-    def _status_line(self) -> Any:
         from rich.spinner import Spinner
         from rich.text import Text
 
@@ -162,25 +159,8 @@ class Progress:
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
         line.append(f" {inert(self._status())} {span(seconds)}")
-        return line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
-
-
-class ScreenFile:
-    """A Screen as the text file that rich writes to."""
-
-    encoding = "utf-8"
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-
-    def write(self, text: str) -> int:
-        """Write text for the eye."""
-        self._screen.tell(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: a screen writes at once."""
-
-    def isatty(self) -> bool:
-        """Return whether a terminal shows it."""
-        return self._screen.is_terminal
+        line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
+        if self._board is None or self._live is None:
+            return line
+        width, height = self._live.console.size
+        return Group(self._board(width, height - _MARGIN), line)

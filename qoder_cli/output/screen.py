@@ -60,14 +60,16 @@ class Screen:
         """Return the screen for one of the interpreter's streams, with the environment's word on colour."""
         if stream is None:
             return cls(None)
-        is_terminal = stream.isatty()
-        screen = cls(
-            stream.buffer,
-            is_terminal=is_terminal,
-            color=wants_color(env, is_terminal=is_terminal),
-            moves=env.get("TERM") != "dumb",
-        )
-        screen.is_piped = _is_pipe(stream)
+        is_terminal, is_dumb = stream.isatty(), env.get("TERM") == "dumb"
+        color = is_terminal and not is_dumb
+        if forced := env.get("FORCE_COLOR"):
+            color = forced != "0"
+        if env.get("NO_COLOR"):
+            color = False
+        screen = cls(stream.buffer, is_terminal=is_terminal, color=color, moves=not is_dumb)
+        with suppress(OSError, ValueError):
+            mode = os.fstat(stream.fileno()).st_mode
+            screen.is_piped = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         return screen
 
     def keep_secrets(self, tokens: Iterable[str]) -> None:
@@ -128,23 +130,6 @@ class Screen:
     def styled(self, text: str, style: str) -> str:
         """Return the text in a style (or in none, if that is empty), where this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
-
-
-def _is_pipe(stream: TextIO) -> bool:
-    try:
-        mode = os.fstat(stream.fileno()).st_mode
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def wants_color(env: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Return whether a stream has colour by NO_COLOR, FORCE_COLOR, TERM and what it is; empty means not set."""
-    if env.get("NO_COLOR"):
-        return False
-    if env.get("FORCE_COLOR"):
-        return env["FORCE_COLOR"] != "0"
-    return is_terminal and env.get("TERM") != "dumb"
 
 
 def silence(stream: TextIO | None) -> None:

@@ -40,8 +40,8 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
     lines = []
     for one in evaluations(session):
-        explanation = text(one.get("explanation") or one.get("description"))
-        lines.append(": ".join(filter(None, (text(one.get("result")) or "unknown", explanation))))
+        said = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
+        lines.append(": ".join(filter(None, said)))
     return {"outcome": lines} if lines else {}
 
 
@@ -115,6 +115,13 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
     budget = mapping(raw.get("budget")).get("max_credit_cost")
+    fires, words = deployment.next_fires, None
+    if schedule:
+        from qoder_cli.base.schedule import next_fires, words_of
+
+        words = words_of(schedule)
+        if now is not None and not deployment.archived_at:
+            fires = next_fires(schedule, now=now)
     return {
         "id": text(raw.get("id")),
         "name": deployment.name,
@@ -128,7 +135,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
-        "next_run": [Fire(fire, zone) for fire in _next_fires(deployment, now)],
+        "next_run": [Fire(fire, zone) for fire in fires],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": [str(each) for each in _list(raw.get("vault_ids"))],
         "budget": None if budget is None else f"{budget} credits a run",
@@ -136,24 +143,8 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
-        "schedule_words": _in_words(schedule),
+        "schedule_words": words,
     }
-
-
-def _next_fires(deployment: Deployment, now: float | None) -> list[str]:
-    if now is None or deployment.archived_at:
-        return deployment.next_fires
-    from qoder_cli.base.schedule import next_fires
-
-    return next_fires(deployment.schedule, now=now)
-
-
-def _in_words(schedule: Mapping[str, Any]) -> str | None:
-    if not schedule:
-        return None
-    from qoder_cli.base.schedule import words_of
-
-    return words_of(schedule)
 
 
 def deployment_row(deployment: Deployment) -> Fields:

@@ -173,7 +173,7 @@ class _Running:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
-            self._state.progress.news(f"run {run_id} of {self._typed[number]}")
+            self._state.progress.change(f"run {run_id} of {self._typed[number]}")
             self._state.known.ci.started(run_id, run.session_id if run else None, number=number)
             if self._plan.wait:
                 self._numbers[watch] = number
