@@ -43,7 +43,7 @@ def show_body(state: "State", answer: Answer) -> None:
     if state.flags.output == "id":
         _show_ids(state, answer.body)
     elif not state.out.is_terminal:
-        state.out.write_bytes(answer.content)
+        state.out.write_exactly(answer.content)
     elif answer.content:
         try:
             state.out.write(state.output.document(jsontext.parse(answer.content.decode())) + "\n")
@@ -108,5 +108,5 @@ def show_stream(state: "State", request: Request, *, include: bool) -> None:
             if state.out.is_terminal:
                 state.out.write(inert_lines(lines.decode(chunk)))
             else:
-                state.out.write_bytes(chunk)
+                state.out.write_exactly(chunk)
             chunks.prepare()

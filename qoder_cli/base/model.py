@@ -95,6 +95,11 @@ class Run(Resource):
         return text(self.error.get("message"))
 
     @property
+    def triggered_at(self) -> str | None:
+        """When the run was triggered, as a timestamp text; the current generation only has when it was created."""
+        return text(self.raw.get("triggered_at")) or text(self.raw.get("created_at"))
+
+    @property
     def completed_at(self) -> str | None:
         """When the run ended, as a timestamp text."""
         return text(self.get("completed_at"))
@@ -122,8 +127,7 @@ class Run(Resource):
         sent = self.get("duration_ms")
         if isinstance(sent, int) and not isinstance(sent, bool):
             return sent
-        start = self.raw.get("triggered_at") or self.raw.get("created_at")
-        return milliseconds_between(start, self.completed_at)
+        return milliseconds_between(self.triggered_at, self.completed_at)
 
     def as_json(self) -> dict[str, Any]:
         """Return the server's object; where fields were filled in, with them and a key `derived` naming them."""

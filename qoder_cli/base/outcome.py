@@ -122,8 +122,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
         derived["status"] = ending.status  # None takes a status away that the session has overruled
     if ending.at:
         derived["completed_at"] = ending.at
-    start = run.raw.get("triggered_at") or run.raw.get("created_at")
-    duration = milliseconds_between(start, ending.at)
+    duration = milliseconds_between(run.triggered_at, ending.at)
     if ending.status == "completed" and duration is not None:
         derived["duration_ms"] = duration
     if ending.error:

@@ -123,7 +123,7 @@ def remember_runs(state: Invocation, runs: Iterable[Run]) -> None:
     found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
     where = state.settings.host, state.settings.profile
     plain = [run for run in found if _ID.fullmatch(run.id)]
-    rows = [(*where, run.id, _plain(run.deployment_id), _plain(_triggered(run))) for run in plain]
+    rows = [(*where, run.id, _plain(run.deployment_id), _plain(run.triggered_at)) for run in plain]
 
     def put(connection: "Connection") -> None:
         _forget_rehearsals(connection, state)
@@ -141,11 +141,6 @@ def remember_runs(state: Invocation, runs: Iterable[Run]) -> None:
 
     if rows:
         state.store.write(put, quiet=True)
-
-
-def remember_run(state: Invocation, run: Run) -> None:
-    """Remember one run."""
-    remember_runs(state, [run])
 
 
 def _remember(state: Invocation, found: list[KnownDeployment], *, gone: set[str], whole: bool) -> None:
@@ -186,10 +181,6 @@ def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:
     """Return deployments with those whose age is known in the order of it, in the places that they have together."""
     dated = iter(sorted((each for each in all if each.created), key=lambda each: each.created or "", reverse=True))
     return [next(dated) if each.created else each for each in all]
-
-
-def _triggered(run: Run) -> str | None:
-    return text(run.raw.get("triggered_at")) or text(run.raw.get("created_at"))
 
 
 def _plain(value: str | None) -> str | None:

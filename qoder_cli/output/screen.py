@@ -85,17 +85,15 @@ class Screen:
         """
         self.write_exactly(commandless(text))
 
-    def write_exactly(self, text: str) -> None:
-        """Write text as it is, but for secrets. Raises what `write` raises."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, REDACTED)
-        self.write_bytes(text.encode("utf-8", "replace"))
-
-    def write_bytes(self, data: bytes) -> None:
-        """Write bytes as they are, at once. Raises what `write` raises."""
+    def write_exactly(self, data: str | bytes) -> None:
+        """Write bytes as they are, text without secrets, at once. Raises what `write` raises."""
         self.has_written = True
         if self._binary is None:
             return
+        if isinstance(data, str):
+            for secret in sorted(self._secrets, key=len, reverse=True):
+                data = data.replace(secret, REDACTED)
+            data = data.encode("utf-8", "replace")
         try:
             self._binary.write(data)
             self._binary.flush()

@@ -28,7 +28,7 @@ def run_fields(run: Run) -> Fields:
         "agent": run.agent,
         "attempt": run.extras.get("attempt"),
         "turn": text(run.extras.get("turn_id")),
-        "triggered": _moment(run.raw.get("triggered_at") or run.raw.get("created_at")),
+        "triggered": _moment(run.triggered_at),
         "started": _moment(run.extras.get("started_at")),
         "completed": _moment(run.completed_at),
         "duration": None if run.duration_ms is None else Milliseconds(run.duration_ms),

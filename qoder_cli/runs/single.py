@@ -92,7 +92,7 @@ def launch(state: "State", order: Order) -> Started:
 
     Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
     """
-    from qoder_cli.local.remembered import remember_run
+    from qoder_cli.local.remembered import remember_runs
 
     state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
     trigger = Trigger(state, order)
@@ -106,7 +106,7 @@ def launch(state: "State", order: Order) -> Started:
         raise explain_refusal(error, order.deployment_id, state) from error
     state.progress.note(f"run {started.run.id} of {order.deployment_id}")
     state.known.ci.started(started.run.id, started.run.session_id)
-    remember_run(state, started.run)
+    remember_runs(state, [started.run])
     return started
 
 

@@ -529,7 +529,7 @@ def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch
         raise InternalError("cannot write to standard output: no space", hint="free some space")
 
     monkeypatch.setattr(Screen, "write", full)
-    monkeypatch.setattr(Screen, "tell", lambda screen, text, **_: screen.write_bytes(text.encode()))
+    monkeypatch.setattr(Screen, "tell", lambda screen, text, **_: screen.write_exactly(text.encode()))
     ran = create(desk, "--json")
     [weekly] = desk.named("weekly")
     said = "but cannot write to standard output: no space"

@@ -24,7 +24,6 @@ from qoder_cli.local.remembered import (
     known_deployments,
     remember_deployments,
     remember_names,
-    remember_run,
     remember_runs,
     run_ids_with_prefix,
     seen_deployments,
@@ -121,7 +120,7 @@ def at_work(folder: Path, profiles: Path, **env: str) -> State:
 def test_each_is_of_its_profile(folder: Path, profiles: Path) -> None:
     for state, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
         remember_names(state, {f"dep_{number}": "nightly"})
-        remember_run(state, run(f"drun_{number}", f"dep_{number}"))
+        remember_runs(state, [run(f"drun_{number}", f"dep_{number}")])
     assert (seen(folder), seen(folder, "work")) == ([("dep_1", "nightly")], [("dep_2", "nightly")])
     assert (runs_seen(folder), runs_seen(folder, "work")) == ([("drun_1", "nightly")], [("drun_2", "nightly")])
 
@@ -139,9 +138,9 @@ def test_across_lists_the_newest_are_first(folder: Path) -> None:
 def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path) -> None:
     state = state_in(folder)
     remember_names(state, {"dep_1": "nightly"})
-    remember_run(state, run("drun_1", at="2026-06-14T08:54:06Z"))
+    remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z")])
     remember_runs(state, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
-    remember_run(state, run("drun_0", "dep_1", at=""))
+    remember_runs(state, [run("drun_0", "dep_1", at="")])
     assert runs_seen(folder) == [
         ("drun_3", "nightly"),
         ("drun_2", "dep_9"),
@@ -172,7 +171,7 @@ def test_the_same_again_writes_nothing(folder: Path) -> None:
         remember_deployments(state, seen, whole=True)
         remember_runs(state, runs)
         remember_names(state, {"dep_1": "nightly"})
-        remember_run(state, runs[1])
+        remember_runs(state, [runs[1]])
         found = [file.stat() for file in sorted(folder.iterdir())]
         return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes the log longer
 
@@ -307,7 +306,7 @@ def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path, what: str) -> N
     put_in_the_way(folder, what)
     state = state_in(folder)
     remember_names(state, {"dep_1": "nightly"})
-    remember_run(state, run("drun_1"))
+    remember_runs(state, [run("drun_1")])
     assert known_deployments(state.store, HOST, "default")[0].id == "dep_1"
     state.close()
     assert not state.err.has_written
@@ -319,7 +318,7 @@ def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch:
 
     monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
     remember_names(state := state_in(folder), {"dep_1": "nightly"})
-    remember_run(state, run("drun_1"))
+    remember_runs(state, [run("drun_1")])
     assert offered("qoder run get ", {}).keys() == {"last"}
     assert not state.err.has_written
 
@@ -352,8 +351,8 @@ def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(f
     state = state_in(folder)
     remember_names(state, {"dep_1": "night\x1bly\ud800"})
     remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
-    remember_run(state, run("drun_0", at=""))
-    remember_run(state, run("no run"))
+    remember_runs(state, [run("drun_0", at="")])
+    remember_runs(state, [run("no run")])
     assert [tuple(each) for each in seen_runs(state.store, "default")] == [
         ("drun_2", "", "dep_9", "2026-06-15T08:54:06Z", HOST),
         ("drun_1", "night\\u001bly\\ud800", "dep_1", "2026-06-14T08:54:06Z", HOST),
@@ -386,7 +385,7 @@ def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None
     for port in (8001, 8002):
         rehearsing = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
         remember_names(rehearsing, {"dep_demo": "nightly"})
-        remember_run(rehearsing, run("drun_1"))
+        remember_runs(rehearsing, [run("drun_1")])
     store = state_in(folder).store
     assert known_deployments(store, "127.0.0.1:8001", "default") == []
     assert run_ids_with_prefix(store, "127.0.0.1:8001", "drun_") == []
@@ -454,10 +453,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
     work = at_work(folder, home / "config.toml")
     remember_names(work, {"dep_work": "work-report"})
-    remember_run(work, run("drun_work"))
+    remember_runs(work, [run("drun_work")])
     rehearsing = state_in(folder, QODER_SANDBOX="http://127.0.0.1:8001")
     remember_names(rehearsing, {"dep_demo": "nightly"})
-    remember_run(rehearsing, run("drun_9"))
+    remember_runs(rehearsing, [run("drun_9")])
     return home
 
 

@@ -32,14 +32,14 @@ def get(
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
       qoder run get last --json | jq .error"""
-    from qoder_cli.local.remembered import remember_run
+    from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs import names
 
     state: State = ctx.obj
     typed = or_last(run, state)
     found = observer_of(state, names.run(typed, state)).read_once()
     state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
-    remember_run(state, found)
+    remember_runs(state, [found])
     if exit_status and (error := ending_error(found, state)):
         raise error
     return Exit.OK

@@ -89,7 +89,7 @@ def logs(
 
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
-    from qoder_cli.local.remembered import remember_run
+    from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
 
     run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
@@ -102,7 +102,7 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
         printer.sum_up(credits_of(state, run, selection))
     if not printer.shown:
         state.progress.note(nothing_shown(chosen, selection))
-    remember_run(state, run)
+    remember_runs(state, [run])
 
 
 def _show_many(state: State, typed: list[str], selection: "Selection", tail: int | None) -> int:
