@@ -93,15 +93,11 @@ _COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_a
 
 
 class Attempt(NamedTuple):
-    """One request that starts a run, which was sent or about to be: who started what where, when, under which key.
-
-    `at` is in unix seconds of this machine's clock. `ahead` is how many seconds the server's clock is ahead of it, None
-    while that is not known.
-    """
+    """One request that starts a run, which was sent or about to be."""
 
     id: str
-    at: float
-    ahead: float | None
+    at: float  # in unix seconds of this machine's clock
+    ahead: float | None  # seconds by which the server's clock is ahead of it; None while that is not known
     profile: str
     host: str
     deployment: str
@@ -109,16 +105,12 @@ class Attempt(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An attempt and what became of it.
-
-    `run` is None while that is not known; `nothing` says that certainly nothing was started. `adopted`: no answer named
-    the run, the run list showed it.
-    """
+    """An attempt and what became of it."""
 
     attempt: Attempt
-    run: str | None = None
-    nothing: bool = False
-    adopted: bool = False
+    run: str | None = None  # None while that is not known
+    nothing: bool = False  # certainly nothing was started
+    adopted: bool = False  # no answer named the run, the run list showed it
 
     @property
     def open(self) -> bool:
@@ -127,7 +119,7 @@ class Entry(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The attempt that has a run, by its id, and whether it adopted the run."""
+    """The id of the attempt that has a run, and whether it adopted the run."""
 
     attempt: str
     adopted: bool

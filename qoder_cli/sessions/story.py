@@ -5,10 +5,8 @@ that page is still the same; if anything is odd about it, at the beginning again
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
@@ -105,7 +103,7 @@ class StoryReader:
         """Take in pages, from a cursor or the beginning; return whether the first is the one that the cursor gave."""
         query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
         query |= dict([cursor] if cursor else [])
-        is_first, course = True, copy(self._before) if cursor else _Course()
+        is_first, course = True, self._before if cursor else _Course()
         for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
             events = events_of(page)
             keys = set(map(event_key, events))
@@ -113,35 +111,33 @@ class StoryReader:
                 return False
             self.story.tell(events)
             self.read_to = last_id(page, events) or self.read_to
-            self._before = copy(course)
-            course.take(events)
-            self._mark, self._marked = cursor if self._may_resume and course.is_upward else None, keys
-            if self.story.ending and course.is_upward and not to_the_end:
+            self._before, course = course, _further(course, events)
+            # Whether times bear out that the oldest comes first, so that what comes later cannot precede it.
+            is_upward = course.rises and not course.falls
+            self._mark, self._marked = cursor if self._may_resume and is_upward else None, keys
+            if self.story.ending and is_upward and not to_the_end:
                 break
             cursor, is_first = next_cursor(page), False
         return True
 
 
-@dataclass
-class _Course:
-    """The course that times take through the pages of one reading."""
+class _Course(NamedTuple):
+    """The course that times take through the pages of one reading: the last of them, and what they did before."""
 
     latest: datetime | None = None
     rises: bool = False
     falls: bool = False
 
-    @property
-    def is_upward(self) -> bool:
-        """Whether times bear out that the oldest comes first, so that what comes later cannot precede it."""
-        return self.rises and not self.falls
 
-    def take(self, events: Events) -> None:
-        """Take in the next page."""
-        for moment in filter(None, map(event_moment, events)):
-            if self.latest is not None:
-                self.rises = self.rises or moment > self.latest
-                self.falls = self.falls or moment < self.latest
-            self.latest = moment
+def _further(course: _Course, events: Events) -> _Course:
+    """Return the course with the next page in it."""
+    latest, rises, falls = course
+    for moment in filter(None, map(event_moment, events)):
+        if latest is not None:
+            rises = rises or moment > latest
+            falls = falls or moment < latest
+        latest = moment
+    return _Course(latest, rises, falls)
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
