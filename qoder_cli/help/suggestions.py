@@ -54,7 +54,7 @@ OPTIONS: dict[str, str] = {
     "-V": "to print the version: `qoder --version`",
     **dict.fromkeys(("--input", "--prompt"), "drop it: runs take no input; the prompt is part of the deployment"),
     "--state": "did you mean --status?",
-    "--failed": "did you mean --status failed?",
+    "--failed": "to list failed runs: `qoder run list --status failed`",
 }
 
 # A value that is not one of those that there are, and what was meant.
@@ -127,10 +127,7 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
         return UsageError(message, hint=see)
     params = mistake.ctx.command.params  # what was typed is not repeated: it may be a token
     arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
-    takes = " ".join(each.metavar or each.name.upper() for each in arguments)
-    if several := next((each for each in params if each.metavar == "FILE" and getattr(each, "multiple", False)), None):
-        name = min(several.opts, key=len)  # a shell makes several words of a pattern
-        see = f"give each file its own {name}, or a folder: {name} FOLDER"
+    takes = " ".join(each.metavar for each in arguments)
     return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
 
 

@@ -85,10 +85,5 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
 
 def _profile(words: Iterable[str]) -> str | None:
     """Return the last profile that a line names, None where it names none."""
-    named = None
-    for before, word in pairwise(["", *words]):
-        if before == "--profile":
-            named = word
-        elif word.startswith("--profile="):
-            named = word.removeprefix("--profile=")
-    return named
+    parts = [part for word in words for part in word.split("=", 1)]
+    return next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
