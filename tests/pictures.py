@@ -67,7 +67,7 @@ def drawn_board() -> str:
     ]
     screen = io.StringIO()
     Console(file=screen, width=WIDTH, force_terminal=True, color_system="standard").print(
-        board(lines, width=WIDTH, height=12)
+        *board(lines, width=WIDTH, height=12), sep="\n"
     )
     return screen.getvalue()
 

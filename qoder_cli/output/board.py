@@ -10,7 +10,7 @@ from qoder_cli.output.grid import columns, cut_inside
 from qoder_cli.output.screen import commandless, inert
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
 LONGEST_LABEL = 40  # columns, beside which a run's id is shown
 LONGEST_WORD = 20  # columns
@@ -29,19 +29,17 @@ class Line(NamedTuple):
     seconds: float | None
 
 
-def board(lines: Sequence[Line], *, height: int, width: int) -> "RenderableType":
-    """Return the table, in `height` lines at most.
+def board(lines: Sequence[Line], *, height: int, width: int) -> list["Text"]:
+    """Return the lines of the table, `height` lines at most.
 
     The word and the time are always shown; where the terminal is narrow, the run's id goes first, then labels are cut.
     """
-    from rich.console import Group
-
     room = max(height - 1, 1)
     shown = lines if len(lines) <= room else sorted(lines, key=_badness)[:room]
-    return Group(*_rows(shown, width), _totals(lines, hidden=len(lines) - len(shown)))
+    return [*_rows(shown, width), _totals(lines, hidden=len(lines) - len(shown))]
 
 
-def _rows(lines: Sequence[Line], width: int) -> Iterator["RenderableType"]:
+def _rows(lines: Sequence[Line], width: int) -> Iterator["Text"]:
     from rich.text import Text
 
     # Here and not as it is written: a row must not become longer than the terminal is wide.
@@ -67,13 +65,13 @@ def _badness(line: Line) -> tuple[int, float]:
     return -rank, -(line.seconds or 0.0)
 
 
-def _totals(lines: Sequence[Line], *, hidden: int) -> "RenderableType":
+def _totals(lines: Sequence[Line], *, hidden: int) -> "Text":
     from rich.text import Text
 
     counts = Counter(line.word for line in lines)
     parts = [Text(f"{count} {inert(word)}", style=_style(word)) for word, count in counts.most_common()]
     parts += [Text(f"{hidden} not shown", style="dim")] if hidden else []
-    return Text(" · ").join(parts)
+    return Text(" · ", no_wrap=True, overflow="ellipsis").join(parts)
 
 
 def _style(word: str) -> str:

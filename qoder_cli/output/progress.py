@@ -9,8 +9,9 @@ from qoder_cli.base.times import Clock, span
 from qoder_cli.output.screen import Screen, inert, unseen_keys
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import RenderHook
     from rich.live import Live
+    from rich.text import Text
 
 _MARGIN = 3  # lines of the terminal that the board leaves free: for the status line, and for what came before
 HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
@@ -31,9 +32,11 @@ class Progress:
         self._rings = rings
         self._moves = screen.is_animated
         self._live: Live | None = None
-        self._board: Callable[[int, int], RenderableType] | None = None
+        self._board: Callable[[int, int], list[Text]] | None = None
         self._status: Callable[[], str] = str
         self._leaving = ""
+        self._drawn: list[int] = []  # columns of the lines that the terminal shows
+        self._lines: list[Text] = []  # that it is shown next
         self._began = self._last_line = 0.0
 
     @contextmanager
@@ -66,7 +69,7 @@ class Progress:
         """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
-    def put_up(self, board: "Callable[[int, int], RenderableType]") -> None:
+    def put_up(self, board: "Callable[[int, int], list[Text]]") -> None:
         """Show this above the status line of the next wait; it is drawn again and again, for a width and a height."""
         self._board = board
 
@@ -140,6 +143,8 @@ class Progress:
             highlight=False,
             markup=False,
         )
+        self._drawn = []
+        console.push_render_hook(cast("RenderHook", self))
         self._live = Live(
             get_renderable=self._picture,
             console=console,
@@ -149,6 +154,20 @@ class Progress:
             redirect_stderr=False,
         )
         self._live.start()
+
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        """Go up, for rich, over the rows that a narrower terminal has wrapped what was drawn into.
+
+        Most terminals wrap anew when they are resized; rich goes up over as many rows as it has drawn.
+        """
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        width = self._live.console.width if self._live else 1
+        more = sum((length - 1) // width for length in self._drawn if length > width)
+        self._drawn = [min(line.cell_len, width) for line in self._lines]
+        above = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * more
+        return [Control(*above), *renderables] if above else renderables
 
     def _picture(self) -> Any:
         from rich.console import Group
@@ -160,7 +179,6 @@ class Progress:
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
         line.append(f" {inert(self._status())} {span(seconds)}")
         line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
-        if self._board is None or self._live is None:
-            return line
-        width, height = self._live.console.size
-        return Group(self._board(width, height - _MARGIN), line)
+        width, height = self._live.console.size if self._live else (0, 0)
+        self._lines = [*(self._board(width, height - _MARGIN) if self._board else []), line]
+        return Group(*self._lines)

@@ -334,6 +334,23 @@ def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns
         assert ("drun_" in row) == (columns >= 80)
 
 
+def test_enter_and_another_width_leave_no_stale_rows(alone: Shell) -> None:
+    with sandbox("current", speed=1) as server:
+        ids = many(server, 3)
+        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
+        with Terminal(alone.enter(server), *MODULE, *words, columns=120) as terminal:
+            for columns in (80, 50, 30, 120, 40):
+                rows = all_running(terminal, 3)
+                assert [row.split()[0][-7:] for row in rows] == [id[-7:] for id in ids]
+                terminal.type("\n\n")
+                terminal.resize(columns)
+            all_running(terminal, 3)
+            assert terminal.screen[0].startswith("starting runs of ")
+            an_hour_later(server)
+            assert terminal.end() == 0
+        assert not [line for line in terminal.screen if "running" in line or "Ctrl-C" in line]
+
+
 def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         runs = [server.world.start(id).id for id in many(server, 3)]

@@ -288,6 +288,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         self._raw = bytearray()
+        self._resized: list[tuple[int, int]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-ISc", _WITH_TERMINAL, *command],
             stdin=slave,
@@ -340,8 +341,24 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines that are left on the screen, without the spaces at their ends; nothing is wrapped or scrolled."""
-        return Screenful(self.raw).shown
+        """The lines that are left on the screen, without the spaces at their ends.
+
+        Nothing is scrolled, and only a resize wraps lines.
+        """
+        raw, screenful, begin = self.raw, Screenful(), 0
+        for end, columns in self._resized:
+            screenful.take(raw[begin:end]).narrow(columns)
+            begin = end
+        return screenful.take(raw[begin:]).shown
+
+    def resize(self, columns: int) -> None:
+        """Make it narrower or wider between two pictures, and wrap what it shows as most terminals do."""
+        length = -1
+        while length != len(self._raw):
+            length = len(self._raw)
+            time.sleep(0.05)
+        self._resized.append((len(self.raw), columns))
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
 
     def shows(self, word: str) -> "Terminal":
         """Wait until the screen shows a word, and return itself."""
@@ -374,11 +391,22 @@ class Screenful:
 
     _TOKEN = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<verb>[A-Za-z])|\r?\n|[^\n]", re.DOTALL)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self) -> None:
         self._lines = [""]
         self._row = self._column = 0
+
+    def take(self, text: str) -> "Screenful":
+        """Show more text, and return itself."""
         for match in self._TOKEN.finditer(text):
             self._take(match[0], match["verb"], match["number"])
+        return self
+
+    def narrow(self, columns: int) -> None:
+        """Wrap the lines that are longer than this; the cursor stays at the end of its line."""
+        rows = [[line[at : at + columns] for at in range(0, len(line), columns)] or [""] for line in self._lines]
+        self._row = sum(map(len, rows[: self._row + 1])) - 1
+        self._lines = [piece for pieces in rows for piece in pieces]
+        self._column %= columns
 
     @property
     def shown(self) -> list[str]:
