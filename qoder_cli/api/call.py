@@ -126,10 +126,10 @@ class Call(Write[Answer]):
 
     def unprinted(self, error: InternalError, answer: Answer) -> InternalError:
         """Return the error that an answer could not be printed, saying of a write that it was answered all the same."""
-        if self._request.is_write:
-            error.run_state = "unknown"
-            error.message += f"; {self._request} is done (HTTP {answer.status}); do not repeat it"
-        return error
+        if not self._request.is_write:
+            return error
+        message = f"{error.message}; {self._request} is done (HTTP {answer.status}); do not repeat it"
+        return error.with_(run_state="unknown", message=message)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:
@@ -138,9 +138,10 @@ def explained(request: Request, error: ApiError) -> ApiError:
         methods = " or ".join(each.method for each in of_path(request.target.path))
         if request.operation is None:
             known = f"this path takes {methods}" if methods else "no operation has this path"
-            error.hint = f"{known}; to list the operations: qoder api --list"
+            return error.with_(hint=f"{known}; to list the operations: qoder api --list")
     elif request.is_write and error.retryable and not isinstance(error, Rejected) and request.key is None:
-        error.hint = "; ".join(filter(None, ("to let it be retried, use --idempotency-key", error.hint)))
+        hints = filter(None, ("to let it be retried, use --idempotency-key", error.hint))
+        return error.with_(hint="; ".join(hints))
     return error
 
 

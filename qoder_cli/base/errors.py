@@ -99,8 +99,11 @@ class QoderError(Exception):
     """
 
     exit = Exit.INTERNAL
+    kind: Exit | None = None  # what it is called, where that is not the name of its exit code
+    shell: str | None = None  # `next` for a shell, where it is longer than what one types
     asked_to_cancel = False  # whether the run that it leaves going was
     has_lines = False  # whether the message has several, made harmless already
+    _is_made = False
 
     def __init__(
         self,
@@ -117,20 +120,25 @@ class QoderError(Exception):
         cause: "QoderError | None" = None,
     ) -> None:
         super().__init__(message)
-        self.kind: Exit | None = None  # what it is called, where that is not the name of its exit code
         self.message = message
         self.hint = hint
         self.next = next
-        self.shell: str | None = None  # the same for a shell, where it is longer than what one types
         self.run_id = run_id
         self.session_id = session_id
         self.run_state = run_state
         self.api_type: str | None = cause.api_type if cause else api_type
         self.http_status: int | None = cause.http_status if cause else http_status
         self.request_id: str | None = cause.request_id if cause else request_id
+        self._is_made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to write to an error once it is made: who else holds it would see it change."""
+        if self._is_made and not name.startswith("__"):
+            raise AttributeError(f"errors are never changed: use with_({name}=...)")
+        super().__setattr__(name, value)
 
     def with_(self, **changes: Any) -> Self:
-        """Return a copy with some attributes changed: an error is never written to once it is made."""
+        """Return a copy with some attributes changed."""
         other = type(self).__new__(type(self), *self.args)
         vars(other).update(vars(self), **changes)
         other.__cause__ = self.__cause__

@@ -9,6 +9,7 @@ from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.step import Step
 from qoder_cli.output.cells import Fields, Status
+from qoder_cli.output.results import Result
 
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
@@ -17,48 +18,34 @@ Action = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What became of a step: `deployment` is how it is now, where it was written."""
+@dataclass(frozen=True, kw_only=True)
+class Applied(Result[Deployment]):
+    """What became of a step: what was found is the deployment as it is known last."""
 
     step: Step
     action: Action
-    deployment: Deployment | None = None
-    error: QoderError | None = None
-
-    @property
-    def shown(self) -> Deployment | None:
-        """The deployment as it is known last."""
-        return self.deployment or self.step.current
 
     @property
     def known(self) -> str:
         """What it is called, with its id where it has one."""
-        return f"{self.step.name} ({self.shown.id})" if self.shown else self.step.name
+        return f"{self.step.name} ({self.found.id})" if self.found else self.step.name
 
     @property
-    def said(self) -> str:
+    def became(self) -> str:
         """What became of it, in words: "created", "not attempted"."""
         return self.action.replace("_", " ")
 
     @property
     def is_fine(self) -> bool:
         """Whether there is a deployment that was, or needs not be, written."""
-        return self.shown is not None and self.action not in ("failed", "unknown", "not_attempted")
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code of this one; None when it was not attempted."""
-        if self.error is not None:
-            return int(self.error.exit)
-        return None if self.action == "not_attempted" else 0
+        return self.found is not None and self.action not in ("failed", "unknown", "not_attempted")
 
     def as_json(self) -> dict[str, Any]:
         """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
         secrets = self.step.secrets
         found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
-        if self.shown is not None:
-            found = secrets.out_of(self.shown.as_json())
+        if self.found is not None:
+            found = secrets.out_of(self.found.as_json())
         return {
             **found,
             **({"error": self.error.as_json()} if self.error else {}),
@@ -71,8 +58,8 @@ class Applied:
     def row(self) -> Fields:
         """Return the row of a table."""
         return {
-            "name": self.step.name if self.shown else without_tokens(self.step.name),
-            "id": self.shown.id if self.shown else None,
+            "name": self.step.name if self.found else without_tokens(self.step.name),
+            "id": self.found.id if self.found else None,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(re.split(r"[.[]", each.path)[0] for each in self.step.changes)) or None,
             "file": self.step.place and without_tokens(self.step.place),
@@ -80,13 +67,21 @@ class Applied:
         }
 
 
+def result_of(
+    step: Step, action: Action, written: Deployment | None = None, error: QoderError | None = None
+) -> Applied:
+    """Return what a step came to."""
+    is_attempted, found = action != "not_attempted", written or step.current
+    return Applied(step.place or step.name, found, error, is_attempted, step=step, action=action)
+
+
 def would(step: Step) -> Applied:
     """Return what a step would come to."""
     if not step.is_open:
         return as_it_is(step)
-    return Applied(step, "would_create" if step.current is None else "would_change")
+    return result_of(step, "would_create" if step.current is None else "would_change")
 
 
 def as_it_is(step: Step) -> Applied:
     """Return what becomes of a step that has nothing to write."""
-    return Applied(step, "unchanged" if step.error is None else "failed", step.current, step.error)
+    return result_of(step, "unchanged" if step.error is None else "failed", error=step.error)

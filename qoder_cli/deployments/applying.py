@@ -12,7 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.deployments.applied import Applied, as_it_is
+from qoder_cli.deployments.applied import Applied, as_it_is, result_of
 from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.namesakes import there_already
 from qoder_cli.deployments.planning import archived
@@ -36,10 +36,10 @@ def give_up(step: Step) -> Applied:
     if not step.is_open:
         return as_it_is(step)
     if write is None or not (write.result or write.may_have_acted):
-        return Applied(step, "not_attempted")
+        return result_of(step, "not_attempted")
     if write.result is None:
         return _failed(step, write.unknown("interrupted before it was confirmed"))
-    return Applied(step, step.done, write.result.value)
+    return result_of(step, step.done, write.result.value)
 
 
 def apply_all(state: "State", steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
@@ -90,7 +90,7 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
 
 
 def _failed(step: Step, error: QoderError) -> Applied:
-    return Applied(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
+    return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
 def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> Applied:
@@ -207,10 +207,10 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
         found = _read_back(state, step, written)
     except ApiError as unread:
         state.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
-        return Applied(step, step.done, written)
+        return result_of(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
-        return Applied(step, step.done, found)
+        return result_of(step, step.done, found)
     is_kept = bool(step.differs(written))  # the answer showed it too; else it may be a replica that lags
     what = "the server stored something else" if is_kept else "reading it back still shows something else"
     error = Rejected(
@@ -218,7 +218,7 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
         hint="compare it with what you wanted" if is_kept else "check again later",
         next=state.looking("deploy", "get", found.id),
     )
-    return Applied(step, step.done, found, error)
+    return result_of(step, step.done, found, error)
 
 
 def _read_back(state: "State", step: Step, written: Deployment) -> Deployment:

@@ -49,10 +49,10 @@ def not_archived(state: "State", *, retry: bool = True) -> Iterator[tuple[str, s
 def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
     """Return the error of a deployment that is not there, with the nearest ids and names, where they can be read."""
     if id not in error.message:
-        error.message = f"deployment {id}: {error.message}"
+        error = error.about(f"deployment {id}")
     with suppress(ApiError):
         newest = islice(not_archived(state, retry=False), SUGGEST_FROM)
-        error.hint = nearest(id, dict(newest), error.hint or asked(state))
+        return error.with_(hint=nearest(id, dict(newest), error.hint or asked(state)))
     return error
 
 
@@ -68,13 +68,15 @@ def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
     with suppress(ApiError):
         found = read_deployment(state, id)
         if found.archived_at:
-            error.message = f"deployment {id} was archived on {found.archived_at}"
-            error.hint = "archiving cannot be undone: run another deployment"
-        elif found.state == "paused":
+            return error.with_(
+                message=f"deployment {id} was archived on {found.archived_at}",
+                hint="archiving cannot be undone: run another deployment",
+            )
+        if found.state == "paused":
             because = f" ({found.paused_because})" if found.paused_because else ""
             fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
-            error.message = f"deployment {id} is paused{because}"
-            error.hint = f"resume it first: {shlex.join(state.command('deploy', 'unpause', id))}{fires}"
+            unpause = shlex.join(state.command("deploy", "unpause", id))
+            return error.with_(message=f"deployment {id} is paused{because}", hint=f"resume it first: {unpause}{fires}")
     return error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import ApiError, Rejected
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.applied import Applied, as_it_is
+from qoder_cli.deployments.applied import Applied, as_it_is, result_of
 from qoder_cli.deployments.planning import Book, created_meanwhile
 from qoder_cli.deployments.step import Step
 from qoder_cli.deployments.writing import LOOKS
@@ -22,7 +22,7 @@ def there_already(state: "State", step: Step) -> Applied | None:
     if len(alive) == 1 and not step.differs(alive[0]):
         state.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
         return as_it_is(replace(step, current=alive[0], changes=()))
-    return Applied(step, "failed", error=created_meanwhile(step, alive)) if alive else None
+    return result_of(step, "failed", error=created_meanwhile(step, alive)) if alive else None
 
 
 def _named_by_now(state: "State", step: Step) -> list[Deployment]:
@@ -49,13 +49,13 @@ def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
 
 
 def _with_twins(item: Applied, book: Book) -> Applied:
-    if item.action != "created" or item.error is not None or item.shown is None:
+    if item.action != "created" or item.error is not None or item.found is None:
         return item
-    others = [found.id for found in book.alive(item.step.declared.name) if found.id != item.shown.id]
+    others = [found.id for found in book.alive(item.step.declared.name) if found.id != item.found.id]
     if not others:
         return item
     error = Rejected(
         f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
         hint="archive the one you do not want: qoder deploy archive ID",
     )
-    return replace(item, error=error)
+    return item.with_(error=error)

@@ -1,7 +1,7 @@
 """Deployments paused, unpaused and archived: each by a write that may be repeated."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.errors import (
     ApiError,
@@ -11,7 +11,6 @@ from qoder_cli.base.errors import (
     QoderError,
     Signalled,
     UsageError,
-    first_by_rank,
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
@@ -20,12 +19,12 @@ from qoder_cli.deployments.lookup import explain_missing, find_deployment, read_
 from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
 from qoder_cli.http.write import How
 from qoder_cli.output.cells import Fields, Status
+from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.output.data import Rows
 
 _SHOWN = 3  # deployments that the first line names
 
@@ -51,25 +50,11 @@ class Target(NamedTuple):
     found: str | QoderError
 
 
-class Outcome(NamedTuple):
-    """What became of one deployment: how it is now, or the error; neither when nothing was attempted."""
-
-    deployment: Deployment | None = None
-    error: QoderError | None = None
-
-    def as_json(self, typed: str) -> dict[str, Any]:
-        """Return the item of a JSON array, for what was typed (contract, section 3)."""
-        error = self.error.as_json() if self.error else None
-        found = self.deployment.as_json() if self.deployment else {"id": None, "error": error}
-        code = 0 if self.deployment else None
-        return {**found, "input": without_tokens(typed), "exit_code": error["exit_code"] if error else code}
-
-    def row(self, typed: str) -> Fields:
-        """Return the row of a table, for what was typed."""
-        if self.deployment is not None:
-            return deployment_row(self.deployment)
-        word = self.error.type_name if self.error else "not_attempted"
-        return {**dict.fromkeys(DEPLOYMENT_COLUMNS), "id": without_tokens(typed), "state": Status(word)}
+def _row(result: Result[Deployment]) -> Fields:
+    if result.found is not None:
+        return deployment_row(result.found)
+    word = result.error.type_name if result.error else "not_attempted"
+    return {**dict.fromkeys(DEPLOYMENT_COLUMNS), "id": without_tokens(result.typed), "state": Status(word)}
 
 
 class StateChanges:
@@ -80,7 +65,7 @@ class StateChanges:
         self._change = change
         self._targets = targets
         self._as_list = as_list
-        self._outcomes: dict[str, Outcome] = {}  # by id
+        self._results: dict[str, Result[Deployment]] = {}  # by id
         self._signalled: Signalled | None = None
 
     def make(self, *, is_wanted: Callable[[Deployment], bool] | None = None) -> int:
@@ -93,13 +78,13 @@ class StateChanges:
         if is_wanted is not None:
             for id in ids:
                 self._ask(id, is_wanted)
-        self._announce([id for id in ids if id not in self._outcomes])
+        self._announce([id for id in ids if id not in self._results])
         try:
-            outcomes = self._print() if self._as_list else [self._print_one()]
+            results = self._print() if self._as_list else [self._print_one()]
         except Signalled as signalled:  # while something was printed
             self._signalled = signalled
-            outcomes = list(map(self._outcome, self._targets))
-        if (error := self._deciding(outcomes)) is not None:
+            results = list(map(self._result, self._targets))
+        if (error := self._deciding(results)) is not None:
             raise error
         return Exit.OK
 
@@ -108,13 +93,14 @@ class StateChanges:
         try:
             found = find_deployment(self._state, id)
         except ApiError as error:
-            self._outcomes[id] = Outcome(error=error)
+            self._results[id] = Result(id, error=error)
             return
         if found.state == self._change.state:
-            self._outcomes[id] = Outcome(found)
+            self._results[id] = Result(id, found)
             self._note(id, "already")
         elif not is_wanted(found):
-            self._outcomes[id] = Outcome(error=UsageError(f"cancelled; {id} was not {self._change.participle}"))
+            refused = UsageError(f"cancelled; {id} was not {self._change.participle}")
+            self._results[id] = Result(id, error=refused)
 
     def _announce(self, ids: Sequence[str]) -> None:
         typed = {target.found: target.typed for target in reversed(self._targets) if isinstance(target.found, str)}
@@ -124,44 +110,41 @@ class StateChanges:
             where = self._state.client.settings.whereabouts
             self._state.progress.note(f"{self._change.doing} {', '.join(words)} {where}")
 
-    def _print(self) -> list[Outcome]:
+    def _print(self) -> list[Result[Deployment]]:
         """Make the changes and print an item for each thing of the input; what is drawn is printed at the end."""
-        output = self._state.output
-        shown: list[tuple[str, Outcome]] = []
-        rows: Rows[tuple[str, Outcome]] = output.rows(
-            fields=lambda item: item[1].row(item[0]),
-            data=lambda item: item[1].as_json(item[0]),
-            first=DEPLOYMENT_FIRST,
-        )
-        with rows:
-            for target in self._targets:
-                shown.append((target.typed, self._outcome(target)))
-                if output.format != "id" or shown[-1][1].deployment:  # what is not changed has no id to print
-                    rows.show([] if output.is_drawn else shown[-1:])
-            rows.show(shown if output.is_drawn else [])
-        return [outcome for _, outcome in shown]
+        output, progress = self._state.output, self._state.progress
+        printed = Printed(output, progress, len(self._targets), row=_row, first=DEPLOYMENT_FIRST)
+        for number, target in enumerate(self._targets):
+            printed.put(number, self._result(target))
+            if printed.broken:
+                raise printed.broken
+        printed.end()
+        if printed.broken:
+            raise printed.broken
+        return printed.results
 
-    def _print_one(self) -> Outcome:
+    def _print_one(self) -> Result[Deployment]:
         """Make the change and print the deployment: to a person at a terminal one line is enough."""
-        output, outcome = self._state.output, self._outcome(self._targets[0])
-        if (found := outcome.deployment) is None:
-            return outcome
+        output, result = self._state.output, self._result(self._targets[0])
+        if (found := result.found) is None:
+            return result
         if output.is_drawn:
             output.raw(f"{inert(found.name or '-')} ({inert(found.id)}) is {self._change.state}\n")
         else:
             fields = deployment_fields(found, now=self._state.client.server_now())
             output.record(fields, data=found.as_json(), id=found.id)
-        return outcome
+        return result
 
-    def _outcome(self, target: Target) -> Outcome:
+    def _result(self, target: Target) -> Result[Deployment]:
         """Return what became of a target, having changed it if that is still to be done."""
-        if isinstance(target.found, QoderError):
-            return Outcome(error=target.found)
-        if self._signalled is None and target.found not in self._outcomes:
-            self._outcomes[target.found] = self._changed(target.found)
-        return self._outcomes.get(target.found, Outcome())
+        typed, id = target
+        if isinstance(id, QoderError):
+            return Result(typed, error=id)
+        if self._signalled is None and id not in self._results:
+            self._results[id] = self._changed(id)
+        return self._results.get(id, Result(id, attempted=False)).with_(typed=typed)
 
-    def _changed(self, id: str) -> Outcome:
+    def _changed(self, id: str) -> Result[Deployment]:
         write = DeploymentWrite(
             self._state,
             f"/deployments/{segment(id)}/{self._change.verb}",
@@ -178,13 +161,15 @@ class StateChanges:
                 raise explain_missing(error, id, self._state) from None
             self._note(id, written.how)
         except (ApiError, OutcomeUnknown) as error:
-            return Outcome(error=error)
+            return Result(id, error=error)
         except Signalled as signalled:
             self._signalled = signalled
             if write.result is not None:
-                return Outcome(write.result.value)
-            return Outcome(error=write.unknown("interrupted before it was confirmed") if write.may_have_acted else None)
-        return Outcome(written.value)
+                return Result(id, write.result.value)
+            if write.may_have_acted:
+                return Result(id, error=write.unknown("interrupted before it was confirmed"))
+            return Result(id, attempted=False)
+        return Result(id, written.value)
 
     def _if_so(self, id: str, found: Deployment | None) -> Deployment | None:
         """Return a deployment if it is the one and as it was to become."""
@@ -206,22 +191,17 @@ class StateChanges:
         elif how == "settled":
             self._state.progress.note(f"{id} is {self._change.state} (confirmed by reading it back)")
 
-    def _deciding(self, outcomes: Sequence[Outcome]) -> QoderError | None:
+    def _deciding(self, results: Sequence[Result[Deployment]]) -> QoderError | None:
         """Return the error that decides the exit code, saying what became of all; None when all went well."""
-        error = first_by_rank(outcome.error for outcome in outcomes if outcome.error)
-        fine = sum(outcome.deployment is not None for outcome in outcomes)
-        so_far = f"{fine} of {len(outcomes)} are {self._change.state}; " if len(outcomes) > 1 else ""
-        if self._signalled is not None:
-            return _last_words(self._signalled, so_far or (f"it is {self._change.state}; " if fine else ""), error)
-        if error is not None:
-            error.message = so_far + error.message
-        return error
-
-
-def _last_words(signalled: Signalled, so_far: str, error: QoderError | None) -> QoderError:
-    """Return the error of a command that a signal stopped: what was done, and what is not known of it."""
-    stopped = signalled.in_words(f"{so_far}stopped by a signal")
-    if isinstance(error, OutcomeUnknown):
-        stopped.message += f"; {error.message}"
-        stopped.hint, stopped.next, stopped.kind = error.hint, error.next, Exit.OUTCOME_UNKNOWN
-    return stopped
+        error = deciding_error(results)
+        fine = sum(each.found is not None for each in results)
+        so_far = f"{fine} of {len(results)} are {self._change.state}" if len(results) > 1 else None
+        if self._signalled is None:
+            return error and last_words(error, so_far, error.message)
+        if fine and so_far is None:
+            so_far = f"it is {self._change.state}"
+        stopped = self._signalled.in_words("stopped by a signal")
+        if not isinstance(error, OutcomeUnknown):
+            return last_words(stopped, so_far, stopped.message)
+        parts = (so_far, stopped.message, error.message)
+        return last_words(stopped, *parts, is_unknown=True, hint=error.hint, next=error.next)

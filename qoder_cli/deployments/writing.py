@@ -116,9 +116,9 @@ class DeploymentWrite(Write[T]):
             try:
                 found, failure = self._read_it(), None
             except CannotBe as known:
-                known.api_type, known.http_status = error.api_type, error.http_status
-                known.request_id = error.request_id
-                raise
+                raise known.with_(
+                    api_type=error.api_type, http_status=error.http_status, request_id=error.request_id
+                ) from error
             except (ApiError, OutcomeUnknown) as unread:
                 found, failure = None, unread
             if found is not None:

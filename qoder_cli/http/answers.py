@@ -70,17 +70,14 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     if retry_after is not None and retry_after > LONGEST_RETRY_AFTER:
         hint = f"try again in {span(retry_after)}, as the server requests"
     headers = answer.headers
-    failure = kind(
+    is_enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
+    raise kind(
         f"HTTP {answer.status} from {settings.host}: {_said(answer, error)}",
         hint=hint,
         api_type=text(error.get("type")),
         http_status=answer.status,
         request_id=headers.get("x-request-id") or headers.get("request-id") or text(envelope.get("request_id")),
-    )
-    failure.enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
-    failure.retryable = retryable
-    failure.retry_after = retry_after
-    raise failure
+    ).with_(enveloped=is_enveloped, retryable=retryable, retry_after=retry_after)
 
 
 def _said(answer: Answer, error: dict[str, Any]) -> str:
@@ -139,10 +136,7 @@ def _retry_after(value: str | None, now: float) -> float | None:
 
 def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
     """Return the error that nothing believable came back; `sent` says whether the request can have been heard."""
-    error = NoAnswer(message, hint=hint)
-    error.sent = sent
-    error.retryable = retryable
-    return error
+    return NoAnswer(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, first_by_rank
+from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
 from qoder_cli.base.model import Resource
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields
@@ -71,6 +71,16 @@ R = TypeVar("R", bound=Result[Any])
 def deciding_error(results: Iterable[Result[Any]]) -> QoderError | None:
     """Return the error that decides the exit code of several things; None when all went well."""
     return first_by_rank(each.error for each in results if each.error and each.attempted)
+
+
+def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, **changes: Any) -> QoderError:
+    """Return the error that ends a command for several things; `parts` say what became of all of them.
+
+    With `is_unknown` nobody can say of some what was done: where a signal stopped that, the error is called so.
+    """
+    if is_unknown and isinstance(error, Interrupted):
+        changes["kind"] = Exit.OUTCOME_UNKNOWN
+    return error.with_(message="; ".join(filter(None, parts)), **changes)
 
 
 class Printed(Generic[R]):

@@ -240,5 +240,4 @@ def test_how_long_to_wait_before_the_next_try() -> None:
     busy = Unavailable("busy", http_status=429)
     assert [next_try(busy, tries=n, spent=0, jitter=1) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 4.0, None]
     assert next_try(busy, tries=4, spent=29, jitter=1) is None
-    busy.retry_after = 40
-    assert next_try(busy, tries=1, spent=0, jitter=1) == 40
+    assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40

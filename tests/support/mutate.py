@@ -67,7 +67,7 @@ TABLE = [Mutation(*each) for each in (
     ("runs/trigger.py", "RIVAL = 120.0", "RIVAL = 12.0"),
     ("runs/last.py", "if age > CERTAIN:", "if age > 60:"),
     ("http/answers.py", 'if "certificate" in said.lower():', 'if "ssl" in said.lower():'),
-    ("http/answers.py", 'failure.enveloped = envelope.get("type") == "error" and', 'failure.enveloped ='),
+    ("http/answers.py", 'is_enveloped = envelope.get("type") == "error" and', 'is_enveloped ='),
     ("http/resending.py", "return error.http_status == 429 or 300 <=", "return 300 <="),
     # What is remembered.
     ("journal.py", "if os.write(descriptor, data) < len(data):", "if os.write(descriptor, data) < 0:"),

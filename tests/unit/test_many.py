@@ -123,8 +123,7 @@ def test_the_ranking_is_the_contracts() -> None:
     assert [code for code in RANKING if code not in (Exit.HUNG_UP, Exit.USAGE)] == contract
     assert set(RANKING) == set(Exit) - {Exit.CLOSED_PIPE}
     for worse, better in itertools.pairwise(RANKING):
-        errors = [QoderError(""), QoderError("")]
-        errors[0].exit, errors[1].exit = better, worse
+        errors = [QoderError("").with_(exit=better), QoderError("").with_(exit=worse)]
         assert first_by_rank(errors) is errors[1]
 
 

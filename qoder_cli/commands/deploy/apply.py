@@ -10,6 +10,7 @@ from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageE
 from qoder_cli.cli.options import Yes, argument, confirmed
 from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.help.completion import values
+from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.applied import Applied
@@ -171,13 +172,13 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     except Signalled as late:  # while it was printed
         signalled = late
     except InternalError as unwritten:  # a full disk does not make undone what was done
-        raise unwritten.with_(message=f"{_so_far(items())}; {unwritten.message}") from None
+        raise last_words(unwritten, _so_far(items()), unwritten.message) from None
     return _conclude(items(), signalled)
 
 
 def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
     if applied.error is not None:
-        said, id = applied.error.message, applied.shown.id if applied.shown else applied.step.name
+        said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
         names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
         state.progress.warn(said if names_it else f"{applied.known}: {said}")
     elif applied.action in ("created", "changed"):
@@ -195,18 +196,14 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
     """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
     if signalled is not None:
-        said = f"stopped by a signal; {_so_far(items)}"
+        stopped, hint, said = signalled.in_words("stopped by a signal"), "run the command again to finish", None
         if unknown := sum(item.action == "unknown" for item in items):
-            hint = "check them, then run the command again"
-            stopped = signalled.in_words(f"{said}; unknown: {unknown}", hint=hint)
-            raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN)
-        raise signalled.in_words(said, hint="run the command again to finish")
-    error = first_by_rank(item.error for item in items if item.error)
-    if error is not None and len(items) > 1:
-        error = error.with_(message=f"{_so_far(items)}; {error.message}")
-    if error is not None:
-        raise error
-    return Exit.OK
+            hint, said = "check them, then run the command again", f"unknown: {unknown}"
+        raise last_words(stopped, stopped.message, _so_far(items), said, is_unknown=unknown > 0, hint=hint)
+    error = deciding_error(items)
+    if error is None:
+        return Exit.OK
+    raise last_words(error, _so_far(items) if len(items) > 1 else None, error.message)
 
 
 def _so_far(items: Sequence["Applied"]) -> str:

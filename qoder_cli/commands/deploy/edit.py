@@ -160,8 +160,8 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     warn_of_plan(state, [step])
     if dry_run:
         planned = would(step)
-        if planned.shown or state.output.format != "id":  # what is not there has no id to print
-            id = planned.shown.id if planned.shown else ""
+        if planned.found or state.output.format != "id":  # what is not there has no id to print
+            id = planned.found.id if planned.found else ""
             state.output.record(planned.row(), data=planned.as_json(), id=id)
         return Exit.OK
     applied = None
@@ -172,9 +172,9 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
         raise _stopped(state, applied or give_up(step), signalled) from None
     except InternalError as unwritten:
         applied = applied or give_up(step)
-        next = state.looking("deploy", "get", applied.shown.id) if applied.shown else None
-        message = f"{applied.known} was {applied.said}, but {unwritten.message}"
-        raise unwritten.with_(message=message, next=next) from None
+        message = f"{applied.known} was {applied.became}, but {unwritten.message}"
+        look = state.looking("deploy", "get", applied.found.id) if applied.found else None
+        raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
@@ -183,7 +183,7 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
 def _print(state: State, applied: "Applied") -> None:
     from qoder_cli.output.views import deployment_fields
 
-    if (found := applied.deployment) is not None:
+    if (found := applied.found) is not None and applied.is_fine:
         fields = deployment_fields(found, now=state.client.server_now())
         state.output.record(fields, data=found.as_json(), id=found.id)
 
@@ -194,6 +194,9 @@ def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderErr
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(state, applied)
     if applied.error is None:
-        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.said}")
-    stopped = signalled.in_words(f"stopped by a signal; {applied.error.message}", next=applied.error.next)
-    return stopped.with_(kind=Exit.OUTCOME_UNKNOWN) if applied.action == "unknown" else stopped
+        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
+    from qoder_cli.output.results import last_words
+
+    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
+    is_unknown = applied.action == "unknown"
+    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)

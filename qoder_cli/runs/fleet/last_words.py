@@ -3,12 +3,12 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from copy import copy
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
 from qoder_cli.base.plainfile import keep
+from qoder_cli.output import results
 from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
@@ -33,42 +33,53 @@ def last_words(
     some of them.
     """
     decided = next((item for item in items if item.error is error), None)
-    error = copy(error)  # the one of the item stays as it is
+    is_stopped, several = isinstance(error, Interrupted), len(items) > 1
     running = [item.run_id or item.typed for item in items if item.goes_on]
     unknown = [item for item in items if item.is_unknown]
-    parts = [_how_many_succeeded(items, verb), decided.said if decided and len(items) > 1 else error.message]
-    if isinstance(error, Interrupted):
+    parts = [_how_many_succeeded(items, verb), decided.said if decided and several else error.message]
+    if is_stopped:
         parts.append(_counted(len(running), "run keeps running", "runs keep running"))
     cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
-    if cancelled and len(items) > 1:
+    if cancelled and several:
         parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
-    if isinstance(error, Interrupted) and unknown:
+    if is_stopped and unknown:
         parts.append(f"{len(unknown)} unknown (may have started)")
-        error.kind = Exit.OUTCOME_UNKNOWN
-    error.message = "; ".join(parts)
+    told: dict[str, Any] = _next_command(state, error, items, running, unknown, verb=verb, restart=restart)
+    if told["next"] and not state.output.is_json:
+        told["shell"] = _shortened(told["next"], state)
+    if several:
+        told |= {"run_id": None, "session_id": None}
+    if unknown or running:
+        told["run_state"] = "unknown" if unknown else "going"
+    return results.last_words(error, *parts, is_unknown=bool(unknown), **told)
+
+
+def _next_command(
+    state: "State",
+    error: QoderError,
+    items: Sequence[Item],
+    running: Sequence[str],
+    unknown: Sequence[Item],
+    *,
+    verb: str,
+    restart: Restart | None,
+) -> dict[str, Any]:
+    """Return what to do next: wait for what is running, else start the rest, else look at what is unknown."""
     hints = [error.hint] if error.hint and error.next is None else []
     if unknown:
         hints = [_check_first(unknown)]
     left = _left_over(items) if restart else []
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
-        error.next = state.wait_again(*running)
         if restart and left:
             hints.append(_about_left_over(len(left), restart(left)))
-        error.hint = "; ".join([*hints, "to wait for the rest"])
-    elif restart and left and error.exit in _STARTS_NOTHING:
-        error.next = restart(left)
-        error.hint = "; ".join([*hints, "to start the ones not started"])
-    elif len(unknown) == 1 and unknown[0].error:
-        error.next, error.hint = unknown[0].error.next, unknown[0].error.hint or hints[0]
-    elif unknown:
-        error.next, error.hint = state.looking("run", "list"), hints[0]
-    if error.next and not state.output.is_json:
-        error.shell = _shortened(error.next, state)
-    if len(items) > 1:
-        error.run_id = error.session_id = None
-    if unknown or running:
-        error.run_state = "unknown" if unknown else "going"
-    return error
+        return {"next": state.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
+    if restart and left and error.exit in _STARTS_NOTHING:
+        return {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
+    if len(unknown) == 1 and unknown[0].error:
+        return {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
+    if unknown:
+        return {"next": state.looking("run", "list"), "hint": hints[0]}
+    return {"next": error.next, "hint": error.hint}
 
 
 def _how_many_succeeded(items: Sequence[Item], verb: str) -> str:

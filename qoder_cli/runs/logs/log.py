@@ -100,9 +100,8 @@ def explained(run: Run) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        error.message = f"session {run.session_id} of run {run.id} was deleted, along with its events"
-        error.run_id, error.session_id = run.id, run.session_id
-        raise
+        message = f"session {run.session_id} of run {run.id} was deleted, along with its events"
+        raise error.with_(message=message, run_id=run.id, session_id=run.session_id) from error
 
 
 def nothing_shown(run_id: str, selection: Selection) -> str:
@@ -112,8 +111,8 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 def following(state: "State", run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
-    error.next = state.command("run", "logs", run.id, "--follow", *state.known.wait_options)
-    return going_on(error, run, state)
+    follow = state.command("run", "logs", run.id, "--follow", *state.known.wait_options)
+    return going_on(error.with_(next=follow), run, state)
 
 
 def _without_session(state: "State", run: Run) -> QoderError:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError, first_by_rank
+from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Output
+from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
+from qoder_cli.runs.item import Item
 from qoder_cli.runs.logs.follow import Selection
 from qoder_cli.runs.logs.log import Event, Printer, batches_of, credits_of, explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
@@ -24,18 +26,11 @@ GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tr
 
 @dataclass
 class Log:
-    """The log of one of several runs, as far as it could be read: `batches` go on until `error`, if there is one."""
+    """The log of one of several runs: `item` is what could be read, and why not more once its batches were taken."""
 
-    typed: str
-    run: Run | None = None
+    item: Item
     credits: object = None
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
-    error: QoderError | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of this one, once its batches were taken."""
-        return int(self.error.exit if self.error else Exit.OK)
 
 
 def show_many(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
@@ -46,32 +41,30 @@ def show_many(state: State, typed: Sequence[str], selection: Selection, tail: in
     page: _Lines | _Array = _Lines(state, selection)
     if state.output.format == "json":
         page = _Array(state.output, selection)
-    errors: list[QoderError] = []
+    items: list[Item] = []
     away = 0  # logs in a row for which the server was not there
     for log in _read(state, typed, selection, tail):
         had_any = page.show(log, _to_the_end(log))
-        error = log.error
+        item, error = log.item, log.item.error
+        items.append(item)
         away = away + 1 if isinstance(error, Unavailable) else 0
-        if error is not None:
-            errors.append(error)
-            if log.typed not in error.message:
-                error.message = f"{log.typed}: {error.message}"
+        if error is None:
+            if item.run and not had_any:
+                state.progress.note(nothing_shown(item.run.id, selection))
+        elif len(typed) > 1:
             is_refused = isinstance(error, AuthError) and error.http_status == 401  # which holds for all of them
-            if len(typed) > 1 and (is_refused or away == GIVE_UP_AFTER):
-                error.message = f"gave up: {error.message}"
-                raise error
-            if len(typed) > 1:
-                state.progress.warn(error.message)
-        elif log.run and not had_any:
-            state.progress.note(nothing_shown(log.run.id, selection))
+            if is_refused or away == GIVE_UP_AFTER:
+                raise error.with_(message=f"gave up: {item.said}")
+            state.progress.warn(item.said)
     if isinstance(page, _Array):
         page.close()
-    worst = first_by_rank(errors)
+    worst = deciding_error(items)
     if worst is None:
         return Exit.OK
+    said = next(item.said for item in items if item.error is worst)
     if len(typed) > 1:
-        worst.message = f"{len(errors)} of {len(typed)} logs are incomplete: {worst.message}"
-    raise worst
+        said = f"{sum(item.is_failure for item in items)} of {len(typed)} logs are incomplete: {said}"
+    raise last_words(worst, said)
 
 
 def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
@@ -86,17 +79,18 @@ def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | 
         raise mistake
 
     def open_log(word: str) -> Log:
-        log, id = Log(word), ids[word]
+        log, id = Log(Item(word)), ids[word]
         try:
             if isinstance(id, QoderError):
                 raise id
-            log.run = _run(Observer(state.client, id, is_fresh=is_fresh))
-            batches = batches_of(log_of(state, log.run, selection), tail)
-            with explained(log.run):
+            run = _run(Observer(state.client, id, is_fresh=is_fresh))
+            log.item = Item(word, run)
+            batches = batches_of(log_of(state, run, selection), tail)
+            with explained(run):
                 log.batches = chain([next(batches, [])], batches)
-            log.credits = credits_of(state, log.run, selection)
+            log.credits = credits_of(state, run, selection)
         except QoderError as error:
-            log.error = error
+            log.item = log.item.with_(error=error)
         return log
 
     size = max(1, min(AT_A_TIME, MOST_AHEAD // max(tail or 1, 1)))
@@ -115,13 +109,13 @@ def _run(observer: Observer) -> Run:
 
 def _to_the_end(log: Log) -> Iterator[Events]:
     """Yield the batches of a log; what breaks it becomes its error."""
-    if log.run is None:
+    if log.item.run is None:
         return
     try:
-        with explained(log.run):
+        with explained(log.item.run):
             yield from log.batches
     except ApiError as error:
-        log.error = error
+        log.item = log.item.with_(error=error)
 
 
 class _Lines:
@@ -134,16 +128,17 @@ class _Lines:
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
         """Print one log, and return whether it had anything to show."""
-        run_id = log.run.id if log.run else None
+        run = log.item.run
+        run_id = run.id if run else None
         with Printer(self._state, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
             for number, batch in enumerate(events):
-                if log.run and number == 0 and self._state.output.format == "table":
-                    self._head(log.run)
+                if run and number == 0 and self._state.output.format == "table":
+                    self._head(run)
                 printer.show(batch)
-            if log.error is None:
+            if log.item.error is None:
                 printer.sum_up(log.credits)
-        if log.error and self._state.output.format == "jsonl":
-            self._state.output.record({}, data={**_missing(log), "run_id": run_id, **_of_input(log)})
+        if log.item.error and self._state.output.format == "jsonl":
+            self._state.output.record({}, data={**_missing(log.item), "run_id": run_id, **_of_input(log.item)})
         return printer.shown
 
     def _head(self, run: Run) -> None:
@@ -163,7 +158,8 @@ class _Array:
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
         """Print one log, and return whether it had anything to show."""
-        found = log.run.as_json() if log.run else _missing(log)
+        run = log.item.run
+        found = run.as_json() if run else _missing(log.item)
         found.pop("events", None)  # a key of that name would not be the last one
         opening = self._nested({**found, "events": []}, depth=1)
         self._output.raw(self._comma + self._line(1) + opening[: opening.rindex("]")])
@@ -173,7 +169,7 @@ class _Array:
             if wanted:
                 self._output.raw(comma + ",".join(wanted))
                 comma = ","
-        closing = self._nested(_of_input(log), depth=1).removeprefix("{")
+        closing = self._nested(_of_input(log.item), depth=1).removeprefix("{")
         self._output.raw((self._line(2) if comma else "") + "]," + closing)
         self._comma = ","
         return bool(comma)
@@ -190,10 +186,10 @@ class _Array:
         return self._output.document(value).replace("\n", self._line(depth))
 
 
-def _missing(log: Log) -> Event:
+def _missing(item: Item) -> Event:
     """Return what stands in the place of a run that cannot be read."""
-    return {"id": None, "error": log.error.as_json() if log.error else None}
+    return {"id": None, "error": item.error.as_json() if item.error else None}
 
 
-def _of_input(log: Log) -> Event:
-    return {"input": without_tokens(log.typed), "exit_code": log.exit_code}
+def _of_input(item: Item) -> Event:
+    return {"input": without_tokens(item.typed), "exit_code": item.exit_code}
