@@ -58,13 +58,17 @@ def sandbox(
     Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
     takes 60 s, dep_silent writes no message. dep_fail, dep_terminated and
     dep_budget fail, dep_nostart never starts, dep_skip is skipped with
-    --generation legacy and never starts with current, dep_ask waits for an
-    answer. dep_paused and dep_archived refuse to run; dep_scheduled has a
-    schedule.
+    --generation legacy and never starts with current. dep_ask waits for an
+    approval, dep_askmany for three at once, dep_askthrice for one after the
+    other, dep_custom for the result of a custom tool; dep_selfask asks and
+    continues by itself. dep_paused and dep_archived refuse to run;
+    dep_scheduled has a schedule. A session of agent_ask and the like behaves
+    as the runs of dep_ask do.
 
     Faults. WHERE names the requests: trigger, run, list, deployment, session,
     events, stream, agent or any; for changes to deployments create, update,
-    pause, unpause, archive, or write for all five.
+    pause, unpause, archive, or write for all five; for sessions send (events)
+    and session-write (anything else that changes one).
     TIMES is 1 by default; *inf means always. WHAT, before the server acts:
       503 429=5 503-bare    a status; with Retry-After 5; without a body
       html html=503         a gateway's page, 502 by default

@@ -72,7 +72,7 @@ def refused(world: World, request: Request, refusal: Refusal, conditions: Condit
     if "echo-token" in conditions:
         message += f" (Authorization: {request.headers.get('authorization', '')})"
     fallback = "invalid_request_error" if status < 500 else "api_error"
-    error = {"type": ERROR_TYPES.get(status, fallback), "message": message}
+    error = {"type": refusal.type or ERROR_TYPES.get(status, fallback), "message": message}
     if refusal.param:
         error["param"] = refusal.param
     envelope: dict[str, object] = {"type": "error"}

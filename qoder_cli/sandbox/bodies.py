@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -107,6 +107,70 @@ class Rubric(_OfTypes):
     fields = {"text": ("content",), "file": ("file_id",)}
 
 
+class Block(_Strict):
+    """A piece of content."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    type: str
+
+
+Content = Annotated[list[Block], Field(min_length=1)]
+
+
+class SentEvent(_OfTypes):
+    """An event that a client sends into a session (api/facts.md, 2.3)."""
+
+    type: Literal[
+        "user.message",
+        "user.interrupt",
+        "user.tool_confirmation",
+        "user.custom_tool_result",
+        "user.define_outcome",
+        "system.message",
+    ]
+    content: Content | None = None
+    result: Literal["allow", "deny"] | None = None
+    decision: Literal["approve", "deny"] | None = None  # on older servers, for `result`
+    rubric: Rubric | None = None
+    fields = {
+        "user.message": ("content",),
+        "user.interrupt": ("session_thread_id?",),
+        "user.tool_confirmation": ("tool_use_id", "result", "deny_message?", "session_thread_id?"),
+        "user.custom_tool_result": ("custom_tool_use_id", "content?", "is_error?", "session_thread_id?"),
+        "user.define_outcome": ("description", "rubric", "max_iterations?"),
+        "system.message": ("content",),
+    }
+
+    @model_validator(mode="after")
+    def _gives_reasons_for_a_denial_only(self) -> Self:
+        if "deny_message" in (self.model_extra or {}) and "deny" not in (self.result, self.decision):
+            raise ValueError("deny_message is only for a denial")
+        return self
+
+
+class LegacyEvent(SentEvent):
+    """The same, as older servers want it."""
+
+    fields = SentEvent.fields | {
+        "user.tool_confirmation": ("tool_use_id", "decision", "deny_message?", "session_thread_id?")
+    }
+
+
+Event = TypeVar("Event", SentEvent, LegacyEvent)
+
+
+class Sent(_Strict, Generic[Event]):
+    """The body of a send."""
+
+    events: Annotated[list[Event], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_its_system_message_last(self) -> Self:
+        if any(event.type == "system.message" for event in self.events[:-1]):
+            raise ValueError("there is at most one system.message, and it is the last event")
+        return self
+
+
 class InitialEvent(_OfTypes):
     """An event that every run begins with (api/facts.md, 2.3)."""
 
@@ -179,6 +243,69 @@ _EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_i
 _SECRETS = {"authorization_token", "password"}  # of a resource; never shown again
 
 
+class SessionAgent(_OfTypes):
+    """An agent, pinned to a version or not, as it is or changed for this session."""
+
+    id: AgentId
+    type: Literal["agent", "agent_with_overrides"]
+    version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
+    fields = {
+        "agent": ("id", "version?"),
+        "agent_with_overrides": ("id", "version?", "model?", "system?", "tools?", "mcp_servers?", "skills?"),
+    }
+
+
+class SessionUpdate(_Strict):
+    """The body of an update of a session (api/facts.md, 2.1)."""
+
+    title: str | None = None
+    budget: Budget | None = None
+    environment_variables: dict[str, str] | None = None
+    metadata: dict[MetadataKey, MetadataValue | None] | None = None
+    agent: Any = None
+
+
+class SessionCreate(_Strict):
+    """The body of a create of a session (api/facts.md, 2.1)."""
+
+    agent: Annotated[SessionAgent, BeforeValidator(_spelled_out)]
+    environment_id: EnvironmentId
+    title: str | None = None
+    budget: Budget | None = None
+    environment_variables: dict[str, str] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
+    initial_events: Annotated[list[SentEvent], Field(max_length=50)] | None = None
+    resources: Annotated[list[Resource], Field(max_length=500)] | None = None
+    vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
+
+
+class Added(_OfTypes):
+    """A resource that is added to a session."""
+
+    type: Literal["file"]
+    fields = {"file": ("file_id", "mount_path?")}
+
+
+class Renewed(_Strict):
+    """The body of an update of a resource: a new token or password."""
+
+    authorization_token: str = ""
+    password: str = ""
+
+
+def checked(model: type[BaseModel], body: object) -> dict[str, Any]:
+    """Return the fields that `body` sets. Raises Refusal, naming the field."""
+    try:
+        return model.model_validate(body).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def without_secrets(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource as it is shown."""
+    return {name: value for name, value in resource.items() if name not in _SECRETS}
+
+
 def deployment_fields(
     body: object, *, model: type[Create] | type[Update], latest: Callable[[str], int]
 ) -> dict[str, Any]:
@@ -187,16 +314,12 @@ def deployment_fields(
     `latest` tells the version that an agent without one is pinned to. In an update, `metadata` still has the keys to
     delete, with None. Raises Refusal, naming the field.
     """
-    try:
-        said = model.model_validate(body).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise _refusal(error) from None
+    said = checked(model, body)
     fields = {name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()}
     if agent := fields.get("agent"):
         fields["agent"] = {**agent, "version": agent.get("version") or latest(agent["id"])}
-    for resource in fields.get("resources") or []:
-        for secret in _SECRETS & resource.keys():
-            del resource[secret]
+    if "resources" in fields:
+        fields["resources"] = [without_secrets(resource) for resource in fields["resources"]]
     if fields.get("schedule") is not None:
         del fields["schedule"]["type"]
     return fields

@@ -17,7 +17,11 @@ from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request
 from qoder_cli.sandbox.world import World
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
-PLACES = ("write", *WRITES, "trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any")
+PLACES = (
+    *("write", *WRITES, "send", "session-write"),
+    *("trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any"),
+)
+_ALL_WRITES = {"trigger", "write", "send", "session-write"}
 
 # Word, and the value it takes. Statuses are words of their own: `503`, `503-bare`, `act-503`.
 # Only in process can a connection be refused.
@@ -73,7 +77,7 @@ class Fault:
 
     def meets(self, where: Collection[str]) -> bool:
         """Return whether it is due for a request. A stranger comes only with writes."""
-        if self.what == "skew" or (self.what == "stranger" and not {"trigger", "write"} & set(where)):
+        if self.what == "skew" or (self.what == "stranger" and not _ALL_WRITES & set(where)):
             return False
         return self.times > 0 and self.where in (*where, "any")
 
@@ -182,8 +186,9 @@ class _Visit:
         """Let someone else act first, where possible."""
         where, segments = api.where(self.request), self.request.segments()
         deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
+        changes = deployment is not None and "write" in where and "update" not in where
         with suppress(Refusal):
-            if "create" in where or (deployment is not None and "write" in where and "update" not in where):
+            if changes or {"create", "send", "session-write"} & set(where):
                 nameless = {name: value for name, value in self.request.headers.items() if name != "idempotency-key"}
                 same = replace(self.request, headers=nameless)
                 api.perform(self.world, same, seen=Seen(0, same), now=self.world.now(), conditions={})

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from qoder_cli.sandbox.scripts import Behaviour, asking, exhausted, terminated, turn
+from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
 
 _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
 _ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
 _REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
 
+AGENT = "agent_019e00000000700080000000000a9e27"  # of whoever behaves as the demo
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 
@@ -29,10 +30,21 @@ class Preset:
         """Return its id."""
         return f"dep_{self.word}"
 
+    @property
+    def agent(self) -> str:
+        """Return the id of its agent, which is what makes it behave so."""
+        return AGENT if self.behaviour is DEMO else f"agent_{self.word}"
+
 
 _MINUTE = Behaviour(turn(seconds=60, steps=9, message=_REPORT))
 _BUDGET = Behaviour(turn(seconds=3, reason="budget_reached"))
 _SLOW = Behaviour(turn(seconds=8, start=5, message=_REPORT, idles=True))
+_STATUS, _PUSH, _CLEAN = call("git status"), call("git push origin main"), call("rm -rf build")
+_ASK = Behaviour(asking(_PUSH, seconds=2))
+_ASK_MANY = Behaviour(asking(_STATUS, _PUSH, _CLEAN, seconds=2))
+_ASK_THRICE = Behaviour(asking(_STATUS, seconds=2), then=((_PUSH,), (_CLEAN,)))
+_SELF_ASK = Behaviour(going_on(_PUSH, seconds=6, message=_REPORT))
+_CUSTOM = Behaviour(asking(custom_call("ask_owner", question="Which version is next?"), seconds=2))
 _IDLE = Behaviour(turn(seconds=3, message=_REPORT, idles=True))
 
 _FAILS = "Fails in 3 s: the model calls fail until the retries are used up."
@@ -49,7 +61,11 @@ PRESETS = (
     Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
     Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED)),
     Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
-    Preset("ask", "Asks after 2 s whether it may push, and waits for ever.", Behaviour(asking(seconds=2))),
+    Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK),
+    Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY),
+    Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE),
+    Preset("selfask", "Asks after 3 s, and continues by itself 2 s later; completes in 6 s.", _SELF_ASK),
+    Preset("custom", "Calls a custom tool after 2 s; once it has the result, completes in 1 s.", _CUSTOM),
     Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, budget="0.30"),
     Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
     Preset("slow", _WAITS, _SLOW),
@@ -58,3 +74,8 @@ PRESETS = (
     Preset("archived", "Archived for good, although its status is still active.", title="old-report", archived=True),
     Preset("scheduled", _FIRES, title="nightly-report", cron="0 9 * * *"),
 )
+
+
+def behaviour_of(agent_id: str) -> Behaviour:
+    """Return how the sessions of an agent behave."""
+    return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), DEMO)

@@ -4,19 +4,33 @@ All times are unix seconds of the server's own clock.
 """
 
 import string
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2s
 from typing import Any, Literal
 
 from qoder_cli.base import cron
-from qoder_cli.sandbox.presets import DEMO
-from qoder_cli.sandbox.scripts import WORK, Beat, Behaviour, Script
+from qoder_cli.sandbox.presets import AGENT, DEMO
+from qoder_cli.sandbox.scripts import (
+    CANCELLED,
+    WORK,
+    Beat,
+    Behaviour,
+    Fields,
+    Ref,
+    answer_to,
+    answered,
+    echo,
+    idle,
+    idles,
+    said,
+)
 from qoder_cli.sandbox.wire import Request
 
-AGENT = "agent_019e00000000700080000000000a9e27"
 ENVIRONMENT = "env_019e0000000070008000000000000e27"
-PROMPT = [{"type": "text", "text": "Generate today's status report"}]
+TITLE = "Generate today's status report"
+PROMPT = [{"type": "user.message", "content": [{"type": "text", "text": TITLE}]}]
 ID_LENGTH = 20  # digits of base 36 after an id's prefix (api/facts.md, 7.2)
 _DIGITS = string.digits + string.ascii_lowercase
 
@@ -86,40 +100,112 @@ class Deployment:
         """Work out the next fire anew: fires that were missed are not made up for."""
         self.next_fire = None if self.paused else next(iter(self.upcoming(after, count=1)), None)
 
-    def prompt(self) -> Any:
-        """Return the content of the first user message, which the session echoes."""
-        said = (event["content"] for event in self.initial_events if event["type"] == "user.message")
-        return next(said, PROMPT)
-
 
 @dataclass
 class Session:
-    """A session that follows a script `speed` times as fast; `prompt` is its first message."""
+    """A session, `speed` times as fast as its behaviour's script. A user began it with `initial_events`, if any."""
 
     id: str
     turn_id: str
-    deployment_id: str
-    environment_id: str
     agent: dict[str, Any]
-    script: Script
-    prompt: Any
+    environment_id: str
     created: float
     speed: float
+    behaviour: Behaviour = DEMO
+    deployment_id: str | None = None
+    initial_events: list[dict[str, Any]] = field(default_factory=list)
+    title: str | None = None
     budget: dict[str, str] | None = None
+    environment_variables: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    resources: list[dict[str, Any]] = field(default_factory=list)
+    vault_ids: list[str] = field(default_factory=list)
     cancelled: float | None = None
+    archived: float | None = None
     deleted: float | None = None
     _ended: Ending | None = None  # once it was found: lists ask thousands of sessions, again and again
+
+    def __post_init__(self) -> None:
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        self._questions = iter(self.behaviour.then)  # that this turn has not asked yet
+        self._answers: list[tuple[str, Beat, Fields]] = []  # to its calls
+        self._settled = 0  # of these, how many the agent knows
+
+    @property
+    def thread_id(self) -> str:
+        """Return the id of its only thread."""
+        return "sthr_" + self.id.removeprefix("sess_")
 
     @cached_property
     def moments(self) -> list[Moment]:
         """Everything that happens in it, past and future, in order."""
-        return [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(self.script)]
+        if not self.initial_events:
+            return []
+        beats = said(self.behaviour.script, self.initial_events, heard=self.deployment_id is None)
+        return [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
 
     def break_off(self, now: float, *beats: Beat) -> None:
         """Let only `beats` happen after `now`."""
         self.moments[:] = self.past(now)
         for beat in beats:
             self.moments.append(Moment(now + beat.at / self.speed, len(self.moments), beat))
+
+    def cancel(self, now: float, *events: Beat) -> bool:
+        """Stop its turn in a moment, and return whether one was going; `events` happen either way."""
+        going = self.going(now)
+        if events or (going and self.cancelled is None):
+            self.break_off(now, *events, *(CANCELLED if going else ()))
+        if going:
+            self.cancelled = self.cancelled or now
+        return going
+
+    def say(self, now: float, events: Sequence[Fields]) -> None:
+        """Begin a turn with these events of a user."""
+        start = next(beat.at for beat in self.behaviour.script if beat.type == WORK)
+        turn = [replace(beat, at=beat.at - start) for beat in self.behaviour.script if beat.at >= start]
+        self.cancelled = None
+        self._begin_turn()
+        self.break_off(now, *said(tuple(turn), events, heard=True))
+
+    def answer(self, now: float, answers: Sequence[Fields]) -> None:
+        """Take answers to calls that wait. Once all are answered the turn goes on, else it asks for the rest."""
+        waiting = self.waiting(now)
+        for answer in answers:
+            call_id = answer_to(answer)
+            self._answers.append((call_id, waiting.pop(call_id).beat, answer))
+        if waiting:
+            stop = idle("requires_action", event_ids=list(waiting))
+            more = idles(0.02, stop)
+        else:
+            more = answered(self._answers, settled=self._settled, then=next(self._questions, ()))
+            self._settled = len(self._answers)
+        self.break_off(now, *(echo(answer) for answer in answers), *more)
+
+    def waiting(self, now: float) -> dict[str, Moment]:
+        """Return the calls that wait for an answer, by their ids."""
+        past = self.past(now)
+        stops = [{}, *(self.fields(moment) for moment in past if moment.beat.type.startswith("session.status_"))]
+        ids = stops[-1].get("stop_reason", {}).get("event_ids", [])
+        told = {answer_to(moment.beat.fields) for moment in past}
+        return {id: moment for moment in past if (id := self.event_id(moment)) in ids and id not in told}
+
+    def going(self, now: float) -> bool:
+        """Return whether a turn goes on, though it may wait."""
+        return self.busy(now) or bool(self.waiting(now))
+
+    def fields(self, moment: Moment) -> dict[str, Any]:
+        """Return the fields of an event, with every reference replaced by the id that it stands for."""
+        before = self.moments[: moment.number]
+        return {name: self._with_ids(value, before) for name, value in moment.beat.fields.items()}
+
+    def _with_ids(self, value: Any, before: list[Moment]) -> Any:
+        if isinstance(value, Ref):
+            return self.event_id([m for m in before if m.beat.type == value.type][-1 - value.back])
+        if isinstance(value, dict):
+            return {key: self._with_ids(inner, before) for key, inner in value.items()}
+        return [self._with_ids(inner, before) for inner in value] if isinstance(value, list) else value
 
     def past(self, now: float) -> list[Moment]:
         """Return what has happened by `now`."""

@@ -3,8 +3,8 @@
 A turn is in the usual order (api/facts.md, 2.6): running, the user's message, work, idle.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Fields = Mapping[str, Any]
@@ -12,9 +12,10 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for the id of the last earlier beat of this type."""
+    """Stands for the id of the last earlier beat of this type, or of the one `back` before it."""
 
     type: str
+    back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ Script = tuple[Beat, ...]
 class Behaviour:
     """What a run comes to: a session with a `script`, or an `error` (type and message), or a skip.
 
+    A script is one turn, and every message of a user begins it anew. It may end with a question; once that is
+    answered, the turn asks the next of `then`, or says what became of the calls and ends.
     The current generation has no skipped runs: there `error` stands in.
     """
 
     script: Script = ()
+    then: tuple[Script, ...] = ()  # the calls of each question
     error: tuple[str, str] | None = None
     skipped: bool = False
 
@@ -61,14 +65,11 @@ def turn(
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
     beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]
-    output = {
-        "tool_use_id": Ref("agent.tool_use"),
-        "content": _text("4f2a91c Retry uploads once\nb07d3e8 Describe the retry"),
-    }
+    output = "4f2a91c Retry uploads once\nb07d3e8 Describe the retry"
     for step in range(steps):
         at = start + length * (0.2 + 0.6 * step / steps)
         beats.append(_tool_use(at, "git log --oneline --since=yesterday", "allow"))
-        beats.append(Beat(at + length * 0.4 / steps, "agent.tool_result", {**output, "is_error": False}))
+        beats.append(_result(at + length * 0.4 / steps, Ref("agent.tool_use"), output))
     if message is not None:
         beats.append(Beat(start + length * 0.9, "agent.message", {"content": _text(message)}))
     return (*beats, *_close(seconds, idle(reason)))
@@ -86,10 +87,78 @@ def terminated(*, seconds: float) -> Script:
     return (*_thinking(seconds), _model_error(seconds * 0.9, "terminal"), *ends)
 
 
-def asking(*, seconds: float) -> Script:
-    """Return a turn that stops to ask whether it may use a tool, and is never answered."""
-    asks = _tool_use(seconds * 0.9, "git push origin main", "ask")
-    return (*_thinking(seconds), asks, *_close(seconds, idle("requires_action", event_ids=[Ref("agent.tool_use")])))
+def call(command: str) -> Beat:
+    """Return a tool use that needs an approval."""
+    return _tool_use(0, command, "ask")
+
+
+def custom_call(name: str, **inputs: str) -> Beat:
+    """Return a use of a custom tool, whose result the client gives."""
+    return Beat(0, "agent.custom_tool_use", {"name": name, "input": inputs})
+
+
+def asking(*calls: Beat, seconds: float) -> Script:
+    """Return a turn that stops to ask for an answer to each of the calls, which are of one type."""
+    return (*_thinking(seconds), *_asks(seconds, calls))
+
+
+def going_on(*calls: Beat, seconds: float, message: str) -> Script:
+    """Return a turn that asks 3 s before its end, and goes on 1 s before it without an answer (api/facts.md, 7.2)."""
+    at = seconds - 1
+    result = _result(at, Ref(calls[-1].type), "Everything up-to-date")
+    reply = Beat(at + 0.9, "agent.message", {"content": _text(message)})
+    return (*asking(*calls, seconds=at - 2), *_resume(at), result, reply, *_close(seconds, idle("end_turn")))
+
+
+def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then: Script) -> Script:
+    """Return how a turn goes on: it asks `then`, or tells what became of its calls.
+
+    `answers` are all in this turn, each with the id and the call; the first `settled` it knows already.
+    """
+    results, told = [], []
+    for call_id, call, answer in answers:
+        what = next(iter(call.fields["input"].values()))
+        if call.type == "agent.custom_tool_use":
+            told.append(f"{what} {words(answer)}")
+        elif answer.get("result") == "allow" or answer.get("decision") == "approve":
+            results.append(_result(_START, call_id, "Done."))
+            told.append(f"I ran {what!r}.")
+        else:
+            why = answer.get("deny_message") or "The user did not allow this call."
+            results.append(_result(_START, call_id, why, is_error=True))
+            told.append(f"I did not run {what!r}: {why}")
+    running, thread, request = _resume(_START)
+    resumed = (running, thread, *results[settled:], request)
+    if then:
+        return (*resumed, *_asks(1, then))
+    return (*resumed, Beat(0.9, "agent.message", {"content": _text("\n".join(told))}), *_close(1, idle("end_turn")))
+
+
+def said(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[Beat]:
+    """Yield a turn that a user begins with these events; if `heard`, the agent's message repeats what they say."""
+    for beat in script:
+        if beat.type == "user.message":
+            yield from (replace(echo(event), at=beat.at) for event in events)
+        elif heard and beat.type == "agent.message":
+            yield replace(beat, fields={"content": _text(f"You said: {words(*events)}")})
+        else:
+            yield beat
+
+
+def echo(event: Fields) -> Beat:
+    """Return the event that a client sent, as it happens."""
+    return Beat(0, event["type"], {name: value for name, value in event.items() if name != "type"})
+
+
+def answer_to(fields: Fields) -> Any:
+    """Return the id of the call that an event answers, or None."""
+    return fields.get("tool_use_id") or fields.get("custom_tool_use_id")
+
+
+def words(*events: Fields) -> str:
+    """Return the text in the content of events."""
+    blocks = [block for event in events for block in event.get("content") or []]
+    return " ".join(block["text"] for block in blocks if block.get("type") == "text")
 
 
 def idle(reason: str, **more: Any) -> Fields:
@@ -97,21 +166,37 @@ def idle(reason: str, **more: Any) -> Fields:
     return {"stop_reason": {"type": reason, **more}}
 
 
-# How a turn that is cancelled ends.
-CANCELLED = (
-    Beat(0.2, "session.thread_status_idle", idle("cancelled")),
-    Beat(0.2, "session.status_idle", idle("cancelled")),
-)
+def idles(at: float, stop: Fields) -> Script:
+    """Return how a session stops."""
+    return Beat(at, "session.thread_status_idle", stop), Beat(at, "session.status_idle", stop)
+
+
+CANCELLED = idles(0.2, idle("cancelled"))
 
 
 def _open(start: float) -> Script:
     """Return the beginning of a turn."""
+    running, thread, request = _resume(start)
+    return (running, thread, Beat(start, "user.message"), request)
+
+
+def _resume(start: float) -> Script:
     return (
         Beat(start, WORK),
         Beat(start, "session.thread_status_running"),
-        Beat(start + 0.01, "user.message"),
         Beat(start + 0.02, "span.model_request_start"),
     )
+
+
+def _asks(at: float, calls: Script) -> Script:
+    """Return how a turn stops to ask."""
+    ids = [Ref(call.type, back) for back, call in enumerate(reversed(calls))]
+    asks = [replace(call, at=at * 0.9) for call in calls]
+    return (*asks, *_close(at, idle("requires_action", event_ids=ids[::-1])))
+
+
+def _result(at: float, call_id: str | Ref, text: str, *, is_error: bool = False) -> Beat:
+    return Beat(at, "agent.tool_result", {"tool_use_id": call_id, "content": _text(text), "is_error": is_error})
 
 
 def _thinking(seconds: float) -> Script:
@@ -123,11 +208,7 @@ def _close(at: float, stop: Fields, *, failed: bool = False) -> Script:
     request: Fields = {"is_error": failed, "model_request_start_id": Ref("span.model_request_start")}
     if not failed:
         request = {**request, "model_usage": {"credits": 0.42}}
-    return (
-        Beat(at, "span.model_request_end", request),
-        Beat(at, "session.thread_status_idle", stop),
-        Beat(at, "session.status_idle", stop),
-    )
+    return (Beat(at, "span.model_request_end", request), *idles(at, stop))
 
 
 def _tool_use(at: float, command: str, permission: str) -> Beat:

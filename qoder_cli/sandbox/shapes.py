@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from qoder_cli.sandbox.records import Deployment, Moment, Run, Session
-from qoder_cli.sandbox.scripts import Ref
 from qoder_cli.sandbox.wire import Generation
 
 Shape = dict[str, Any]
@@ -136,14 +135,14 @@ class View(NamedTuple):
         shape: Shape = {
             "id": session.id,
             "type": "session",
-            "agent": session.agent | _AGENT,
+            "agent": session.agent | _AGENT | session.agent,
             "environment_id": session.environment_id,
-            "title": "Generate today's status report",
+            "title": session.title,
             "status": self.status(session),
-            "metadata": {},
-            "environment_variables": {},
-            "resources": [],
-            "vault_ids": [],
+            "metadata": session.metadata,
+            "environment_variables": session.environment_variables,
+            "resources": session.resources,
+            "vault_ids": session.vault_ids,
             "deployment_id": session.deployment_id,
             "budget": session.budget,
             "outcome_evaluations": [],
@@ -151,11 +150,19 @@ class View(NamedTuple):
             "usage": {"total_credits": worked * 17 / 100 if worked else 0},
             "created_at": stamp(session.created, digits=6),
             "updated_at": stamp(last, digits=6),
-            "archived_at": None,
+            "archived_at": session.archived and stamp(session.archived, digits=6),
         }
         if session.budget is None:
             del shape["budget"]
         return shape
+
+    def thread(self, session: Session) -> Shape:
+        """Return the only thread of a session (api/facts.md, 4)."""
+        whole = self.session(session)
+        agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
+        shape: Shape = {"id": session.thread_id, "type": "session_thread", "session_id": session.id, "agent": agent}
+        shape |= {"parent_thread_id": None, "status": session.status(self.now)}
+        return shape | {name: whole[name] for name in ("stats", "created_at", "updated_at", "archived_at")}
 
     def status(self, session: Session) -> str:
         """Return the status of a session; `canceling` is shown by older servers only."""
@@ -166,12 +173,10 @@ class View(NamedTuple):
     def event(self, session: Session, moment: Moment) -> Shape:
         """Return an event (api/facts.md, 2.6)."""
         beat, at = moment.beat, stamp(moment.at, digits=6)
-        shape = {"id": session.event_id(moment), "type": beat.type}
-        shape |= _with_ids(dict(beat.fields), session, before=moment.number)
-        if beat.type == "user.message":
-            shape["content"] = session.prompt
+        shape: Shape = {"id": session.event_id(moment), "type": beat.type}
+        shape |= session.fields(moment)
         if beat.type.startswith("session.thread_"):
-            shape |= {"session_thread_id": "sthr_" + session.id.removeprefix("sess_"), "agent_name": "sandbox-agent"}
+            shape |= {"session_thread_id": session.thread_id, "agent_name": _AGENT["name"]}
         shape["processed_at"] = at
         if self.legacy:
             shape |= {"session_id": session.id, "turn_id": session.turn_id, "schema_version": "1.0", "created_at": at}
@@ -204,12 +209,3 @@ def _cas_config(deployment: Deployment) -> Shape:
         stats["last_triggered_at"] = stamp(last)
     config = {"max_concurrent": 1, "max_retries": 0, "timeout_ms": 300_000}
     return {"config": config, "session_strategy": "new_session", "stats": stats}
-
-
-def _with_ids(value: Any, session: Session, *, before: int) -> Any:
-    """Return `value` with every reference replaced by the id of that event."""
-    if isinstance(value, Ref):
-        return session.event_id([m for m in session.moments[:before] if m.beat.type == value.type][-1])
-    if isinstance(value, dict):
-        return {key: _with_ids(inner, session, before=before) for key, inner in value.items()}
-    return [_with_ids(inner, session, before=before) for inner in value] if isinstance(value, list) else value

@@ -14,9 +14,9 @@ from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from qoder_cli.sandbox.presets import DEMO, PRESETS
-from qoder_cli.sandbox.records import ID_LENGTH, PROMPT, Deployment, Ending, Origin, Run, Seen, Session, base36
-from qoder_cli.sandbox.scripts import CANCELLED, Beat, Behaviour
+from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of
+from qoder_cli.sandbox.records import ID_LENGTH, PROMPT, TITLE, Deployment, Ending, Origin, Run, Seen, Session, base36
+from qoder_cli.sandbox.scripts import Beat, Behaviour
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -84,8 +84,17 @@ class World:
         """Add a deployment, created `at` (default: now). `fields` are those of Deployment."""
         at = self.now() if at is None else at
         made = Deployment(id=id or self.new_id("dep"), name=name, created=at, updated=at, **fields)
+        made.behaviour = fields.get("behaviour") or behaviour_of(made.agent["id"])
         made.replan(self.now())
         self.deployments[made.id] = made
+        return made
+
+    def add_session(self, *, at: float, **fields: Any) -> Session:
+        """Add a session, created `at`. `fields` are those of Session."""
+        fields.setdefault("behaviour", behaviour_of(fields["agent"]["id"]))
+        id, turn_id = self.new_id("sess"), self.new_id("turn")
+        made = Session(id=id, turn_id=turn_id, created=at, speed=self.speed, **fields)
+        self.sessions[made.id] = made
         return made
 
     def start(
@@ -129,15 +138,6 @@ class World:
             setattr(deployment, name, value)
         deployment.updated = self.now() if at is None else at
         deployment.replan(deployment.updated)
-
-    def cancel(self, session: Session) -> bool:
-        """Stop a session in a moment, and return whether it was busy."""
-        if not session.busy(self.now()):
-            return False
-        if session.cancelled is None:
-            session.cancelled = self.now()
-            session.break_off(self.now(), *CANCELLED)
-        return True
 
     def delete(self, session: Session) -> None:
         """Delete a session for good, whatever goes on in it: its run stays."""
@@ -208,7 +208,8 @@ class World:
                 at=at,
                 behaviour=preset.behaviour,
                 description=preset.description,
-                initial_events=[{"type": "user.message", "content": PROMPT}],
+                agent={"id": preset.agent, "type": "agent", "version": 1},
+                initial_events=PROMPT,
                 schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
                 budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
                 paused=preset.paused,
@@ -220,27 +221,20 @@ class World:
         context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})
         run = Run(self.new_id("drun"), deployment, dict(deployment.agent), at, context, origin)
         if deployment.behaviour.script:
-            run.session = self._new_session(deployment, at=at)
+            run.session = self.add_session(
+                at=at,
+                deployment_id=deployment.id,
+                environment_id=deployment.environment_id,
+                agent=dict(deployment.agent),
+                behaviour=deployment.behaviour,
+                initial_events=deployment.initial_events or PROMPT,
+                title=TITLE,
+                budget=deployment.budget,
+            )
         elif not deployment.behaviour.skipped or self.generation == "current":
             run.error = deployment.behaviour.error
         self.runs[run.id] = run
         return run
-
-    def _new_session(self, deployment: Deployment, *, at: float) -> Session:
-        session = Session(
-            id=self.new_id("sess"),
-            turn_id=self.new_id("turn"),
-            deployment_id=deployment.id,
-            environment_id=deployment.environment_id,
-            agent=dict(deployment.agent),
-            script=deployment.behaviour.script,
-            prompt=deployment.prompt(),
-            created=at,
-            speed=self.speed,
-            budget=deployment.budget,
-        )
-        self.sessions[session.id] = session
-        return session
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

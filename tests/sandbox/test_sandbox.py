@@ -423,7 +423,7 @@ def test_the_asking_one_waits_for_ever(desk: Desk) -> None:
 
 
 def test_every_preset_is_tried_here() -> None:
-    elsewhere = {"skip", "ask", "paused", "archived"}
+    elsewhere = {"skip", "ask", "askmany", "askthrice", "custom", "selfask", "paused", "archived"}
     assert {preset.word for preset in PRESETS} == elsewhere | {word for word, *_ in LIVES}
 
 

@@ -30,7 +30,13 @@ SERVED = {
     *("deployments.pause", "deployments.unpause", "deployments.archive", "deployments.run"),
     *("deployments.runs.list", "deployments.runs.retrieve", "deployment_runs.list", "deployment_runs.retrieve"),
     *("sessions.list", "sessions.retrieve", "sessions.cancel", "sessions.delete"),
-    *("sessions.events.list", "sessions.events.stream", "agents.retrieve"),
+    *("sessions.events.list", "sessions.events.send", "sessions.events.stream", "agents.retrieve"),
+}
+
+
+BODIES = {
+    "deployments.create": BODY,
+    "sessions.events.send": {"events": [{"type": "user.interrupt"}]},
 }
 
 
@@ -42,7 +48,7 @@ def ask(desk: Desk, operation: Operation) -> int:
     path = re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], "x_1"), operation.path)
     if operation.id == "deployments.unpause":
         path = path.replace("dep_demo", "dep_paused")
-    body = BODY if operation.id == "deployments.create" else {}
+    body = BODIES.get(operation.id, {})
     with desk.http.stream(operation.method, path, json=None if operation.method == "GET" else body) as answer:
         if answer.status_code == 501:
             error = httpx.Response(501, content=answer.read()).json()
