@@ -1,6 +1,6 @@
-"""`--ci`: runs are reported to the CI system around a command, in the files that it names; never on stdout.
+"""`--ci`: runs are reported to the CI system around a command, in the files that it names.
 
-The ids are reported before waiting begins, so that a step that is killed leaves them behind; the endings at the end.
+The ids come before waiting begins, so that a step that is killed leaves them; the endings last.
 What cannot be reported is a warning, and changes no exit code.
 """
 
@@ -28,9 +28,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 class Ci(Teller):
     """What one command tells its CI system, in a `with` block around all that it does.
 
-    One thing is told of as `run_id`, `session_id`, `status`, `exit_code` and `result`; several, when they are
-    `expected`, as `run_ids`, `session_ids`, `statuses` and `exit_codes`, in the order in which they were named, and one
-    `exit_code`. What has been told is told again only when it changes.
+    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several, when they
+    are `expected`, by arrays in the order in which they were named, and one `exit_code`. What has
+    been told is told again only when it changes.
     """
 
     def __init__(self, state: "State", system: System) -> None:

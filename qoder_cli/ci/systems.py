@@ -1,4 +1,4 @@
-"""How to report to each CI system: in files that it names. GitHub Actions also reads lines on standard error."""
+"""How to report to each CI system: in files that it names, to GitHub also on standard error."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ _WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no ad
 _OF_ONE = {"run_id", "session_id", "status"}
 _OF_SEVERAL = {"run_ids"}
 
-# What one thing is told as, and several: a text, or what each has, in the order in which they were named.
+# A text, or what each of several has, in the order in which they were named.
 Value = str | Sequence[str | int | None]
 
 
@@ -130,7 +130,7 @@ class GitLab(_Files):
 
 
 def _output(name: str, value: Value) -> str:
-    """Return what sets an output; behind text of several lines stands a word that nobody can know beforehand."""
+    """Return what sets an output; a word that nobody can know before ends several lines."""
     text = value if isinstance(value, str) else json.dumps(value)
     if not re.search(r"[\r\n]", text):
         return f"{name}={text}\n"

@@ -32,6 +32,11 @@ def argument(metavar: str, help: str, offered: Any = None) -> Any:
     return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
 
 
+def flag(names: str, help: str) -> Any:
+    """Return an option that is on or off; `names` are separated by spaces."""
+    return typer.Option(*names.split(), help=help)
+
+
 # What is named on a command line.
 _DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
 _DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
@@ -43,8 +48,8 @@ RunOrLast = Annotated[str | None, _RUN]
 Runs = Annotated[list[str], _RUNS]
 RunsOrLast = Annotated[list[str] | None, _RUNS]
 
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Do nothing, and exit 0, if - reads nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")]
+AllowEmpty = Annotated[bool, flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")]
+Yes = Annotated[bool, flag("--yes -y", "Skip the confirmation prompt.")]
 
 # What every command that waits takes.
 Timeout = Annotated[
@@ -56,7 +61,7 @@ RequireSatisfied = Annotated[
     bool,
     typer.Option("--require-satisfied", help='Exit 1 unless the session\'s outcome evaluation is "satisfied".'),
 ]
-Result = Annotated[bool, typer.Option("--result", help="Print the agent's final message instead of the run.")]
+Result = Annotated[bool, flag("--result", "Print the agent's final message instead of the run.")]
 WhenAsked = Annotated[OnAsk, typer.Option("--on-ask", help="When the agent needs an answer: stop (exit 11) or wait.")]
 
 

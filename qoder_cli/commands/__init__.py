@@ -1,1 +1,1 @@
-"""The commands: `deploy` and `run` name theirs, the other nouns are commands themselves or have a few."""
+"""The commands: `deploy` and `run` name theirs, the other nouns are commands or have a few."""

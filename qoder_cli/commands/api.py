@@ -1,4 +1,4 @@
-"""`qoder api`: any endpoint of the API, with our token, retries and care for what must not happen twice."""
+"""`qoder api`: any endpoint of the API, with our token, and our care not to write twice."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
-from qoder_cli.cli.options import argument
+from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import values
 from qoder_cli.http.pending import METHODS
 
@@ -41,12 +41,12 @@ def api(
     form: _Form = None,
     query: _Query = None,
     header: _Header = None,
-    paginate: Annotated[bool, typer.Option("--paginate", help="Fetch all pages as one array.")] = False,
-    include: Annotated[bool, typer.Option("--include", "-i", help="Print status line and headers first.")] = False,
+    paginate: Annotated[bool, flag("--paginate", "Fetch all pages as one array.")] = False,
+    include: Annotated[bool, flag("--include -i", "Print status line and headers first.")] = False,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Allow retries of a write under this key.")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List endpoints matching all WORDS.")] = False,
+    list_: Annotated[bool, flag("--list", "List endpoints matching all WORDS.")] = False,
 ) -> int:
     """Call any API endpoint.
 
@@ -135,7 +135,8 @@ def _body(
     """Return what is to be sent, None for nothing of one's own."""
     from qoder_cli.http.pending import WITH_BODY
 
-    given = [name for name, value in (("-f or -F", texts + values), ("--input", input), ("--form", form)) if value]
+    typed = {"-f or -F": texts + values, "--input": input, "--form": form}
+    given = [name for name, value in typed.items() if value]
     if input == "":
         raise UsageError("--input is empty", hint="give a file, or - for standard input")
     if len(given) > 1:

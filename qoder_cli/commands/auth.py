@@ -1,4 +1,4 @@
-"""`qoder auth`: save a token, remove it, show which one is in use and whether the server accepts it."""
+"""`qoder auth`: save a token, remove it, show which one is in use and whether it is accepted."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
+from qoder_cli.cli.options import flag
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
@@ -21,11 +22,8 @@ _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder
 
 def login(
     ctx: typer.Context,
-    with_token: Annotated[bool, typer.Option("--with-token", help="Read the token from standard input.")] = False,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", "-y", help="Overwrite a token saved for another server without asking."),
-    ] = False,
+    with_token: Annotated[bool, flag("--with-token", "Read the token from standard input.")] = False,
+    yes: Annotated[bool, flag("--yes -y", "Overwrite a token saved for another server without asking.")] = False,
 ) -> None:
     """Save an access token.
 
@@ -48,7 +46,7 @@ def login(
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
     if not with_token and not state.may_ask:
         raise UsageError("cannot prompt for a token (no terminal, or prompts are disabled)", hint=_PIPE_IT)
-    settings = resolve(state.flags, state.env, may_create=True)  # unlike in state.settings the profile may be new
+    settings = resolve(state.flags, state.env, may_create=True)  # the profile may be new
     for warning in settings.warnings:
         state.progress.warn(warning)
     if settings.sandbox:

@@ -12,14 +12,14 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import argument
+from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, values
 
 
 def completion(
     ctx: typer.Context,
     shell: Annotated[str, argument("SHELL", "bash, zsh, fish or powershell.", values.shells)],
-    install: Annotated[bool, typer.Option("--install", help="Install it in the standard location.")] = False,
+    install: Annotated[bool, flag("--install", "Install it in the standard location.")] = False,
 ) -> None:
     """Print or install a shell completion script.
 

@@ -1,4 +1,4 @@
-"""`qoder config`: read and edit the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
+"""`qoder config`: the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
 
 from collections.abc import Callable
 from contextlib import suppress

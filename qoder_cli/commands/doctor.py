@@ -8,6 +8,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit
+from qoder_cli.cli.options import flag
 from qoder_cli.doctor import Finding
 
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
@@ -15,7 +16,7 @@ _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 def doctor(
     ctx: typer.Context,
-    offline: Annotated[bool, typer.Option("--offline", help="Skip checks that contact the server.")] = False,
+    offline: Annotated[bool, flag("--offline", "Skip checks that contact the server.")] = False,
 ) -> int:
     """Check your setup and suggest fixes.
 

@@ -1,4 +1,4 @@
-"""What `qoder doctor` looks at. Every check returns findings, writes nothing, and shows no secret."""
+"""What `qoder doctor` looks at. Each check returns findings, writes nothing, shows no secret."""
 
 from dataclasses import dataclass
 from typing import Literal

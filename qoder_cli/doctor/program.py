@@ -1,4 +1,4 @@
-"""The program: its version, its Python, which `qoder` the shell finds, completion, the sandbox's extra."""
+"""The program: version, Python, which `qoder` the shell finds, completion, the sandbox's extra."""
 
 import os
 import platform
@@ -133,17 +133,17 @@ def sandbox_extra() -> Finding:
 
 
 def how_to_add(packages: Sequence[str]) -> str:
-    """Return the command line that installs packages where this program finds them: it is on no index itself.
+    """Return the command line that installs packages beside this program, which is on no index.
 
-    That of pipx or uv where one of these made the environment, else that of the interpreter that runs now.
+    That of pipx or uv where one of these made the environment, else that of this interpreter.
     """
     python = sys.executable or "python3"
-    prefix = Path(sys.prefix)
+    prefix, stdlib = Path(sys.prefix), Path(sysconfig.get_path("stdlib"))
     if (prefix / "pipx_metadata.json").is_file():
         words = ["pipx", "inject", prefix.name, *packages]
     elif (prefix / "uv-receipt.toml").is_file() or find_spec("pip") is None:  # uv makes environments without pip
         words = ["uv", "pip", "install", "--python", python, *packages]
-    elif sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+    elif sys.prefix == sys.base_prefix and (stdlib / "EXTERNALLY-MANAGED").is_file():
         # pip refuses to change what belongs to the system (PEP 668)
         words = [python, "-m", "pip", "install", "--user", "--break-system-packages", *packages]
     else:

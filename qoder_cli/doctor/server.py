@@ -1,4 +1,4 @@
-"""The way to the server (proxy, certificates), whether it responds and accepts the token, its clock and generation."""
+"""The way to the server, whether it responds and accepts the token, its clock and generation."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What `qoder help` and the README say beyond the commands, as data: exit codes, environment, output."""
+"""What `qoder help` and the README say beyond the commands, as data."""
 
 import re
 from typing import NamedTuple

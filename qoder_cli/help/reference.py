@@ -29,7 +29,7 @@ def of_topic(topic: str, root: Any) -> JSON:
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
-    """Return the commands that begin with some words, and the options that work with all of them."""
+    """Return the commands that begin with some words, and the options that work with all."""
     leaves = list(_leaves(context_of(root, under)))
     everywhere = [param for param in root.command.params if param in leaves[0].command.params]
     return {

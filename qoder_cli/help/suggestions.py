@@ -1,4 +1,4 @@
-"""A command line that is not understood, in words: what is wrong, and what may have been meant. Nothing is guessed."""
+"""What is wrong with a command line, in words, and what may have been meant. Nothing is guessed."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from qoder_cli.base.ids import nearest
 from qoder_cli.help import VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
 
-# Habits from other tools: what is typed, and the hint. No hint names a command that takes something away.
+# Habits from other tools, and the hints. None names a command that takes something away.
 _LOGIN = "to save a token: `qoder auth login`"
 _RUNS = "to list runs: `qoder run list`"
 _LOGS = "to read the log of a run: `qoder run logs RUN`; DEPLOYMENT@last is the latest run of a deployment"

@@ -21,7 +21,7 @@ NOT_YET: tuple[str, ...] = ()
 
 # What takes messages: the calls, and of each which arguments a person reads.
 _ERRORS = {"in_words", "BadFiles", "CannotBe"} | {name for name, kind in vars(errors).items() if isinstance(kind, type)}
-_SAID = {"note", "warn", "_warn", "tell", "waiting", "confirm", "Option", "Argument", "_global"}
+_SAID = {"note", "warn", "_warn", "tell", "waiting", "confirm", "Option", "Argument", "_global", "argument", "flag"}
 _FOUND = {"Finding", "warning", "failed", "broken"}
 _HINTS = ("hint", "fix")
 _NAMES = ("hint", "message", "why", "what", "found", "fix", "meaning")  # of what a message is kept in before it is said
@@ -87,7 +87,8 @@ def _messages(path: Path) -> Iterator[Text]:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
                 is_error = name in _ERRORS
                 if is_error or name in _SAID or name in _FOUND:
-                    said = args[1:2] if name in _FOUND or name == "_global" or name == "_warn" else args[:1]
+                    is_second = name in _FOUND or name in ("_global", "_warn", "argument", "flag")
+                    said = args[1:2] if is_second else args[:1]
                     if name in ("Option", "Argument"):
                         said = []
                     yield from (Text(place, text, False) for each in said for text in _spelled(each))

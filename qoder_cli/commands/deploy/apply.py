@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
-from qoder_cli.cli.options import Yes, argument, confirmed
+from qoder_cli.cli.options import Yes, argument, confirmed, flag
 from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
@@ -30,15 +30,11 @@ def apply(
     files: Annotated[list[str] | None, _FILES] = None,
     more_files: Annotated[list[str] | None, _MORE_FILES] = None,
     yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without applying them.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Like --dry-run, but exit 8 if anything would change.")
-    ] = False,
-    repin: Annotated[
-        bool, typer.Option("--repin", help="Re-pin agents without a version to their latest version.")
-    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Show the changes without applying them.")] = False,
+    exit_code: Annotated[bool, flag("--exit-code", "Like --dry-run, but exit 8 if anything would change.")] = False,
+    repin: Annotated[bool, flag("--repin", "Re-pin agents without a version to their latest version.")] = False,
     send_secrets: Annotated[
-        bool, typer.Option("--send-secrets", help="Always send resource tokens, even if nothing else changed.")
+        bool, flag("--send-secrets", "Always send resource tokens, even if nothing else changed.")
     ] = False,
 ) -> int:
     """Create or update deployments from files.
@@ -98,7 +94,7 @@ def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> i
 
 
 def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what is to be written; where nobody is asked, with profile and host, which else the question has."""
+    """Show what is to be written; with profile and host, unless a question will name them."""
     if state.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     if yes:
@@ -149,7 +145,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _apply(state: State, steps: Sequence["Step"]) -> int:
-    """Apply the steps that are open, and print what became of all, also when a signal ends it early."""
+    """Apply the steps that are open, and print what became of all, also after a signal."""
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.namesakes import with_twins
 
@@ -194,7 +190,7 @@ def _print_applied(state: State, items: Sequence["Applied"]) -> None:
 
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
-    """Return 0 when all are as their files say; raise the error that decides the exit code, saying how many are."""
+    """Return 0 when all are as their files say, or raise the error that decides the exit code."""
     if signalled is not None:
         stopped, hint, said = signalled.in_words("stopped by a signal"), "run the command again to finish", None
         if unknown := sum(item.action == "unknown" for item in items):

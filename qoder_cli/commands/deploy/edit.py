@@ -8,7 +8,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
-from qoder_cli.cli.options import OneDeployment
+from qoder_cli.cli.options import OneDeployment, flag
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
 ]
 Budget = Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits per run.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the changes without applying them.")]
+DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 
 def create(
@@ -88,15 +88,15 @@ def update(
     description: Description = None,
     schedule: Schedule = None,
     timezone: Timezone = None,
-    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Remove the schedule.")] = False,
+    no_schedule: Annotated[bool, flag("--no-schedule", "Remove the schedule.")] = False,
     vaults: Vaults = None,
-    no_vault: Annotated[bool, typer.Option("--no-vault", help="Remove all vaults.")] = False,
+    no_vault: Annotated[bool, flag("--no-vault", "Remove all vaults.")] = False,
     metadata: Metadata = None,
     remove_metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Remove a metadata key. Repeatable.")
     ] = None,
     budget: Budget = None,
-    no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
+    no_budget: Annotated[bool, flag("--no-budget", "Remove the budget.")] = False,
     dry_run: DryRun = False,
 ) -> int:
     """Update a deployment. Only the settings you pass are changed.

@@ -8,6 +8,7 @@ import typer
 from qoder_cli.app import State
 from qoder_cli.base.ids import agent_id
 from qoder_cli.base.model import Deployment, mapping, text
+from qoder_cli.cli.options import flag
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
 
 Status = Literal["active", "paused"]
@@ -19,7 +20,7 @@ def list_deployments(
         Status | None, typer.Option(metavar="STATUS", help="Only active, or only paused, deployments.")
     ] = None,
     agent: Annotated[str | None, typer.Option(metavar="ID", help="Only deployments of this agent (agent_…).")] = None,
-    include_archived: Annotated[bool, typer.Option("--include-archived", help="Include archived deployments.")] = False,
+    include_archived: Annotated[bool, flag("--include-archived", "Include archived deployments.")] = False,
     limit: Limit = None,
     all: All = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`qoder deploy pause`, `unpause` and `archive`: what becomes of deployments, be they one or many."""
+"""`qoder deploy pause`, `unpause` and `archive`, of one deployment or many."""
 
 import typer
 
