@@ -14,7 +14,7 @@ from qoder_cli.base.outcome import settle
 from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, words_to_wait
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.logs.follow import Selection
+    from qoder_cli.runs.logs.log import Selection
 
 MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 
@@ -59,7 +59,7 @@ def logs(
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
     from qoder_cli.base.times import parse_when
     from qoder_cli.runs import names
-    from qoder_cli.runs.logs.follow import Selection
+    from qoder_cli.runs.logs.log import Selection
 
     state: State = ctx.obj
     if on_ask != "stop":
@@ -79,7 +79,7 @@ def logs(
         return _show_many(state, named(runs, state, allow_empty=allow_empty), selection, tail)
     chosen = names.run(runs[0], state)
     if follow:
-        from qoder_cli.runs.logs.log_follow import follow_run
+        from qoder_cli.runs.logs.follow import follow_run
 
         follow_run(state, chosen, selection, tail, on_ask)
     else:

@@ -9,15 +9,18 @@ ended is running again because a colleague chats on).
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import in_order, unless_late
+from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.fleet.clusters import RUNS, SESSIONS, Cluster, Source, by_row_id, clusters_of, is_told_by_session
 from qoder_cli.runs.observe import LAGGING
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two reads of a run itself, doubling
 UNSEEN = 5.0  # the least seconds before a run is read itself that its list was read for and does not show
 STALE = 60.0  # seconds after which any run is read itself, and after which a list that was not worth it is read again
+APART = timedelta(minutes=10)  # runs created closer together than this share a request
 SPARE = 5  # runs at most that are read for that reason, in as many seconds
 LONGEST_REST = 30.0  # seconds between two reads of a session that rests, unchanged, without having ended
 _EARLY = 0.75  # of a pause after which it is over, because checks come earlier by as much
@@ -41,34 +45,105 @@ _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 Heard = tuple["Watch", ApiError | None]
 
 
+class _Cluster(NamedTuple):
+    """Runs that were created close together, from the first to the last."""
+
+    watches: "list[Watch]"
+    first: datetime
+    last: datetime
+
+
+def _clusters_of(watches: "Sequence[Watch]") -> list[_Cluster]:
+    """Return the runs in groups that were created close together. Runs without a usable time are in none."""
+    clusters: list[_Cluster] = []
+    dated = ((created, watch) for watch in watches if (created := _created(watch.run)))
+    for created, watch in sorted(dated, key=itemgetter(0)):
+        if clusters and created - clusters[-1].last <= APART:
+            clusters[-1].watches.append(watch)
+            clusters[-1] = clusters[-1]._replace(last=created)
+        else:
+            clusters.append(_Cluster([watch], created, created))
+    return clusters
+
+
+def _is_told_by_session(watch: "Watch") -> bool:
+    """Return whether only the run's session tells how it ended."""
+    return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
+
+
+def _created(run: Run | None) -> datetime | None:
+    """Return when a run was created; None also at the edge of the calendar, where no slack can be added."""
+    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
+    return moment if moment and 1 < moment.year < 9999 else None
+
+
+class _List:
+    """A list that shows many runs at once: its path, its filters, and what is known of this server's.
+
+    Its times may differ from those of the runs by `slack`.
+    """
+
+    def __init__(self, path: str, filters: dict[str, Any], slack: timedelta) -> None:
+        self.path = path
+        self.filters = filters
+        self.is_refused = False  # this server does not give it
+        self.has_window = True  # this server takes a window of time
+        self.down: ApiError | None = None  # why it cannot be read now
+        self.skipped: dict[str, float] = {}  # by run: until when it is not worth reading
+        self._slack = slack
+
+    def window(self, cluster: _Cluster) -> dict[str, str]:
+        """Return the query for rows of this time; the current generation shows and compares whole seconds."""
+        if not self.has_window:
+            return {}
+        last = cluster.last + self._slack + timedelta(seconds=1)
+        return {"created_at[gte]": utc_text(cluster.first - self._slack), "created_at[lte]": utc_text(last)}
+
+    def mind(self, error: ApiError) -> None:
+        """Do without it if the server does not give it, or not now; raise what concerns every request."""
+        if error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
+            raise error
+        if isinstance(error, Unavailable) and error.http_status != 501:
+            self.down = error
+        else:
+            self.is_refused = True
+
+
 @dataclass
 class _Record:
-    """What is remembered of a run: when it was last read itself, the pause until the next time, how it rested."""
+    """What is remembered of a run: when it was last read itself, the pause until the next time, how it rested.
+
+    `listed` is when a list showed it.
+    """
 
     read: float
     pause: float = FIRST_PAUSE
     rested: tuple[Any, ...] | None = None
+    listed: float = math.nan
+
+
+class _Call(NamedTuple):
+    """What a call is bound to: when it began, the time for its next request, and whether there is none left."""
+
+    now: float
+    within: Callable[[], float]
+    is_late: Callable[[], bool]
+    longest_pause: float
 
 
 class RollCall:
-    """Checks on watched runs. `longest_pause` is how long, in seconds, a run that no list shows is left alone."""
+    """Checks on watched runs."""
 
-    def __init__(self, client: "Client", *, longest_pause: float) -> None:
+    def __init__(self, client: "Client") -> None:
         self._client = client
-        self._longest_pause = longest_pause
+        self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
+        self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[str, _Record] = {}
         self._ended: dict[str, Watch] = {}  # runs to read themselves, because a list shows their session at rest
         self._due: dict[str, Watch] = {}  # runs to read themselves, because no list tells enough
-        self._shown: set[str] = set()  # runs that a list showed when the lists were last read
-        self._skipped: dict[tuple[str, str], float] = {}  # by list and run: until when that list is not worth reading
-        self._refused: set[str] = set()  # lists that this server does not give
-        self._unwindowed: set[str] = set()  # lists that this server gives only without a window of time
-        self._down: dict[str, ApiError] = {}  # lists that cannot be read now
         self._searched = False  # whether the newest runs were read for runs of which only the id is known
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
-        self._now = 0.0  # when this call began
-        self._within: Callable[[], float] = lambda: client.request_timeout
-        self._is_late: Callable[[], bool] = lambda: False
+        self._call = _Call(0.0, lambda: client.request_timeout, lambda: False, math.inf)
 
     @property
     def is_behind(self) -> bool:
@@ -76,19 +151,26 @@ class RollCall:
         return bool(self._ended or self._due)
 
     def call(
-        self, going: Sequence["Watch"], *, within: Callable[[], float], is_late: Callable[[], bool] = lambda: False
+        self,
+        going: Sequence["Watch"],
+        *,
+        within: Callable[[], float],
+        is_late: Callable[[], bool],
+        longest_pause: float,
     ) -> Iterator[Heard | None]:
         """Check on runs, and yield those that were heard of, with the error if reading one failed.
 
         After a page that tells nothing it yields None: whoever has no more time can stop here. `within` returns the
         longest time for the next request in seconds; `is_late`, asked in this thread while one is under way, whether
-        there is no time left at all. Raises ApiError when a list cannot be read now, Late.
+        there is no time left at all; `longest_pause` is for how long, in seconds, a run that no list shows is left
+        alone. Raises ApiError when a list cannot be read now, Late.
         """
-        self._now, self._within, self._is_late = self._client.clock.monotonic(), within, is_late
-        rest = self._longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
-        self._down = {}
-        if not self.is_behind or self._now - self._listed >= rest:
-            self._listed = self._now
+        now = self._client.clock.monotonic()
+        self._call = _Call(now, within, is_late, longest_pause)
+        rest = longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
+        self._runs.down = self._sessions.down = None
+        if not self.is_behind or now - self._listed >= rest:
+            self._listed = now
             listed = yield from self._read_lists(going)
             self._add_due(going, listed)
         batch = dict(islice(chain(self._ended.items(), self._due.items()), BATCH))
@@ -96,62 +178,63 @@ class RollCall:
             self._ended.pop(id, None)
             self._due.pop(id, None)
         yield from self._ask([watch for watch in batch.values() if not watch.over])
-        for error in self._down.values():
-            raise error
+        for source in (self._runs, self._sessions):
+            if source.down:
+                raise source.down
 
     def _read_lists(self, going: Sequence["Watch"]) -> Generator[Heard | None, None, set[str]]:
         """Read the lists that cost less than the runs they show; return the runs that they were read for."""
-        self._shown = set()
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
-            yield from self._try(RUNS, {}, unread)
-            self._searched = RUNS.path not in self._down
+            yield from self._try(self._runs, {}, unread)
+            self._searched = self._runs.down is None
         listed: set[str] = set()
         for source, cluster in self._clusters(going):
-            if source.path in self._refused or source.path in self._down:
+            if source.is_refused or source.down:
                 continue
-            listed |= {watch.observer.run_id for watch in cluster.watches}
-            window = {} if source.path in self._unwindowed else cluster.window(source)
-            is_worth_it = yield from self._try(source, window, cluster.watches)
+            ids = [watch.observer.run_id for watch in cluster.watches]
+            listed.update(ids)
+            is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                until = self._now + STALE
-                self._skipped |= {(source.path, watch.observer.run_id): until for watch in cluster.watches}
+                source.skipped |= dict.fromkeys(ids, self._call.now + STALE)
         return listed
 
-    def _clusters(self, going: Sequence["Watch"]) -> Iterator[tuple[Source, Cluster]]:
+    def _clusters(self, going: Sequence["Watch"]) -> Iterator[tuple[_List, _Cluster]]:
         """Yield each list with the runs to read it for: two or more, for one costs no less by itself.
 
         The sessions are read also for runs whose status has not moved for long, though their session may have ended.
         """
         known = [watch for watch in going if watch.run and not watch.over]
-        by_status = [watch for watch in known if not is_told_by_session(watch)]
+        by_status = [watch for watch in known if not _is_told_by_session(watch)]
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
-        by_session = [watch for watch in known if is_told_by_session(watch)]
-        for source, watches in ((RUNS, by_status), (SESSIONS, by_session + stuck)):
-            worth = [w for w in watches if self._skipped.get((source.path, w.observer.run_id), -math.inf) <= self._now]
-            for cluster in clusters_of(worth):
+        by_session = [watch for watch in known if _is_told_by_session(watch)]
+        for source, watches in ((self._runs, by_status), (self._sessions, by_session + stuck)):
+            worth = [each for each in watches if source.skipped.get(each.observer.run_id, -math.inf) <= self._call.now]
+            for cluster in _clusters_of(worth):
                 if len(cluster.watches) > 1:
                     yield source, cluster
 
     def _try(
-        self, source: Source, window: dict[str, str], watches: "Sequence[Watch]"
+        self, source: _List, window: dict[str, str], watches: "Sequence[Watch]"
     ) -> Generator[Heard | None, None, bool]:
         """Read a list for these runs, and return whether that was worth its requests, as far as is known."""
         try:
             return (yield from self._read_list(source, window, watches))
         except ApiError as error:
             if window and error.http_status == 400:
-                self._unwindowed.add(source.path)
+                source.has_window = False
             else:
-                self._mind(error, source)
+                source.mind(error)
             return True
 
     def _read_list(
-        self, source: Source, window: dict[str, str], watches: "Sequence[Watch]"
+        self, source: _List, window: dict[str, str], watches: "Sequence[Watch]"
     ) -> Generator[Heard | None, None, bool]:
         """Read a list until all are shown, or it would cost more than to read each by itself."""
-        wanted = by_row_id(watches, source)
+        wanted = {watch.observer.run_id: watch for watch in watches}
+        if source is self._sessions:  # whose rows are no runs
+            wanted = {each.run.session_id: each for each in watches if each.run and each.run.session_id}
         pages = shown = barren = 0
         most_barren = max(BARREN, len(watches) // 10)  # newer runs come first where a server ignores the window
         rows = self._rows(source, window)
@@ -170,16 +253,16 @@ class RollCall:
         record, run = self._record(watch), Run.read(row)
         if run is not None:
             if record.read == -math.inf:
-                record.read = self._now
+                record.read = self._call.now
             watch.observer.take(run)
-            self._shown.add(watch.observer.run_id)
+            record.listed = self._listed
             return watch, None
-        if is_told_by_session(watch):
-            self._shown.add(watch.observer.run_id)
+        if _is_told_by_session(watch):
+            record.listed = self._listed
         if text(row.get("status")) in _MOVING:
             record.rested = None
-            if not is_told_by_session(watch):
-                record.read = self._now  # session and status agree, which was the question
+            if not _is_told_by_session(watch):
+                record.read = self._call.now  # session and status agree, which was the question
             return watch, None
         rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
         if rests != record.rested:
@@ -195,8 +278,8 @@ class RollCall:
         """Add the runs to read themselves though nothing says that they ended, the longest unread first."""
         left = [watch for watch in going if not watch.over and watch.observer.run_id not in self._ended]
         left.sort(key=self._unread_for, reverse=True)
-        alone = [watch for watch in left if watch.observer.run_id not in self._shown]
-        longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
+        alone = [watch for watch in left if self._record(watch).listed != self._listed]
+        longest = max(self._call.longest_pause, len(alone) / READS_PER_SECOND)
         for watch in alone:
             pause = min(self._record(watch).pause, longest)
             if watch.observer.run_id in listed:
@@ -204,8 +287,8 @@ class RollCall:
             if self._unread_for(watch) >= pause * _EARLY:
                 self._due[watch.observer.run_id] = watch
         stale = [watch for watch in left[:SPARE] if self._unread_for(watch) >= STALE]
-        if stale and self._now - self._spared >= SPARE * _EARLY:
-            self._spared = self._now
+        if stale and self._call.now - self._spared >= SPARE * _EARLY:
+            self._spared = self._call.now
             self._due |= {watch.observer.run_id: watch for watch in stale}
 
     def _ask(self, watches: Sequence["Watch"]) -> Iterator[Heard]:
@@ -219,17 +302,17 @@ class RollCall:
             if enough:
                 return enough[0]
             try:
-                watch.observer.look(within=self._within())
+                watch.observer.look(within=self._call.within())
             except ApiError as error:
-                if error.retry_after or (self._down and isinstance(error, Unavailable)):
+                if error.retry_after or ((self._runs.down or self._sessions.down) and isinstance(error, Unavailable)):
                     enough.append(error)
                 return error
             return None
 
-        errors = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._is_late)
+        errors = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._call.is_late)
         for watch, error in zip(watches, errors, strict=True):
             record = self._record(watch)
-            record.read = self._now
+            record.read = self._call.now
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
                 watch.observer.session = None  # what it shows of a rest in between is not what the run used
@@ -238,28 +321,19 @@ class RollCall:
             yield watch, error
 
     def _record(self, watch: "Watch") -> _Record:
-        first_read = -math.inf if watch.run is None else self._now
+        first_read = -math.inf if watch.run is None else self._call.now
         return self._records.setdefault(watch.observer.run_id, _Record(first_read))
 
     def _unread_for(self, watch: "Watch") -> float:
         """Return for how many seconds a run was not read itself."""
-        return self._now - self._record(watch).read
+        return self._call.now - self._record(watch).read
 
-    def _rows(self, source: Source, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+    def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list as objects. Raises ApiError, Late."""
         query = {"limit": PAGE, **source.filters, **window}
-        pages = self._client.pages(source.path, query, within=self._within(), retry=False)
-        while (page := unless_late(partial(next, pages, None), self._is_late)) is not None:
+        pages = self._client.pages(source.path, query, within=self._call.within(), retry=False)
+        while (page := unless_late(partial(next, pages, None), self._call.is_late)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
                 raise NoAnswer("the response is not a page of a list")
             yield rows
-
-    def _mind(self, error: ApiError, source: Source) -> None:
-        """Do without a list that the server does not give, or cannot give now; raise what concerns every request."""
-        if error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
-            raise error
-        if isinstance(error, Unavailable) and error.http_status != 501:
-            self._down[source.path] = error
-        else:
-            self._refused.add(source.path)

@@ -19,7 +19,8 @@ class Rounds:
 
     def __init__(self, client: "Client", interval: float | None) -> None:
         self._clock = client.clock
-        self._roll = RollCall(client, longest_pause=LONGEST_PAUSE if interval is None else interval)
+        self._roll = RollCall(client)
+        self._longest_pause = LONGEST_PAUSE if interval is None else interval
         self._due = -math.inf
         self._pause = 0.0
         self._trouble = ""  # what was last said to go wrong
@@ -43,7 +44,9 @@ class Rounds:
         began, has_failed = self._clock.monotonic(), False
         self._is_in_trouble, self._asked_pause = False, 0.0
         try:
-            for heard in self._roll.call(watches, within=wait.patience, is_late=wait.must_stop):
+            for heard in self._roll.call(
+                watches, within=wait.patience, is_late=wait.must_stop, longest_pause=self._longest_pause
+            ):
                 if heard:
                     self._take(wait, *heard)
                 if wait.must_stop():

@@ -1,101 +1,142 @@
-"""A session's events, each once and in order: from the list, and as they happen (api/facts.md, 2.4 and 2.5)."""
+"""`qoder run logs --follow`: what happens in a run's session until the run has ended (api/facts.md, 2.4 and 2.5)."""
 
 import math
 import queue
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-from qoder_cli.base.errors import ApiError, AuthError, NotFound
-from qoder_cli.base.model import is_new, text
-from qoder_cli.base.outcome import event_key, event_time
-from qoder_cli.base.times import parse_timestamp
-from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
+from qoder_cli.app import State
+from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, Signalled
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import is_going
+from qoder_cli.base.times import Clock
+from qoder_cli.runs.ending import needs_answer
+from qoder_cli.runs.logs.log import (
+    FIRST_PAUSE,
+    Printer,
+    Selection,
+    SessionLog,
+    batches_of,
+    credits_of,
+    explained,
+    following,
+    log_of,
+)
+from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer, observer_of
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
-from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-
+from qoder_cli.sessions.story import Events
+from qoder_cli.settings.values import OnAsk
 
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 SILENT = 60.0  # seconds without a sign of life after which a stream is not relied on
-FIRST_PAUSE = 1.0  # seconds between two looks at the list where no stream is relied on, doubling while nothing is new
 LONGEST_PAUSE = 5.0
-FEWEST = 10  # events that are asked for newest first: fewer do not show whether they are
+CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
+QUICK_PAUSE = 0.2  # seconds until it is asked again, doubling, once its end was heard: what is read may lag
+ALERT = 5.0  # seconds for which that is done
+SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
+_ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which events are wanted: of these `types` (none: all), not before `since`."""
+def follow_run(state: State, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
+    """Print what has happened, and what happens until the run has ended or, unless `on_ask` is wait, needs an answer.
 
-    types: tuple[str, ...] = ()
-    since: datetime | None = None
+    Raises QoderError.
+    """
+    observer = observer_of(state, chosen)
+    run = observer.read_once()
+    try:
+        run = _until_session(state, observer)
+        log = log_of(state, run, selection)
+        if not observer.ended:
+            state.progress.note("following (Ctrl-C to stop; the run keeps running)")
+        with explained(run), Printer(state, selection) as printer:
+            for events in batches_of(log, tail):
+                printer.show(events)
+            if not (observer.ended or _has_ended(observer)):
+                _follow_on(state, observer, log, printer, on_ask)
+            printer.sum_up(credits_of(state, Run(run.raw), selection))  # the newest figure, not that of the first look
+        if on_ask == "stop" and observer.run and observer.needs_answer:
+            raise following(state, observer.run, needs_answer(observer.run))
+    except Signalled as signalled:
+        if observer.ended:
+            raise
+        words = f"stopped following; run {chosen} keeps running"
+        raise following(state, run, signalled.in_words(words, hint="to follow it again")) from None
 
-    def takes(self, event: dict[str, Any]) -> bool:
-        """Return whether an event is wanted; one without a time is, whatever `since` says."""
-        if self.types and event.get("type") not in self.types:
-            return False
-        happened = parse_timestamp(event_time(event))
-        return self.since is None or happened is None or happened >= self.since
 
-    def query(self) -> dict[str, Any]:
-        """Return what asks a server for them, which it may ignore."""
-        query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-        if self.types:
-            query["types[]"] = self.types
-        if self.since:
-            query["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        return query
+def _until_session(state: State, observer: Observer) -> Run:
+    """Wait until a run that is going on has its session, and return it."""
+    run = observer.run or observer.read_once()
+    if is_going(run) and run.session_id is None:
+        state.progress.note(f"run {run.id} has no session yet; waiting for it")
+    while is_going(run) and run.session_id is None:
+        state.clock.sleep(SESSION_PAUSE)
+        run = observer.look(retry=True)
+    return run
 
 
-class SessionLog:
-    """The events of one session. `young` says that replicas may not know the session yet."""
+def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
+    """Print what happens until the run's first ending, which the run itself and its session's list are asked for.
 
-    def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
-        self.client = client
-        self.session_id = session_id
-        self.selection = selection
-        self._young = young
-        self.last: str | None = None  # the id of the newest event that was read
-
-    def history(self) -> Iterator[Events]:
-        """Yield what has happened, oldest first, page by page: what is wanted and perhaps more. Raises ApiError."""
-        for page in self._patiently(self.selection.query()):
-            events = events_of(page)
-            self.last = last_id(page, events) or self.last
-            yield events
-
-    def newest(self, count: int) -> Events:
-        """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
-        found: Events = []
-        query = self.selection.query()
-        pages = max(-(-count // PAGE), 1)
-        query["limit"] = max(-(-count // pages), FEWEST)
-        for events in newest_first(self._patiently, query):
-            self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
-            found += filter(self.selection.takes, events)
-            if len(found) >= count:
+    With `on_ask` stop, until it needs an answer at most. Raises NotFound when the session was deleted, LostSight.
+    """
+    follower = Follower(log, note=state.progress.note)
+    watching = _Watching(observer, state.clock)
+    try:
+        for events in follower.batches(lambda: watching.due):
+            printer.show(events)
+            if watching.has_ended(events):
                 break
-        return found[:count][::-1]
+            if on_ask == "stop" and observer.needs_answer:
+                break
+        for events in follower.read_on():
+            printer.show(events)
+    except ApiError as error:
+        if isinstance(error, NotFound) and error.enveloped:
+            raise
+        raise LostSight(
+            f"lost track of run {observer.run_id}; it may still be running: {error.message}",
+            hint="to follow it again",
+            next=state.command("run", "logs", observer.run_id, "--follow", *state.known.wait_options),
+            run_id=observer.run_id,
+            session_id=observer.run.session_id if observer.run else None,
+            run_state="unknown",
+            cause=error,
+        ) from error
 
-    def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield pages; while the session is young, wait up to 30 s until it is found."""
-        clock = self.client.clock
-        until = clock.monotonic() + (LAGGING if self._young else 0.0)
-        while True:
-            pages = self.client.pages(events_path(self.session_id), query)
-            try:
-                first = next(pages)
-            except NotFound:
-                if clock.monotonic() >= until:
-                    raise
-                clock.sleep(FIRST_PAUSE)
-            else:
-                yield first
-                yield from pages
-                return
+
+class _Watching:
+    """Asks now and then whether a run has ended, and at once, for a while, when an event says so."""
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._pause = CHECK_EVERY
+        self._alert_until = -math.inf
+        self.due = clock.monotonic() + CHECK_EVERY
+
+    def has_ended(self, events: Events) -> bool:
+        """Return whether it has ended, asking for it if it is time to, or these events are a reason to."""
+        now = self._clock.monotonic()
+        if any(event.get("type") in _ENDS for event in events):
+            self.due, self._pause, self._alert_until = now, QUICK_PAUSE, now + ALERT
+        if now < self.due:
+            return False
+        if _has_ended(self._observer):
+            return True
+        now = self._clock.monotonic()
+        self._pause = self._pause * 2 if now < self._alert_until else CHECK_EVERY
+        self.due = now + self._pause
+        asks_since = self._observer.asks_since
+        if asks_since is not None and now < asks_since + ASKS_FOR:
+            self.due = min(self.due, asks_since + ASKS_FOR)
+        return False
+
+
+def _has_ended(observer: Observer) -> bool:
+    with suppress(ApiError):
+        observer.look()
+    return observer.ended
 
 
 class Follower:
@@ -103,38 +144,33 @@ class Follower:
 
     The list is read whenever a stream begins, so that nothing between the two is missed, and every few seconds while
     none is open or one is silent for 60 s. A stream is relied on once it has delivered an event. `note` is told why
-    events may be late. `wake_at` is when, by the monotonic clock, the caller wants to look around at the latest.
+    events may be late.
     """
 
     def __init__(self, log: SessionLog, *, note: Callable[[str], None]) -> None:
-        self._client = log.client
+        self._log = log
         self._clock = log.client.clock
-        self._query = log.selection.query()
-        self._path = events_path(log.session_id)
-        self._last = log.last
-        self._note = note
+        self._note: Callable[[str], None] | None = note  # None once it was told
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
-        self._known: dict[str, None] = {}
-        is_new(event_key({"id": log.last}), self._known, most=REMEMBERED)
         self._relied_on = False
         self._delivers = False  # whether the stream that is open has told of an event
-        self.wake_at = math.inf
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
-        self._told = False
 
-    def batches(self) -> Iterator[Events]:
+    def batches(self, wake_at: Callable[[], float]) -> Iterator[Events]:
         """Yield the events that are new, for ever; and an empty batch now and then, so that the caller can look around.
 
-        Raises AuthError, NotFound when the session is not found for 30 s, and any ApiError that lasts for 5 minutes.
+        `wake_at` returns when, by the monotonic clock, the caller wants to do that at the latest. Raises AuthError,
+        NotFound when the session is not found for 30 s, and any ApiError that lasts for 5 minutes.
         """
-        self._feed.start()
+        log = self._log
+        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
+        feed.start()
         try:
             while True:
                 began = self._clock.monotonic()
-                until = max(min(self._due, self.wake_at), began)
+                until = max(min(self._due, wake_at()), began)
                 news = self._clock.take(self._inbox, until - began)
                 overslept = self._clock.monotonic() - until
                 if self._failing_since is not None and overslept > ASLEEP:
@@ -143,14 +179,14 @@ class Follower:
                     yield from self._react(news)
                 yield []
         finally:
-            self._feed.stop()
+            feed.stop()
 
     def _react(self, news: News | None) -> Iterator[Events]:
         match news:
             case Heard(event=event):
                 self._delivers = True
                 self._rely()
-                yield self._new([event])
+                yield self._log.new_of([event])
             case Alive() | Up() | Gap():
                 if self._delivers:
                     self._rely()
@@ -170,18 +206,12 @@ class Follower:
 
     def read_on(self) -> Iterator[Events]:
         """Yield what the list has beyond the last event."""
-        cursor = {"after_id": self._last} if self._last else {}
         found = False
         try:
-            for page in self._client.pages(self._path, {**self._query, **cursor}, retry=False):
-                events = events_of(page)
-                new = self._new(events)
-                self._last = last_id(page, events) or self._last
+            for new in self._log.beyond():
                 found = found or bool(new)
                 yield new
         except ApiError as error:
-            if cursor and error.http_status in BAD_CURSOR and not isinstance(error, NotFound):
-                self._last = None  # the server does not know it any more: all is read again, and each told once
             self._bear(error)
             self._plan(found=False)
         else:
@@ -193,14 +223,6 @@ class Follower:
         failing = self._failing_since is not None
         self._due = self._clock.monotonic() + (SILENT if self._relied_on and not failing else self._pause)
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
-
-    def _new(self, events: Events) -> Events:
-        new = [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
-        types = self._query.get("types[]")
-        # Only an event that the list has, as it is asked for, can be gone on from.
-        listed = (event.get("id") for event in reversed(new) if types is None or event.get("type") in types)
-        self._last = next(filter(text, listed), self._last)
-        return new
 
     def _bear(self, error: ApiError) -> None:
         """Go on after trouble, or raise it when there is no point any more."""
@@ -214,8 +236,7 @@ class Follower:
 
     def _explain(self, down: Down) -> None:
         """Say once why events come late."""
-        if self._told or not down.error:
-            return
-        self._told = True
-        why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
-        self._note(f"{why}; falling back to polling")
+        if self._note and down.error:
+            why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
+            self._note(f"{why}; falling back to polling")
+            self._note = None

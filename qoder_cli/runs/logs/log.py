@@ -1,26 +1,133 @@
 """The log of one run: where its session's events are, how they are printed, and why there may be none."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
-from qoder_cli.base.outcome import event_time, is_going
+from qoder_cli.base.model import Run, is_new, mapping, text
+from qoder_cli.base.outcome import event_key, event_time, is_going
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.logs.follow import Selection, SessionLog
-from qoder_cli.runs.observe import YOUNG
+from qoder_cli.runs.observe import LAGGING, YOUNG
+from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
 from qoder_cli.sessions.transcript import Entry, Transcript, entry
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
+    from qoder_cli.http.client import Client
 
 Event = dict[str, Any]
 
+FIRST_PAUSE = 1.0  # seconds between two looks at a session's list, doubling while nothing is new
+FEWEST = 10  # events that are asked for newest first: fewer do not show whether they are
 USAGE_WITHIN = 5.0  # seconds to be told what a session has cost, which is only the last line
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which events are wanted: of these `types` (none: all), not before `since`."""
+
+    types: tuple[str, ...] = ()
+    since: datetime | None = None
+
+    def takes(self, event: dict[str, Any]) -> bool:
+        """Return whether an event is wanted; one without a time is, whatever `since` says."""
+        if self.types and event.get("type") not in self.types:
+            return False
+        happened = parse_timestamp(event_time(event))
+        return self.since is None or happened is None or happened >= self.since
+
+    def query(self) -> dict[str, Any]:
+        """Return what asks a server for them, which it may ignore."""
+        query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
+        if self.types:
+            query["types[]"] = self.types
+        if self.since:
+            query["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return query
+
+
+class SessionLog:
+    """The events of one session. `young` says that replicas may not know the session yet.
+
+    What is new is read on from `last`, the id of the newest event that was read.
+    """
+
+    def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
+        self.client = client
+        self.session_id = session_id
+        self.path = events_path(session_id)
+        self.selection = selection
+        self._young = young
+        self.last: str | None = None
+        self._known: dict[str, None] = {}  # events that were told as new
+
+    def history(self) -> Iterator[Events]:
+        """Yield what has happened, oldest first, page by page: what is wanted and perhaps more. Raises ApiError."""
+        for page in self._patiently(self.selection.query()):
+            events = events_of(page)
+            self.last = last_id(page, events) or self.last
+            yield events
+
+    def newest(self, count: int) -> Events:
+        """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
+        found: Events = []
+        query = self.selection.query()
+        pages = max(-(-count // PAGE), 1)
+        query["limit"] = max(-(-count // pages), FEWEST)
+        for events in newest_first(self._patiently, query):
+            self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
+            found += filter(self.selection.takes, events)
+            if len(found) >= count:
+                break
+        return found[:count][::-1]
+
+    def beyond(self) -> Iterator[Events]:
+        """Yield what the list has beyond the last event, page by page, if it is new. Raises ApiError."""
+        cursor = {"after_id": self.last} if self.last else {}
+        try:
+            for page in self.client.pages(self.path, {**self.selection.query(), **cursor}, retry=False):
+                events = events_of(page)
+                new = self.new_of(events)
+                self.last = last_id(page, events) or self.last
+                yield new
+        except ApiError as error:
+            if cursor and error.http_status in BAD_CURSOR and not isinstance(error, NotFound):
+                self.last = None  # the server does not know it any more: all is read again, and each told once
+            raise
+
+    def new_of(self, events: Events) -> Events:
+        """Return those of the events that were not told as new before, nor read last."""
+        if not self._known:
+            is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
+        new = [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
+        types = self.selection.types
+        # Only an event that the list has, as it is asked for, can be gone on from.
+        listed = (event.get("id") for event in reversed(new) if not types or event.get("type") in types)
+        self.last = next(filter(text, listed), self.last)
+        return new
+
+    def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield pages; while the session is young, wait up to 30 s until it is found."""
+        clock = self.client.clock
+        until = clock.monotonic() + (LAGGING if self._young else 0.0)
+        while True:
+            pages = self.client.pages(self.path, query)
+            try:
+                first = next(pages)
+            except NotFound:
+                if clock.monotonic() >= until:
+                    raise
+                clock.sleep(FIRST_PAUSE)
+            else:
+                yield first
+                yield from pages
+                return
 
 
 class Printer:

@@ -14,8 +14,7 @@ from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.logs.follow import Selection
-from qoder_cli.runs.logs.log import Event, Printer, batches_of, credits_of, explained, log_of, nothing_shown
+from qoder_cli.runs.logs.log import Event, Printer, Selection, batches_of, credits_of, explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.story import Events
 
