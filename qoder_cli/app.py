@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from qoder_cli.base.errors import InternalError, QoderError
+from qoder_cli.base.ids import noun
 from qoder_cli.base.times import Clock
 from qoder_cli.output.report import write_error
 from qoder_cli.output.screen import Screen
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
     from qoder_cli.base.model import Run
+    from qoder_cli.base.outcome import SessionStory
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
@@ -38,6 +40,10 @@ class Observed(Protocol):
     @property
     def run(self) -> "Run | None":
         """The newest reading; None while there is none."""
+
+    @property
+    def story(self) -> "SessionStory":
+        """What is known of its session's events."""
 
 
 class Teller:
@@ -194,7 +200,7 @@ class State:
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that waits on for these runs, as this one did."""
-        return self.command("run", "wait", *runs, *self.known.wait_options)
+        return self.command(noun(runs[0]), "wait", *runs, *self.known.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with: as `command`, but in a table where only ids were asked for."""
@@ -207,9 +213,9 @@ class State:
 
         fields: Fields = {}
         if self.output.format == "table":
-            from qoder_cli.output.views import run_fields
+            from qoder_cli.output.views import run_fields, turn_fields
 
-            fields = {**run_fields(run), **more}
+            fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
         try:
             self.output.record(fields, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown

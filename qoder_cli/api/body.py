@@ -60,12 +60,25 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
 def of_file(path: str, *, stdin: IO[str] | None) -> Body:
     """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError when it is none."""
     name = "standard input" if path == "-" else path
-    content = _bytes_of_stdin(stdin) if path == "-" else _bytes_of_file(path, "--input")
+    content = _bytes_of_stdin(stdin, "--input") if path == "-" else _bytes_of_file(path, "--input")
     try:
         jsontext.parse(content.decode())
     except ValueError as error:
         raise UsageError(f"--input: {name} is not JSON: {error}", hint="check it with: jq . FILE") from None
     return Body(content)
+
+
+def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
+    """Return a text as it was typed, that in a file for `@FILE`, that on standard input for `-`. Raises UsageError."""
+    if not typed:
+        raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
+    if typed != "-" and not typed.startswith("@"):
+        return typed
+    content = _bytes_of_stdin(stdin, option) if typed == "-" else _bytes_of_file(typed[1:], option)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
 
 
 def of_form(parts: Sequence[str]) -> Body:
@@ -130,14 +143,14 @@ def _twice(name: str) -> UsageError:
     return UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
 
 
-def _bytes_of_stdin(stdin: IO[str] | None) -> bytes:
+def _bytes_of_stdin(stdin: IO[str] | None, option: str) -> bytes:
     try:
         if stdin is None:
-            raise UsageError("--input: standard input is closed", hint="pipe JSON into it, or name a file")
+            raise UsageError(f"{option}: standard input is closed", hint="pipe into it, or name a file")
         binary = getattr(stdin, "buffer", None)
         return _limited(binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode(), "standard input")
     except (OSError, ValueError) as error:
-        raise UsageError(f"--input: cannot read standard input: {error}", hint="name a file instead") from None
+        raise UsageError(f"{option}: cannot read standard input: {error}", hint="name a file instead") from None
 
 
 def _bytes_of_file(path: str, option: str) -> bytes:

@@ -61,10 +61,24 @@ def run(typed: str) -> str:
     return _id(typed, prefix=prefix, wanted="a run (drun_…, sess_…, last or DEPLOYMENT@last)")
 
 
+def call(typed: str) -> str:
+    """Return the id of a call of a tool that was typed, which is that of its event. Raises UsageError."""
+    wanted = "the id of a call (evt_…), as `qoder run pending` lists it"
+    _check_text(typed, "call", wanted)
+    if _kind(typed) not in (None, "event"):
+        raise UsageError(f"{_shown(typed)} is {_a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
+    return typed
+
+
 def deployment_of(typed: str) -> str | None:
     """Return what stands before `@last`, None where nothing does."""
     of, _, last = typed.rpartition("@")
     return of if of and last == "last" else None
+
+
+def noun(id: str) -> str:
+    """Return the noun of the commands about what has this id: `session` or `run`."""
+    return "session" if id.startswith("sess_") else "run"
 
 
 def segment(name: str) -> str:

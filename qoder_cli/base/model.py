@@ -57,9 +57,20 @@ class Run(Resource):
             return None
         return cls(raw)
 
+    @property
+    def is_session(self) -> bool:
+        """Whether this is a session, of which a turn is told as one tells of a run."""
+        return self.raw.get("type") == "session"
+
+    @property
+    def called(self) -> str:
+        """What it is called in a sentence: `run drun_…`, `session sess_…`."""
+        return f"session {self.id}" if self.is_session else f"run {self.id}"
+
     def get(self, name: str) -> Any:
-        """Return a field's value, filled in or as sent; None when absent."""
-        return self.derived.get(name, self.raw.get(name))
+        """Return a field's value, filled in or as sent; None when absent. A session's own status is that of no turn."""
+        sent = None if self.is_session and name in ("status", "error") else self.raw.get(name)
+        return self.derived.get(name, sent)
 
     @property
     def status(self) -> str | None:
@@ -74,7 +85,7 @@ class Run(Resource):
     @property
     def session_id(self) -> str | None:
         """The session in which the agent works, once there is one."""
-        return text(self.raw.get("session_id"))
+        return self.id if self.is_session else text(self.raw.get("session_id"))
 
     @property
     def error(self) -> dict[str, Any]:
@@ -130,7 +141,13 @@ class Run(Resource):
         return milliseconds_between(self.triggered_at, self.completed_at)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the server's object; where fields were filled in, with them and a key `derived` naming them."""
+        """Return the server's object; where fields were filled in, with them and a key `derived` naming them.
+
+        A session is as it was sent, and what is known of its turn stands under one key.
+        """
+        if self.is_session:
+            turn = {name: value for name, value in self.derived.items() if value is not None}
+            return {**self.raw, "turn": turn, "derived": ["turn"]} if turn else self.raw
         filled_in = {**self.derived, "derived": list(self.derived)} if self.derived else {}
         shown = {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
         return {name: value for name, value in shown.items() if value is not None or name not in self.derived}

@@ -122,7 +122,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
         derived["status"] = ending.status  # None takes a status away that the session has overruled
     if ending.at:
         derived["completed_at"] = ending.at
-    duration = milliseconds_between(run.triggered_at, ending.at)
+    duration = None if run.is_session else milliseconds_between(run.triggered_at, ending.at)
     if ending.status == "completed" and duration is not None:
         derived["duration_ms"] = duration
     if ending.error:
@@ -151,7 +151,7 @@ def verdict(run: Run) -> Exit:
     return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(run.status or "failed", Exit.RUN_FAILED)
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """One event of a story: its key, its kind, its time in unix seconds (None: it has none), and the event itself."""
 
     key: str
@@ -178,7 +178,7 @@ class SessionStory:
 
     def __init__(self, *, since: float | None = None) -> None:
         self._since = since
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, Told] = {}
         self._work_began: float | None = None
         self._judgement: _Judgement | None = None
 
@@ -195,9 +195,14 @@ class SessionStory:
         return self
 
     @property
+    def starts(self) -> frozenset[str]:
+        """The keys of the events with which it begins, where that is not the beginning of the session or the run."""
+        return frozenset()
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """The events that an ending can depend on, but for the agent's."""
-        return [told.event for told in _by_time([(told, told.at) for told in self._told.values()]) if told.event]
+        return [told.event for told in self._ordered() if told.event]
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:
         kind = text(event.get("type")) or ""
@@ -211,7 +216,7 @@ class SessionStory:
             return
         if is_work and at is not None:
             self._work_began = at
-        self._told[key] = _Told(key, kind, at, {} if is_work else event)
+        self._told[key] = Told(key, kind, at, {} if is_work else event)
         self._judgement = None
 
     def is_of_its_time(self, event: dict[str, Any]) -> bool:
@@ -269,8 +274,11 @@ class SessionStory:
     @property
     def _judged(self) -> "_Judgement":
         if self._judgement is None:
-            self._judgement = _judge(_by_time([(told, told.at) for told in self._told.values()]))
+            self._judgement = _judge(self._ordered())
         return self._judgement
+
+    def _ordered(self) -> list[Told]:
+        return _by_time([(told, told.at) for told in self._told.values()])
 
 
 class _Judgement(NamedTuple):
@@ -283,7 +291,7 @@ class _Judgement(NamedTuple):
     rests: bool  # whether an ending was the last, but for errors and other endings
 
 
-def _judge(story: Iterable[_Told]) -> _Judgement:
+def _judge(story: Iterable[Told]) -> _Judgement:
     endings: list[Rest] = []
     asks: Asks | None = None
     worked = idled_early = rests = False
@@ -309,7 +317,7 @@ def _judge(story: Iterable[_Told]) -> _Judgement:
             case "session.status_idle":
                 reason, at = stop_reason(event), event_time(event)
                 if reason == "requires_action":
-                    asks, rests = Asks(key, _waiting_calls(event)), False
+                    asks, rests = Asks(key, waiting_calls(event)), False
                 elif reason is not None and reason not in _TURN_DONE:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
@@ -391,7 +399,7 @@ def event_moment(event: Mapping[str, Any]) -> datetime | None:
     return parse_timestamp(event.get("processed_at")) or parse_timestamp(event.get("created_at"))
 
 
-def _waiting_calls(event: dict[str, Any]) -> list[str]:
+def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (api/facts.md, 2.6)."""
     ids = mapping(event.get("stop_reason")).get("event_ids")
     return [id for id in ids if text(id)] if isinstance(ids, list) else []

@@ -20,6 +20,7 @@ from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
+    from qoder_cli.runs.answering import Then
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
@@ -44,6 +45,7 @@ _RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.ru
 _RUNS = argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
 OneDeployment = Annotated[str, _DEPLOYMENT]
 Deployments = Annotated[list[str], _DEPLOYMENTS]
+OneRun = Annotated[str, _RUN]
 RunOrLast = Annotated[str | None, _RUN]
 Runs = Annotated[list[str], _RUNS]
 RunsOrLast = Annotated[list[str] | None, _RUNS]
@@ -62,7 +64,48 @@ RequireSatisfied = Annotated[
     typer.Option("--require-satisfied", help='Exit 1 unless the session\'s outcome evaluation is "satisfied".'),
 ]
 Result = Annotated[bool, flag("--result", "Print the agent's final message instead of the run.")]
-WhenAsked = Annotated[OnAsk, typer.Option("--on-ask", help="When the agent needs an answer: stop (exit 11) or wait.")]
+WhenAsked = Annotated[
+    OnAsk | None,
+    typer.Option(
+        "--on-ask",
+        show_default=False,
+        help="When the agent needs an answer: stop (exit 11) or wait.",
+    ),
+]
+
+# What the commands take that say something to an agent.
+_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")
+Calls = Annotated[list[str] | None, _CALLS]
+EveryCall = Annotated[bool, flag("--all", "All calls that wait in this session.")]
+InputSha256 = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HEX", help="Refuse (exit 6) unless the input is the one with this hash. Once for each call."),
+]
+WaitThen = Annotated[bool, flag("--wait -w", "Then wait for the outcome; exit with it.")]
+FollowThen = Annotated[bool, flag("--follow -f", "Like --wait, and stream the events to stderr.")]
+ResultThen = Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")]
+
+
+def when_asked(state: "State", typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
+    """Return what to do when the agent needs an answer."""
+    return typed or "stop"
+
+
+def read_then(
+    state: "State", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
+) -> "Then | None":
+    """Return what is waited for after something was said; None for nothing. Raises UsageError."""
+    from qoder_cli.base.times import Limits
+    from qoder_cli.runs.answering import Then
+    from qoder_cli.runs.awaiting import Wanted
+
+    wait = wait or follow or result
+    limits = Limits.read(wait=wait, timeout=timeout, interval=None)
+    if on_ask and not wait:
+        raise UsageError("--on-ask only works with --wait", hint="add --wait")
+    state.known.wait_options = words_to_wait(result=result, on_ask=on_ask)
+    wanted = Wanted(follow, on_ask=when_asked(state, on_ask, follow=follow))
+    return Then(limits, wanted, result) if wait else None
 
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
@@ -83,11 +126,13 @@ ReportToCi = Annotated[
 ]
 
 
-def words_to_wait(*, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk = "stop") -> tuple[str, ...]:
+def words_to_wait(
+    *, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk | None = None
+) -> tuple[str, ...]:
     """Return the options, as words, that a command to resume the same wait needs too."""
     words = ["--result"] if result else []
     words += ["--require-satisfied"] if require_satisfied else []
-    words += written("--on-ask", on_ask) if on_ask != "stop" else []
+    words += written("--on-ask", on_ask) if on_ask and on_ask != "stop" else []
     return tuple(words)
 
 

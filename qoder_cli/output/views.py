@@ -36,6 +36,19 @@ def run_fields(run: Run) -> Fields:
     }
 
 
+def turn_fields(session: Run) -> Fields:
+    """Return what a session shows of itself and of a turn, in order; absent fields are None."""
+    fields = run_fields(session)
+    known = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
+    return {
+        "id": session.id,
+        "title": text(session.raw.get("title")),
+        **{name: fields[name] for name in known},
+        "created": _moment(session.raw.get("created_at")),
+        **{name: fields[name] for name in ("completed", "credits")},
+    }
+
+
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
     lines = []

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import (
     RunFailed,
     Signalled,
 )
-from qoder_cli.base.ids import segment
+from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Limits
@@ -58,9 +58,10 @@ def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
         if wanted.require_satisfied:
             item = _judged_by_outcome(item, state.client)
         if wanted.result and item.run is not None:
-            from qoder_cli.runs.result import final_message
+            from qoder_cli.runs.result import final_message, story_of_turn
 
-            item = item.with_(more={"result": final_message(state.client, item.run)})
+            message = final_message(state.client, item.run, story=story_of_turn(state, item.run))
+            item = item.with_(more={"result": message})
     except ApiError as error:
         return item.with_(error=item.error or unreadable(item, error, wanted, state))
     return item
@@ -68,7 +69,7 @@ def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
 
 def unread(run: Run, signalled: Signalled) -> QoderError:
     """Return the error of a run that has ended, of which more was to be read when a signal came."""
-    why = f"run {run.id} has ended, but nothing more was read of it"
+    why = f"{run.called} has ended, but nothing more was read of it"
     return signalled.in_words(why, run_id=run.id, session_id=run.session_id, run_state="ended")
 
 
@@ -78,9 +79,9 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> Q
         return error
     again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
     return LostSight(
-        f"run {run.id} has ended, but its outcome cannot be read: {error.message}",
+        f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
-        next=state.command("run", *again),
+        next=state.command(noun(run.id), *again),
         run_id=run.id,
         session_id=run.session_id,
         run_state="ended",

@@ -1,12 +1,10 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import State
-from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -24,7 +22,7 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.ids import segment
+from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
 
@@ -45,9 +43,9 @@ def ending_error(run: Run, state: State) -> QoderError | None:
             return not_ended(run, state)
         case Exit.OUTCOME_UNKNOWN:
             return OutcomeUnknown(
-                f"the outcome of run {run.id} is unknown: its session was deleted",
+                f"the outcome of {run.called} is unknown: its session was deleted",
                 hint="check what the run did before starting another",
-                next=state.looking("run", "get", run.id),
+                next=state.looking(noun(run.id), "get", run.id),
                 run_state="unknown",
                 **about,
             )
@@ -59,14 +57,16 @@ def ending_error(run: Run, state: State) -> QoderError | None:
                 **about,
             )
     if run.session_id:
-        about |= {"hint": "to see what the agent did", "next": state.looking("run", "logs", run.id)}
+        about |= {"hint": "to see what the agent did", "next": state.looking(noun(run.id), "logs", run.id)}
     return RunFailed(_failure(run), run_state="ended", **about)
 
 
 def not_ended(run: Run, state: State) -> QoderError:
     """Return the error that a run is still running, with the command that waits for it."""
-    stands = "waits for an answer" if waits_for_answer(run) else f"is still {run.status}"
-    return going_on(NotYet(f"run {run.id} {stands}", hint="to wait for it"), run, state)
+    if waits_for_answer(run):
+        pending = state.command(noun(run.id), "pending", run.id)
+        return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, state)
+    return going_on(NotYet(f"{run.called} is still {run.status}", hint="to wait for it"), run, state)
 
 
 def going_on(error: QoderError, run: Run, state: State) -> QoderError:
@@ -80,18 +80,13 @@ def going_on(error: QoderError, run: Run, state: State) -> QoderError:
 
 
 def needs_answer(run: Run) -> NeedsAnswer:
-    """Return the error of a run that waits for an answer; how one is given stands in api/facts.md, 2.3."""
-    session = segment(run.session_id or "")
+    """Return the error of a run that waits for an answer."""
     calls = mapping(run.get("requires_action")).get("event_ids") or []
-    call = next(iter(calls), "evt_…")
-    answer = {"type": "user.tool_confirmation", "tool_use_id": call, "result": "allow"}
-    body = shlex.quote(jsontext.dump([answer]))
-    return NeedsAnswer(
-        f"run {run.id} waits for an answer" + (f" to {', '.join(calls)}" if calls else ""),
-        hint=f"to allow the call: qoder api POST /sessions/{session}/events -F events={body} "
-        '(deny: "result":"deny"; a custom tool takes user.custom_tool_result); then wait again',
-        run_state="going",
-    )
+    waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
+    return NeedsAnswer(waits, hint=_TO_ANSWER, run_state="going")
+
+
+_TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
 def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
@@ -99,13 +94,16 @@ def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -
     if not isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
         return error
     session_id = run.session_id if run else None
-    return error.with_(run_id=run_id, session_id=session_id, next=state.wait_again(run_id))
+    again = state.wait_again(run_id)
+    if isinstance(error, NeedsAnswer):
+        again = state.command(noun(run_id), "pending", run_id)
+    return error.with_(run_id=run_id, session_id=session_id, next=again)
 
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
     """Return the last words when a signal ends a wait: which runs keep running, and how to wait for them again."""
     stands = "keeps running" if run else "may be running (no status yet)"
-    what = f"run {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
+    what = f"{noun(run_ids[0])} {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
     return signalled.in_words(
         f"stopped waiting; {what}",
         hint="to resume waiting",
@@ -123,7 +121,7 @@ def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             state.show_run(run)
     if not is_going(run):
-        return signalled.in_words(f"interrupted; run {run.id} has ended: {run.status}", **_of(run, "ended"))
+        return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **_of(run, "ended"))
     return take_leave(stopped_waiting(signalled, [run.id], run, state), run, state)
 
 
@@ -147,10 +145,10 @@ def _of(run: Run, run_state: RunState) -> dict[str, Any]:
 
 def _failure(run: Run) -> str:
     if run.status and run.status not in FINAL:
-        return f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed"
+        return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
     kind = f" ({run.error_type})" if run.error_type else ""
     why = f": {run.error_message}" if run.error_message else ""
-    return f"run {run.id} {'failed' if run.session_id else 'did not start'}{kind}{why}"
+    return f"{run.called} {'failed' if run.session_id else 'did not start'}{kind}{why}"
 
 
 def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":

@@ -226,7 +226,7 @@ class Observer:
     def _read_story(self, run: Run, within: float | None, retry: bool, *, to_the_end: bool = False) -> SessionStory:
         """Read on where the last look ended; a session that was not known before has a story of its own."""
         if self._reader is None or self._reader.session_id != run.session_id:
-            self._reader = StoryReader(self._client, run)
+            self._reader = self._new_reader(run)
             self._asks = self._rests = self._missing = None
         story = self._reader.read(within=within, retry=retry, to_the_end=to_the_end)
         self._missing = None
@@ -238,6 +238,9 @@ class Observer:
         if rest is None or self._rests is None or self._rests[0].key != rest.key:
             self._rests = (rest, now) if rest else None
         return story
+
+    def _new_reader(self, run: Run) -> StoryReader:
+        return StoryReader(self._client, run)
 
     def _is_gone(self) -> bool:
         """Return whether the session is held to be deleted: the API has said so again and again for long enough.

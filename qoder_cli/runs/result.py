@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import ENDING_EVENTS, event_key, in_order, verdict
+from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory, event_key, in_order, verdict
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.story import StoryReader, events_path, newest_first
+from qoder_cli.sessions.turn import SAID
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -25,15 +26,15 @@ class Delivered(NamedTuple):
     name: str
 
 
-def final_message(client: "Client", run: Run) -> str | None:
+def final_message(client: "Client", run: Run, *, story: SessionStory | None = None) -> str | None:
     """Return the text of the last `agent.message` of the primary thread before the run's ending; None without one.
 
-    What is said in the session later belongs to no run. Raises ApiError.
+    What is said in the session later belongs to no run. With a `story` it is that of a turn. Raises ApiError.
     """
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return None
     primary: str | None = None
-    for event in _back_from_the_ending(client, run, ("agent.message",)):
+    for event in _back_from_the_ending(client, run, ("agent.message",), story):
         thread = text(event.get("session_thread_id"))
         if thread is not None:
             primary = primary or _primary_thread(client, run.session_id)
@@ -64,20 +65,25 @@ def message_text(event: dict[str, Any]) -> str:
     return "".join(text(mapping(block).get("text")) or "" for block in blocks)
 
 
-def _back_from_the_ending(client: "Client", run: Run, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _back_from_the_ending(
+    client: "Client", run: Run, types: tuple[str, ...], story: SessionStory | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield events of these types, newest first, from the run's ending backwards; all of them if it has none.
 
-    What happened before the run is not its own.
+    What happened before the run is not its own, nor before a turn that of the turn.
     """
     path = events_path(run.session_id or "")
-    story = StoryReader(client, run).read(within=None, retry=True)
+    story = story or StoryReader(client, run).read(within=None, retry=True)
     ending = story.ending_key
-    query = {"types[]": (*types, *(() if ending is None else _ENDS)), "limit": 100}
+    starts = SAID if story.starts else ()
+    query = {"types[]": (*types, *starts, *(() if ending is None else _ENDS)), "limit": 100}
     reached = ending is None
     met: list[dict[str, Any]] = []
     for events in newest_first(partial(client.pages, path), query):
         for event in events:
             reached = reached or event_key(event) == ending
+            if event_key(event) in story.starts:
+                return
             if event.get("type") not in types or not story.is_of_its_time(event):
                 continue
             if reached:
@@ -99,9 +105,15 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
     return None
 
 
+def story_of_turn(state: "State", run: Run) -> SessionStory | None:
+    """Return the story of the session's turn that the command is about; None for a run, which has one of its own."""
+    observer = state.known.observed
+    return observer.story if run.is_session and observer else None
+
+
 def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> None:
     """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
-    message = final_message(state.client, run)
+    message = final_message(state.client, run, story=story_of_turn(state, run))
     if state.output.is_json:
         delivered = {} if files is None else {"files": files}
         state.output.record({}, data={**run.as_json(), "result": message, **delivered})

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, WaitTimeout
+from qoder_cli.base.ids import noun
 from qoder_cli.base.pool import Late, unless_late
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock, span
 from qoder_cli.http.pace import READS_PER_SECOND
@@ -191,7 +192,7 @@ class Wait:
         known = f"is still {status}" if status else "may be running: nothing was heard of it"
         watch.end(
             WaitTimeout(
-                f"{when}run {watch.observer.run_id} {known}",
+                f"{when}{noun(watch.observer.run_id)} {watch.observer.run_id} {known}",
                 hint="to resume waiting" if status else None,
                 run_state="going" if status else "unknown",
             )

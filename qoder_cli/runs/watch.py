@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
+from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 
@@ -110,7 +111,7 @@ def _lost(run_id: str, error: ApiError) -> LostSight:
     if isinstance(error, AuthError):
         hint = f"log in again, then {hint}"
     return LostSight(
-        f"lost track of run {run_id}; it may still be running: {error.message}",
+        f"lost track of {noun(run_id)} {run_id}; it may still be running: {error.message}",
         hint=hint,
         run_state="unknown",
         cause=error,

@@ -56,16 +56,25 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, a bit further each time.
 
-    `read_to` is the id of the newest event that was read, from where a stream can go on.
+    `read_to` is the id of the newest event that was read, from where a stream can go on. Another story than that of the
+    run is told by what `begin` makes, and `also` are further types of events that it needs.
     """
 
-    def __init__(self, client: "Client", run: Run) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        run: Run,
+        *,
+        begin: Callable[[], SessionStory] | None = None,
+        also: tuple[str, ...] = (),
+    ) -> None:
         self.session_id = run.session_id or ""
-        self.story = story_of(run, client.server_now())
+        self._begin = begin or (lambda: story_of(run, client.server_now()))
+        self.story = self._begin()
         self.read_to: str | None = None
-        self._run = run
         self._client = client
-        self._types: tuple[str, ...] = ENDING_EVENTS
+        self._asked_for = (*ENDING_EVENTS, *also)
+        self._types = self._asked_for
         self._mark: tuple[str, str] | None = None  # the cursor that gives the last page
         self._marked: set[str] = set()  # the events on it
         self._before = _Course()  # that of the pages before it
@@ -79,13 +88,13 @@ class StoryReader:
         self._read(within, retry, to_the_end)
         if self.story.idled_early and not self.story.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
-            known, self.story = self.story, story_of(self._run, self._client.server_now())
-            self._types, self._mark = (*ENDING_EVENTS, *AGENT_EVENTS), None
+            known, self.story = self.story, self._begin()
+            self._types, self._mark = (*self._asked_for, *AGENT_EVENTS), None
             try:
                 self._read(within, retry, to_the_end)
             finally:
                 self.story.tell(known.events)
-                self._types, self._mark = ENDING_EVENTS, None
+                self._types, self._mark = self._asked_for, None
         return self.story
 
     def _read(self, within: float | None, retry: bool, to_the_end: bool) -> None:
@@ -144,7 +153,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
     """Yield the events that `query` asks for in portions, newest first, each once. Raises ApiError.
 
     They are asked for in that order, and it is believed as far as their times bear it out. Where they do not, all are
-    read from the oldest on and turned around.
+    read from the oldest on and turned around; a list of one page needs no more than times that tell its order.
     """
     seen: set[str] = set()
     oldest: float | None = None
@@ -152,8 +161,11 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
         events = events_of(page)
         new = [event for event in events if event_key(event) not in seen]
         times = [moment.timestamp() if (moment := event_moment(event)) else None for event in new]
-        is_alone = not seen and len(new) <= 1 and page.get("has_more") is not True and not page.get("next_page")
-        if not (is_alone or _descend(times, oldest)):
+        is_all = not seen and page.get("has_more") is not True and not page.get("next_page")
+        if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
+            yield in_order(new)[::-1]
+            return
+        if not _descend(times, oldest):
             yield _from_the_oldest(pages, query, seen)
             return
         seen.update(map(event_key, new))

@@ -99,14 +99,18 @@ def _no_text(block: dict[str, Any]) -> str:
     return f"[{kind}]" if kind and kind != "text" else ""
 
 
-def _tool_call(event: dict[str, Any]) -> Entry:
+def called(event: dict[str, Any]) -> str:
+    """Return what a tool call calls: the tool, behind the MCP server that has it."""
     server = text(event.get("mcp_server_name"))
-    name = (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
+    return (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
+
+
+def _tool_call(event: dict[str, Any]) -> Entry:
     permission = _PERMISSION.get(str(event.get("evaluated_permission")), "")
-    return Entry("tool", f"{inert(name)} {_short(event.get('input'))}".rstrip() + permission)
+    return Entry("tool", f"{inert(called(event))} {short(event.get('input'))}".rstrip() + permission)
 
 
-def _short(given: object) -> str:
+def short(given: object) -> str:
     """Return what a tool was given in one line: the only text there is, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     only = values[0] if len(values) == 1 else None

@@ -59,8 +59,8 @@ def test_waiting_ends_with_exit_11_once_it_has_been_so_for_15_seconds(qoder: Qod
     ran = qoder(*command, "--json")
     assert (ran.code, ran.json["status"]) == (11, "running")
     assert (ran.error["type"], ran.error["run_state"], ran.error["run_id"]) == ("needs_answer", "going", "drun_1")
-    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "-o", "json"]
-    assert "qoder api POST /sessions/sess_1/events" in ran.error["hint"]
+    assert ran.error["next"] == ["qoder", "run", "pending", "drun_1", "-o", "json"]
+    assert "approve, deny or answer it" in ran.error["hint"]
     assert 15 <= sum(qoder.clock.slept) < 17
 
 

@@ -295,7 +295,8 @@ def test_what_must_be_given_is_told(told: dict[str, Any]) -> None:
         if option["required"]
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
-    assert needed == create
+    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--result"))}
+    assert needed == create | said
 
 
 def test_what_to_do_is_said_for_every_exit_code() -> None:

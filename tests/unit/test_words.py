@@ -46,7 +46,10 @@ RULES = {
     r"\bit needs\b(?! to)": "requires",
 }
 # What a person answers is an answer: `run answer`, --on-ask and exit 11 are about that.
-PEOPLE = re.compile(r"waits? for an answer|needs? an answer|needs_answer|no answer was given")
+PEOPLE = re.compile(
+    r"(?i)waits? for an answer|needs? an answer|needs_answer|no answer was given"
+    r"|(run|session) answer \w|`answer`|answer (the|what|calls)\b|or answer$"
+)
 # A hint is an imperative, a purpose, a question, or a place to look.
 IMPERATIVES = (
     "add|answer|apply|archive|before|cancel|check|choose|compare|confirm|copy|correct|create|did|drop|e[.]g[.]|fix|follow|"

@@ -16,6 +16,7 @@ from qoder_cli.cli.options import (
     WhenAsked,
     is_list,
     named,
+    when_asked,
     words_to_wait,
 )
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip, written
@@ -56,7 +57,7 @@ def run(
         OnLeave,
         typer.Option(help="On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."),
     ] = "detach",
-    on_ask: WhenAsked = "stop",
+    on_ask: WhenAsked = None,
     parallel: Annotated[
         int,
         typer.Option(min=1, max=100, metavar="N", help="Start up to N deployments at once; 20 per second at most."),
@@ -114,9 +115,10 @@ def run(
     wait = wait or result or follow
     if require_satisfied and not wait:
         raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
-    if on_ask != "stop" and not wait:
+    if on_ask and not wait:
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
     state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    asked = when_asked(state, on_ask, follow=follow, several=is_list(deployments))
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
@@ -135,7 +137,7 @@ def run(
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
             return show_requests(state, typed, orders)
-        wanted = Wanted(follow, require_satisfied, result, on_ask)
+        wanted = Wanted(follow, require_satisfied, result, asked)
         plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
         return run_many(state, typed, orders, plan, limits, wanted)
     state.known.ci.expect_one(deployments[0])
@@ -150,7 +152,7 @@ def run(
         limits if wait else None,
         follow=follow,
         require_satisfied=require_satisfied,
-        on_ask=on_ask,
+        on_ask=asked,
         if_idle=if_idle,
         on_skip=on_skip,
         result=result,

@@ -11,7 +11,7 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
-from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, words_to_wait
+from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, when_asked, words_to_wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection
@@ -23,7 +23,7 @@ def logs(
     ctx: typer.Context,
     runs: RunsOrLast = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep streaming until the run finishes.")] = False,
-    on_ask: WhenAsked = "stop",
+    on_ask: WhenAsked = None,
     tail: Annotated[
         int | None,
         typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Show only the last N events of a run."),
@@ -62,7 +62,7 @@ def logs(
     from qoder_cli.runs.logs.log import Selection
 
     state: State = ctx.obj
-    if on_ask != "stop":
+    if on_ask is not None:
         if not follow:
             raise UsageError("--on-ask only works with --follow", hint="add --follow")
         state.known.wait_options = words_to_wait(on_ask=on_ask)
@@ -81,7 +81,7 @@ def logs(
     if follow:
         from qoder_cli.runs.logs.follow import follow_run
 
-        follow_run(state, chosen, selection, tail, on_ask)
+        follow_run(state, chosen, selection, tail, when_asked(state, on_ask, follow=follow))
     else:
         _show(state, chosen, selection, tail)
     return Exit.OK

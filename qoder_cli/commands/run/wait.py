@@ -19,6 +19,7 @@ from qoder_cli.cli.options import (
     is_list,
     named,
     or_last,
+    when_asked,
     words_to_wait,
 )
 from qoder_cli.runs.awaiting import Wanted, finish, wait_for
@@ -34,7 +35,7 @@ def wait(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream the session's events to stderr.")] = False,
     result: Result = False,
     require_satisfied: RequireSatisfied = False,
-    on_ask: WhenAsked = "stop",
+    on_ask: WhenAsked = None,
     allow_empty: AllowEmpty = False,
     ci: ReportToCi = False,
 ) -> int:
@@ -62,7 +63,8 @@ def wait(
     if result and as_list and not state.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
-    wanted = Wanted(follow, require_satisfied, on_ask=on_ask)
+    asked = when_asked(state, on_ask, follow=follow, several=as_list)
+    wanted = Wanted(follow, require_satisfied, on_ask=asked)
     state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many

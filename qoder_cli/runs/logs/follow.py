@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, Signalled
+from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Clock
@@ -97,7 +98,7 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
         raise LostSight(
             f"lost track of run {observer.run_id}; it may still be running: {error.message}",
             hint="to follow it again",
-            next=state.command("run", "logs", observer.run_id, "--follow", *state.known.wait_options),
+            next=state.command(noun(observer.run_id), "logs", observer.run_id, "--follow", *state.known.wait_options),
             run_id=observer.run_id,
             session_id=observer.run.session_id if observer.run else None,
             run_state="unknown",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError
-from qoder_cli.base.ids import segment
+from qoder_cli.base.errors import ApiError, NeedsAnswer, NotFound, NotYet, QoderError
+from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, is_new, mapping, text
 from qoder_cli.base.outcome import event_key, event_time, is_going
 from qoder_cli.base.times import parse_timestamp
@@ -218,8 +218,10 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 def following(state: "State", run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
-    follow = state.command("run", "logs", run.id, "--follow", *state.known.wait_options)
-    return going_on(error.with_(next=follow), run, state)
+    next = state.command(noun(run.id), "logs", run.id, "--follow", *state.known.wait_options)
+    if isinstance(error, NeedsAnswer):
+        next = state.command(noun(run.id), "pending", run.id)
+    return going_on(error.with_(next=next), run, state)
 
 
 def _without_session(state: "State", run: Run) -> QoderError:

@@ -1,0 +1,54 @@
+"""`qoder run pending`: what waits for an answer."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import Exit, NeedsAnswer, UsageError
+from qoder_cli.cli.options import RunsOrLast, flag, named
+from qoder_cli.output.data import Rows
+from qoder_cli.sessions.asks import FIRST, Waiting
+
+
+def pending(
+    ctx: typer.Context,
+    runs: RunsOrLast = None,
+    since: Annotated[
+        str,
+        typer.Option(metavar="WHEN", help="Without RUN: look at sessions created since, e.g. 90m, 7d or a date."),
+    ] = "24h",
+    exit_status: Annotated[bool, flag("--exit-status", "Exit 11 if anything waits.")] = False,
+) -> int:
+    """List the calls that wait for an answer.
+
+    Without RUN it looks at all idle sessions of the last 24 hours, with one
+    request each, and says how many those were. In JSON each call has its whole
+    input, its `input_sha256`, and under `answer` the commands that answer it.
+    Piped: run, session, deployment, call, kind, name, input, asked, waits,
+    credits. Kind is tool, mcp or custom; `unreadable` waits too.
+
+    Examples:
+      qoder run pending
+      qoder run pending last --json | jq '.[].input'
+      qoder session pending --since 7d --exit-status"""
+    from qoder_cli.runs import pending as waiting
+
+    state: State = ctx.obj
+    if runs and ctx.get_parameter_source("since") is not None and since != "24h":
+        raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
+    found = waiting.in_targets(state, named(runs, state)) if runs else waiting.everywhere(state, since)
+    now = state.client.server_now()
+    rows: Rows[Waiting] = state.output.rows(
+        fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST
+    )
+    any_waits = False
+    with rows:
+        for batch in found:
+            rows.show(batch)
+            any_waits = any_waits or bool(batch)
+    if not any_waits:
+        state.progress.note("nothing waits for an answer")
+    elif exit_status:
+        raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+    return Exit.OK

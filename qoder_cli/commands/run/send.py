@@ -1,0 +1,48 @@
+"""`qoder run send`: say something to the session of a run."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli.api.body import text_of
+from qoder_cli.app import State
+from qoder_cli.base.errors import UsageError
+from qoder_cli.cli.options import FollowThen, OneRun, ResultThen, Timeout, WaitThen, WhenAsked, flag, read_then
+
+
+def send(
+    ctx: typer.Context,
+    run: OneRun,
+    message: Annotated[
+        str, typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What to say; - reads stdin.")
+    ],
+    interrupt: Annotated[bool, flag("--interrupt", "Interrupt what the agent is doing first.")] = False,
+    when_idle: Annotated[bool, flag("--when-idle", "Wait until the agent is idle first.")] = False,
+    wait: WaitThen = False,
+    follow: FollowThen = False,
+    result: ResultThen = False,
+    timeout: Timeout = None,
+    on_ask: WhenAsked = None,
+) -> int:
+    """Send a message to a session, which continues with it.
+
+    The outcome of a run does not change by what is said later: with --wait
+    you get the outcome of this message. A session that is busy refuses it
+    (exit 6): wait with --when-idle, or use --interrupt.
+
+    Examples:
+      qoder run send last -m "Now do the same for June." --wait --result
+      qoder session send sess_demo -m @notes.txt --when-idle"""
+    from qoder_cli.runs.answering import ToSay, send_message
+
+    state: State = ctx.obj
+    if interrupt and when_idle:
+        raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
+    waits = wait or follow or result
+    then = read_then(
+        state, wait=waits or when_idle or interrupt, follow=follow, result=result, timeout=timeout, on_ask=on_ask
+    )
+    said = text_of(message, stdin=state.stdin, option="--message")
+    if not said.strip():
+        raise UsageError("the message is empty", hint="is a shell variable unset?")
+    return send_message(state, run, ToSay(message, said, interrupt, when_idle), then, waits=waits)

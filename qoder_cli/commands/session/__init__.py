@@ -1,0 +1,9 @@
+"""`qoder session`: the contents page of its commands, written once for runs and sessions."""
+
+COMMANDS = {
+    "pending": "qoder_cli.commands.run.pending:pending",
+    "approve": "qoder_cli.commands.run.approve:approve",
+    "deny": "qoder_cli.commands.run.deny:deny",
+    "answer": "qoder_cli.commands.run.answer:answer",
+    "send": "qoder_cli.commands.run.send:send",
+}

@@ -1,0 +1,391 @@
+"""Answering an agent as a command does: whose session it is, which calls are meant, what is shown, asked and sent."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qoder_cli.base import ids
+from qoder_cli.base.errors import Exit, NotFound, Rejected, UsageError
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import is_going
+from qoder_cli.base.times import Limits
+from qoder_cli.output.cells import Fields, Id
+from qoder_cli.runs import names
+from qoder_cli.runs.observe import Observer, observer_of
+from qoder_cli.runs.turn import events_so_far, session_of, turn_observer
+from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
+from qoder_cli.sessions.asks import STATUSES, Asked, Call, Waiting, look
+from qoder_cli.sessions.question import ask, line_of, show_call, visible
+from qoder_cli.sessions.story import Events
+from qoder_cli.sessions.turn import keys
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.runs.awaiting import Wanted
+
+BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
+_LISTED = 10  # ids that a message has
+
+
+class Target(NamedTuple):
+    """A session that was named, by its run or by itself."""
+
+    typed: str
+    session_id: str
+    run: Run | None = None
+
+    @property
+    def id(self) -> str:
+        """What to name it by in a command."""
+        return self.run.id if self.run else self.session_id
+
+    def command(self, state: "State", verb: str, *words: str) -> list[str]:
+        """Return a command about it."""
+        return state.command(ids.noun(self.id), verb, self.id, *words)
+
+
+def target_of(typed: str, state: "State") -> Target:
+    """Return the session that was typed: `sess_…`, or that of a run. Raises what `names.run` does, and Rejected."""
+    word = ids.run(typed)
+    if word.startswith("sess_"):
+        return Target(typed, word)
+    run = observer_of(state, names.run(word, state)).read_once()
+    if run.session_id is None:
+        why = f"run {run.id} has no session, so nothing waits in it"
+        raise Rejected(why, hint="to see how it went", next=state.looking("run", "get", run.id))
+    return Target(typed, run.session_id, run)
+
+
+def waiting_in(state: "State", target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+    """Return the calls that wait in a session, each with the commands that answer it."""
+    run_id = target.run.id if target.run else None
+    found = [Waiting(call.id, session, call, run_id, _commands(state, target, call)) for call in asked.calls]
+    return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
+
+
+def _commands(state: "State", target: Target, call: Call) -> dict[str, list[str]]:
+    if call.kind == "custom":
+        return {"answer": target.command(state, "answer", call.id, "--result", "-")}
+    shown = ("--input-sha256", call.input_sha256, "--yes")
+    return {verb: target.command(state, verb, call.id, *shown) for verb in ("approve", "deny")}
+
+
+def chosen(state: "State", target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+    """Return the calls that were typed, or all that wait. Raises the error of those that cannot be answered so.
+
+    Of all, those of custom tools are not taken: they need a result.
+    """
+    unread = f"{len(asked.unreadable)} waiting calls cannot be read ({_listed(asked.unreadable)}); nothing was sent"
+    if not typed:
+        if asked.unreadable:
+            raise Rejected(
+                unread, hint="to see the session's events", next=state.looking("session", "logs", target.session_id)
+            )
+        calls = [call for call in asked.calls if call.kind != "custom"]
+        if asked.calls and not calls:
+            _must_fit(state, target, asked.calls[0], verb)
+        return calls
+    waiting = {call.id: call for call in asked.calls}
+    for id in typed:
+        if id not in waiting:
+            _explain(target, asked, id)
+        _must_fit(state, target, waiting[id], verb)
+    return [call for call in asked.calls if call.id in typed]
+
+
+def _explain(target: Target, asked: Asked, id: str) -> None:
+    """Raise why a call cannot be answered."""
+    shown = visible(id)
+    if id in asked.unreadable:
+        raise Rejected(f"{shown} waits, but what it would do cannot be read; nothing was sent")
+    if asked.call(id) is None:
+        raise NotFound(
+            f"session {target.session_id} has no call {shown}; nothing was sent",
+            hint=f"list what waits: qoder run pending {target.id}",
+        )
+    raise Rejected(f"{shown} does not wait: {asked.became_of(id)}; nothing was sent")
+
+
+def _must_fit(state: "State", target: Target, call: Call, verb: str) -> None:
+    """Raise UsageError for a confirmation of a custom tool's call, or a result for another's."""
+    if (call.kind == "custom") == (verb == "answer"):
+        return
+    if call.kind == "custom":
+        what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--result", "TEXT"]
+    else:
+        what, fitting = "no custom tool: it is allowed or denied", ["approve", call.id]
+    raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(state, *fitting))
+
+
+def must_be_shown(calls: Sequence[Call], hashes: Sequence[str]) -> None:
+    """Raise Rejected unless the inputs are those that were looked at; with no hashes nothing is compared."""
+    if hashes and sorted(call.input_sha256 for call in calls) != sorted(each.lower() for each in hashes):
+        raise Rejected(
+            "what waits is not what was looked at (--input-sha256 differs); nothing was sent",
+            hint="see it again: qoder run pending",
+        )
+
+
+def confirmed(state: "State", calls: Sequence[Call], verb: str) -> list[Call]:
+    """Show each call, and return those to which a person says yes."""
+    taken = []
+    for call in calls:
+        show_call(state, call)
+        if ask(state, f"{verb} {visible(call.id)}? [y]es [n]o", "yes no") == "y":
+            taken.append(call)
+    return taken
+
+
+def prompted(state: "State", asked: Asked) -> list[tuple[Call, str, str | None]] | None:
+    """Show what waits and ask: return what to answer, None to stop asking."""
+    taken: list[tuple[Call, str, str | None]] = []
+    for call in asked.calls:
+        show_call(state, call)
+        reply = ask(state, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
+        if reply == "s":
+            return None
+        because = line_of(state, "why not? ").strip() or None if reply == "w" else None
+        taken.append((call, "allow" if reply == "y" else "deny", because))
+    return taken
+
+
+class Then(NamedTuple):
+    """What is waited for once something was said, and what is printed of it."""
+
+    limits: Limits
+    wanted: "Wanted"
+    result: bool
+
+    def since(self, began: float, state: "State") -> "Then":
+        """Return it for a wait that began at a time, by the monotonic clock."""
+        return self._replace(limits=self.limits.since(began, state.clock))
+
+
+class Turn(NamedTuple):
+    """What there was of a session before something was said to it."""
+
+    session: dict[str, Any]
+    known: set[str]
+
+
+def before(state: "State", target: Target) -> Turn:
+    """Return what there is of a session so far. Raises ApiError."""
+    return Turn(session_of(state, target.session_id), events_so_far(state, target.session_id))
+
+
+def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, said: Events) -> int:
+    """Wait for the ending of what was said, print it, and return 0 or raise what it ended with.
+
+    Without a turn that is the ending of the run.
+    """
+    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.watch import Watch
+
+    if turn is None and target.run is not None:
+        observer = observer_of(state, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
+    else:
+        turn = turn or before(state, target)
+        observer = turn_observer(state, turn.session, known=turn.known, after=keys(said))
+    item = wait_for(state, Watch(observer), then.limits, then.wanted)
+    return finish(state, item, result=then.result)
+
+
+def decide(
+    state: "State",
+    typed: str,
+    calls: Sequence[str],
+    *,
+    verb: str,
+    every: bool,
+    yes: bool,
+    hashes: Sequence[str],
+    because: str | None = None,
+    then: Then | None,
+) -> int:
+    """Approve or deny (`verb`) calls that wait: show and ask unless `yes`, send, and print what became of it.
+
+    Away from a terminal the calls must be named, or `every`, and `yes` be given. Raises QoderError.
+    """
+    calls = [ids.call(each) for each in dict.fromkeys(calls)]
+    if calls and every:
+        raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
+    if not (calls or every) and (yes or not state.may_ask):
+        raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
+    if not (yes or state.may_ask):
+        raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
+    target = target_of(typed, state)
+    asked = look(state.client, target.session_id, until=calls)
+    taken = chosen(state, target, asked, calls, verb)
+    must_be_shown(taken, hashes)
+    if not taken and not every:
+        raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
+    if taken and not yes:
+        taken = confirmed(state, taken, verb)
+        if not taken:
+            raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
+    if not taken:
+        state.progress.note(f"nothing waits in session {target.session_id}", always=True)
+    answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
+    return deliver(state, target, asked, answers, said=_DONE[verb], then=then)
+
+
+_RESULTS = {"approve": "allow", "deny": "deny"}
+_DONE = {"approve": "approved", "deny": "denied"}
+
+
+def deliver(
+    state: "State",
+    target: Target,
+    asked: Asked,
+    answers: Sequence[tuple[Call, dict[str, Any]]],
+    *,
+    said: str,
+    then: Then | None,
+) -> int:
+    """Send answers to calls that wait, if there are any, and print what became of it, or wait for what follows."""
+    goes_on = target.run is not None and is_going(target.run)
+    turn = before(state, target) if then and not goes_on else None
+    events: Events = []
+    if answers:
+        names_of = ", ".join(f"{visible(call.name)} ({visible(call.id)})" for call, _ in answers)
+        where = state.client.settings.whereabouts
+        state.progress.note(f"{names_of} in session {target.session_id} is to be {said} {where}")
+        write = Answers(state, asked, answers)
+        events, asked = write.deliver(), write.asked
+        if not events:
+            state.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
+    sent = {call.id for call, _ in answers}
+    still = [id for id in (*(call.id for call in asked.calls), *asked.unreadable) if id not in sent]
+    if still:
+        state.progress.note(f"these still wait: {_listed(still)}")
+    if then is not None:
+        return wait_then(state, target, then, turn, events)
+    Answered(target, [(call.id, said) for call, _ in answers], still, events).show(state)
+    return Exit.OK
+
+
+def answer_call(state: "State", typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
+    """Give the result of a custom tool's call, and print what became of it. Raises QoderError."""
+    target = target_of(typed, state)
+    asked = look(state.client, target.session_id, until=[id])
+    [call] = chosen(state, target, asked, [id], "answer")
+    return deliver(
+        state, target, asked, [(call, custom_result(call, said, is_error=is_error))], said="answered", then=then
+    )
+
+
+class ToSay(NamedTuple):
+    """A message: as it was typed, what it says, and what is done where the agent is busy."""
+
+    typed: str
+    said: str
+    interrupts: bool
+    when_idle: bool
+
+
+def send_message(state: "State", typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
+    """Send a message to a session, and print it, or wait for what follows if it `waits`. Raises QoderError."""
+    began = state.clock.monotonic()
+    target = target_of(typed, state)
+    session = session_of(state, target.session_id)
+    if session.get("archived_at") or session.get("status") == "terminated":
+        why = "is archived" if session.get("archived_at") else "was terminated"
+        raise Rejected(
+            f"session {target.session_id} {why}, so it takes no messages; nothing was sent",
+            hint="start another run or session",
+        )
+    state.progress.note(f"sending a message to session {target.session_id} {state.client.settings.whereabouts}")
+    if message.interrupts and then:
+        _interrupt(state, target, then)
+    while True:
+        if message.when_idle and then:
+            _until_idle(state, target, then.since(began, state))
+        turn = before(state, target) if waits else None
+        try:
+            events = Message(state, target.session_id, message.said).deliver()
+            break
+        except Rejected as error:
+            if error.http_status != 409:
+                raise
+            if not message.when_idle:
+                raise _busy(state, target, message, error) from error
+            state.clock.sleep(BUSY_PAUSE)
+    if waits and then:
+        return wait_then(state, target, then.since(began, state), turn, events)
+    Answered(target, [], [], events).show(state)
+    return Exit.OK
+
+
+def _is_busy(asked: Asked) -> bool:
+    """Return whether the agent works, or waits for an answer."""
+    newest = next((event for event in asked.events if event.get("type") in STATUSES), {})
+    return newest.get("type") == STATUSES[0] or asked.key is not None
+
+
+def _until_idle(state: "State", target: Target, then: Then) -> None:
+    """Wait until the agent neither works nor waits. Raises WaitTimeout, NeedsAnswer, LostSight, Interrupted."""
+    if _is_busy(look(state.client, target.session_id)):
+        _wait_out(state, turn_observer(state, session_of(state, target.session_id)), then)
+
+
+def _interrupt(state: "State", target: Target, then: Then) -> None:
+    """Interrupt what the agent does, and wait until it has stopped."""
+    if not _is_busy(look(state.client, target.session_id)):
+        return
+    turn = before(state, target)
+    interruption(state, target.session_id).deliver()
+    patient = then._replace(wanted=then.wanted._replace(on_ask="wait"))
+    _wait_out(state, turn_observer(state, turn.session, known=turn.known), patient)
+
+
+def _wait_out(state: "State", observer: Observer, then: Then) -> None:
+    from qoder_cli.runs.awaiting import wait_for
+    from qoder_cli.runs.watch import Watch
+
+    item = wait_for(state, Watch(observer), then.limits, then.wanted._replace(follow=False, require_satisfied=False))
+    if item.error and not observer.ended:
+        raise item.error
+
+
+def _busy(state: "State", target: Target, message: ToSay, error: Rejected) -> Rejected:
+    """Return the refusal of a session that is busy, with the command that helps."""
+    if look(state.client, target.session_id).key is not None:
+        return error.with_(hint="answer what it waits for first", next=target.command(state, "pending"))
+    return error.with_(
+        hint="to send it once the agent is idle", next=target.command(state, "send", "-m", message.typed, "--when-idle")
+    )
+
+
+class Answered(NamedTuple):
+    """What was answered in a session, and what still waits there."""
+
+    target: Target
+    calls: list[tuple[str, str]]  # the id of each call, and what was said: approved, denied, answered
+    still: list[str]
+    events: Events
+
+    def show(self, state: "State") -> None:
+        """Print it, in the format asked for."""
+        data = {
+            "run_id": self.target.run.id if self.target.run else None,
+            "session_id": self.target.session_id,
+            "calls": [{"call": id, "answer": answer} for id, answer in self.calls],
+            "still_waiting": self.still,
+            "events": self.events,
+        }
+        if state.output.format == "id":
+            state.output.raw("".join(f"{visible(id)}\n" for id, _ in self.calls))
+            return
+        said: dict[str, list[str]] = {}
+        for id, answer in self.calls:
+            said.setdefault(answer, []).append(id)
+        fields: Fields = {
+            "run": data["run_id"],
+            "session": Id(self.target.session_id),
+            **said,
+            "still_waiting": self.still,
+        }
+        state.output.record(fields, data=data)
+
+
+def _listed(those: Sequence[str]) -> str:
+    return ", ".join(map(visible, those[:_LISTED])) + (" and more" if len(those) > _LISTED else "")

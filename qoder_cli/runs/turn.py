@@ -1,0 +1,72 @@
+"""A turn of a session, observed and waited for as a run is: what follows something that was said to it."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.outcome import Ending, SessionStory, apply_ending
+from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
+from qoder_cli.sessions.story import StoryReader
+from qoder_cli.sessions.turn import SAID, TurnStory, keys
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+
+def session_of(state: "State", id: str) -> dict[str, Any]:
+    """Return a session as the server shows it. Raises ApiError, NotFound also for a response that is another one."""
+    session = mapping(state.client.get(f"/sessions/{segment(id)}"))
+    if session.get("id") != id:
+        raise NotFound(f"the response is not session {id}")
+    return {**session, "type": "session"}
+
+
+class SessionObserver(Observer):
+    """A session: how the turn ends that follows the events `after`, or, without any, the turn that was its last.
+
+    `known` are the events that were there before.
+    """
+
+    known: Collection[str] = ()
+    after: Collection[str] = ()
+
+    def _new_reader(self, run: Run) -> StoryReader:
+        begin = lambda: TurnStory(known=self.known, after=self.after)  # noqa: E731  (a story is begun more than once)
+        return StoryReader(self._client, run, begin=begin, also=SAID)
+
+    def _read_story(self, run: Run, within: float | None, retry: bool, *, to_the_end: bool = False) -> SessionStory:
+        return super()._read_story(run, within, retry, to_the_end=True)
+
+    def _conclude(self, run: Run, ending: Ending) -> None:
+        """Take in the ending, with the session as it is then."""
+        self._run = apply_ending(run, ending)
+        with suppress(ApiError):
+            path = f"/sessions/{segment(self.run_id)}"
+            session = mapping(self._client.get(path, within=USAGE_WITHIN, retry=False))
+            if session.get("id") == self.run_id:
+                self._run = apply_ending(Run({**session, "type": "session"}), ending)
+
+
+def turn_observer(
+    state: "State", session: dict[str, Any], *, known: Collection[str] = (), after: Collection[str] = ()
+) -> SessionObserver:
+    """Return the observer of the one session that a command is about, which its last words can tell of."""
+    observer = SessionObserver(state.client, str(session["id"]), run=Run(session))
+    observer.known, observer.after = known, after
+    state.known.observed = observer
+    return observer
+
+
+def any_observer(state: "State", id: str) -> Observer:
+    """Return the observer of a run or of a session. Raises ApiError."""
+    return turn_observer(state, session_of(state, id)) if id.startswith("sess_") else observer_of(state, id)
+
+
+def events_so_far(state: "State", session_id: str) -> set[str]:
+    """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
+    begin = TurnStory
+    reader = StoryReader(state.client, Run({"id": session_id, "type": "session"}), begin=begin)
+    return keys(reader.read(within=None, retry=True, to_the_end=True).events)

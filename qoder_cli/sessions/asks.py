@@ -1,0 +1,233 @@
+"""What waits for a person: the calls that a session's agent has asked about (api/facts.md, 2.6).
+
+Read from the newest events back. Whatever cannot be read in full counts as not readable, never as approved: a call that
+the session names and that is not among its events, or one that an event answers already.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.outcome import event_key, event_time, stop_reason, waiting_calls
+from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
+from qoder_cli.sessions.story import PAGE, Events, events_path, newest_first
+from qoder_cli.sessions.transcript import called, short
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+READ_WITHIN = 10.0  # seconds for one reading back
+
+KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
+STATUSES = ("session.status_running", "session.status_idle", "session.status_terminated", "session.deleted")
+# What answers a call, with the field that names it.
+ANSWERS = {
+    "user.tool_confirmation": "tool_use_id",
+    "user.custom_tool_result": "custom_tool_use_id",
+    "user.tool_result": "tool_use_id",
+    "agent.tool_result": "tool_use_id",
+    "agent.mcp_tool_result": "mcp_tool_use_id",
+}
+_ASKED_FOR = (*STATUSES, *KINDS, *ANSWERS)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a tool that the agent wants to make, as its event tells of it."""
+
+    session_id: str
+    event: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The id of its event, by which it is answered."""
+        return str(self.event["id"])
+
+    @property
+    def kind(self) -> str:
+        """Return tool, mcp or custom."""
+        return KINDS[str(self.event.get("type"))]
+
+    @property
+    def name(self) -> str:
+        """What is called: the tool, behind the MCP server that has it."""
+        return called(self.event)
+
+    @property
+    def input(self) -> Any:
+        """What the tool is given, as JSON."""
+        return self.event.get("input")
+
+    @property
+    def thread(self) -> str | None:
+        """The thread of the agent that wants it, where the event says."""
+        return text(self.event.get("session_thread_id"))
+
+    @cached_property
+    def input_sha256(self) -> str:
+        """The SHA-256 of the input as JSON: keys sorted, no spaces, UTF-8."""
+        return hashlib.sha256(jsontext.dump(_sorted(self.input)).encode()).hexdigest()
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """All that a person was shown of it: what an answer is bound to."""
+        return self.id, self.kind, self.name, self.thread, self.input_sha256
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return list(map(_sorted, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one look at a session's events shows.
+
+    `calls` wait, in the order in which the session names them; `unreadable` are the ids of others that do. `key` is
+    that of the event that says so, None when nothing waits. `events` are those that were read, newest first.
+    """
+
+    session_id: str
+    calls: tuple[Call, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    key: str | None = None
+    events: Events = field(default_factory=list)
+
+    def call(self, id: str) -> Call | None:
+        """Return the call with this id, whether it waits or not; None when there is none among what was read."""
+        return next((Call(self.session_id, event) for event in self.events if _is_call(event, id)), None)
+
+    def answer_to(self, id: str) -> dict[str, Any] | None:
+        """Return the event that answers a call: what a person said, else the tool's result."""
+        answers = [event for event in self.events if _answered(event) == id]
+        of_people = [event for event in answers if str(event.get("type")).startswith("user.")]
+        return next(iter(of_people or answers), None)
+
+    def became_of(self, id: str) -> str:
+        """Return what became of a call that waits no more, in words."""
+        if (answer := self.answer_to(id)) is None:
+            newest = next((event for event in self.events if event.get("type") in STATUSES), {})
+            status = str(newest.get("type") or "").rpartition("_")[2] or "unknown"
+            reason = stop_reason(newest)
+            return f"the session moved on ({status}: {reason})" if reason else f"the session moved on ({status})"
+        result = str(answer.get("result") or answer.get("decision") or "")
+        done = {"allow": "approved", "approve": "approved", "deny": "denied"}.get(result, "answered")
+        done = done if str(answer.get("type")).startswith("user.") else "already run"
+        at = event_time(answer)
+        return f"it was {done} at {at}" if at else f"it was {done}"
+
+
+def look(client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True) -> Asked:
+    """Return what a session waits for; read back at least to the events with the keys `until`. Raises ApiError."""
+    query = {"types[]": _ASKED_FOR, "limit": PAGE}
+    within = None if retry else READ_WITHIN
+    pages = partial(client.pages, events_path(session_id), within=within, retry=retry)
+    events: Events = []
+    for portion in newest_first(pages, query):
+        events += [event for event in portion if event.get("type") in _ASKED_FOR]
+        if _is_enough(events, until):
+            break
+    return _asked(session_id, events)
+
+
+def _is_enough(events: Events, until: Collection[str]) -> bool:
+    keys = set(map(event_key, events))
+    idle = next((event for event in events if event.get("type") in STATUSES), None)
+    if idle is None or not keys.issuperset(until):
+        return False
+    if stop_reason(idle) != "requires_action" or ((named := waiting_calls(idle)) and keys.issuperset(named)):
+        return True
+    return not named and any(event.get("type") == STATUSES[0] for event in events)
+
+
+def _asked(session_id: str, events: Events) -> Asked:
+    place = next((n for n, event in enumerate(events) if event.get("type") in STATUSES), None)
+    if place is None or stop_reason(events[place]) != "requires_action":
+        return Asked(session_id, events=events)
+    answered = set(map(_answered, events))
+    named = waiting_calls(events[place]) or list(_since_running(events[place:]))
+    waiting = [id for id in dict.fromkeys(named) if id not in answered]
+    found = {str(event["id"]): event for event in reversed(events) if any(_is_call(event, id) for id in waiting)}
+    return Asked(
+        session_id,
+        tuple(Call(session_id, found[id]) for id in waiting if id in found),
+        tuple(id for id in waiting if id not in found),
+        event_key(events[place]),
+        events,
+    )
+
+
+def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Return the calls since the session began to run that wait by what they say themselves, first one first."""
+    end = next((n for n, event in enumerate(events) if event.get("type") == STATUSES[0]), len(events))
+    for event in reversed(events[:end]):
+        asks = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
+        if asks and (id := text(event.get("id"))) and _is_call(event, id):
+            yield id
+
+
+def _is_call(event: dict[str, Any], id: str) -> bool:
+    return event.get("type") in KINDS and event.get("id") == id
+
+
+def _answered(event: dict[str, Any]) -> str | None:
+    """Return the call that an event answers."""
+    return text(event.get(ANSWERS.get(str(event.get("type")), "")))
+
+
+# What waits, as rows of a list; in a pipe the columns are only ever appended to.
+FIRST = ("call", "name", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A call that waits, with what is known of its session: a row of `pending`. `call` is None if it is unreadable."""
+
+    id: str
+    session: dict[str, Any]
+    call: Call | None
+    run_id: str | None = None
+    commands: dict[str, list[str]] = field(default_factory=dict)
+
+    def row(self, now: float) -> Fields:
+        """Return the row of a table at a time, in unix seconds."""
+        from qoder_cli.base.times import parse_timestamp
+
+        asked = event_time(self.call.event) if self.call else None
+        since = parse_timestamp(asked)
+        return {
+            "run": Id(self.run_id) if self.run_id else None,
+            "session": Id(str(self.session.get("id"))),
+            "deployment": Id(deployment) if (deployment := text(self.session.get("deployment_id"))) else None,
+            "call": Id(self.id),
+            "kind": self.call.kind if self.call else "unreadable",
+            "name": Words(self.call.name, least=14) if self.call else None,
+            "input": Words(short(self.call.input), least=12) if self.call else None,
+            "asked": Moment(asked) if asked else None,
+            "waits": Milliseconds(max(0, round(1000 * (now - since.timestamp())))) if since else None,
+            "credits": mapping(self.session.get("usage")).get("total_credits"),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON shows: the whole input, and the commands that answer, as words."""
+        call = self.call
+        return {
+            "run_id": self.run_id,
+            "session_id": self.session.get("id"),
+            "deployment_id": self.session.get("deployment_id"),
+            "call": self.id,
+            "kind": call.kind if call else None,
+            "name": text(call.event.get("name")) if call else None,
+            "mcp_server_name": text(call.event.get("mcp_server_name")) if call else None,
+            "input": call.input if call else None,
+            "input_sha256": call.input_sha256 if call else None,
+            "thread": call.thread if call else None,
+            "asked_at": event_time(call.event) if call else None,
+            "credits": mapping(self.session.get("usage")).get("total_credits"),
+            "answer": self.commands,
+        }

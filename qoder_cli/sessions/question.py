@@ -1,0 +1,119 @@
+"""A call shown to a person, and the question about it.
+
+What a call says is another's text, perhaps written to be approved: it stands behind a margin on every line of the
+terminal, nothing in it steers or hides, and the question comes last.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base import jsontext, signals
+from qoder_cli.base.errors import UsageError
+from qoder_cli.output.screen import NARROWEST, terminal_width
+from qoder_cli.sessions.asks import Call
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+
+MOST_SHOWN = 10_000  # characters of an input
+MOST_ROWS = 200  # lines of the terminal
+_MARGIN = "  │ "
+_LONGEST_NAME = 100  # characters
+_TRIES = 3
+_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters that do not show as what they are
+
+
+def show_call(state: "State", call: Call) -> None:
+    """Show a call with its whole input, or as much of it as a person can read, and then how much is not shown."""
+    whole = "\n".join(_lines(call.input))
+    width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
+    rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
+    where = f" on thread {_named(call.thread)}" if call.thread else ""
+    told = f"session {_named(call.session_id)} asks to run {_named(call.name)} ({call.kind}, {_named(call.id)}){where}:"
+    state.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
+    hidden = len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
+    if hidden:
+        state.progress.warn(f"{hidden:,} characters of the input of this call are not shown; --json prints all of it")
+
+
+def _lines(given: Any) -> Iterator[str]:
+    """Yield the lines of a call's input: of each field its name, and behind an indentation its text or JSON."""
+    if not isinstance(given, dict) or not given:
+        yield from jsontext.dump(given, indent=2).split("\n")
+        return
+    for key, value in given.items():
+        said = value if isinstance(value, str) else jsontext.dump(value, indent=2)
+        yield jsontext.dump(key)[1:-1]
+        yield from (f"  {line}" for line in said.split("\n"))
+
+
+def _rows(line: str, width: int) -> list[str]:
+    """Return a line in rows that the terminal does not break anew, everything in it visible."""
+    from rich.cells import cell_len
+
+    rows, room = [""], width
+    for character in map(visible, line.replace("\t", "    ")):
+        taken = max(cell_len(character), 1)
+        if taken > room:
+            rows.append("")
+            room = width
+        rows[-1] += character
+        room -= taken
+    return rows
+
+
+def visible(text: str) -> str:
+    """Return a text in which every character that does not show, or steers, is spelled out."""
+    return "".join(f"\\u{ord(one):04x}" if unicodedata.category(one) in _UNSEEN else one for one in text)
+
+
+def _named(text: str) -> str:
+    return visible(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
+
+
+def ask(state: "State", question: str, choices: str) -> str:
+    """Return the letter of the choice that a person types, or the one it begins with.
+
+    What was typed before the question came does not count. Raises UsageError when there is no reply to be had.
+    """
+    _forget_keys(state)
+    for _ in range(_TRIES):
+        reply = line_of(state, f"{question} ")
+        letter = reply.strip().lower()
+        if letter and letter in _words(choices):
+            return letter[0]
+    raise UsageError("no choice was made; nothing was sent", hint="type one of the letters in brackets")
+
+
+def _words(choices: str) -> set[str]:
+    """Return what may be typed for choices such as `yes no stop`: each word, or its first letter."""
+    return {*choices.split(), *(word[0] for word in choices.split())}
+
+
+def line_of(state: "State", prompt: str) -> str:
+    """Return the line that a person types; what ends it early leaves the line. Raises UsageError without a terminal."""
+    state.err.tell(prompt)
+    try:
+        with signals.waiting():
+            line = state.stdin.readline() if state.stdin else ""
+    except OSError:
+        line = ""
+    except BaseException:
+        state.err.tell("\n")
+        raise
+    if not line.endswith("\n"):
+        state.err.tell("\n")
+        raise UsageError("no answer was given; nothing was sent", hint="run it in a terminal, or pass --yes")
+    return line.rstrip("\r\n")
+
+
+def _forget_keys(state: "State") -> None:
+    """Drop what was typed before there was a question."""
+    try:
+        import termios
+    except ImportError:
+        return
+    with suppress(OSError, ValueError, termios.error):
+        termios.tcflush(state.stdin.fileno() if state.stdin else 0, termios.TCIFLUSH)

@@ -1,0 +1,400 @@
+"""`pending`, `approve`, `deny`, `answer` and `send`, in the user's words: nothing is approved by accident."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import Qoder
+from tests.support.asking import Server, call, refusal
+
+
+@pytest.fixture(params=["current", "legacy"])
+def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
+    made = Server(qoder.clock, generation=request.param)
+    qoder.transport = made
+    return made
+
+
+def sha(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def test_what_waits_is_listed_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use", name="lookup"))
+    ran = qoder("run", "pending", "drun_1", "--json")
+    assert ran.code == 0
+    first, second = ran.json
+    hashed = sha({"command": "echo 1"})
+    assert first == {
+        "run_id": "drun_1",
+        "session_id": "sess_1",
+        "deployment_id": "dep_1",
+        "call": "evt_1",
+        "kind": "tool",
+        "name": "Bash",
+        "mcp_server_name": None,
+        "input": {"command": "echo 1"},
+        "input_sha256": hashed,
+        "thread": None,
+        "asked_at": first["asked_at"],
+        "credits": 1.5,
+        "answer": {
+            verb: [
+                "qoder",
+                "run",
+                verb,
+                "drun_1",
+                "evt_1",
+                "--input-sha256",
+                first["input_sha256"],
+                "--yes",
+                "-o",
+                "json",
+            ]
+            for verb in ("approve", "deny")
+        },
+    }
+    assert second["kind"] == "custom"
+    assert second["answer"] == {"answer": ["qoder", "run", "answer", "drun_1", "evt_2", "--result", "-", "-o", "json"]}
+    assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
+    assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\nevt_2\n"
+    row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
+    assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
+    assert row[9] == "1.5"
+
+
+def test_an_approval_is_sent_once_and_says_what_was_approved(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1, session_thread_id="sthr_1"))
+    ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--json")
+    assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": "approved"}])
+    assert server.posted == [
+        {
+            "events": [
+                {
+                    "type": "user.tool_confirmation",
+                    "tool_use_id": "evt_1",
+                    "result": "allow",
+                    "session_thread_id": "sthr_1",
+                }
+            ]
+        }
+    ]
+
+
+def test_a_denial_says_why(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    ran = qoder("session", "deny", "sess_1", "--all", "--because", "not on a Friday", "--yes")
+    assert (ran.code, "denied\tevt_1" in ran.out) == (0, True)
+    [event] = server.posted[0]["events"]
+    assert (event["result"], event["deny_message"]) == ("deny", "not on a Friday")
+
+
+def test_several_calls_go_in_one_request_in_the_order_in_which_they_wait(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2), call(3))
+    ran = qoder("run", "approve", "drun_1", "evt_3", "evt_1", "--yes", "--json")
+    assert [event["tool_use_id"] for event in server.posted[0]["events"]] == ["evt_1", "evt_3"]
+    assert (ran.code, ran.json["still_waiting"], "evt_2" in ran.err) == (0, ["evt_2"], True)
+
+
+def test_it_waits_for_the_outcome_and_prints_the_message(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    ran = qoder("run", "approve", "drun_1", "--all", "--yes", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "All done.\n")
+
+
+def test_the_outcome_in_a_session_that_is_of_no_run(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), run=False)
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--wait", "--json")
+    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
+    assert ran.json["status"] == "idle"
+    assert ran.json["derived"] == ["turn"]
+
+
+def test_an_answer_in_part_ends_in_11_with_the_rest(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2))
+    ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--wait", "--json")
+    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_2"]})
+    assert ran.error["next"] == ["qoder", "run", "pending", "drun_1", "-o", "json"]
+
+
+# Nothing is approved by accident
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("approve", "sess_1"),
+        ("approve", "sess_1", "--yes"),
+        ("approve", "sess_1", "evt_1"),
+        ("approve", "sess_1", "--all"),
+        ("approve", "sess_1", "evt_1", "--all", "--yes"),
+        ("deny", "sess_1", "evt_1"),
+        ("approve", "sess_1", "", "--yes"),
+        ("approve", "sess_1", "sess_1", "--yes"),
+        ("approve", "dep_1", "--all", "--yes"),
+        ("send", "sess_1", "-m", ""),
+        ("send", "sess_1", "-m", " \n "),
+        ("send", "sess_1", "-m", "x", "--interrupt", "--when-idle"),
+        ("answer", "sess_1", "evt_1", "--result", ""),
+        ("approve", "sess_1", "--all", "--yes", "--on-ask", "wait"),
+        ("approve", "sess_1", "--all", "--yes", "--timeout", "9"),
+    ],
+    ids=" ".join,
+)
+def test_away_from_a_terminal_it_takes_the_call_and_a_yes(qoder: Qoder, server: Server, words: tuple[str, ...]) -> None:
+    server.session("sess_1", call(1))
+    assert qoder("session", *words).code == 2
+    assert server.requests == []
+
+
+def test_a_call_that_waits_no_more_is_6_and_says_what_became_of_it(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2))
+    server.answered_by_a_colleague("evt_1", "deny")
+    for words in (("evt_1",), ("evt_1", "evt_2")):
+        ran = qoder("session", "approve", "sess_1", *words, "--yes", "--json")
+        assert (ran.code, "it was denied at 2027" in ran.error["message"], server.posted) == (6, True, [])
+
+
+def test_a_call_of_another_session_is_5(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.session("sess_2", call(2))
+    ran = qoder("session", "approve", "sess_1", "evt_2", "--yes", "--json")
+    assert (ran.code, server.posted) == (5, [])
+
+
+def test_all_with_nothing_waiting_is_0_and_says_so(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--no-progress")
+    assert (ran.code, "nothing waits" in ran.err, server.posted) == (0, True, [])
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_a_custom_call_takes_a_result(qoder: Qoder, server: Server, verb: str) -> None:
+    server.session("sess_1", call(1, kind="agent.custom_tool_use", name="lookup"))
+    for words in (("evt_1",), ("--all",)):
+        ran = qoder("session", verb, "sess_1", *words, "--yes", "--json")
+        assert (ran.code, server.posted) == (2, [])
+        assert ran.error["next"][:5] == ["qoder", "session", "answer", "sess_1", "evt_1"]
+
+
+def test_another_call_takes_a_confirmation(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "x", "--json")
+    assert (ran.code, server.posted, ran.error["next"][:5]) == (
+        2,
+        [],
+        ["qoder", "session", "approve", "sess_1", "evt_1"],
+    )
+
+
+def test_a_custom_call_is_answered(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1, kind="agent.custom_tool_use", name="lookup"))
+    qoder.stdin = "build 512\nis green\n"
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "-", "--error", "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
+    content = [{"type": "text", "text": "build 512\nis green\n"}]
+    kind = "user.custom_tool_result"
+    sent = {"type": kind, "custom_tool_use_id": "evt_1", "content": content, "is_error": True}
+    assert server.posted == [{"events": [sent]}]
+
+
+def test_the_hash_binds_an_approval_to_what_was_looked_at(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2))
+    seen = [sha({"command": f"echo {number}"}) for number in (1, 2)]
+    for hashes in ([seen[1]], seen, ["00"]):
+        words = [word for each in hashes for word in ("--input-sha256", each)]
+        assert qoder("session", "approve", "sess_1", "evt_1", "--yes", *words).code == 6
+    assert qoder("session", "approve", "sess_1", "--all", "--yes", "--input-sha256", seen[0]).code == 6
+    assert server.posted == []
+    assert qoder("session", "approve", "sess_1", "evt_1", "--yes", "--input-sha256", seen[0].upper()).code == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"input": {"command": "rm -rf /"}}, {"name": "Delete"}, {"session_thread_id": "sthr_2"}]
+)
+def test_what_waits_is_read_again_right_before(qoder: Qoder, server: Server, changes: dict[str, Any]) -> None:
+    server.session("sess_1", call(1))
+    reads = []
+
+    def told(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        reads.append(1)
+        return [{**event, **changes} if event["id"] == "evt_1" and len(reads) > 1 else event for event in events]
+
+    server.told = told
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, server.posted) == (6, [])
+
+
+def test_two_people_who_answer_at_once(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.before_post.append(lambda: server.answered_by_a_colleague("evt_1"))
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, "it was approved at" in ran.error["message"], server.taken["evt_1"]) == (6, True, 1)
+    assert ran.error["http_status"] == 400
+
+
+def test_the_older_form_is_tried_once_where_the_server_names_it(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.older_form = True
+    assert qoder("session", "deny", "sess_1", "evt_1", "--yes").code == 0
+    assert [event["events"][0].get("decision") for event in server.posted] == [None, "deny"]
+    assert "result" not in server.posted[1]["events"][0]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+def test_a_refusal_is_not_tried_again(qoder: Qoder, server: Server, status: int) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong = [str(status)]
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, len(server.posted)) == ({400: 6, 403: 4, 404: 5, 409: 6}[status], 1)
+
+
+def test_what_a_colleague_answered_while_the_server_was_slow_is_not_sent(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["429"]
+    server.before_post.append(lambda: server.answered_by_a_colleague("evt_1"))
+    assert qoder("session", "approve", "sess_1", "--all", "--yes").code == 6
+    assert len(server.posted) == 1
+
+
+# Servers that do not do as they are asked
+
+
+def missing(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["id"] != "evt_1"]
+
+
+def test_a_call_that_cannot_be_read_is_said_and_not_approved(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2))
+    server.told = missing
+    assert [one["kind"] for one in qoder("session", "pending", "sess_1", "--json").json] == ["tool", None]
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, "evt_1" in ran.error["message"], server.posted) == (6, True, [])
+    assert qoder("session", "approve", "sess_1", "evt_1", "--yes").code == 6
+    assert server.posted == []
+    assert qoder("session", "approve", "sess_1", "evt_2", "--yes").code == 0
+
+
+def test_ids_that_are_not_named_are_the_calls_that_ask_since_it_ran(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", call(1), call(2), call(3, evaluated_permission="allow"), names=False)
+    server._tell(session, session.told[0][0] - 9, call(7, evaluated_permission="ask"))
+    session.waiting.remove("evt_3")
+    server.answered_by_a_colleague("evt_1")
+    session.told[-1][1]["stop_reason"].pop("event_ids")
+    found = qoder("session", "pending", "sess_1", "--json").json
+    assert [one["call"] for one in found] == ["evt_2"]
+
+
+STRANGE: dict[str, Any] = {
+    "as asked": lambda events: events,
+    "another order": lambda events: events[::-1],
+    "every event twice": lambda events: [each for event in events for each in (event, event)],
+    "no times": lambda events: [{k: v for k, v in event.items() if k != "processed_at"} for event in events],
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("ignores", [(), ("types[]",), ("order",), ("types[]", "order")], ids=str)
+def test_the_story_may_be_told_in_any_way(qoder: Qoder, server: Server, strange: str, ignores: tuple[str, ...]) -> None:
+    if strange == "no times" and "order" in ignores:
+        strange = "as asked"  # nothing would tell the order
+    session = server.session("sess_1", call(1), call(2))
+    for number in range(150):
+        server._tell(session, session.told[0][0], {"type": "span.model_request_end", "n": number})
+    server.told, server.ignores = STRANGE[strange], ignores
+    server.answered_by_a_colleague("evt_1")
+    qoder.clock.time += 1
+    assert [one["call"] for one in qoder("session", "pending", "sess_1", "--json").json] == ["evt_2"]
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, [one["call"] for one in ran.json["calls"]]) == (0, ["evt_2"])
+    assert (server.taken["evt_1"], server.taken["evt_2"]) == (1, 1)
+
+
+def test_hostile_text_in_a_row_is_inert(qoder: Qoder, server: Server) -> None:
+    hostile = call(1, name="B\x1b[2Jash\u202e", input={"command": "x\nallow? [y]es \x1b]0;t\x07" + "y" * 5_000_000})
+    server.session("sess_1", hostile)
+    ran = qoder("session", "pending", "sess_1")
+    assert ("\x1b" in ran.out, "\u202e" in ran.out, len(ran.out.splitlines()), len(ran.out) < 1000) == (
+        False,
+        False,
+        1,
+        True,
+    )
+    assert qoder("session", "pending", "sess_1", "--json").json[0]["input"] == hostile["input"]
+
+
+# A message
+
+
+def test_a_message_is_sent_and_its_own_outcome_awaited(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    ran = qoder("run", "send", "drun_1", "-m", "Again for June.", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said Again for June.\n")
+    assert server.posted == [
+        {"events": [{"type": "user.message", "content": [{"type": "text", "text": "Again for June."}]}]}
+    ]
+    ran = qoder("run", "send", "drun_1", "-m", "And July.", "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
+
+
+def test_a_message_to_a_busy_session_is_6_with_what_helps(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1")
+    server.turn(session, qoder.clock.time)
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--json")
+    assert (ran.code, ran.error["http_status"]) == (6, 409)
+    assert ran.error["next"] == ["qoder", "session", "send", "sess_1", "-m", "x", "--when-idle", "-o", "json"]
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--when-idle", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said x\n")
+
+
+def test_a_message_while_it_asks_is_6_with_pending(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--json")
+    assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "session", "pending", "sess_1"])
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--when-idle", "--json")
+    assert (ran.code, ran.error["next"][:4], server.taken["x"]) == (11, ["qoder", "session", "pending", "sess_1"], 0)
+
+
+def test_a_message_to_an_archived_session_is_6(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1").object["archived_at"] = "2027-01-01T00:00:00Z"
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--json")
+    assert (ran.code, "archived" in ran.error["message"], server.posted) == (6, True, [])
+
+
+def test_a_message_that_interrupts(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1")
+    server.turn(session, qoder.clock.time + 1000)
+    session.told = [told for told in session.told if told[1]["type"] != "session.status_idle"]
+    session.told[-2:] = [(qoder.clock.time - 1, session.told[-2][1])]
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--interrupt", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said x\n")
+    assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
+
+
+# All that waits
+
+
+def test_without_a_run_it_looks_at_each_idle_session_once(qoder: Qoder, server: Server) -> None:
+    for number in range(250):
+        server.session(f"sess_{number}", *([call(number)] if number % 50 == 0 else []))
+    server.sessions["sess_3"].object["status"] = "running"
+    server.ignores = ("statuses[]",)
+    ran = qoder("session", "pending", "--json")
+    assert [one["call"] for one in ran.json] == [f"evt_{number}" for number in range(0, 250, 50)]
+    assert "looked at 249 idle sessions" in ran.err
+    assert len(server.requests) == 3 + 249
+    assert sum(qoder.clock.slept) >= 249 / 20
+
+
+def test_sessions_that_cannot_be_read_are_not_silently_ignored(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.session("sess_2", call(2))
+    handle = server._events
+    server._events = lambda request, session: (  # type: ignore[method-assign]
+        refusal(403, "No.") if session.id == "sess_1" else handle(request, session)
+    )
+    ran = qoder("session", "pending", "--json")
+    assert (ran.code, "1 sessions" in ran.err) == (4, True)
+    assert [one["call"] for one in json.loads(ran.out + "]")] == ["evt_2"]  # cut short, so that jq fails too
