@@ -94,9 +94,9 @@ class Call(Write[Answer]):
     def read(self, answer: Answer) -> Answer:
         """Return an answer that is 2xx and believable. Raises ApiError."""
         self.answer = answer
-        believed = _believable(self.client.accept(answer), self._request.operation, self.client.settings.host)
+        _check(self.client.accept(answer), self._request.operation, self.client.settings.host)
         self.is_done = True
-        return believed
+        return answer
 
     def meaning_of(self, error: ApiError) -> Meaning:
         """Return what an error means; one says that nothing was done, whatever its status."""
@@ -145,11 +145,11 @@ def explained(request: Request, error: ApiError) -> ApiError:
     return error
 
 
-def _believable(answer: Answer, operation: Operation | None, host: str) -> Answer:
-    """Return a response that can be the API's: JSON where it must be, and no page of a gateway. Raises NoAnswer."""
+def _check(answer: Answer, operation: Operation | None, host: str) -> None:
+    """Raise NoAnswer for what cannot be the API's: no JSON where it must be, a page of a gateway."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
-        return answer
+        return
     if kind == "text/html":
         raise no_answer(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
     may_be_anything = operation is None or operation.kind == "binary"
@@ -158,4 +158,3 @@ def _believable(answer: Answer, operation: Operation | None, host: str) -> Answe
             jsontext.parse(answer.body)
         except ValueError as error:
             raise not_json(answer, host, error) from None
-    return answer

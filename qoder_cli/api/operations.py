@@ -1,6 +1,6 @@
 """The operations of the API, from the table beside this file (api/facts.md, 4): no server is asked for them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple, cast
@@ -19,11 +19,6 @@ class Operation(NamedTuple):
     query: tuple[str, ...]
     body: tuple[str, ...]
 
-    @property
-    def ids(self) -> int:
-        """How many ids its path has."""
-        return self.path.count("{")
-
     def has_path(self, path: str) -> bool:
         """Return whether a path below the base URL is this operation's."""
         parts, words = self.path.split("/"), path.split("/")
@@ -36,13 +31,12 @@ class Operation(NamedTuple):
 def all_operations() -> tuple[Operation, ...]:
     """Return all operations, by their ids."""
     table = (files("qoder_cli.api") / "operations.tsv").read_text("utf-8")
-    return tuple(_read(line.split("\t")) for line in table.splitlines())
-
-
-def _read(columns: Sequence[str]) -> Operation:
-    id, method, path, kind, *lists = columns
-    required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
-    return Operation(id, method, path, cast(Kind, kind), required, query, body)
+    found = []
+    for line in table.splitlines():
+        id, method, path, kind, *lists = line.split("\t")
+        required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
+        found.append(Operation(id, method, path, cast(Kind, kind), required, query, body))
+    return tuple(found)
 
 
 def search(words: Iterable[str]) -> Iterator[Operation]:
@@ -57,8 +51,8 @@ def search(words: Iterable[str]) -> Iterator[Operation]:
 def of_path(path: str) -> list[Operation]:
     """Return the operations with a path; `/work/poll` is none with an id in it."""
     found = [operation for operation in all_operations() if operation.has_path(path)]
-    fewest = min((operation.ids for operation in found), default=0)
-    return [operation for operation in found if operation.ids == fewest]
+    fewest = min((operation.path.count("{") for operation in found), default=0)
+    return [operation for operation in found if operation.path.count("{") == fewest]
 
 
 def find(method: str, path: str) -> Operation | None:

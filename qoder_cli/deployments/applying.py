@@ -12,11 +12,9 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.deployments.applied import Applied, as_it_is, result_of
 from qoder_cli.deployments.lookup import read_deployment
-from qoder_cli.deployments.namesakes import there_already
-from qoder_cli.deployments.planning import archived
-from qoder_cli.deployments.step import Step
+from qoder_cli.deployments.planning import archived, there_already
+from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
 from qoder_cli.files.normal import settable
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
@@ -34,7 +32,7 @@ def give_up(step: Step) -> Applied:
     """Return what is known of a step that was stopped."""
     write = step.write
     if not step.is_open:
-        return as_it_is(step)
+        return without_writing(step)
     if write is None or not (write.result or write.may_have_acted):
         return result_of(step, "not_attempted")
     if write.result is None:
@@ -74,7 +72,7 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
     With `or_find` what cannot be created, for someone has just done so, may be there already as it is wanted.
     """
     if not step.is_open:
-        return as_it_is(step)
+        return without_writing(step)
     try:
         if step.current is not None:
             return _changed(state, step, step.current, pace)
@@ -100,7 +98,7 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
         raise archived(now)
     if _is_as_wanted(step, now, current):
         state.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
-        return as_it_is(replace(step, current=now, changes=()))
+        return without_writing(replace(step, current=now, changes=()))
     if settable(now) != settable(current):
         raise Rejected(
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
@@ -111,7 +109,7 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
         f"/deployments/{segment(current.id)}",
         step.body,
         what=f"changing {current.id}",
-        read=lambda answer: found if (found := Deployment.read(answer)) and found.id == current.id else None,
+        shows=lambda found: found.id == current.id,
         settle=lambda: _as_wanted(state, step, current),
         look=state.looking("deploy", "get", current.id),
         repeatable=True,
@@ -127,7 +125,7 @@ def _created(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applie
         "/deployments",
         step.body,
         what=f"creating {step.name}",
-        read=lambda answer: found if (found := Deployment.read(answer)) and _is_ours(step, found) else None,
+        shows=lambda found: _is_ours(step, found),
         settle=lambda: _created_since(state, step, asked),
         look=state.looking("deploy", "list"),
         pace=pace,

@@ -5,7 +5,7 @@ and budgets are replaced whole; metadata keys are set and, with null, deleted. A
 stays pinned as it is, for a bare id would pin its latest version.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from itertools import chain, zip_longest
@@ -15,17 +15,57 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import mapping
 from qoder_cli.base.tokens import shown
-from qoder_cli.deployments.hiding import HIDDEN, Secrets
 from qoder_cli.files.normal import VARIABLES, WRITE_ONLY, assignments, comparable, filled_in
 from qoder_cli.files.tree import Path, spelled
 from qoder_cli.output.screen import inert
 
 ABSENT: Final = object()
+HIDDEN = "[hidden]"
 LATEST = "latest"  # stands for the version that an agent is pinned to anew
 _SHORT = 60  # characters; a longer text is compared line by line
 _LONGEST_LINE = 1000  # characters
 _MOST_LINES = 30  # of one text that changed
 _MOST_COMPARED = 4000  # lines; to find out how more differ takes seconds
+
+
+class Secrets:
+    """The places of a deployment that hold a secret, whatever stands there: `environment_variables.TOKEN`.
+
+    They are variables that came from `${VAR}`, and tokens of resources. Nothing is ever searched for by its text: a
+    value may be an ordinary word, as `error` is (contract, section 3).
+    """
+
+    def __init__(self, places: Collection[str] = ()) -> None:
+        self._places = frozenset(places)
+
+    def out_of(self, value: Any, path: Path = ()) -> Any:
+        """Return a deployment, or what stands at a path in it, with these places hidden and all else as it is."""
+        if spelled(path) in self._places:
+            return HIDDEN
+        if path == (VARIABLES,) and isinstance(value, str):
+            return self._out_of_variables(value)
+        if isinstance(value, list):
+            return [self.out_of(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {key: self.out_of(item, (*path, key)) for key, item in value.items()}
+        return value
+
+    def are_at(self, place: str) -> bool:
+        """Return whether what stands at a place must not be shown; the variables may stand there as one text."""
+        return place in self._places or (place == VARIABLES and self._has_variables)
+
+    @property
+    def _has_variables(self) -> bool:
+        return any(place.startswith(f"{VARIABLES}.") for place in self._places)
+
+    def _out_of_variables(self, text: str) -> str:
+        pairs = assignments(text)
+        if pairs is None:
+            return HIDDEN if self._has_variables else text
+        hidden = {name for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
+        if not hidden:
+            return text
+        return "\n".join(f"{name}={HIDDEN if name in hidden else value}" for name, value in pairs)
 
 
 class Change(NamedTuple):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 
@@ -66,18 +66,31 @@ def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
     if error.http_status != 409:
         return error
     with suppress(ApiError):
-        found = read_deployment(state, id)
-        if found.archived_at:
-            return error.with_(
-                message=f"deployment {id} was archived on {found.archived_at}",
-                hint="archiving cannot be undone: run another deployment",
-            )
-        if found.state == "paused":
-            because = f" ({found.paused_because})" if found.paused_because else ""
-            fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
-            unpause = shlex.join(state.command("deploy", "unpause", id))
-            return error.with_(message=f"deployment {id} is paused{because}", hint=f"resume it first: {unpause}{fires}")
+        if refusal := refusal_of(read_deployment(state, id), state):
+            return error.with_(message=refusal.message, hint=refusal.hint)
     return error
+
+
+def refusal_of(found: Deployment, state: "State") -> Rejected | None:
+    """Return the error that a deployment as it is cannot be run; None when nothing is known against it."""
+    if found.archived_at:
+        return Rejected(
+            f"deployment {found.id} was archived on {found.archived_at}",
+            hint="run another deployment; archiving cannot be undone",
+        )
+    if found.state != "paused":
+        return None
+    because = f" ({found.paused_because})" if found.paused_because else ""
+    fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
+    return Rejected(
+        f"deployment {found.id} is paused{because}",
+        hint=f"resume it first: {shlex.join(state.command('deploy', 'unpause', found.id))}{fires}",
+    )
+
+
+def called(typed: str, id: str) -> str:
+    """Return how a deployment is said back: as it was typed, and its id."""
+    return id if typed == id else f"{typed} ({id})"
 
 
 def asked(state: "State") -> str:

@@ -1,7 +1,7 @@
 """Deployment files against the server: what each would create or change, before anything is written."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
-from qoder_cli.deployments.step import Step
+from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
+from qoder_cli.deployments.writing import LOOKS
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
 from qoder_cli.files.tree import BadFiles, Problem
@@ -77,7 +78,7 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
             steps.append(creating(one))
         else:
             steps.append(changing(one, current, book, repin=repin, send_secrets=send_secrets))
-    if problems := [*_ambiguous(steps, book), *_incomplete(steps), *_same_target(steps)]:
+    if problems := list(_problems(steps, book)):
         raise BadFiles(problems)
     return steps
 
@@ -122,30 +123,22 @@ def archived(found: Deployment) -> Rejected:
     )
 
 
-def _ambiguous(steps: Sequence[Step], book: Book) -> Iterable[str]:
-    for step in steps:
-        alive = book.alive(step.declared.name) if step.declared.id is None else []
-        if len(alive) > 1:
-            ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
-            yield _problem(step, f"{step.name!r} matches {len(alive)} deployments ({ids}); add the id of one")
-
-
-def _incomplete(steps: Sequence[Step]) -> Iterable[str]:
-    for step in steps:
-        is_new = step.current is None and step.error is None
-        if is_new and (missing := missing_for_create(step.declared)):
-            yield _problem(step, f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}")
-
-
-def _same_target(steps: Sequence[Step]) -> Iterable[str]:
+def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
+    """Yield where a name is that of several, a file lacks what a create needs, or two mean the same deployment."""
     first: dict[str, Step] = {}
     for step in steps:
-        if step.current and (other := first.setdefault(step.current.id, step)) is not step:
-            yield _problem(step, f"is the same deployment as {other.place} ({step.current.id})")
-
-
-def _problem(step: Step, text: str) -> str:
-    return Problem(text, line=step.declared.line).told(step.declared.source)
+        alive = book.alive(step.declared.name) if step.declared.id is None else []
+        text = ""
+        if len(alive) > 1:
+            ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
+            text = f"{step.name!r} matches {len(alive)} deployments ({ids}); add the id of one"
+        elif step.current is not None:
+            if (other := first.setdefault(step.current.id, step)) is not step:
+                text = f"is the same deployment as {other.place} ({step.current.id})"
+        elif step.error is None and (missing := missing_for_create(step.declared)):
+            text = f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}"
+        if text:
+            yield Problem(text, line=step.declared.line).told(step.declared.source)
 
 
 def look_again(state: "State", steps: Sequence[Step]) -> None:
@@ -178,9 +171,22 @@ def at_latest(
     read, as no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags),
     is left as it is: its bare id is sent, which pins the latest.
     """
+
+    def latest_of(id: str) -> Any:
+        with suppress(ApiError):
+            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
+        return None
+
     pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
-    latest = _latest(state, sorted({agent["id"] for agent in pinned if agent}))
-    return [_at(one, agent, latest) for one, agent in zip(declared, pinned, strict=True)]
+    ids = sorted({agent["id"] for agent in pinned if agent})
+    latest = dict(zip(ids, in_order(latest_of, ids, at_a_time=AT_A_TIME), strict=True))
+    anew = list(declared)
+    for number, agent in enumerate(pinned):
+        now, then = latest.get(agent.get("id", "")), agent.get("version")
+        if isinstance(now, int) and isinstance(then, int) and now >= then:
+            fields = {**declared[number].fields, "agent": {**agent, "version": now}}
+            anew[number] = replace(declared[number], fields=fields)
+    return anew
 
 
 def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
@@ -189,17 +195,39 @@ def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[s
     return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
-def _latest(state: "State", ids: Sequence[str]) -> dict[str, Any]:
-    def read(id: str) -> Any:
+def there_already(state: "State", step: Step) -> Applied | None:
+    """Return what a step comes to that cannot be created, for its name is taken; None where that does not show."""
+    alive: list[Deployment] = []
+    began = state.clock.monotonic()
+    for look in (0.0, *LOOKS):  # while there are none: replicas lag
+        state.clock.sleep(max(began + look - state.clock.monotonic(), 0.0))
         with suppress(ApiError):
-            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
-        return None
+            if alive := Book.of(state).alive(step.declared.name):
+                break
+    if len(alive) == 1 and not step.differs(alive[0]):
+        state.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
+        return without_writing(replace(step, current=alive[0], changes=()))
+    return result_of(step, "failed", error=created_meanwhile(step, alive)) if alive else None
 
-    return dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+
+def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
+    """Return what became of all, with an error where someone else has created one of the same name; one listing."""
+    if not any(item.action == "created" for item in items):
+        return list(items)
+    try:
+        book = Book.of(state)
+    except ApiError as unread:
+        state.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
+        return list(items)
+    return [_with_twins(item, book) for item in items]
 
 
-def _at(declared: Declared, pinned: dict[str, Any], latest: dict[str, Any]) -> Declared:
-    now, then = latest.get(pinned.get("id", "")), pinned.get("version")
-    if not isinstance(now, int) or not isinstance(then, int) or now < then:
-        return declared
-    return replace(declared, fields={**declared.fields, "agent": {**pinned, "version": now}})
+def _with_twins(item: Applied, book: Book) -> Applied:
+    others = [found.id for found in book.alive(item.step.declared.name) if item.found and found.id != item.found.id]
+    if item.action != "created" or item.error is not None or not others:
+        return item
+    error = Rejected(
+        f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
+        hint="archive the one you do not want: qoder deploy archive ID",
+    )
+    return item.with_(error=error)

@@ -15,7 +15,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.lookup import explain_missing, find_deployment, read_deployment
+from qoder_cli.deployments.lookup import called, explain_missing, find_deployment, read_deployment
 from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
 from qoder_cli.http.write import How
 from qoder_cli.output.cells import Fields, Status
@@ -104,7 +104,7 @@ class StateChanges:
 
     def _announce(self, ids: Sequence[str]) -> None:
         typed = {target.found: target.typed for target in reversed(self._targets) if isinstance(target.found, str)}
-        words = [id if typed[id] == id else f"{typed[id]} ({id})" for id in ids[:_SHOWN]]
+        words = [called(typed[id], id) for id in ids[:_SHOWN]]
         words += [f"{len(ids) - _SHOWN} more"] if len(ids) > _SHOWN else []
         if words:
             where = self._state.client.settings.whereabouts
@@ -149,7 +149,7 @@ class StateChanges:
             self._state,
             f"/deployments/{segment(id)}/{self._change.verb}",
             what=f"{self._change.doing} {id}",
-            read=lambda answer: self._if_so(id, Deployment.read(answer)),
+            shows=lambda found: self._is_so(id, found),
             settle=lambda: self._read_back(id),
             look=self._state.looking("deploy", "get", id),
             repeatable=True,
@@ -171,9 +171,9 @@ class StateChanges:
             return Result(id, attempted=False)
         return Result(id, written.value)
 
-    def _if_so(self, id: str, found: Deployment | None) -> Deployment | None:
-        """Return a deployment if it is the one and as it was to become."""
-        return found if found and found.id == id and found.state == self._change.state else None
+    def _is_so(self, id: str, found: Deployment) -> bool:
+        """Return whether a deployment is the one, and as it was to become."""
+        return found.id == id and found.state == self._change.state
 
     def _read_back(self, id: str) -> Deployment | None:
         """Return the deployment if it is as it was to become. Raises CannotBe when it never will be, ApiError."""
@@ -183,7 +183,7 @@ class StateChanges:
                 f"{id} was archived on {found.archived_at}, so it cannot be {self._change.participle}",
                 hint="create a new deployment; archiving cannot be undone",
             )
-        return self._if_so(id, found)
+        return found if self._is_so(id, found) else None
 
     def _note(self, id: str, how: How) -> None:
         if how == "already":

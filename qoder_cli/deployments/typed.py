@@ -39,8 +39,8 @@ def read_fields(state: "State", typed: Mapping[str, Any]) -> dict[str, Any]:
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     if "agent" in fields:
         fields["agent"] = _agent(fields["agent"])
-    if "message" in fields:
-        fields["message"] = _message(fields["message"], state)
+    if fields.get("message") == "-":
+        fields["message"] = _message_of(state)
     return fields
 
 
@@ -54,12 +54,10 @@ def _agent(typed: str) -> Any:
     return {"id": id, "version": int(version)}
 
 
-def _message(typed: str, state: "State") -> str:
+def _message_of(state: "State") -> str:
     from qoder_cli.files import source
     from qoder_cli.files.tree import Problem
 
-    if typed != source.STDIN:
-        return typed
     try:
         return source.read(source.STDIN, stdin=state.stdin)
     except Problem as problem:

@@ -8,9 +8,10 @@ does not show is exit 7 where the API itself answered with a 5xx, and exit 9 whe
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
+from qoder_cli.base.model import Deployment
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.http.answers import Answer
     from qoder_cli.http.pending import Pending
-
-T = TypeVar("T")
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
@@ -31,7 +30,7 @@ class CannotBe(Rejected):
     """What a write was to bring about cannot come about any more: it was read back, and is certain."""
 
 
-class DeploymentWrite(Write[T]):
+class DeploymentWrite(Write[Deployment]):
     """The write of a deployment, or of a new one; a lost answer is settled by reading it back."""
 
     can_tell = True
@@ -44,23 +43,23 @@ class DeploymentWrite(Write[T]):
         body: Any = None,
         *,
         what: str,
-        read: Callable[[Any], T | None],
-        settle: Callable[[], T | None],
+        shows: Callable[[Deployment], bool],
+        settle: Callable[[], Deployment | None],
         look: list[str],
         repeatable: bool = False,
         pace: Pace | None = None,
     ) -> None:
         """Prepare it; `body` is its JSON, `{}` when None.
 
-        `what` says what it does, as in "pausing dep_1". `read` makes of an answer's JSON what the write was to bring
-        about; None when it shows something else. `settle` reads that back, with one request and no retries: None when
-        it does not show, ApiError when it cannot be read, CannotBe when it never will, OutcomeUnknown when it cannot be
-        told from someone else's. `look` is the command to look with, as words.
+        `what` says what it does, as in "pausing dep_1". `shows` tells whether a deployment that is answered is as it
+        was to become. `settle` reads it back, with one request and no retries: None when it is not so, ApiError when it
+        cannot be read, CannotBe when it never will be so, OutcomeUnknown when it cannot be told from someone else's.
+        `look` is the command to look with, as words.
         """
         super().__init__(state.client, pace=pace)
         self._path, self._body = path, body
         self._what = what
-        self._shown_in = read
+        self._shows = shows
         self._read_it = settle
         self._look = look
         self._repeatable = repeatable
@@ -70,12 +69,12 @@ class DeploymentWrite(Write[T]):
         """Prepare an attempt, each under the same key."""
         return self.client.prepare("POST", self._path, body=self._body, headers={"idempotency-key": self._key})
 
-    def read(self, answer: "Answer") -> T:
+    def read(self, answer: "Answer") -> Deployment:
         """Return what an answer shows. Raises ApiError."""
-        value = self._shown_in(self.client.understand(answer))
-        if value is None:
+        found = Deployment.read(self.client.understand(answer))
+        if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")
-        return value
+        return found
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error that nobody knows whether it was changed."""
@@ -86,7 +85,7 @@ class DeploymentWrite(Write[T]):
             cause=cause,
         )
 
-    def settle(self, error: ApiError, meaning: Meaning) -> T | None:
+    def settle(self, error: ApiError, meaning: Meaning) -> Deployment | None:
         """Return what shows, None if nothing does. Raises OutcomeUnknown, CannotBe, Signalled."""
         looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
         self.client.progress.note(
@@ -94,7 +93,7 @@ class DeploymentWrite(Write[T]):
         )
         return self._read_back(looks, error)
 
-    def already(self, error: ApiError) -> T | None:
+    def already(self, error: ApiError) -> Deployment | None:
         """Return the object as it is, when the API refuses a change because it has already been made."""
         if not self._repeatable or error.http_status not in (403, 409):
             return None
@@ -106,7 +105,7 @@ class DeploymentWrite(Write[T]):
         repeats = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
         return 0.0 if repeats else None
 
-    def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
+    def _read_back(self, looks: Sequence[float], error: ApiError) -> Deployment | None:
         """Return what the first look that shows it shows; `looks` are in seconds from now."""
         clock = self.client.clock
         began = clock.monotonic()

@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import ABSENT, LATEST, Change, Difference, creation, difference, told
-from qoder_cli.deployments.hiding import HIDDEN, Secrets
+from qoder_cli.deployments.changes import (
+    ABSENT,
+    HIDDEN,
+    LATEST,
+    Change,
+    Difference,
+    Secrets,
+    creation,
+    difference,
+    told,
+)
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
 from tests.support.deployments import DEPLOYMENTS
 

@@ -13,8 +13,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applied import Applied
-    from qoder_cli.deployments.step import Step
+    from qoder_cli.deployments.step import Applied, Step
 
 _FILES = argument("FILE...", "Files, folders or - for stdin.", values.files)
 _MORE_FILES = typer.Option(
@@ -61,8 +60,8 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-code
     """
-    from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.planning import plan
+    from qoder_cli.deployments.step import without_writing
     from qoder_cli.files.load import load
 
     state: State = ctx.obj
@@ -76,7 +75,7 @@ def apply(
         _announce(state, steps, yes=yes)
     _tell_what_is_left(state, steps, paths)
     if only_look:
-        _print_applied(state, list(map(would, steps)))
+        _print_applied(state, list(map(without_writing, steps)))
         options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
         return _would(steps, state.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
     if is_open and not yes:
@@ -147,7 +146,7 @@ def _few(names: Sequence[str]) -> str:
 def _apply(state: State, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also after a signal."""
     from qoder_cli.deployments import applying
-    from qoder_cli.deployments.namesakes import with_twins
+    from qoder_cli.deployments.planning import with_twins
 
     done: dict[int, Applied] = {}
 
@@ -183,7 +182,7 @@ def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
 
 def _print_applied(state: State, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
-    from qoder_cli.deployments.applied import FIRST
+    from qoder_cli.deployments.step import FIRST
 
     shown = [item for item in items if item.is_fine or state.output.format != "id"]
     state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)

@@ -12,8 +12,7 @@ from qoder_cli.cli.options import OneDeployment, flag
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.applied import Applied
-    from qoder_cli.deployments.step import Step
+    from qoder_cli.deployments.step import Applied, Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
@@ -144,9 +143,9 @@ def update(
 
 def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
-    from qoder_cli.deployments.applied import would
     from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.deployments.show import show_changes, warn_of_plan
+    from qoder_cli.deployments.step import without_writing
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:
@@ -159,7 +158,7 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
         show_changes(state, [step])
     warn_of_plan(state, [step])
     if dry_run:
-        planned = would(step)
+        planned = without_writing(step)
         if planned.found or state.output.format != "id":  # what is not there has no id to print
             id = planned.found.id if planned.found else ""
             state.output.record(planned.row(), data=planned.as_json(), id=id)
