@@ -7,6 +7,7 @@ ordinary typer function, and handed to every level of the tree by `cli.main`.
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -178,9 +179,16 @@ def named(typed: Sequence[str], state: "State", *, what: str = "runs", allow_emp
 
 
 def confirmed(state: "State", question: str) -> bool:
-    """Return whether a person says yes. What ends the question early, as Ctrl-C does, leaves its line first."""
-    try:
+    """Return whether a person says yes."""
+    with asking(state):
         return typer.confirm(inert(question), err=True)
+
+
+@contextmanager
+def asking(state: "State") -> Iterator[None]:
+    """Ask something meanwhile: what ends the question early, as Ctrl-C does, leaves its line first."""
+    try:
+        yield
     except BaseException:
         state.err.tell("\n")
         raise

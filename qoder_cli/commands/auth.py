@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
-from qoder_cli.cli.options import flag
+from qoder_cli.cli.options import asking, confirmed, flag
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
@@ -137,7 +137,7 @@ def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool
     what = f"profile {settings.profile} already holds a token for {host_of(home)}"
     if not state.may_ask:
         raise UsageError(f"{what}; nothing was changed", hint="pass --yes to replace it, or use --profile NAME")
-    if not typer.confirm(f"{what}. Replace it with one for {settings.host}?", err=True):
+    if not confirmed(state, f"{what}. Replace it with one for {settings.host}?"):
         raise UsageError("nothing was changed", hint="to keep both, use --profile NAME")
 
 
@@ -155,7 +155,8 @@ def _read_token(state: State, settings: Settings, *, with_token: bool) -> str:
     from getpass import getpass
 
     try:
-        text = getpass(f"Token for {settings.host} (not shown): ")
+        with asking(state):
+            text = getpass(f"Token for {settings.host} (not shown): ")
     except EOFError:
         text = ""
     return read_token(text, source="the prompt")

@@ -168,6 +168,7 @@ method, url, body  the request that would be sent
 idempotency_key  its idempotency key
 token_from  where the token comes from
 profile  the profile of the config file
+error  why it would be refused, if it would
 
 auth_status:
 profile  the profile of the config file

@@ -121,3 +121,5 @@ def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> 
         state.show_run(run)
     elif message:
         state.output.exactly(inert_lines(message).rstrip("\n") + "\n")
+    elif verdict(run) is Exit.OK:
+        state.progress.note(f"run {run.id} left no final message")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, settle, standing
-from qoder_cli.deployments.lookup import explain_refusal
+from qoder_cli.deployments.lookup import called, explain_refusal
 from qoder_cli.runs.ending import ending_error, going_on, stopped_with
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.observe import Observer, observer_of
@@ -94,7 +94,8 @@ def launch(state: "State", order: Order) -> Started:
     """
     from qoder_cli.local.remembered import remember_runs
 
-    state.progress.note(f"starting a run of {order.deployment_id} {state.client.settings.whereabouts}")
+    what = called(order.typed, order.deployment_id)
+    state.progress.note(f"starting a run of {what} {state.client.settings.whereabouts}")
     trigger = Trigger(state, order)
     try:
         started = trigger.start()

@@ -61,13 +61,14 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
 class Order:
     """A run that was asked for: of which deployment, under which key (None: a new one), and what if it is lost.
 
-    `options` are the words of the command line that a repetition needs too.
+    `options` are the words of the command line that a repetition needs too; `typed` is how one deployment was called.
     """
 
     deployment_id: str
     key: str | None = None
     on_lost: OnLost = "adopt"
     options: tuple[str, ...] = ()
+    typed: str = ""
 
 
 class _Sent(NamedTuple):

@@ -205,6 +205,7 @@ def test_each_output_is_written_once(qoder: Qoder, output: Path, world: World) -
 
 
 def test_a_dry_run_tells_nothing(qoder: Qoder, output: Path) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
     assert qoder("deploy", "run", "dep_1", "--dry-run", "--ci").code == 0
     assert not output.exists()
 
@@ -289,6 +290,8 @@ def test_several_that_are_not_all_known_are_told_as_several(
 
 
 def test_several_that_are_only_looked_at_tell_nothing(qoder: Qoder, output: Path) -> None:
+    for id in ("dep_1", "dep_2"):
+        qoder.wire.on("GET", f"/deployments/{id}", {"id": id, "status": "active"})
     assert qoder("deploy", "run", "dep_1", "dep_2", "--dry-run", "--ci").code == 0
     assert not output.exists()
 

@@ -447,6 +447,7 @@ def test_an_option_is_no_value_of_another_so_that_an_empty_variable_starts_nothi
 
 
 def test_a_value_may_look_like_an_option_where_it_is_attached(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
     assert qoder("deploy", "run", "dep_1", "--idempotency-key=--wait", "--dry-run", "--json").json["dry_run"] is True
 
 

@@ -163,11 +163,46 @@ def test_the_four_formats_side_by_side(qoder: Qoder) -> None:
     assert "\x1b" not in table
 
 
-def test_a_dry_run_sends_nothing(qoder: Qoder) -> None:
+def test_a_name_is_said_back_with_its_id(qoder: Qoder) -> None:
+    known = page({"id": "dep_1", "name": "nightly"}, {"id": "dep_2", "name": "weekly"})
+    qoder.wire.on("GET", "/deployments", known, known).on(*TRIGGER, LEGACY, LEGACY)
+    qoder.wire.on("POST", "/deployments/dep_2/run", {**LEGACY, "id": "drun_2", "deployment_id": "dep_2"})
+    assert "starting a run of nightly (dep_1) (profile default, " in qoder("deploy", "run", "nightly").err
+    ran = qoder("deploy", "run", "dep_1", "weekly")
+    assert "starting runs of dep_1, weekly (dep_2) (profile default, " in ran.err
+
+
+def test_a_dry_run_only_reads(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
     ran = qoder("deploy", "run", "dep_1", "--dry-run", "--json")
     assert ran.code == 0
     assert ran.json["url"] == "https://api.qoder.com/api/v1/cloud/deployments/dep_1/run"
-    assert not qoder.wire.requests
+    assert "error" not in ran.json
+    assert [request.method for request in qoder.wire.requests] == ["GET"]
+
+
+REFUSED = {
+    "paused": (200, {"id": "dep_1", "status": "paused"}, Exit.REJECTED, "deployment dep_1 is paused"),
+    "archived": (200, {"id": "dep_1", "archived_at": "2026-06-01"}, Exit.REJECTED, "dep_1 was archived on 2026-06-01"),
+    "not there": (*api_error(404, "not_found_error", "No."), Exit.NOT_FOUND, "deployment dep_1: HTTP 404"),
+    "forbidden": (*api_error(403, "permission_error", "No."), Exit.AUTH, "HTTP 403"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_dry_run_says_that_it_would_be_refused_and_ends_so(qoder: Qoder, case: str) -> None:
+    status, found, code, words = REFUSED[case]
+    qoder.wire.on("GET", "/deployments/dep_1", (status, found), repeat=True)
+    if code == Exit.NOT_FOUND:
+        qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "two"}), repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--dry-run", "--json")
+    assert (ran.code, ran.error["run_state"]) == (code, "none")
+    assert words in ran.error["message"]
+    assert ran.json["method"] == "POST"
+    assert ran.json["error"]["message"] == ran.error["message"]
+    assert {request.method for request in qoder.wire.requests} == {"GET"}
+    assert qoder("deploy", "run", "dep_1", "--dry-run").out.splitlines()[-1] == f"error\t{ran.error['type']}"
+    assert qoder("deploy", "run", "dep_1", "--dry-run", "-q").out == ""
 
 
 REFUSALS = [

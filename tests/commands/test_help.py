@@ -215,6 +215,8 @@ def test_the_keys_of_other_answers_are_all_told(qoder: Qoder, told: dict[str, An
     Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\nregion = "global"\n')
     if of == "auth_status":
         qoder.wire.on("GET", "/deployments", page())
+    if of == "dry_run":
+        qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "paused"})
     answer = qoder(*words).json
     assert set(answer[0] if isinstance(answer, list) else answer) == names(told["keys"][of])
 

@@ -62,6 +62,14 @@ def test_json_is_the_run_with_the_result(qoder: Qoder) -> None:
     assert qoder("run", "result", "drun_1", "--json").json == {**DONE, "result": None}
 
 
+def test_a_completed_run_without_a_message_is_told_on_stderr(qoder: Qoder) -> None:
+    completed(qoder)
+    ran = qoder("run", "result", "drun_1")
+    assert (ran.code, ran.out, ran.err) == (0, "", "run drun_1 left no final message\n")
+    completed(qoder)
+    assert qoder("run", "result", "drun_1", "--no-progress").err == ""
+
+
 def test_a_run_still_going_is_exit_8(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY)
     ran = qoder("run", "result", "drun_1", "--json")

@@ -554,6 +554,23 @@ def test_what_the_parent_ignores_is_ignored(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        ("qoder deploy archive dep_demo", "cannot be undone. [y/N]:"),
+        ("qoder deploy run dep_minute -q && qoder run cancel last", "Cancel run"),
+        ("qoder auth login", "(not shown):"),
+    ],
+)
+def test_ctrl_c_at_a_question_begins_a_new_line(command: str, question: str, shell: Shell) -> None:
+    with Terminal(shell, "bash", "--norc", "-c", command) as terminal:
+        terminal.shows(question).type("\x03")
+        assert terminal.end() == -signal.SIGINT
+    assert terminal.screen[-1].startswith("error: interrupted")
+    assert question in terminal.screen[-2]
+    assert "archiving" not in terminal.raw  # it asks before it announces
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "qoder deploy run dep_minute --wait",

@@ -623,6 +623,26 @@ def test_a_dry_run_names_what_is_not_known_and_ends_as_the_command_would(current
     assert current(*words).code == 5
 
 
+def test_a_dry_run_of_several_says_which_would_be_refused(current: Town) -> None:
+    words = ("deploy", "run", "demo", "paused", "dep_archived", "dep_nothere", "--dry-run")
+    ran = current(*words, "--json")
+    assert [item["exit_code"] for item in ran.json] == [0, 6, 6, 5]
+    assert [item["deployment"] for item in ran.json] == ["dep_demo", "dep_paused", "dep_archived", "dep_nothere"]
+    assert "error" not in ran.json[0]
+    assert ran.json[1]["error"]["message"] == "deployment dep_paused is paused (manual); a run would be refused"
+    assert ran.code == 6
+    assert ran.error["message"].startswith("1 of 4 runs would be started; deployment dep_paused is paused")
+    rows = [line.split("\t") for line in current(*words).out.splitlines()]
+    assert [(row[7], row[8]) for row in rows] == [
+        ("dep_demo", "-"),
+        ("dep_paused", "rejected"),
+        ("dep_archived", "rejected"),
+        ("dep_nothere", "not_found"),
+    ]
+    assert current(*words, "-q").out == "dep_demo\n"
+    assert posts(current) == []
+
+
 @pytest.mark.parametrize("change", [{"QODER_READ_ONLY": "1"}, {"QODER_PAT": ""}])
 def test_what_may_not_be_sent_is_not(current: Town, change: dict[str, str]) -> None:
     current.env |= change

@@ -73,7 +73,9 @@ def run(
         typer.Option("--allow-duplicates", help="Start a deployment once for each time it is listed."),
     ] = False,
     allow_empty: AllowEmpty = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request without sending it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the request, and whether it would be refused; send nothing.")
+    ] = False,
     ci: ReportToCi = False,
 ) -> int:
     """Start a run of one or more deployments.
@@ -141,7 +143,8 @@ def run(
         plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
         return run_many(state, typed, orders, plan, limits, wanted)
     state.known.ci.expect_one(deployments[0])
-    order = replace(order, deployment_id=names.deployment(deployments[0], state))
+    id = names.deployment(deployments[0], state)
+    order = replace(order, deployment_id=id, typed=deployments[0])
     if dry_run:
         from qoder_cli.runs.fleet.rehearsal import show_request
 

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUn
 from qoder_cli.base.ids import segment
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.cli.options import AllowEmpty, Runs, Yes, is_list, named
+from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Wanted, finish
 from qoder_cli.runs.ending import going_on
@@ -83,7 +83,7 @@ def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
         return False
     if found.session_id is None:
         raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
-    if not yes and not typer.confirm(f"Cancel run {found.id} of {found.deployment_id}?", err=True):
+    if not yes and not confirmed(state, f"Cancel run {found.id} of {found.deployment_id}?"):
         raise UsageError(f"nothing was cancelled; run {found.id} keeps running")
     state.progress.note(f"cancelling run {found.id} {state.settings.whereabouts}")
     pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()

@@ -1,11 +1,13 @@
-"""`deploy run --dry-run`: the request that each trigger would be, and what cannot be triggered in its place."""
+"""`deploy run --dry-run`: the request that each trigger would be, and why it would be refused; nothing is written."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import Exit, QoderError
+from qoder_cli.base.errors import ApiError, Exit, QoderError
 from qoder_cli.base.ids import segment
+from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import without_tokens
+from qoder_cli.deployments.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.item import Item
@@ -14,11 +16,21 @@ from qoder_cli.runs.trigger import Order
 if TYPE_CHECKING:
     from qoder_cli.app import State
 
+AT_A_TIME = 8  # deployments that are read
+_FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
+
 
 def show_request(state: "State", order: Order) -> int:
-    """Print the request of one order, and return 0."""
+    """Print the request of one order, and return 0. Raises why it would be refused, as the command itself would."""
     request = _request(state, order)
-    state.output.record({**request, "body": "{}"}, data=request, id=order.deployment_id)
+    fields: Fields = {**request, "body": "{}"}
+    if (error := _refusal(state, order.deployment_id)) is not None:
+        request["error"] = error.as_json()
+        fields["error"] = error.type_name
+    if error is None or state.output.format != "id":
+        state.output.record(fields, data=request, id=order.deployment_id)
+    if error is not None:
+        raise error
     return Exit.OK
 
 
@@ -29,31 +41,40 @@ def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order |
     """
     from qoder_cli.runs.fleet.last_words import Warnings, last_words
 
+    state.pace_reads()
+    ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
+    refusals = dict(zip(ids, in_order(lambda id: _refusal(state, id), ids, at_a_time=AT_A_TIME), strict=True))
     warnings = Warnings(state)
-    items = [Item(word, None, _error(order)) for word, order in zip(typed, orders, strict=True)]
+    items: list[Item] = []
     rows: list[tuple[Fields, dict[str, Any]]] = []
-    for item, order in zip(items, orders, strict=True):
+    for word, order in zip(typed, orders, strict=True):
+        item = Item(word, None, order if isinstance(order, QoderError) else refusals[order.deployment_id])
+        items.append(item)
+        data: dict[str, Any] = {"dry_run": True, **item.as_json()}
+        fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": without_tokens(word)}
         if isinstance(order, Order):
             request = _request(state, order)
-            told = {"input": without_tokens(item.typed), "exit_code": item.exit_code}
-            rows.append(({**request, "body": "{}", "error": None}, {**request, **told}))
-        else:
+            refused = {"error": data["error"]} if item.error else {}
+            data = {**request, **refused, "input": data["input"], "exit_code": data["exit_code"]}
+            fields = {**request, "body": "{}"}
+        if item.error is not None:
             warnings.take(item)
-            typed_word = without_tokens(item.typed)
-            missing: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": typed_word, "error": item.word}
-            if state.output.format != "id":
-                rows.append((missing, {"dry_run": True, **item.as_json()}))
+        if item.error is None or state.output.format != "id":
+            rows.append(({**fields, "error": item.error and item.word}, data))
     state.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
     if (error := deciding_error(items)) is not None:
         raise last_words(state, error, items, verb="would be started")
     return Exit.OK
 
 
-_FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
-
-
-def _error(order: Order | QoderError) -> QoderError | None:
-    return order if isinstance(order, QoderError) else None
+def _refusal(state: "State", id: str) -> QoderError | None:
+    """Return why a run of a deployment would be refused; None when nothing is known against it."""
+    try:
+        found = find_deployment(state, id)
+    except ApiError as error:
+        return error
+    refused = refusal_of(found, state)
+    return refused and refused.with_(message=f"{refused.message}; a run would be refused")
 
 
 def _request(state: "State", order: Order) -> dict[str, Any]:
