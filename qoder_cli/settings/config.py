@@ -91,11 +91,13 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     With `may_create` the profile of `--profile` need not exist yet. Raises UsageError for a bad value, for a
     config file that is needed and cannot be used, and for a profile that does not exist.
     """
-    asked = _server_asked_for(flags)
+    if flags.base_url is not None and flags.region is not None:
+        raise UsageError("--region and --base-url cannot be used together", hint="remove one of them")
+    asked = _server_of({"--base-url": flags.base_url, "--region": flags.region})
     sandbox = _sandbox(env)
     by_profile = flags.profile is not None and sandbox is None
     seen = {} if by_profile else env
-    token, warnings = _token_in(seen)
+    token, warnings = _first_of(TOKEN_VARIABLES, seen, lambda name: read_token(_token_text(name, env), source=name))
     file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
     name = profile_name(flags, env)
     if not sandbox:
@@ -104,9 +106,11 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
         warnings += _overruled(flags, env)
     server = sandbox or asked
     if server is None:
-        server, differing = _server_in(seen)
+        server, differing = _first_of(BASE_URL_VARIABLES, seen, lambda name: read_base_url(env[name], source=name))
         warnings += differing
-    server = server or own_server(file, name)
+    if server is None:
+        region = seen.get("QODER_REGION") or None
+        server = _server_of({"": None, "QODER_REGION": region}) or own_server(file, name)
     if sandbox:
         warnings += _powerless(flags, asked, sandbox)
     why = ""
@@ -151,25 +155,6 @@ def _server_of(values: Mapping[str, str | None]) -> Found | None:
     return None
 
 
-def _server_asked_for(flags: "Flags") -> Found | None:
-    if flags.base_url is not None and flags.region is not None:
-        raise UsageError("--region and --base-url cannot be used together", hint="remove one of them")
-    return _server_of({"--base-url": flags.base_url, "--region": flags.region})
-
-
-def _server_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
-    """Return the environment's server, and the warning that another variable names another base URL."""
-    server, warnings = _first_of(BASE_URL_VARIABLES, env, lambda name: read_base_url(env[name], source=name))
-    if server is None and (region := env.get("QODER_REGION")):
-        server = Found(REGIONS[read_region(region, source="QODER_REGION")], "QODER_REGION")
-    return server, warnings
-
-
-def _token_in(env: Mapping[str, str]) -> tuple[Found | None, list[str]]:
-    """Return the environment's token, and the warning that another variable differs."""
-    return _first_of(TOKEN_VARIABLES, env, lambda name: read_token(_token_text(name, env), source=name))
-
-
 def _first_of(
     names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
 ) -> tuple[Found | None, list[str]]:
@@ -177,15 +162,14 @@ def _first_of(
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []
-    found = Found(read(given[0]), given[0])
-
-    def differs(name: str) -> bool:
+    found, differing = Found(read(given[0]), given[0]), []
+    for name in given[1:]:
         try:
-            return read(name) != found.value
+            value = read(name)
         except UsageError:  # a variable that does not count may be broken
-            return True
-
-    differing = list(filter(differs, given[1:]))
+            value = ""
+        if value != found.value:
+            differing.append(name)
     return found, [f"using {found.source}, which differs from {' and '.join(differing)}"] if differing else []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import nearest
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, replace_file
 from qoder_cli.base.tokens import is_token, names_token
 
@@ -103,8 +104,15 @@ def load(path: Path) -> ConfigFile:
         raise _unusable(path, f"cannot be read: {reason_of(error)}") from None
     text = _decoded(path, data)
     document = _parsed(path, text)
-    profiles = {name: dict(_values(path, name, section)) for name, section in _sections(path, document)}
-    warnings = [*_too_open(path, mode, profiles), *_unknown(path, document)]
+    profiles = _profiles(path, document)
+    warnings = []
+    if os.name == "posix" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
+        import shlex
+
+        fix = f"chmod 600 {shlex.quote(str(path))}"
+        warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
+    if strangers := ", ".join(_unknown(document)):
+        warnings.append(f"{path} has unknown keys, which are ignored: {strangers}")
     return ConfigFile(path, profiles, tuple(warnings), text)
 
 
@@ -176,58 +184,38 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         raise _unusable(path, "is nested too deeply") from None
 
 
-def _sections(path: Path, document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    profiles = document.get("profiles", {})
-    if not isinstance(profiles, dict):
+def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    sections = document.get("profiles", {})
+    if not isinstance(sections, dict):
         raise _unusable(path, "has 'profiles' as a value", hint="write sections: [profiles.default]")
-    for name, section in profiles.items():
+    profiles: dict[str, dict[str, str]] = {}
+    for name, section in sections.items():
         if not isinstance(section, dict):
             raise _unusable(path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]")
-        yield name, section
+        for key in KEYS:
+            if not isinstance(section.get(key, ""), str):
+                what = f"has a profiles.{name}.{key} that is not a string"
+                raise _unusable(path, what, hint="put the value in quotes")
+        profiles[name] = {key: section[key] for key in KEYS if section.get(key)}
+    return profiles
 
 
-def _values(path: Path, name: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key in KEYS:
-        value = section.get(key, "")
-        if not isinstance(value, str):
-            raise _unusable(path, f"has a profiles.{name}.{key} that is not a string", hint="put the value in quotes")
-        if value:
-            yield key, value
-
-
-def _too_open(path: Path, mode: int, profiles: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    if os.name == "posix" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
-        import shlex
-
-        yield f"{path} contains a token and is readable by others; run: chmod 600 {shlex.quote(str(path))}"
-
-
-def _unknown(path: Path, document: Mapping[str, Any]) -> Iterator[str]:
-    strangers = [_suggest(key, _near_top(key, value)) for key, value in document.items() if key != "profiles"]
+def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that mean nothing, each with the one that may be meant."""
+    for key, value in document.items():
+        if key in KEYS:
+            yield _suggested(key, f"profiles.{DEFAULT_PROFILE}.{key}")
+        elif key != "profiles":
+            section = f"profiles.{key}" if isinstance(value, dict) else ""
+            yield _suggested(key, *nearest(key, ["profiles"]), section)
     for name, section in document.get("profiles", {}).items():
-        strangers += [
-            _suggest(f"profiles.{name}.{key}", _nearest(key, KEYS), prefix=f"profiles.{name}.")
-            for key in section
-            if key not in KEYS
-        ]
-    if strangers:
-        yield f"{path} has unknown keys, which are ignored: {', '.join(strangers)}"
+        for key in [key for key in section if key not in KEYS]:
+            yield _suggested(f"profiles.{name}.{key}", *(f"profiles.{name}.{near}" for near in nearest(key, KEYS)))
 
 
-def _near_top(key: str, value: object) -> str | None:
-    if key in KEYS:
-        return f"profiles.{DEFAULT_PROFILE}.{key}"
-    return _nearest(key, ("profiles",)) or (f"profiles.{key}" if isinstance(value, dict) else None)
-
-
-def _suggest(key: str, near: str | None, *, prefix: str = "") -> str:
-    return f"{key} (did you mean {prefix}{near}?)" if near else key
-
-
-def _nearest(typed: str, known: tuple[str, ...]) -> str | None:
-    from qoder_cli.base.ids import nearest
-
-    return next(iter(nearest(typed, known)), None)
+def _suggested(key: str, *near: str) -> str:
+    meant = next(filter(None, near), "")
+    return f"{key} (did you mean {meant}?)" if meant else key
 
 
 def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:
