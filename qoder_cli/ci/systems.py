@@ -5,11 +5,12 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
 
@@ -58,13 +59,13 @@ class _Files(System):
         self._state = state
         self._warned: set[str] = set()
 
-    def _try(self, what: str, write: Callable[[], None]) -> None:
-        """Write something; `what` is how a warning names it."""
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Warn when the block cannot write something; `what` is how the warning names it."""
         try:
-            write()
+            yield
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            self._warn(what, f"cannot write {what}: {why}")
+            self._warn(what, f"cannot write {what}: {reason_of(error)}")
 
     def _warn(self, what: str, text: str) -> None:
         if what not in self._warned:
@@ -85,9 +86,12 @@ class GitHub(_Files):
         """Add a row for each item to the step's summary, below an earlier command's if any."""
         if not items:
             return
-        head = "" if _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")) else f"\n{_HEAD}"
-        more = f"\n{len(items) - MOST_ROWS} more are not shown.\n" if len(items) > MOST_ROWS else ""
-        self._append("GITHUB_STEP_SUMMARY", head + "".join(map(_row, items[:MOST_ROWS])) + more)
+        text = "".join(map(_row, items[:MOST_ROWS]))
+        if not _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")):
+            text = f"\n{_HEAD}{text}"
+        if len(items) > MOST_ROWS:
+            text += f"\n{len(items) - MOST_ROWS} more are not shown.\n"
+        self._append("GITHUB_STEP_SUMMARY", text)
 
     def complain(self, error: "QoderError") -> None:
         """Annotate the step. The runner reads such lines from standard error too."""
@@ -97,14 +101,11 @@ class GitHub(_Files):
 
     def _append(self, variable: str, text: str) -> None:
         """Append to the file that a variable names."""
-
-        def write() -> None:
+        with self._writing(variable):
             if not (path := self._state.env.get(variable)):
                 raise ValueError("not set")
             with open(path, "ab", opener=_without_waiting) as file:
                 file.write(text.encode("utf-8", "replace"))
-
-        self._try(variable, write)
 
 
 class GitLab(_Files):
@@ -126,7 +127,8 @@ class GitLab(_Files):
             self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
         elif run_ids:
             told["run_ids"] = run_ids
-        self._try(DOTENV, lambda: _set(self._path, told, gone))
+        with self._writing(DOTENV):
+            _set(self._path, told, gone)
 
 
 def _output(name: str, value: Value) -> str:

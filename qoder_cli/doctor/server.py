@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
@@ -72,10 +73,8 @@ def server(state: "State", settings: "Settings") -> Iterator[Finding]:
     except UsageError as error:
         yield broken("server", error)
         return
-    try:
+    with closing(client):
         yield from _answers(client, settings)
-    finally:
-        client.close()
 
 
 def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
