@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.base.plainfile import state_folder
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, warning
-from qoder_cli.local.store import Entry, Store
+from qoder_cli.local.store import Attempt, Entry, Store
 from qoder_cli.settings.configfile import ANYONE_ELSE
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def store(state: "State", settings: "Settings | None") -> Finding | None:
             newest = unconfirmed[-1].attempt
             ago = span(now - newest.at)
             found += f", not confirmed yet: {len(unconfirmed)} ({newest.deployment}, {ago} ago)"
+            found += f"; to check it: {_check(newest, settings)}"
         return Finding("store", found)
 
 
@@ -88,5 +89,10 @@ def _unconfirmed(old: list[Entry], store: Store, state: "State", settings: "Sett
     last = store.last(profile=newest.profile, host=newest.host)
     if last is None or last.attempt != newest:
         return Finding("store", f"{found}; `last` refers to a later run")
+    return warning("store", found, fix=_check(newest, settings))
+
+
+def _check(newest: Attempt, settings: "Settings") -> str:
+    """Return the command that finds out what became of an attempt."""
     where = "" if newest.profile == settings.profile else f" --profile {shlex.quote(newest.profile)}"
-    return warning("store", found, fix=f"qoder run wait last{where}")
+    return f"qoder run wait last{where}"

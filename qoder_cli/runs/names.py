@@ -217,7 +217,10 @@ class _Finder:
             self._look_in_deployment(deployment_id, those)
 
     def _session(self, id: str) -> _Session:
-        session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
+        try:
+            session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
+        except NotFound as error:
+            raise error.about(f"session {id}") from None
         deployment_id = text(session.get("deployment_id"))
         if deployment_id is None:
             why = f"session {id} does not belong to a deployment, so it has no run"

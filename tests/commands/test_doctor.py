@@ -357,7 +357,7 @@ def test_a_store_that_is_well(qoder: Qoder) -> None:
     assert looked(qoder, "--offline")["store"]["found"] == "starts on api.qoder.com: 0"
     trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=60)
-    found = "starts on api.qoder.com: 2, not confirmed yet: 1 (dep_1, 1m 00s ago)"
+    found = "starts on api.qoder.com: 2, not confirmed yet: 1 (dep_1, 1m 00s ago); to check it: qoder run wait last"
     assert looked(qoder, "--offline")["store"]["found"] == found
 
 
