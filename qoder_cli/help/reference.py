@@ -125,7 +125,7 @@ def _exit_codes() -> JSON:
         {"code": code.value, "name": code.name.lower(), "meaning": code.meaning, "then": documented.THEN[code]}
         for code in Exit
     ]
-    return {"exit_codes": codes, "exit_codes_of_several": [code.value for code in RANKING]}
+    return {"exit_codes": codes, "exit_codes_of_several": list(RANKING)}
 
 
 def _environment() -> JSON:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import Exit, WaitTimeout
+from qoder_cli.base.errors import Exit, NotYet, WaitTimeout
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.tokens import without_tokens
@@ -60,6 +60,11 @@ class Item(Result[Run]):
         """Return the item as a row for people, who know a deployment by what they called it."""
         names_run = self.run is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
         return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
+
+
+def not_started(typed: str) -> Item:
+    """Return what became of a thing whose turn did not come."""
+    return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
 def printed(state: "State", count: int) -> Printed[Item]:

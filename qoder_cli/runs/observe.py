@@ -64,7 +64,7 @@ class Observer:
         self.run_id = run_id
         self.adopted = adopted
         self._is_fresh = is_fresh
-        self.session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
+        self._session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._run = settle(run) if run else None
         self._client = client
         self._reader: StoryReader | None = None
@@ -144,6 +144,10 @@ class Observer:
             self._mind_strange(run)
             if standing(run) is Standing.GOING and self._going_since is None:
                 self._going_since = self._client.clock.monotonic()
+
+    def take_session(self, session: dict[str, Any] | None) -> None:
+        """Take in the session as a list shows it at rest; None when the rest was none at the end."""
+        self._session = session
 
     def reread(self, run: Run) -> bool:
         """Return whether a run that a list showed has ended, asking no more than its session, and once only.
@@ -264,8 +268,8 @@ class Observer:
         """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
         if ending is SESSION_DELETED:
             return {}
-        if self.session is not None:
-            return mapping(self.session.get("usage"))
+        if self._session is not None:
+            return mapping(self._session.get("usage"))
         try:
             session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=USAGE_WITHIN, retry=False)
         except ApiError:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError, Exit, InternalError, NotYet, OutcomeUnknown, QoderError, RunSkipped
+from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, RunSkipped
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Pool
@@ -14,7 +14,7 @@ from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.idle import find_going
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.item import Item, not_started
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Started, Trigger
 from qoder_cli.runs.watch import Watch
@@ -119,7 +119,7 @@ class Launches:
         if number in self._settled:
             return self._settled[number]
         if trigger is None or not trigger.may_have_acted:
-            return self._not_attempted(number)
+            return not_started(self._typed[number]), None
         return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came")), None
 
     def _launch(self, number: int) -> Launched:
@@ -140,7 +140,7 @@ class Launches:
                 return Item(typed, going, going_on(skipped, going, self._state)), None
             return self._started(number, trigger.start())
         except Closed:
-            return self._not_attempted(number)
+            return not_started(self._typed[number]), None
         except OutcomeUnknown as unknown:
             error: QoderError = _repeatable(unknown, trigger)
         except QoderError as known:
@@ -174,14 +174,6 @@ class Launches:
             with suppress(ApiError):
                 watch.observer.read_once()
             self._settled[number] = self._item(watch), watch
-
-    def _not_attempted(self, number: int) -> Launched:
-        return not_started(self._typed[number]), None
-
-
-def not_started(typed: str) -> Item:
-    """Return what became of a thing whose turn did not come."""
-    return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
 def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:

@@ -99,8 +99,24 @@ class _List:
         last = cluster.last + self._slack + timedelta(seconds=1)
         return {"created_at[gte]": utc_text(cluster.first - self._slack), "created_at[lte]": utc_text(last)}
 
-    def mind(self, error: ApiError) -> None:
-        """Do without it if the server does not give it, or not now; raise what concerns every request."""
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is worth asking for."""
+        return self.down is None and not self.is_refused
+
+    def begin(self) -> None:
+        """Begin a check: what was down may be there again."""
+        self.down = None
+
+    def skip(self, run_ids: Sequence[str], until: float) -> None:
+        """Leave it alone for these runs until then."""
+        self.skipped |= dict.fromkeys(run_ids, until)
+
+    def mind(self, error: ApiError, *, has_window: bool) -> None:
+        """Do without it if the server does not give it so, or not now; raise what concerns every request."""
+        if has_window and error.http_status == 400:
+            self.has_window = False
+            return
         if error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
             raise error
         if isinstance(error, Unavailable) and error.http_status != 501:
@@ -168,7 +184,8 @@ class RollCall:
         now = self._client.clock.monotonic()
         self._call = _Call(now, within, is_late, longest_pause)
         rest = longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
-        self._runs.down = self._sessions.down = None
+        self._runs.begin()
+        self._sessions.begin()
         if not self.is_behind or now - self._listed >= rest:
             self._listed = now
             listed = yield from self._read_lists(going)
@@ -190,14 +207,14 @@ class RollCall:
             self._searched = self._runs.down is None
         listed: set[str] = set()
         for source, cluster in self._clusters(going):
-            if source.is_refused or source.down:
+            if not source.is_readable:
                 continue
             ids = [watch.observer.run_id for watch in cluster.watches]
             listed.update(ids)
             is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                source.skipped |= dict.fromkeys(ids, self._call.now + STALE)
+                source.skip(ids, self._call.now + STALE)
         return listed
 
     def _clusters(self, going: Sequence["Watch"]) -> Iterator[tuple[_List, _Cluster]]:
@@ -222,10 +239,7 @@ class RollCall:
         try:
             return (yield from self._read_list(source, window, watches))
         except ApiError as error:
-            if window and error.http_status == 400:
-                source.has_window = False
-            else:
-                source.mind(error)
+            source.mind(error, has_window=bool(window))
             return True
 
     def _read_list(
@@ -269,7 +283,7 @@ class RollCall:
             record.rested, record.pause = rests, FIRST_PAUSE
         elif self._unread_for(watch) < record.pause:
             return watch, None
-        watch.observer.session = row
+        watch.observer.take_session(row)
         self._ended[watch.observer.run_id] = watch
         self._due.pop(watch.observer.run_id, None)
         return None
@@ -315,7 +329,7 @@ class RollCall:
             record.read = self._call.now
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
-                watch.observer.session = None  # what it shows of a rest in between is not what the run used
+                watch.observer.take_session(None)  # what it shows of a rest in between is not what the run used
             if isinstance(error, Unavailable):
                 self._due.clear()  # they are due again at the next check, after a pause
             yield watch, error

@@ -46,7 +46,11 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
     observer = observer_of(state, chosen)
     run = observer.read_once()
     try:
-        run = _until_session(state, observer)
+        if is_going(run) and run.session_id is None:
+            state.progress.note(f"run {run.id} has no session yet; waiting for it")
+        while is_going(run) and run.session_id is None:
+            state.clock.sleep(SESSION_PAUSE)
+            run = observer.look(retry=True)
         log = log_of(state, run, selection)
         if not observer.ended:
             state.progress.note("following (Ctrl-C to stop; the run keeps running)")
@@ -63,17 +67,6 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
             raise
         words = f"stopped following; run {chosen} keeps running"
         raise following(state, run, signalled.in_words(words, hint="to follow it again")) from None
-
-
-def _until_session(state: State, observer: Observer) -> Run:
-    """Wait until a run that is going on has its session, and return it."""
-    run = observer.run or observer.read_once()
-    if is_going(run) and run.session_id is None:
-        state.progress.note(f"run {run.id} has no session yet; waiting for it")
-    while is_going(run) and run.session_id is None:
-        state.clock.sleep(SESSION_PAUSE)
-        run = observer.look(retry=True)
-    return run
 
 
 def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
