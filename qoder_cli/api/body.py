@@ -37,10 +37,7 @@ def split(typed: str, option: str) -> tuple[str, str]:
 
 
 def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
-    """Return the object that `-f key=text` and `-F key=json` describe; `a[b]=c` is a key within `a`, `a[]=b` an item.
-
-    Raises UsageError for what is no field, JSON that is none, and a key that is given twice.
-    """
+    """Return the object that `-f key=text` and `-F key=json` describe. Raises UsageError."""
     body: dict[str, Any] = {}
     for typed in texts:
         name, text = split(typed, "-f")
@@ -82,10 +79,9 @@ def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the multipart form that `name=text` and `name=@file` describe.
+    """Return the multipart form that `name=text` and `name=@file` describe. Raises UsageError.
 
     A file goes by its name, one of several (`name[]=@file`) by its relative path: a skill's files are told apart so.
-    Raises UsageError, also for two files that nothing tells apart.
     """
     from qoder_cli.http.client import multipart
 

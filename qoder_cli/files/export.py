@@ -60,12 +60,11 @@ def export(deployment: Deployment, *, by_id: bool = False) -> str:
 def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
     """Yield what to know about one field, as comment lines."""
     if name == "name":
-        yield "Matched by this name. To rename it, add the id:"
-        yield f"id: {deployment.id}"
+        yield from ("Matched by this name. To rename it, add the id:", f"id: {deployment.id}")
     if name == "agent" and isinstance(value, dict):
         yield "Remove the version to keep the pinned one (new deployments pin the latest)."
-    resources = value if name == "resources" and isinstance(value, list) else []
-    if any(mapping(resource).get("type") in _REPOSITORIES for resource in resources):
+    is_list = name == "resources" and isinstance(value, list)
+    if is_list and any(mapping(resource).get("type") in _REPOSITORIES for resource in value):
         yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
     if name == "schedule" and (words := words_of(mapping(value))):
         yield words

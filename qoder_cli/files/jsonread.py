@@ -40,7 +40,12 @@ class _Reader(Reading):
         self.count(path, line)
         if opening == "{":
             return Node(line, self._members(path))
-        return Node(line, self._items(path) if opening == "[" else self._scalar("a value"))
+        if opening != "[":
+            return Node(line, self._scalar("a value"))
+        items: list[Node] = []
+        for _ in self._each("]"):
+            items.append(self.value((*path, len(items))))
+        return Node(line, items)
 
     def _members(self, path: Path) -> dict[str, Node]:
         content: dict[str, Node] = {}
@@ -51,12 +56,6 @@ class _Reader(Reading):
             self._take(":")
             inside = (*path, key)
             self.add(content, key, self.value(inside), line=line, path=inside)
-        return content
-
-    def _items(self, path: Path) -> list[Node]:
-        content: list[Node] = []
-        for _ in self._each("]"):
-            content.append(self.value((*path, len(content))))
         return content
 
     def _each(self, closing: str) -> Iterator[None]:

@@ -50,8 +50,7 @@ def missing_for_create(declared: Declared) -> list[str]:
 def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str]) -> list[Declared]:
     """Return what the deployments in files, folders and standard input (`-`) declare, in order.
 
-    Raises BadFiles, with all that is wrong in any of them: what cannot be read, YAML or JSON that is none, variables
-    that are not set, unknown fields, wrong types, limits (api/facts.md, 1.2), two deployments of one name or id.
+    Raises BadFiles, with all that is wrong in any of them.
     """
     loader = _Loader(stdin, env)
     declared = [one for path in paths for one in loader.declared(path)]

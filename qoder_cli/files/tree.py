@@ -111,7 +111,7 @@ class Reading:
             raise Problem(f"nested more than {DEEPEST} levels deep", line=line)
 
     def count_again(self, node: Node, path: Path, line: int) -> None:
-        """Count all that an alias on a line repeats. Raises Problem as `count` does, as soon as it does."""
+        """Count all that an alias on a line repeats. Raises Problem."""
         self.count(path, line)
         for step, child in node.items():
             self.count_again(child, (*path, step), line)

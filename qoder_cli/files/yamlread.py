@@ -69,17 +69,13 @@ class _Reader(Reading):
         if isinstance(event, yaml.ScalarEvent):
             content = _meaning(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            content = self._items(path)
+            content = []
+            while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+                content.append(self._value(item, (*path, len(content))))
         else:
             content = self._members(path)
         node = self._anchors[event.anchor] = Node(line, content)
         return node
-
-    def _items(self, path: Path) -> list[Node]:
-        content: list[Node] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            content.append(self._value(event, (*path, len(content))))
-        return content
 
     def _members(self, path: Path) -> dict[str, Node]:
         content: dict[str, Node] = {}
@@ -124,21 +120,17 @@ def _line(event: Any) -> int:
 
 
 def _text(event: Any) -> str:
-    text: str = event.value
-    if _SURROGATE.search(text):
+    if _SURROGATE.search(event.value):
         what = "invalid surrogate in a text; write the character itself"
         raise Problem(f"not YAML: {what}", line=_line(event))
-    return text
+    return str(event.value)
 
 
 def _meaning(event: Any) -> Scalar:
-    word = _text(event)
-    if not event.implicit[0]:  # quoted, a block, or tagged
-        return word
-    if word in _WORDS:
-        return _WORDS[word]
-    value: Scalar = jsontext.parse(word) if _NUMBER.fullmatch(word) else word
-    return value
+    word: Scalar = _text(event)
+    if event.implicit[0]:  # neither quoted, nor a block, nor tagged
+        word = jsontext.parse(event.value) if _NUMBER.fullmatch(event.value) else _WORDS.get(event.value, word)
+    return word
 
 
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
