@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qoder_cli.base import cron
+from qoder_cli.sandbox.records import variables
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -255,25 +256,31 @@ class SessionAgent(_OfTypes):
     }
 
 
-class SessionUpdate(_Strict):
-    """The body of an update of a session (api/facts.md, 2.1)."""
-
+class _Session(_Strict):
     title: str | None = None
     budget: Budget | None = None
-    environment_variables: dict[str, str] | None = None
+    environment_variables: dict[str, str] | str | None = None  # see `session_variables`
     metadata: dict[MetadataKey, MetadataValue | None] | None = None
-    agent: Any = None
 
 
-class SessionCreate(_Strict):
+class AgentChange(_Strict):
+    """What an update may change of a session's agent."""
+
+    tools: list[dict[str, Any]] = _LEFT_OUT
+    mcp_servers: list[dict[str, Any]] = _LEFT_OUT
+
+
+class SessionUpdate(_Session):
+    """The body of an update of a session (api/facts.md, 2.1)."""
+
+    agent: AgentChange = _LEFT_OUT
+
+
+class SessionCreate(_Session):
     """The body of a create of a session (api/facts.md, 2.1)."""
 
     agent: Annotated[SessionAgent, BeforeValidator(_spelled_out)]
     environment_id: EnvironmentId
-    title: str | None = None
-    budget: Budget | None = None
-    environment_variables: dict[str, str] | None = None
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     initial_events: Annotated[list[SentEvent], Field(max_length=50)] | None = None
     resources: Annotated[list[Resource], Field(max_length=500)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
@@ -286,19 +293,33 @@ class Added(_OfTypes):
     fields = {"file": ("file_id", "mount_path?")}
 
 
-class Renewed(_Strict):
-    """The body of an update of a resource: a new token or password."""
-
-    authorization_token: str = ""
-    password: str = ""
-
-
 def checked(model: type[BaseModel], body: object) -> dict[str, Any]:
     """Return the fields that `body` sets. Raises Refusal, naming the field."""
     try:
         return model.model_validate(body).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise _refusal(error) from None
+
+
+def session_fields(
+    body: object, *, model: type[SessionCreate] | type[SessionUpdate], metadata: dict[str, str], legacy: bool
+) -> dict[str, Any]:
+    """Return the fields of a session that `body` sets, as the server keeps them. Raises Refusal, naming the field.
+
+    `metadata` is what it has already. Older servers take the variables as a string (api/facts.md, 2.1).
+    """
+    fields = checked(model, body)
+    if "metadata" in fields:
+        fields["metadata"] = merged(metadata, fields["metadata"] or {})
+    if "environment_variables" in fields:
+        given = fields["environment_variables"] or {}
+        if given and isinstance(given, str) is not legacy:
+            raise invalid("environment_variables: the other kind is expected.", "environment_variables")
+        named = variables(given) if isinstance(given, str) else given
+        if not all(re.fullmatch(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*", name) for name in named):
+            raise invalid("environment_variables: a name is not allowed.", "environment_variables")
+        fields["environment_variables"] = named
+    return fields
 
 
 def without_secrets(resource: dict[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Call:
         things: Iterable[T],
         show: Callable[[T], Shape],
         *,
-        keep: Callable[[T], bool],
+        keep: Callable[[T], bool] = lambda thing: True,
         name: Callable[[T], str] = attrgetter("id"),
         descending: bool = True,
     ) -> Shape:

@@ -3,6 +3,7 @@
 All times are unix seconds of the server's own clock.
 """
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,12 @@ _DIGITS = string.digits + string.ascii_lowercase
 def base36(number: int, length: int) -> str:
     """Return the last `length` digits of a number in base 36, padded with zeros."""
     return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(length)))
+
+
+def variables(text: str) -> dict[str, str]:
+    """Return KEY=VALUE pairs, separated by `;` or new lines, as a session has them."""
+    pieces = [piece for piece in re.split(r"[;\r\n]", text) if "=" in piece]
+    return {name.strip(): value for name, _, value in (piece.partition("=") for piece in pieces)}
 
 
 # Who started a run: a request, someone else, the schedule, or nobody (it was always there).
@@ -120,6 +127,7 @@ class Session:
     metadata: dict[str, str] = field(default_factory=dict)
     resources: list[dict[str, Any]] = field(default_factory=list)
     vault_ids: list[str] = field(default_factory=list)
+    updated: float = 0.0  # by a client
     cancelled: float | None = None
     archived: float | None = None
     deleted: float | None = None

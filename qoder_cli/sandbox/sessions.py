@@ -1,11 +1,14 @@
 """What the operations on sessions and events do (api/facts.md, 2)."""
 
+from collections.abc import Callable
+from operator import attrgetter, itemgetter
+
 from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Moment, Session
 from qoder_cli.sandbox.scripts import answer_to, echo
-from qoder_cli.sandbox.shapes import Shape
+from qoder_cli.sandbox.shapes import Shape, stamp
 from qoder_cli.sandbox.stream import follow
-from qoder_cli.sandbox.wire import Refusal, invalid
+from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 
 def _get_session(call: Call) -> Reply:
@@ -18,7 +21,7 @@ def _list_sessions(call: Call) -> Reply:
         raise invalid("agent_version needs agent_id.", "agent_version")
     statuses, deployment_id = query.several("statuses"), query.one("deployment_id")
     agent_id, agent_version = query.one("agent_id"), query.one("agent_version")
-    created = query.within("gt", "gte", "lt", "lte")
+    created, store = query.within("gt", "gte", "lt", "lte"), query.one("memory_store_id")
 
     def keep(session: Session) -> bool:
         return (
@@ -29,10 +32,56 @@ def _list_sessions(call: Call) -> Reply:
             and agent_id in (None, session.agent["id"])
             and agent_version in (None, str(session.agent["version"]))
             and created(session.created)
+            and store in (None, *(resource.get("memory_store_id") for resource in session.resources))
         )
 
     sessions, descending = call.world.sessions.values(), query.descending(default="desc")
     return call.page(sessions, call.view.session, keep=keep, descending=descending)
+
+
+def _create_session(call: Call) -> Reply:
+    from qoder_cli.sandbox.bodies import SessionCreate, session_fields, without_secrets
+
+    said = session_fields(call.body(), model=SessionCreate, metadata={}, legacy=call.view.legacy)
+    fields = {name: value for name, value in said.items() if value is not None}
+    for n, event in enumerate(fields.get("initial_events", [])):
+        if event["type"] not in ("user.message", "user.define_outcome"):
+            raise invalid("A session begins with messages or outcomes.", f"initial_events.{n}.type")
+    agent = fields["agent"]
+    version = agent.get("version") or call.world.latest_version(agent["id"])
+    fields["agent"] = {**agent, "type": "agent", "version": version}
+    resources = map(without_secrets, fields.get("resources", []))
+    fields["resources"] = [call.world.new_resource(resource, at=call.now) for resource in resources]
+    if call.view.legacy:
+        call.status = 201
+    return call.view.session(call.world.add_session(at=call.now, **fields))
+
+
+def _update_session(call: Call) -> Reply:
+    from qoder_cli.sandbox.bodies import SessionUpdate, session_fields
+
+    session = _unarchived(call)
+    fields = session_fields(call.body(), model=SessionUpdate, metadata=session.metadata, legacy=call.view.legacy)
+    if "agent" in fields:
+        fields["agent"] = session.agent | fields["agent"]
+    for name, value in fields.items():
+        setattr(session, name, value)
+    session.updated = call.now
+    return call.view.session(session)
+
+
+def _archive_session(call: Call) -> Reply:
+    session = _unarchived(call)
+    call.expect_no_fields()
+    session.archived = session.updated = call.now
+    return call.view.session(session)
+
+
+def _unarchived(call: Call) -> Session:
+    session = call.session()
+    if session.archived is not None:
+        raise Refusal(409, "Session is archived.")
+    return session
 
 
 def _cancel_session(call: Call) -> Reply:
@@ -53,11 +102,11 @@ def _delete_session(call: Call) -> Reply:
 def _send_events(call: Call) -> Reply:
     from qoder_cli.sandbox.bodies import LegacyEvent, Sent, SentEvent, checked
 
-    session = call.session()
+    session = _unarchived(call)
     model = Sent[LegacyEvent] if call.view.legacy else Sent[SentEvent]
     events: list[Shape] = checked(model, call.body())["events"]
-    if session.archived is not None or session.status(call.now) == "terminated":
-        raise Refusal(409, "Session is archived or terminated.")
+    if session.status(call.now) == "terminated":
+        raise Refusal(409, "Session is terminated.")
     waiting, answers, said = session.waiting(call.now), list[Shape](), list[Shape]()
     for n, event in enumerate(events):
         kind = event["type"]
@@ -124,11 +173,99 @@ def _stream_events(call: Call) -> Reply:
     return follow(call.world, session, call.conditions, position=position, deltas=deltas)
 
 
+def _of_thread(operation: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
+    """Return an operation on the only thread of a session."""
+
+    def checked(call: Call) -> Reply:
+        if call.session().thread_id != call.ids[1]:
+            raise Refusal(404, "Thread not found.")
+        return operation(call)
+
+    return checked
+
+
+def _list_threads(call: Call) -> Reply:
+    return call.page([call.session()], call.view.thread, name=attrgetter("thread_id"))
+
+
+def _get_thread(call: Call) -> Reply:
+    return call.view.thread(call.session())
+
+
+def _archive_thread(call: Call) -> Reply:
+    raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api/facts.md, 7.3
+
+
+def _list_resources(call: Call) -> Reply:
+    return call.page(call.session().resources, dict, name=itemgetter("id"), descending=False)
+
+
+def _add_resource(call: Call) -> Reply:
+    from qoder_cli.sandbox.bodies import Added, checked
+
+    session = _unarchived(call)
+    made = call.world.new_resource(checked(Added, call.body()), at=call.now)
+    if any(each.get("mount_path") == made["mount_path"] for each in session.resources):
+        raise Refusal(409, "Something is mounted there already.")
+    session.resources = [*session.resources, made]
+    return made
+
+
+def _resource(call: Call) -> Shape:
+    """Return the resource that the path names. Raises Refusal when it is unknown."""
+    for resource in call.session().resources:
+        if resource["id"] == call.ids[1]:
+            return resource
+    raise Refusal(404, "Resource not found.")
+
+
+def _update_resource(call: Call) -> Reply:
+    resource = _resource(call)
+    secret = {"github_repository": "authorization_token", "git_repository": "password"}.get(resource["type"])
+    for name, value in call.body().items():
+        if name != secret:
+            raise unknown_field(name, name)
+        if not isinstance(value, str) or not value:
+            raise invalid(f"{name} must be a text.", name)
+    resource["updated_at"] = stamp(call.now)
+    return resource
+
+
+def _delete_resource(call: Call) -> Reply:
+    gone, session = _resource(call), call.session()
+    session.resources = [resource for resource in session.resources if resource is not gone]
+    return {"id": gone["id"], "type": "session_resource_deleted"}
+
+
+def _list_models(call: Call) -> Reply:
+    shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, "max_input_tokens": 200_000}
+    shape |= {"default_context_window": 200_000, "available_context_windows": [200_000]}
+    levels = {"efforts": ["low", "medium", "high"], "default_effort": "medium"}
+    auto = {"id": "auto", "display_name": "Auto", **shape, "price_factor": 1.0}
+    ultimate = {"id": "ultimate", "display_name": "Ultimate", **shape, "price_factor": 1.6, **levels}
+    return {"data": [auto, ultimate], "has_more": False}
+
+
+_CHANGE = ("session-write", "session")
 ROUTES = (
+    Route("POST", "sessions", _CHANGE, _create_session),
     Route("GET", "sessions", ("session",), _list_sessions),
     Route("GET", "sessions/{}", ("session",), _get_session),
-    Route("DELETE", "sessions/{}", ("session",), _delete_session),
-    Route("POST", "sessions/{}/cancel", ("session",), _cancel_session),
+    Route("POST", "sessions/{}", _CHANGE, _update_session),
+    Route("DELETE", "sessions/{}", _CHANGE, _delete_session),
+    Route("POST", "sessions/{}/archive", _CHANGE, _archive_session),
+    Route("POST", "sessions/{}/cancel", _CHANGE, _cancel_session),
+    Route("GET", "sessions/{}/threads", ("session",), _list_threads),
+    Route("GET", "sessions/{}/threads/{}", ("session",), _of_thread(_get_thread)),
+    Route("POST", "sessions/{}/threads/{}/archive", _CHANGE, _of_thread(_archive_thread)),
+    Route("GET", "sessions/{}/threads/{}/events", ("events",), _of_thread(_list_events)),
+    Route("GET", "sessions/{}/threads/{}/stream", ("stream",), _of_thread(_stream_events)),
+    Route("GET", "sessions/{}/resources", ("session",), _list_resources),
+    Route("POST", "sessions/{}/resources", _CHANGE, _add_resource),
+    Route("GET", "sessions/{}/resources/{}", ("session",), _resource),
+    Route("POST", "sessions/{}/resources/{}", _CHANGE, _update_resource),
+    Route("DELETE", "sessions/{}/resources/{}", _CHANGE, _delete_resource),
+    Route("GET", "models", (), _list_models),
     Route("POST", "sessions/{}/events", ("send",), _send_events),
     Route("GET", "sessions/{}/events", ("events",), _list_events),
     Route("GET", "sessions/{}/events/stream", ("stream",), _stream_events),

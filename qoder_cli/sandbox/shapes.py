@@ -149,7 +149,7 @@ class View(NamedTuple):
             "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - session.created, 9)},
             "usage": {"total_credits": worked * 17 / 100 if worked else 0},
             "created_at": stamp(session.created, digits=6),
-            "updated_at": stamp(last, digits=6),
+            "updated_at": stamp(max(last, session.updated), digits=6),
             "archived_at": session.archived and stamp(session.archived, digits=6),
         }
         if session.budget is None:

@@ -15,8 +15,21 @@ from functools import partial
 from typing import Any, Literal
 
 from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of
-from qoder_cli.sandbox.records import ID_LENGTH, PROMPT, TITLE, Deployment, Ending, Origin, Run, Seen, Session, base36
+from qoder_cli.sandbox.records import (
+    ID_LENGTH,
+    PROMPT,
+    TITLE,
+    Deployment,
+    Ending,
+    Origin,
+    Run,
+    Seen,
+    Session,
+    base36,
+    variables,
+)
 from qoder_cli.sandbox.scripts import Beat, Behaviour
+from qoder_cli.sandbox.shapes import stamp
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -95,6 +108,13 @@ class World:
         id, turn_id = self.new_id("sess"), self.new_id("turn")
         made = Session(id=id, turn_id=turn_id, created=at, speed=self.speed, **fields)
         self.sessions[made.id] = made
+        return made
+
+    def new_resource(self, said: dict[str, Any], *, at: float) -> dict[str, Any]:
+        """Return a resource as a session has it."""
+        made = {"id": self.new_id("sesr"), **said, "created_at": stamp(at), "updated_at": stamp(at)}
+        if "file_id" in said:
+            made.setdefault("mount_path", f"/mnt/session/uploads/{said['file_id']}")
         return made
 
     def start(
@@ -227,6 +247,9 @@ class World:
                 environment_id=deployment.environment_id,
                 agent=dict(deployment.agent),
                 behaviour=deployment.behaviour,
+                environment_variables=variables(deployment.environment_variables),
+                resources=[self.new_resource(resource, at=at) for resource in deployment.resources],
+                vault_ids=deployment.vault_ids,
                 initial_events=deployment.initial_events or PROMPT,
                 title=TITLE,
                 budget=deployment.budget,
