@@ -95,13 +95,13 @@ def show_stream(state: "State", request: Request, *, include: bool) -> None:
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")
     lines = io.IncrementalNewlineDecoder(characters, translate=True)
     with ExitStack() as opened:
-        stream = client.patiently(
+        head, stream = client.patiently(
             lambda: opened.enter_context(
                 client.open_stream(target.path, params=target.params or None, headers=request.headers)
             )
         )
         if include:
-            show_head(state, stream.head)
+            show_head(state, head)
         chunks = OneAhead(filter(None, stream))
         chunks.prepare()
         while (chunk := chunks.take()) is not None:

@@ -266,7 +266,14 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
         try:
-            code = _run(words, state)
+            try:
+                tree = command_tree(state.program)
+                with tree.make_context(state.program, list(words), obj=state) as ctx:
+                    code = tree.invoke(ctx) or Exit.OK
+            except typer.Exit as done:
+                code = done.exit_code
+            except Exception as failure:
+                code = _report(_in_words(failure, words, state), state)
             signals.begin_last_words()
         except Signalled as signalled:  # also one that came when all was printed
             code = _report(_last_words(signalled, state), state)
@@ -277,34 +284,27 @@ def main(argv: list[str] | None = None, state: State | None = None) -> int:
     return code
 
 
-def _run(words: list[str], state: State) -> int:
-    tree = command_tree(state.program)
-    try:
-        with tree.make_context(state.program, list(words), obj=state) as ctx:
-            return tree.invoke(ctx) or Exit.OK
-    except typer.Exit as done:
-        return done.exit_code
-    except typer.Abort:
-        error: QoderError = UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
-    except BrokenPipeError:
-        raise ReaderGone from None
-    except (_NoSuchCommand, _TyperUsageError) as mistake:
+def _in_words(failure: Exception, words: list[str], state: State) -> QoderError:
+    """Return the error that an exception ends the command with. Raises what is none: ReaderGone, Signalled."""
+    if isinstance(failure, _NoSuchCommand | _TyperUsageError):
         from qoder_cli.help.suggestions import explained
 
-        error = explained(mistake, words)
-    except QoderError as expected:
-        error = expected
-    except Exception as bug:
-        if isinstance(bug.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
-            raise bug.__cause__ from None
-        if state.flags.debug:
-            from traceback import format_exc
+        return explained(failure, words)
+    if isinstance(failure, QoderError):
+        return failure
+    if isinstance(failure, typer.Abort):
+        return UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
+    if isinstance(failure, BrokenPipeError):
+        raise ReaderGone from None
+    if isinstance(failure.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
+        raise failure.__cause__ from None
+    if state.flags.debug:
+        from traceback import format_exception
 
-            state.err.tell(format_exc())
-        what = f"internal error (this is a bug in qoder): {type(bug).__name__}: {bug}"
-        hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
-        error = InternalError(what, hint=hint, run_state="unknown")
-    return _report(error, state)
+        state.err.tell("".join(format_exception(failure)))
+    what = f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}"
+    hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
+    return InternalError(what, hint=hint, run_state="unknown")
 
 
 def _last_words(signalled: Signalled, state: State) -> QoderError:

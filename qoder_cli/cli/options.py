@@ -98,7 +98,7 @@ def read_then(
     """Return what is waited for after something was said; None for nothing. Raises UsageError."""
     from qoder_cli.base.times import Limits
     from qoder_cli.runs.answering import Then
-    from qoder_cli.runs.awaiting import Wanted
+    from qoder_cli.runs.ending import Wanted
 
     wait = wait or follow or result
     limits = Limits.read(wait=wait, timeout=timeout, interval=None)

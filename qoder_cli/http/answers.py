@@ -82,7 +82,16 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
 
 def _said(answer: Answer, error: dict[str, Any]) -> str:
     """Return what is said of an error, with the field that the API names beside (api/facts.md, 3.4)."""
-    message, field = text(error.get("message")) or _without_words(answer), text(error.get("param"))
+    message, field = text(error.get("message")), text(error.get("param"))
+    if message is None and 300 <= answer.status < 400 and answer.status != 304:
+        try:
+            host = urlsplit(answer.headers.get("location", "")).netloc
+        except ValueError:
+            host = ""
+        message = f"redirect to {host or 'an unknown place'}"
+    elif message is None:
+        is_ours = answer.kind in ("", "application/json")
+        message = "no error message" if is_ours else f"not the API's response ({answer.kind})"
     if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
         return message
     return f"{message.rstrip('.')} (field: {field[:_LONGEST_FIELD]})"
@@ -106,20 +115,6 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
     if 300 <= status < 400:
         return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
     return Unavailable, "try again later: this is a server problem", status != 501 and status < 600
-
-
-def _without_words(answer: Answer) -> str:
-    if 300 <= answer.status < 400 and answer.status != 304:
-        return f"redirect to {_host(answer.headers.get('location', '')) or 'an unknown place'}"
-    return "no error message" if answer.kind in ("", "application/json") else f"not the API's response ({answer.kind})"
-
-
-def _host(url: str) -> str:
-    """Return the host and port of an address; empty when it has none, or is none."""
-    try:
-        return urlsplit(url).netloc
-    except ValueError:
-        return ""
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

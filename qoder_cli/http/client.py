@@ -6,11 +6,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from qoder_cli import __version__
@@ -49,17 +48,6 @@ _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary word
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An event stream that is open: status and headers in `head`, its bytes as they come when iterated."""
-
-    head: Answer
-    _chunks: Iterator[bytes]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
-
-
 class Client:
     """The API of one server, with one token."""
 
@@ -75,23 +63,22 @@ class Client:
         if settings.token is None:
             raise AuthError(f"not logged in to {settings.host}", hint=settings.why_no_token)
         self.settings = settings
-        self.request_timeout = settings.request_timeout or REQUEST_TIMEOUT
         self.clock = clock
-        self.pace = Pace(clock, per_second=math.inf)  # of reads; a command that makes very many slows it down
         self.progress = progress
-        self._secret = settings.token
+        self.pace = Pace(clock, per_second=math.inf)  # of reads; a command that makes very many slows it down
         self._debug = debug
-        # The server's clock less our monotonic one, which nobody sets, by the Date header that came back fastest.
-        self._server_offset: float | None = None
-        self._date_took = math.inf  # seconds from asking to that header
-        self._tells_all = transport is None  # a transport of a test does not say when it sends
         self._transport = transport
-        self._proxy = self._proxy_for(settings.host)
-        headers, trust = _headers(settings), _trust(settings.base_url) if transport is None else True
-        self._http = _http_client(transport, self._proxy, verify=trust, headers=headers)
+        self._date: tuple[float, float] | None = None  # see `_note_clock`
+        connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=_headers(settings))
+        trust = _trust(settings.base_url) if transport is None else True
+        self._http = connect(verify=trust)
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
-        fresh = httpx.Limits(keepalive_expiry=FRESH_FOR)
-        self._http_for_writes = _http_client(transport, self._proxy, verify=trust, headers=headers, limits=fresh)
+        self._http_for_writes = connect(verify=trust, limits=httpx.Limits(keepalive_expiry=FRESH_FOR))
+
+    @property
+    def request_timeout(self) -> float:
+        """The longest time for one request, in seconds."""
+        return self.settings.request_timeout or REQUEST_TIMEOUT
 
     def close(self) -> None:
         """Close the connections."""
@@ -104,13 +91,13 @@ class Client:
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
         moment = self.on_server_clock(self.clock.monotonic())
-        return self.clock.now() if moment is None else moment
+        return moment or self.clock.now()
 
     def on_server_clock(self, moment: float) -> float | None:
         """Return a moment of our monotonic clock on the server's clock, in unix seconds: not later than it was, and
         earlier by less than the fastest answer took plus a second. None while no answer has told the time.
         """
-        return None if self._server_offset is None else moment + self._server_offset
+        return None if self._date is None else moment + self._date[0]
 
     @property
     def server_ahead(self) -> float | None:
@@ -191,7 +178,8 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         http = self._http if method == "GET" else self._http_for_writes
-        return Pending(lambda mine: self._exchange(http, request, mine), reached_server=not self._tells_all)
+        # A transport of a test does not say when it sends.
+        return Pending(lambda mine: self._exchange(http, request, mine), reached_server=self._transport is not None)
 
     @contextmanager
     def open_stream(
@@ -201,8 +189,8 @@ class Client:
         last_event_id: str | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[Stream]:
-        """Open an event stream and give its bytes as they come, without a limit in time or size, until it is closed.
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """Open an event stream; give its status and headers, and its bytes as they come, without limit, until closed.
 
         Our own token is taken out of them. With `last_event_id` the stream goes on after that event. Raises ApiError:
         what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
@@ -228,28 +216,21 @@ class Client:
             response = self._http.send(request, stream=True)
         self._note_clock(response.headers.get("date"), asked)
         try:
-            yield Stream(self._check_stream(request, response), self._chunks(response))
+            is_accepted = 200 <= response.status_code < 300
+            with self._transport_failures():
+                head = self._answer(request, response, b"" if is_accepted else b"".join(_limited(response)))
+            self.accept(head)
+            if head.kind != "text/event-stream":
+                raise no_answer(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
+            yield head, self._chunks(response)
         finally:
             response.close()
 
-    def _check_stream(self, request: httpx.Request, response: httpx.Response) -> Answer:
-        """Return status and headers of an event stream. Raises ApiError for any other answer."""
-        accepted = 200 <= response.status_code < 300
-        with self._transport_failures():
-            answer = self._answer(request, response, b"" if accepted else b"".join(_limited(response)))
-        if not accepted:
-            self._refuse(answer)
-        if answer.kind != "text/event-stream":
-            raise no_answer(f"HTTP {answer.status} from {self.settings.host}: not an event stream ({answer.kind})")
-        return answer
-
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        from qoder_cli.http.redact import Veil
+        from qoder_cli.http.redact import veiled
 
-        veil = Veil(self._secret.encode() if self._may_hide else b"")
         with self._transport_failures():
-            yield from map(veil.take, response.iter_bytes())
-        yield veil.rest()
+            yield from veiled(response.iter_bytes(), self._secret)
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
@@ -259,7 +240,7 @@ class Client:
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
                 self.progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
-            raise broken(failure, self.settings.host, self._proxy) from failure
+            raise broken(failure, self.settings.host, self._proxy_for(self.settings.host)) from failure
         except RuntimeError as failure:  # in a thread that nobody waits for any more
             if not self._http.is_closed:
                 raise
@@ -270,10 +251,16 @@ class Client:
         return self._hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def _hide_bytes(self, content: bytes) -> bytes:
-        if not self._may_hide:
+        if not self._secret:
             return content
-        content = content.replace(self._secret.encode(), _REDACTED)
+        content = content.replace(self._secret, _REDACTED)
         return self._escaped_secret.sub(_REDACTED, content) if b"\\" in content else content
+
+    @property
+    def _secret(self) -> bytes:
+        """Our own token; empty where it is so short that ordinary words would be hidden with it."""
+        token = (self.settings.token or "").encode()
+        return token if len(token) >= _SHORTEST_SECRET else b""
 
     @cached_property
     def _escaped_secret(self) -> re.Pattern[bytes]:
@@ -283,11 +270,7 @@ class Client:
             behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
             return rf"(?:{re.escape(one)}|\\u00(?i:{ord(one):02x}){behind})"
 
-        return re.compile("".join(map(spelled, self._secret)).encode())
-
-    @property
-    def _may_hide(self) -> bool:
-        return len(self._secret) >= _SHORTEST_SECRET
+        return re.compile("".join(map(spelled, self._secret.decode())).encode())
 
     def _exchange(self, http: httpx.Client, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -321,16 +304,19 @@ class Client:
         """Show a request or a response with --debug, without secrets."""
         from qoder_cli.http import redact
 
-        self.progress.debug(f"{sign} {redact.by_shape(line, self._secret)}")
-        self.progress.debug(f"{sign} {redact.headers(headers.items(), self._secret)}")
+        token = self.settings.token
+        self.progress.debug(f"{sign} {redact.by_shape(line, token)}")
+        shown = (redact.header(name, value, token) for name, value in headers.items())
+        self.progress.debug(f"{sign} {'; '.join(shown)}")
         if content:
-            kind = headers.get("content-type", "")
-            self.progress.debug(f"{sign} {redact.payload(content, kind, self._secret)}")
+            self.progress.debug(f"{sign} {redact.payload(content, headers.get('content-type', ''), token)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
+        """Keep the server's clock less our monotonic one, which nobody sets, by the Date header that came fastest."""
         moment, now = http_date(date), self.clock.monotonic()
-        if moment is not None and now - asked <= max(self._date_took, 1.0):
-            self._server_offset, self._date_took = moment.timestamp() - now, now - asked
+        took = now - asked
+        if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
+            self._date = moment.timestamp() - now, took
 
     def fetch_elsewhere(self, url: str, *, largest: int) -> Iterator[bytes]:
         """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
@@ -366,11 +352,8 @@ class Client:
     def accept(self, answer: Answer) -> Answer:
         """Return a 2xx answer; raise the ApiError that any other one means."""
         if not answer.is_success:
-            self._refuse(answer)
+            refuse(answer, self.settings, now=self.server_now())
         return answer
-
-    def _refuse(self, answer: Answer) -> NoReturn:
-        refuse(answer, self.settings, now=self.server_now())
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
@@ -422,12 +405,14 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
 
 def _headers(settings: Settings) -> dict[str, str]:
     """Return the headers that every request has."""
-    return {
+    headers = {
         "authorization": f"Bearer {settings.token}",
         "accept": "application/json",
         "user-agent": f"qoder-cli/{__version__}",
-        **({"qoder-workspace-id": settings.workspace_id} if settings.workspace_id else {}),
     }
+    if settings.workspace_id:
+        headers["qoder-workspace-id"] = settings.workspace_id
+    return headers
 
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
@@ -462,9 +447,8 @@ def _trust(url: str) -> Any:
     try:
         return httpx.create_ssl_context(trust_env=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot read the certificates: {error}", hint="check SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from None
+        hint = "check SSL_CERT_FILE and SSL_CERT_DIR"
+        raise UsageError(f"cannot read the certificates: {error}", hint=hint) from None
 
 
 def _limited(response: httpx.Response) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -40,11 +40,6 @@ def by_shape(text: str, secret: str | None = None) -> str:
     text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))
     text = _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
     return _SECRET_FIELD.sub(rf'\1"{REDACTED}"', text)
-
-
-def headers(pairs: Iterable[tuple[str, str]], secret: str | None = None) -> str:
-    """Return headers on one line, without secrets."""
-    return "; ".join(header(name, value, secret) for name, value in pairs)
 
 
 def header(name: str, value: str, secret: str | None = None) -> str:
@@ -87,29 +82,18 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-class Veil:
-    """Takes a secret out of bytes that come in pieces, wherever they are cut. An empty secret hides nothing."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-        self._kept = b""  # the end of what was taken, while it may be the beginning of the secret
-
-    def take(self, piece: bytes) -> bytes:
-        """Return what is certain to be free of the secret by now."""
-        if not self._secret:
-            return piece
-        whole = (self._kept + piece).replace(self._secret, REDACTED.encode())
-        certain = self._beginning(whole)
-        self._kept = whole[certain:]
-        return whole[:certain]
-
-    def _beginning(self, whole: bytes) -> int:
-        """Return where the secret may begin at the end of these bytes; their length if it does not."""
-        at = whole.find(self._secret[:1], max(len(whole) - len(self._secret) + 1, 0))
-        while at >= 0 and not self._secret.startswith(whole[at:]):
-            at = whole.find(self._secret[:1], at + 1)
-        return at if at >= 0 else len(whole)
-
-    def rest(self) -> bytes:
-        """Return what was held back, at the end."""
-        return self._kept
+def veiled(pieces: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
+    """Yield bytes that come in pieces without a secret, wherever they are cut. An empty one hides nothing."""
+    if not secret:
+        yield from pieces
+        return
+    kept = b""  # the end of what came, while it may be the beginning of the secret
+    for piece in pieces:
+        whole = (kept + piece).replace(secret, REDACTED.encode())
+        at = whole.find(secret[:1], max(len(whole) - len(secret) + 1, 0))
+        while at >= 0 and not secret.startswith(whole[at:]):
+            at = whole.find(secret[:1], at + 1)
+        certain = at if at >= 0 else len(whole)
+        kept = whole[certain:]
+        yield whole[:certain]
+    yield kept

@@ -15,10 +15,11 @@ Once an answer is lost, no later refusal says that nothing happened. No page pro
 """
 
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.ids import segment
 from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
 
@@ -186,8 +187,11 @@ class Write(Generic[T]):
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         """Return the error that nobody knows what it did, and why."""
-        said = cause.message.rstrip(".") if cause else ""
-        reasons = (said, *why, self.absent if is_absent else "")
+        reasons = [*why]
+        if cause:
+            reasons.insert(0, cause.message.rstrip("."))
+        if is_absent:
+            reasons.append(self.absent)
         return self.doubt("; ".join(filter(None, reasons)), cause, is_absent=is_absent)
 
     def _take_turn(self) -> None:
@@ -286,3 +290,23 @@ class Write(Generic[T]):
         again = f"retrying in {span(wait)}" if wait else "retrying"
         self.client.progress.note(f"{error.message.rstrip('.')}; {again} with the same key")
         self.client.clock.sleep(wait)
+
+
+class Cancel(Write[Any]):
+    """Asks a session to stop. Nothing settles it: whether it was heard shows in whether the session stops."""
+
+    def __init__(self, client: "Client", session_id: str, *, timeout: float | None = None) -> None:
+        super().__init__(client, timeout=timeout)
+        self._path = f"/sessions/{segment(session_id)}/cancel"
+
+    def request(self) -> "Pending":
+        """Prepare an attempt."""
+        return self.client.prepare("POST", self._path, timeout=self.timeout)
+
+    def read(self, answer: "Answer") -> Any:
+        """Return what the API says of it. Raises ApiError."""
+        return self.client.understand(answer)
+
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        """Return the error that nobody knows whether it was heard."""
+        return OutcomeUnknown(why, run_state="unknown", cause=cause)

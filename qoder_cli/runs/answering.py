@@ -20,7 +20,7 @@ from qoder_cli.sessions.turn import keys
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.runs.awaiting import Wanted
+    from qoder_cli.runs.ending import Wanted
 
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
 _LISTED = 10  # ids that a message has

@@ -1,7 +1,7 @@
 """Waiting for a run as a command does: with its limits, its signals, and words for what became of the run."""
 
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import (
@@ -10,44 +10,28 @@ from qoder_cli.base.errors import (
     InternalError,
     Interrupted,
     LostSight,
+    NeedsAnswer,
     NotYet,
     QoderError,
     ReaderGone,
     RunFailed,
     Signalled,
+    WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.runs.ending import ending_error, stopped_waiting, watch_error
+from qoder_cli.runs.ending import Wanted, ending_error, naming, stopped_waiting, take_leave_of
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
 from qoder_cli.runs.watch import Watch
-from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qoder_cli.http.client import Client
-
-
-class Wanted(NamedTuple):
-    """What is asked of a wait beyond the run itself."""
-
-    follow: bool = False  # show the session's events as they happen
-    require_satisfied: bool = False  # anything but `satisfied` outcome evaluations fails
-    result: bool = False  # the agent's final message goes with the run into JSON
-    on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
-
-    def asks_more_of(self, item: Item) -> bool:
-        """Return whether there is more to read of a run: it has ended, and something is wanted of it."""
-        has_ended = item.run is not None and not is_going(item.run)
-        return has_ended and (self.result or (self.require_satisfied and item.error is None))
-
-
-NOTHING_MORE = Wanted()
 
 
 def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
@@ -69,8 +53,7 @@ def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
 
 def unread(run: Run, signalled: Signalled) -> QoderError:
     """Return the error of a run that has ended, of which more was to be read when a signal came."""
-    why = f"{run.called} has ended, but nothing more was read of it"
-    return signalled.in_words(why, run_id=run.id, session_id=run.session_id, run_state="ended")
+    return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
 
 
 def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> QoderError:
@@ -82,10 +65,8 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> Q
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
         next=state.command(noun(run.id), *again),
-        run_id=run.id,
-        session_id=run.session_id,
-        run_state="ended",
         cause=error,
+        **naming(run, "ended"),
     )
 
 
@@ -101,14 +82,12 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
     error = RunFailed(
         f"run {item.run.id} completed, but {why}",
         hint=f"see: qoder run get {item.run.id}",
-        run_id=item.run.id,
-        session_id=item.run.session_id,
-        run_state="ended",
+        **naming(item.run, "ended"),
     )
     return item.with_(error=error)
 
 
-def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted = NOTHING_MORE) -> Item:
+def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait for it is over, and return what became of it.
 
     After a signal it returns too, with the signal as the error. A run that keeps running after that, or when the time
@@ -116,20 +95,9 @@ def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted = NOTHIN
     """
     try:
         Wait(terms_of(state, limits, wanted), listener_of(state, wanted)).until_over([watch])
-        item = item_of(watch, state)
-        if wanted.result or wanted.require_satisfied:
-            item = read_more(state, item, wanted)
-        return left(item, state)
+        return take_leave_of([read_more(state, item_of(watch, state), wanted)], state)[0]
     except Signalled as signalled:
-        return left(interrupted(watch, signalled, wanted, state), state)
-
-
-def left(item: Item, state: State) -> Item:
-    """Return an item, having cancelled its run if it keeps running and `--on-leave` says so."""
-    if state.known.on_leave != "cancel":
-        return item
-    from qoder_cli.runs.ending import take_leave_of
-
+        item = interrupted(watch, signalled, wanted, state)
     return take_leave_of([item], state)[0]
 
 
@@ -156,20 +124,25 @@ def listener_of(
     state: State, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: "Sequence[str]" = ()
 ) -> Listener:
     """Return what listens to sessions, and with `--follow` shows what it hears; `labels` are those of several runs."""
-    inbox = SimpleQueue() if inbox is None else inbox
-    if not wanted.follow:
-        return Listener(state.client, clock=state.clock, inbox=inbox)
-    from qoder_cli.sessions.transcript import Showing
+    showing = None
+    if wanted.follow:
+        from qoder_cli.sessions.transcript import Showing
 
-    return Listener(state.client, clock=state.clock, inbox=inbox, showing=Showing(state, labels))
+        showing = Showing(state, labels)
+    return Listener(state.client, inbox=inbox or SimpleQueue(), showing=showing)
 
 
 def item_of(watch: Watch, state: State) -> Item:
-    """Return what became of a run for which the wait is over."""
-    run, run_id = watch.run, watch.observer.run_id
-    if watch.error is not None:
-        return Item(run_id, run, watch_error(watch.error, run_id, run, state))
-    return Item(run_id, run, ending_error(run, state) if run else None)
+    """Return what became of a run for which the wait is over; one that may be going on, with how to wait again."""
+    run_id, error = watch.observer.run_id, watch.error
+    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
+        again = state.wait_again(run_id)
+        if isinstance(error, NeedsAnswer):
+            again = state.command(noun(run_id), "pending", run_id)
+        error = error.with_(run_id=run_id, session_id=watch.session_id, next=again)
+    elif error is None and watch.run:
+        error = ending_error(watch.run, state)
+    return Item(run_id, watch.run, error)
 
 
 def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State) -> Item:
@@ -191,14 +164,14 @@ def left_behind(watch: Watch, state: State) -> Item:
         hint="to wait for it",
         next=state.wait_again(run_id),
         run_id=run_id,
-        session_id=run.session_id if run else None,
+        session_id=watch.session_id,
         run_state="going" if run else "unknown",
     )
     return Item(run_id, run, error)
 
 
 def finish(state: State, item: Item, *, result: bool = False) -> int:
-    """Print what became of the one thing that was asked for, and return 0 or raise the error that it ended with.
+    """Print what became of the one thing that was asked for; return 0, or raise the error that it ended with.
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
@@ -208,7 +181,8 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
             error = _show(state, item, result)
             item = item.with_(error=item.error or error)
     except Signalled as signalled:
-        item = item.with_(error=unread(item.run, signalled) if item.run else None)
+        if item.run is not None:
+            item = item.with_(error=unread(item.run, signalled))
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import (
@@ -10,7 +10,6 @@ from qoder_cli.base.errors import (
     Exit,
     InternalError,
     Interrupted,
-    LostSight,
     NeedsAnswer,
     NotYet,
     OutcomeUnknown,
@@ -22,9 +21,11 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.ids import noun, segment
+from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
+from qoder_cli.base.times import span
+from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from qoder_cli.runs.item import Item
@@ -33,9 +34,28 @@ CANCEL_WITHIN = 2.0  # seconds
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 
 
+class Wanted(NamedTuple):
+    """What is asked of a wait beyond the run itself."""
+
+    follow: bool = False  # show the session's events as they happen
+    require_satisfied: bool = False  # anything but `satisfied` outcome evaluations fails
+    result: bool = False  # the agent's final message goes with the run into JSON
+    on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
+
+    def asks_more_of(self, item: "Item") -> bool:
+        """Return whether there is more to read of a run: it has ended, and something is wanted of it."""
+        has_ended = item.run is not None and not is_going(item.run)
+        return has_ended and (self.result or (self.require_satisfied and item.error is None))
+
+
+def naming(run: Run, run_state: RunState) -> dict[str, Any]:
+    """Return what an error says of its run."""
+    return {"run_id": run.id, "session_id": run.session_id, "run_state": run_state}
+
+
 def ending_error(run: Run, state: State) -> QoderError | None:
     """Return the error that a settled run ends the command with; None when it completed."""
-    about: dict[str, Any] = {"run_id": run.id, "session_id": run.session_id, "api_type": run.error_type}
+    about = {**naming(run, "ended"), "api_type": run.error_type}
     match verdict(run):
         case Exit.OK:
             return None
@@ -46,14 +66,12 @@ def ending_error(run: Run, state: State) -> QoderError | None:
                 f"the outcome of {run.called} is unknown: its session was deleted",
                 hint="check what the run did before starting another",
                 next=state.looking(noun(run.id), "get", run.id),
-                run_state="unknown",
-                **about,
+                **{**about, "run_state": "unknown"},
             )
         case Exit.RUN_SKIPPED:
             return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
                 hint="start it again when another run finishes",
-                run_state="ended",
                 **about,
             )
     if run.session_id:
@@ -61,7 +79,7 @@ def ending_error(run: Run, state: State) -> QoderError | None:
     elif run.deployment_id:
         setup = state.looking("deploy", "get", run.deployment_id)
         about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
-    return RunFailed(_failure(run), run_state="ended", **about)
+    return RunFailed(_failure(run), **about)
 
 
 def not_ended(run: Run, state: State) -> QoderError:
@@ -74,12 +92,8 @@ def not_ended(run: Run, state: State) -> QoderError:
 
 def going_on(error: QoderError, run: Run, state: State) -> QoderError:
     """Return the error, naming the run that keeps running and the command that waits for it."""
-    return error.with_(
-        run_id=run.id,
-        session_id=run.session_id,
-        next=error.next or state.wait_again(run.id),
-        run_state="going" if error.run_state == "none" else error.run_state,
-    )
+    run_state: RunState = "going" if error.run_state == "none" else error.run_state
+    return error.with_(next=error.next or state.wait_again(run.id), **naming(run, run_state))
 
 
 def needs_answer(run: Run) -> NeedsAnswer:
@@ -92,15 +106,13 @@ def needs_answer(run: Run) -> NeedsAnswer:
 _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
-def watch_error(error: QoderError, run_id: str, run: Run | None, state: State) -> QoderError:
-    """Return the error that ended a wait, completed with the run and, if it may be going on, how to wait again."""
-    if not isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
-        return error
-    session_id = run.session_id if run else None
-    again = state.wait_again(run_id)
-    if isinstance(error, NeedsAnswer):
-        again = state.command(noun(run_id), "pending", run_id)
-    return error.with_(run_id=run_id, session_id=session_id, next=again)
+def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeout:
+    """Return the error that the time for waiting (seconds; 0 when it was read once) is over."""
+    when = f"timed out after {span(timeout)}; " if timeout else ""
+    what = f"{when}{noun(run_id)} {run_id}"
+    if run and run.status:
+        return WaitTimeout(f"{what} is still {run.status}", hint="to resume waiting", run_state="going")
+    return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")
 
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
@@ -124,7 +136,7 @@ def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             state.show_run(run)
     if not is_going(run):
-        return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **_of(run, "ended"))
+        return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
     return take_leave(stopped_waiting(signalled, [run.id], run, state), run, state)
 
 
@@ -135,15 +147,11 @@ def complete(error: QoderError, run: Run, state: State) -> QoderError:
         run_state: RunState = "going" if is_going(run) else "ended"
         if is_going(run) and isinstance(error, ApiError):
             run_state = "unknown"
-        error = error.with_(**_of(run, run_state))
+        error = error.with_(**naming(run, run_state))
     if state.output.is_json and not state.output.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
             state.show_run(run)
     return error
-
-
-def _of(run: Run, run_state: RunState) -> dict[str, Any]:
-    return {"run_id": run.id, "session_id": run.session_id, "run_state": run_state}
 
 
 def _failure(run: Run) -> str:
@@ -188,10 +196,12 @@ def take_leave(error: QoderError, run: Run, state: "State") -> QoderError:
         why = "it was adopted" if run.adopted else "it has no session yet"
         state.progress.warn(f"run {run.id} was not cancelled: {why}")
         return error
+    from qoder_cli.http.write import Cancel
+
     try:
-        path = f"/sessions/{segment(run.session_id)}/cancel"
-        pending = state.client.prepare("POST", path, timeout=CANCEL_WITHIN).start()
-        state.client.understand(pending.result(CANCEL_WITHIN))
+        cancel = Cancel(state.client, run.session_id, timeout=CANCEL_WITHIN)
+        cancel.retries = False
+        cancel.send()
     except QoderError as failure:
         state.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

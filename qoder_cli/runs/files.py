@@ -14,7 +14,6 @@ from qoder_cli.base.tokens import names_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.result import Delivered
 
 LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7), and no mistake shall fill a disk
 LONGEST_NAME = 255  # bytes of UTF-8: what ext4 and APFS allow; NTFS counts UTF-16, which is never more
@@ -45,26 +44,26 @@ def prepare_folder(folder: str) -> Path:
     return path
 
 
-def download(client: "Client", file: "Delivered", folder: Path) -> Path:
+def download(client: "Client", file_id: str, name: str, folder: Path) -> Path:
     """Fetch a delivered file into the folder and return where it is.
 
     Under its name there is nothing until all of it is there; a file that has the name already, or a link, is kept, and
     this one gets a number. The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, also
     for more than `LARGEST_FILE` bytes, and UsageError for what cannot be written.
     """
-    link = mapping(client.get(f"/files/{segment(file.file_id)}/content"))
+    link = mapping(client.get(f"/files/{segment(file_id)}/content"))
     url = text(link.get("url"))
     if url is None:
-        raise NoAnswer(f"no download link for file {file.file_id}")
+        raise NoAnswer(f"no download link for file {file_id}")
     part = folder / f".qoder-{os.urandom(8).hex()}.part"
     try:
         with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not
             for chunk in client.fetch_elsewhere(url, largest=LARGEST_FILE):
                 stream.write(chunk)
-        return _move(part, folder, file.name)
+        return _move(part, folder, name)
     except OSError as error:
         raise UsageError(
-            f"file {file.file_id} cannot be saved in {folder}: {error.strerror or error}",
+            f"file {file_id} cannot be saved in {folder}: {error.strerror or error}",
             hint="free some space, or name another folder",
         ) from None
     finally:
@@ -105,9 +104,5 @@ def _names(name: str) -> Iterator[str]:
     stem = name.removesuffix(suffix)
     for number in range(1, MOST_OF_A_NAME + 1):
         end = suffix if number == 1 else f"-{number}{suffix}"
-        yield _cut(stem, LONGEST_NAME - len(end.encode())) + end
-
-
-def _cut(stem: str, size: int) -> str:
-    """Return as much of a text as so many bytes of UTF-8 hold."""
-    return stem.encode()[:size].decode(errors="ignore")
+        size = LONGEST_NAME - len(end.encode())
+        yield stem.encode()[:size].decode(errors="ignore") + end

@@ -48,7 +48,8 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
         return next((settle(run) for run in open_runs if not stories.has_ended(run)), None)
     stories.left -= 1
     sessions = _sessions(client, deployment_id)
-    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or _is_young(run, client)]
+    old = client.server_now() - YOUNG  # a list may not show the session of a younger run yet
+    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or _created(run) > old]
     for run in [*suspects, *(run for run in open_runs if run not in suspects)]:
         if (stories.left or run in suspects) and not stories.has_ended(run):
             return settle(run)
@@ -68,11 +69,6 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
 def _created(run: Run) -> float:
     moment = parse_timestamp(run.raw.get("created_at"))
     return moment.timestamp() if moment else float("inf")
-
-
-def _is_young(run: Run, client: "Client") -> bool:
-    """Return whether a list may not show a run's session yet."""
-    return client.server_now() - _created(run) < YOUNG
 
 
 @dataclass
@@ -113,7 +109,8 @@ def _sessions(client: "Client", deployment_id: str) -> _Sessions:
             found.resting.add(id)
         else:
             found.moving.add(id)
-            found.own |= {id} if row.get("deployment_id") == deployment_id else set()
+            if row.get("deployment_id") == deployment_id:
+                found.own.add(id)
     return found
 
 
@@ -129,8 +126,7 @@ class _Stories:
         try:
             return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
         except NotFound as error:
-            created = parse_timestamp(run.raw.get("created_at"))
-            is_old = created is not None and self._client.server_now() - created.timestamp() > GONE_AFTER
+            is_old = self._client.server_now() - _created(run) > GONE_AFTER
             return error.enveloped and is_old  # a session that is not there does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:

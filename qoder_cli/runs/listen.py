@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
-from qoder_cli.base.times import Clock
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 
 if TYPE_CHECKING:
@@ -35,18 +34,15 @@ class Listener:
     With `showing` every event is shown, as `--follow` asks.
     """
 
-    def __init__(
-        self, client: "Client", *, clock: Clock, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None
-    ) -> None:
+    def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None) -> None:
         self._client = client
-        self._clock = clock
         self._showing = showing
         self.inbox = inbox
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: "Watch") -> None:
         """Listen to the session of a run, if it has one and there is room; leave it when the run has ended."""
-        session_id = watch.run.session_id if watch.run else None
+        session_id = watch.session_id
         if session_id is None:
             return
         ear = self._ears.get(session_id)
@@ -65,7 +61,7 @@ class Listener:
     def hears(self, watch: "Watch") -> bool:
         """Return whether the run's end would be heard, so that reading can be rare."""
         ear = self._ear_of(watch)
-        return ear is not None and ear.up and ear.delivers and self._clock.monotonic() - ear.heard < SILENT
+        return ear is not None and ear.up and ear.delivers and self._client.clock.monotonic() - ear.heard < SILENT
 
     def is_open(self, watch: "Watch") -> bool:
         """Return whether its stream is open, be it that it has told of nothing yet."""
@@ -73,7 +69,7 @@ class Listener:
         return ear is not None and ear.up
 
     def _ear_of(self, watch: "Watch") -> _Ear | None:
-        return self._ears.get(watch.run.session_id or "") if watch.run else None
+        return self._ears.get(watch.session_id or "")
 
     def take(self, news: News) -> tuple[str | None, bool]:
         """Take in what a stream has put into the inbox.
@@ -82,7 +78,7 @@ class Listener:
         """
         if (ear := self._ears.get(news.session_id)) is None:
             return None, False
-        ear.heard = self._clock.monotonic()
+        ear.heard = self._client.clock.monotonic()
         match news:
             case Up() | Gap():
                 ear.up = True
@@ -91,7 +87,8 @@ class Listener:
                 return news.session_id, False
             case Down():
                 was_up, ear.up, ear.delivers = ear.up, False, False
-                return (news.session_id if was_up else None), False
+                if was_up:
+                    return news.session_id, False
             case Heard(event=event):
                 return self._hear(ear, news.session_id, event)
             case Alive():

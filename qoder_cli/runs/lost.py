@@ -25,7 +25,7 @@ from qoder_cli.http.readback import ReadBack
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.http.client import Client
-    from qoder_cli.local.store import Attempt, Entry, Owner, Store
+    from qoder_cli.local.store import Attempt, Owner, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
 MORE_LOOKS = (16.0, 30.0)  # the same, before anything is sent again or said to have started nothing: lists lag
@@ -151,17 +151,22 @@ class _Search:
         possible = self._possible(owners)
         self._mind_what_is_gone(possible)
         if not self._is_whole:
-            raise OutcomeUnknown(f"the run list could not be read back far enough{_and_shows(possible)}")
+            shown = f"; these may be it: {_listed(possible)}" if possible else ""
+            raise OutcomeUnknown(f"the run list could not be read back far enough{shown}")
         if not possible:
             return None
         ours = [run for run in possible if self._is_ours(run, owners)]
-        likely = [run for run in possible if self._is_likely(run)]
+        # Nothing but its age could tell that a possible run is not ours, and it does not.
+        likely = [run for run in possible if (created := _created(run)) is None or self._in_time(created)]
         if len(ours) != 1 or likely != ours:
             raise OutcomeUnknown(self._too_many(likely or possible))
-        self._mind_rivals(ours[0])
-        if not self._store.claim(self._attempt_of(ours[0]), ours[0].id):
-            raise OutcomeUnknown(f"run {ours[0].id} may be it, but belongs to another command on this machine")
-        return ours[0]
+        [run] = ours
+        self._mind_rivals(run)
+        created = _created(run) or 0.0  # it is ours by its time
+        held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
+        if not self._store.claim(held[-1], run.id):  # the newest that can have started it
+            raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
+        return run
 
     def _mind_what_is_gone(self, possible: Sequence[Run]) -> None:
         """Raise OutcomeUnknown where an earlier look showed a run that may be ours, and the list shows it no more."""
@@ -175,14 +180,16 @@ class _Search:
     def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
-
-        def is_another(run: Run) -> bool:
-            owner = owners.get(run.id)
-            # Another's guess does not prove that the run is theirs; the answer to their trigger does.
-            return owner is not None and owner.attempt not in mine and not owner.adopted
+        windows = [_wide(attempt) for attempt in self._attempts()]
 
         def is_possible(run: Run) -> bool:
-            return not (_is_scheduled(run) or is_another(run)) and self._may_be_in_time(_created(run))
+            owner, created = owners.get(run.id), _created(run)
+            # Another's guess does not prove that the run is theirs; the answer to their trigger does.
+            is_another = owner is not None and owner.attempt not in mine and not owner.adopted
+            may_be_in_time = created is None or any(window is None or window.holds(created) for window in windows)
+            context = run.raw.get("trigger_context")
+            is_scheduled = (text(context) or text(mapping(context).get("type"))) == "schedule"
+            return may_be_in_time and not (is_another or is_scheduled)
 
         return [run for run in self._shown.values() if is_possible(run)]
 
@@ -193,35 +200,21 @@ class _Search:
         created = _created(run)
         return is_manual and is_free and created is not None and self._in_time(created)
 
-    def _is_likely(self, run: Run) -> bool:
-        """Return whether nothing but its age could tell that a possible run is not ours, and it does not."""
-        created = _created(run)
-        return created is None or self._in_time(created)
-
-    def _may_be_in_time(self, created: float | None) -> bool:
-        windows = [_wide(attempt) for attempt in self._attempts()]
-        return created is None or any(window is None or window.holds(created) for window in windows)
-
     def _in_time(self, created: float) -> bool:
         return any(window is not None and window.holds(created) for window in map(_narrow, self._attempts()))
 
-    def _attempt_of(self, run: Run) -> "Attempt":
-        """Return the newest attempt that can have started the run."""
-        created = _created(run)
-        assert created is not None  # it was adopted by its time
-        held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
-        return held[-1]
-
     def _mind_rivals(self, run: Run) -> None:
         """Raise OutcomeUnknown if another trigger of this machine, unsettled too, may have started the run."""
-        mine = self._attempts()
-        since = min(attempt.at for attempt in mine) - ACTED
+        mine = {attempt.id for attempt in self._attempts()}
+        since = min(attempt.at for attempt in self._attempts()) - ACTED
         for entry in self._store.entries(self._host, since=since):
-            if _is_rival(entry, mine):
+            other = entry.attempt
+            is_other = other.id not in mine and other.deployment == self._deployment
+            if entry.open and is_other and other.at > since:
                 raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
 
     def _too_many(self, runs: Sequence[Run]) -> str:
-        names = ", ".join(run.id for run in runs[:_NAMED])
+        names = _listed(runs)
         if any(attempt.ahead is None for attempt in self._attempts()):
             return f"cannot match runs, because the server sent no Date header; listed: {names}"
         if len(runs) > 1:
@@ -229,27 +222,13 @@ class _Search:
         return f"run {names} may be it, but not certainly enough to adopt it"
 
 
+def _listed(runs: Sequence[Run]) -> str:
+    return ", ".join(run.id for run in runs[:_NAMED])
+
+
 def _created(run: Run) -> float | None:
     created = parse_timestamp(run.raw.get("created_at"))
     return created.timestamp() if created else None
-
-
-def _is_scheduled(run: Run) -> bool:
-    """Return whether a run certainly was not started by hand."""
-    context = run.raw.get("trigger_context")
-    return (text(context) or text(mapping(context).get("type"))) == "schedule"
-
-
-def _is_rival(entry: "Entry", mine: "Sequence[Attempt]") -> bool:
-    other = entry.attempt
-    is_other = other.id not in {attempt.id for attempt in mine} and other.deployment == mine[-1].deployment
-    return entry.open and is_other and other.at > min(attempt.at for attempt in mine) - ACTED
-
-
-def _and_shows(runs: Sequence[Run]) -> str:
-    if not runs:
-        return ""
-    return f"; these may be it: {', '.join(run.id for run in runs[:_NAMED])}"
 
 
 def last_run(state: "State") -> str:

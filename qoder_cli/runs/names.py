@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base import ids
 from qoder_cli.base.errors import (
@@ -104,17 +104,17 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
         unless_late(finder.find, lambda: state.clock.monotonic() >= until)
     except Late:
         finder.stop()
-        return {word: _too_late(word, timeout, state) for word in words} | finder.found
+        too_late = {
+            word: WaitTimeout(
+                f"run {word} was not identified within {span(timeout)}",
+                hint="to resume waiting",
+                next=state.command("run", "wait", word),
+                run_state="unknown",
+            )
+            for word in words
+        }
+        return too_late | finder.found
     return finder.found
-
-
-def _too_late(word: str, timeout: float, state: "State") -> WaitTimeout:
-    return WaitTimeout(
-        f"run {word} was not identified within {span(timeout)}",
-        hint="to resume waiting",
-        next=state.command("run", "wait", word),
-        run_state="unknown",
-    )
 
 
 def _whole(typed: str, state: "State") -> str | QoderError:
@@ -132,14 +132,6 @@ def _whole(typed: str, state: "State") -> str | QoderError:
     return seen[0]
 
 
-class _Session(NamedTuple):
-    """A session whose run is looked for: what its own object tells."""
-
-    id: str
-    deployment_id: str
-    created: datetime | None
-
-
 class _Finder:
     """Finds out which runs are meant; `found` has those of which that is known."""
 
@@ -153,7 +145,9 @@ class _Finder:
         """Find all of them."""
         for word in self._words:
             if word in ids.LAST:
-                self.found[word] = self._or_error(self._last)
+                from qoder_cli.runs.lost import last_run
+
+                self.found[word] = self._or_error(lambda: last_run(self._state))
         self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
         self._find_by_session([word for word in self._words if word.startswith("sess_")])
 
@@ -172,11 +166,6 @@ class _Finder:
                 self._for_all = error
             return error
 
-    def _last(self) -> str:
-        from qoder_cli.runs.lost import last_run
-
-        return last_run(self._state)
-
     def _find_newest(self, of_words: dict[str, str]) -> None:
         """Find the newest runs of deployments, which are by the words that stand for the runs."""
         typed = list(dict.fromkeys(of_words.values()))
@@ -186,12 +175,8 @@ class _Finder:
             known = {of: of if of.startswith("dep_") else error for of in typed}
         deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))
         looks = in_order(lambda id: self._or_error(lambda: self._newest(id)), deployment_ids, at_a_time=AT_A_TIME)
-        newest: Found = {}
         for id, found in zip(deployment_ids, looks, strict=True):
-            newest[id] = found
-            for word, of in of_words.items():
-                if known[of] == id:
-                    self.found[word] = found
+            self.found |= {word: found for word, of in of_words.items() if known[of] == id}
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
@@ -207,31 +192,31 @@ class _Finder:
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
         looks = in_order(lambda id: self._or_error(lambda: self._session(id)), sessions, at_a_time=AT_A_TIME)
-        of_deployment: dict[str, list[_Session]] = {}
+        of_deployment: dict[str, dict[str, datetime | None]] = {}  # to sessions and when they were created
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
             else:
-                of_deployment.setdefault(session.deployment_id, []).append(session)
+                created = parse_timestamp(session.get("created_at"))
+                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = created
         for deployment_id, those in of_deployment.items():
             self._look_in_deployment(deployment_id, those)
 
-    def _session(self, id: str) -> _Session:
+    def _session(self, id: str) -> dict[str, Any]:
+        """Return a session that belongs to a deployment. Raises ApiError."""
         try:
             session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
         except NotFound as error:
             raise error.about(f"session {id}") from None
-        deployment_id = text(session.get("deployment_id"))
-        if deployment_id is None:
+        if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
             raise NotFound(why, hint=asked(self._state))
-        return _Session(id, deployment_id, parse_timestamp(session.get("created_at")))
+        return session
 
-    def _look_in_deployment(self, deployment_id: str, sessions: Sequence[_Session]) -> None:
+    def _look_in_deployment(self, deployment_id: str, sessions: "dict[str, datetime | None]") -> None:
         """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
-        wanted = {session.id for session in sessions}
-        created = [session.created for session in sessions if session.created]
-        oldest = min(created) if len(created) == len(sessions) else None
+        wanted = set(sessions)
+        oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
         def look() -> None:
             for found in all_runs(self._state.client, deployment_id):

@@ -1,7 +1,7 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,17 @@ HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
 
+@dataclass
+class SessionKnown:
+    """What is known of a run's session, as long as it is the same; times are the monotonic clock's."""
+
+    reader: StoryReader
+    asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
+    asked_until: float = 0.0  # when it was last seen to
+    rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
+    missing: tuple[float, int] | None = None  # since when, and how often, it was not found
+
+
 class Observer:
     """One run, and how much of its session's story is known already.
 
@@ -67,11 +78,7 @@ class Observer:
         self._session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._run = settle(run) if run else None
         self._client = client
-        self._reader: StoryReader | None = None
-        self._asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
-        self._asked_until = 0.0  # when it was last seen to
-        self._rests: tuple[Rest, float] | None = None  # the ending that the session rests at, and since when it does
-        self._missing: tuple[float, int] | None = None  # since when, and how often, its session was not found
+        self._known: SessionKnown | None = None
         self._going_since: float | None = None
         self._session_asked = 0.0
         self._warned: set[str] = set()
@@ -84,25 +91,26 @@ class Observer:
     @property
     def read_to(self) -> str | None:
         """The id of the last session event read, from where a stream can go on."""
-        return self._reader.read_to if self._reader else None
+        return self._known.reader.read_to if self._known else None
 
     @property
     def story(self) -> SessionStory:
         """What is known of the session's events."""
-        if self._reader:
-            return self._reader.story
+        if self._known:
+            return self._known.reader.story
         return story_of(self._run, self._client.server_now()) if self._run else SessionStory()
 
     @property
     def asks_since(self) -> float | None:
         """Since when, by the monotonic clock, the agent is known to wait for an answer; None when it does not."""
-        return self._asks[1] if self._asks and not self.ended else None
+        known = self._known
+        return known.asks[1] if known and known.asks and not self.ended else None
 
     @property
     def needs_answer(self) -> bool:
         """Whether the agent has waited for an answer for so long that it will not go on by itself."""
         since = self.asks_since
-        return since is not None and self._asked_until - since >= ASKS_FOR
+        return since is not None and self._known is not None and self._known.asked_until - since >= ASKS_FOR
 
     @property
     def ended(self) -> bool:
@@ -134,8 +142,8 @@ class Observer:
     def _put(self, run: Run) -> None:
         """Keep a reading, with what the session is known to wait for."""
         self._run = settle(run)
-        if self._asks and is_going(self._run):
-            self._run = apply_asks(run, self._asks[0])
+        if self._known and self._known.asks and is_going(self._run):
+            self._run = apply_asks(run, self._known.asks[0])
 
     def take(self, run: Run) -> None:
         """Take in what a list shows of the run; a status that stays behind its session is minded by `look` alone."""
@@ -162,7 +170,7 @@ class Observer:
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
                 self._run = apply_ending(run, SESSION_DELETED)
-            elif not self._is_young(run):
+            elif self._age(run) >= YOUNG:
                 raise
         return self.ended
 
@@ -186,7 +194,9 @@ class Observer:
             try:
                 return self.look(retry=True)
             except NotFound as error:
-                if not (self.may_lag or self._missing) or clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE:
+                is_missing = self._known is not None and self._known.missing is not None
+                is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
+                if is_late or not (self.may_lag or is_missing):
                     raise
                 self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
@@ -195,7 +205,7 @@ class Observer:
     @property
     def may_lag(self) -> bool:
         """Whether the run is so young that a replica may not have heard of it, or of its session."""
-        return self._is_young(self._run) if self._run else self._is_fresh(self.run_id)
+        return self._age(self._run) < YOUNG if self._run else self._is_fresh(self.run_id)
 
     def _read_run(self, within: float | None, retry: bool) -> Run:
         try:
@@ -209,55 +219,50 @@ class Observer:
         return run
 
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
+        known = self._session_of(run)
         try:
-            story = self._read_story(run, within, retry)
-            ending = story.ending
+            ending = self._read_story(known, within, retry).ending
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
-            if not self._is_gone():
+            # A 404 may come of a replica that lags: the session is gone once the API has said so again and again.
+            now = self._client.clock.monotonic()
+            since, times = known.missing or (now, 0)
+            known.missing = since, times + 1
+            if now - since < LAGGING or times + 1 < GONE_READS:
                 raise error.with_(retryable=True) from None  # in a while it is settled
             ending = self.story.ending or SESSION_DELETED
         if ending is not None:
             self._conclude(run, ending)
-        elif self._asks:
-            self._run = apply_asks(run, self._asks[0])
+        elif known.asks:
+            self._run = apply_asks(run, known.asks[0])
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._run = apply_ending(run, ending)  # known, whatever comes of asking what it cost
         self._run = apply_ending(run, ending, usage=self._usage(run, ending))
 
-    def _read_story(self, run: Run, within: float | None, retry: bool, *, to_the_end: bool = False) -> SessionStory:
-        """Read on where the last look ended; a session that was not known before has a story of its own."""
-        if self._reader is None or self._reader.session_id != run.session_id:
-            self._reader = self._new_reader(run)
-            self._asks = self._rests = self._missing = None
-        story = self._reader.read(within=within, retry=retry, to_the_end=to_the_end)
-        self._missing = None
+    def _session_of(self, run: Run) -> SessionKnown:
+        """Return what is known of the run's session; one that was not known before has a story of its own."""
+        if self._known is None or self._known.reader.session_id != run.session_id:
+            self._known = SessionKnown(self._new_reader(run))
+        return self._known
+
+    def _read_story(
+        self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
+    ) -> SessionStory:
+        """Read on where the last look ended."""
+        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end)
         now = self._client.clock.monotonic()
         asks, rest = story.asks, story.rest
-        if asks is None or self._asks is None or self._asks[0].key != asks.key:
-            self._asks = (asks, now) if asks else None
-        self._asked_until = now
-        if rest is None or self._rests is None or self._rests[0].key != rest.key:
-            self._rests = (rest, now) if rest else None
+        if asks is None or known.asks is None or known.asks[0].key != asks.key:
+            known.asks = (asks, now) if asks else None
+        if rest is None or known.rests is None or known.rests[0].key != rest.key:
+            known.rests = (rest, now) if rest else None
+        known.asked_until, known.missing = now, None
         return story
 
     def _new_reader(self, run: Run) -> StoryReader:
         return StoryReader(self._client, run)
-
-    def _is_gone(self) -> bool:
-        """Return whether the session is held to be deleted: the API has said so again and again for long enough.
-
-        A 404 may come of a replica that lags.
-        """
-        now = self._client.clock.monotonic()
-        since, times = self._missing or (now, 0)
-        self._missing = since, times + 1
-        return now - since >= LAGGING and times + 1 >= GONE_READS
-
-    def _is_young(self, run: Run) -> bool:
-        return self._age(run) < YOUNG
 
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds, by the server's clock; of one without a time what is neither young nor old."""
@@ -283,19 +288,21 @@ class Observer:
         """
         now = self._client.clock.monotonic()
         self._mind_strange(run)
-        self._going_since = now if self._going_since is None else self._going_since
+        if self._going_since is None:
+            self._going_since = now
         due = max(self._going_since, self._session_asked) + DISAGREEMENT_AFTER
-        if self._asks and self._asks[1] + ASKS_FOR > self._session_asked:
-            due = min(due, self._asks[1] + ASKS_FOR)
+        if self._known and self._known.asks and self._known.asks[1] + ASKS_FOR > self._session_asked:
+            due = min(due, self._known.asks[1] + ASKS_FOR)
         if now < due or not run.session_id:
             return
+        known = self._session_of(run)
         self._session_asked = now
         try:
-            self._read_story(run, within, retry, to_the_end=True)
+            self._read_story(known, within, retry, to_the_end=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
-        if self._rests and now - self._rests[1] >= DISAGREEMENT_AFTER:
-            self._conclude(run, self._rests[0].ending)
+        if known.rests and now - known.rests[1] >= DISAGREEMENT_AFTER:
+            self._conclude(run, known.rests[0].ending)
             self._warn(
                 f"run {run.id} is still {run.status!r} on the server, but its session ended; "
                 "reporting the session's outcome"

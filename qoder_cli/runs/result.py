@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
-
-
-class Delivered(NamedTuple):
-    """A file that the agent delivered."""
-
-    file_id: str
-    name: str
 
 
 def final_message(client: "Client", run: Run, *, story: SessionStory | None = None) -> str | None:
@@ -43,13 +36,13 @@ def final_message(client: "Client", run: Run, *, story: SessionStory | None = No
     return None
 
 
-def delivered_files(client: "Client", run: Run) -> list[Delivered]:
-    """Return the files that the agent delivered before the run's ending, first delivered first. Raises ApiError."""
+def delivered_files(client: "Client", run: Run) -> list[tuple[str, str]]:
+    """Return id and name of the files delivered before the run's ending, first delivered first. Raises ApiError."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return []
     events = _back_from_the_ending(client, run, ("agent.artifact_delivered",))
     found = [
-        Delivered(file_id, text(event.get("original_filename")) or file_id)
+        (file_id, text(event.get("original_filename")) or file_id)
         for event in events
         if (file_id := text(event.get("file_id")))
     ]

@@ -5,95 +5,29 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, settle, standing
+from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.deployments.lookup import called, explain_refusal
+from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import ending_error, going_on, stopped_with
-from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.trigger import Order, Started, Trigger
-from qoder_cli.settings.values import OnAsk, OnSkip
+from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.settings.values import OnSkip
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.base.times import Limits
+    from qoder_cli.runs.ending import Wanted
 
 
 def run_one(
-    state: "State",
-    order: Order,
-    limits: "Limits | None",
-    *,
-    follow: bool,
-    require_satisfied: bool,
-    on_ask: OnAsk,
-    if_idle: bool,
-    on_skip: OnSkip,
-    result: bool,
+    state: "State", order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
 ) -> int:
     """Start a run, wait for its end unless there are no `limits` to that, and print it.
 
-    Returns 0, or raises the error that it ended with. The options are those of `deploy run`.
+    Returns 0, or raises the error that it ended with, also when a signal arrived.
     """
-    if if_idle:
-        try:
-            going = find_going(state, order.deployment_id)
-        except RunSkipped:
-            if on_skip == "ok":
-                return Exit.OK
-            raise
-        if going is not None:
-            return _busy(state, going, on_skip)
-    started = launch(state, order)
-    observer = observer_of(state, started.run.id, run=started.run, adopted=started.adopted)
-    if limits is None:
-        return _accepted(state, started, observer, on_skip)
-    from qoder_cli.runs.awaiting import Wanted, finish, wait_for
-    from qoder_cli.runs.watch import Watch
-
-    watch = Watch(observer)
-    item = wait_for(state, watch, limits, Wanted(follow, require_satisfied, on_ask=on_ask))
-    if item.error and _is_fine(item.error, on_skip):
-        item = item.with_(error=None)
-    return finish(state, item, result=result)
-
-
-def _accepted(state: "State", started: Started, observer: Observer, on_skip: OnSkip) -> int:
-    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
-    if standing(started.run) is Standing.HALF_WRITTEN or started.adopted:
-        with suppress(ApiError):
-            observer.read_once()
-    run = observer.run or settle(started.run)
-    error = ending_error(run, state)
-    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
-        error = None
-    state.known.ci.ended_as(run, error)
-    state.show_run(run)
-    if error is not None:
-        raise error
-    return Exit.OK
-
-
-def _busy(state: "State", going: Run, on_skip: OnSkip) -> int:
-    """Answer --if-idle with the run that is going on."""
-    state.known.ci.ended_as(going, None)
-    state.show_run(going)
-    if on_skip == "ok":
+    if if_idle and _is_busy(state, order, on_skip):
         return Exit.OK
-    error = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
-    raise going_on(error, going, state)
-
-
-def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
-    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
-
-
-def launch(state: "State", order: Order) -> Started:
-    """Trigger one run, say which, and return it.
-
-    Raises QoderError that says what is known, with the run on stdout if one is, also when a signal arrived.
-    """
-    from qoder_cli.local.remembered import remember_runs
-
     what = called(order.typed, order.deployment_id)
     state.progress.note(f"starting a run of {what} {state.client.settings.whereabouts}")
     trigger = Trigger(state, order)
@@ -105,10 +39,61 @@ def launch(state: "State", order: Order) -> Started:
         raise _stopped(state, trigger, signalled) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, state) from error
-    state.progress.note(f"run {started.run.id} of {order.deployment_id}")
-    state.known.ci.started(started.run.id, started.run.session_id)
-    remember_runs(state, [started.run])
-    return started
+    run = started.run
+    state.progress.note(f"run {run.id} of {order.deployment_id}")
+    state.known.ci.started(run.id, run.session_id)
+    remember_runs(state, [run])
+    observer = observer_of(state, run.id, run=run, adopted=started.adopted)
+    if limits is None:
+        return _accepted(state, observer, on_skip)
+    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.watch import Watch
+
+    item = wait_for(state, Watch(observer), limits, wanted._replace(result=False))
+    if item.error and _is_fine(item.error, on_skip):
+        item = item.with_(error=None)
+    return finish(state, item, result=wanted.result)
+
+
+def _is_busy(state: "State", order: Order, on_skip: OnSkip) -> bool:
+    """Answer --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
+    from qoder_cli.runs.idle import find_going
+
+    try:
+        going = find_going(state, order.deployment_id)
+    except RunSkipped:
+        if on_skip == "ok":
+            return True
+        raise
+    if going is None:
+        return False
+    state.known.ci.ended_as(going, None)
+    state.show_run(going)
+    if on_skip == "ok":
+        return True
+    error = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
+    raise going_on(error, going, state)
+
+
+def _accepted(state: "State", observer: Observer, on_skip: OnSkip) -> int:
+    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
+    if observer.adopted or (observer.run and standing(Run(observer.run.raw)) is Standing.HALF_WRITTEN):
+        with suppress(ApiError):
+            observer.read_once()
+    run = observer.run
+    assert run is not None  # it was just started
+    error = ending_error(run, state)
+    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
+        error = None
+    state.known.ci.ended_as(run, error)
+    state.show_run(run)
+    if error is not None:
+        raise error
+    return Exit.OK
+
+
+def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
+    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
 def _stopped(state: "State", trigger: Trigger, signalled: Signalled) -> QoderError:

@@ -275,16 +275,12 @@ class Trigger(Write[Run]):
             run = self._find(thoroughly=True)
         except OutcomeUnknown as unsettled:
             raise self.unknown(why, unsettled.message) from unsettled
-        self._forget_certain()
-        self.is_lost = bool(self._earlier)
-        return Started(run, adopted=True) if run else None
-
-    def _forget_certain(self) -> None:
-        """Write down that earlier commands started nothing, where the list shows none and that is certain by now."""
-        for attempt in list(self._earlier):
+        for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
             if age(self.client, dated(self.client, attempt)) > CERTAIN:
                 self._state.store.settle_nothing(attempt)
                 self._earlier.remove(attempt)
+        self.is_lost = bool(self._earlier)
+        return Started(run, adopted=True) if run else None
 
     def _reread(self, entry: "Entry") -> Started:
         """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""

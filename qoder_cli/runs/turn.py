@@ -8,7 +8,7 @@ from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import Ending, SessionStory, apply_ending
-from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
+from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
 from qoder_cli.sessions.story import StoryReader
 from qoder_cli.sessions.turn import SAID, TurnStory, keys
 
@@ -37,8 +37,10 @@ class SessionObserver(Observer):
         begin = lambda: TurnStory(known=self.known, after=self.after)  # noqa: E731  (a story is begun more than once)
         return StoryReader(self._client, run, begin=begin, also=SAID)
 
-    def _read_story(self, run: Run, within: float | None, retry: bool, *, to_the_end: bool = False) -> SessionStory:
-        return super()._read_story(run, within, retry, to_the_end=True)
+    def _read_story(
+        self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
+    ) -> SessionStory:
+        return super()._read_story(known, within, retry, to_the_end=True)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         """Take in the ending, with the session as it is then."""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError, WaitTimeout
-from qoder_cli.base.ids import noun
+from qoder_cli.base.errors import ApiError
 from qoder_cli.base.pool import Late, unless_late
-from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock, span
+from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress
-from qoder_cli.runs.ending import needs_answer
+from qoder_cli.runs.ending import needs_answer, timed_out
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.watch import Watch
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
 LONGEST_PAUSE = 5.0
 HEARING_PAUSE = 30.0  # the same while an event stream would tell of the end
-QUICK_PAUSE = 0.1  # the same at first once the end was heard but is not read yet, for lists lag
-ALERT = 5.0  # seconds for which such polls are made
 LAST_LOOK = 5.0  # seconds that a request may take beyond the deadline
 SLICE = 30.0  # seconds of sleep between two signs of life
 GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
@@ -78,8 +75,8 @@ class Wait:
         self._coming = coming
         self._poll_many = poll_many
         self._is_enough = is_enough
-        self._turns: dict[Watch, _Turn] = {}  # of the runs that are still waited for
-        self._begun: list[Watch] = []
+        self._said: dict[Watch, str] = {}  # what was last said of each run
+        self._going: dict[Watch, None] = {}  # the runs that are still waited for
         self._deadline = math.inf
         self._awake_at = terms.clock.monotonic()  # when this thread last looked at the clock
 
@@ -90,15 +87,23 @@ class Wait:
         self._set_deadline()
         with self.terms.progress.waiting(self._summary):
             try:
-                while (self._turns or not self.has_all) and not self._is_enough():
-                    self._step()
+                while (self._going or not self.has_all) and not self._is_enough():
+                    expected = 0 if self.has_all or self._coming is None else self._coming.total
+                    if self._poll_many and max(len(self._going), expected) > FEW:
+                        self._poll_many(self, list(self._going))
+                        continue
+                    nearest = min(self._going, key=lambda watch: watch.due, default=None)
+                    if nearest is None:
+                        self.sleep_until(math.inf)
+                    elif self.sleep_until(nearest.due):
+                        self._poll(nearest)
             finally:
                 self._listener.stop()
 
     def _begin(self, watch: Watch) -> None:
-        watch.begin(self.terms.clock.monotonic())
-        self._begun.append(watch)
-        self._turns[watch] = _Turn(self.first_pause)
+        watch.begin(self.terms.clock.monotonic(), self.first_pause)
+        self._said[watch] = (watch.run and watch.run.status) or ""
+        self._going[watch] = None
         self.conclude(watch)
 
     def _set_deadline(self) -> None:
@@ -129,89 +134,64 @@ class Wait:
         """Return the seconds that the next request may take."""
         return min(self.terms.request_timeout, max(self.left, LAST_LOOK))
 
-    def _step(self) -> None:
-        expected = 0 if self.has_all or self._coming is None else self._coming.total
-        if self._poll_many and max(len(self._turns), expected) > FEW:
-            self._poll_many(self, list(self._turns))
-        elif self._turns:
-            self._poll_next(min(self._turns, key=lambda watch: self._turns[watch].due))
-        else:
-            self.sleep_until(self.terms.clock.monotonic() + SLICE)
-
-    def _poll_next(self, watch: Watch) -> None:
-        if not self.sleep_until(self._turns[watch].due):
-            return  # something was heard, which may make another run the next one
-        if watch.looked and self.left < -LAST_LOOK:
-            self.time_out(watch)
-            return
-        self._poll(watch, self._turns[watch])
+    def _poll(self, watch: Watch) -> None:
+        """Look at one run, judge what shows, and plan the next look."""
+        if not (watch.looked and self.left < -LAST_LOOK):
+            watch.begin_poll()
+            self._awake_at = self.terms.clock.monotonic()
+            try:
+                unless_late(partial(watch.observer.look, within=self.patience()), self.must_stop)
+            except Late:
+                pass
+            except ApiError as error:
+                self.take(watch, error)
+                if not watch.over:
+                    self._say(watch, error.message.rstrip(".") + ("; retrying" if self.left > 0 else ""))
+                    self._put_off(watch, max(watch.pause, asked_pause(error)))
+            else:
+                self.take(watch)
+                self._listener.attend(watch)
+                self._put_off(watch, watch.pause)
         if self.left <= 0:
             self.time_out(watch)
-
-    def _poll(self, watch: Watch, turn: "_Turn") -> None:
-        turn.begin()
-        self._awake_at = self.terms.clock.monotonic()
-        try:
-            unless_late(partial(watch.observer.look, within=self.patience()), self.must_stop)
-        except Late:
-            return
-        except ApiError as error:
-            self.take(watch, error)
-            if not watch.over:
-                again = "; retrying" if self.left > 0 else ""
-                self._say(watch, f"{error.message.rstrip('.')}{again}")
-                self._put_off(watch, turn, max(turn.pause, asked_pause(error)))
-        else:
-            self.take(watch)
-            self._listener.attend(watch)
-            self._put_off(watch, turn, turn.pause)
 
     def take(self, watch: Watch, error: ApiError | None = None) -> None:
         """Take in that a run was read, or why it could not be."""
         self._mind_sleep()
         is_first = watch.note_look(error, self.terms.clock.monotonic())
         self.conclude(watch)
-        if error is not None:
+        if error is not None or watch.run is None:
             return
-        if watch.run and (watch.over or not is_first or len(self._begun) <= FEW):  # not a line for each of a thousand
+        if watch.over or not is_first or len(self._said) <= FEW:  # not a line for each of a thousand
             self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
-        if self.terms.stops_when_asked and watch.run and watch.observer.needs_answer:
+        if self.terms.stops_when_asked and watch.observer.needs_answer:
             watch.end(needs_answer(watch.run))
             self.conclude(watch)
 
     def conclude(self, watch: Watch) -> None:
         """Tell of a run for which the wait is over, once."""
-        if watch.over and watch in self._turns:
-            del self._turns[watch]
+        if watch.over and watch in self._going:
+            del self._going[watch]
             self._on_over(watch)
 
     def time_out(self, watch: Watch) -> None:
         """End the wait for a run because its time is up, unless it is over."""
-        status = watch.run.status if watch.run else None
-        when = f"timed out after {span(self.terms.timeout)}; " if self.terms.timeout else ""
-        known = f"is still {status}" if status else "may be running: nothing was heard of it"
-        watch.end(
-            WaitTimeout(
-                f"{when}{noun(watch.observer.run_id)} {watch.observer.run_id} {known}",
-                hint="to resume waiting" if status else None,
-                run_state="going" if status else "unknown",
-            )
-        )
+        watch.end(timed_out(watch.observer.run_id, watch.run, self.terms.timeout))
         self.conclude(watch)
 
-    def _put_off(self, watch: Watch, turn: "_Turn", pause: float) -> None:
+    def _put_off(self, watch: Watch, pause: float) -> None:
         """Plan the next poll of a run: rarely while its end would be heard."""
         now, longest = self.terms.clock.monotonic(), self.terms.longest_pause
-        if self._listener.hears(watch) and not turn.is_alert(now):
-            turn.put_off(now + HEARING_PAUSE, next_pause=self.first_pause)
+        if self._listener.hears(watch) and not watch.is_alert(now):
+            watch.put_off(now + HEARING_PAUSE, next_pause=self.first_pause)
         else:
-            if self._listener.is_open(watch) and not turn.is_alert(now):
+            if self._listener.is_open(watch) and not watch.is_alert(now):
                 pause = max(pause, longest)  # most likely the end is heard before
-            doubled = min(turn.pause * 2, max(longest, len(self._begun) / READS_PER_SECOND))
-            turn.put_off(now + pause * self.terms.clock.jitter(), next_pause=doubled)
+            doubled = min(watch.pause * 2, max(longest, len(self._said) / READS_PER_SECOND))
+            watch.put_off(now + pause * self.terms.clock.jitter(), next_pause=doubled)
         asks_since = watch.observer.asks_since
         if asks_since is not None and now < asks_since + ASKS_FOR:
-            turn.bring_forward(asks_since + ASKS_FOR)
+            watch.bring_forward(asks_since + ASKS_FOR)
 
     def sleep_until(self, due: float) -> bool:
         """Sleep, no longer than to the deadline; return False when it ended early, because something came in."""
@@ -241,7 +221,7 @@ class Wait:
         now = self.terms.clock.monotonic()
         asleep, self._awake_at = now - self._awake_at, now
         if asleep > ASLEEP:
-            for watch in self._turns:
+            for watch in self._going:
                 watch.oversleep(asleep)
 
     def _hear(self, news: Any) -> bool:
@@ -252,60 +232,24 @@ class Wait:
             self._set_deadline()
             return True
         session_id, has_ended = self._listener.take(news)
-        called = [
-            turn
-            for watch, turn in self._turns.items()
-            if session_id and watch.run and watch.run.session_id == session_id
-        ]
-        for turn in called:
-            turn.call(self.terms.clock.monotonic(), is_quick=has_ended)
+        called = [each for each in self._going if session_id and each.session_id == session_id]
+        for each in called:
+            each.call(self.terms.clock.monotonic(), is_quick=has_ended)
         return bool(called)
 
     def _say(self, watch: Watch, words: str) -> None:
-        if watch.is_news(words):
+        if words != self._said[watch]:
+            self._said[watch] = words
             self.terms.progress.change(f"{watch.name} {words}")
 
     def _summary(self) -> str:
         """Return how the wait stands, in a few words."""
-        if len(self._begun) == 1 and self.has_all:
-            return self._begun[0].status or "waiting"  # its id is in the line above
-        total = self._coming.total if self._coming else len(self._begun)
+        if len(self._said) == 1 and self.has_all:
+            return next(iter(self._said.values())) or "waiting"  # its id is in the line above
+        total = self._coming.total if self._coming else len(self._said)
         refused = self._coming.refused if self._coming else 0
-        finished = f"{len(self._begun) - len(self._turns)} of {total} runs finished"
+        finished = f"{len(self._said) - len(self._going)} of {total} runs finished"
         return f"{finished}, {refused} not started" if refused else finished
-
-
-@dataclass
-class _Turn:
-    """When a run is polled next, and how long the pause after that is."""
-
-    pause: float
-    due: float = -math.inf
-    _alert_until: float = -math.inf
-    _is_called: bool = False
-
-    def begin(self) -> None:
-        """Begin to poll: what is heard from now on may be missing in what is read."""
-        self._is_called = False
-
-    def call(self, now: float, *, is_quick: bool) -> None:
-        """Poll now, because something was heard; `is_quick`: and soon again, until it is read too."""
-        self.due, self._is_called = now, True
-        if is_quick:
-            self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
-
-    def is_alert(self, now: float) -> bool:
-        """Return whether the end was heard lately, and is not read yet."""
-        return now < self._alert_until
-
-    def put_off(self, due: float, *, next_pause: float) -> None:
-        """Poll next when it is due, unless it was called since it began."""
-        if not self._is_called:
-            self.due, self.pause = due, next_pause
-
-    def bring_forward(self, due: float) -> None:
-        """Poll no later than then."""
-        self.due = min(self.due, due)
 
 
 def asked_pause(error: ApiError) -> float:

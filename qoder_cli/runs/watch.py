@@ -8,30 +8,39 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 
+QUICK_PAUSE = 0.1  # seconds between polls at first once the end was heard but is not read yet, for lists lag
+ALERT = 5.0  # seconds for which such polls are made
 FIRST_WORD = 30.0  # seconds for which a server may be silent about a run that nothing was ever heard of
 
 
 @dataclass(eq=False)
 class Watch:
-    """One run that is waited for; all times are the monotonic clock's.
+    """One run that is waited for, and when it is polled next; all times are the monotonic clock's.
 
     `error` is why the wait for it ended before the run did. `label` says what the run is among several: its deployment
-    as it was typed.
+    as it was typed. `looked`: it was asked for, with or without success. `pause` is the one after the next poll.
     """
 
     observer: Observer
     label: str | None = None
     error: QoderError | None = field(default=None, init=False)
-    looked: bool = field(default=False, init=False)  # whether it was asked for, with or without success
+    looked: bool = field(default=False, init=False)
     began: float = field(default=math.nan, init=False)
+    due: float = field(default=-math.inf, init=False)
+    pause: float = field(default=0.0, init=False)
+    _alert_until: float = field(default=-math.inf, init=False)
     _heard: float = field(default=math.nan, init=False)
     _missing_since: float | None = field(default=None, init=False)
-    _said: str = field(default="", init=False)
 
     @property
     def run(self) -> Run | None:
         """The newest reading of the run."""
         return self.observer.run
+
+    @property
+    def session_id(self) -> str | None:
+        """The session of the run, once it is known."""
+        return self.run.session_id if self.run else None
 
     @property
     def name(self) -> str:
@@ -48,21 +57,33 @@ class Watch:
         """Whether there certainly is such a run."""
         return self.run is not None or self.observer.may_lag
 
-    @property
-    def status(self) -> str:
-        """What was last said of the run, in a few words."""
-        return self._said
-
-    def is_news(self, words: str) -> bool:
-        """Note what is said of the run, and return whether it differs from what was said before."""
-        is_new = words != self._said
-        self._said = words
-        return is_new
-
-    def begin(self, now: float) -> None:
-        """Begin to wait."""
+    def begin(self, now: float, pause: float) -> None:
+        """Begin to wait, with the pause between the first two polls."""
         self.began = self._heard = now
-        self._said = (self.run.status or "") if self.run else ""
+        self.pause = pause
+
+    def begin_poll(self) -> None:
+        """Begin to poll: what is heard from now on may be missing in what is read."""
+        self.due = math.inf
+
+    def call(self, now: float, *, is_quick: bool) -> None:
+        """Poll now, because something was heard; `is_quick`: and soon again, until it is read too."""
+        self.due = now
+        if is_quick:
+            self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
+
+    def is_alert(self, now: float) -> bool:
+        """Return whether the end was heard lately, and is not read yet."""
+        return now < self._alert_until
+
+    def put_off(self, due: float, *, next_pause: float) -> None:
+        """Poll next when it is due, unless it was called since the poll began."""
+        if self.due == math.inf:
+            self.due, self.pause = due, next_pause
+
+    def bring_forward(self, due: float) -> None:
+        """Poll no later than then."""
+        self.due = min(self.due, due)
 
     def oversleep(self, seconds: float) -> None:
         """Leave out the time for which this machine was suspended: the server was not silent."""
@@ -86,7 +107,17 @@ class Watch:
         """Go on after trouble, or end the wait when there is no point in trying again."""
         if self.over or not self._is_hopeless(error, now):
             return
-        self.end(_lost(self.observer.run_id, error) if self.is_known else error)
+        if not self.is_known:
+            self.end(error)
+            return
+        run_id, hint = self.observer.run_id, "wait for it again; do not start another"
+        lost = LostSight(
+            f"lost track of {noun(run_id)} {run_id}; it may still be running: {error.message}",
+            hint=f"log in again, then {hint}" if isinstance(error, AuthError) else hint,
+            run_state="unknown",
+            cause=error,
+        )
+        self.end(lost)
 
     def end(self, error: QoderError) -> None:
         """End the wait before the run has ended."""
@@ -104,15 +135,3 @@ class Watch:
             is_silent = now - self._heard > (LONGEST_SILENCE if self.is_known else FIRST_WORD)
             return is_silent or not (self.is_known or error.retryable)
         return True
-
-
-def _lost(run_id: str, error: ApiError) -> LostSight:
-    hint = "wait for it again; do not start another"
-    if isinstance(error, AuthError):
-        hint = f"log in again, then {hint}"
-    return LostSight(
-        f"lost track of {noun(run_id)} {run_id}; it may still be running: {error.message}",
-        hint=hint,
-        run_state="unknown",
-        cause=error,
-    )

@@ -123,7 +123,7 @@ class Feed:
 
     def _follow(self) -> None:
         path = events_path(self._session_id) + "/stream"
-        with self._client.open_stream(path, last_event_id=self._cursor) as chunks:
+        with self._client.open_stream(path, last_event_id=self._cursor) as (_, chunks):
             self._inbox.put(Up(self._session_id))
             if self._gap:
                 self._gap = False

@@ -57,7 +57,8 @@ def test_what_is_said_while_a_run_is_looked_at_is_a_reason_to_look_again_at_once
 
 def test_what_is_said_makes_a_run_the_next_to_look_at(feeds: list[FakeFeed]) -> None:
     clock = FakeClock()
-    listener = Listener(None, clock=clock, inbox=queue.SimpleQueue())  # type: ignore[arg-type]  # the feed is a fake
+    client: Any = SimpleNamespace(clock=clock)  # the feed is a fake
+    listener = Listener(client, inbox=queue.SimpleQueue())
     watch = watching(clock)
     listener.attend(watch)
     [feed] = feeds
@@ -79,7 +80,8 @@ def test_what_is_said_makes_a_run_the_next_to_look_at(feeds: list[FakeFeed]) -> 
 
 def test_a_silent_stream_is_not_relied_on(feeds: list[FakeFeed]) -> None:
     clock = FakeClock()
-    listener = Listener(None, clock=clock, inbox=queue.SimpleQueue())  # type: ignore[arg-type]  # the feed is a fake
+    client: Any = SimpleNamespace(clock=clock)  # the feed is a fake
+    listener = Listener(client, inbox=queue.SimpleQueue())
     watch = watching(clock)
     listener.attend(watch)
     assert not listener.hears(watch)
@@ -109,7 +111,8 @@ def test_a_silent_stream_is_not_relied_on(feeds: list[FakeFeed]) -> None:
 
 def test_only_a_few_streams_are_followed_and_each_is_left_when_its_run_is_over(feeds: list[FakeFeed]) -> None:
     clock = FakeClock()
-    listener = Listener(None, clock=clock, inbox=queue.SimpleQueue())  # type: ignore[arg-type]  # the feed is a fake
+    client: Any = SimpleNamespace(clock=clock)  # the feed is a fake
+    listener = Listener(client, inbox=queue.SimpleQueue())
     watches = [watching(clock, number) for number in range(20)]
     for watch in watches:
         listener.attend(watch)
@@ -124,7 +127,8 @@ def test_only_a_few_streams_are_followed_and_each_is_left_when_its_run_is_over(f
 
 def test_a_run_without_a_session_has_nothing_to_listen_to(feeds: list[FakeFeed]) -> None:
     clock = FakeClock()
-    listener = Listener(None, clock=clock, inbox=queue.SimpleQueue())  # type: ignore[arg-type]  # the feed is a fake
+    client: Any = SimpleNamespace(clock=clock)  # the feed is a fake
+    listener = Listener(client, inbox=queue.SimpleQueue())
     listener.attend(watching(clock, session_id=None))
     assert feeds == []
 

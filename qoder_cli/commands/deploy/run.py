@@ -109,6 +109,7 @@ def run(
 
     from qoder_cli.base.times import Limits
     from qoder_cli.runs import names
+    from qoder_cli.runs.ending import Wanted
     from qoder_cli.runs.single import run_one
     from qoder_cli.runs.trigger import Order, check_key
 
@@ -124,8 +125,8 @@ def run(
     limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
+    wanted = Wanted(follow, require_satisfied, result, asked)
     if is_list(deployments):
-        from qoder_cli.runs.awaiting import Wanted
         from qoder_cli.runs.fleet.launches import Plan
         from qoder_cli.runs.fleet.many import orders_for, run_many
 
@@ -139,7 +140,6 @@ def run(
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
             return show_requests(state, typed, orders)
-        wanted = Wanted(follow, require_satisfied, result, asked)
         plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
         return run_many(state, typed, orders, plan, limits, wanted)
     state.known.ci.expect_one(deployments[0])
@@ -149,17 +149,7 @@ def run(
         from qoder_cli.runs.fleet.rehearsal import show_request
 
         return show_request(state, order)
-    return run_one(
-        state,
-        order,
-        limits if wait else None,
-        follow=follow,
-        require_satisfied=require_satisfied,
-        on_ask=asked,
-        if_idle=if_idle,
-        on_skip=on_skip,
-        result=result,
-    )
+    return run_one(state, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ from contextlib import suppress
 import typer
 
 from qoder_cli.app import State
-from qoder_cli.base.errors import Exit, Interrupted, NoAnswer, NotYet, OutcomeUnknown, QoderError, UsageError
-from qoder_cli.base.ids import segment
+from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
+from qoder_cli.http.write import Cancel
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.awaiting import Wanted, finish
-from qoder_cli.runs.ending import going_on
+from qoder_cli.runs.awaiting import finish
+from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
 from qoder_cli.runs.item import Item, printed
 from qoder_cli.runs.observe import Observer, observer_of
@@ -86,9 +86,8 @@ def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not yes and not confirmed(state, f"Cancel run {found.id} of {found.deployment_id}?"):
         raise UsageError(f"nothing was cancelled; run {found.id} keeps running")
     state.progress.note(f"cancelling run {found.id} {state.settings.whereabouts}")
-    pending = state.client.prepare("POST", f"/sessions/{segment(found.session_id)}/cancel").start()
-    with suppress(NoAnswer):  # whether it was heard shows in whether the run stops
-        state.client.understand(pending.result(state.client.request_timeout))
+    with suppress(OutcomeUnknown):  # whether it was heard shows in whether the run stops
+        Cancel(state.client, found.session_id).send()
     return True
 
 

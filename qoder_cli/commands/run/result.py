@@ -53,8 +53,8 @@ def result(
         raise not_ended(found, state)
     files = []
     if folder is not None:
-        for file in results.delivered_files(state.client, found):
-            files.append(str(delivered.download(state.client, file, folder)))
+        for id, name in results.delivered_files(state.client, found):
+            files.append(str(delivered.download(state.client, id, name, folder)))
             state.progress.note(f"saved {files[-1]}")
         if not files:
             state.progress.note(f"run {found.id} delivered no files")

@@ -22,7 +22,8 @@ from qoder_cli.cli.options import (
     when_asked,
     words_to_wait,
 )
-from qoder_cli.runs.awaiting import Wanted, finish, wait_for
+from qoder_cli.runs.awaiting import finish, wait_for
+from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.watch import Watch
 

@@ -13,7 +13,6 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
-    Wanted,
     interrupted,
     item_of,
     left_behind,
@@ -23,7 +22,7 @@ from qoder_cli.runs.awaiting import (
     unread,
     unreadable,
 )
-from qoder_cli.runs.ending import take_leave_of
+from qoder_cli.runs.ending import Wanted, take_leave_of
 from qoder_cli.runs.fleet.rounds import Rounds
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.wait import LAST_LOOK, Wait

@@ -13,7 +13,7 @@ from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked, called
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Wanted
+from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.fleet.awaited import Awaiting
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.fleet.launches import Launches, Plan
