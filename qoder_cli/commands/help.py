@@ -134,7 +134,7 @@ A run that could not be found has an empty `id`, and the typed word is in the `d
 column, unless it is the id of a run or a session.
 
 In a pipe a single run or deployment is lines that begin with these names; those without a
-value are left out:
+value have no line:
 
 {_words(fields["run"])}
 {_words(fields["deployment"])}

@@ -135,6 +135,17 @@ def test_no_message_is_translated_word_by_word(rule: str) -> None:
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "tests/shown/pages.txt"])
+def test_neither_is_a_page(page: str) -> None:
+    text = (HOUSE.parent / page).read_text("utf-8")
+    text = re.sub(r"(?s)```.*?```|<!--.*?-->", "", text)
+    # The command `answer`, and what the server says.
+    text = re.sub("`[^`\n]*`|(?:run|session) answer|answer +Give|model did not answer", "…", text)
+    for paragraph in re.split(r"\n\s*\n|\n(?=[-|#]|\d\. )", text):
+        words = PEOPLE.sub("", " ".join(paragraph.split()))
+        assert [found[0] for rule in RULES if (found := re.search(f"(?i){rule}", words))] == [], paragraph
+
+
 def test_a_hint_is_an_imperative_or_a_purpose() -> None:
     wrong = [text for text in TEXTS if text.is_hint and not IMPERATIVE.match(text.text)]
     assert [f"{text.place}: {text.text}" for text in wrong] == []
