@@ -858,7 +858,7 @@ def test_utf_8_whatever_the_locale(alone: Shell) -> None:
         assert "name\tTäglich 日報 ✓\n" in alone.qoder("deploy", "get", id).out
         assert alone.qoder("deploy", "get", id, "--json").json["name"] == "Täglich 日報 ✓"
         assert "dep_…" in alone.qoder("deploy", "run", "--help").out
-        assert "dep_…" in alone.qoder("deploy", "run", "drun_1").err
+        assert "dep_…" in alone.qoder("deploy", "run", "dep_ä").err
 
 
 def test_what_a_server_writes_steers_no_terminal(alone: Shell) -> None:
