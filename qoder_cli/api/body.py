@@ -1,4 +1,4 @@
-"""What is sent: a JSON body made of fields or read from a file, or a form with files. Checked before anything is."""
+"""What is sent: JSON of fields or from a file, or a form with files; checked first."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Body(NamedTuple):
 
 
 def split(typed: str, option: str) -> tuple[str, str]:
-    """Return name and value of what an option takes. Raises UsageError for what has none, or is not UTF-8."""
+    """Return name and value of what an option takes. Raises UsageError."""
     name, sign, value = typed.partition("=")
     if not name or not sign:
         takes = "NAME=VALUE" if option == "--query" else "KEY=VALUE"
@@ -55,7 +55,7 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
 
 
 def of_file(path: str, *, stdin: IO[str] | None) -> Body:
-    """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError when it is none."""
+    """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError."""
     name = "standard input" if path == "-" else path
     content = _bytes_of_stdin(stdin, "--input") if path == "-" else _bytes_of_file(path, "--input")
     try:

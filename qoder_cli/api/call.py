@@ -103,7 +103,7 @@ class Call(Write[Answer]):
         return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the pause before it is sent again as a GET is, under the caller's key; None without one."""
+        """Return the pause before it is sent again, under the caller's key; None without one."""
         if self._request.key is None or meaning is Meaning.DOUBTFUL:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self.client.clock.jitter())
@@ -125,7 +125,7 @@ class Call(Write[Answer]):
         return signalled.in_words(said, run_state="unknown")
 
     def unprinted(self, error: InternalError, answer: Answer) -> InternalError:
-        """Return the error that an answer could not be printed, saying of a write that it was answered all the same."""
+        """Return the error that an answer could not be printed; a write is done all the same."""
         if not self._request.is_write:
             return error
         message = f"{error.message}; {self._request} is done (HTTP {answer.status}); do not repeat it"
@@ -146,7 +146,7 @@ def explained(request: Request, error: ApiError) -> ApiError:
 
 
 def _check(answer: Answer, operation: Operation | None, host: str) -> None:
-    """Raise NoAnswer for what cannot be the API's: no JSON where it must be, a page of a gateway."""
+    """Raise NoAnswer for what cannot be the API's, as a page of a gateway."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return

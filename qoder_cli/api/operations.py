@@ -1,4 +1,4 @@
-"""The operations of the API, from the table beside this file (api/facts.md, 4): no server is asked for them."""
+"""The operations of the API, from the table beside this file (api/facts.md, 4)."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -9,7 +9,7 @@ Kind = Literal["model", "page", "stream", "binary"]  # what is answered: an obje
 
 
 class Operation(NamedTuple):
-    """One operation; `path` has its ids as `{names}`. `required`, `query` and `body` are names of parameters."""
+    """One operation; `path` has its ids as `{names}`, and the lists are names of parameters."""
 
     id: str
     method: str
@@ -40,7 +40,7 @@ def all_operations() -> tuple[Operation, ...]:
 
 
 def search(words: Iterable[str]) -> Iterator[Operation]:
-    """Yield the operations in whose id, method or path every word occurs, in upper or lower case."""
+    """Yield the operations in whose id, method or path every word occurs, in any case."""
     wanted = [word.lower() for word in words]
     for operation in all_operations():
         text = f"{operation.id} {operation.method} {operation.path}".lower()
@@ -61,7 +61,7 @@ def find(method: str, path: str) -> Operation | None:
 
 
 def readable(path: str) -> str | None:
-    """Return the path to read to see what a write to `path` did: its own or one above; of `…/run` the list `…/runs`."""
+    """Return the path that shows what a write to `path` did: its own, one above, or its plural."""
     steps = path.split("/")
     above = ("/".join(steps[:length]) for length in range(len(steps), 1, -1))
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)

@@ -1,4 +1,4 @@
-"""What is asked of the API: method, path, query and headers as they were typed, checked; never of another host."""
+"""What is asked of the API: method, path, query and headers as typed, checked."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _REFUSED = {
 
 
 class Target(NamedTuple):
-    """A path below the base URL, beginning with `/` and percent-encoded as typed; and the query, decoded, by name."""
+    """A path below the base URL, percent-encoded as typed; and the query, decoded, by name."""
 
     path: str
     params: dict[str, list[str]]

@@ -1,4 +1,4 @@
-"""Answers on standard output: byte for byte in a pipe, harmless on a terminal; whole, page by page, or as a stream."""
+"""Answers on standard output: byte for byte in a pipe, harmless on a terminal."""
 
 import codecs
 import io
@@ -55,7 +55,7 @@ def show_body(state: "State", answer: Answer) -> None:
 
 
 def _show_ids(state: "State", body: str) -> None:
-    """Print the id of an object, or those of the items of a page or an array; what has none is a warning."""
+    """Print the ids of an object, a page or an array; what has none is a warning."""
     items: list[Any] = [body] if body else []
     with suppress(ValueError):
         value = jsontext.parse(body)
@@ -68,7 +68,7 @@ def _show_ids(state: "State", body: str) -> None:
 
 
 def show_pages(state: "State", request: Request) -> None:
-    """Print the items of all pages of a list as one array, or one a line, each page while the next is fetched.
+    """Print the items of all pages, each page while the next is fetched: an array, or one a line.
 
     Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
     before stands, and an array is not closed then.
@@ -90,7 +90,7 @@ def show_pages(state: "State", request: Request) -> None:
 
 
 def show_stream(state: "State", request: Request, *, include: bool) -> None:
-    """Print an event stream as it comes, until it ends. Raises ApiError, also when it breaks off."""
+    """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
     client, target = state.client, request.target
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")
     lines = io.IncrementalNewlineDecoder(characters, translate=True)

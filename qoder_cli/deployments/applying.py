@@ -177,7 +177,7 @@ def _created_since(state: "State", step: Step, asked: float) -> Deployment | Non
 
 
 def _is_older(found: Deployment, since: float | None) -> bool:
-    """Return whether a deployment was there before a time, in whole seconds of the server's clock."""
+    """Return whether a deployment was there before a time, by the server's clock."""
     moment = parse_timestamp(found.raw.get("created_at"))
     return since is not None and moment is not None and moment.timestamp() < math.floor(since)
 
@@ -193,7 +193,7 @@ def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | 
 
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
-    """Return whether it shows that all is as wanted; that an agent is pinned anew shows in another version."""
+    """Return whether all is as wanted; that an agent is pinned anew shows in its version."""
     if step.repins and settable(found).get("agent") == settable(current).get("agent"):
         return False
     return step.shows and not step.differs(found)
@@ -220,7 +220,7 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
 
 
 def _read_back(state: "State", step: Step, written: Deployment) -> Deployment:
-    """Return the deployment as it is now; where that is not yet what was answered, replicas lag: look again."""
+    """Return the deployment as it is now, looking again while replicas lag behind the answer."""
     for pause in LAG:
         with suppress(NotFound):
             found = read_deployment(state, written.id)

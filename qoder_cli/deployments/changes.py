@@ -39,7 +39,7 @@ class Secrets:
         self._places = frozenset(places)
 
     def out_of(self, value: Any, path: Path = ()) -> Any:
-        """Return a deployment, or what stands at a path in it, with these places hidden and all else as it is."""
+        """Return a deployment, or what stands at a path in it, with these places hidden."""
         if spelled(path) in self._places:
             return HIDDEN
         if path == (VARIABLES,) and isinstance(value, str):
@@ -51,7 +51,7 @@ class Secrets:
         return value
 
     def are_at(self, place: str) -> bool:
-        """Return whether what stands at a place must not be shown; the variables may stand there as one text."""
+        """Return whether a place must not be shown; the variables may stand there as one text."""
         return place in self._places or (place == VARIABLES and self._has_variables)
 
     @property
@@ -69,7 +69,7 @@ class Secrets:
 
 
 class Change(NamedTuple):
-    """One value that differs: where it is, and what it was and is to be; ABSENT where there is none."""
+    """One value that differs: where it is, what it was and is to be; ABSENT for none."""
 
     path: str
     before: Any
@@ -149,14 +149,14 @@ def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Cha
 
 
 def _patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes metadata the wanted one: what differs, and null for the keys that are not wanted."""
+    """Return what makes metadata the wanted one: what differs, and null for other keys."""
     return {key: value for key, value in after.items() if before.get(key, ABSENT) != value} | {
         key: None for key in before if key not in after
     }
 
 
 def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
-    """Yield what differs in a field; metadata and variables are compared by their keys, an empty text being one too."""
+    """Yield what differs in a field; metadata and variables are compared by their keys."""
     if name == VARIABLES:
         had, has = _by_name(before), _by_name(after)
     else:
@@ -170,7 +170,7 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _by_name(variables: Any) -> dict[str, str] | None:
-    """Return a text of variables by their names; None where one is there twice, or the text is another one."""
+    """Return a text of variables by their names; None where one is there twice."""
     if variables is ABSENT:
         return {}
     pairs = assignments(variables) if isinstance(variables, str) else None
@@ -178,7 +178,7 @@ def _by_name(variables: Any) -> dict[str, str] | None:
 
 
 def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
-    """Yield the leaves that differ; in an object, what is empty or null is the same as what is not there."""
+    """Yield the leaves that differ; in an object, what is empty or null is as what is absent."""
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
         for key in dict.fromkeys((*had, *after)):
@@ -202,7 +202,7 @@ def _is_filled_in(key: str, had: dict[str, Any], has: dict[str, Any]) -> bool:
 
 
 def _meaning(value: Any) -> Any:
-    """Return the same for all that means the same: 1.0 is 1, what is empty is nothing, and true is not 1."""
+    """Return the same for what means the same: 1.0 is 1, empty is nothing, true is not 1."""
     if value is ABSENT or value in (None, "", [], {}):
         return None
     if isinstance(value, int | float | Number) and not isinstance(value, bool):

@@ -20,7 +20,7 @@ _NEAR_ID = 0.85  # ids made in the same minute already share half of their chara
 
 
 def read_deployment(state: "State", id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
-    """Return a deployment by its id; `within` (seconds) and `retry` are those of `Client.get`. Raises ApiError."""
+    """Return a deployment by its id; `within` and `retry` are those of `Client.get`. Raises ApiError."""
     try:
         found = Deployment.read(state.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
     except NotFound as error:
@@ -31,7 +31,7 @@ def read_deployment(state: "State", id: str, *, within: float | None = None, ret
 
 
 def find_deployment(state: "State", id: str) -> Deployment:
-    """Return a deployment by an id that was typed. Raises ApiError; of one that is not there, with the nearest."""
+    """Return a deployment by an id that was typed. Raises ApiError, with the nearest ids."""
     try:
         return read_deployment(state, id)
     except NotFound as error:
@@ -47,7 +47,7 @@ def not_archived(state: "State", *, retry: bool = True) -> Iterator[tuple[str, s
 
 
 def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
-    """Return the error of a deployment that is not there, with the nearest ids and names, where they can be read."""
+    """Return the error of a deployment that is not there, with the nearest ids and names."""
     if id not in error.message:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
@@ -99,7 +99,7 @@ def asked(state: "State") -> str:
 
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:
-    """Return a hint with the nearest of the deployments that are known (name by id), and who was `asked`."""
+    """Return a hint with the nearest of those `known` (name by id), and who was `asked`."""
     from qoder_cli.base.ids import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet

@@ -1,4 +1,4 @@
-"""Deployment files against the server: what each would create or change, before anything is written."""
+"""Deployment files against the server: what each would create or change."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Book:
 
     @classmethod
     def of(cls, state: "State", *, archived: bool = False) -> "Book":
-        """Return a book of all there are, from one listing; of archived ones, of which there is no end, only if told.
+        """Return a book of all there are, from one listing; of archived ones only if told.
 
         Raises ApiError.
         """
@@ -104,7 +104,7 @@ def creating(declared: Declared) -> Step:
 
 
 def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
-    """Return the step that changes a deployment; its error says that it is archived, or its new name is taken."""
+    """Return the step that changes a deployment, with an error where it cannot."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
@@ -124,7 +124,7 @@ def archived(found: Deployment) -> Rejected:
 
 
 def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
-    """Yield where a name is that of several, a file lacks what a create needs, or two mean the same deployment."""
+    """Yield the names of several, creates that lack fields, and two files for one deployment."""
     first: dict[str, Step] = {}
     for step in steps:
         alive = book.alive(step.declared.name) if step.declared.id is None else []
@@ -142,7 +142,7 @@ def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
 
 
 def look_again(state: "State", steps: Sequence[Step]) -> None:
-    """Leave alone what was to be created, and was created by someone meanwhile; one listing where there is any.
+    """Leave alone what was to be created, and was created by someone meanwhile.
 
     What is to be changed is looked at anew when its turn comes. Raises ApiError.
     """
@@ -190,13 +190,13 @@ def at_latest(
 
 
 def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
-    """Return the agent that a deployment has and that is named without a version; empty where that is not so."""
+    """Return the agent that a deployment has, if it is named without a version; else empty."""
     agent = mapping(settable(found).get("agent")) if isinstance(found, Deployment) else {}
     return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
 def there_already(state: "State", step: Step) -> Applied | None:
-    """Return what a step comes to that cannot be created, for its name is taken; None where that does not show."""
+    """Return what a step comes to whose name is taken; None where that does not show."""
     alive: list[Deployment] = []
     began = state.clock.monotonic()
     for look in (0.0, *LOOKS):  # while there are none: replicas lag
@@ -211,7 +211,7 @@ def there_already(state: "State", step: Step) -> Applied | None:
 
 
 def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
-    """Return what became of all, with an error where someone else has created one of the same name; one listing."""
+    """Return what became of all, with an error where someone else created one of that name."""
     if not any(item.action == "created" for item in items):
         return list(items)
     try:

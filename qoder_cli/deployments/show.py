@@ -26,7 +26,7 @@ def show_changes(state: "State", steps: Sequence["Step"]) -> None:
 
 
 def warn_of_plan(state: "State", steps: Sequence["Step"]) -> None:
-    """Warn of each schedule, new or changed, that never fires, and of each such name that nobody can type."""
+    """Warn of new schedules that never fire, and of new names that nobody can type."""
     for step in steps:
         if not _can_be_typed(_new(step, "name")):
             state.progress.warn(f"{step.known}: commands will not take this name; use its id")

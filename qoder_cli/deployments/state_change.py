@@ -30,7 +30,7 @@ _SHOWN = 3  # deployments that the first line names
 
 
 class Change(NamedTuple):
-    """What can be done to a deployment's state, in the words for it, and the state it is in afterwards."""
+    """What can be done to a deployment, in words, and the state it is in afterwards."""
 
     verb: str  # of the command, and of the path
     doing: str
@@ -58,7 +58,7 @@ def _row(result: Result[Deployment]) -> Fields:
 
 
 class StateChanges:
-    """One change of several deployments, one after the other, each once; `as_list` says how they are printed."""
+    """One change of several deployments, one after the other; `as_list` is how they are printed."""
 
     def __init__(self, state: "State", change: Change, targets: Sequence[Target], *, as_list: bool) -> None:
         self._state = state
@@ -89,7 +89,7 @@ class StateChanges:
         return Exit.OK
 
     def _ask(self, id: str, is_wanted: Callable[[Deployment], bool]) -> None:
-        """Settle beforehand what becomes of a deployment that is so already, is not wanted or cannot be read."""
+        """Settle beforehand what is so already, is not wanted or cannot be read."""
         try:
             found = find_deployment(self._state, id)
         except ApiError as error:
@@ -111,7 +111,7 @@ class StateChanges:
             self._state.progress.note(f"{self._change.doing} {', '.join(words)} {where}")
 
     def _print(self) -> list[Result[Deployment]]:
-        """Make the changes and print an item for each thing of the input; what is drawn is printed at the end."""
+        """Make the changes, and print an item for each thing of the input."""
         output, progress = self._state.output, self._state.progress
         printed = Printed(output, progress, len(self._targets), row=_row, first=DEPLOYMENT_FIRST)
         for number, target in enumerate(self._targets):
@@ -124,7 +124,7 @@ class StateChanges:
         return printed.results
 
     def _print_one(self) -> Result[Deployment]:
-        """Make the change and print the deployment: to a person at a terminal one line is enough."""
+        """Make the change and print the deployment; for a person one line is enough."""
         output, result = self._state.output, self._result(self._targets[0])
         if (found := result.found) is None:
             return result
@@ -176,7 +176,7 @@ class StateChanges:
         return found.id == id and found.state == self._change.state
 
     def _read_back(self, id: str) -> Deployment | None:
-        """Return the deployment if it is as it was to become. Raises CannotBe when it never will be, ApiError."""
+        """Return the deployment if it is as it was to become. Raises ApiError, CannotBe."""
         found = read_deployment(self._state, id, within=READ_WITHIN, retry=False)
         if found.archived_at and self._change is not ARCHIVE:
             raise CannotBe(

@@ -1,4 +1,4 @@
-"""One deployment of a plan: how it is wanted, how it is, what is to become of it, and what became of it."""
+"""One deployment of a plan: how it is wanted and is, and what became of it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -72,12 +72,12 @@ class Step:
 
     @property
     def shows(self) -> bool:
-        """Whether reading back can show that it was written: secrets of resources are never told."""
+        """Whether reading back can show that it was written: secrets are never told."""
         return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
 
     @property
     def unsent(self) -> list[str]:
-        """The secrets that are not sent, for there is nothing on the server to compare them with."""
+        """The secrets that are not sent, for the server shows none to compare them with."""
         if self.current is None or self.error is not None or "resources" in (self.body or {}):
             return []
         return [change.path for change in secrets_of(self.declared.fields)]
@@ -88,7 +88,7 @@ class Step:
         return Secrets(self.declared.secret_places)
 
     def differs(self, found: Deployment) -> list[Change]:
-        """Return what is not as it is declared; a version that the file leaves to the server never differs."""
+        """Return what is not as declared; a version that is left to the server never differs."""
         return difference(self.declared.fields, settable(found)).changes
 
 
@@ -115,7 +115,7 @@ class Applied(Result[Deployment]):
         return self.found is not None and self.action not in ("failed", "unknown", "not_attempted")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array: the deployment, or `{"id": null, "error"}`, and what was done."""
+        """Return the item of a JSON array: the deployment, if there is one, and what was done."""
         secrets = self.step.secrets
         found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
         if self.found is not None:
@@ -150,7 +150,7 @@ def result_of(
 
 
 def without_writing(step: Step) -> Applied:
-    """Return what a step comes to that is not written, or would come to where there is something to write."""
+    """Return what a step comes to without a write, or would come to with it."""
     if step.is_open:
         return result_of(step, "would_create" if step.current is None else "would_change")
     return result_of(step, "unchanged" if step.error is None else "failed", error=step.error)

@@ -34,7 +34,7 @@ _FIELDS = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters
 
 
 def read_fields(state: "State", typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that the options name, as a file would have them; `typed` are the parameters by name."""
+    """Return the fields of a file that the parameters by name, `typed`, stand for."""
     known = {_FIELDS.get(name, name): value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     if "agent" in fields:
@@ -65,7 +65,7 @@ def _message_of(state: "State") -> str:
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole schedule, as the API wants it, with what is `known` where only half was typed."""
+    """Return the whole schedule, with what is `known` where only half was typed."""
     if expression is None and timezone is None:
         return {}
     expression = known.get("expression") if expression is None else expression

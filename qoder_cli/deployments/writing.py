@@ -27,7 +27,7 @@ RESENDS = 2
 
 
 class CannotBe(Rejected):
-    """What a write was to bring about cannot come about any more: it was read back, and is certain."""
+    """What a write was to bring about never will be: it was read back, and is certain."""
 
 
 class DeploymentWrite(Write[Deployment]):
@@ -94,7 +94,7 @@ class DeploymentWrite(Write[Deployment]):
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> Deployment | None:
-        """Return the object as it is, when the API refuses a change because it has already been made."""
+        """Return the object, when the API refuses a change because it is already made."""
         if not self._repeatable or error.http_status not in (403, 409):
             return None
         looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not

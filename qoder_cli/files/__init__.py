@@ -1,4 +1,4 @@
-"""Deployments as files: read and checked by load.py, written by export.py, compared in the shape of normal.py.
+"""Deployments as files: read by load.py, written by export.py, compared as normal.py has them.
 
 Only load.py leads to PyYAML and pydantic: export.py and normal.py import neither.
 """

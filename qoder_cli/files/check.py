@@ -81,7 +81,7 @@ class _Strict(BaseModel):
 
 
 class _Open(BaseModel):
-    """May have fields that are not known here, for the server to judge; but not ones that look like a slip."""
+    """May have fields that are not known here, but not ones that look like a slip."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -163,7 +163,7 @@ class _DefineOutcome(_Open):
 
 
 class _Resource(_Open):
-    """What is put into the session (api/facts.md, 1.2 and 4); which fields it needs is the server's to judge."""
+    """What is put into the session (api/facts.md, 1.2 and 4); the server judges its fields."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
     file_id: Any = _UNSET
@@ -198,7 +198,7 @@ _MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RES
 
 
 class _Deployment(_Strict):
-    """All that a file may say of a deployment; nothing is required here, as an update may be of any one field."""
+    """All that a file may say of a deployment; an update may be of any one field."""
 
     id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
     name: Annotated[str, Field(max_length=256), _must(str.strip, "is blank")] = _UNSET
@@ -245,7 +245,7 @@ _WORDS = {
 
 
 def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
-    """Return all that is wrong with fields in normal form, at the line and field where the file says it.
+    """Return all that is wrong with fields in normal form, by the file's lines and fields.
 
     `said` is the tree they came from, which knows the lines; `at` is where in its document it stands. No text of a
     problem shows anything that came from a variable.
@@ -259,7 +259,7 @@ def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Probl
 
 
 def _problem(detail: ErrorDetails, said: Node, at: Path) -> Problem:
-    """Return what is wrong, as far as the file itself goes, which may have a short form of what was checked."""
+    """Return what is wrong, at the place in the file, which may have a short form of it."""
     path: Path = ()
     node = said
     for step in detail["loc"]:

@@ -1,4 +1,4 @@
-"""A server's deployment as a commented YAML file, which load.py takes back as the same. Needs no YAML library."""
+"""A server's deployment as a commented YAML file, which load.py takes back as the same."""
 
 import re
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short_events(events: Any) -> dict[str, Any]:
-    """Return `message`, where it says it all, else `initial_events` with plain texts as far as they go."""
+    """Return `message`, where it says it all, else `initial_events`, shortened."""
     if not isinstance(events, list):
         return {"initial_events": events}
     short = [_short_event(event) for event in events]
@@ -112,7 +112,7 @@ def _short_event(event: Any) -> Any:
 
 
 def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
-    """Yield the lines of a value that stands after `head`, a key with its colon or the dash of a list."""
+    """Yield the lines of a value behind `head`, a key with its colon or the dash of a list."""
     pad = " " * indent
     if isinstance(value, dict | list) and value:
         inner = list(_inside(value, indent + 2))
@@ -139,7 +139,7 @@ def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
 
 
 def _is_block(text: str) -> bool:
-    """Return whether a text of several lines reads well, and exactly, as a block: nothing in it hides at an edge."""
+    """Return whether a text of several lines reads well, and exactly, as a block."""
     return (
         "\n" in text
         and not text[0].isspace()
@@ -158,7 +158,7 @@ def _word(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    """Return a number of JSON as YAML 1.1 and 1.2 both read it: 1.1 takes `1e30` for a text, but not `1.0e+30`."""
+    """Return a number of JSON for YAML, of which 1.1 takes `1e30` for a text, but not `1.0e+30`."""
     if (found := _WITH_EXPONENT.fullmatch(text)) is None:
         return text
     whole, fraction, sign, exponent = found.groups()

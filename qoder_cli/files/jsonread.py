@@ -1,4 +1,4 @@
-"""JSON text to trees, by JSON's own rules: YAML would fold line separators and refuse pairs of surrogates."""
+"""JSON text to trees: YAML would fold line separators and refuse pairs of surrogates."""
 
 import re
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ class _Reader(Reading):
         return content
 
     def _each(self, closing: str) -> Iterator[None]:
-        """Yield before each member or item, having taken what stands before it; take what closes them."""
+        """Yield at each member or item, past the comma before it; take what closes them."""
         self._at += 1  # the opening bracket
         is_first = True
         while self.next() != closing:

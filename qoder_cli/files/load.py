@@ -60,7 +60,7 @@ def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str])
 
 
 def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
-    """Return what fields that come from no file declare, and all that is wrong with them; `${` means nothing there."""
+    """Return what fields of no file declare, and what is wrong with them; `${` means nothing there."""
     [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
     normal = spelled_out(said.plain())
     return Declared("", 0, normal, None), check(normal, said)
@@ -106,7 +106,7 @@ class _Loader:
         self.told += [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
 
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
-        """Yield what a document declares; where it is wrong, nothing, with the reasons added to `problems`."""
+        """Yield what a document declares, or nothing, with the reasons added to `problems`."""
         if not isinstance(document.content, dict):
             problems.append(Problem("a deployment must be a mapping of fields", line=document.line, path=at))
             return
@@ -135,7 +135,6 @@ class _Loader:
             )
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
-        """Yield what is wrong between the fields of one deployment, and between those of several."""
         fields = dict(said.items())
         if not {"name", "id"} & set(fields):
             yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
@@ -175,7 +174,7 @@ def _trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
 
 
 def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
-    """Yield the deployments of a document and where they are in it: one, those of a list, none where it is empty."""
+    """Yield the deployments of a document and where they are in it."""
     if isinstance(tree.content, list):
         yield from (((index,), item) for index, item in enumerate(tree.content))
     elif tree.content is not None:
@@ -183,7 +182,7 @@ def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
 
 
 def _slips(said: Node, at: Path) -> Iterator[Problem]:
-    """Yield what a shell reads in a text of variables, and a server takes for names. In a mapping it is meant."""
+    """Yield what a shell reads in a text of variables, and a server takes for names."""
     variables = said.child(VARIABLES)
     if variables is None or not isinstance(variables.content, str) or _is_servers(said):
         return
@@ -208,7 +207,7 @@ def _filled_variables(document: Node, said: Node) -> Iterator[str]:
 
 
 def _named(value: Any, path: Path) -> Iterator[str]:
-    """Yield the places of what stands in a value under the name of a secret, be it a known one or not."""
+    """Yield the places in a value of what has the name of a secret."""
     if isinstance(value, dict):
         for name, item in value.items():
             place = (*path, name)
@@ -234,7 +233,7 @@ class _Filler:
     _room: int = source.LONGEST  # characters; texts repeated by aliases and variables count each time
 
     def fill(self, node: Node, path: Path) -> Node:
-        """Return the tree with its variables filled in. Raises Problem when it becomes longer than a body may be."""
+        """Return the tree with its variables filled in. Raises Problem when it becomes too long."""
         content = node.content
         if isinstance(content, dict):
             return Node(node.line, {key: self.fill(child, (*path, key)) for key, child in content.items()})
@@ -259,7 +258,7 @@ class _Filler:
         return Node(node.line, _DOLLAR.sub(value, content), is_filled)
 
     def _value(self, found: re.Match[str]) -> str:
-        """Return what stands for one `$…`. Raises ValueError, naming the variable but never its value."""
+        """Return what stands for one `$…`. Raises ValueError, which never shows a value."""
         if found[0] == "$${":
             return "${"
         name, default = found[1], found[2]

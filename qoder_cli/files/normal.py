@@ -63,7 +63,7 @@ def settable(deployment: Deployment) -> dict[str, Any]:
 
 
 def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields in normal form as the server would show them: without what it never echoes of resources."""
+    """Return fields in normal form without what the server never echoes of resources."""
     shown = dict(fields)
     if isinstance(resources := fields.get("resources"), list):
         shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
@@ -71,7 +71,7 @@ def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields as a file has them, with the short forms written out; `message` becomes `initial_events`."""
+    """Return fields with the short forms written out; `message` becomes `initial_events`."""
     said = dict(fields)
     message = said.get("message")
     if isinstance(message, str) and message and "initial_events" not in said:
@@ -81,7 +81,7 @@ def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return an object of the API without what only the server sets, and the names of what was taken out."""
+    """Return an object of the API without what only the server sets, and the names of that."""
     kept = _without(dict(fields), (*READ_ONLY, *_OURS))
     dropped = [name for name in fields if name not in kept]
     for name, inside in _READ_ONLY_INSIDE.items():
@@ -92,7 +92,7 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server fills in where an event or a resource leaves it out (api/facts.md, 2.3 and 4)."""
+    """Return what a server fills in where it is left out (api/facts.md, 2.3 and 4)."""
     if fields.get("type") == "user.define_outcome":
         return {"max_iterations": 3}
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
@@ -101,7 +101,7 @@ def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assignments(text: str) -> list[tuple[str, str]] | None:
-    """Return the names and values in a text of `K=V` pairs; None where something in it is no such pair."""
+    """Return names and values of a text of `K=V` pairs; None where something in it is none."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
     found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
     return [(name, value) for name, value in found] if len(found) == len(pieces) else None
@@ -155,7 +155,7 @@ def _budget(budget: Any) -> Any:
 
 
 def _sendable(value: Any) -> Any:
-    """Return a value without halves of surrogate pairs: JSON can spell them, but UTF-8 cannot carry them."""
+    """Return a value without halves of surrogate pairs, which UTF-8 cannot carry."""
     if isinstance(value, dict):
         return {_sendable(key): _sendable(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The text of deployment files: named files, the files of a folder, standard input. Never more than 4 MB of one."""
+"""The text of deployment files, of those in a folder, and of standard input."""
 
 import os
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def files(path: str) -> Iterator[str]:
 
 
 def folders_in(path: str) -> list[str]:
-    """Return the names of the folders that are ignored in a folder, without those that begin with a dot."""
+    """Return the names of the folders that are ignored in a folder, but for hidden ones."""
     with suppress(Problem):
         if path != STDIN and os.path.isdir(path):
             return [name for name in _names_in(path) if os.path.isdir(os.path.join(path, name))]

@@ -1,4 +1,4 @@
-"""What a file says, as a tree of values that know their line; and what is wrong in it, gathered and told at once."""
+"""What a file says, as a tree of values that know their line; and what is wrong in it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ class Problem(Exception):
 
 
 class BadFiles(UsageError):
-    """Deployment files are wrong; nothing was sent. `message` has a line for each problem, already inert."""
+    """Deployment files are wrong. `message` has a line for each problem, already inert."""
 
     has_lines = True
 
@@ -97,7 +97,7 @@ class Node:
 
 @dataclass
 class Reading:
-    """What is known while one file is read. Problems that leave the rest readable are gathered in `problems`."""
+    """What is known while one file is read; `problems` that leave the rest readable are gathered."""
 
     problems: list[Problem]
     _values: int = 0
@@ -117,7 +117,7 @@ class Reading:
             self.count_again(child, (*path, step), line)
 
     def add(self, content: dict[str, Node], key: str, value: Node, *, line: int, path: Path) -> None:
-        """Put a value at a path into a mapping, under its key on a line. Of two of one key, the last counts."""
+        """Put a value at a path into a mapping. Of two of one key, the last counts."""
         if first := content.get(key):
             text = f"duplicate key (first on line {first.line})"
             self.problems.append(Problem(text, line=line, path=path))
