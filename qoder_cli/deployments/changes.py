@@ -116,9 +116,13 @@ def difference(
         found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
         if name == "resources" and send_secrets:
             found += secrets_of(wanted)
-        if found:
-            body[name] = _patch(mapping(current.get(name)), value) if name == "metadata" else value
-            changes += found
+        if found and name == "metadata":  # what differs, and null for the keys that are not wanted
+            had = mapping(current.get(name))
+            body[name] = {key: item for key, item in value.items() if had.get(key, ABSENT) != item}
+            body[name] |= {key: None for key in had if key not in value}
+        elif found:
+            body[name] = value
+        changes += found
     return Difference(body, changes)
 
 
@@ -146,13 +150,6 @@ def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Cha
         yield Change("agent.id", pinned.get("id", ABSENT), after)
     elif repin:
         yield Change("agent.version", pinned.get("version", ABSENT), LATEST)
-
-
-def _patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes metadata the wanted one: what differs, and null for other keys."""
-    return {key: value for key, value in after.items() if before.get(key, ABSENT) != value} | {
-        key: None for key in before if key not in after
-    }
 
 
 def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:

@@ -219,15 +219,14 @@ def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
     except ApiError as unread:
         state.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
-    return [_with_twins(item, book) for item in items]
-
-
-def _with_twins(item: Applied, book: Book) -> Applied:
-    others = [found.id for found in book.alive(item.step.declared.name) if item.found and found.id != item.found.id]
-    if item.action != "created" or item.error is not None or not others:
-        return item
-    error = Rejected(
-        f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
-        hint="archive the one you do not want: qoder deploy archive ID",
-    )
-    return item.with_(error=error)
+    told = list(items)
+    for number, item in enumerate(items):
+        if item.action != "created" or item.error is not None or item.found is None:
+            continue
+        if others := [each.id for each in book.alive(item.step.declared.name) if each.id != item.found.id]:
+            error = Rejected(
+                f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
+                hint="archive the one you do not want: qoder deploy archive ID",
+            )
+            told[number] = item.with_(error=error)
+    return told

@@ -40,7 +40,13 @@ def read_fields(state: "State", typed: Mapping[str, Any]) -> dict[str, Any]:
     if "agent" in fields:
         fields["agent"] = _agent(fields["agent"])
     if fields.get("message") == "-":
-        fields["message"] = _message_of(state)
+        from qoder_cli.files import source
+        from qoder_cli.files.tree import Problem
+
+        try:
+            fields["message"] = source.read(source.STDIN, stdin=state.stdin)
+        except Problem as problem:
+            raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
     return fields
 
 
@@ -52,16 +58,6 @@ def _agent(typed: str) -> Any:
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     return {"id": id, "version": int(version)}
-
-
-def _message_of(state: "State") -> str:
-    from qoder_cli.files import source
-    from qoder_cli.files.tree import Problem
-
-    try:
-        return source.read(source.STDIN, stdin=state.stdin)
-    except Problem as problem:
-        raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,20 +88,13 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
     pairs = assignments(variables) if isinstance(variables, str) else None
     if pairs is not None and len(dict(pairs)) == len(pairs):
         short["environment_variables"] = dict(pairs)
-    if "initial_events" in short:
-        short |= _short_events(short.pop("initial_events"))
-    return short
-
-
-def _short_events(events: Any) -> dict[str, Any]:
-    """Return `message`, where it says it all, else `initial_events`, shortened."""
-    if not isinstance(events, list):
-        return {"initial_events": events}
-    short = [_short_event(event) for event in events]
-    match short:
+    if isinstance(events := short.get("initial_events"), list):
+        short["initial_events"] = [_short_event(event) for event in events]
+    match short.get("initial_events"):
         case [{"type": "user.message", "content": str(text), **others}] if not others:
-            return {"message": text}
-    return {"initial_events": short}
+            del short["initial_events"]
+            short["message"] = text
+    return short
 
 
 def _short_event(event: Any) -> Any:
