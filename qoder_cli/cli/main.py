@@ -258,8 +258,8 @@ def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
 def main(argv: list[str] | None = None, state: State | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
-    Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences, such as dying by
-    the signal that stopped it, are left to `__main__`.
+    Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences,
+    such as dying by the signal that stopped it, are left to `__main__`.
     """
     words = plain(sys.argv[1:] if argv is None else argv)
     state = state or State.of_this_process()

@@ -116,8 +116,8 @@ class Client:
     ) -> Any:
         """Return the parsed JSON answer to a GET.
 
-        `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for one try in seconds.
-        With `retry` it is asked `patiently`. Raises ApiError.
+        `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for
+        one try in seconds. With `retry` it is asked `patiently`. Raises ApiError.
         """
 
         def ask() -> Any:
@@ -157,8 +157,8 @@ class Client:
     ) -> Pending:
         """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
 
-        A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises UsageError, before
-        anything is sent, for a write while QODER_READ_ONLY is set.
+        A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
+        UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
@@ -192,9 +192,9 @@ class Client:
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Open an event stream; give its status and headers, and its bytes as they come, without limit, until closed.
 
-        Our own token is taken out of them. With `last_event_id` the stream goes on after that event. Raises ApiError:
-        what an answer that is not 2xx means, and NoAnswer when there is no event stream or it breaks, also when nothing
-        at all was heard for 75 s.
+        Our own token is taken out of them. With `last_event_id` the stream goes on after that
+        event. Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no
+        event stream or it breaks, also when nothing at all was heard for 75 s.
         """
         self.pace.take()
         request = self._http.build_request(
@@ -321,8 +321,8 @@ class Client:
     def fetch_elsewhere(self, url: str, *, largest: int) -> Iterator[bytes]:
         """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
 
-        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on this machine, and for
-        more than `largest` bytes, whether or not they were announced.
+        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on
+        this machine, and for more than `largest` bytes, whether or not they were announced.
         """
         try:
             parts = urlsplit(url)

@@ -23,8 +23,8 @@ class Closed(Exception):
 class Pace:
     """Spaces requests evenly: each takes its turn before it is sent.
 
-    `per_second` is the most that are sent in any second. Once closed, nobody gets a turn any more, so that what was
-    not sent by then never will be.
+    `per_second` is the most that are sent in any second. Once closed, nobody gets a turn any more,
+    so that what was not sent by then never will be.
     """
 
     def __init__(self, clock: Clock, *, per_second: float) -> None:

@@ -1,8 +1,8 @@
 """Reading a list back past a moment, whatever the order it comes in.
 
-Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may permit a write. So
-the order is believed only after a stretch of it was seen; until then the list is read to its end, and a list that does
-not say that it has ended was not read back.
+Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may
+permit a write. So the order is believed only after a stretch of it was seen; until then the list is
+read to its end, and a list that does not say that it has ended was not read back.
 """
 
 from collections.abc import Callable, Iterator

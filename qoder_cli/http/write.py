@@ -9,9 +9,9 @@ Prepare, take a turn, write down, send; then what the answer means decides (cont
     FAILED                     settle it; if it did not happen, send again, as often as its kind allows
     LOST                       settle it; send again only where its kind allows that
 
-What differs from one kind of write to the other is what is sent, and how a lost answer is settled: a subclass each.
-Once an answer is lost, no later refusal says that nothing happened. No page promises to honour an Idempotency-Key
-(api/facts.md, 3.5): one is sent, and nothing relies on it.
+What differs from one kind of write to the other is what is sent, and how a lost answer is settled:
+a subclass each. Once an answer is lost, no later refusal says that nothing happened. No page
+promises to honour an Idempotency-Key (api/facts.md, 3.5): one is sent, and nothing relies on it.
 """
 
 from enum import Enum
@@ -77,8 +77,8 @@ class Write(Generic[T]):
     """One write, to be done by `send`. `timeout` is for one attempt, in seconds; `pace` is what spaces several, and
     ends it.
 
-    Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted` while there is an
-    attempt of which nobody knows that it did nothing.
+    Who is stopped in between finds here what is known: `result` once it is done, and
+    `may_have_acted` while there is an attempt of which nobody knows that it did nothing.
     """
 
     can_tell = False  # whether it can find out that nothing happened
@@ -157,9 +157,9 @@ class Write(Generic[T]):
     def send(self) -> Written[T]:
         """Do it, and return what it came to.
 
-        Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain, UsageError when writing is
-        forbidden, Closed when the pace was closed before anything was sent; Signalled, when all that can be learnt of
-        an attempt under way within 2 s is known.
+        Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain,
+        UsageError when writing is forbidden, Closed when the pace was closed before anything was
+        sent; Signalled, when all that can be learnt of an attempt under way within 2 s is known.
         """
         tries = resends = 0
         began = self.client.clock.monotonic()

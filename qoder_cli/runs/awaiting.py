@@ -90,8 +90,8 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
 def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait for it is over, and return what became of it.
 
-    After a signal it returns too, with the signal as the error. A run that keeps running after that, or when the time
-    is up, is cancelled first if `--on-leave` says so.
+    After a signal it returns too, with the signal as the error. A run that keeps running after
+    that, or when the time is up, is cancelled first if `--on-leave` says so.
     """
     try:
         Wait(terms_of(state, limits, wanted), listener_of(state, wanted)).until_over([watch])

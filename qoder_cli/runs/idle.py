@@ -30,9 +30,9 @@ AT_REST = ("idle", "terminated", "archived")
 def find_going(state: "State", deployment_id: str) -> Run | None:
     """Return a run of the deployment that is going, or may be for all that is known; None when it is idle.
 
-    A run whose session is at rest may wait for an answer, which only its events tell: that is asked of the newest ones,
-    as many as the requests are enough for. Raises ApiError, and RunSkipped when a session works that belongs to no run
-    of the newest 100.
+    A run whose session is at rest may wait for an answer, which only its events tell: that is asked
+    of the newest ones, as many as the requests are enough for. Raises ApiError, and RunSkipped when
+    a session works that belongs to no run of the newest 100.
     """
     client = state.client
     runs = sorted(newest_runs(client, deployment_id, NEWEST), key=_created, reverse=True)

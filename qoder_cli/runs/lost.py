@@ -234,8 +234,8 @@ def _created(run: Run) -> float | None:
 def last_run(state: "State") -> str:
     """Return the id of the newest run triggered here, settling first what a killed or lost trigger left open.
 
-    Raises NotFound when nothing is remembered or the newest trigger started no run, OutcomeUnknown when it cannot be
-    told yet.
+    Raises NotFound when nothing is remembered or the newest trigger started no run, OutcomeUnknown
+    when it cannot be told yet.
     """
     settings = state.client.settings
     entry = state.store.last(profile=settings.profile, host=settings.host)

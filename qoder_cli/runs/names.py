@@ -39,8 +39,8 @@ Found = dict[str, str | QoderError]  # from what was typed to the id of the run,
 def deployment(typed: str, state: "State") -> str:
     """Return the id of the deployment that was typed: `dep_…` as it is, a name by listing those not archived.
 
-    Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names, and
-    ApiError.
+    Raises UsageError for what can be neither and for a name that several have, NotFound with the
+    nearest names, and ApiError.
     """
     [found] = deployments([typed], state)
     if isinstance(found, QoderError):
@@ -79,8 +79,8 @@ def _only(name: str, matches: list[str], known: dict[str, str], state: "State") 
 def run(typed: str, state: "State", *, timeout: float | None = None) -> str:
     """Return the id of the run that was typed: `drun_…` as it is, `last`, `DEPLOYMENT@last`, or `sess_…`.
 
-    `timeout` is that of `runs`. Raises UsageError for what can be none of them, NotFound, OutcomeUnknown for a `last`
-    that is not settled, WaitTimeout, and ApiError.
+    `timeout` is that of `runs`. Raises UsageError for what can be none of them, NotFound,
+    OutcomeUnknown for a `last` that is not settled, WaitTimeout, and ApiError.
     """
     [found] = runs([typed], state, timeout=timeout).values()
     if isinstance(found, QoderError):
@@ -91,8 +91,8 @@ def run(typed: str, state: "State", *, timeout: float | None = None) -> str:
 def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) -> Found:
     """Return for each word what `run` returns or raises, in as few requests as it takes.
 
-    What is not found out within the time (seconds; None or 0: any) ends in WaitTimeout. Raises UsageError for a word
-    that can be none of them, before anything is asked.
+    What is not found out within the time (seconds; None or 0: any) ends in WaitTimeout. Raises
+    UsageError for a word that can be none of them, before anything is asked.
     """
     words = [ids.run(word) for word in dict.fromkeys(typed)]
     finder = _Finder(state, words)

@@ -58,9 +58,9 @@ class SessionKnown:
 class Observer:
     """One run, and how much of its session's story is known already.
 
-    `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
-    `adopted` says that its trigger's answer was lost, `is_fresh` whether a run that the server does not show may just
-    not have reached every replica yet.
+    `run` is the newest reading, settled (its status filled in where the server sent none); None
+    before the first. `adopted` says that its trigger's answer was lost, `is_fresh` whether a run
+    that the server does not show may just not have reached every replica yet.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class Observer:
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Ask what is needed to know whether the run has ended, and return the newest reading.
 
-        `within` is the longest time for one request in seconds. Raises ApiError; NotFound also for the session of a
-        run so young that its replica may lag.
+        `within` is the longest time for one request in seconds. Raises ApiError; NotFound also for
+        the session of a run so young that its replica may lag.
         """
         raw = Run(self.run.raw) if self.run else None
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
@@ -160,8 +160,8 @@ class Observer:
     def reread(self, run: Run) -> bool:
         """Return whether a run that a list showed has ended, asking no more than its session, and once only.
 
-        Raises ApiError; NotFound for a session that is not found, unless the run is so young that it may be going on
-        unheard of, or so old that it cannot.
+        Raises ApiError; NotFound for a session that is not found, unless the run is so young that
+        it may be going on unheard of, or so old that it cannot.
         """
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended

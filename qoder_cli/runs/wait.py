@@ -54,9 +54,9 @@ class Terms:
 class Wait:
     """Waits for runs. What is heard comes in through the inbox of `listener`.
 
-    So do functions, which are called in this thread and may return another run to wait for. `on_over` hears of each run
-    whose wait is over. `coming` starts more of them. `poll_many` polls more than a few, and sleeps until it is time to.
-    The wait ends early when `is_enough` says so.
+    So do functions, which are called in this thread and may return another run to wait for.
+    `on_over` hears of each run whose wait is over. `coming` starts more of them. `poll_many` polls
+    more than a few, and sleeps until it is time to. The wait ends early when `is_enough` says so.
     """
 
     def __init__(
