@@ -70,7 +70,7 @@ WhenAsked = Annotated[
     typer.Option(
         "--on-ask",
         show_default=False,
-        help="When the agent needs an answer: stop (exit 11) or wait.",
+        help="When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt).",
     ),
 ]
 
@@ -88,8 +88,12 @@ ResultThen = Annotated[bool, flag("--result", "Like --wait, and print the agent'
 
 
 def when_asked(state: "State", typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
-    """Return what to do when the agent needs an answer."""
-    return typed or "stop"
+    """Return what to do when the agent needs an answer. Raises UsageError where nobody can be asked."""
+    if typed == "prompt" and (several or not state.may_ask):
+        why = "--on-ask prompt requires a terminal, and one run"
+        raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
+    prompts = follow and not several and state.may_ask
+    return typed or ("prompt" if prompts else "stop")
 
 
 def read_then(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from qoder_cli.base.times import Clock, span
-from qoder_cli.output.screen import Screen, inert, unseen_keys
+from qoder_cli.output.screen import Screen, inert, keys
 
 if TYPE_CHECKING:
     from rich.console import RenderHook
@@ -89,7 +89,7 @@ class Progress:
         if self.is_quiet or not self._moves:
             yield
         else:
-            with unseen_keys():
+            with keys(shown=False):
                 try:
                     self._start_live()
                     yield

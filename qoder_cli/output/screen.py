@@ -142,8 +142,8 @@ def silence(stream: TextIO | None) -> None:
 
 
 @contextmanager
-def unseen_keys() -> Iterator[None]:
-    """Let the terminal not echo what is typed while the block runs: an Enter would move what is drawn.
+def keys(*, shown: bool) -> Iterator[None]:
+    """Let the terminal echo what is typed while the block runs, or not: an Enter would move what is drawn.
 
     Nothing is changed in the background, where the system would stop a process that tries; nor on Windows.
     """
@@ -158,9 +158,9 @@ def unseen_keys() -> Iterator[None]:
     except (OSError, ValueError, termios.error):
         yield
         return
-    silent = [*before]
-    silent[3] &= ~termios.ECHO
-    _set_terminal(terminal, silent)
+    changed = [*before]
+    changed[3] = before[3] | termios.ECHO if shown else before[3] & ~termios.ECHO
+    _set_terminal(terminal, changed)
     try:
         yield
     finally:

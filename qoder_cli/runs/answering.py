@@ -14,7 +14,7 @@ from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
 from qoder_cli.sessions.asks import STATUSES, Asked, Call, Waiting, look
-from qoder_cli.sessions.question import ask, line_of, show_call, visible
+from qoder_cli.sessions.question import ask, show_call, visible
 from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys
 
@@ -132,19 +132,6 @@ def confirmed(state: "State", calls: Sequence[Call], verb: str) -> list[Call]:
         show_call(state, call)
         if ask(state, f"{verb} {visible(call.id)}? [y]es [n]o", "yes no") == "y":
             taken.append(call)
-    return taken
-
-
-def prompted(state: "State", asked: Asked) -> list[tuple[Call, str, str | None]] | None:
-    """Show what waits and ask: return what to answer, None to stop asking."""
-    taken: list[tuple[Call, str, str | None]] = []
-    for call in asked.calls:
-        show_call(state, call)
-        reply = ask(state, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
-        if reply == "s":
-            return None
-        because = line_of(state, "why not? ").strip() or None if reply == "w" else None
-        taken.append((call, "allow" if reply == "y" else "deny", because))
     return taken
 
 

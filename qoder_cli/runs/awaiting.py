@@ -22,14 +22,14 @@ from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.runs.ending import Wanted, ending_error, naming, stopped_waiting, take_leave_of
+from qoder_cli.runs.ending import Wanted, ending_error, naming, needs_answer, stopped_waiting, take_leave_of
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qoder_cli.http.client import Client
 
@@ -87,6 +87,23 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
     return item.with_(error=error)
 
 
+def asker(state: State) -> "Callable[[Watch], QoderError | None]":
+    """Return what asks a person about the calls that a run waits for; it returns why the wait is over, if it is."""
+    from qoder_cli.sessions.question import prompted
+
+    def ask(watch: Watch) -> QoderError | None:
+        run = watch.run
+        try:
+            if run is None or (run.session_id and prompted(state, run.session_id)):
+                watch.observer.forget_asks()
+                return None
+        except QoderError as error:
+            return error.with_(run_id=watch.observer.run_id, run_state="going")
+        return needs_answer(run)
+
+    return ask
+
+
 def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait for it is over, and return what became of it.
 
@@ -94,7 +111,8 @@ def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item
     that, or when the time is up, is cancelled first if `--on-leave` says so.
     """
     try:
-        Wait(terms_of(state, limits, wanted), listener_of(state, wanted)).until_over([watch])
+        answer = asker(state) if wanted.on_ask == "prompt" else None
+        Wait(terms_of(state, limits, wanted), listener_of(state, wanted), answer=answer).until_over([watch])
         return take_leave_of([read_more(state, item_of(watch, state), wanted)], state)[0]
     except Signalled as signalled:
         item = interrupted(watch, signalled, wanted, state)
@@ -111,7 +129,7 @@ def terms_of(state: State, limits: Limits, wanted: Wanted) -> Terms:
         spent=limits.spent,
         longest_pause=LONGEST_PAUSE if limits.interval is None else limits.interval,
         slice=glance(state),
-        stops_when_asked=wanted.on_ask == "stop",
+        stops_when_asked=wanted.on_ask != "wait",
     )
 
 

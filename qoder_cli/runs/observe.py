@@ -112,6 +112,10 @@ class Observer:
         since = self.asks_since
         return since is not None and self._known is not None and self._known.asked_until - since >= ASKS_FOR
 
+    def forget_asks(self) -> None:
+        """Take it that what the agent waits for was answered: if it does still, it does so anew."""
+        self._asks = None
+
     @property
     def ended(self) -> bool:
         """Whether the ending, or that it cannot be known, is known."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError
+from qoder_cli.base.errors import ApiError, QoderError
 from qoder_cli.base.pool import Late, unless_late
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.http.pace import READS_PER_SECOND
@@ -57,6 +57,8 @@ class Wait:
     So do functions, which are called in this thread and may return another run to wait for.
     `on_over` hears of each run whose wait is over. `coming` starts more of them. `poll_many` polls
     more than a few, and sleeps until it is time to. The wait ends early when `is_enough` says so.
+    A run that needs an answer gets it from `answer`, if there is one: it returns the error that
+    ends the wait, None to wait on.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Wait:
         coming: "Launches | None" = None,
         poll_many: "Callable[[Wait, Sequence[Watch]], None] | None" = None,
         is_enough: Callable[[], bool] = lambda: False,
+        answer: "Callable[[Watch], QoderError | None] | None" = None,
     ) -> None:
         self.terms = terms
         self._listener = listener
@@ -77,6 +80,7 @@ class Wait:
         self._is_enough = is_enough
         self._said: dict[Watch, str] = {}  # what was last said of each run
         self._going: dict[Watch, None] = {}  # the runs that are still waited for
+        self._answer = answer
         self._deadline = math.inf
         self._awake_at = terms.clock.monotonic()  # when this thread last looked at the clock
 
@@ -165,7 +169,9 @@ class Wait:
         if watch.over or not is_first or len(self._said) <= FEW:  # not a line for each of a thousand
             self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
         if self.terms.stops_when_asked and watch.observer.needs_answer:
-            watch.end(needs_answer(watch.run))
+            why_over = self._answer(watch) if self._answer else needs_answer(watch.run)
+            if why_over is not None:
+                watch.end(why_over)
             self.conclude(watch)
 
     def conclude(self, watch: Watch) -> None:

@@ -10,9 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import jsontext, signals
-from qoder_cli.base.errors import UsageError
-from qoder_cli.output.screen import NARROWEST, terminal_width
-from qoder_cli.sessions.asks import Call
+from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.output.screen import NARROWEST, keys, terminal_width
+from qoder_cli.sessions.answers import Answers, confirmation
+from qoder_cli.sessions.asks import Call, look
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -92,11 +93,40 @@ def _words(choices: str) -> set[str]:
     return {*choices.split(), *(word[0] for word in choices.split())}
 
 
+def prompted(state: "State", session_id: str) -> bool:
+    """Show what waits in a session, ask, and send what is said; return whether there is nothing left to say.
+
+    Raises QoderError where it cannot be sent; what somebody else answered meanwhile is said, and no error.
+    """
+    with state.progress.aside():
+        try:
+            asked = look(state.client, session_id)
+        except ApiError as error:
+            state.progress.warn(f"what the agent waits for cannot be read: {error.message}")
+            return True
+        answers = []
+        for call in asked.calls:
+            show_call(state, call)
+            if call.kind == "custom":
+                return False
+            reply = ask(state, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
+            if reply == "s":
+                return False
+            because = line_of(state, "why not? ").strip() if reply == "w" else None
+            answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
+        try:
+            if answers:
+                Answers(state, asked, answers).deliver()
+        except Rejected as error:
+            state.progress.warn(error.message)
+        return not asked.unreadable
+
+
 def line_of(state: "State", prompt: str) -> str:
     """Return the line that a person types; what ends it early leaves the line. Raises UsageError without a terminal."""
     state.err.tell(prompt)
     try:
-        with signals.waiting():
+        with keys(shown=True), signals.waiting():
             line = state.stdin.readline() if state.stdin else ""
     except OSError:
         line = ""

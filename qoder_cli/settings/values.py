@@ -16,7 +16,7 @@ from qoder_cli.output.report import Format
 OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
 OnLeave = Literal["detach", "cancel"]  # when a run that goes on is left
-OnAsk = Literal["stop", "wait"]  # when the agent waits for an answer
+OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer
 
 API_PATH = "/api/v1/cloud"
 REGIONS = {  # api/facts.md, 3.1

@@ -1,15 +1,16 @@
 """A server whose agents ask: a session waits for answers, takes each once, works on, and can be made to go wrong."""
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
-
-from tests.support.wire import FakeClock
 
 Event = dict[str, Any]
 WORKS_FOR = 2.0  # seconds that a turn takes
@@ -47,7 +48,7 @@ class Server(httpx.BaseTransport):
     `told` is what becomes of a page of events before it is sent, and `lag` for how long a list does not show them.
     """
 
-    clock: FakeClock
+    clock: Any  # a clock of `tests.support.wire`, or one with the time as `time`
     generation: str = "current"
     goes_wrong: list[str] = field(default_factory=list)
     told: Callable[[list[Event]], list[Event]] = list
@@ -261,3 +262,43 @@ def _after(wrong: str, answer: httpx.Response) -> httpx.Response:
         case "no-data":
             return httpx.Response(202, json={"ok": True})
     return answer
+
+
+class RealClock:
+    """The machine's time."""
+
+    @property
+    def time(self) -> float:
+        import time
+
+        return time.time()
+
+
+@contextmanager
+def served(server: Server) -> Iterator[str]:
+    """Serve it on this machine, and yield its base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("content-length") or 0))
+            asked = httpx.Request(self.command, f"http://127.0.0.1{self.path}", content=content)
+            told = server.handle_request(asked)
+            self.send_response(told.status_code)
+            self.send_header("content-type", told.headers["content-type"])
+            self.send_header("content-length", str(len(told.content)))
+            self.end_headers()
+            self.wfile.write(told.content)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *words: object) -> None:
+            """Say nothing."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    threading.Thread(target=http.serve_forever, args=[0.05], daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}{PREFIX}"
+    finally:
+        http.shutdown()
+        http.server_close()

@@ -60,7 +60,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
             if not (observer.ended or _has_ended(observer)):
                 _follow_on(state, observer, log, printer, on_ask)
             printer.sum_up(credits_of(state, Run(run.raw), selection))  # the newest figure, not that of the first look
-        if on_ask == "stop" and observer.run and observer.needs_answer:
+        if on_ask != "wait" and observer.run and observer.needs_answer:
             raise following(state, observer.run, needs_answer(observer.run))
     except Signalled as signalled:
         if observer.ended:
@@ -72,7 +72,8 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
 def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, which the run itself and its session's list are asked for.
 
-    With `on_ask` stop, until it needs an answer at most. Raises NotFound when the session was deleted, LostSight.
+    Unless `on_ask` is wait, until it needs an answer that nobody gives at most. Raises NotFound when the session was
+    deleted, LostSight.
     """
     follower = Follower(log, note=state.progress.note)
     watching = _Watching(observer, state.clock)
@@ -81,8 +82,12 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
             printer.show(events)
             if watching.has_ended(events):
                 break
-            if on_ask == "stop" and observer.needs_answer:
-                break
+            if on_ask != "wait" and observer.needs_answer:
+                from qoder_cli.sessions.question import prompted
+
+                if on_ask == "stop" or not (log.session_id and prompted(state, log.session_id)):
+                    break
+                observer.forget_asks()
         for events in follower.read_on():
             printer.show(events)
     except ApiError as error:
@@ -107,7 +112,8 @@ class _Watching:
         self._clock = clock
         self._pause = CHECK_EVERY
         self._alert_until = -math.inf
-        self.due = clock.monotonic() + CHECK_EVERY
+        self.due = clock.monotonic()
+        self._put_off(CHECK_EVERY)
 
     def has_ended(self, events: Events) -> bool:
         """Return whether it has ended, asking for it if it is time to, or these events are a reason to."""
@@ -120,11 +126,15 @@ class _Watching:
             return True
         now = self._clock.monotonic()
         self._pause = self._pause * 2 if now < self._alert_until else CHECK_EVERY
-        self.due = now + self._pause
-        asks_since = self._observer.asks_since
+        self._put_off(self._pause)
+        return False
+
+    def _put_off(self, pause: float) -> None:
+        """Ask next after a pause, no later than when an agent that asks has done so for long enough."""
+        now, asks_since = self._clock.monotonic(), self._observer.asks_since
+        self.due = now + pause
         if asks_since is not None and now < asks_since + ASKS_FOR:
             self.due = min(self.due, asks_since + ASKS_FOR)
-        return False
 
 
 def _has_ended(observer: Observer) -> bool:
