@@ -29,7 +29,7 @@ ERROR_TYPES = {
 ROUTES = (*deployments.ROUTES, *sessions.ROUTES)
 
 
-def perform(world: World, request: Request, *, seen: Seen, now: float, conditions: Conditions) -> Answer:
+def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
     """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
     call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:

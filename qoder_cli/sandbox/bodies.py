@@ -57,9 +57,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class AgentRef(_Strict):
-    """An agent, pinned to a version or not."""
-
+class _AgentRef(_Strict):
     id: AgentId
     type: Literal["agent"]
     version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
@@ -69,12 +67,10 @@ def _spelled_out(agent: object) -> object:
     return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
 
 
-Agent = Annotated[AgentRef, BeforeValidator(_spelled_out)]
+Agent = Annotated[_AgentRef, BeforeValidator(_spelled_out)]
 
 
-class Schedule(_Strict):
-    """All three fields belong to it, also in an update."""
-
+class _Schedule(_Strict):  # whole also in an update
     type: Literal["cron"]
     expression: Annotated[str, AfterValidator(_expression)]
     timezone: Annotated[str, AfterValidator(_timezone)]
@@ -99,23 +95,19 @@ class _OfTypes(_Strict):
         return self
 
 
-class Rubric(_OfTypes):
-    """How an outcome is judged (api/facts.md, 3.7)."""
-
+class _Rubric(_OfTypes):  # api/facts.md, 3.7
     type: Literal["text", "file"]
     content: Annotated[str, StringConstraints(max_length=262_144)] = ""
     file_id: Annotated[str, StringConstraints(pattern="^file_")] = ""
     fields = {"text": ("content",), "file": ("file_id",)}
 
 
-class Block(_Strict):
-    """A piece of content."""
-
+class _Block(_Strict):
     model_config = ConfigDict(strict=True, extra="allow")
     type: str
 
 
-Content = Annotated[list[Block], Field(min_length=1)]
+Content = Annotated[list[_Block], Field(min_length=1)]
 
 
 class SentEvent(_OfTypes):
@@ -132,7 +124,7 @@ class SentEvent(_OfTypes):
     content: Content | None = None
     result: Literal["allow", "deny"] | None = None
     decision: Literal["approve", "deny"] | None = None  # on older servers, for `result`
-    rubric: Rubric | None = None
+    rubric: _Rubric | None = None
     fields = {
         "user.message": ("content",),
         "user.interrupt": ("session_thread_id?",),
@@ -172,16 +164,10 @@ class Sent(_Strict, Generic[Event]):
         return self
 
 
-class InitialEvent(_OfTypes):
-    """An event that every run begins with (api/facts.md, 2.3)."""
-
+class _InitialEvent(_OfTypes):
     type: Literal["user.message", "user.define_outcome", "system.message"]
-    rubric: Rubric | None = None
-    fields = {
-        "user.message": ("content",),
-        "user.define_outcome": ("description", "rubric", "max_iterations?"),
-        "system.message": ("content",),
-    }
+    rubric: _Rubric | None = None
+    fields = SentEvent.fields
 
 
 class Resource(_OfTypes):
@@ -196,14 +182,12 @@ class Resource(_OfTypes):
     }
 
 
-class Budget(_Strict):
-    """A limit in credits."""
-
+class _Budget(_Strict):
     type: Literal["limit"]
     max_credit_cost: Annotated[str, StringConstraints(pattern=r"^\d{1,12}(\.\d{1,2})?$"), AfterValidator(_positive)]
 
 
-InitialEvents = Annotated[list[InitialEvent], Field(min_length=1, max_length=50)]
+InitialEvents = Annotated[list[_InitialEvent], Field(min_length=1, max_length=50)]
 
 
 class _Changeable(_Strict):
@@ -211,10 +195,10 @@ class _Changeable(_Strict):
 
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
     environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
-    schedule: Schedule | None = None
+    schedule: _Schedule | None = None
     resources: Annotated[list[Resource], Field(max_length=500)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
-    budget: Budget | None = None
+    budget: _Budget | None = None
 
 
 class Create(_Changeable):
@@ -244,9 +228,7 @@ _EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_i
 _SECRETS = {"authorization_token", "password"}  # of a resource; never shown again
 
 
-class SessionAgent(_OfTypes):
-    """An agent, pinned to a version or not, as it is or changed for this session."""
-
+class _SessionAgent(_OfTypes):
     id: AgentId
     type: Literal["agent", "agent_with_overrides"]
     version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
@@ -258,14 +240,12 @@ class SessionAgent(_OfTypes):
 
 class _Session(_Strict):
     title: str | None = None
-    budget: Budget | None = None
+    budget: _Budget | None = None
     environment_variables: dict[str, str] | str | None = None  # see `session_variables`
     metadata: dict[MetadataKey, MetadataValue | None] | None = None
 
 
-class AgentChange(_Strict):
-    """What an update may change of a session's agent."""
-
+class _AgentChange(_Strict):
     tools: list[dict[str, Any]] = _LEFT_OUT
     mcp_servers: list[dict[str, Any]] = _LEFT_OUT
 
@@ -273,24 +253,17 @@ class AgentChange(_Strict):
 class SessionUpdate(_Session):
     """The body of an update of a session (api/facts.md, 2.1)."""
 
-    agent: AgentChange = _LEFT_OUT
+    agent: _AgentChange = _LEFT_OUT
 
 
 class SessionCreate(_Session):
     """The body of a create of a session (api/facts.md, 2.1)."""
 
-    agent: Annotated[SessionAgent, BeforeValidator(_spelled_out)]
+    agent: Annotated[_SessionAgent, BeforeValidator(_spelled_out)]
     environment_id: EnvironmentId
     initial_events: Annotated[list[SentEvent], Field(max_length=50)] | None = None
     resources: Annotated[list[Resource], Field(max_length=500)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
-
-
-class Added(_OfTypes):
-    """A resource that is added to a session."""
-
-    type: Literal["file"]
-    fields = {"file": ("file_id", "mount_path?")}
 
 
 def checked(model: type[BaseModel], body: object) -> dict[str, Any]:

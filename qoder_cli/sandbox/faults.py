@@ -5,6 +5,7 @@ several for the same request take turns. A *condition* lasts for ever, or for TI
 Seconds are real, whatever the speed of the world.
 """
 
+import json
 import re
 from collections.abc import Collection
 from contextlib import suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request
+from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
@@ -124,7 +125,7 @@ def _wrong(text: str, why: str) -> UsageError:
 
 
 class Faults:
-    """The faults on order. `answer` stands where `api.handle` stands on a healthy server."""
+    """The faults on order for a server that answers by `answer`."""
 
     def __init__(self, *texts: str) -> None:
         self.on_order = [parse(text) for text in texts]
@@ -140,39 +141,36 @@ class Faults:
                 if fault.what == "skew":
                     world.turn_clock(float(fault.value))
             world.settle()
-            due = self._take(api.where(request))
-            if any(fault.what == "refused" for fault in due):
-                return Answer(0, delivery="refuse")  # a connection never made is nothing the world sees
-            return _Visit(world, request, due).answer()
+            where = api.where(request)
+            met = [fault for fault in self.on_order if fault.meets(where)]
+            lasting = [fault for fault in met if fault.what in CONDITIONS]
+            disruption = next((fault for fault in met if fault.what not in CONDITIONS), None)
+            due = [disruption, *lasting] if disruption else lasting
+            for fault in due:
+                fault.times -= 1
+            if disruption and disruption.what == "refused":
+                return Answer(0, delivery="refuse")  # nothing that the world sees
+            seen = world.note(request, fault=" ".join(map(str, due)) or None)
+            conditions = {fault.what: float(fault.value or 1) for fault in lasting}
+            answer = _Visit(world, request, seen, conditions).answer(disruption)
+            seen.status = answer.status if answer.delivery in ("whole", "slow", "cut") else None
+            return answer
 
-    def _take(self, where: Collection[str]) -> list[Fault]:
-        """Return what is due, at most one disruption first, and count it down."""
-        due = [fault for fault in self.on_order if fault.meets(where)]
-        lasting = [fault for fault in due if fault.what in CONDITIONS]
-        taken = [fault for fault in due if fault not in lasting][:1] + lasting
-        for fault in taken:
-            fault.times -= 1
-        return taken
 
-
+@dataclass(slots=True)
 class _Visit:
     """A request that meets faults: at most one disruption, and conditions."""
 
-    def __init__(self, world: World, request: Request, faults: list[Fault]) -> None:
-        self.world = world
-        self.request = request
-        self.seen = world.note(request, fault=" ".join(map(str, faults)) or None)
-        self.disruption = next((fault for fault in faults if fault.what not in CONDITIONS), None)
-        self.conditions = {fault.what: float(fault.value or 1) for fault in faults if fault.what in CONDITIONS}
-        if self.disruption is not None and self.disruption.what == "slow":
-            self.conditions["behind"] = float(self.disruption.value)
+    world: World
+    request: Request
+    seen: Seen
+    conditions: dict[str, float]
 
-    def answer(self) -> Answer:
+    def answer(self, disruption: Fault | None) -> Answer:
         """Return what the client gets."""
         if "stranger" in self.conditions:
             self._let_a_stranger_in()
-        answer = self._act() if self.disruption is None else self._disrupt(self.disruption)
-        self.seen.status = answer.status if answer.delivery in ("whole", "slow", "cut") else None
+        answer = self._disrupt(disruption) if disruption else self._act()
         if "no-date" in self.conditions:
             return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
@@ -180,21 +178,23 @@ class _Visit:
     def _act(self, due: float | None = None) -> Answer:
         """Do what is asked for, now or as of `due`."""
         now = self.world.now() if due is None else due
-        return api.perform(self.world, self.request, seen=self.seen, now=now, conditions=self.conditions)
+        return api.perform(self.world, self.request, self.seen, now, self.conditions)
 
     def _let_a_stranger_in(self) -> None:
-        """Let someone else act first, where possible."""
+        """Let someone else act first, without what marks a request as ours."""
         where, segments = api.where(self.request), self.request.segments()
         deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
-        changes = deployment is not None and "write" in where and "update" not in where
-        with suppress(Refusal):
-            if changes or {"create", "send", "session-write"} & set(where):
-                nameless = {name: value for name, value in self.request.headers.items() if name != "idempotency-key"}
-                same = replace(self.request, headers=nameless)
-                api.perform(self.world, same, seen=Seen(0, same), now=self.world.now(), conditions={})
-            elif deployment is not None and "update" in where:
+        unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
+        same = replace(self.request, headers=unmarked)
+        with suppress(Refusal, ValueError):
+            if segments == ["sessions"]:
+                body = {k: v for k, v in json.loads(same.body).items() if k != "metadata"}
+                same = replace(same, body=encode(body))
+            if deployment is None or ("write" in where and "update" not in where):
+                api.perform(self.world, same, Seen(0, same), self.world.now(), {})
+            elif "update" in where:
                 self.world.change(deployment, {"description": "Changed by someone else."})
-            elif deployment is not None:
+            else:
                 self.world.start(deployment, origin="other")
 
     def _fail(self, acts: str | None, status: str, bare: str | None, *, retry_after: str) -> Answer:
@@ -211,6 +211,8 @@ class _Visit:
     def _disrupt(self, fault: Fault) -> Answer:
         """Return what the client gets."""
         word, value = fault.what, fault.value
+        if word == "slow":
+            self.conditions["behind"] = float(value)
         if matched := _STATUS.fullmatch(word):
             return self._fail(*matched.groups(), retry_after=value)
         if word == "late":

@@ -110,7 +110,7 @@ class Deployment:
 
 @dataclass
 class Session:
-    """A session, `speed` times as fast as its behaviour's script. A user began it with `initial_events`, if any."""
+    """A session, `speed` times as fast as its script. A client began it with `initial_events`."""
 
     id: str
     turn_id: str
@@ -161,7 +161,7 @@ class Session:
             self.moments.append(Moment(now + beat.at / self.speed, len(self.moments), beat))
 
     def cancel(self, now: float, *events: Beat) -> bool:
-        """Stop its turn in a moment, and return whether one was going; `events` happen either way."""
+        """Stop its turn, and return whether one was going; `events` happen either way."""
         going = self.going(now)
         if events or (going and self.cancelled is None):
             self.break_off(now, *events, *(CANCELLED if going else ()))
@@ -178,7 +178,7 @@ class Session:
         self.break_off(now, *said(tuple(turn), events, heard=True))
 
     def answer(self, now: float, answers: Sequence[Fields]) -> None:
-        """Take answers to calls that wait. Once all are answered the turn goes on, else it asks for the rest."""
+        """Take answers to calls that wait. The turn goes on after all of them, else it asks again."""
         waiting = self.waiting(now)
         for answer in answers:
             call_id = answer_to(answer)
@@ -194,17 +194,19 @@ class Session:
     def waiting(self, now: float) -> dict[str, Moment]:
         """Return the calls that wait for an answer, by their ids."""
         past = self.past(now)
-        stops = [{}, *(self.fields(moment) for moment in past if moment.beat.type.startswith("session.status_"))]
-        ids = stops[-1].get("stop_reason", {}).get("event_ids", [])
+        said = [moment for moment in past if moment.beat.type.startswith("session.status_")]
+        fields = self.fields(said[-1]) if said else {}
+        ids = fields.get("stop_reason", {}).get("event_ids", [])
         told = {answer_to(moment.beat.fields) for moment in past}
-        return {id: moment for moment in past if (id := self.event_id(moment)) in ids and id not in told}
+        by_id = {self.event_id(moment): moment for moment in past}
+        return {id: by_id[id] for id in ids if id not in told}
 
     def going(self, now: float) -> bool:
         """Return whether a turn goes on, though it may wait."""
         return self.busy(now) or bool(self.waiting(now))
 
     def fields(self, moment: Moment) -> dict[str, Any]:
-        """Return the fields of an event, with every reference replaced by the id that it stands for."""
+        """Return the fields of an event, with ids in the place of references."""
         before = self.moments[: moment.number]
         return {name: self._with_ids(value, before) for name, value in moment.beat.fields.items()}
 
@@ -213,7 +215,9 @@ class Session:
             return self.event_id([m for m in before if m.beat.type == value.type][-1 - value.back])
         if isinstance(value, dict):
             return {key: self._with_ids(inner, before) for key, inner in value.items()}
-        return [self._with_ids(inner, before) for inner in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [self._with_ids(inner, before) for inner in value]
+        return value
 
     def past(self, now: float) -> list[Moment]:
         """Return what has happened by `now`."""

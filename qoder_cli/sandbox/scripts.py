@@ -103,7 +103,7 @@ def asking(*calls: Beat, seconds: float) -> Script:
 
 
 def going_on(*calls: Beat, seconds: float, message: str) -> Script:
-    """Return a turn that asks 3 s before its end, and goes on 1 s before it without an answer (api/facts.md, 7.2)."""
+    """Return a turn that asks for 2 s, and goes on without an answer (api/facts.md, 7.2)."""
     at = seconds - 1
     result = _result(at, Ref(calls[-1].type), "Everything up-to-date")
     reply = Beat(at + 0.9, "agent.message", {"content": _text(message)})
@@ -135,7 +135,7 @@ def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then:
 
 
 def said(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[Beat]:
-    """Yield a turn that a user begins with these events; if `heard`, the agent's message repeats what they say."""
+    """Yield a turn that these events begin; if `heard`, the agent's message repeats their words."""
     for beat in script:
         if beat.type == "user.message":
             yield from (replace(echo(event), at=beat.at) for event in events)

@@ -32,7 +32,7 @@ def _list_sessions(call: Call) -> Reply:
             and agent_id in (None, session.agent["id"])
             and agent_version in (None, str(session.agent["version"]))
             and created(session.created)
-            and store in (None, *(resource.get("memory_store_id") for resource in session.resources))
+            and store in (None, *(each.get("memory_store_id") for each in session.resources))
         )
 
     sessions, descending = call.world.sessions.values(), query.descending(default="desc")
@@ -130,18 +130,18 @@ def _send_events(call: Call) -> Reply:
         session.say(call.now, said)
     if call.view.legacy:
         call.status = 202
-    sent = [moment for moment in session.past(call.now)[before:] if moment.beat.type.startswith(("user.", "system."))]
-    return {"data": [call.view.event(session, moment) for moment in sent]}
+    shown = [call.view.event(session, moment) for moment in session.past(call.now)[before:]]
+    return {"data": [event for event in shown if event["type"].startswith(("user.", "system."))]}
 
 
 def _check_answer(event: Shape, waiting: dict[str, Moment], where: str) -> None:
-    """Take the call that an event answers from those that wait. Raises Refusal if it is none of them."""
+    """Take the call that an event answers from those that wait. Raises Refusal if it is none."""
     param = next(name for name in ("tool_use_id", "custom_tool_use_id") if name in event)
     call = waiting.pop(event[param], None)
     if call is None:
         raise invalid(f"{param}: no call with this id waits for an answer.", f"{where}.{param}")
     if (call.beat.type == "agent.custom_tool_use") != (param == "custom_tool_use_id"):
-        raise invalid(f"{param}: a call of type {call.beat.type} wants another answer.", f"{where}.{param}")
+        raise invalid(f"{param}: {call.beat.type} wants another answer.", f"{where}.{param}")
 
 
 def _list_events(call: Call) -> Reply:
@@ -201,10 +201,13 @@ def _list_resources(call: Call) -> Reply:
 
 
 def _add_resource(call: Call) -> Reply:
-    from qoder_cli.sandbox.bodies import Added, checked
+    from qoder_cli.sandbox.bodies import Resource, checked
 
     session = _unarchived(call)
-    made = call.world.new_resource(checked(Added, call.body()), at=call.now)
+    said = checked(Resource, call.body())
+    if said["type"] != "file":
+        raise invalid("Only files can be added to a session.", "type")
+    made = call.world.new_resource(said, at=call.now)
     if any(each.get("mount_path") == made["mount_path"] for each in session.resources):
         raise Refusal(409, "Something is mounted there already.")
     session.resources = [*session.resources, made]
@@ -221,9 +224,9 @@ def _resource(call: Call) -> Shape:
 
 def _update_resource(call: Call) -> Reply:
     resource = _resource(call)
-    secret = {"github_repository": "authorization_token", "git_repository": "password"}.get(resource["type"])
+    secrets = {"github_repository": "authorization_token", "git_repository": "password"}
     for name, value in call.body().items():
-        if name != secret:
+        if name != secrets.get(resource["type"]):
             raise unknown_field(name, name)
         if not isinstance(value, str) or not value:
             raise invalid(f"{name} must be a text.", name)
@@ -238,11 +241,11 @@ def _delete_resource(call: Call) -> Reply:
 
 
 def _list_models(call: Call) -> Reply:
-    shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, "max_input_tokens": 200_000}
-    shape |= {"default_context_window": 200_000, "available_context_windows": [200_000]}
+    window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
+    shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, **window}
     levels = {"efforts": ["low", "medium", "high"], "default_effort": "medium"}
-    auto = {"id": "auto", "display_name": "Auto", **shape, "price_factor": 1.0}
-    ultimate = {"id": "ultimate", "display_name": "Ultimate", **shape, "price_factor": 1.6, **levels}
+    auto = {"id": "auto", "display_name": "Auto", "price_factor": 1.0, **shape}
+    ultimate = {"id": "ultimate", "display_name": "Ultimate", "price_factor": 1.6, **shape, **levels}
     return {"data": [auto, ultimate], "has_more": False}
 
 

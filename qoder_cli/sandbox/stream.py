@@ -16,9 +16,9 @@ _WRITING = 0.1  # seconds that a delta takes
 def follow(
     world: World, session: Session, conditions: Mapping[str, float], *, position: int, deltas: Collection[str]
 ) -> Iterator[Step]:
-    """Yield what to send from event `position` on, and the seconds until there may be more, until the stream closes.
+    """Yield what to send from event `position` on, and the seconds until there may be more.
 
-    Types in `deltas` are previewed. It may be asked earlier: something unforeseen may happen meanwhile.
+    Types in `deltas` are previewed. It may be asked earlier: something unforeseen may happen.
     """
     sent_at = world.now()
     closes = sent_at + conditions.get("cut", math.inf)
@@ -57,8 +57,9 @@ def _frames(world: World, session: Session, moment: Moment, deltas: Collection[s
     event = View(moment.at, world.generation).event(session, moment)
     previews = list(_previews(event)) if moment.beat.type in deltas else []
     before = session.moments[moment.number - 1].at if moment.number else session.created
-    for n, preview in enumerate(previews):
-        yield max(before, moment.at - (len(previews) - n) * _WRITING / session.speed), _frame(event["id"], preview)
+    for left, preview in zip(range(len(previews), 0, -1), previews, strict=True):
+        at = moment.at - left * _WRITING / session.speed
+        yield max(before, at), _frame(event["id"], preview)
     yield moment.at, _frame(event["id"], event)
 
 

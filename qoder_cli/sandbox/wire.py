@@ -20,7 +20,7 @@ _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick
 
 
 class Refusal(Exception):
-    """The API refuses a request with this status. `param` names the field at fault; `type` may be an unusual one."""
+    """The API refuses a request with this status. `param` names the field at fault, `type` an unusual error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, type: str = "") -> None:
         super().__init__(message)

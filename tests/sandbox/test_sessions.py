@@ -239,3 +239,11 @@ def test_a_message_that_is_interrupted_has_no_end(desk: Desk) -> None:
         rest = [next(told) for _ in range(3)]
     assert [event["type"] for event in rest] == ["user.interrupt", "session.thread_status_idle", "session.status_idle"]
     assert event["event_id"] not in {event["id"] for event in rest}
+
+
+def test_a_stranger_creates_the_same_without_our_mark(desk: Desk) -> None:
+    desk.faults.add("session-write:stranger")
+    session = made(desk, "Hello", metadata={"qoder_key": "k-1"})
+    by_id = {one["id"]: one["metadata"] for one in desk.get("/sessions")["data"]}
+    assert by_id.pop(session["id"]) == {"qoder_key": "k-1"}
+    assert list(by_id.values()) == [{}]
