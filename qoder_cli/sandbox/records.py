@@ -171,7 +171,7 @@ class Session:
 
     def say(self, now: float, events: Sequence[Fields]) -> None:
         """Begin a turn with these events of a user."""
-        start = next(beat.at for beat in self.behaviour.script if beat.type == WORK)
+        start = next((beat.at for beat in self.behaviour.script if beat.type == WORK), 0)
         turn = [replace(beat, at=beat.at - start) for beat in self.behaviour.script if beat.at >= start]
         self.cancelled = None
         self._begin_turn()
@@ -184,8 +184,7 @@ class Session:
             call_id = answer_to(answer)
             self._answers.append((call_id, waiting.pop(call_id).beat, answer))
         if waiting:
-            stop = idle("requires_action", event_ids=list(waiting))
-            more = idles(0.02, stop)
+            more = idles(0.02, idle("requires_action", event_ids=list(waiting)))
         else:
             more = answered(self._answers, settled=self._settled, then=next(self._questions, ()))
             self._settled = len(self._answers)
@@ -293,8 +292,9 @@ class Run:
         if ending := self.ending(now):
             return ending.status
         starts = self.session.starts() if self.session else None
-        waits = starts is not None and starts - self.created > 0.1
-        return "pending" if waits and starts is not None and now < starts else "running"
+        if starts is not None and max(now, self.created + 0.1) < starts:
+            return "pending"
+        return "running"
 
 
 @dataclass(slots=True)

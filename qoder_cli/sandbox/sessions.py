@@ -242,6 +242,7 @@ def _delete_resource(call: Call) -> Reply:
 
 def _list_models(call: Call) -> Reply:
     window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
+    window["max_input_tokens"] = 200_000
     shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, **window}
     levels = {"efforts": ["low", "medium", "high"], "default_effort": "medium"}
     auto = {"id": "auto", "display_name": "Auto", "price_factor": 1.0, **shape}

@@ -104,7 +104,9 @@ class World:
 
     def add_session(self, *, at: float, **fields: Any) -> Session:
         """Add a session, created `at`. `fields` are those of Session."""
-        fields.setdefault("behaviour", behaviour_of(fields["agent"]["id"]))
+        if "behaviour" not in fields:
+            behaviour = behaviour_of(fields["agent"]["id"])
+            fields["behaviour"] = behaviour if behaviour.script else DEMO
         id, turn_id = self.new_id("sess"), self.new_id("turn")
         made = Session(id=id, turn_id=turn_id, created=at, speed=self.speed, **fields)
         self.sessions[made.id] = made
@@ -127,8 +129,7 @@ class World:
     ) -> Run:
         """Start a run, by default now and as someone else. Raises Refusal."""
         deployment = self.deployments[deployment] if isinstance(deployment, str) else deployment
-        if deployment.archived is not None:
-            raise Refusal(409, "Deployment is archived.")
+        self._refuse_archived(deployment)
         if deployment.paused:
             raise Refusal(409, "Deployment is not active.")
         at = self.now() if at is None else at
@@ -203,10 +204,8 @@ class World:
         deployment = self.deployments[deployment_id]
         last = self.now() - 3600
         with self.lock:
-            made = [
-                self._new_run(deployment, origin="seed", trigger="manual", at=last - every * n)
-                for n in reversed(range(count))
-            ]
+            times = [last - every * n for n in reversed(range(count))]
+            made = [self._new_run(deployment, origin="seed", trigger="manual", at=at) for at in times]
             self.runs = {run.id: run for run in sorted(self.runs.values(), key=lambda run: run.created)}
             self.sessions = {s.id: s for s in sorted(self.sessions.values(), key=lambda s: s.created)}
         return made

@@ -247,3 +247,9 @@ def test_a_stranger_creates_the_same_without_our_mark(desk: Desk) -> None:
     by_id = {one["id"]: one["metadata"] for one in desk.get("/sessions")["data"]}
     assert by_id.pop(session["id"]) == {"qoder_key": "k-1"}
     assert list(by_id.values()) == [{}]
+
+
+def test_an_agent_whose_runs_never_start_is_an_ordinary_one_in_a_session(desk: Desk) -> None:
+    session = made(desk, "Hello", agent="agent_nostart")
+    desk.clock.sleep(4)
+    assert texts(desk, session) == ["Hello", "You said: Hello"]
