@@ -90,14 +90,14 @@ def logs(
 def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
     from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs.logs.log import Printer, batches_of, credits_of, explained, log_of, nothing_shown
+    from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown
 
     run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:
         raise NoAnswer(f"unexpected response: not run {chosen}")
     log = log_of(state, settle(run), selection)
     with explained(run), Printer(state, selection) as printer:
-        for events in batches_of(log, tail):
+        for events in log.batches(tail):
             printer.show(events)
         printer.sum_up(credits_of(state, run, selection))
     if not printer.shown:

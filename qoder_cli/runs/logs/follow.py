@@ -17,7 +17,6 @@ from qoder_cli.runs.logs.log import (
     Printer,
     Selection,
     SessionLog,
-    batches_of,
     credits_of,
     explained,
     following,
@@ -55,7 +54,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
         if not observer.ended:
             state.progress.note("following (Ctrl-C to stop; the run keeps running)")
         with explained(run), Printer(state, selection) as printer:
-            for events in batches_of(log, tail):
+            for events in log.batches(tail):
                 printer.show(events)
             if not (observer.ended or _has_ended(observer)):
                 _follow_on(state, observer, log, printer, on_ask)

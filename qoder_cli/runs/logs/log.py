@@ -67,14 +67,20 @@ class SessionLog:
         self.last: str | None = None
         self._known: dict[str, None] = {}  # events that were told as new
 
-    def history(self) -> Iterator[Events]:
-        """Yield what has happened, oldest first, page by page: what is wanted and perhaps more. Raises ApiError."""
+    def batches(self, tail: int | None) -> Iterator[Events]:
+        """Yield what has happened, oldest first: what is wanted and perhaps more, page by page. Raises ApiError.
+
+        With `tail` only so many of the newest events are yielded, in one batch.
+        """
+        if tail is not None:
+            yield self._newest(tail)
+            return
         for page in self._patiently(self.selection.query()):
             events = events_of(page)
             self.last = last_id(page, events) or self.last
             yield events
 
-    def newest(self, count: int) -> Events:
+    def _newest(self, count: int) -> Events:
         """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
         found: Events = []
         query = self.selection.query()
@@ -191,14 +197,6 @@ def log_of(state: "State", run: Run, selection: Selection) -> SessionLog:
     created = parse_timestamp(run.raw.get("created_at"))
     young = created is not None and state.client.server_now() - created.timestamp() < YOUNG
     return SessionLog(state.client, run.session_id, selection, young=young)
-
-
-def batches_of(log: SessionLog, tail: int | None) -> Iterator[list[Event]]:
-    """Yield what has happened, oldest first: the newest `tail` events at once, or all of them (None) page by page."""
-    if tail is None:
-        yield from log.history()
-    else:
-        yield log.newest(tail)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.logs.log import Event, Printer, Selection, batches_of, credits_of, explained, log_of, nothing_shown
+from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.story import Events
 
@@ -84,7 +84,7 @@ def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | 
                 raise id
             run = _run(Observer(state.client, id, is_fresh=is_fresh))
             log.item = Item(word, run)
-            batches = batches_of(log_of(state, run, selection), tail)
+            batches = log_of(state, run, selection).batches(tail)
             with explained(run):
                 log.batches = chain([next(batches, [])], batches)
             log.credits = credits_of(state, run, selection)
