@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qoder_cli.runs.ending import Wanted
 
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
+FEW = 8  # sessions at a time, which have no list that shows how they stand
 _LISTED = 10  # ids that a message has
 
 
@@ -133,6 +134,13 @@ def confirmed(state: "State", calls: Sequence[Call], verb: str) -> list[Call]:
         if ask(state, f"{verb} {visible(call.id)}? [y]es [n]o", "yes no") == "y":
             taken.append(call)
     return taken
+
+
+def sessions_of(typed: Sequence[str], state: "State") -> list[str]:
+    """Return the ids of the few sessions that were typed. Raises what `target_of` raises, and UsageError for many."""
+    if len(typed) > FEW:
+        raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
+    return [target_of(word, state).session_id for word in typed]
 
 
 class Then(NamedTuple):

@@ -36,11 +36,11 @@ def final_message(client: "Client", run: Run, *, story: SessionStory | None = No
     return None
 
 
-def delivered_files(client: "Client", run: Run) -> list[tuple[str, str]]:
+def delivered_files(client: "Client", run: Run, *, story: SessionStory | None = None) -> list[tuple[str, str]]:
     """Return id and name of the files delivered before the run's ending, first delivered first. Raises ApiError."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return []
-    events = _back_from_the_ending(client, run, ("agent.artifact_delivered",))
+    events = _back_from_the_ending(client, run, ("agent.artifact_delivered",), story)
     found = [
         (file_id, text(event.get("original_filename")) or file_id)
         for event in events

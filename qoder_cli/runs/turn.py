@@ -62,6 +62,11 @@ def turn_observer(
     return observer
 
 
+def is_of_sessions(ctx: Any) -> bool:
+    """Return whether a command was typed below `session`, where an id of a run means its session."""
+    return bool(ctx.parent and ctx.parent.info_name == "session")
+
+
 def any_observer(state: "State", id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
     return turn_observer(state, session_of(state, id)) if id.startswith("sess_") else observer_of(state, id)

@@ -373,6 +373,56 @@ def test_a_message_that_interrupts(qoder: Qoder, server: Server) -> None:
     assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
 
 
+# A session as a run is waited for, read and cancelled
+
+
+def test_a_session_is_waited_for_until_it_rests_and_its_result_is_its_last_message(
+    qoder: Qoder, server: Server
+) -> None:
+    session = server.session("sess_1", run=False)
+    server.turn(session, qoder.clock.time + 30, "The second turn.")
+    qoder.clock.time += 31
+    assert qoder("session", "result", "sess_1").code == 8
+    ran = qoder("session", "wait", "sess_1", "--json")
+    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
+    ran = qoder("session", "result", "sess_1")
+    assert (ran.code, ran.out) == (0, "The second turn.\n")
+    assert qoder("session", "result", "drun_1", "--json").json["result"] == "The second turn."
+    assert "The second turn." in qoder("session", "logs", "sess_1").out
+    assert qoder("session", "logs", "sess_1", "--follow", "--tail", "1").code == 0
+
+
+def test_a_session_that_asks_ends_a_wait_with_11(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), run=False)
+    for words in (("wait", "sess_1"), ("logs", "sess_1", "--follow", "--tail", "1")):
+        ran = qoder("session", *words, "-o", "jsonl")
+        assert (ran.code, ran.error["session_id"]) == (11, "sess_1")
+        assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "jsonl"]
+        assert ran.error["message"] == "session sess_1 waits for an answer to evt_1"
+
+
+def test_a_session_is_cancelled(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", call(1), run=False)
+    stopped = {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}}
+    server.before_post.append(lambda: server._tell(session, qoder.clock.time + 1, stopped))
+    ran = qoder("session", "cancel", "sess_1", "--yes", "--json")
+    assert (ran.code, ran.json["turn"]["error"]["type"]) == (0, "cancelled")
+    assert server.requests.count(("POST", "/sessions/sess_1/cancel")) == 1
+    ran = qoder("session", "cancel", "sess_1", "--yes")
+    assert (ran.code, "already finished" in ran.err) == (0, True)
+
+
+def test_what_a_session_did_before_a_message_is_not_its_outcome(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", run=False)
+    server._tell(session, session.told[-1][0] + 1, {"type": "session.status_running"})
+    failed = {"type": "session.status_idle", "stop_reason": {"type": "budget_reached"}}
+    server._tell(session, session.told[-1][0] + 1, failed)
+    assert qoder("session", "wait", "sess_1").code == 1
+    server.lag = 3.0
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
+
+
 # All that waits
 
 

@@ -55,7 +55,7 @@ class Server(httpx.BaseTransport):
     lag: float = 0.0
     older_form: bool = False
     ignores: tuple[str, ...] = ()  # parameters of lists
-    before_post: list[Callable[[], None]] = field(default_factory=list)
+    before_post: list[Callable[[], object]] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)  # how often each call, or message, was taken
     requests: list[tuple[str, str]] = field(default_factory=list)

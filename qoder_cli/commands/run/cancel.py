@@ -7,6 +7,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
+from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
@@ -16,7 +17,8 @@ from qoder_cli.runs.awaiting import finish
 from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
 from qoder_cli.runs.item import Item, printed
-from qoder_cli.runs.observe import Observer, observer_of
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.turn import any_observer, is_of_sessions
 from qoder_cli.runs.watch import Watch
 
 Key = str | QoderError  # the id of a run, or why there is none
@@ -35,13 +37,18 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
       qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
     from qoder_cli.runs import names
+    from qoder_cli.runs.answering import sessions_of
 
     state: State = ctx.obj
     typed = named(runs, state, allow_empty=allow_empty)
     if not yes and not state.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
     state.known.is_of_several = is_list(runs)
-    known = names.runs(typed, state)
+    known: names.Found = {}
+    if is_of_sessions(ctx):
+        known.update(zip(typed, sessions_of(typed, state), strict=True))
+    else:
+        known = names.runs(typed, state)
     requested: dict[Key, Observer | Item] = {}  # by run, which several words may mean
     for word in typed:
         if known[word] not in requested:
@@ -62,7 +69,10 @@ def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) ->
     """Request a cancellation; return what reads the run then, or what became of it."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
-    observer = observer_of(state, known)
+    try:
+        observer = any_observer(state, known)
+    except QoderError as error:
+        return Item(typed, None, error)
     try:
         is_asked = _ask(state, observer, typed, yes=yes)
     except QoderError as error:
@@ -79,13 +89,14 @@ def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
             hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        state.progress.note(f"run {found.id} already finished: {found.status or 'its session was deleted'}")
+        state.progress.note(f"{found.called} already finished: {found.status or 'its session was deleted'}")
         return False
     if found.session_id is None:
-        raise going_on(NotYet(f"run {found.id} has no session yet, so it cannot be cancelled"), found, state)
-    if not yes and not confirmed(state, f"Cancel run {found.id} of {found.deployment_id}?"):
-        raise UsageError(f"nothing was cancelled; run {found.id} keeps running")
-    state.progress.note(f"cancelling run {found.id} {state.settings.whereabouts}")
+        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, state)
+    of = f" of {found.deployment_id}" if found.deployment_id else ""
+    if not yes and not confirmed(state, f"Cancel {found.called}{of}?"):
+        raise UsageError(f"nothing was cancelled; {found.called} keeps running")
+    state.progress.note(f"cancelling {found.called} {state.settings.whereabouts}")
     with suppress(OutcomeUnknown):  # whether it was heard shows in whether the run stops
         Cancel(state.client, found.session_id).send()
     return True
@@ -106,9 +117,9 @@ def _judged(state: State, item: Item) -> Item:
     if isinstance(item.error, Interrupted):
         return item
     error = OutcomeUnknown(
-        f"cancellation was requested, but run {item.typed} is still running",
+        f"cancellation was requested, but {noun(item.typed)} {item.typed} is still running",
         hint="wait for it",
-        next=state.command("run", "wait", item.typed),
+        next=state.command(noun(item.typed), "wait", item.typed),
         run_id=item.typed,
         run_state="going",
     )

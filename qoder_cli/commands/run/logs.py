@@ -12,6 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, when_asked, words_to_wait
+from qoder_cli.runs.turn import is_of_sessions, session_of
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection
@@ -59,6 +60,7 @@ def logs(
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
     from qoder_cli.base.times import parse_when
     from qoder_cli.runs import names
+    from qoder_cli.runs.answering import sessions_of
     from qoder_cli.runs.logs.log import Selection
 
     state: State = ctx.obj
@@ -75,9 +77,12 @@ def logs(
     if is_list(runs) and follow:
         command = state.command("run", "wait", *runs, "--follow")
         raise UsageError("--follow takes a single run", hint="to follow several", next=command)
+    of_sessions = is_of_sessions(ctx)
+    if is_list(runs) and of_sessions:
+        raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
     if is_list(runs):
         return _show_many(state, named(runs, state, allow_empty=allow_empty), selection, tail)
-    chosen = names.run(runs[0], state)
+    chosen = names.run(runs[0], state) if not of_sessions else sessions_of(runs, state)[0]
     if follow:
         from qoder_cli.runs.logs.follow import follow_run
 
@@ -92,7 +97,10 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown
 
-    run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
+    if chosen.startswith("sess_"):
+        run: Run | None = Run(session_of(state, chosen))
+    else:
+        run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:
         raise NoAnswer(f"unexpected response: not run {chosen}")
     log = log_of(state, settle(run), selection)
@@ -102,7 +110,8 @@ def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -
         printer.sum_up(credits_of(state, run, selection))
     if not printer.shown:
         state.progress.note(nothing_shown(chosen, selection))
-    remember_runs(state, [run])
+    if not run.is_session:
+        remember_runs(state, [run])
 
 
 def _show_many(state: State, typed: list[str], selection: "Selection", tail: int | None) -> int:

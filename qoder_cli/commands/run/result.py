@@ -10,7 +10,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RunOrLast, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
-from qoder_cli.runs.observe import observer_of
+from qoder_cli.runs.turn import any_observer, is_of_sessions
 
 
 def result(
@@ -45,19 +45,22 @@ def result(
     from qoder_cli.runs import files as delivered
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results
+    from qoder_cli.runs.answering import sessions_of
 
     state: State = ctx.obj
     folder = None if output_dir is None else delivered.prepare_folder(output_dir)
-    found = observer_of(state, names.run(or_last(run, state), state)).read_once()
+    typed = or_last(run, state)
+    id = sessions_of([typed], state)[0] if is_of_sessions(ctx) else names.run(typed, state)
+    found = any_observer(state, id).read_once()
     if is_going(found):
         raise not_ended(found, state)
     files = []
     if folder is not None:
-        for id, name in results.delivered_files(state.client, found):
+        for id, name in results.delivered_files(state.client, found, story=results.story_of_turn(state, found)):
             files.append(str(delivered.download(state.client, id, name, folder)))
             state.progress.note(f"saved {files[-1]}")
         if not files:
-            state.progress.note(f"run {found.id} delivered no files")
+            state.progress.note(f"{found.called} delivered no files")
     results.show_result(state, found, files=files if folder is not None else None)
     if error := ending_error(found, state):
         raise error

@@ -25,6 +25,7 @@ from qoder_cli.cli.options import (
 from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import observer_of
+from qoder_cli.runs.turn import any_observer, is_of_sessions
 from qoder_cli.runs.watch import Watch
 
 
@@ -67,6 +68,13 @@ def wait(
     asked = when_asked(state, on_ask, follow=follow, several=as_list)
     wanted = Wanted(follow, require_satisfied, on_ask=asked)
     state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    if is_of_sessions(ctx):
+        if as_list:
+            raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
+        from qoder_cli.runs.answering import sessions_of
+
+        [session_id] = sessions_of(typed, state)
+        return finish(state, wait_for(state, Watch(any_observer(state, session_id)), limits, wanted), result=result)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 

@@ -22,7 +22,8 @@ from qoder_cli.runs.logs.log import (
     following,
     log_of,
 )
-from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer, observer_of
+from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.turn import any_observer
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
@@ -42,7 +43,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
 
     Raises QoderError.
     """
-    observer = observer_of(state, chosen)
+    observer = any_observer(state, chosen)
     run = observer.read_once()
     try:
         if is_going(run) and run.session_id is None:
@@ -52,7 +53,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
             run = observer.look(retry=True)
         log = log_of(state, run, selection)
         if not observer.ended:
-            state.progress.note("following (Ctrl-C to stop; the run keeps running)")
+            state.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
         with explained(run), Printer(state, selection) as printer:
             for events in log.batches(tail):
                 printer.show(events)
@@ -64,7 +65,7 @@ def follow_run(state: State, chosen: str, selection: Selection, tail: int | None
     except Signalled as signalled:
         if observer.ended:
             raise
-        words = f"stopped following; run {chosen} keeps running"
+        words = f"stopped following; {noun(chosen)} {chosen} keeps running"
         raise following(state, run, signalled.in_words(words, hint="to follow it again")) from None
 
 
@@ -93,7 +94,7 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
         if isinstance(error, NotFound) and error.enveloped:
             raise
         raise LostSight(
-            f"lost track of run {observer.run_id}; it may still be running: {error.message}",
+            f"lost track of {noun(observer.run_id)} {observer.run_id}; it may still be running: {error.message}",
             hint="to follow it again",
             next=state.command(noun(observer.run_id), "logs", observer.run_id, "--follow", *state.known.wait_options),
             run_id=observer.run_id,

@@ -211,7 +211,7 @@ def explained(run: Run) -> Iterator[None]:
 
 def nothing_shown(run_id: str, selection: Selection) -> str:
     """Return what is said of a log in which there was nothing to show."""
-    return f"run {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
+    return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
 def following(state: "State", run: Run, error: QoderError) -> QoderError:
