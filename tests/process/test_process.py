@@ -561,8 +561,11 @@ def test_what_the_parent_ignores_is_ignored(shell: Shell) -> None:
         ("qoder auth login", "(not shown):"),
     ],
 )
-def test_ctrl_c_at_a_question_begins_a_new_line(command: str, question: str, shell: Shell) -> None:
-    with Terminal(shell, "bash", "--norc", "-c", command) as terminal:
+def test_ctrl_c_at_a_question_begins_a_new_line(command: str, question: str, alone: Shell) -> None:
+    with (
+        sandbox("current", speed=1) as server,  # a run that is still going when it is to be cancelled
+        Terminal(alone.enter(server), "bash", "--norc", "-c", command) as terminal,
+    ):
         terminal.shows(question).type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert terminal.screen[-1].startswith("error: interrupted")
