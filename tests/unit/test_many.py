@@ -517,7 +517,8 @@ def test_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: Town, wait: t
     assert set(codes) == {1, None, 8 if wait else 0}
     assert is_accounted_for(town, ran.json)
     going = [item["id"] for item in ran.json if item["exit_code"] == 8]
-    assert ran.error["next"] == (["qoder", "run", "wait", *going, "-o", "json"] if wait else None)
+    command = ["run", "wait", *going] if wait else ["deploy", "get", "dep_nostart"]
+    assert ran.error["next"] == ["qoder", *command, "-o", "json"]
     for item in ran.json:
         if item["exit_code"] is None:
             assert (item["id"], item["error"]["type"]) == (None, "not_yet")
