@@ -191,8 +191,6 @@ InitialEvents = Annotated[list[_InitialEvent], Field(min_length=1, max_length=50
 
 
 class _Changeable(_Strict):
-    """What a create and an update have in common."""
-
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
     environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
     schedule: _Schedule | None = None

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 from operator import attrgetter, ge, gt, le, lt
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 from qoder_cli.sandbox.records import Deployment, Run, Seen, Session
 from qoder_cli.sandbox.shapes import Shape, View
@@ -27,8 +28,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {"gt": gt, "gte": ge, "lt"
 class Query:
     """What a list is asked (api/facts.md, 1.3 and 3.6). Each method raises Refusal for a wrong value."""
 
-    def __init__(self, parameters: Iterable[tuple[str, str]]) -> None:
-        self._parameters = list(parameters)
+    def __init__(self, text: str) -> None:
+        self._parameters = parse_qsl(text, keep_blank_values=True)
 
     def one(self, name: str) -> str | None:
         """Return the last value of a parameter, or None."""
@@ -92,8 +93,10 @@ class Route(NamedTuple):
     def match(self, segments: list[str]) -> list[str] | None:
         """Return the ids in a path that is this route's, None for any other path."""
         parts = self.path.split("/")
-        pairs = list(zip(parts, segments, strict=False))
-        if len(parts) != len(segments) or any(part not in ("{}", segment) for part, segment in pairs):
+        if len(parts) != len(segments):
+            return None
+        pairs = list(zip(parts, segments, strict=True))
+        if any(part not in ("{}", segment) for part, segment in pairs):
             return None
         return [segment for part, segment in pairs if part == "{}"]
 
@@ -113,7 +116,7 @@ class Call:
     @property
     def query(self) -> Query:
         """Return the query."""
-        return Query(self.request.parameters())
+        return Query(self.request.query)
 
     @property
     def view(self) -> View:

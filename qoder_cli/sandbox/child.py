@@ -7,11 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.help import NOUNS
@@ -25,7 +24,6 @@ MISLEADING = (
     "QODER_PAT_FILE",
     "QODER_SA_KEY",  # the official SDK exchanges it for a token, always at a real server
 )
-_LOOPBACK = "127.0.0.1,localhost"
 
 
 @contextmanager
@@ -72,7 +70,7 @@ def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
     """Return what keeps clients from using a proxy for this machine."""
     names = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
     given = list(dict.fromkeys(base[name] for name in names if base.get(name)))
-    exceptions = "*" if "*" in given else ",".join([_LOOPBACK, *given])
+    exceptions = "*" if "*" in given else ",".join(["127.0.0.1", "localhost", *given])
     return dict.fromkeys(names, exceptions)
 
 
@@ -114,45 +112,33 @@ def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[
         program = which(program, path=env["PATH"]) or program
     try:
         return subprocess.Popen([program, *command[1:]], env=dict(env))
-    except FileNotFoundError:
-        raise _cannot_run(command, "command not found") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte
-        raise _cannot_run(command, getattr(error, "strerror", None) or str(error)) from None
-
-
-def _cannot_run(command: Sequence[str], why: str) -> UsageError:
-    example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
-    hint = f"put a command after --, for example: qoder sandbox -- {example}"
-    return UsageError(f"cannot run {command[0]!r}: {why}", hint=hint)
+        why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileNotFoundError):
+            why = "command not found"
+        example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
+        hint = f"put a command after --, for example: qoder sandbox -- {example}"
+        raise UsageError(f"cannot run {command[0]!r}: {why}", hint=hint) from None
 
 
 def _typed_at_our_terminal() -> bool:
     """Return whether a SIGINT now comes from Ctrl-C, which the child gets as well."""
     if sys.platform == "win32":  # a console gives Ctrl-C to all its processes
         return True
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+    with suppress(OSError), open("/dev/tty", "rb", buffering=0) as terminal:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    return False
 
 
 @contextmanager
 def _catching(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act` with each signal in the block; what was ignored stays so."""
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        act(signum)
-
-    present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {signum: handler for signum in present if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    present = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {signum: signal.getsignal(signum) for signum in present}
+    before = {signum: handler for signum, handler in before.items() if handler != signal.SIG_IGN}
     for signum in before:
-        signal.signal(signum, on_signal)
+        signal.signal(signum, lambda signum, frame: act(signum))
     try:
         yield
     finally:

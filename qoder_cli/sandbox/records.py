@@ -192,9 +192,8 @@ class Session:
 
     def waiting(self, now: float) -> dict[str, Moment]:
         """Return the calls that wait for an answer, by their ids."""
-        past = self.past(now)
-        said = [moment for moment in past if moment.beat.type.startswith("session.status_")]
-        fields = self.fields(said[-1]) if said else {}
+        past, stop = self.past(now), self._newest_status(now)
+        fields = self.fields(stop) if stop else {}
         ids = fields.get("stop_reason", {}).get("event_ids", [])
         told = {answer_to(moment.beat.fields) for moment in past}
         by_id = {self.event_id(moment): moment for moment in past}
@@ -228,8 +227,12 @@ class Session:
 
     def status(self, now: float) -> str:
         """Return idle, running or terminated: there are no others (api/facts.md, 7.2)."""
-        said = [m.beat.type for m in self.past(now) if m.beat.type.startswith("session.status_")]
-        return said[-1].removeprefix("session.status_") if said else "idle"
+        newest = self._newest_status(now)
+        return newest.beat.type.removeprefix("session.status_") if newest else "idle"
+
+    def _newest_status(self, now: float) -> Moment | None:
+        told = (m for m in reversed(self.past(now)) if m.beat.type.startswith("session.status_"))
+        return next(told, None)
 
     def starts(self) -> float | None:
         """Return when its turn begins, or None when it was cancelled before that."""

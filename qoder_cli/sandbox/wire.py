@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
@@ -64,10 +64,6 @@ class Request:
         if not self.path.startswith(BASE_PATH + "/"):
             return []
         return [unquote(part) for part in self.path.removeprefix(BASE_PATH + "/").split("/")]
-
-    def parameters(self) -> list[tuple[str, str]]:
-        """Return the query as decoded pairs."""
-        return parse_qsl(self.query, keep_blank_values=True)
 
     @property
     def wants_stream(self) -> bool:
