@@ -20,6 +20,7 @@ _KINDS = {
     "env_": "environment",
     "file_": "file",
     "vault_": "vault",
+    "memstore_": "memory store",
     "turn_": "turn",
     "evt_": "event",
 }
@@ -45,6 +46,12 @@ def deployment(typed: str) -> str:
     if {".", ".."} & set(typed.split("/")):
         raise UsageError(f"{_shown(typed)} is a path, not a deployment", hint=f"give {wanted}")
     return typed
+
+
+def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
+    """Return whether an id was typed for something of a kind, and not its name. Raises UsageError for neither."""
+    _check_text(typed, kind, wanted)
+    return _kind(typed) is not None and bool(_id(typed, prefix=prefix, wanted=wanted))
 
 
 def run(typed: str) -> str:

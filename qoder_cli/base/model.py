@@ -57,6 +57,15 @@ class Run(Resource):
             return None
         return cls(raw)
 
+    @classmethod
+    def read_session(cls, value: object) -> "Run | None":
+        """Return the session that a parsed answer holds, or None when it is not one."""
+        raw = mapping(value)
+        session_id = text(raw.get("id"))
+        if session_id is None or not (session_id.startswith("sess_") or raw.get("type") == "session"):
+            return None
+        return cls({**raw, "type": "session"})
+
     @property
     def is_session(self) -> bool:
         """Whether this is a session, of which a turn is told as one tells of a run."""

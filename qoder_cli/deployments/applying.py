@@ -15,8 +15,9 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.planning import archived, there_already
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
-from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
+from qoder_cli.deployments.writing import DeploymentWrite
 from qoder_cli.files.normal import settable
+from qoder_cli.http.change import READ_WITHIN, CannotBe
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS

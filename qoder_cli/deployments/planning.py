@@ -13,10 +13,10 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
-from qoder_cli.deployments.writing import LOOKS
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.http.change import LOOKS
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -16,7 +16,8 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.lookup import called, explain_missing, find_deployment, read_deployment
-from qoder_cli.deployments.writing import READ_WITHIN, CannotBe, DeploymentWrite
+from qoder_cli.deployments.writing import DeploymentWrite
+from qoder_cli.http.change import READ_WITHIN, CannotBe
 from qoder_cli.http.write import How
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words

@@ -4,7 +4,7 @@
 NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run and manage deployments"),
     "run": ("qoder_cli.commands.run", "Inspect runs, read their logs, wait for them"),
-    "session": ("qoder_cli.commands.session", "Answer the agent of a session, and talk to it"),
+    "session": ("qoder_cli.commands.session", "List, change and end sessions, talk to their agents"),
     "auth": ("qoder_cli.commands.auth", "Log in, log out, show which token is in use"),
     "config": ("qoder_cli.commands.config", "Read and edit the config file"),
     "api": ("qoder_cli.commands.api", "Call any API endpoint directly"),

@@ -1,4 +1,4 @@
-"""What a run or a deployment shows, as fields: declared here, drawn by `output`."""
+"""What a run, a session or a deployment shows, as fields: declared here, drawn by `output`."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -169,6 +169,50 @@ def deployment_row(deployment: Deployment) -> Fields:
         "next_run": _moment(next(iter(deployment.next_fires), None)),
     }
     return {name: {**fields, **ids, **own}[name] for name in DEPLOYMENT_COLUMNS}
+
+
+# As those of a run.
+SESSION_COLUMNS = ("id", "title", "status", "agent", "deployment", "environment", "credits", "created")
+SESSION_FIRST = ("id", "title", "status", "created", "agent", "deployment", "credits", "environment")
+
+
+def session_fields(session: Run) -> Fields:
+    """Return what a session shows, with the outcome of its latest turn where that is known; absent fields are None."""
+    raw, turn = session.raw, run_fields(session)
+    budget = mapping(raw.get("budget")).get("max_credit_cost")
+    model = mapping(raw.get("agent")).get("model")
+    return {
+        "id": session.id,
+        "title": text(raw.get("title")),
+        "status": _session_status(raw),
+        "latest_turn": turn["status"],
+        **{name: turn[name] for name in ("requires_action", "error_type", "error_message", "agent")},
+        "model": text(model) or text(mapping(model).get("id")),
+        "deployment": turn["deployment"],
+        "environment": text(raw.get("environment_id")),
+        "variables": _variable_names(raw.get("environment_variables")),
+        "resource": [_resource(each) for each in _objects(raw.get("resources"))],
+        "vault": [str(each) for each in _list(raw.get("vault_ids"))],
+        "budget": None if budget is None else f"{budget} credits",
+        "metadata": _keys(mapping(raw.get("metadata")).keys()),
+        **evaluation_fields(raw),
+        "credits": turn["credits"],
+        "created": _moment(raw.get("created_at")),
+        "updated": _moment(raw.get("updated_at")),
+        "archived": _moment(raw.get("archived_at")),
+    }
+
+
+def session_row(session: Run) -> Fields:
+    """Return a session as one row of a list; the columns are only ever appended to."""
+    fields = session_fields(session)
+    ids = {name: Id(fields[name]) for name in ("id", "agent", "deployment", "environment") if fields[name]}
+    own = {"title": Words(fields["title"], least=14) if fields["title"] else None}
+    return {name: {**fields, **ids, **own}[name] for name in SESSION_COLUMNS}
+
+
+def _session_status(raw: Mapping[str, Any]) -> Status:
+    return Status("archived" if raw.get("archived_at") else text(raw.get("status")) or "unknown")
 
 
 def _agent(agent: Any) -> str | None:

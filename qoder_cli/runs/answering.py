@@ -11,9 +11,10 @@ from qoder_cli.base.times import Limits
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.runs import names
 from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.turn import events_so_far, session_of, turn_observer
+from qoder_cli.runs.turn import events_so_far, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
 from qoder_cli.sessions.asks import STATUSES, Asked, Call, Waiting, look
+from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.question import ask, show_call, visible
 from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys

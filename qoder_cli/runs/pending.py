@@ -9,8 +9,8 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.runs.answering import Target, target_of, waiting_in
-from qoder_cli.runs.turn import session_of
 from qoder_cli.sessions.asks import Waiting, look
+from qoder_cli.sessions.objects import session_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import State

@@ -4,24 +4,17 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import Ending, SessionStory, apply_ending
 from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
+from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.story import StoryReader
 from qoder_cli.sessions.turn import SAID, TurnStory, keys
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-
-
-def session_of(state: "State", id: str) -> dict[str, Any]:
-    """Return a session as the server shows it. Raises ApiError, NotFound also for a response that is another one."""
-    session = mapping(state.client.get(f"/sessions/{segment(id)}"))
-    if session.get("id") != id:
-        raise NotFound(f"the response is not session {id}")
-    return {**session, "type": "session"}
 
 
 class SessionObserver(Observer):

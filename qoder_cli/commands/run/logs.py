@@ -12,7 +12,8 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, when_asked, words_to_wait
-from qoder_cli.runs.turn import is_of_sessions, session_of
+from qoder_cli.runs.turn import is_of_sessions
+from qoder_cli.sessions.objects import session_of
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection

@@ -1,0 +1,63 @@
+"""`qoder session archive` and `delete`, of one session or many."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import Run, text
+from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
+
+if TYPE_CHECKING:
+    from qoder_cli.sessions.objects import Change
+
+
+def archive(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
+    """Archive sessions. This cannot be undone.
+
+    An archived session takes no messages and disappears from lists; its
+    events stay. Asks before each one; scripts need --yes. Exits 0 if it is
+    (or already was) archived.
+
+    Examples:
+      qoder session archive sess_demo --yes
+      qoder session list --until 30d --all -q | qoder session archive - --yes"""
+    from qoder_cli.sessions.objects import ARCHIVE
+
+    return _change(ctx.obj, ARCHIVE, runs, yes, allow_empty, "It takes no messages any more; its events stay.")
+
+
+def delete(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
+    """Delete sessions and their events for good.
+
+    How a run ended cannot be known any more once its session is deleted.
+    Asks before each one; scripts need --yes. Exits 5 if there is no such
+    session.
+
+    Examples:
+      qoder session delete sess_demo --yes"""
+    from qoder_cli.sessions.objects import DELETE
+
+    return _change(ctx.obj, DELETE, runs, yes, allow_empty, "Its events are deleted too.")
+
+
+def _change(state: State, change: "Change", typed: list[str], yes: bool, allow_empty: bool, about: str) -> int:
+    from qoder_cli.base import ids
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.sessions.objects import Changes
+
+    if not yes and not state.may_ask:
+        raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
+    words = named(typed, state, what="sessions", allow_empty=allow_empty)
+    for word in words:
+        ids.run(word)  # before anything is changed, all of them are checked
+
+    def is_wanted(found: Run) -> bool:
+        title, status = text(found.raw.get("title")), text(found.raw.get("status"))
+        called = f"'{title}' ({found.id})" if title else found.id
+        running = " It is running." if status == "running" else ""
+        return confirmed(state, f"{change.verb.title()} session {called}?{running} {about} This cannot be undone.")
+
+    changes = Changes(state, change, lambda word: target_of(word, state).session_id, None if yes else is_wanted)
+    return changes.make(words, as_list=is_list(typed))

@@ -1,0 +1,58 @@
+"""`qoder session update`."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.model import Run
+from qoder_cli.cli.options import OneRun, flag
+
+
+def update(
+    ctx: typer.Context,
+    run: OneRun,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
+    ] = None,
+    remove_metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Remove a metadata key. Repeatable.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits.")] = None,
+    no_budget: Annotated[bool, flag("--no-budget", "Remove the budget.")] = False,
+) -> int:
+    """Update a session. Only the settings you pass are changed.
+
+    Exits 0 even if there was nothing to change, 6 if it is archived.
+
+    Examples:
+      qoder session update sess_demo --title 'June report' --metadata team=core
+      qoder session update sess_demo --budget 12.50"""
+    from qoder_cli.deployments.typed import declare_fields, metadata_of
+    from qoder_cli.output.views import session_fields
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.sessions.objects import differing, refuse_archived, session_of
+    from qoder_cli.sessions.objects import update as change
+
+    state: State = ctx.obj
+    if budget is not None and no_budget:
+        raise UsageError("--budget and --no-budget cannot be used together")
+    checked = metadata_of(metadata, None, {}) | ({} if budget is None else {"budget": budget})
+    body = dict(declare_fields(checked).fields) if checked else {}
+    body |= {} if title is None else {"title": title}
+    body |= {"budget": None} if no_budget else {}
+    if remove_metadata:
+        body["metadata"] = dict.fromkeys(remove_metadata) | body.get("metadata", {})
+    if not body:
+        raise UsageError("nothing to update", hint="pass at least one option; see qoder session update --help")
+    current = Run(session_of(state, target_of(run, state).session_id))
+    refuse_archived(current, "nothing was changed")
+    if left := differing(current, body):
+        state.progress.note(f"updating {current.id} {state.client.settings.whereabouts}")
+        current = change(state, current, left)
+    else:
+        state.progress.note(f"{current.id} is already up to date")
+    state.output.record(session_fields(current), data=current.as_json(), id=current.id)
+    return Exit.OK

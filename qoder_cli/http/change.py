@@ -1,0 +1,133 @@
+"""The write of one object: a lost answer is settled by reading the object back.
+
+A change is repeatable when doing it twice is the same as once, as pausing is: it is sent again, at most twice, when
+reading back does not show it; and a 409 or 403 may mean that it is so already ("archived and locked", api/facts.md,
+3.4). One that is not repeatable, as creating, is sent again only after what certainly did nothing. What reading back
+does not show is exit 7 where the API itself answered with a 5xx, and exit 9 where nobody said anything.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
+from qoder_cli.http.pace import Pace
+from qoder_cli.http.write import Meaning, Write
+
+if TYPE_CHECKING:
+    from qoder_cli.http.answers import Answer
+    from qoder_cli.http.client import Client
+    from qoder_cli.http.pending import Pending
+
+T = TypeVar("T")
+
+READ_WITHIN = 10.0  # seconds for one reading back
+LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
+LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
+RESENDS = 2
+
+
+class CannotBe(Rejected):
+    """What a write was to bring about cannot come about any more: it was read back, and is certain."""
+
+
+class ObjectWrite(Write[T]):
+    """The write of an object, or of a new one; a lost answer is settled by reading it back."""
+
+    can_tell = True
+    absent = "reading it back does not show it"
+
+    def __init__(
+        self,
+        client: "Client",
+        path: str,
+        body: Any = None,
+        *,
+        parse: Callable[[Any], T | None],
+        what: str,
+        shows: Callable[[T], bool],
+        settle: Callable[[], T | None],
+        look: list[str],
+        method: str = "POST",
+        repeatable: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        """Prepare it; `body` is its JSON, `{}` when None.
+
+        `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for what is
+        none. `shows` tells whether an object that is answered is as it was to become. `settle` reads it back, with one
+        request and no retries: None when it is not so, ApiError when it cannot be read, CannotBe when it never will be
+        so, OutcomeUnknown when it cannot be told from someone else's. `look` is the command to look with, as words.
+        """
+        super().__init__(client, pace=pace)
+        self._method, self._path, self._body = method, path, body
+        self._parse = parse
+        self._what = what
+        self._shows = shows
+        self._read_it = settle
+        self._look = look
+        self._repeatable = repeatable
+        self._key = str(uuid.uuid4())
+
+    def request(self) -> "Pending":
+        """Prepare an attempt, each under the same key."""
+        return self.client.prepare(self._method, self._path, body=self._body, headers={"idempotency-key": self._key})
+
+    def read(self, answer: "Answer") -> T:
+        """Return what an answer shows. Raises ApiError."""
+        found = self._parse(self.client.understand(answer))
+        if found is None or not self._shows(found):
+            raise NoAnswer("the response does not show the change")
+        return found
+
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        """Return the error that nobody knows whether it was changed."""
+        return OutcomeUnknown(
+            "; ".join(filter(None, (f"unknown whether {self._what} succeeded", why))),
+            hint="check; it is safe to repeat" if self._repeatable else "check before doing it again",
+            next=self._look,
+            cause=cause,
+        )
+
+    def settle(self, error: ApiError, meaning: Meaning) -> T | None:
+        """Return what shows, None if nothing does. Raises OutcomeUnknown, CannotBe, Signalled."""
+        looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
+        self.client.progress.note(
+            f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
+        )
+        return self._read_back(looks, error)
+
+    def already(self, error: ApiError) -> T | None:
+        """Return the object, when the API refuses a change because it is already made."""
+        if not self._repeatable or error.http_status not in (403, 409):
+            return None
+        looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
+        return self._read_back(looks, error)
+
+    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        """Return 0 for what does no harm when it is repeated, at most twice."""
+        repeats = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
+        return 0.0 if repeats else None
+
+    def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
+        """Return what the first look that shows it shows; `looks` are in seconds from now."""
+        clock = self.client.clock
+        began = clock.monotonic()
+        failure: ApiError | OutcomeUnknown | None = None
+        for look in looks:
+            clock.sleep(max(began + look - clock.monotonic(), 0.0))
+            try:
+                found, failure = self._read_it(), None
+            except CannotBe as known:
+                raise known.with_(
+                    api_type=error.api_type, http_status=error.http_status, request_id=error.request_id
+                ) from error
+            except (ApiError, OutcomeUnknown) as unread:
+                found, failure = None, unread
+            if found is not None:
+                return found
+            if isinstance(failure, AuthError):
+                break
+        if failure is not None:
+            raise OutcomeUnknown(f"it could not be read back: {failure.message}") from failure
+        return None
