@@ -54,7 +54,7 @@ class Progress:
     def note(self, text: str, *, always: bool = False) -> None:
         """Say one line; unless quiet, or `always`."""
         if always or not self.is_quiet:
-            self._line(inert(text))
+            self._line(self._screen.worded(inert(text)))
 
     def show(self, text: str) -> None:
         """Say lines that are composed already, unless quiet."""
@@ -63,7 +63,8 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Say one line that must be heard."""
-        self._line(f"{self._screen.styled('warning:', 'yellow')} {inert(text)}")
+        message = self._screen.worded(f"warning: {inert(text)}")
+        self._line(self._screen.styled("warning:", "yellow") + message.removeprefix("warning:"))
 
     def debug(self, text: str) -> None:
         """Say one line of what --debug asked for, however quiet the rest is."""

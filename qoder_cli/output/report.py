@@ -20,8 +20,8 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
 
         screen.tell(dump({"error": error.as_json()}) + "\n")
         return
-    message = error.message if error.has_lines else inert(error.message)
-    screen.tell(f"{screen.styled('error:', 'red')} {message}\n")
+    message = f"error: {error.message}" if error.has_lines else screen.worded(f"error: {inert(error.message)}")
+    screen.tell(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
     if advice := error.advice:
         screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(advice)}\n")
     if error.request_id:

@@ -125,6 +125,14 @@ class Screen:
         except (ReaderGone, InternalError):
             self._binary = None
 
+    def worded(self, text: str) -> str:
+        """Return a message in lines that end between words, where this is a terminal."""
+        if not self.is_terminal:
+            return text
+        from textwrap import fill
+
+        return fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False)
+
     def styled(self, text: str, style: str) -> str:
         """Return the text in a style (or in none, if that is empty), where this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text

@@ -139,3 +139,15 @@ def test_labels_leave_room(monkeypatch: pytest.MonkeyPatch, columns: int, room: 
     screen = Screen(None, is_terminal=True)
     assert Margin(screen, ["x" * 50]).room == room
     assert Margin(screen, []).room == columns
+
+
+def test_a_message_ends_its_lines_between_words_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoder_cli.output.screen.terminal_width", lambda: 40)
+    text = "run drun_019ec55694c07f2a9b402ffb4448ec18 failed (retries_exhausted): it-did-not-answer at all"
+    assert Screen(None, is_terminal=True).worded(text).split("\n") == [
+        "run",
+        "drun_019ec55694c07f2a9b402ffb4448ec18",
+        "failed (retries_exhausted):",
+        "it-did-not-answer at all",
+    ]
+    assert Screen(None).worded(text) == text
