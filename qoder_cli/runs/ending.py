@@ -77,8 +77,8 @@ def ending_error(run: Run, state: State) -> QoderError | None:
     if run.session_id:
         about |= {"hint": "to see what the agent did", "next": state.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
-        setup = state.looking("deploy", "get", run.deployment_id)
-        about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
+        setup = shlex.join(state.looking("deploy", "get", run.deployment_id))
+        about |= {"hint": f"correct what it names, and start it again; to see the deployment's setup: {setup}"}
     return RunFailed(_failure(run), **about)
 
 

@@ -286,8 +286,9 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
         left = terminal.screen
         assert not [line for line in left if "Ctrl-C" in line or "not shown" in line or "runs finished" in line]
         assert [line.split()[2] for line in left if line.startswith("drun_")] == [f"job-{n:02}" for n in range(30)]
-        assert "30 runs: 29 completed, 1 failed" in left[-3]
-        assert left[-2].startswith("error: 29 of 30 runs completed; ")
+        *_, error = (number for number, line in enumerate(left) if line.startswith("error: 29 of 30 runs completed; "))
+        assert "30 runs: 29 completed, 1 failed" in left[error - 1]
+        assert left[-1].startswith("hint: ")
 
 
 def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
