@@ -1,5 +1,6 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
