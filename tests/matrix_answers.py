@@ -70,8 +70,8 @@ class Outcome:
 
     @property
     def lost(self) -> bool:
-        """Whether it was said, and the command claims that it was not: with --wait, 11 and 124 come after it."""
-        return self.said > 0 and self.exit_code not in (0, 9, 11, 124)
+        """Whether it was said, and the command claims that it was not: with --wait, 10 and 11 come after it."""
+        return self.said > 0 and self.exit_code not in (0, 9, 10, 11)
 
     @property
     def lied(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.base.outcome import GOING, evaluations
+from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
@@ -59,7 +59,10 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
 
 
 # In a pipe, in this order, and only ever appended to.
-RUN_COLUMNS = ("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session")
+RUN_COLUMNS = (
+    *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
+    "requires_action",
+)
 # In the order in which they get room on a terminal.
 RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
@@ -84,6 +87,8 @@ def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool)
     if since and run.status in GOING and row["duration"] is None:
         row["duration"] = Milliseconds(max(0, round(1000 * (now - since.timestamp()))))
     error = ": ".join(filter(None, (run.error_type, run.error_message)))
+    if waits_for_answer(run):
+        error = "waits for an answer"
     return {
         "id": row["id"],
         "status": row["status"],

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Ending, Standing, settle, standing
+from qoder_cli.base.outcome import Ending, Standing, settle, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.turn import with_asks
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -53,13 +54,13 @@ class Resolver:
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
         """Return the runs, in order, each as soon as it and all before it are known."""
         runs = [Run(each) for each in objects]
-        if self.asks and any(standing(run) is Standing.ASK_SESSION for run in runs):
+        if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
             return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
         return map(self._resolved, runs)
 
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
-            return settle(run)
+            return with_asks(self._client, settle(run)) if self.asks else settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
             reader = _EndingReader(self._client, str(run.raw.get("id")), run=run)
@@ -92,7 +93,9 @@ def recent_runs(state: "State", deployment_id: str) -> Fields:
     runs = list(resolver.runs([run.raw for run in newest]))
     if resolver.unread:
         state.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
-    return picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
+    waiting = [run.id for run in runs if waits_for_answer(run)]
+    known = picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
+    return known | ({"waits_for_answer": waiting} if waiting else {})
 
 
 def picture(runs: Sequence[Run]) -> Fields:

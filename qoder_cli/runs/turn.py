@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
-from qoder_cli.base.outcome import Ending, SessionStory, apply_ending
+from qoder_cli.base.outcome import (
+    Asks,
+    Ending,
+    SessionStory,
+    apply_asks,
+    apply_ending,
+    is_going,
+    waits_for_answer,
+)
 from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
+from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.story import StoryReader
 from qoder_cli.sessions.turn import SAID, TurnStory, keys
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
+    from qoder_cli.http.client import Client
 
 
 class SessionObserver(Observer):
@@ -63,6 +73,20 @@ def is_of_sessions(ctx: Any) -> bool:
 def any_observer(state: "State", id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
     return turn_observer(state, session_of(state, id)) if id.startswith("sess_") else observer_of(state, id)
+
+
+def with_asks(client: "Client", run: Run) -> Run:
+    """Return a run with the calls that wait for an answer, where its status alone says only that it is running.
+
+    That is one request more; where it fails, the run is as it was.
+    """
+    if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
+        return run
+    with suppress(ApiError):
+        asked = look(client, run.session_id, retry=False)
+        if asked.key is not None:
+            return apply_asks(run, Asks(asked.key, [*(call.id for call in asked.calls), *asked.unreadable]))
+    return run
 
 
 def events_so_far(state: "State", session_id: str) -> set[str]:

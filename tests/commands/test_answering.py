@@ -373,6 +373,26 @@ def test_a_message_that_interrupts(qoder: Qoder, server: Server) -> None:
     assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
 
 
+# What runs and deployments say of it
+
+
+def test_run_get_says_what_waits(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert (ran.json["status"], ran.json["requires_action"]) == ("running", {"event_ids": ["evt_1"]})
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"][1:3]) == (8, ["run", "pending"])
+
+
+def test_lists_say_what_waits_and_success_rates_count_it_as_neither(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.session("sess_2")
+    rows = [line.split("\t") for line in qoder("run", "list", "dep_1").out.splitlines()]
+    assert {row[0]: (row[1], row[8]) for row in rows} == {"drun_1": ("running", "evt_1"), "drun_2": ("completed", "-")}
+    shown = dict(line.split("\t") for line in qoder("deploy", "get", "dep_1").out.splitlines())
+    assert (shown["success_rate"], shown["waits_for_answer"]) == ("100% (1 of 1)", "drun_1")
+
+
 # A session as a run is waited for, read and cancelled
 
 

@@ -139,8 +139,8 @@ def test_every_format_side_by_side(qoder: Qoder) -> None:
     assert qoder("run", "list", "-q").out == "drun_2\ndrun_1\n"
     at = LEGACY["triggered_at"]
     assert [line.split("\t") for line in qoder("run", "list").out.splitlines()] == [
-        ["drun_2", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1"],
-        ["drun_1", "failed", "dep_1", at, "17.228", "odd", "manual", "sess_1"],
+        ["drun_2", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
+        ["drun_1", "failed", "dep_1", at, "17.228", "odd", "manual", "sess_1", "-"],
     ]
 
 

@@ -355,8 +355,9 @@ def test_several_in_a_pipe_are_rows_of_documented_columns(qoder: Qoder) -> None:
         "-",
         "manual",
         "sess_1",
+        "-",
     ]
-    assert second == ["drun_2", "not_found", "-", "-", "-", "-", "-", "-"]
+    assert second == ["drun_2", "not_found", "-", "-", "-", "-", "-", "-", "-"]
 
 
 def test_one_command_goes_on_with_those_that_have_not_ended(qoder: Qoder) -> None:

@@ -114,6 +114,10 @@ class Server(httpx.BaseTransport):
         match parts:
             case ["deployment_runs", run]:
                 return httpx.Response(200, json=self._run(run))
+            case ["deployments", id]:
+                return httpx.Response(200, json={"id": id, "type": "deployment", "name": "nightly"})
+            case ["deployments", _, "runs"]:
+                return self._list(request, [self._run(id.replace("sess_", "drun_")) for id in self.sessions])
             case ["sessions"]:
                 return self._list(request, [each.object for each in self.sessions.values()])
             case ["sessions", id, *_] if id not in self.sessions:

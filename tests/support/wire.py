@@ -63,6 +63,7 @@ class Wire(httpx.BaseTransport):
     expected: list[Expected] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    tells_of_asks: bool = False  # whether it is expected to be read what a session waits for
 
     def on(self, method: str, path: str, *answers: Any, repeat: bool = False) -> "Wire":
         """Expect a request for each answer: a JSON value, `(status, value)`, a raw text, an exception, a function."""
@@ -74,6 +75,8 @@ class Wire(httpx.BaseTransport):
             return httpx.Response(
                 501, json={"type": "error", "error": {"type": "feature_not_available", "message": ""}}
             )
+        if "user.tool_confirmation" in request.url.params.get_list("types[]") and not self.tells_of_asks:
+            return httpx.Response(501, json={})  # nobody is asked, unless a test says so
         self.requests.append(request)
         path = request.url.raw_path.decode().partition("?")[0].removeprefix("/api/v1/cloud")
         for one in self.expected:

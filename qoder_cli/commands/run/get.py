@@ -14,6 +14,7 @@ from qoder_cli.cli.options import RunOrLast, or_last
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
+from qoder_cli.runs.turn import with_asks
 
 
 def get(
@@ -37,7 +38,7 @@ def get(
 
     state: State = ctx.obj
     typed = or_last(run, state)
-    found = observer_of(state, names.run(typed, state)).read_once()
+    found = with_asks(state.client, observer_of(state, names.run(typed, state)).read_once())
     state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
     remember_runs(state, [found])
     if exit_status and (error := ending_error(found, state)):
