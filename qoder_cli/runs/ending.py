@@ -1,6 +1,5 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,8 +77,8 @@ def ending_error(run: Run, state: State) -> QoderError | None:
     if run.session_id:
         about |= {"hint": "to see what the agent did", "next": state.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
-        setup = shlex.join(state.looking("deploy", "get", run.deployment_id))
-        about |= {"hint": f"correct what it names, and start it again; to see the deployment's setup: {setup}"}
+        setup = state.looking("deploy", "get", run.deployment_id)
+        about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
     return RunFailed(_failure(run), **about)
 
 

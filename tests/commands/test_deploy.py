@@ -87,7 +87,7 @@ def test_a_run_that_never_starts_is_exit_1_although_the_server_answers_200(
     assert ran.json["status"] == "failed"
     assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
     assert ran.error["hint"].startswith("correct what it names")
-    assert ": qoder deploy get dep_1" in ran.error["hint"]
+    assert ran.error["next"][:4] == ["qoder", "deploy", "get", "dep_1"]
 
 
 @pytest.mark.parametrize("wait", [[], ["--wait"]], ids=["accepted", "waited"])
