@@ -264,6 +264,7 @@ class Answers(_SentOnce):
             return False
         for event in self.events:
             event["decision"] = _OLDER_FORM[event.pop("result")]
+        self._key = str(uuid.uuid4())  # under the same one a server may answer as it did before
         return True
 
 

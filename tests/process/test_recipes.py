@@ -1,6 +1,7 @@
 """The README's recipes: each is run by bash against the sandbox, and shellcheck has nothing to say."""
 
 import fcntl
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.generate import with_first_run
@@ -53,6 +55,27 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
         shell = Shell(tmp_path, server).quick().hurry()
         ended = shell.start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
     assert (ended.code, "rror" in ended.err) == (0, False), ended.err
+
+
+def test_a_script_approves_what_it_knows_and_denies_the_rest(tmp_path: Path) -> None:
+    need("jq")
+    script = RECIPES["approve what is known"]
+    with sandbox("current") as server:
+        ended = Shell(tmp_path, server).quick().run("bash", "-euo", "pipefail", "-c", script)
+        asked = server.world.requests
+    assert ended.code == 0, ended.err
+    sent = [seen.request.body for seen in asked if seen.method == "POST" and seen.request.path.endswith("/events")]
+    assert [json.loads(body)["events"][0]["result"] for body in sent] == ["allow", "deny", "deny"]
+
+
+@pytest.mark.parametrize("generation", ["current", "legacy"])
+def test_a_run_that_asks_is_approved_and_says_what_it_did(tmp_path: Path, generation: Generation) -> None:
+    line = "qoder deploy run dep_ask --wait; echo $?; qoder run approve last --all --yes --wait --result"
+    with sandbox(generation) as server:
+        shell = Shell(tmp_path, server).asking_at_once()
+        ended = shell.bash(line)
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[-2:] == ["11", "I ran 'git push origin main'."]
 
 
 def test_a_busy_lock_is_as_a_run_that_is_going(tmp_path: Path) -> None:

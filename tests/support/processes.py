@@ -96,6 +96,13 @@ time.sleep = lambda seconds: pause(seconds / 20)
 """
 
 
+# The seconds for which a session may pass through its question by itself; where only a status is read, once a minute.
+_ASKING_AT_ONCE = """
+from qoder_cli.runs import observe, wait
+observe.ASKS_FOR = wait.ASKS_FOR = observe.DISAGREEMENT_AFTER = 0.1
+"""
+
+
 # Says "heard" for each signal, when the program has taken it in: two within a tenth of a second would be one. What is
 # under way then may take as long as a busy machine needs; that it is 2 s at most is tested on a clock.
 HEARING = f"""
@@ -245,6 +252,14 @@ class Shell:
         folder = self.home / "hurry"
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(_HURRY)
+        self.env["PYTHONPATH"] = str(folder)
+        return self
+
+    def asking_at_once(self) -> "Shell":
+        """Let a session that asks be held to wait for an answer at once, and return itself."""
+        folder = self.home / "asking"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(_ASKING_AT_ONCE)
         self.env["PYTHONPATH"] = str(folder)
         return self
 
