@@ -37,6 +37,11 @@ def agent_id(typed: str) -> str:
     return _id(typed, prefix="agent_", wanted="an agent id (agent_…)")
 
 
+def file_id(typed: str) -> str:
+    """Return the file that was typed. Raises UsageError for what cannot be the id of one."""
+    return _id(typed, prefix="file_", wanted="a file id (file_…)")
+
+
 def deployment(typed: str) -> str:
     """Return the id or the name of a deployment that was typed. Raises UsageError for what can be neither."""
     wanted = "a deployment id (dep_…) or an exact name"
@@ -81,6 +86,11 @@ def deployment_of(typed: str) -> str | None:
     """Return what stands before `@last`, None where nothing does."""
     of, _, last = typed.rpartition("@")
     return of if of and last == "last" else None
+
+
+def is_deployment(typed: str) -> bool:
+    """Return whether what was typed names a deployment, and not a run or a session."""
+    return typed not in LAST and not deployment_of(typed) and _kind(typed) in (None, "deployment")
 
 
 def noun(id: str) -> str:

@@ -236,7 +236,6 @@ Run Qoder Cloud Agents deployments and get their outcome as an exit code.
   qoder run get drun_…              show how it went
   qoder auth login                  save a token (or set QODER_PAT)
 
-Exit code 0 means success, and the others say what happened.
 Try it for free: qoder sandbox -- qoder deploy run dep_demo --wait"""
 
 

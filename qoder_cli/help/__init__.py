@@ -4,7 +4,8 @@
 NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run and manage deployments"),
     "run": ("qoder_cli.commands.run", "Inspect runs, read their logs, wait for them"),
-    "session": ("qoder_cli.commands.session", "List, change and end sessions, talk to their agents"),
+    "session": ("qoder_cli.commands.session", "Start, list, change and end sessions, talk to their agents"),
+    "model": ("qoder_cli.commands.model", "List the models that agents can use"),
     "auth": ("qoder_cli.commands.auth", "Log in, log out, show which token is in use"),
     "config": ("qoder_cli.commands.config", "Read and edit the config file"),
     "api": ("qoder_cli.commands.api", "Call any API endpoint directly"),
@@ -19,6 +20,7 @@ NOUNS_UNDERSTOOD = {
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
     "runs": "run",
     "sessions": "session",
+    "models": "model",
     "login": "auth login",
     "logout": "auth logout",
     "whoami": "auth status",

@@ -70,6 +70,7 @@ QODER_WORKSPACE_ID  workspace id to send
 QODER_CONFIG  config file, instead of the default (qoder config path)
 QODER_STATE_DIR  folder for local state: the runs that were started, and what completion offers
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
+QODER_REPO_TOKEN  token of the repositories that a session is given with --repo
 QODER_READ_ONLY  set to 1: refuse everything but reading
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell

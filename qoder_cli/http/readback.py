@@ -5,7 +5,7 @@ permit a write. So the order is believed only after a stretch of it was seen; un
 read to its end, and a list that does not say that it has ended was not read back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.model import mapping
@@ -25,11 +25,15 @@ _SMALLEST_LIMIT = 20  # rows; the API's default, which a page without a word abo
 
 
 class ReadBack:
-    """The rows of one list, read back past a moment. `is_whole` says, once they are read, whether it got there."""
+    """The rows of one list, read back past a moment. `is_whole` says, once they are read, whether it got there.
 
-    def __init__(self, client: "Client", path: str) -> None:
+    `query` may ask for less than all of it, and may be ignored.
+    """
+
+    def __init__(self, client: "Client", path: str, query: Mapping[str, Any] | None = None) -> None:
         self._client = client
         self._path = path
+        self._query = {"limit": 100, **(query or {})}
         self.is_whole = False
 
     def rows(self, until: Until) -> Iterator[dict[str, Any]]:
@@ -41,7 +45,7 @@ class ReadBack:
         began = self._client.clock.monotonic()
         created: list[float] = []
         page: dict[str, Any] = {}
-        pages = self._client.pages(self._path, {"limit": 100}, within=PAGE_WITHIN, retry=False)
+        pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):
                 if at := parse_timestamp(row.get("created_at")):

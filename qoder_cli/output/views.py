@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from qoder_cli.base.model import Deployment, Run, mapping, text
+from qoder_cli.base.model import Deployment, Resource, Run, mapping, text
 from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
@@ -214,6 +214,40 @@ def session_row(session: Run) -> Fields:
     ids = {name: Id(fields[name]) for name in ("id", "agent", "deployment", "environment") if fields[name]}
     own = {"title": Words(fields["title"], least=14) if fields["title"] else None}
     return {name: {**fields, **ids, **own}[name] for name in SESSION_COLUMNS}
+
+
+RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
+THREAD_FIRST = ("id", "status", "agent", "parent", "credits", "created")
+
+
+def resource_row(resource: Resource) -> Fields:
+    """Return a resource of a session as one row of a list; none of its fields is a secret."""
+    raw = resource.raw
+    what = text(raw.get("file_id")) or text(raw.get("memory_store_id")) or _without_login(raw.get("url"))
+    checkout = mapping(raw.get("checkout"))
+    at = text(checkout.get("name")) or text(checkout.get("sha"))
+    return {
+        "id": Id(text(raw.get("id")) or "-"),
+        "type": text(raw.get("type")),
+        "what": Words(f"{what}@{at}" if at else what, least=20) if what else None,
+        "mount": Words(mount, least=12) if (mount := text(raw.get("mount_path"))) else None,
+        "created": _moment(raw.get("created_at")),
+    }
+
+
+def thread_row(thread: Resource) -> Fields:
+    """Return a thread of a session as one row of a list."""
+    raw = thread.raw
+    agent, parent = _agent(raw.get("agent")), text(raw.get("parent_thread_id"))
+    name = text(mapping(raw.get("agent")).get("name"))
+    return {
+        "id": Id(text(raw.get("id")) or "-"),
+        "status": _session_status(raw),
+        "agent": Words(name) if name else agent,
+        "parent": Id(parent) if parent else None,
+        "credits": mapping(raw.get("usage")).get("total_credits"),
+        "created": _moment(raw.get("created_at")),
+    }
 
 
 def _session_status(raw: Mapping[str, Any]) -> Status:

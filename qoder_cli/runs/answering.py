@@ -185,6 +185,15 @@ def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, sai
     return finish(state, item, result=then.result)
 
 
+def wait_for_new(state: "State", session: Run, said: Events, then: Then) -> int:
+    """Wait for the first ending of a new session, or of what was said to it since, and print it as `wait_then`."""
+    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.watch import Watch
+
+    observer = turn_observer(state, session.raw, after=keys(said), is_new=not said)
+    return finish(state, wait_for(state, Watch(observer), then.limits, then.wanted), result=then.result)
+
+
 def decide(
     state: "State",
     typed: str,

@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 class SessionObserver(Observer):
     """A session: how the turn ends that follows the events `after`, or, without any, the turn that was its last.
 
-    `known` are the events that were there before.
+    `known` are the events that were there before. Of a session that `is_new`, it is the first turn.
     """
 
     known: Collection[str] = ()
     after: Collection[str] = ()
+    is_new = False
 
     def _new_reader(self, run: Run) -> StoryReader:
-        begin = lambda: TurnStory(known=self.known, after=self.after)  # noqa: E731  (a story is begun more than once)
+        def begin() -> SessionStory:
+            return SessionStory() if self.is_new else TurnStory(known=self.known, after=self.after)
+
         return StoryReader(self._client, run, begin=begin, also=SAID)
 
     def _read_story(
@@ -56,11 +59,16 @@ class SessionObserver(Observer):
 
 
 def turn_observer(
-    state: "State", session: dict[str, Any], *, known: Collection[str] = (), after: Collection[str] = ()
+    state: "State",
+    session: dict[str, Any],
+    *,
+    known: Collection[str] = (),
+    after: Collection[str] = (),
+    is_new: bool = False,
 ) -> SessionObserver:
     """Return the observer of the one session that a command is about, which its last words can tell of."""
     observer = SessionObserver(state.client, str(session["id"]), run=Run(session))
-    observer.known, observer.after = known, after
+    observer.known, observer.after, observer.is_new = known, after, is_new
     state.known.observed = observer
     return observer
 

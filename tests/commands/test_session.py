@@ -1,8 +1,12 @@
 """`qoder session`, in the user's words: sessions listed, looked at, changed, and ended."""
 
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 
+from qoder_cli.sandbox.presets import AGENT
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.sessions import ENVIRONMENT, Service
@@ -159,3 +163,229 @@ def test_another_who_was_faster_is_no_failure(qoder: Qoder, service: Service) ->
     service.before[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
     service.world.sessions[id].archived = service.world.now()
     assert qoder("session", "archive", id, "--yes").code == 0
+
+
+# Started.
+
+
+def body_of(service: Service) -> dict[str, Any]:
+    """Return the body of the newest create, without the key of ours in it."""
+    body: dict[str, Any] = [body for method, path, body in service.sent if (method, path) == ("POST", "/sessions")][-1]
+    assert body["metadata"].pop("qoder_key")
+    return {name: value for name, value in body.items() if value}
+
+
+def test_a_session_is_started_and_its_first_turn_awaited(qoder: Qoder, service: Service) -> None:
+    ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--result")
+    assert (ran.code, ran.out.startswith("You said: ")) == (0, True), ran.err
+    assert body_of(service) == {
+        "agent": AGENT,
+        "environment_id": ENVIRONMENT,
+        "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}],
+    }
+    assert "environment: default" in ran.err
+    idle = qoder("session", "new", "--agent", AGENT, "--env", ENVIRONMENT, "--json")
+    assert (idle.code, idle.json["type"]) == (0, "session")
+    told = qoder("session", "new", "--agent", "agent_ask", "-m", "Push.", "--wait", "--json")
+    assert (told.code, told.error["next"][:3]) == (11, ["qoder", "session", "pending"])
+    assert told.json["turn"]["requires_action"]
+
+
+def test_everything_that_can_be_said_of_a_session_is_sent(qoder: Qoder, service: Service, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
+    words = ["--agent", "writer@3", "--env", "default", "--title", "June", "--vault", "keys", "--memory", "notes:ro"]
+    words += ["--file", f"{tmp_path / 'notes.txt'}:/work/notes.txt", "--file", "file_7", "--budget", "5"]
+    words += ["--repo", "https://github.com/org/repo@main:/work/repo", "--repo", f"https://git.example/a/b@{'a' * 40}"]
+    words += ["--var", "DAY=1", "--var", "PATHS=a;b", "--model", "ultimate"]
+    ran = qoder("session", "new", *words, "--json", "--debug")
+    assert ran.code == 0, ran.err
+    assert qoder.env["QODER_REPO_TOKEN"] not in ran.out + ran.err
+    uploaded = next(body for method, path, body in service.sent if path == "/files")
+    assert b"notes" in uploaded
+    assert b"qoder_key" in uploaded
+    sent = body_of(service)
+    if service.world.generation == "legacy":
+        assert sent.pop("environment_variables") == "DAY=1\nPATHS=a;b"
+    else:
+        assert sent.pop("environment_variables") == {"DAY": "1", "PATHS": "a;b"}
+    token = qoder.env["QODER_REPO_TOKEN"]
+    assert sent == {
+        "agent": {"id": AGENT, "type": "agent_with_overrides", "version": 3, "model": "ultimate"},
+        "environment_id": ENVIRONMENT,
+        "title": "June",
+        "vault_ids": ["vault_1"],
+        "budget": {"type": "limit", "max_credit_cost": "5.00"},
+        "resources": [
+            {
+                "type": "github_repository",
+                "url": "https://github.com/org/repo",
+                "checkout": {"type": "branch", "name": "main"},
+                "mount_path": "/work/repo",
+                "authorization_token": token,
+            },
+            {
+                "type": "git_repository",
+                "url": "https://git.example/a/b",
+                "checkout": {"type": "commit", "sha": "a" * 40},
+                "password": token,
+            },
+            {"type": "memory_store", "memory_store_id": "memstore_1", "access": "read_only"},
+            {"type": "file", "file_id": "file_1", "mount_path": "/work/notes.txt"},
+            {"type": "file", "file_id": "file_7"},
+        ],
+    }
+
+
+def test_a_server_that_does_not_know_first_messages_gets_them_afterwards(qoder: Qoder, service: Service) -> None:
+    unknown = {"type": "error", "error": {"type": "invalid_request_error", "message": "unknown field initial_events"}}
+    service.before["POST /sessions"] = [httpx.Response(400, json=unknown)]
+    ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--result")
+    assert (ran.code, ran.out.startswith("You said: ")) == (0, True), ran.err
+    assert [path.rpartition("/")[2] for _, path, _ in service.sent] == ["sessions", "sessions", "events"]
+
+    service.before["POST /sessions"] = [httpx.Response(400, json=unknown)]
+    service.faults.add("send:403")
+    ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--json")
+    made = list(service.world.sessions)[-1]
+    assert (ran.code, ran.error["session_id"]) == (4, made)
+    assert made in ran.error["message"]
+
+
+def test_the_environment_must_be_chosen_where_there_are_several(qoder: Qoder, service: Service) -> None:
+    service.things["/environments"].append({"id": "env_2", "name": "other"})
+    ran = qoder("session", "new", "--agent", "writer", "-m", "x")
+    assert (ran.code, "other (env_2)" in ran.err, service.sent) == (2, True, [])
+    service.things["/environments"][1]["archived_at"] = "2026-01-01T00:00:00Z"
+    assert qoder("session", "new", "--agent", "writer", "-m", "x").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "x"),
+        ("--agent", "writer", "-m", " \n"),
+        ("--agent", "writer", "-m", ""),
+        ("--agent", "writer", "--wait"),
+        ("--agent", "env_1", "-m", "x"),
+        ("--agent", "writer", "--env", "agent_1"),
+        ("--agent", "writer", "--file", "/no/such/file"),
+        ("--agent", "writer", "--file", "BINARY"),
+        ("--agent", "writer", "--file", "LARGE"),
+        ("--agent", "writer", "--repo", "https://me:secret@github.com/org/repo"),
+        ("--agent", "writer", "--repo", "git@github.com:org/repo"),
+        ("--agent", "writer", "--var", "QODER_X=1"),
+        ("--agent", "writer", "--var", "1A=1"),
+        ("--agent", "writer", "--var", "A"),
+        ("--agent", "writer", "--budget", "5.001"),
+        ("--like", "file_1"),
+        ("--agent", "writer", "-m", "-", "--with-repo-token"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_sent(
+    qoder: Qoder, service: Service, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\x00\x01")
+    (tmp_path / "large").write_bytes(b"x" * (5 * 2**20 + 1))
+    paths = {"BINARY": str(tmp_path / "binary"), "LARGE": str(tmp_path / "large")}
+    ran = qoder("session", "new", *(paths.get(word, word) for word in words))
+    assert (ran.code, service.sent) == (2, []), ran.err
+    assert "secret" not in ran.err
+
+
+@pytest.mark.parametrize("lists", ["with", "without"])
+@pytest.mark.parametrize("fault", LOST)
+def test_a_session_whose_answer_was_lost_is_found_and_never_made_twice(
+    qoder: Qoder, service: Service, fault: str, lists: str
+) -> None:
+    service.session(metadata={"qoder_key": "another"})
+    service.faults.add(f"session-write:{fault}")
+    service.lists_metadata = lists == "with"
+    ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--json")
+    made = [each for each in service.world.sessions.values() if each.initial_events]
+    acted = fault not in ("drop-before", "503-bare")
+    assert (ran.code, len(made)) == ((0, 1) if acted else (9, 0)), ran.err
+    if acted:
+        assert ran.json["id"] == made[0].id
+    else:
+        assert ran.error["next"][:3] == ["qoder", "session", "list"]
+
+
+def test_a_session_begins_as_another_did(qoder: Qoder, service: Service) -> None:
+    resources = [{"id": "sesr_1", "type": "file", "file_id": "file_9", "mount_path": "/a", "created_at": "x"}]
+    id = service.session(
+        environment_variables={"DAY": "1"},
+        resources=resources,
+        budget={"type": "limit", "max_credit_cost": "2.00"},
+        initial_events=[{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}],
+        agent={"id": AGENT, "type": "agent", "version": 4},
+    )
+    qoder.clock.time += 10
+    qoder("session", "send", id, "-m", "And now July.", "--wait")
+    assert qoder("session", "new", "--like", id, "--var", "MONTH=6", "--title", "again").code == 0
+    sent = body_of(service)
+    variables = sent.pop("environment_variables")
+    assert variables in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
+    assert sent == {
+        "agent": {"id": AGENT, "type": "agent", "version": 4},
+        "environment_id": ENVIRONMENT,
+        "title": "again",
+        "resources": [{"type": "file", "file_id": "file_9", "mount_path": "/a"}],
+        "budget": {"type": "limit", "max_credit_cost": "2.00"},
+        "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}],
+    }
+
+
+@pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
+def test_a_session_begins_as_the_runs_of_a_deployment(qoder: Qoder, service: Service, like: str) -> None:
+    qoder("deploy", "run", "dep_demo", "--wait")
+    ran = qoder("session", "new", "--like", like, "--result")
+    assert (ran.code, ran.out.startswith("You said: ")) == (0, True), ran.err
+    assert body_of(service)["agent"] == {"id": AGENT, "type": "agent", "version": 1}
+
+
+# What is in a session.
+
+
+def test_files_are_put_in_and_taken_out(qoder: Qoder, service: Service, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    id = service.session()
+    added = qoder("session", "files", id, "--add", f"{tmp_path / 'notes.txt'}:/work/notes.txt", "--json")
+    assert (added.code, added.json[0]["mount_path"]) == (0, "/work/notes.txt"), added.err
+    resource = added.json[0]["id"]
+    assert qoder("session", "files", id, "--remove", resource).code == 2
+    assert qoder("session", "files", id, "--remove", resource, "--yes", "--json").json == []
+    assert qoder("session", "files", id, "--remove", resource, "--yes").code == 5
+    assert qoder("session", "files", id, "--add", "/no/such/file").code == 2
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_lost_response_to_a_file_is_settled(qoder: Qoder, service: Service, fault: str) -> None:
+    id = service.session()
+    service.faults.add(f"session-write:{fault}")
+    added = qoder("session", "files", id, "--add", "file_1", "--json")
+    assert (added.code, len(added.json)) == (0, 1), added.err
+    service.faults.add(f"session-write:{fault}")
+    removed = qoder("session", "files", id, "--remove", added.json[0]["id"], "--yes", "--json")
+    assert (removed.code, removed.json) == (0, []), removed.err
+
+
+def test_a_token_of_a_repository_is_renewed(qoder: Qoder, service: Service) -> None:
+    url = "https://github.com/org/repo"
+    id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}])
+    assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
+    qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
+    ran = qoder("session", "files", id, "--renew", "sesr_1")
+    assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
+    assert service.sent[-1][2] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
+
+
+def test_threads_are_listed(qoder: Qoder, service: Service) -> None:
+    id = service.session()
+    [thread] = qoder("session", "threads", id, "--json").json
+    assert qoder("session", "threads", id).out.split("\t")[:2] == [thread["id"], "idle"]
+
+
+def test_models_are_listed(qoder: Qoder, service: Service) -> None:
+    assert qoder("model", "list", "-q").out == "auto\nultimate\n"
+    assert qoder("model", "list").out.splitlines()[1].split("\t")[3:5] == ["1.6", "low, medium, high"]

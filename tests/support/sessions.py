@@ -33,6 +33,7 @@ class Service(WorldTransport):
         self.sent: list[tuple[str, str, Any]] = []
         self.before: dict[str, list[httpx.Response | Exception]] = {}
         self.asked: list[str] = []
+        self.lists_metadata = True
         qoder.transport = self
         qoder.clock.patience = 0.002
 
@@ -52,7 +53,11 @@ class Service(WorldTransport):
         if (request.method, path) == ("POST", "/files"):
             made = {"id": f"file_{len(self.sent)}", "type": "file", "filename": "notes.txt"}
             return httpx.Response(200, json=made)
-        return super().handle_request(request)
+        answer = super().handle_request(request)
+        if request.method == "GET" and path == "/sessions" and not self.lists_metadata:
+            listed = json.loads(answer.read())
+            return httpx.Response(200, json={**listed, "data": [_without_metadata(each) for each in listed["data"]]})
+        return answer
 
     def session(self, **fields: Any) -> str:
         """Add a session, and return its id."""
@@ -61,3 +66,7 @@ class Service(WorldTransport):
             at=self.world.now(), **{"agent": agent, "environment_id": ENVIRONMENT, "title": None, **fields}
         )
         return made.id
+
+
+def _without_metadata(session: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in session.items() if name != "metadata"}

@@ -1,11 +1,14 @@
 """`qoder session`: the contents page of its commands; those that runs have too are written once for both."""
 
 COMMANDS = {
+    "new": "qoder_cli.commands.session.new:new",
     "list": "qoder_cli.commands.session.list:list_sessions",
     "get": "qoder_cli.commands.session.get:get",
     "update": "qoder_cli.commands.session.update:update",
     "archive": "qoder_cli.commands.session.archive:archive",
     "delete": "qoder_cli.commands.session.archive:delete",
+    "threads": "qoder_cli.commands.session.threads:threads",
+    "files": "qoder_cli.commands.session.files:files",
     "wait": "qoder_cli.commands.run.wait:wait",
     "logs": "qoder_cli.commands.run.logs:logs",
     "result": "qoder_cli.commands.run.result:result",

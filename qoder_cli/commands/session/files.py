@@ -1,0 +1,67 @@
+"""`qoder session files`: what is mounted in a session."""
+
+from typing import Annotated
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.model import Resource
+from qoder_cli.cli.options import OneRun, Yes, confirmed
+
+
+def files(
+    ctx: typer.Context,
+    run: OneRun,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH[:MOUNT]", help="Put a text file into the session, or a file_… of the server. Repeatable."
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Take a resource (sesr_…) out of it. Repeatable.")
+    ] = None,
+    renew: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN."),
+    ] = None,
+    yes: Yes = False,
+) -> int:
+    """List the files, repositories and memory stores of a session.
+
+    Repositories and memory stores can only be given when a session starts.
+    Piped: id, type, what, mount, created.
+
+    Examples:
+      qoder session files sess_demo
+      qoder session files sess_demo --add notes.md:/work/notes.md"""
+    from qoder_cli.output.views import RESOURCE_FIRST, resource_row
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.sessions import files as mounted
+
+    state: State = ctx.obj
+    read = [mounted.read_file(each, "--add") for each in add or ()]
+    if remove and not yes and not state.may_ask:
+        raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
+    token = (state.env.get("QODER_REPO_TOKEN") or "").strip()
+    if renew is not None and not token:
+        raise UsageError("--renew takes the token from QODER_REPO_TOKEN, which is not set", hint="set it")
+    state.out.keep_secrets([token] if token else [])
+    state.err.keep_secrets([token] if token else [])
+    id = target_of(run, state).session_id
+    for file in read:
+        made = mounted.add(state, id, file)
+        state.progress.note(f"added {file.name} to {id} as {made.id}")
+    for word in remove or ():
+        if not yes and not confirmed(state, f"Remove {word} from session {id}?"):
+            raise UsageError(f"cancelled; {word} was not removed")
+        mounted.remove(state, id, word)
+        state.progress.note(f"removed {word} from {id}")
+    if renew is not None:
+        mounted.renew(state, id, renew, token)
+        state.progress.note(f"renewed the token of {renew}")
+    rows = state.output.rows(fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
+    with rows:
+        rows.show(mounted.listed(state, id))
+    return Exit.OK

@@ -1,0 +1,159 @@
+"""`qoder session new`: start a session."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qoder_cli.api.body import text_of
+from qoder_cli.app import State
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.cli.options import FollowThen, ResultThen, Timeout, WaitThen, WhenAsked, flag, read_then
+
+if TYPE_CHECKING:
+    from qoder_cli.sessions.files import FileTyped
+
+
+def _several(name: str, metavar: str, help: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=f"{help} Repeatable.")
+
+
+def new(
+    ctx: typer.Context,
+    message: Annotated[
+        str | None,
+        typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What the agent shall do; - reads stdin."),
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="AGENT", help="Agent id or name; @3 behind it pins version 3.")
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--env", metavar="ENV", help="Environment id or name; default: the only one."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title.")] = None,
+    vaults: Annotated[list[str] | None, _several("--vault", "VAULT", "Vault id or name.")] = None,
+    files: Annotated[
+        list[str] | None, _several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
+    ] = None,
+    repositories: Annotated[
+        list[str] | None, _several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
+    ] = None,
+    with_repo_token: Annotated[
+        bool, flag("--with-repo-token", "Read the token of the repositories from standard input.")
+    ] = False,
+    memories: Annotated[
+        list[str] | None, _several("--memory", "STORE[:ro]", "Memory store id or name; :ro forbids writing.")
+    ] = None,
+    variables: Annotated[list[str] | None, _several("--var", "NAME=VALUE", "Environment variable.")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="ID", help="Model for this session alone.")] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Begin as a run, a session or a deployment did; other options override."),
+    ] = None,
+    wait: WaitThen = False,
+    follow: FollowThen = False,
+    result: ResultThen = False,
+    timeout: Timeout = None,
+    on_ask: WhenAsked = None,
+) -> int:
+    """Start a session with an agent.
+
+    Without --message the session is idle until you send one. With --wait,
+    --follow or --result the exit code is the outcome of the first message.
+
+    --like copies the agent version, environment, variables, resources, vaults,
+    budget and first messages; files, repositories, memory stores and
+    variables are added to those. Repository tokens must be given again, and
+    nothing of the old container comes along. It is a session, not a run.
+
+    Exits 9 if the response was lost and no session of ours is found: it is
+    never created twice.
+
+    Examples:
+      qoder session new --agent writer -m "Report on June." --wait --result
+      qoder session new --agent writer@3 -m @task.md --file notes.md --follow
+      qoder session new --like last --model ultimate -m "Try again." --result"""
+    from qoder_cli.output.views import session_fields
+    from qoder_cli.sessions.starting import start
+
+    state: State = ctx.obj
+    then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    if agent is None and like is None:
+        raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
+    if message is None and like is None and then:
+        raise UsageError("there is no message to wait for", hint="add --message")
+    if message == "-" and with_repo_token:
+        raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
+    said = None if message is None else text_of(message, stdin=state.stdin, option="--message")
+    if said is not None and not said.strip():
+        raise UsageError("the message is empty", hint="is a shell variable unset?")
+    token = _token(state, with_repo_token)
+    began = state.clock.monotonic()
+    body = _body(state, ctx.params, said, token)
+    state.progress.note(f"starting a session {state.client.settings.whereabouts}")
+    session, events = start(state, body)
+    if then and body.get("initial_events"):
+        from qoder_cli.runs.answering import wait_for_new
+
+        return wait_for_new(state, session, events, then.since(began, state))
+    state.output.record(session_fields(session), data=session.as_json(), id=session.id)
+    return Exit.OK
+
+
+def _token(state: State, is_piped: bool) -> str | None:
+    """Return the token of repositories, kept out of all that is written. Raises UsageError."""
+    token = (state.env.get("QODER_REPO_TOKEN") or "").strip()
+    if is_piped:
+        if state.stdin is None or state.stdin.isatty():
+            raise UsageError("--with-repo-token expects the token on standard input", hint="pipe it in")
+        token = state.stdin.read(4096).strip()
+    if is_piped and not (token and token.isascii() and token.isprintable()):
+        raise UsageError("standard input is not a token", hint="pipe in the token of the repositories alone")
+    if token:
+        state.out.keep_secrets([token])
+        state.err.keep_secrets([token])
+    return token or None
+
+
+def _body(state: State, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
+    """Return the body of the create. What is wrong is told, and all files are read, before anything is asked."""
+    from qoder_cli.deployments.typed import declare_fields
+    from qoder_cli.sessions import files, named, starting
+
+    read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
+    pairs = starting.variables(typed["variables"] or ())
+    resources = [starting.repository(each, token) for each in typed["repositories"] or ()]
+    budget = {} if typed["budget"] is None else dict(declare_fields({"budget": typed["budget"]}).fields)
+    body = _like(state, typed["like"], token) if typed["like"] is not None else {}
+    model = typed["model"]
+    if typed["agent"] is not None:
+        body["agent"] = starting.agent_of(state, typed["agent"], model)
+    else:
+        body["agent"] = starting.with_model(body["agent"], model)
+    if typed["environment"] is not None:
+        body["environment_id"] = named.id_of(state, "environment", typed["environment"])
+    elif "environment_id" not in body:
+        body["environment_id"] = named.only_environment(state)
+    if vaults := typed["vaults"]:
+        body["vault_ids"] = [named.id_of(state, "vault", each) for each in vaults]
+    resources += [starting.memory(state, each) for each in typed["memories"] or ()]
+    resources += [files.resource_of(state, each) for each in read]
+    body["resources"] = [*body.get("resources", ()), *resources]
+    body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
+    if said is not None:
+        body["initial_events"] = starting.said_first(said)
+    return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
+
+
+def _like(state: State, typed: str, token: str | None) -> dict[str, Any]:
+    from qoder_cli.base import ids
+    from qoder_cli.deployments.lookup import find_deployment
+    from qoder_cli.runs import names
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.sessions.objects import session_of
+    from qoder_cli.sessions.starting import like_deployment, like_session
+
+    if ids.is_deployment(typed):
+        return like_deployment(find_deployment(state, names.deployment(typed, state)), token)
+    return like_session(state, session_of(state, target_of(typed, state).session_id), token)

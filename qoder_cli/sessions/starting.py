@@ -1,0 +1,270 @@
+"""A session to be started: what the words of a command line, or a session that is to be like another, say to the API.
+
+The create carries a key of ours in its metadata, by which a lost answer is settled: the list of sessions shows it, or
+the sessions themselves where lists have no metadata.
+"""
+
+import math
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.model import Deployment, Run, mapping, text
+from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.files.normal import assignments
+from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.readback import ReadBack
+from qoder_cli.sessions.answers import Message
+from qoder_cli.sessions.named import id_of
+from qoder_cli.sessions.objects import session_of
+from qoder_cli.sessions.story import Events, events_path
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.http.pending import Pending
+
+Body = dict[str, Any]
+
+KEY = "qoder_key"  # of the metadata
+SLACK = 120.0  # seconds by which the list is asked for more than has been created since
+_READ_SINGLY = 20  # sessions
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+# What the service sets itself is refused (api/facts.md, 2.1).
+_VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
+_REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What a session has of a resource that another can be given: a repository's token is never told.
+_OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
+_FIRST = {
+    "user.message": ("type", "content"),
+    "user.define_outcome": ("type", "description", "rubric", "max_iterations"),
+}
+
+
+def agent_of(state: "State", typed: str, model: str | None) -> Any:
+    """Return the agent as a create names it: NAME, ID, either with @VERSION, or with another model."""
+    name, at, version = typed.rpartition("@")
+    if not (at and _VERSION.fullmatch(version)):
+        name, version = typed, ""
+    agent = {"id": id_of(state, "agent", name), "type": "agent", **({"version": int(version)} if version else {})}
+    return with_model(agent, model) if version or model else agent["id"]
+
+
+def with_model(agent: Any, model: str | None) -> Any:
+    """Return an agent with another model, for this session alone."""
+    if model is None:
+        return agent
+    whole = agent if isinstance(agent, dict) else {"id": agent}
+    return {**whole, "type": "agent_with_overrides", "model": model}
+
+
+def variables(typed: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables that were typed. Raises UsageError, which never tells a value."""
+    found: dict[str, str] = {}
+    for word in typed:
+        name, equals, value = word.partition("=")
+        if not equals or not _VARIABLE.fullmatch(name):
+            known = f", not {name[:60]!r}" if equals else ""
+            hint = "use letters, digits and _, and no name of the service itself, such as QODER_…"
+            raise UsageError(f"--var takes NAME=VALUE{known}", hint=hint)
+        found[name] = value
+    return found
+
+
+def repository(typed: str, token: str | None) -> Body:
+    """Return the repository that was typed, URL[@REF][:MOUNT]. Raises UsageError."""
+    found = _REPOSITORY.fullmatch(typed)
+    url = urlsplit(found[1] if found else typed)
+    if "@" in typed.partition("://")[2].partition("/")[0]:
+        raise UsageError("--repo: a URL must not hold a password or a token", hint="set QODER_REPO_TOKEN to it")
+    if found is None or not url.hostname or not url.path.strip("/"):
+        hint = "for example https://github.com/org/repo@main:/work/repo"
+        raise UsageError(f"--repo takes URL[@REF][:MOUNT], not {typed[:100]!r}", hint=hint)
+    _, ref, mount = found.groups()
+    is_commit = bool(ref and _COMMIT.fullmatch(ref))
+    checkout = {"type": "commit", "sha": ref} if is_commit else {"type": "branch", "name": ref}
+    return _with_token(
+        {
+            "type": "github_repository" if url.hostname == "github.com" else "git_repository",
+            "url": found[1],
+            **({"checkout": checkout} if ref else {}),
+            **({"mount_path": mount} if mount else {}),
+        },
+        token,
+    )
+
+
+def _with_token(resource: Body, token: str | None) -> Body:
+    name = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(resource.get("type")))
+    return {**resource, name: token} if name and token else resource
+
+
+def memory(state: "State", typed: str) -> Body:
+    """Return the memory store that was typed, STORE[:ro]."""
+    name = typed.removesuffix(":ro")
+    access = {"access": "read_only"} if name != typed else {}
+    return {"type": "memory_store", "memory_store_id": id_of(state, "memory store", name), **access}
+
+
+def said_first(message: str) -> Events:
+    """Return the events with which a session begins that a message is sent to."""
+    return [{"type": "user.message", "content": [{"type": "text", "text": message}]}]
+
+
+def like_deployment(found: Deployment, token: str | None) -> Body:
+    """Return what a session needs to be as the runs of a deployment are."""
+    known, raw = found.raw.get("environment_variables"), found.raw
+    pairs = known if isinstance(known, dict) else dict(assignments(text(known) or "") or ())
+    return _like(raw, pairs, [_first_event(each) for each in raw.get("initial_events") or ()], token)
+
+
+def like_session(state: "State", raw: Body, token: str | None) -> Body:
+    """Return what a session needs to be as another was when it began. Raises ApiError."""
+    return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(state, str(raw["id"]))), token)
+
+
+def _first_messages(state: "State", id: str) -> Iterator[Body]:
+    page = next(state.client.pages(events_path(id), {"limit": 100, "order": "asc"}))
+    for event in map(mapping, page["data"]):
+        kind = str(event.get("type"))
+        if kind in _FIRST:
+            yield _first_event(event)
+        elif kind.startswith("agent.") or kind in ("session.status_idle", "session.status_terminated"):
+            return
+
+
+def _first_event(event: Any) -> Body:
+    known = mapping(event)
+    kept = {name: known[name] for name in _FIRST.get(str(known.get("type")), known) if known.get(name) is not None}
+    if isinstance(kept.get("content"), str):
+        kept["content"] = [{"type": "text", "text": kept["content"]}]
+    return kept
+
+
+def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None) -> Body:
+    agent = mapping(raw.get("agent"))
+    pinned = {name: agent[name] for name in ("id", "version") if agent.get(name) is not None}
+    resources = [
+        _with_token({name: each[name] for name in _OF_RESOURCE if each.get(name) is not None}, token)
+        for each in map(mapping, raw.get("resources") or ())
+    ]
+    budget = mapping(raw.get("budget"))
+    said: Body = {
+        "agent": {**pinned, "type": "agent"} if pinned else raw.get("agent"),
+        "environment_id": raw.get("environment_id"),
+        "environment_variables": dict(pairs),
+        "resources": resources,
+        "vault_ids": raw.get("vault_ids"),
+        "budget": {name: budget[name] for name in ("type", "max_credit_cost") if name in budget},
+        "initial_events": [event for event in events if event.get("type") in _FIRST],
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+class SessionCreate(ObjectWrite[Run]):
+    """Creates a session, once."""
+
+    def __init__(self, state: "State", body: Body) -> None:
+        self._state = state
+        self._mark = str(uuid.uuid4())
+        self._began = state.clock.monotonic()
+        super().__init__(
+            state.client,
+            "/sessions",
+            {**body, "metadata": {**body.get("metadata", {}), KEY: self._mark}},
+            parse=Run.read_session,
+            what="creating the session",
+            shows=lambda found: True,
+            settle=self._find,
+            look=state.looking("session", "list", "--since", "10m"),
+        )
+
+    def request(self) -> "Pending":
+        """Prepare an attempt."""
+        self._began = self.client.clock.monotonic()
+        return super().request()
+
+    def _find(self) -> Run | None:
+        """Return the session with our mark among those created since. Raises OutcomeUnknown where none can tell."""
+        since = self.client.on_server_clock(self._began)
+        query = {} if since is None else {"created_at[gte]": utc_text(datetime.fromtimestamp(since - SLACK, UTC))}
+        reading = ReadBack(self.client, "/sessions", query)
+        silent = []  # sessions of which the list does not tell the metadata
+        for row in reading.rows(lambda: self.client.on_server_clock(self._began)):
+            if mapping(row.get("metadata")).get(KEY) == self._mark:
+                return Run.read_session(row)
+            created = parse_timestamp(row.get("created_at"))
+            is_older = since and created and created.timestamp() < math.floor(since) - 1
+            if not isinstance(row.get("metadata"), dict) and text(row.get("id")) and not is_older:
+                silent.append(str(row["id"]))
+        for id in silent[:_READ_SINGLY]:
+            found = session_of(self._state, id, within=READ_WITHIN, retry=False)
+            if mapping(found.get("metadata")).get(KEY) == self._mark:
+                return Run(found)
+        if len(silent) > _READ_SINGLY or not reading.is_whole:
+            raise OutcomeUnknown("the list of sessions could not be read back to the attempt")
+        return None
+
+
+def start(state: "State", body: Body) -> tuple[Run, Events]:
+    """Create a session, and return it with what was sent to it afterwards.
+
+    A 400 that names `environment_variables` is met by the other form, one that names `initial_events` by sending these
+    once there is a session. Raises QoderError.
+    """
+    later: Events = []
+    while True:
+        try:
+            created = _settled(SessionCreate(state, body))
+            break
+        except Rejected as error:
+            pairs = body.get("environment_variables")
+            if _names(error, "environment_variables") and isinstance(pairs, dict):
+                body = {**body, "environment_variables": _as_text(pairs, error)}
+            elif _names(error, "initial_events") and "initial_events" in body:
+                later = body["initial_events"]
+                body = {name: value for name, value in body.items() if name != "initial_events"}
+            else:
+                raise
+    state.progress.note(f"session {created.id} was created")
+    if not later:
+        return created, []
+    try:
+        message = Message(state, created.id, "")
+        message.events = later
+        return created, message.deliver()
+    except QoderError as error:
+        why = f"session {created.id} was created, but its message was not sent: {error.message}"
+        next = error.next or state.command("session", "send", created.id, "-m", "TEXT")
+        raise error.with_(message=why, session_id=created.id, next=next) from None
+
+
+def _settled(write: SessionCreate) -> Run:
+    try:
+        return write.send().value
+    except Signalled as signalled:
+        if write.result is not None:
+            id = write.result.value.id
+            raise signalled.in_words(f"stopped by a signal; session {id} was created", session_id=id) from None
+        if write.may_have_acted:
+            unknown = write.unknown("interrupted before it was confirmed")
+            kind = Exit.OUTCOME_UNKNOWN
+            raise signalled.in_words(unknown.message, hint=unknown.hint, next=unknown.next, kind=kind) from None
+        raise
+
+
+def _names(error: ApiError, field: str) -> bool:
+    return error.http_status == 400 and re.search(rf"\b{field}\b", error.message) is not None
+
+
+def _as_text(pairs: Mapping[str, str], error: Rejected) -> str:
+    """Return variables as older servers take them. Raises the error where they cannot be spelled so."""
+    if any("\n" in value or "\r" in value for value in pairs.values()):
+        raise error
+    separator = "\n" if any(";" in value for value in pairs.values()) else ";"
+    return separator.join(f"{name}={value}" for name, value in pairs.items())
