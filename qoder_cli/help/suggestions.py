@@ -65,8 +65,11 @@ VALUES: dict[str, str] = {
     "queued": "pending",
 }
 
-# Commands that take something away, cannot be undone or change what is saved: never suggested for another word.
-DESTRUCTIVE = frozenset({"archive", "cancel", "delete", "logout", "pause", "set", "unset"})
+# Commands that take something away, cannot be undone, let an agent act or change what is saved: never suggested for
+# another word.
+DESTRUCTIVE = frozenset(
+    {"answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "send", "set", "unset"}
+)
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.app import State
 from qoder_cli.cli.main import command_tree
-from qoder_cli.help import VERBS_UNDERSTOOD, suggestions
+from qoder_cli.help import NOUNS, VERBS_UNDERSTOOD, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.output.report import format_typed
 from qoder_cli.output.screen import Screen
@@ -30,16 +30,17 @@ HINTS = {
     "version": "qoder --version",
     "docs": "qoder help",
     "status": "qoder auth status",
-    "list": "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder config list'?",
+    "list": "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder session list' or 'qoder model list' or "
+    "'qoder config list'?",
     "ls": "'qoder run list'",
     "show": "'qoder run get'",
-    "wait drun_1": "did you mean 'qoder run wait'?",
-    "logs drun_1": "did you mean 'qoder run logs'?",
-    "archive dep_1": "did you mean 'qoder deploy archive'?",
-    "cancel drun_1": "did you mean 'qoder run cancel'?",
+    "wait drun_1": "did you mean 'qoder run wait' or 'qoder session wait'?",
+    "logs drun_1": "did you mean 'qoder run logs' or 'qoder session logs'?",
+    "archive dep_1": "did you mean 'qoder deploy archive' or 'qoder session archive'?",
+    "cancel drun_1": "did you mean 'qoder run cancel' or 'qoder session cancel'?",
     "resume nightly": "did you mean 'qoder deploy unpause'?",
     "run create --name x": "did you mean 'qoder deploy create'?",
-    "deploy wait dep_1": "did you mean 'qoder run wait'?",
+    "deploy wait dep_1": "did you mean 'qoder run wait' or 'qoder session wait'?",
     "deploy logs nightly": "`qoder run logs RUN`",
     "log -n 20": "`qoder run logs RUN`",
     "tail -f drun_1": "`qoder run logs RUN`",
@@ -256,17 +257,17 @@ def groups() -> Iterator[Any]:
 
 def names_something_destructive(text: str, typed: str) -> list[str]:
     """Return the destructive commands that a text names, but for one that was typed."""
-    commands = [f"{path} {verb}" for path in ("deploy", "run", "auth", "config") for verb in DESTRUCTIVE]
+    commands = [f"{path} {verb}" for path in NOUNS for verb in DESTRUCTIVE]
     return [command for command in commands if command in text and not command.endswith(f" {typed}")]
 
 
 def test_every_destructive_command_is_known_as_one() -> None:
     verbs = {verb for group in groups() for verb in group.command.list_commands(group)}
-    assert verbs >= DESTRUCTIVE - {"delete"}
+    assert verbs >= DESTRUCTIVE
     # what is none of these takes nothing away; a new command is put here, or into DESTRUCTIVE
     assert verbs - DESTRUCTIVE == {
-        *("deploy", "run", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
-        *("list", "get", "create", "update", "apply", "export", "unpause"),
+        *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
+        *("list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
         *("wait", "logs", "result", "login", "status", "path"),
     }
 
