@@ -171,7 +171,7 @@ def before(state: "State", target: Target) -> Turn:
 def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, said: Events) -> int:
     """Wait for the ending of what was said, print it, and return 0 or raise what it ended with.
 
-    Without a turn that is the ending of the run.
+    Without a turn that is the ending of the run, or of what the session did last.
     """
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.watch import Watch
@@ -179,7 +179,7 @@ def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, sai
     if turn is None and target.run is not None:
         observer = observer_of(state, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
     else:
-        turn = turn or before(state, target)
+        turn = turn or Turn(session_of(state, target.session_id), set())
         observer = turn_observer(state, turn.session, known=turn.known, after=keys(said))
     item = wait_for(state, Watch(observer), then.limits, then.wanted)
     return finish(state, item, result=then.result)
@@ -248,7 +248,7 @@ def deliver(
 ) -> int:
     """Send answers to calls that wait, if there are any, and print what became of it, or wait for what follows."""
     goes_on = target.run is not None and is_going(target.run)
-    turn = before(state, target) if then and not goes_on else None
+    turn = before(state, target) if then and answers and not goes_on else None
     events: Events = []
     if answers:
         names_of = ", ".join(f"{visible(call.name)} ({visible(call.id)})" for call, _ in answers)

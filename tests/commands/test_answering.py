@@ -168,6 +168,9 @@ def test_all_with_nothing_waiting_is_0_and_says_so(qoder: Qoder, server: Server)
     server.session("sess_1")
     ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--no-progress")
     assert (ran.code, "nothing waits" in ran.err, server.posted) == (0, True, [])
+    for noun, target in (("run", "drun_1"), ("session", "sess_1")):
+        assert qoder(noun, "approve", target, "--all", "--yes", "--wait").code == 0
+    assert server.posted == []
 
 
 @pytest.mark.parametrize("verb", ["approve", "deny"])
