@@ -96,6 +96,14 @@ def when_asked(state: "State", typed: OnAsk | None, *, follow: bool, several: bo
     return typed or ("prompt" if prompts else "stop")
 
 
+def one_named(typed: str, state: "State") -> str:
+    """Return what was typed, with `-` replaced by the one line of standard input. Raises UsageError for several."""
+    words = named([typed], state)
+    if len(words) != 1:
+        raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
+    return words[0]
+
+
 def read_then(
     state: "State", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
 ) -> "Then | None":

@@ -119,6 +119,16 @@ def test_an_answer_in_part_ends_in_11_with_the_rest(qoder: Qoder, server: Server
     assert ran.error["next"] == ["qoder", "run", "pending", "drun_1", "-o", "json"]
 
 
+def test_the_session_may_come_from_standard_input(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    qoder.stdin = "drun_1\nsess_1\n"
+    assert qoder("run", "deny", "-", "--all", "--yes").code == 2
+    assert server.requests == []
+    qoder.stdin = "drun_1\n"
+    assert qoder("run", "deny", "-", "--all", "--yes").code == 0
+    assert server.taken == {"evt_1": 1}
+
+
 # Nothing is approved by accident
 
 

@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import State
 from qoder_cli.base import ids
-from qoder_cli.cli.options import FollowThen, OneRun, Timeout, WaitThen, WhenAsked, flag, read_then
+from qoder_cli.cli.options import FollowThen, OneRun, Timeout, WaitThen, WhenAsked, flag, one_named, read_then
 
 
 def answer(
@@ -34,4 +34,4 @@ def answer(
     state: State = ctx.obj
     then = read_then(state, wait=wait, follow=follow, result=False, timeout=timeout, on_ask=on_ask)
     said = text_of(result, stdin=state.stdin, option="--result")
-    return answer_call(state, run, ids.call(call), said, is_error=error, then=then)
+    return answer_call(state, one_named(run, state), ids.call(call), said, is_error=error, then=then)

@@ -14,6 +14,7 @@ from qoder_cli.cli.options import (
     WaitThen,
     WhenAsked,
     Yes,
+    one_named,
     read_then,
 )
 
@@ -49,4 +50,13 @@ def approve(
 
     state: State = ctx.obj
     then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
-    return decide(state, run, calls or [], verb="approve", every=all, yes=yes, hashes=input_sha256 or [], then=then)
+    return decide(
+        state,
+        one_named(run, state),
+        calls or [],
+        verb="approve",
+        every=all,
+        yes=yes,
+        hashes=input_sha256 or [],
+        then=then,
+    )

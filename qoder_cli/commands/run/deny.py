@@ -16,6 +16,7 @@ from qoder_cli.cli.options import (
     WaitThen,
     WhenAsked,
     Yes,
+    one_named,
     read_then,
 )
 
@@ -47,4 +48,6 @@ def deny(
     state: State = ctx.obj
     then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
     chosen, hashes = calls or [], input_sha256 or []
-    return decide(state, run, chosen, verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then)
+    return decide(
+        state, one_named(run, state), chosen, verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then
+    )

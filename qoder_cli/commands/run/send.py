@@ -7,7 +7,17 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import FollowThen, OneRun, ResultThen, Timeout, WaitThen, WhenAsked, flag, read_then
+from qoder_cli.cli.options import (
+    FollowThen,
+    OneRun,
+    ResultThen,
+    Timeout,
+    WaitThen,
+    WhenAsked,
+    flag,
+    one_named,
+    read_then,
+)
 
 
 def send(
@@ -45,4 +55,4 @@ def send(
     said = text_of(message, stdin=state.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    return send_message(state, run, ToSay(message, said, interrupt, when_idle), then, waits=waits)
+    return send_message(state, one_named(run, state), ToSay(message, said, interrupt, when_idle), then, waits=waits)
