@@ -46,8 +46,7 @@ def everywhere(state: "State", since: str) -> Batches:
         except ApiError as error:
             return error
 
-    status = "looking for what waits"
-    with state.progress.waiting(lambda: f"{looked} sessions looked at, {status}", leaving="nothing is changed"):
+    with state.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
         for found in in_order(read, _idle_sessions(state, start), at_a_time=AT_A_TIME):
             looked += 1
             state.progress.beat()
