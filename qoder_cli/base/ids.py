@@ -82,6 +82,11 @@ def call(typed: str) -> str:
     return typed
 
 
+def may_be_call(id: str) -> bool:
+    """Return whether what a server names a call by can stand in a command as it is, and is no option there."""
+    return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
+
+
 def deployment_of(typed: str) -> str | None:
     """Return what stands before `@last`, None where nothing does."""
     of, _, last = typed.rpartition("@")

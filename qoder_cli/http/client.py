@@ -40,6 +40,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
+MOST_REPEATS = 10  # of a page, in a row, until a list is given up that has no end
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _REDACTED = b"[redacted]"
@@ -374,6 +375,7 @@ class Client:
         """
         query = dict(params)
         seen: set[str] = set()
+        before, repeats = None, 0
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry)
             if isinstance(page, dict) and page.get("data", ...) is None:
@@ -384,6 +386,10 @@ class Client:
                     hint=f"to see the response: qoder api GET {path}",
                 )
             yield page
+            repeats = repeats + 1 if page["data"] and page["data"] == before else 0
+            if repeats == MOST_REPEATS:
+                raise no_answer("the list is incomplete: the server returns the same page again and again")
+            before = page["data"]
             cursor = next_cursor(page)
             if cursor is None:
                 if page.get("has_more") is True:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import ids
-from qoder_cli.base.errors import Exit, NotFound, Rejected, UsageError
+from qoder_cli.base.errors import Exit, NotFound, Rejected, UsageError, WaitTimeout
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
-from qoder_cli.base.times import Limits
+from qoder_cli.base.times import Limits, span
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.runs import names
 from qoder_cli.runs.observe import Observer, observer_of
@@ -15,7 +15,7 @@ from qoder_cli.runs.turn import events_so_far, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
 from qoder_cli.sessions.asks import STATUSES, Asked, Call, Waiting, look
 from qoder_cli.sessions.objects import session_of
-from qoder_cli.sessions.question import ask, show_call, visible
+from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qoder_cli.app import State
     from qoder_cli.runs.ending import Wanted
 
+MOST_REFUSALS = 60  # of a message by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
 FEW = 8  # sessions at a time, which have no list that shows how they stand
 _LISTED = 10  # ids that a message has
@@ -96,7 +97,7 @@ def chosen(state: "State", target: Target, asked: Asked, typed: Sequence[str], v
 
 def _explain(target: Target, asked: Asked, id: str) -> None:
     """Raise why a call cannot be answered."""
-    shown = visible(id)
+    shown = named(id)
     if id in asked.unreadable:
         raise Rejected(f"{shown} waits, but what it would do cannot be read; nothing was sent")
     if asked.call(id) is None:
@@ -132,7 +133,7 @@ def confirmed(state: "State", calls: Sequence[Call], verb: str) -> list[Call]:
     taken = []
     for call in calls:
         show_call(state, call)
-        if ask(state, f"{verb} {visible(call.id)}? [y]es [n]o", "yes no") == "y":
+        if ask(state, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
             taken.append(call)
     return taken
 
@@ -251,12 +252,13 @@ def deliver(
     turn = before(state, target) if then and answers and not goes_on else None
     events: Events = []
     if answers:
-        names_of = ", ".join(f"{visible(call.name)} ({visible(call.id)})" for call, _ in answers)
+        names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
         where = state.client.settings.whereabouts
         state.progress.note(f"{names_of} in session {target.session_id} is to be {said} {where}")
         write = Answers(state, asked, answers)
         events, asked = write.deliver(), write.asked
         if not events:
+            said = "answered"
             state.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
     sent = {call.id for call, _ in answers}
     still = [id for id in (*(call.id for call in asked.calls), *asked.unreadable) if id not in sent]
@@ -301,9 +303,10 @@ def send_message(state: "State", typed: str, message: ToSay, then: Then | None, 
     state.progress.note(f"sending a message to session {target.session_id} {state.client.settings.whereabouts}")
     if message.interrupts and then:
         _interrupt(state, target, then)
+    refusals = 0
     while True:
-        if message.when_idle and then:
-            _until_idle(state, target, then.since(began, state))
+        if message.when_idle and then and _until_idle(state, target, then.since(began, state)):
+            refusals = 0
         turn = before(state, target) if waits else None
         try:
             events = Message(state, target.session_id, message.said).deliver()
@@ -313,6 +316,14 @@ def send_message(state: "State", typed: str, message: ToSay, then: Then | None, 
                 raise
             if not message.when_idle:
                 raise _busy(state, target, message, error) from error
+            refusals += 1
+            timeout = then.limits.timeout if then else None
+            if timeout is not None and state.clock.monotonic() - began >= timeout:
+                why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
+                again = _when_idle(state, target, message)
+                raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
+            if refusals == MOST_REFUSALS:  # it is idle, and takes no message for another reason
+                raise
             state.clock.sleep(BUSY_PAUSE)
     if waits and then:
         return wait_then(state, target, then.since(began, state), turn, events)
@@ -326,10 +337,15 @@ def _is_busy(asked: Asked) -> bool:
     return newest.get("type") == STATUSES[0] or asked.key is not None
 
 
-def _until_idle(state: "State", target: Target, then: Then) -> None:
-    """Wait until the agent neither works nor waits. Raises WaitTimeout, NeedsAnswer, LostSight, Interrupted."""
-    if _is_busy(look(state.client, target.session_id)):
-        _wait_out(state, turn_observer(state, session_of(state, target.session_id)), then)
+def _until_idle(state: "State", target: Target, then: Then) -> bool:
+    """Wait until the agent neither works nor waits, and return whether that took a wait.
+
+    Raises WaitTimeout, NeedsAnswer, LostSight, Interrupted.
+    """
+    if not _is_busy(look(state.client, target.session_id)):
+        return False
+    _wait_out(state, turn_observer(state, session_of(state, target.session_id)), then)
+    return True
 
 
 def _interrupt(state: "State", target: Target, then: Then) -> None:
@@ -355,9 +371,11 @@ def _busy(state: "State", target: Target, message: ToSay, error: Rejected) -> Re
     """Return the refusal of a session that is busy, with the command that helps."""
     if look(state.client, target.session_id).key is not None:
         return error.with_(hint="answer what it waits for first", next=target.command(state, "pending"))
-    return error.with_(
-        hint="to send it once the agent is idle", next=target.command(state, "send", "-m", message.typed, "--when-idle")
-    )
+    return error.with_(hint="to send it once the agent is idle", next=_when_idle(state, target, message))
+
+
+def _when_idle(state: "State", target: Target, message: ToSay) -> list[str]:
+    return target.command(state, "send", "-m", message.typed, "--when-idle")
 
 
 class Answered(NamedTuple):
@@ -393,4 +411,4 @@ class Answered(NamedTuple):
 
 
 def _listed(those: Sequence[str]) -> str:
-    return ", ".join(map(visible, those[:_LISTED])) + (" and more" if len(those) > _LISTED else "")
+    return ", ".join(map(named, those[:_LISTED])) + (" and more" if len(those) > _LISTED else "")

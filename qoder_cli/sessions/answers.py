@@ -4,6 +4,7 @@ Whether a second answer to the same call is harmless is nowhere said, so that no
 settled by the session's events: what was sent is among them, or the call waits no more.
 """
 
+import math
 import re
 import uuid
 from collections.abc import Collection, Sequence
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.outcome import event_key
+from qoder_cli.base.outcome import event_key, event_moment, stop_reason
 from qoder_cli.http.write import Meaning, Write
-from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.story import PAGE, Events, events_path, newest_first
+from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, STATUSES, Asked, Call, look
+from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -70,9 +71,15 @@ class SessionWrite(Write[Events]):
         """Return the events that were accepted. Raises ApiError."""
         data = mapping(self.client.understand(answer)).get("data")
         accepted = [event for event in map(mapping, data if isinstance(data, list) else []) if text(event.get("id"))]
-        if len(accepted) != len(self.events):
+        if len(accepted) != len(self.events) or not all(map(self._may_be, accepted, self.events)):
             raise NoAnswer("the response does not show what was accepted")
         return accepted
+
+    def _may_be(self, accepted: dict[str, Any], sent: dict[str, Any]) -> bool:
+        """Return whether nothing that an accepted event says of itself is of another one."""
+        of_ours = {"session_id": self.session_id, "type": sent["type"]}
+        of_ours |= {name: sent.get(name) for name in ANSWERS.values()}
+        return all(accepted.get(name) in (None, value) for name, value in of_ours.items())
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error that nobody knows whether it was delivered."""
@@ -155,19 +162,24 @@ class Message(_SentOnce):
         event = {"type": "user.message", "content": [{"type": "text", "text": said}]}
         super().__init__(state, session_id, [event], what=f"the message to session {session_id}")
         self._known: set[str] = set()
+        self._began = math.inf  # when it was sent first, by the server's clock
 
     def request(self) -> "Pending":
         """Prepare an attempt, having noted which messages there are already."""
         self._known.update(map(event_key, self._messages(retry=True)))
+        self._began = min(self._began, self.client.server_now())
         return super().request()
 
     def seen(self) -> Events | None:
         """Return a message that says the same and was not there before."""
         listed = self._messages(retry=False, until=self._known)
-        new = [
-            event for event in listed if event_key(event) not in self._known and _said(event) == _said(self.events[0])
-        ]
-        return new[-1:] or None
+        return [event for event in listed if self._is_new(event) and _said(event) == _said(self.events[0])][-1:] or None
+
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        """Return whether an event was not there before: a replica that lags may not have shown it then."""
+        moment = event_moment(event)
+        is_older = moment is not None and moment.timestamp() < self._began - APART
+        return event_key(event) not in self._known and not is_older
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return the messages to the session, newest first: back to one of `until`, or the newest page of them."""
@@ -199,6 +211,8 @@ class Answers(_SentOnce):
         what = f"what was said to {', '.join(call.id for call in self.calls)}"
         super().__init__(state, asked.session_id, [event for _, event in answers], what=what)
         self.asked = asked
+        self._asked_by = asked.key  # what said, when they were sent, that these calls wait
+        self._not_sent = "; nothing was sent"
 
     def deliver(self) -> Events:
         """Send them, and return the events accepted: none where the response was lost and the calls wait no more.
@@ -215,6 +229,8 @@ class Answers(_SentOnce):
                 raise
             with suppress(ApiError):
                 self._look()
+            if len(self.events) > 1 and any(map(self._shown_of, self.events)):
+                raise self.unknown("some of it is among the session's events", cause=error) from error
             if gone := self._gone():  # somebody else was faster
                 said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
                 raise gone.with_(**said) from error
@@ -224,24 +240,43 @@ class Answers(_SentOnce):
         """Prepare an attempt, unless what waits is not what was shown any more. Raises Rejected."""
         self._look()
         if gone := self._gone():
-            raise gone
+            raise gone.with_(message=gone.message + self._not_sent)
+        self._asked_by, self._not_sent = self.asked.key, ""
         return super().request()
 
     def seen(self) -> Events | None:
         """Return the answers as they are listed; none of them if the calls wait no more, whoever answered."""
-        named = {_call_of(event): event for event in self.events}
-        asked = look(self.client, self.session_id, until=[*named, str(self.asked.key)], retry=False)
-        found = [event for id in named if (event := asked.answer_to(id)) and event.get("type") == named[id]["type"]]
-        for event in found:
-            ours = named[_call_of(event)]
-            if (_result(event), _said(event)) != (_result(ours), _said(ours)):
-                became = asked.became_of(_call_of(event))
-                raise Rejected(f"{_call_of(event)} no longer waits: {became} by somebody else")
+        named = set(map(_call_of, self.events))
+        self.asked = asked = look(self.client, self.session_id, until=[*named, str(self._asked_by)], retry=False)
+        found = list(filter(None, map(self._shown_of, self.events)))
         if len(found) == len(named):
             return found
-        knows_as_much = any(event_key(event) == self.asked.key for event in asked.events)  # else a replica lags
+        others = [_call_of(event) for event in self.events if not self._shown_of(event) and self._has_another(event)]
+        if others:
+            why = f"{others[0]} no longer waits: {asked.became_of(others[0])} by somebody else"
+            raise OutcomeUnknown(why) if found else Rejected(why)
+        knows_as_much = any(event_key(event) == self._asked_by for event in asked.events)  # else a replica lags
         still = {*asked.unreadable, *(call.id for call in asked.calls)}
-        return [] if knows_as_much and not still & named.keys() else None
+        return [] if knows_as_much and not still & named and self._went_on() else None
+
+    def _shown_of(self, ours: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the event among those of the newest look that says the same of the same call."""
+        said = (event for event in self.asked.events if event.get("type") == ours["type"])
+        return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
+
+    def _has_another(self, ours: dict[str, Any]) -> bool:
+        """Return whether another answer to the same call is there."""
+        answer = self.asked.answer_to(_call_of(ours))
+        return answer is not None and answer.get("type") == str(ours["type"])
+
+    def _went_on(self) -> bool:
+        """Return whether the agent went on as after these answers: it was not stopped, and ran nothing denied."""
+        newest = next((event for event in self.asked.events if event.get("type") in STATUSES), {})
+        denied = [event for event in self.events if _result(event) == "deny" and not self._shown_of(event)]
+        has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
+        goes_on = ("session.status_running", "session.status_idle")
+        reasons = (None, "end_turn", "stop_sequence", "requires_action")
+        return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
 
     def _look(self) -> None:
         self.asked = look(self.client, self.session_id, until=[call.id for call in self.calls])
@@ -251,11 +286,11 @@ class Answers(_SentOnce):
         waiting = {call.id: call for call in self.asked.calls}
         for call in self.calls:
             if call.id in self.asked.unreadable:
-                return Rejected(f"{call.id} cannot be read any more; nothing was sent")
+                return Rejected(f"{call.id} cannot be read any more")
             if call.id not in waiting:
-                return Rejected(f"{call.id} no longer waits: {self.asked.became_of(call.id)}; nothing was sent")
+                return Rejected(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
             if waiting[call.id].shown != call.shown:
-                return Rejected(f"{call.id} is not the call that was shown any more; nothing was sent")
+                return Rejected(f"{call.id} is not the call that was shown any more")
         return None
 
     def _take_older_form(self) -> bool:
@@ -270,6 +305,11 @@ class Answers(_SentOnce):
 
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
+
+
+def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
+    """Return whether an answer says the same as ours, as far as the list shows what it says."""
+    return _result(event) in (None, _result(ours)) and ("content" not in event or _said(event) == _said(ours))
 
 
 def _result(event: dict[str, Any]) -> str | None:

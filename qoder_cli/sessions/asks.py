@@ -1,20 +1,22 @@
 """What waits for a person: the calls that a session's agent has asked about (api/facts.md, 2.6).
 
 Read from the newest events back. Whatever cannot be read in full counts as not readable, never as approved: a call that
-the session names and that is not among its events, or one that an event answers already.
+the session names and that is not among its events, one that two events tell of differently, or one with an id that
+nobody could type.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base import jsontext
+from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_time, stop_reason, waiting_calls
+from qoder_cli.http.answers import no_answer
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
-from qoder_cli.sessions.story import PAGE, Events, events_path, newest_first
+from qoder_cli.sessions.story import PAGE, Events, events_of, events_path, newest_first
 from qoder_cli.sessions.transcript import called, short
 
 if TYPE_CHECKING:
@@ -126,13 +128,27 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
     """Return what a session waits for; read back at least to the events with the keys `until`. Raises ApiError."""
     query = {"types[]": _ASKED_FOR, "limit": PAGE}
     within = None if retry else READ_WITHIN
-    pages = partial(client.pages, events_path(session_id), within=within, retry=retry)
+    calls: dict[str, Call] = {}
+    doubtful: set[str] = set()  # calls of which two events tell differently
+
+    def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for page in client.pages(events_path(session_id), query, within=within, retry=retry):
+            for event in events_of(page):
+                if text(event.get("session_id")) not in (None, session_id):
+                    raise no_answer(f"the response shows the events of another session than {session_id}")
+                id = text(event.get("id"))
+                if id and _is_call(event, id):
+                    call = Call(session_id, event)
+                    if calls.setdefault(id, call).shown != call.shown:
+                        doubtful.add(id)
+            yield page
+
     events: Events = []
     for portion in newest_first(pages, query):
         events += [event for event in portion if event.get("type") in _ASKED_FOR]
         if _is_enough(events, until):
             break
-    return _asked(session_id, events)
+    return _asked(session_id, events, doubtful)
 
 
 def _is_enough(events: Events, until: Collection[str]) -> bool:
@@ -145,14 +161,15 @@ def _is_enough(events: Events, until: Collection[str]) -> bool:
     return not named and any(event.get("type") == STATUSES[0] for event in events)
 
 
-def _asked(session_id: str, events: Events) -> Asked:
+def _asked(session_id: str, events: Events, doubtful: Collection[str]) -> Asked:
     place = next((n for n, event in enumerate(events) if event.get("type") in STATUSES), None)
     if place is None or stop_reason(events[place]) != "requires_action":
         return Asked(session_id, events=events)
     answered = set(map(_answered, events))
     named = waiting_calls(events[place]) or list(_since_running(events[place:]))
     waiting = [id for id in dict.fromkeys(named) if id not in answered]
-    found = {str(event["id"]): event for event in reversed(events) if any(_is_call(event, id) for id in waiting)}
+    wanted = {id for id in waiting if id not in doubtful and ids.may_be_call(id)}
+    found = {str(event["id"]): event for event in events if any(_is_call(event, id) for id in wanted)}
     return Asked(
         session_id,
         tuple(Call(session_id, found[id]) for id in waiting if id in found),
@@ -172,7 +189,7 @@ def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 
 def _is_call(event: dict[str, Any], id: str) -> bool:
-    return event.get("type") in KINDS and event.get("id") == id
+    return event.get("type") in tuple(KINDS) and event.get("id") == id
 
 
 def _answered(event: dict[str, Any]) -> str | None:

@@ -31,8 +31,9 @@ def show_call(state: "State", call: Call) -> None:
     whole = "\n".join(_lines(call.input))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
     rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
-    where = f" on thread {_named(call.thread)}" if call.thread else ""
-    told = f"session {_named(call.session_id)} asks to run {_named(call.name)} ({call.kind}, {_named(call.id)}){where}:"
+    where = f" on thread {named(call.thread)}" if call.thread else ""
+    told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
+    told = f"\n{_MARGIN}".join(_rows(told, width))  # a name fills no line of its own
     state.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
     hidden = len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
     if hidden:
@@ -70,7 +71,8 @@ def visible(text: str) -> str:
     return "".join(f"\\u{ord(one):04x}" if unicodedata.category(one) in _UNSEEN else one for one in text)
 
 
-def _named(text: str) -> str:
+def named(text: str) -> str:
+    """Return a name or an id of others as a message can have it: visible and not long."""
     return visible(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
 
 
