@@ -4,9 +4,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any, BinaryIO, TextIO
 
 from qoder_cli.base.errors import InternalError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
@@ -171,6 +171,49 @@ def keys(*, shown: bool) -> Iterator[None]:
     _set_terminal(terminal, changed)
     try:
         yield
+    finally:
+        _set_terminal(terminal, before)
+
+
+def is_ready(stream: IO[str], *, within: float) -> bool:
+    """Return whether there is a line to read from a terminal within so many seconds; False where that cannot be told.
+
+    On Windows that is everywhere.
+    """
+    import select
+
+    with suppress(OSError, ValueError):
+        return bool(select.select([stream], [], [], within)[0])
+    return False
+
+
+@contextmanager
+def single_keys() -> Iterator[Callable[[], bytes]]:
+    """Hear single keys while the block runs, unseen; what it gives returns those typed since, without waiting.
+
+    Ctrl-C and Ctrl-Z mean what they do. Nothing is heard in the background, nor on Windows.
+    """
+    try:
+        import select
+        import termios
+
+        terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
+        before = termios.tcgetattr(terminal)
+    except (ImportError, OSError, ValueError, termios.error):
+        yield lambda: b""
+        return
+    changed = [*before]
+    changed[3] = before[3] & ~(termios.ECHO | termios.ICANON)
+    changed[6] = [*before[6]]
+    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+
+    def typed() -> bytes:
+        ready, _, _ = select.select([terminal], [], [], 0)
+        return os.read(terminal, 1024) if ready else b""
+
+    _set_terminal(terminal, changed)
+    try:
+        yield typed
     finally:
         _set_terminal(terminal, before)
 

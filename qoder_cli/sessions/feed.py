@@ -1,6 +1,7 @@
 """Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
 
 import queue
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -58,19 +59,34 @@ class Down(NamedTuple):
     for_good: bool = False
 
 
-News = Heard | Up | Alive | Gap | Down
+class Preview(NamedTuple):
+    """A part of a message that is being made; it comes whole later, under the same id."""
+
+    session_id: str
+    event: dict[str, Any]
+
+
+News = Preview | Heard | Up | Alive | Gap | Down
 
 
 class Feed:
     """Puts the events of one session's stream into `inbox`, from a thread of its own: from now on, or from `after` on.
 
     When the stream ends it is opened again after 5, 15, 45, 45… s and continues after the last complete event. It ends
-    for good with the session, and where it is refused (401, 403, 404) or does not exist (405, 501).
+    for good with the session, and where it is refused (401, 403, 404) or does not exist (405, 501). Events of the types
+    `deltas` are heard also while they are made.
     """
 
     def __init__(
-        self, client: "Client", session_id: str, *, inbox: "queue.SimpleQueue[Any]", after: str | None = None
+        self,
+        client: "Client",
+        session_id: str,
+        *,
+        inbox: "queue.SimpleQueue[Any]",
+        after: str | None = None,
+        deltas: Sequence[str] = (),
     ) -> None:
+        self._deltas = tuple(deltas)
         self._client = client
         self._clock = client.clock
         self._session_id = session_id
@@ -162,6 +178,8 @@ class Feed:
             raise NoAnswer(f"event stream error: {message or '(no message)'}")
         if kind == "ping":
             self._inbox.put(Alive(self._session_id))
+        if kind in _PREVIEWS and self._deltas:
+            self._inbox.put(Preview(self._session_id, event))
         if not event or kind in ("ping", *_PREVIEWS):
             return False
         event_id = text(event.get("id"))

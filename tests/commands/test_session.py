@@ -1,11 +1,14 @@
 """`qoder session`, in the user's words: sessions listed, looked at, changed, and ended."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.chat import Page
 from qoder_cli.sandbox.presets import AGENT
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
@@ -389,3 +392,61 @@ def test_threads_are_listed(qoder: Qoder, service: Service) -> None:
 def test_models_are_listed(qoder: Qoder, service: Service) -> None:
     assert qoder("model", "list", "-q").out == "auto\nultimate\n"
     assert qoder("model", "list").out.splitlines()[1].split("\t")[3:5] == ["1.6", "low, medium, high"]
+
+
+# Talked with; tests/process/test_chat.py has what needs a terminal.
+
+
+def test_a_chat_requires_a_terminal(qoder: Qoder, service: Service) -> None:
+    id = service.session()
+    for words in (("chat", id), ("new", "--agent", "writer", "-m", "x", "--chat")):
+        ran = qoder("session", *words)
+        assert (ran.code, "session send" in ran.err, service.asked) == (2, True, [])
+
+
+def delta(said: str) -> dict[str, Any]:
+    content = {"type": "text", "text": said}
+    return {"type": "event_delta", "event_id": "evt_1", "delta": {"type": "content_delta", "content": content}}
+
+
+def message(said: str) -> dict[str, Any]:
+    return {"id": "evt_1", "type": "agent.message", "content": [{"type": "text", "text": said}]}
+
+
+START = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
+USED = {"id": "evt_2", "type": "agent.tool_use", "name": "Bash", "input": {"command": "l\x1bs" * 90}}
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"),
+    [
+        ((START, delta("One "), delta("two."), message("One two.")), "One two.\n"),
+        ((START, delta("One "), START, delta("One "), delta("two."), message("One two.")), "One two.\n"),
+        ((START, delta("One "), message("One two.")), "One two.\n"),
+        ((START, delta("One "), message("Another.")), "One \nAnother.\n"),
+        ((message("One."), message("Two.")), "One.\nTwo.\n"),
+        ((delta("lost"), message("One.")), "One.\n"),
+        ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e"),
+        ((message("a\r\n\tb\n\n界"),), "a\n    b\n\n界\n"),
+        ((message("word " * 20),), "word " * 15 + "word\n" + "word " * 4 + "\n"),
+        ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),
+    ],
+)
+def test_a_message_is_shown_as_it_is_made_and_never_twice(events: tuple[dict[str, Any], ...], shown: str) -> None:
+    out = io.BytesIO()
+    page = Page(Screen(out, is_terminal=True))
+    for event in events:
+        page.preview(event) if str(event["type"]).startswith("event_") else page.show(event)
+    assert out.getvalue().decode() == shown
+
+
+def test_all_else_is_a_line_that_fits(qoder: Qoder) -> None:
+    out = io.BytesIO()
+    page = Page(Screen(out, is_terminal=True))
+    page.preview(START)
+    page.preview(delta("One"))
+    page.show(USED)
+    said, used, rest = out.getvalue().decode().split("\n")
+    assert (said, rest) == ("One", "")
+    assert used.startswith("  tool Bash l\\u001bs")
+    assert len(used) <= 80

@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
+    "chat": "qoder_cli.commands.session.chat:chat",
     "list": "qoder_cli.commands.session.list:list_sessions",
     "get": "qoder_cli.commands.session.get:get",
     "update": "qoder_cli.commands.session.update:update",

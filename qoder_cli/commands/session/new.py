@@ -51,6 +51,7 @@ def new(
         str | None,
         typer.Option(metavar="RUN", help="Begin as a run, a session or a deployment did; other options override."),
     ] = None,
+    chat: Annotated[bool, flag("--chat -c", "Then talk with the agent, at a terminal.")] = False,
     wait: WaitThen = False,
     follow: FollowThen = False,
     result: ResultThen = False,
@@ -79,6 +80,13 @@ def new(
 
     state: State = ctx.obj
     then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    if chat:
+        from qoder_cli.runs.chat import chat as talk
+        from qoder_cli.runs.chat import require_terminal
+
+        require_terminal(state)
+        if then:
+            raise UsageError("--chat cannot be used together with --wait, --follow or --result", hint="leave them out")
     if agent is None and like is None:
         raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
     if message is None and like is None and then:
@@ -93,6 +101,8 @@ def new(
     body = _body(state, ctx.params, said, token)
     state.progress.note(f"starting a session {state.client.settings.whereabouts}")
     session, events = start(state, body)
+    if chat:
+        return talk(state, session.id)
     if then and body.get("initial_events"):
         from qoder_cli.runs.answering import wait_for_new
 

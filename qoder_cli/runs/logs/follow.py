@@ -4,6 +4,7 @@ import math
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, Signalled
@@ -24,7 +25,7 @@ from qoder_cli.runs.logs.log import (
 )
 from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
 from qoder_cli.runs.turn import any_observer
-from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
+from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Preview, Up
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
 
@@ -148,11 +149,18 @@ class Follower:
 
     The list is read whenever a stream begins, so that nothing between the two is missed, and every few seconds while
     none is open or one is silent for 60 s. A stream is relied on once it has delivered an event. `note` is told why
-    events may be late.
+    events may be late, and `preview` of messages while they are made.
     """
 
-    def __init__(self, log: SessionLog, *, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        log: SessionLog,
+        *,
+        note: Callable[[str], None],
+        preview: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self._log = log
+        self._preview = preview
         self._clock = log.client.clock
         self._note: Callable[[str], None] | None = note  # None once it was told
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -169,7 +177,8 @@ class Follower:
         NotFound when the session is not found for 30 s, and any ApiError that lasts for 5 minutes.
         """
         log = self._log
-        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last)
+        deltas = ("agent.message",) if self._preview else ()
+        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last, deltas=deltas)
         feed.start()
         try:
             while True:
@@ -187,6 +196,9 @@ class Follower:
 
     def _react(self, news: News | None) -> Iterator[Events]:
         match news:
+            case Preview(event=event):
+                if self._preview:
+                    self._preview(event)
             case Heard(event=event):
                 self._delivers = True
                 self._rely()

@@ -1,0 +1,26 @@
+"""`qoder session chat`: talk with the agent of a session."""
+
+import typer
+
+from qoder_cli.app import State
+from qoder_cli.cli.options import RunOrLast, or_last
+
+
+def chat(ctx: typer.Context, run: RunOrLast = None) -> int:
+    """Talk with the agent of a session, at a terminal.
+
+    Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
+    agent keeps working, and the command to come back is printed. The agent's
+    text appears as it is made; when it asks, you decide on the spot. Scripts
+    use `session send`.
+
+    Examples:
+      qoder session chat sess_demo
+      qoder session chat last"""
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.chat import chat as talk
+    from qoder_cli.runs.chat import require_terminal
+
+    state: State = ctx.obj
+    require_terminal(state)
+    return talk(state, target_of(or_last(run, state), state).session_id)

@@ -1,0 +1,266 @@
+"""A conversation with a session's agent at a terminal: a line is sent, what follows is shown until the agent rests."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected, Signalled, UsageError
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import stop_reason
+from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.screen import inert, inert_lines, is_ready, single_keys, terminal_width
+from qoder_cli.runs.logs.follow import Follower
+from qoder_cli.runs.logs.log import Selection, SessionLog
+from qoder_cli.runs.observe import ASKS_FOR
+from qoder_cli.runs.result import message_text
+from qoder_cli.sessions.answers import Message, interruption
+from qoder_cli.sessions.asks import KINDS, STATUSES, look
+from qoder_cli.sessions.objects import refuse_archived, session_of
+from qoder_cli.sessions.question import line_of, prompted
+from qoder_cli.sessions.story import Events
+from qoder_cli.sessions.transcript import entry
+
+if TYPE_CHECKING:
+    from qoder_cli.app import State
+    from qoder_cli.output.screen import Screen
+
+TICK = 0.1  # seconds after which a key is heard
+PASTED = 0.05  # seconds between two lines that were not typed
+QUIET = 20.0  # seconds without an event after which it is asked whether the agent still works
+SHOWN_BEFORE = 20  # events of what was said before
+_ESC, _CTRL_D = b"\x1b", b"\x04"
+_RESTS = ("session.status_idle", "session.status_terminated", "session.deleted")
+
+
+def require_terminal(state: "State") -> None:
+    """Raise UsageError where nobody can talk."""
+    if not (state.may_ask and state.out.is_terminal):
+        hint = "use qoder session send RUN -m TEXT --wait --result"
+        raise UsageError("a chat requires a terminal", hint=hint)
+
+
+def chat(state: "State", session_id: str) -> int:
+    """Talk with a session's agent until the person leaves, or the session ends. Raises QoderError."""
+    session = Run(session_of(state, session_id))
+    refuse_archived(session, "it takes no messages")
+    title = text(session.raw.get("title"))
+    state.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
+    talk = Talk(state, session_id)
+    try:
+        talk.go_on()
+    except Signalled as signalled:
+        talk.page.end_line()
+        if signalled.exit is not Exit.INTERRUPTED:
+            raise
+    except EOFError:
+        talk.page.end_line()
+    except ApiError as error:
+        talk.page.end_line()
+        if error.enveloped and isinstance(error, NotFound):
+            raise
+        raise LostSight(
+            f"lost sight of session {session_id}: {error.message}",
+            hint="to come back",
+            next=state.command("session", "chat", session_id),
+            session_id=session_id,
+            run_state="unknown",
+            cause=error,
+        ) from error
+    if not talk.is_over:
+        working = "; the agent keeps working" if talk.works else ""
+        state.progress.note(f"left session {session_id}{working}", always=True)
+        state.progress.note(f"to come back: {' '.join(state.command('session', 'chat', session_id))}", always=True)
+    return Exit.OK
+
+
+class Talk:
+    """One conversation: `works` says whether the agent does, `is_over` whether the session has ended."""
+
+    def __init__(self, state: "State", session_id: str) -> None:
+        self._state = state
+        self._id = session_id
+        self._log = SessionLog(state.client, session_id, Selection())
+        self._ours: set[str] = set()  # messages that stand on the page already
+        self._asks_at: float | None = None  # when to ask about what the agent waits for
+        self.page = Page(state.out)
+        self.works = self.is_over = False
+
+    def go_on(self) -> None:
+        """Talk. Raises EOFError when the person leaves, Signalled, ApiError."""
+        for events in self._log.batches(SHOWN_BEFORE):
+            for event in events:
+                self.page.show(event)
+        self._find_out()
+        follower = Follower(self._log, note=self._state.progress.note, preview=self.page.preview)
+        batches = follower.batches(lambda: self._state.clock.monotonic() + TICK)
+        while not self.is_over:
+            if self.works:
+                self._follow(batches)
+            elif said := self._line():
+                self._send(said)
+
+    def _find_out(self) -> None:
+        asked = look(self._state.client, self._id)
+        newest = next((event for event in asked.events if event.get("type") in STATUSES), {})
+        self.works = newest.get("type") == STATUSES[0] or asked.key is not None
+        self._asks_at = self._state.clock.monotonic() if asked.key is not None else None
+
+    def _line(self) -> str:
+        """Return what a person types; lines that are pasted together are one message."""
+        stdin = self._state.stdin
+        try:
+            said = line_of(self._state, "> ")
+        except UsageError:  # Ctrl-D
+            raise EOFError from None
+        while stdin and is_ready(stdin, within=PASTED):
+            said += "\n" + stdin.readline().rstrip("\r\n")
+        return said.strip()
+
+    def _send(self, said: str) -> None:
+        try:
+            self._ours |= {str(event["id"]) for event in Message(self._state, self._id, said).deliver()}
+            self.works = True
+        except Rejected as error:
+            self._state.progress.warn(f"not sent: {error.message}")
+            self._find_out()
+
+    def _follow(self, batches: Iterator[Events]) -> None:
+        """Show what happens until the agent rests; hear Esc, and ask what it asks."""
+        clock = self._state.clock
+        heard_at = clock.monotonic()
+        with single_keys() as typed:
+            for events in batches:
+                for event in events:
+                    heard_at = clock.monotonic()
+                    self._take(event)
+                if keys := typed():
+                    self._press(keys)
+                is_due = self._asks_at is not None and clock.monotonic() >= self._asks_at
+                if not self.works or is_due:
+                    break
+                if clock.monotonic() - heard_at > QUIET and self._asks_at is None:
+                    heard_at = clock.monotonic()
+                    self._find_out()
+        self.page.end_line()
+        if self._asks_at is not None and self.works:
+            self._asks_at = None
+            try:
+                if not prompted(self._state, self._id):
+                    raise EOFError
+            except UsageError:
+                raise EOFError from None
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind = event.get("type")
+        if event.get("id") not in self._ours:
+            self.page.show(event)
+        if kind == STATUSES[0] or kind in ("user.tool_confirmation", "user.custom_tool_result"):
+            self._asks_at = None
+        elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
+            # A call that is marked as asked about waits for a person; of any other the session may go on by itself.
+            self._asks_at = self._state.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
+        elif kind in _RESTS:
+            self.works, self.is_over = False, kind != "session.status_idle"
+
+    def _press(self, keys: bytes) -> None:
+        if _CTRL_D in keys:
+            raise EOFError
+        if keys == _ESC:
+            self.page.end_line()
+            self._state.progress.note("interrupting")
+            try:
+                interruption(self._state, self._id).deliver()
+            except ApiError as error:
+                self._state.progress.warn(f"not interrupted: {error.message}")
+
+
+class Page:
+    """What a person sees of a conversation: the agent's text as it is made, all else a line each."""
+
+    def __init__(self, screen: "Screen") -> None:
+        self._screen = screen
+        self._id: str | None = None  # the message that is being made
+        self._made = ""  # of it, as far as it was told
+        self._shown = ""  # of it, what stands on the page
+        self._column = 0
+        self.has_asked = False  # whether the newest calls are marked as asked about
+
+    def preview(self, event: dict[str, Any]) -> None:
+        """Show a part of a message that is being made; where the parts are told again, none twice."""
+        if event.get("type") == "event_start":
+            id = text(mapping(event.get("event")).get("id"))
+            if id != self._id:
+                self.end_line()
+                self._id, self._shown = id, ""
+            self._made = ""
+        elif event.get("event_id") == self._id and self._id:
+            self._made += text(mapping(mapping(event.get("delta")).get("content")).get("text")) or ""
+            if self._made.startswith(self._shown):
+                self._write(self._made[len(self._shown) :])
+                self._shown = self._made
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show an event; a message takes the place of what was shown of it."""
+        kind = str(event.get("type"))
+        if kind in KINDS:
+            self.has_asked = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
+        if kind == "agent.message":
+            whole = message_text(event)
+            if event.get("id") != self._id or not whole.startswith(self._shown):
+                self.end_line()
+                self._shown = ""
+            self._write(whole[len(self._shown) :])
+            self.end_line()
+            self._id, self._shown = None, ""
+        elif kind == "user.message":
+            self.end_line()
+            for line in inert_lines(message_text(event)).split("\n"):
+                for row in wrapped(line.expandtabs(4), terminal_width() - 3):
+                    self._line(f"> {row}", "bold")
+        elif (said := entry(event)) and not _is_ordinary(event):
+            self.end_line()
+            first = said.text.split("\n")[0]
+            self._line(f"  {said.label} {first}", "red" if said.style == "red" else "dim")
+
+    def end_line(self) -> None:
+        """Begin a new line, unless there is nothing on this one."""
+        if self._column:
+            self._screen.write("\n")
+            self._column = 0
+
+    def _line(self, line: str, style: str) -> None:
+        room = terminal_width() - 1
+        line = inert(line)
+        self._screen.write(self._screen.styled(cut(line, room) if columns(line) > room else line, style) + "\n")
+
+    def _write(self, said: str) -> None:
+        """Write text of the agent, broken where the terminal ends."""
+        room, pieces = terminal_width() - 1, []
+        for piece in re.findall(r"\n|[^\S\n]+|\S+", inert_lines(said).expandtabs(4)):
+            if piece == "\n":
+                self._column = 0
+            else:
+                if self._column and self._column + columns(piece) > room:
+                    pieces.append("\n")
+                    self._column = 0
+                    piece = piece.lstrip()
+                piece = self._fitted(piece, room)
+            pieces.append(piece)
+        self._screen.write("".join(pieces))
+
+    def _fitted(self, piece: str, room: int) -> str:
+        """Return a word with line breaks where it is longer than a line."""
+        fitted = ""
+        for character in piece:
+            width = columns(character)
+            if self._column + width > room:
+                fitted, self._column = fitted + "\n", 0
+            fitted, self._column = fitted + character, self._column + width
+        return fitted
+
+
+def _is_ordinary(event: dict[str, Any]) -> bool:
+    """Return whether an event says nothing to someone who watches: the agent works, or rests as it should."""
+    kind = event.get("type")
+    is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
+    return is_rest or kind == "session.status_running" or kind in ("user.interrupt", "user.tool_confirmation")
