@@ -389,6 +389,17 @@ def test_threads_are_listed(qoder: Qoder, service: Service) -> None:
     assert qoder("session", "threads", id).out.split("\t")[:2] == [thread["id"], "idle"]
 
 
+def test_the_log_of_one_thread_is_shown(qoder: Qoder, service: Service) -> None:
+    qoder("deploy", "run", "dep_demo", "--wait")
+    [thread] = qoder("session", "threads", "last", "--json").json
+    ran = qoder("session", "logs", "last", "--thread", thread["id"])
+    assert (ran.code, "\tagent\tStatus report" in ran.out) == (0, True), ran.err
+    assert qoder("session", "logs", "last", "--thread", thread["id"], "--tail", "3").code == 0
+    assert qoder("run", "logs", "last", "--thread", "sthr_gone").code == 5
+    assert qoder("run", "logs", "last", "--thread", thread["id"], "--follow").code == 2
+    assert qoder("run", "logs", "last", "--thread", "evt_1").code == 2
+
+
 def test_models_are_listed(qoder: Qoder, service: Service) -> None:
     assert qoder("model", "list", "-q").out == "auto\nultimate\n"
     assert qoder("model", "list").out.splitlines()[1].split("\t")[3:5] == ["1.6", "low, medium, high"]

@@ -38,6 +38,9 @@ def logs(
         str | None,
         typer.Option(metavar="WHEN", help="Only events since: an age (90m, 7d), a date or a time."),
     ] = None,
+    thread: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only what this thread said and did (sthr_…, see session threads).")
+    ] = None,
     allow_empty: AllowEmpty = False,
 ) -> int:
     """Show what the agent said and did.
@@ -73,8 +76,12 @@ def logs(
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
     now = datetime.fromtimestamp(state.clock.now(), UTC)
-    selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now))
+    selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now), thread)
     runs = runs or [or_last(None, state)]
+    if thread is not None and (follow or is_list(runs) or not thread.startswith("sthr_")):
+        raise UsageError(
+            "--thread takes a thread (sthr_…) of one run, and no --follow", hint="see: qoder session threads"
+        )
     if is_list(runs) and follow:
         command = state.command("run", "wait", *runs, "--follow")
         raise UsageError("--follow takes a single run", hint="to follow several", next=command)

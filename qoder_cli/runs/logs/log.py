@@ -30,10 +30,11 @@ USAGE_WITHIN = 5.0  # seconds to be told what a session has cost, which is only 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted: of these `types` (none: all), not before `since`."""
+    """Which events are wanted: of these `types` (none: all), not before `since`; of one `thread`, or of all."""
 
     types: tuple[str, ...] = ()
     since: datetime | None = None
+    thread: str | None = None
 
     def takes(self, event: dict[str, Any]) -> bool:
         """Return whether an event is wanted; one without a time is, whatever `since` says."""
@@ -45,6 +46,8 @@ class Selection:
     def query(self) -> dict[str, Any]:
         """Return what asks a server for them, which it may ignore."""
         query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
+        if self.thread:  # its list takes no more than a limit and a cursor (api/facts.md, 2.4)
+            return {"limit": PAGE}
         if self.types:
             query["types[]"] = self.types
         if self.since:
@@ -62,6 +65,8 @@ class SessionLog:
         self.client = client
         self.session_id = session_id
         self.path = events_path(session_id)
+        if selection.thread:
+            self.path = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}/events"
         self.selection = selection
         self._young = young
         self.last: str | None = None
