@@ -42,8 +42,7 @@ def _complete() -> None:
 
 def _stopped_early(signalled: Signalled) -> int:
     """Say that nothing was started, without what may have been half imported, and return the exit code."""
-    from qoder_cli.output.report import format_typed, write_error
-    from qoder_cli.output.screen import Screen
+    from qoder_cli.output.screen import Screen, format_typed, write_error
 
     error = signalled.in_words("interrupted; nothing was started")
     write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))

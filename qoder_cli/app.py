@@ -12,8 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.times import Clock
-from qoder_cli.output.report import write_error
-from qoder_cli.output.screen import Screen
+from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from qoder_cli.http.write import Meaning, Write, meaning_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.client import Pending
+    from qoder_cli.http.answers import Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"

@@ -98,6 +98,11 @@ def is_deployment(typed: str) -> bool:
     return typed not in LAST and not deployment_of(typed) and _kind(typed) in (None, "deployment")
 
 
+def called(typed: str, id: str) -> str:
+    """Return how a deployment is said back: as it was typed, and its id."""
+    return id if typed == id else f"{typed} ({id})"
+
+
 def noun(id: str) -> str:
     """Return the noun of the commands about what has this id: `session` or `run`."""
     return "session" if id.startswith("sess_") else "run"

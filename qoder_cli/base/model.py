@@ -78,7 +78,9 @@ class Run(Resource):
 
     def get(self, name: str) -> Any:
         """Return a field's value, filled in or as sent; None when absent. A session's own status is that of no turn."""
-        sent = None if self.is_session and name in ("status", "error") else self.raw.get(name)
+        sent = self.raw.get(name)
+        if name in ("status", "error") and self.raw.get("type") == "session":
+            sent = None
         return self.derived.get(name, sent)
 
     @property

@@ -167,8 +167,21 @@ class Rest(NamedTuple):
     ending: Ending
 
 
+class _Judgement(NamedTuple):
+    """What events mean that are taken in their order."""
+
+    endings: list[Rest]
+    asks: Asks | None
+    worked: bool
+    idled_early: bool
+    rests: bool  # whether an ending was the last, but for errors and other endings
+
+
+_NOTHING_TOLD = _Judgement([], None, worked=False, idled_early=False, rests=False)
+
+
 class SessionStory:
-    """The set of a session's events that are known, judged anew whenever that is asked for.
+    """The set of a session's events that are known, judged anew whenever some are told.
 
     Each event counts once, so that it does not matter how often and in which portions one is told of. The order is that
     in which they were told, turned around where a portion comes newest first; where times contradict it, they decide.
@@ -180,18 +193,19 @@ class SessionStory:
         self._since = since
         self._told: dict[str, Told] = {}
         self._work_began: float | None = None
-        self._judgement: _Judgement | None = None
+        self._judged = _NOTHING_TOLD
 
     def copy(self) -> "SessionStory":
         """Return a story that knows the same and goes its own way from here."""
         other = SessionStory(since=self._since)
-        other._told, other._work_began = dict(self._told), self._work_began
+        other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
         """Add some events, such as a page of a list, and return itself. Anything that is not an event is ignored."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
+        self._judged = _judge(self._ordered())
         return self
 
     @property
@@ -217,7 +231,6 @@ class SessionStory:
         if is_work and at is not None:
             self._work_began = at
         self._told[key] = Told(key, kind, at, {} if is_work else event)
-        self._judgement = None
 
     def is_of_its_time(self, event: dict[str, Any]) -> bool:
         """Return whether an event may be of the run: it is not older, as far as its time is known."""
@@ -271,24 +284,8 @@ class SessionStory:
         """Whether it was idle before any work that is known of."""
         return self._judged.idled_early
 
-    @property
-    def _judged(self) -> "_Judgement":
-        if self._judgement is None:
-            self._judgement = _judge(self._ordered())
-        return self._judgement
-
     def _ordered(self) -> list[Told]:
         return _by_time([(told, told.at) for told in self._told.values()])
-
-
-class _Judgement(NamedTuple):
-    """What events mean that are taken in their order."""
-
-    endings: list[Rest]
-    asks: Asks | None
-    worked: bool
-    idled_early: bool
-    rests: bool  # whether an ending was the last, but for errors and other endings
 
 
 def _judge(story: Iterable[Told]) -> _Judgement:

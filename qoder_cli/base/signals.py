@@ -32,23 +32,19 @@ def listen() -> None:
     sys.unraisablehook = _on_unraisable
 
 
-def _is_main() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 def raise_swallowed() -> None:
     """Raise a signal that arrived where Python drops exceptions, for example in a callback.
 
     Only the main thread is told: the others do what it asks them to.
     """
-    if _swallowed and _is_main():
+    if _swallowed and threading.current_thread() is threading.main_thread():
         raise Signalled(_swallowed.pop())
 
 
 @contextmanager
 def held() -> Iterator[None]:
     """Let a signal be raised only in a `waiting` or at the end of this block, where it concerns the main thread."""
-    if not _is_main():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     _holds.append(True)
@@ -63,7 +59,7 @@ def held() -> Iterator[None]:
 @contextmanager
 def waiting() -> Iterator[None]:
     """Let a signal be raised within this block: nothing is lost if it ends at any step. Every wait is in one."""
-    if not _is_main():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     _waits.append(True)  # before the look: a signal that comes in between is raised

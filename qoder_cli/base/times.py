@@ -53,23 +53,23 @@ class Limits(NamedTuple):
     interval: float | None = None
     spent: float = 0.0
 
-    @classmethod
-    def read(cls, *, wait: bool, timeout: str | None, interval: str | None) -> "Limits":
-        """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
-        if not wait and (timeout is not None or interval is not None):
-            option = "--timeout" if timeout is not None else "--interval"
-            raise UsageError(f"{option} only works with --wait", hint="add --wait, or drop it")
-        limits = cls(
-            timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
-            interval=None if interval is None else parse_duration(interval, option="--interval"),
-        )
-        if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
-            raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
-        return limits
-
     def since(self, began: float, clock: "Clock") -> "Limits":
         """Return the limits of a wait that began at a time, by the monotonic clock, with finding out what it is for."""
         return self._replace(spent=clock.monotonic() - began)
+
+
+def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Limits:
+    """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
+    if not wait and (timeout is not None or interval is not None):
+        option = "--timeout" if timeout is not None else "--interval"
+        raise UsageError(f"{option} only works with --wait", hint="add --wait, or drop it")
+    limits = Limits(
+        timeout=None if timeout is None else parse_duration(timeout, option="--timeout"),
+        interval=None if interval is None else parse_duration(interval, option="--interval"),
+    )
+    if limits.interval is not None and limits.interval < SHORTEST_INTERVAL:
+        raise UsageError("--interval is shorter than 0.1s", hint="leave it out to check every 0.5s to 5s")
+    return limits
 
 
 def parse_when(text: str, *, option: str, now: datetime) -> datetime:

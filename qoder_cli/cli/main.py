@@ -17,7 +17,7 @@ from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import everywhere, show_help
 from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
-from qoder_cli.output.report import format_typed, plain
+from qoder_cli.output.screen import format_typed, plain
 
 _FLAGS = {"max_content_width": 80}
 _DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what a person, an editor or a chat makes of two hyphens
@@ -108,6 +108,7 @@ class Tree(_Documented, TyperGroup):
             invoke_without_command=True,
             context_settings=_FLAGS,
             add_help_option=False,  # it is one of the global options
+            callback=_build("contents", _show_contents, kind=TyperCommand).callback,
             params=list(shared_options()),
             rich_markup_mode=None,
         )
@@ -146,16 +147,15 @@ class Tree(_Documented, TyperGroup):
         commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was typed; print the help when none was."""
-        code = super().invoke(ctx)
-        if ctx.invoked_subcommand is None:
-            show_help(ctx, ctx.obj.out)
-        return code
-
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
         """Return the contents page."""
         return [("Commands", self.commands_told())]
+
+
+def _show_contents(ctx: typer.Context) -> None:
+    """Print the help of a group when no command of it was typed."""
+    if ctx.invoked_subcommand is None:
+        show_help(ctx, ctx.obj.out)
 
 
 def _check_options(command: Any, ctx: Any, args: list[str]) -> None:

@@ -15,8 +15,7 @@ import typer
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.help.completion import values
-from qoder_cli.output.report import Format
-from qoder_cli.output.screen import Screen, inert
+from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
@@ -108,12 +107,12 @@ def read_then(
     state: "State", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
 ) -> "Then | None":
     """Return what is waited for after something was said; None for nothing. Raises UsageError."""
-    from qoder_cli.base.times import Limits
+    from qoder_cli.base.times import read_limits
     from qoder_cli.runs.answering import Then
     from qoder_cli.runs.ending import Wanted
 
     wait = wait or follow or result
-    limits = Limits.read(wait=wait, timeout=timeout, interval=None)
+    limits = read_limits(wait=wait, timeout=timeout, interval=None)
     if on_ask and not wait:
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
     state.known.wait_options = words_to_wait(result=result, on_ask=on_ask)

@@ -9,7 +9,7 @@ from qoder_cli.app import State
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import values
-from qoder_cli.http.pending import METHODS
+from qoder_cli.http.answers import METHODS
 
 if TYPE_CHECKING:
     from qoder_cli.api.body import Body
@@ -133,7 +133,7 @@ def _body(
     state: State, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> "Body | None":
     """Return what is to be sent, None for nothing of one's own."""
-    from qoder_cli.http.pending import WITH_BODY
+    from qoder_cli.http.answers import WITH_BODY
 
     typed = {"-f or -F": texts + values, "--input": input, "--form": form}
     given = [name for name, value in typed.items() if value]

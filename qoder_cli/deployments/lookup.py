@@ -88,11 +88,6 @@ def refusal_of(found: Deployment, state: "State") -> Rejected | None:
     )
 
 
-def called(typed: str, id: str) -> str:
-    """Return how a deployment is said back: as it was typed, and its id."""
-    return id if typed == id else f"{typed} ({id})"
-
-
 def asked(state: "State") -> str:
     """Return who was asked, for the hint of an error."""
     return f"(looked on {state.settings.host}, profile {state.settings.profile})"

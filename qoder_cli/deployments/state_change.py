@@ -12,10 +12,10 @@ from qoder_cli.base.errors import (
     Signalled,
     UsageError,
 )
-from qoder_cli.base.ids import segment
+from qoder_cli.base.ids import called, segment
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.lookup import called, explain_missing, find_deployment, read_deployment
+from qoder_cli.deployments.lookup import explain_missing, find_deployment, read_deployment
 from qoder_cli.deployments.writing import DeploymentWrite
 from qoder_cli.http.change import READ_WITHIN, CannotBe
 from qoder_cli.http.write import How

@@ -15,9 +15,8 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
 if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer
+    from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.http.client import Client
-    from qoder_cli.http.pending import Pending
 
 T = TypeVar("T")
 

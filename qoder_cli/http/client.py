@@ -17,10 +17,8 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.times import Clock, span
 from qoder_cli.http import answers
-from qoder_cli.http.answers import Answer, broken, http_date, no_answer, refuse
+from qoder_cli.http.answers import WITH_BODY, Answer, Pending, broken, http_date, no_answer, refuse
 from qoder_cli.http.pace import Pace, next_try
-from qoder_cli.http.pending import WITH_BODY
-from qoder_cli.http.pending import Pending as Pending  # part of what a client gives
 from qoder_cli.http.proxy import Proxy, in_effect
 from qoder_cli.output.progress import Progress
 from qoder_cli.settings.config import Settings
@@ -228,7 +226,7 @@ class Client:
             response.close()
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        from qoder_cli.http.redact import veiled
+        from qoder_cli.http.sse import veiled
 
         with self._transport_failures():
             yield from veiled(response.iter_bytes(), self._secret)

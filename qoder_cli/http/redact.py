@@ -1,7 +1,6 @@
 """Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
 
 import re
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -80,20 +79,3 @@ def _without_secrets(value: Any) -> Any:
         with suppress(ValueError):
             return jsontext.dump(_without_secrets(jsontext.parse(value)))
     return value
-
-
-def veiled(pieces: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
-    """Yield bytes that come in pieces without a secret, wherever they are cut. An empty one hides nothing."""
-    if not secret:
-        yield from pieces
-        return
-    kept = b""  # the end of what came, while it may be the beginning of the secret
-    for piece in pieces:
-        whole = (kept + piece).replace(secret, REDACTED.encode())
-        at = whole.find(secret[:1], max(len(whole) - len(secret) + 1, 0))
-        while at >= 0 and not secret.startswith(whole[at:]):
-            at = whole.find(secret[:1], at + 1)
-        certain = at if at >= 0 else len(whole)
-        kept = whole[certain:]
-        yield whole[:certain]
-    yield kept

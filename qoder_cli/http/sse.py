@@ -5,8 +5,11 @@ not. What is left when the stream ends in the middle of a frame is no frame.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from qoder_cli.base.tokens import REDACTED
 
 FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
@@ -122,3 +125,20 @@ class Parser:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+def veiled(pieces: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
+    """Yield bytes that come in pieces without a secret, wherever they are cut. An empty one hides nothing."""
+    if not secret:
+        yield from pieces
+        return
+    kept = b""  # the end of what came, while it may be the beginning of the secret
+    for piece in pieces:
+        whole = (kept + piece).replace(secret, REDACTED.encode())
+        at = whole.find(secret[:1], max(len(whole) - len(secret) + 1, 0))
+        while at >= 0 and not secret.startswith(whole[at:]):
+            at = whole.find(secret[:1], at + 1)
+        certain = at if at >= 0 else len(whole)
+        kept = whole[certain:]
+        yield whole[:certain]
+    yield kept

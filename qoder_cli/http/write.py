@@ -24,9 +24,8 @@ from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer
+    from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.http.client import Client
-    from qoder_cli.http.pending import Pending
 
 T = TypeVar("T")
 

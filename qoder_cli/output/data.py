@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from qoder_cli.base import jsontext
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.output.cells import Fields, cell, has_time, plain
-from qoder_cli.output.report import Format
-from qoder_cli.output.screen import Screen, inert, terminal_width
+from qoder_cli.output.screen import Format, Screen, inert, terminal_width
 
 if TYPE_CHECKING:
     from qoder_cli.output.grid import Grid

@@ -1,14 +1,17 @@
-"""Standard output and standard error: UTF-8 bytes, `\\n`, no BOM, each judged apart for terminal and colour."""
+"""Standard output and standard error: UTF-8 bytes, `\\n`, no BOM, each judged apart for terminal and colour.
+
+And the one error that ends standard error. Light, for it may be all that ever runs.
+"""
 
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Any, BinaryIO, TextIO
+from typing import IO, Any, BinaryIO, Literal, TextIO, get_args
 
-from qoder_cli.base.errors import InternalError, ReaderGone
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
 
 # Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
@@ -18,6 +21,10 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # `##[` anywhere in a line (`TryParseV2` and `TryParse` of ActionCommand.cs in actions/runner); Azure Pipelines `##vso[`
 # in any case, anywhere in a line; TeamCity `##teamcity[`. A byte order mark is dropped before they look.
 _COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILINE)
+Format = Literal["table", "wide", "json", "jsonl", "id"]
+
+# -q or -o behind options that take no value in any command, as in -wq and -wojson.
+_CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
 NARROWEST = 20  # columns
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -136,6 +143,52 @@ class Screen:
     def styled(self, text: str, style: str) -> str:
         """Return the text in a style (or in none, if that is empty), where this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
+
+
+def write_error(error: QoderError, screen: Screen, format: Format) -> None:
+    """Write the error; with JSON output as one line, the last of stderr."""
+    if format in ("json", "jsonl"):
+        from qoder_cli.base.jsontext import dump
+
+        screen.tell(dump({"error": error.as_json()}) + "\n")
+        return
+    message = f"error: {error.message}" if error.has_lines else screen.worded(f"error: {inert(error.message)}")
+    screen.tell(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
+    if advice := error.advice:
+        screen.tell(f"{screen.styled('hint:', 'yellow')} {inert(advice)}\n")
+    if error.request_id:
+        screen.tell(f"request id: {inert(error.request_id)}\n")
+
+
+def plain(words: Sequence[str]) -> list[str]:
+    """Return a command line with what it may say in other tools' ways, `--json=true` and `-o=json`, in ours."""
+    end = words.index("--") if "--" in words else len(words)
+    ours = ["--json" if word == "--json=true" else re.sub(r"^-o=", "-o", word) for word in words[:end]]
+    return [*ours, *words[end:]]
+
+
+def format_typed(words: Sequence[str]) -> Format:
+    """Return the format that a command line asks for, read without parsing the rest of it."""
+    typed: Format = "table"
+    words = plain(words)
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == "--":
+            break
+        asked = _format_in(word, following)
+        typed = next((format for format in get_args(Format) if format == asked), typed)
+    return typed
+
+
+def _format_in(word: str, following: str) -> str | None:
+    """Return what an option that chooses the format is given; None when the word is no such option."""
+    name, is_bound, value = word.partition("=")
+    if word == "--json":
+        return "json"
+    if name in ("--output", "--format"):
+        return value if is_bound else following
+    if cluster := _CLUSTER.fullmatch(word):
+        return "id" if cluster["quiet"] else cluster["value"] or following
+    return None
 
 
 def silence(stream: TextIO | None) -> None:

@@ -34,9 +34,16 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 
+def asks_more(wanted: Wanted, item: Item) -> bool:
+    """Return whether there is more to read of a run: it has ended, and something is wanted of it."""
+    if not wanted.result and (not wanted.require_satisfied or item.error is not None):
+        return False
+    return item.run is not None and not is_going(item.run)
+
+
 def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
     """Return an item with what is wanted of it; where that cannot be read, it says why in its error."""
-    if not wanted.asks_more_of(item):
+    if not asks_more(wanted, item):
         return item
     try:
         if wanted.require_satisfied:
@@ -169,7 +176,7 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State
     if not watch.over:
         return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
     item = item_of(watch, state)
-    if run is not None and item.error is None and wanted.asks_more_of(item):
+    if run is not None and item.error is None and asks_more(wanted, item):
         return item.with_(error=unread(run, signalled))
     return item
 
@@ -196,8 +203,9 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
     state.known.ci.ended(item)
     try:
         if item.run is not None:
-            error = _show(state, item, result)
-            item = item.with_(error=item.error or error)
+            failure = _show(state, item, result)
+            if failure and not item.error:
+                item = item.with_(error=failure)
     except Signalled as signalled:
         if item.run is not None:
             item = item.with_(error=unread(item.run, signalled))

@@ -42,11 +42,6 @@ class Wanted(NamedTuple):
     result: bool = False  # the agent's final message goes with the run into JSON
     on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
 
-    def asks_more_of(self, item: "Item") -> bool:
-        """Return whether there is more to read of a run: it has ended, and something is wanted of it."""
-        has_ended = item.run is not None and not is_going(item.run)
-        return has_ended and (self.result or (self.require_satisfied and item.error is None))
-
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:
     """Return what an error says of its run."""

@@ -90,18 +90,15 @@ class Listener:
                 if was_up:
                     return news.session_id, False
             case Heard(event=event):
-                return self._hear(ear, news.session_id, event)
+                ear.up = True
+                ear.delivers = ear.delivers or event.get("session_id") in (None, news.session_id)
+                if self._showing:
+                    self._showing.hear(event, session_id=news.session_id)
+                has_ended = ear.story.tell([event]).ending is not None
+                return (news.session_id if event.get("type") in _ENDS else None), has_ended
             case Alive():
                 ear.up = True
         return None, False
-
-    def _hear(self, ear: _Ear, session_id: str, event: dict[str, Any]) -> tuple[str | None, bool]:
-        ear.up = True
-        ear.delivers = ear.delivers or event.get("session_id") in (None, session_id)
-        if self._showing:
-            self._showing.hear(event, session_id=session_id)
-        ended = ear.story.tell([event]).ending is not None
-        return (session_id if event.get("type") in _ENDS else None), ended
 
     def stop(self) -> None:
         """Leave every stream."""

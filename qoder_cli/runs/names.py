@@ -20,7 +20,6 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, in_order, unless_late
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
-from qoder_cli.runs.listed import all_runs, newest_runs
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
@@ -103,6 +102,7 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
     try:
         unless_late(finder.find, lambda: state.clock.monotonic() >= until)
     except Late:
+        found = dict(finder.found)  # before it stops, which is the reason for whatever it says from then on
         finder.stop()
         too_late = {
             word: WaitTimeout(
@@ -113,7 +113,7 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
             )
             for word in words
         }
-        return too_late | finder.found
+        return too_late | found
     return finder.found
 
 
@@ -180,6 +180,8 @@ class _Finder:
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
+        from qoder_cli.runs.listed import newest_runs
+
         try:
             newest = newest_runs(self._state.client, deployment_id, 1)
         except NotFound as error:
@@ -215,6 +217,8 @@ class _Finder:
 
     def _look_in_deployment(self, deployment_id: str, sessions: "dict[str, datetime | None]") -> None:
         """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
+        from qoder_cli.runs.listed import all_runs
+
         wanted = set(sessions)
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 

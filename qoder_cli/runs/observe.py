@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError, Exit, NoAnswer, NotFound
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
@@ -21,7 +21,6 @@ from qoder_cli.base.outcome import (
     is_strange,
     settle,
     standing,
-    verdict,
 )
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.sessions.story import StoryReader, story_of
@@ -53,14 +52,15 @@ class SessionKnown:
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
     missing: tuple[float, int] | None = None  # since when, and how often, it was not found
+    minded: float = 0.0  # when it was last read because the run's status does not move
 
 
 class Observer:
     """One run, and how much of its session's story is known already.
 
-    `run` is the newest reading, settled (its status filled in where the server sent none); None
-    before the first. `adopted` says that its trigger's answer was lost, `is_fresh` whether a run
-    that the server does not show may just not have reached every replica yet.
+    `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
+    `ended` says that its ending, or that it cannot be known, is known. `adopted` says that its trigger's answer was
+    lost, `is_fresh` whether a run that the server does not show may just not have reached every replica yet.
     """
 
     def __init__(
@@ -76,17 +76,19 @@ class Observer:
         self.adopted = adopted
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
-        self._run = settle(run) if run else None
         self._client = client
         self._known: SessionKnown | None = None
         self._going_since: float | None = None
-        self._session_asked = 0.0
         self._warned: set[str] = set()
+        self.run: Run | None = None
+        self.ended = False
+        if run is not None:
+            self._keep(settle(run))
 
-    @property
-    def run(self) -> Run | None:
-        """The newest reading."""
-        return replace(self._run, adopted=True) if self._run and self.adopted else self._run
+    def _keep(self, run: Run) -> None:
+        """Keep the newest reading, settled, and whether it tells the ending."""
+        self.run = replace(run, adopted=True) if self.adopted else run
+        self.ended = not is_going(run)
 
     @property
     def read_to(self) -> str | None:
@@ -98,7 +100,7 @@ class Observer:
         """What is known of the session's events."""
         if self._known:
             return self._known.reader.story
-        return story_of(self._run, self._client.server_now()) if self._run else SessionStory()
+        return story_of(self.run, self._client.server_now()) if self.run else SessionStory()
 
     @property
     def asks_since(self) -> float | None:
@@ -114,14 +116,8 @@ class Observer:
 
     def forget_asks(self) -> None:
         """Take it that what the agent waits for was answered: if it does still, it does so anew."""
-        self._asks = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the ending, or that it cannot be known, is known."""
-        if self._run is None:
-            return False
-        return verdict(self._run) is not Exit.NOT_YET
+        if self._known:
+            self._known.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Ask what is needed to know whether the run has ended, and return the newest reading.
@@ -145,9 +141,9 @@ class Observer:
 
     def _put(self, run: Run) -> None:
         """Keep a reading, with what the session is known to wait for."""
-        self._run = settle(run)
-        if self._known and self._known.asks and is_going(self._run):
-            self._run = apply_asks(run, self._known.asks[0])
+        self._keep(settle(run))
+        if self._known and self._known.asks and not self.ended:
+            self._keep(apply_asks(run, self._known.asks[0]))
 
     def take(self, run: Run) -> None:
         """Take in what a list shows of the run; a status that stays behind its session is minded by `look` alone."""
@@ -173,7 +169,7 @@ class Observer:
             self._ask_session(run, None, True)
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
-                self._run = apply_ending(run, SESSION_DELETED)
+                self._keep(apply_ending(run, SESSION_DELETED))
             elif self._age(run) >= YOUNG:
                 raise
         return self.ended
@@ -209,7 +205,7 @@ class Observer:
     @property
     def may_lag(self) -> bool:
         """Whether the run is so young that a replica may not have heard of it, or of its session."""
-        return self._age(self._run) < YOUNG if self._run else self._is_fresh(self.run_id)
+        return self._age(self.run) < YOUNG if self.run else self._is_fresh(self.run_id)
 
     def _read_run(self, within: float | None, retry: bool) -> Run:
         try:
@@ -239,11 +235,11 @@ class Observer:
         if ending is not None:
             self._conclude(run, ending)
         elif known.asks:
-            self._run = apply_asks(run, known.asks[0])
+            self._keep(apply_asks(run, known.asks[0]))
 
     def _conclude(self, run: Run, ending: Ending) -> None:
-        self._run = apply_ending(run, ending)  # known, whatever comes of asking what it cost
-        self._run = apply_ending(run, ending, usage=self._usage(run, ending))
+        self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
+        self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionKnown:
         """Return what is known of the run's session; one that was not known before has a story of its own."""
@@ -294,13 +290,14 @@ class Observer:
         self._mind_strange(run)
         if self._going_since is None:
             self._going_since = now
-        due = max(self._going_since, self._session_asked) + DISAGREEMENT_AFTER
-        if self._known and self._known.asks and self._known.asks[1] + ASKS_FOR > self._session_asked:
+        minded = self._known.minded if self._known else 0.0
+        due = max(self._going_since, minded) + DISAGREEMENT_AFTER
+        if self._known and self._known.asks and self._known.asks[1] + ASKS_FOR > minded:
             due = min(due, self._known.asks[1] + ASKS_FOR)
         if now < due or not run.session_id:
             return
         known = self._session_of(run)
-        self._session_asked = now
+        known.minded = now
         try:
             self._read_story(known, within, retry, to_the_end=True)
         except ApiError:

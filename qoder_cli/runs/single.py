@@ -4,9 +4,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
+from qoder_cli.base.ids import called
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
-from qoder_cli.deployments.lookup import called, explain_refusal
+from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import ending_error, going_on, stopped_with
 from qoder_cli.runs.observe import Observer, observer_of

@@ -25,8 +25,7 @@ from qoder_cli.settings.values import OnLost, written
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.answers import Answer
-    from qoder_cli.http.pending import Pending
+    from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.local.store import Attempt, Entry
 
 TRIGGER_TIMEOUT = 60.0  # seconds

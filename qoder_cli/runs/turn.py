@@ -50,12 +50,12 @@ class SessionObserver(Observer):
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         """Take in the ending, with the session as it is then."""
-        self._run = apply_ending(run, ending)
+        self._keep(apply_ending(run, ending))
         with suppress(ApiError):
             path = f"/sessions/{segment(self.run_id)}"
             session = mapping(self._client.get(path, within=USAGE_WITHIN, retry=False))
             if session.get("id") == self.run_id:
-                self._run = apply_ending(Run({**session, "type": "session"}), ending)
+                self._keep(apply_ending(Run({**session, "type": "session"}), ending))
 
 
 def turn_observer(

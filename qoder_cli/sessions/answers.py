@@ -21,8 +21,7 @@ from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_fi
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.answers import Answer
-    from qoder_cli.http.pending import Pending
+    from qoder_cli.http.answers import Answer, Pending
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
 RESENDS = 2  # of what does no harm twice

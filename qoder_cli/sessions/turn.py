@@ -26,7 +26,7 @@ class TurnStory(SessionStory):
     def copy(self) -> "TurnStory":
         """Return a story that knows the same and goes its own way from here."""
         other = TurnStory(known=self._known, after=self._after)
-        other._told, other._work_began = dict(self._told), self._work_began
+        other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
         return other
 
     @property
@@ -57,7 +57,6 @@ class TurnStory(SessionStory):
         key = event_key(event)
         if key in self._after:  # what was said is work that has begun
             self._told[key] = Told(key, _RUNNING, at, event)
-            self._judgement = None
         elif key not in self._known:
             super()._take(event, at)
 

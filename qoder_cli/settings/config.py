@@ -122,7 +122,7 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
         profile=name,
         token=token.value if token else None,
         token_source=token.source if token else None,
-        workspace_id=_workspace(flags, seen, file.profile(name), file.key(name, "workspace_id")),
+        workspace_id=_workspace(flags, seen, file, name),
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),
@@ -227,12 +227,14 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
     return load(path)
 
 
-def _workspace(flags: "Flags", env: Mapping[str, str], values: Mapping[str, str], source: str) -> str | None:
+def _workspace(flags: "Flags", env: Mapping[str, str], file: ConfigFile, profile: str) -> str | None:
     if flags.workspace is not None:
         return read_workspace(flags.workspace, source="--workspace")
     if text := env.get(WORKSPACE_VARIABLE):
         return read_workspace(text, source=WORKSPACE_VARIABLE)
-    return read_workspace(values["workspace_id"], source=source) if "workspace_id" in values else None
+    if text := file.profiles.get(profile, {}).get("workspace_id"):
+        return read_workspace(text, source=file.key(profile, "workspace_id"))
+    return None
 
 
 def _request_timeout(flags: "Flags") -> float | None:

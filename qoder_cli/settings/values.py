@@ -10,7 +10,7 @@ from typing import Literal
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import has_token, is_token
-from qoder_cli.output.report import Format
+from qoder_cli.output.screen import Format
 
 # What options of `deploy run` choose between.
 OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost

@@ -25,8 +25,9 @@ from qoder_cli.app import State
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.cli.main import main
-from qoder_cli.http.pending import Pending
-from qoder_cli.http.redact import REDACTED, veiled
+from qoder_cli.http.answers import Pending
+from qoder_cli.http.redact import REDACTED
+from qoder_cli.http.sse import veiled
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation

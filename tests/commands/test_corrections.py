@@ -16,8 +16,7 @@ from qoder_cli.app import State
 from qoder_cli.cli.main import command_tree
 from qoder_cli.help import NOUNS, VERBS_UNDERSTOOD, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
-from qoder_cli.output.report import format_typed
-from qoder_cli.output.screen import Screen
+from qoder_cli.output.screen import Screen, format_typed
 from tests.conftest import Qoder
 from tests.support.wire import page
 

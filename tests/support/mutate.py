@@ -86,7 +86,7 @@ TABLE = [Mutation(*each) for each in (
     ("runs/observe.py", "YOUNG = 60.0", "YOUNG = 6.0"),
     ("runs/observe.py", "self._read_to = last or self._read_to", "self._read_to = last"),
     ("runs/observe.py", "if run is None or run.id != self.run_id:", "if run is None:"),
-    ("runs/observe.py", "self._session_asked = now\n", "pass\n"),
+    ("runs/observe.py", "known.minded = now\n", "pass\n"),
     # Waiting.
     ("waiting/wait.py", "LONGEST_SILENCE if watch.is_known else FIRST_WORD", "LONGEST_SILENCE"),
     ("waiting/wait.py", "ALERT = 5.0", "ALERT = 0.0"),

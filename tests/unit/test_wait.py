@@ -8,9 +8,14 @@ import pytest
 
 from qoder_cli.base.errors import LostSight, NeedsAnswer, NoAnswer, NotFound, RunFailed, WaitTimeout
 from qoder_cli.base.model import Run
-from qoder_cli.runs.observe import LONGEST_SILENCE
+from qoder_cli.http.client import Client
+from qoder_cli.output.progress import Progress
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.observe import ASKS_FOR, LONGEST_SILENCE, Observer
 from qoder_cli.runs.wait import Terms, Wait
 from qoder_cli.runs.watch import Watch
+from qoder_cli.settings.config import Settings
+from tests.support.asking import Server, call
 from tests.support.wire import FakeClock
 
 RUNNING = Run({"id": "drun_1", "status": "running", "session_id": "sess_1"})
@@ -148,3 +153,19 @@ def test_an_error_is_copied_and_not_changed() -> None:
     assert (error.hint, error.run_id) == ("look", None)
     assert (other.hint, other.run_id, other.message) == ("look again", "drun_1", "it failed")
     assert (type(other), other.exit, other.__cause__, other.args) == (RunFailed, error.exit, cause, error.args)
+
+
+def test_what_is_asked_still_after_an_answer_is_asked_anew() -> None:
+    clock = FakeClock()
+    server = Server(clock)
+    server.session("sess_1", call(1))
+    settings = Settings("https://api.example", "here", token="pt-0123456789")
+    progress = Progress(Screen(None), clock=clock, quiet=True)
+    observer = Observer(Client(settings, clock=clock, progress=progress, transport=server), "drun_1")
+    observer.look()
+    clock.time += ASKS_FOR
+    observer.look()
+    assert observer.needs_answer
+    observer.forget_asks()  # the list lags, and shows it for a while longer
+    observer.look()
+    assert (observer.asks_since, observer.needs_answer) == (clock.monotonic(), False)

@@ -107,7 +107,7 @@ def run(
     Try these for free: qoder sandbox -- sh"""
     from dataclasses import replace
 
-    from qoder_cli.base.times import Limits
+    from qoder_cli.base.times import read_limits
     from qoder_cli.runs import names
     from qoder_cli.runs.ending import Wanted
     from qoder_cli.runs.single import run_one
@@ -122,7 +122,7 @@ def run(
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
     state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     asked = when_asked(state, on_ask, follow=follow, several=is_list(deployments))
-    limits = Limits.read(wait=wait, timeout=timeout, interval=interval)
+    limits = read_limits(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     wanted = Wanted(follow, require_satisfied, result, asked)

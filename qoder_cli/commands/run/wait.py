@@ -6,7 +6,7 @@ import typer
 
 from qoder_cli.app import State
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.times import Limits
+from qoder_cli.base.times import read_limits
 from qoder_cli.cli.options import (
     AllowEmpty,
     Interval,
@@ -54,7 +54,7 @@ def wait(
     from qoder_cli.runs import names
 
     state: State = ctx.obj
-    limits = Limits.read(wait=True, timeout=timeout, interval=interval)
+    limits = read_limits(wait=True, timeout=timeout, interval=interval)
     runs = runs or [or_last(None, state)]
     typed = named(runs, state, allow_empty=allow_empty)
     as_list = is_list(runs)

@@ -32,7 +32,7 @@ _OWN_NAMES = ("qoder", "qoder-cli")
 # Where the words stand that a parameter can be, by its name in Python.
 _WORDS = {
     "region": "qoder_cli.settings.values:REGIONS",
-    "method": "qoder_cli.http.pending:METHODS",
+    "method": "qoder_cli.http.answers:METHODS",
     "key": "qoder_cli.settings.configfile:KEYS",
     "topic": "qoder_cli.help.documented:TOPICS",
     "shell": "qoder_cli.help.completion:SHELLS",

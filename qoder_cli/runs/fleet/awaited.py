@@ -13,6 +13,7 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
+    asks_more,
     interrupted,
     item_of,
     left_behind,
@@ -112,7 +113,7 @@ class Awaiting:
         item = item_of(watch, self._state)
         if isinstance(item.error, WaitTimeout) and self._state.known.on_leave == "cancel":
             self._left[watch] = item
-        elif self._wanted.asks_more_of(item):
+        elif asks_more(self._wanted, item):
             self._ended[watch] = item
             self._reading.give([watch])
         else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.times import Limits
-from qoder_cli.deployments.lookup import asked, called
+from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
 from qoder_cli.runs.ending import Wanted
@@ -101,7 +101,7 @@ def run_many(
     state.known.ci.expect(typed)
     state.pace_reads(READS_BESIDE_WRITES)
     words = [
-        called(word, order.deployment_id) if isinstance(order, Order) else word
+        ids.called(word, order.deployment_id) if isinstance(order, Order) else word
         for word, order in zip(typed, orders, strict=True)
     ]
     state.progress.note(f"starting runs of {_listed(words)} {state.client.settings.whereabouts}")
