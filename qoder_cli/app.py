@@ -176,6 +176,13 @@ class State:
 
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
+    def connect(self) -> "tuple[Client, Store]":
+        """Make what threads are to share, before each would make its own: the client and the store.
+
+        Raises AuthError when there is no token: once, and not in a thread.
+        """
+        return self.client, self.store
+
     def _debug(self, text: str) -> None:
         from qoder_cli.http.redact import by_shape
 

@@ -62,7 +62,7 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
     Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
     deployment; ApiError.
     """
-    _ = state.client  # made here: two threads would each make their own
+    state.connect()
     names = [one.name or "" for one in declared if one.id is None]
     book = Book.of(state, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
     _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)

@@ -119,7 +119,7 @@ def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item
     """
     try:
         answer = asker(state) if wanted.on_ask == "prompt" else None
-        Wait(terms_of(state, limits, wanted), listener_of(state, wanted), answer=answer).until_over([watch])
+        Wait(terms_of(state, limits, wanted), listener_of(state, wanted), answer=answer).until_over(watch)
         return take_leave_of([read_more(state, item_of(watch, state), wanted)], state)[0]
     except Signalled as signalled:
         item = interrupted(watch, signalled, wanted, state)

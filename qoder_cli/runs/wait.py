@@ -1,17 +1,17 @@
-"""Waiting for runs to end: listen or poll, judge, sleep.
+"""Waiting for a run to end: sleep or hear, poll, judge. How several are waited for is in `fleet.rounds`.
 
 A wait for a run ends in one of four ways: the run ended, track of it was lost (`Watch`), the deadline came, or a signal
-arrived. Few runs are polled one by one, each at its own pace; many by a strategy that is handed in.
+arrived.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, QoderError
-from qoder_cli.base.pool import Late, unless_late
+from qoder_cli.base.pool import Late, Task
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress
@@ -20,7 +20,6 @@ from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.fleet.launches import Launches
     from qoder_cli.runs.listen import Listener
 
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
@@ -52,13 +51,10 @@ class Terms:
 
 
 class Wait:
-    """Waits for runs. What is heard comes in through the inbox of `listener`.
+    """Waits for a run. What is heard of it comes in through the inbox of `listener`.
 
-    So do functions, which are called in this thread and may return another run to wait for.
-    `on_over` hears of each run whose wait is over. `coming` starts more of them. `poll_many` polls
-    more than a few, and sleeps until it is time to. The wait ends early when `is_enough` says so.
-    A run that needs an answer gets it from `answer`, if there is one: it returns the error that
-    ends the wait, None to wait on.
+    `on_over` hears when the wait for it is over. If it needs an answer and there is `answer`, that returns the error
+    that ends the wait, None to wait on.
     """
 
     def __init__(
@@ -67,40 +63,26 @@ class Wait:
         listener: "Listener",
         *,
         on_over: Callable[[Watch], None] = lambda watch: None,
-        coming: "Launches | None" = None,
-        poll_many: "Callable[[Wait, Sequence[Watch]], None] | None" = None,
-        is_enough: Callable[[], bool] = lambda: False,
         answer: "Callable[[Watch], QoderError | None] | None" = None,
     ) -> None:
         self.terms = terms
         self._listener = listener
         self._on_over = on_over
-        self._coming = coming
-        self._poll_many = poll_many
-        self._is_enough = is_enough
+        self._answer = answer
         self._said: dict[Watch, str] = {}  # what was last said of each run
         self._going: dict[Watch, None] = {}  # the runs that are still waited for
-        self._answer = answer
         self._deadline = math.inf
         self._awake_at = terms.clock.monotonic()  # when this thread last looked at the clock
 
-    def until_over(self, watches: Sequence[Watch]) -> None:
-        """Return when the wait for each run is over, also for those to come. Raises Signalled."""
-        for watch in watches:
-            self._begin(watch)
+    def until_over(self, watch: Watch) -> None:
+        """Return when the wait for a run is over. Raises Signalled."""
+        self._begin(watch)
         self._set_deadline()
-        with self.terms.progress.waiting(self._summary):
+        with self.terms.progress.waiting(lambda: self._said[watch] or "waiting"):  # its id is in the line above
             try:
-                while (self._going or not self.has_all) and not self._is_enough():
-                    expected = 0 if self.has_all or self._coming is None else self._coming.total
-                    if self._poll_many and max(len(self._going), expected) > FEW:
-                        self._poll_many(self, list(self._going))
-                        continue
-                    nearest = min(self._going, key=lambda watch: watch.due, default=None)
-                    if nearest is None:
-                        self.sleep_until(math.inf)
-                    elif self.sleep_until(nearest.due):
-                        self._poll(nearest)
+                while self._going:
+                    if self.sleep_until(watch.due):
+                        self._poll(watch)
             finally:
                 self._listener.stop()
 
@@ -111,13 +93,8 @@ class Wait:
         self.conclude(watch)
 
     def _set_deadline(self) -> None:
-        if self.has_all and self.terms.timeout is not None and self._deadline == math.inf:
+        if self.terms.timeout is not None:
             self._deadline = self.terms.clock.monotonic() + max(self.terms.timeout - self.terms.spent, 0.0)
-
-    @property
-    def has_all(self) -> bool:
-        """Whether no more runs are to come."""
-        return self._coming is None or self._coming.done
 
     @property
     def first_pause(self) -> float:
@@ -144,7 +121,7 @@ class Wait:
             watch.begin_poll()
             self._awake_at = self.terms.clock.monotonic()
             try:
-                unless_late(partial(watch.observer.look, within=self.patience()), self.must_stop)
+                Task(partial(watch.observer.look, within=self.patience())).start().result_unless(self.must_stop)
             except Late:
                 pass
             except ApiError as error:
@@ -232,11 +209,6 @@ class Wait:
 
     def _hear(self, news: Any) -> bool:
         """Take in what came in, and return whether it changes what to do next."""
-        if callable(news):
-            if (watch := news()) is not None:
-                self._begin(watch)
-            self._set_deadline()
-            return True
         session_id, has_ended = self._listener.take(news)
         called = [each for each in self._going if session_id and each.session_id == session_id]
         for each in called:
@@ -248,14 +220,9 @@ class Wait:
             self._said[watch] = words
             self.terms.progress.change(f"{watch.name} {words}")
 
-    def _summary(self) -> str:
-        """Return how the wait stands, in a few words."""
-        if len(self._said) == 1 and self.has_all:
-            return next(iter(self._said.values())) or "waiting"  # its id is in the line above
-        total = self._coming.total if self._coming else len(self._said)
-        refused = self._coming.refused if self._coming else 0
-        finished = f"{len(self._said) - len(self._going)} of {total} runs finished"
-        return f"{finished}, {refused} not started" if refused else finished
+    def _is_enough(self) -> bool:
+        """Return whether the wait is to end early."""
+        return False
 
 
 def asked_pause(error: ApiError) -> float:

@@ -89,7 +89,7 @@ def waited(reader: Reader, **terms: Any) -> Watch:
     watch, listener, progress = Watch(reader), Deaf(), Quiet()  # type: ignore[arg-type]  # as much as is used
     over: list[Watch] = []
     given = Terms(clock=reader.clock, progress=progress, request_timeout=30.0, **terms)  # type: ignore[arg-type]
-    Wait(given, listener, on_over=over.append).until_over([watch])  # type: ignore[arg-type]
+    Wait(given, listener, on_over=over.append).until_over(watch)  # type: ignore[arg-type]
     assert over == [watch]  # told of once
     assert listener.is_stopped
     return watch

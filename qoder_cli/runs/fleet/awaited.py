@@ -24,9 +24,9 @@ from qoder_cli.runs.awaiting import (
     unreadable,
 )
 from qoder_cli.runs.ending import Wanted, take_leave_of
-from qoder_cli.runs.fleet.rounds import Rounds
+from qoder_cli.runs.fleet.rounds import FleetWait, Rounds
 from qoder_cli.runs.item import Item
-from qoder_cli.runs.wait import LAST_LOOK, Wait
+from qoder_cli.runs.wait import LAST_LOOK
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
@@ -78,18 +78,18 @@ class Awaiting:
 
     def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
         """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
-        wait = Wait(
+        wait = FleetWait(
             terms_of(self._state, self._limits, self._wanted),
             self._listener,
             on_over=self._over,
-            coming=launches,
-            poll_many=None if self._wanted.follow else Rounds(self._state.client, self._limits.interval).poll,
             is_enough=self._is_enough,
+            rounds=None if self._wanted.follow else Rounds(self._state.client, self._limits.interval),
+            coming=launches,
         )
         try:
             if launches:
                 launches.start()
-            wait.until_over(watches)
+            wait.until_all_over(watches)
             self._tell_rest(watches, launches, None)
             self._tell_read(wait.left + LAST_LOOK if self._limits.timeout else math.inf)
         except Signalled as signalled:

@@ -91,7 +91,7 @@ class Launches:
 
     def start(self) -> None:
         """Begin, and return at once."""
-        _ = self._state.client, self._state.store  # made here: two threads would each make their own
+        self._state.connect()
         self._pool.give(self._orders)
 
     def hear(self, is_enough: Callable[[], bool]) -> None:

@@ -71,7 +71,7 @@ def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | 
 
     Raises UsageError, before anything is yielded, for a name that several deployments have.
     """
-    _ = state.client  # made here, so that a missing token is reported once
+    state.connect()
     is_fresh = freshness(state)
     ids = names.runs(typed, state)
     if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
