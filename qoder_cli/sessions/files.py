@@ -15,7 +15,7 @@ from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.pending import Pending
+    from qoder_cli.http.answers import Pending
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
 _KEY = "qoder_key"

@@ -25,7 +25,7 @@ from qoder_cli.sessions.story import Events, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.app import State
-    from qoder_cli.http.pending import Pending
+    from qoder_cli.http.answers import Pending
 
 Body = dict[str, Any]
 
