@@ -42,36 +42,13 @@ def begin(work: Callable[[], None]) -> None:
         raise
 
 
-class Gate:
-    """Something to wait for: closed at first, and once it is open it stays so."""
-
-    def __init__(self) -> None:
-        self._opened = SimpleQueue[None]()
-        self.is_open = False
-
-    def open(self) -> None:
-        """Let everybody through."""
-        self.is_open = True
-        self._opened.put(None)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it is open, so many seconds at most, and return whether it is. Raises Signalled."""
-        with signals.waiting():
-            while seconds > 0 and not self.is_open:
-                try:
-                    self._opened.get(timeout=min(seconds, _LONGEST_WAIT))
-                    self._opened.put(None)  # for whoever waits beside
-                except Empty:
-                    seconds -= _LONGEST_WAIT
-        return self.is_open
-
-
 class Task(Generic[R]):
     """One call in a thread of its own, and what comes of it."""
 
     def __init__(self, call: Callable[[], R]) -> None:
         self._call = call
-        self._done = Gate()
+        self._end = SimpleQueue[None]()  # has something in it from the end on
+        self._has_ended = False
         self._results: list[R] = []
         self._failure: BaseException | None = None
 
@@ -86,11 +63,23 @@ class Task(Generic[R]):
         except BaseException as failure:  # handed to the thread that waits
             self._failure = failure
         finally:
-            self._done.open()
+            self._has_ended = True
+            self._end.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the call has ended, so many seconds at most, and return whether it has. Raises Signalled."""
+        with signals.waiting():
+            while seconds > 0 and not self._has_ended:
+                try:
+                    self._end.get(timeout=min(seconds, _LONGEST_WAIT))
+                    self._end.put(None)  # for whoever waits beside
+                except Empty:
+                    seconds -= _LONGEST_WAIT
+        return self._has_ended
 
     def result(self, within: float = math.inf) -> R:
         """Return what the call returns, or raise what it raises. Raises Late when it takes longer (seconds)."""
-        if not self._done.wait(within):
+        if not self.wait(within):
             raise Late
         if self._failure is not None:
             raise self._failure
@@ -98,7 +87,7 @@ class Task(Generic[R]):
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
         """Do as `result`. Raises Late when `is_late`, asked five times a second meanwhile, says so."""
-        while not self._done.wait(_TICK):
+        while not self.wait(_TICK):
             if is_late():
                 raise Late
         return self.result()

@@ -85,7 +85,9 @@ class Client:
         self._http_for_writes.close()
 
     def _proxy_for(self, host: str) -> Proxy | None:
-        return in_effect(host, os.environ) if self._transport is None else None
+        if self._transport is not None or is_loopback(host):
+            return None
+        return in_effect(host, os.environ)
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from qoder_cli.settings.values import is_loopback
-
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")  # the API is https; plain http is loopback, which is never proxied
 _OF_THE_SYSTEM = "the system's settings"
@@ -34,8 +32,8 @@ class Proxy(NamedTuple):
 
 
 def in_effect(host: str, env: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy by way of which a host is asked, None for none."""
-    proxy = None if is_loopback(host) else named(env)
+    """Return the proxy by way of which a host that is not this machine is asked, None for none."""
+    proxy = named(env)
     return None if proxy is None or goes_around(host, env) else proxy
 
 

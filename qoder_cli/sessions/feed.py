@@ -1,6 +1,7 @@
 """Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
 
 import queue
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,7 +9,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
-from qoder_cli.base.pool import Gate, begin
+from qoder_cli.base.pool import begin
 from qoder_cli.http.sse import Frame, Item, Parser, TooLong
 from qoder_cli.sessions.story import REMEMBERED, events_path
 
@@ -94,13 +95,13 @@ class Feed:
         self._cursor = after
         self._known: dict[str, None] = {}
         self._gap = False
-        self._left = Gate()
+        self._is_left = False
         self._over = False
 
     @property
     def stopped(self) -> bool:
         """Whether it is over for good: nothing more is to be heard."""
-        return self._over or self._left.is_open
+        return self._over or self._is_left
 
     def start(self) -> None:
         """Begin to listen, and return at once."""
@@ -108,14 +109,14 @@ class Feed:
 
     def stop(self) -> None:
         """Want nothing more, and return at once; the thread ends by itself."""
-        self._left.open()
+        self._is_left = True
 
     def _run(self) -> None:
         failures = 0
         while not self.stopped:
             began = self._clock.monotonic()
             error = self._listen()
-            if self._left.is_open:
+            if self._is_left:
                 return
             if error and error.http_status == 409 and self._cursor is not None:
                 self._cursor, self._gap = None, True  # the server does not know this event any more
@@ -148,13 +149,13 @@ class Feed:
             for chunk in chunks:
                 for item in parser.take(chunk):
                     self._wait_for_reader()
-                    if self._left.is_open or self._take(item):
+                    if self._is_left or self._take(item):
                         return
 
     def _wait_for_reader(self) -> None:
         """Read no further while the one who listens has much to do: what is not read yet stays with the server."""
-        while self._inbox.qsize() > MOST_UNREAD and not self._left.wait(_READER_TICK):
-            pass
+        while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
+            time.sleep(_READER_TICK)
 
     def _take(self, item: Item) -> bool:
         """Report an item, and return whether the stream has nothing more to say."""

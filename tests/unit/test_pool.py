@@ -7,32 +7,33 @@ import pytest
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.pool import Gate, begin
+from qoder_cli.base.pool import Task, begin
 
 
-def test_a_gate_lets_everybody_through_once_it_is_open() -> None:
-    gate, through = Gate(), list[bool]()
-    threads = [threading.Thread(target=lambda: through.append(gate.wait(30))) for _ in range(3)]
+def test_a_call_lets_everybody_through_once_it_has_ended() -> None:
+    is_enough, through = threading.Event(), list[bool]()
+    task = Task(is_enough.wait).start()
+    threads = [threading.Thread(target=lambda: through.append(task.wait(30))) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert not gate.wait(0.01)
-    gate.open()
+    assert not task.wait(0.01)
+    is_enough.set()
     for thread in threads:
         thread.join()
-    assert (through, gate.wait(30), gate.wait(0)) == ([True] * 3, True, True)
+    assert (through, task.wait(30), task.wait(0)) == ([True] * 3, True, True)
 
 
-def test_a_gate_is_waited_for_no_longer_than_is_said() -> None:
+def test_a_call_is_waited_for_no_longer_than_is_said() -> None:
     began = time.monotonic()
-    assert not Gate().wait(0.05)
+    assert not Task(int).wait(0.05)
     assert time.monotonic() - began >= 0.05
-    assert not Gate().wait(-1)
+    assert not Task(int).wait(-1)
 
 
 def test_waiting_begins_with_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_swallowed", [15])
     with pytest.raises(Signalled) as caught:
-        Gate().wait(30)
+        Task(int).wait(30)
     assert caught.value.signum == 15
 
 
