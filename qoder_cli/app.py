@@ -77,6 +77,7 @@ class Known:
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
     ci: Teller = field(default_factory=Teller)
+    answered: dict[str, str | None] = field(default_factory=dict)  # the calls answered, with what said that they wait
 
     @property
     def run(self) -> "Run | None":

@@ -16,6 +16,7 @@ from qoder_cli.base.errors import (
     ReaderGone,
     RunFailed,
     Signalled,
+    UsageError,
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
@@ -100,10 +101,17 @@ def asker(state: State) -> "Callable[[Watch], QoderError | None]":
 
     def ask(watch: Watch) -> QoderError | None:
         run = watch.run
+        if run is None:
+            watch.observer.forget_asks()
+            return None
         try:
-            if run is None or (run.session_id and prompted(state, run.session_id)):
+            if run.session_id and prompted(state, run.session_id):
                 watch.observer.forget_asks()
                 return None
+        except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
+            asks, why = needs_answer(run), error.message.removesuffix("; nothing was sent")
+            said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+            return asks.with_(message=f"{asks.message}: {why}", **said)
         except QoderError as error:
             return error.with_(run_id=watch.observer.run_id, run_state="going")
         return needs_answer(run)

@@ -219,6 +219,11 @@ class Answers(_SentOnce):
         Where the server names the older form, it is tried in that form, once. Raises Rejected, saying what became of a
         call that waits no more, and whatever `send` raises.
         """
+        events = self._deliver()
+        self._state.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)
+        return events
+
+    def _deliver(self) -> Events:
         try:
             return super().deliver()
         except Rejected as error:

@@ -106,11 +106,15 @@ def prompted(state: "State", session_id: str) -> bool:
         except ApiError as error:
             state.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return True
-        answers = []
+        answers, is_left = [], bool(asked.unreadable)
         for call in asked.calls:
+            if state.known.answered.get(call.id) == asked.key:
+                state.progress.note(f"{named(call.id)} was answered, which does not show yet")
+                continue
             show_call(state, call)
             if call.kind == "custom":
-                return False
+                is_left = True
+                continue
             reply = ask(state, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
             if reply == "s":
                 return False
@@ -121,7 +125,7 @@ def prompted(state: "State", session_id: str) -> bool:
                 Answers(state, asked, answers).deliver()
         except Rejected as error:
             state.progress.warn(error.message)
-        return not asked.unreadable
+        return bool(answers) or not is_left
 
 
 def line_of(state: "State", prompt: str) -> str:

@@ -4,12 +4,15 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder, Ran
 from tests.support.asking import Event, Server, call, refusal
 
@@ -35,7 +38,7 @@ def server(qoder: Qoder) -> Server:
 
 
 def asks(server: Server, command: str, *more: Event) -> None:
-    if command == "send":
+    if command.startswith("send"):
         server.session("sess_1")
     else:
         server.session("sess_1", call(1, kind="agent.custom_tool_use" if command == "answer" else "agent.tool_use"))
@@ -478,6 +481,72 @@ def test_a_429_that_was_done_does_not_say_a_message_twice(qoder: Qoder, server: 
     on_answer(server, lambda told: told if next(once) else refusal(429, "Slow down.", "rate_limit_error"))
     ran = qoder("session", *COMMANDS["send"], "--json")
     assert server.ours["hello"] <= 1, ran
+
+
+# Signals
+
+
+class Signalling(httpx.BaseTransport):
+    """Lets a signal come at one request: before it is done, after it, or after it with the answer lost."""
+
+    def __init__(self, server: Server, at: int, when: str, signum: int) -> None:
+        self.server, self.at, self.when, self.signum = server, at, when, signum
+        self.asked = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self.asked != self.at:
+            return self.server.handle_request(request)
+        if self.when == "before":
+            signal.raise_signal(self.signum)
+        answer = self.server.handle_request(request)
+        if self.when != "before":
+            signal.raise_signal(self.signum)
+        if self.when == "lost":
+            raise httpx.ReadError("reset")
+        return answer
+
+
+@contextmanager
+def caught(signum: int) -> Iterator[None]:
+    def raised(signum: int, frame: Any) -> None:
+        raise Signalled(signum)
+
+    before = signal.signal(signum, raised)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "approve --wait", "send --interrupt"])
+@pytest.mark.parametrize("when", ["before", "after", "lost"])
+def test_a_signal_at_each_request(qoder: Qoder, server: Server, command: str, when: str) -> None:
+    name, _, option = command.partition(" ")
+    words = COMMANDS.get(command) or (*COMMANDS[name], option)
+    heard: set[int] = set()
+    for at in range(1, 12):
+        server.sessions.clear()
+        server.ours.clear()
+        server.taken.clear()
+        server.posted.clear()
+        asks(server, command)
+        qoder.transport = Signalling(server, at, when, signal.SIGTERM)
+        with caught(signal.SIGTERM):
+            ran = qoder("session", *words, "--json")
+        heard.add(ran.code)
+        check(ran, server)
+        if ran.code == 0:
+            break
+        assert ran.code == 143
+        taken = sum(server.ours.values())
+        if taken and not ran.out:
+            assert "delivered" in ran.error["message"], ran.err
+        if "was delivered" in ran.error["message"] and "unknown" not in ran.error["message"]:
+            assert taken, ran.err
+        if ran.error["type"] == "outcome_unknown":
+            assert server.posted
+    assert heard == {0, 143}
 
 
 # What is typed

@@ -11,17 +11,8 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
-from tests.support.asking import RealClock, Server, call, served
+from tests.support.asking import APPROVE, ASKED, AT_ONCE, RealClock, Server, call, served
 from tests.support.processes import Shell, Terminal, staged, until
-
-APPROVE = ("qoder", "session", "approve", "sess_1")
-ASKED = "approve evt_1? [y]es [n]o"
-# Asks at once: the 15 s for which a session may pass through this by itself are tested on a clock.
-AT_ONCE = """
-from qoder_cli.runs import observe, wait
-from qoder_cli.runs.logs import follow
-observe.ASKS_FOR = wait.ASKS_FOR = follow.ASKS_FOR = 0.1
-"""
 
 
 @pytest.fixture

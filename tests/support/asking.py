@@ -16,6 +16,16 @@ Event = dict[str, Any]
 WORKS_FOR = 2.0  # seconds that a turn takes
 PREFIX = "/api/v1/cloud"
 
+# A command that asks, and what it asks.
+APPROVE = ("qoder", "session", "approve", "sess_1")
+ASKED = "approve evt_1? [y]es [n]o"
+# Asks at once: the 15 s for which a session may pass through this by itself are tested on a clock.
+AT_ONCE = """
+from qoder_cli.runs import observe, wait
+from qoder_cli.runs.logs import follow
+observe.ASKS_FOR = wait.ASKS_FOR = follow.ASKS_FOR = 0.1
+"""
+
 
 def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
