@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, OutcomeUnknown, Rejected
+from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.http.client import Client
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Resource)
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
@@ -98,6 +99,8 @@ class ObjectWrite(Write[T]):
 
     def already(self, error: ApiError) -> T | None:
         """Return the object, when the API refuses a change because it is already made."""
+        if self._method == "DELETE" and error.http_status == 404:
+            return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
             return None
         looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
@@ -130,3 +133,17 @@ class ObjectWrite(Write[T]):
         if failure is not None:
             raise OutcomeUnknown(f"it could not be read back: {failure.message}") from failure
         return None
+
+    def deliver(self) -> T:
+        """Send it, and return what it came to. Raises what `send` raises; a signal says what is known."""
+        try:
+            return self.send().value
+        except Signalled as signalled:
+            if self.result is not None:
+                said = f"stopped by a signal; {self._what} succeeded ({self.result.value.id})"
+                raise signalled.in_words(said) from None
+            if not self.may_have_acted:
+                raise
+            unknown = self.unknown("interrupted before it was confirmed")
+            kind = Exit.OUTCOME_UNKNOWN
+            raise signalled.in_words(unknown.message, hint=unknown.hint, next=unknown.next, kind=kind) from None

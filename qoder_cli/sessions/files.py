@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NotFound, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
@@ -87,7 +87,7 @@ def resource_of(state: "State", file: FileTyped) -> dict[str, Any]:
     """Return the resource of a session that a file is, uploaded where it is not on the server yet."""
     id = file.name
     if file.content is not None:
-        id = Upload(state, file.name, file.content).send().value.id
+        id = Upload(state, file.name, file.content).deliver().id
         state.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
     return {"type": "file", "file_id": id, **({"mount_path": file.mount} if file.mount else {})}
 
@@ -115,7 +115,7 @@ def add(state: "State", session_id: str, file: FileTyped) -> Resource:
         look=state.looking("session", "files", session_id),
         repeatable=True,
     )
-    return write.send().value
+    return write.deliver()
 
 
 def listed(state: "State", session_id: str) -> list[Resource]:
@@ -132,7 +132,7 @@ def remove(state: "State", session_id: str, id: str) -> None:
     def look_again() -> Resource | None:
         return None if any(each.raw.get("id") == id for each in listed(state, session_id)) else gone
 
-    Removal(
+    ObjectWrite[Resource](
         state.client,
         path,
         method="DELETE",
@@ -142,15 +142,7 @@ def remove(state: "State", session_id: str, id: str) -> None:
         settle=look_again,
         look=state.looking("session", "files", session_id),
         repeatable=True,
-    ).send()
-
-
-class Removal(ObjectWrite[Resource]):
-    """Removes something; that it is not there any more is what an earlier attempt did."""
-
-    def already(self, error: ApiError) -> Resource | None:
-        """Return what was removed by an earlier attempt."""
-        return self._read_it() if isinstance(error, NotFound) and self.may_have_acted else super().already(error)
+    ).deliver()
 
 
 def renew(state: "State", session_id: str, id: str, token: str) -> None:
@@ -170,4 +162,4 @@ def renew(state: "State", session_id: str, id: str, token: str) -> None:
         settle=lambda: None,  # a token is never told
         look=state.looking("session", "files", session_id),
         repeatable=True,
-    ).send()
+    ).deliver()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.base.errors import ApiError, Exit, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import Exit, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.tokens import without_tokens
@@ -64,12 +64,6 @@ class SessionChange(ObjectWrite[Run]):
             repeatable=True,
         )
 
-    def already(self, error: ApiError) -> Run | None:
-        """Return the session as it is, where an earlier attempt did what is refused now."""
-        if self._change is DELETE and isinstance(error, NotFound):
-            return self._gone() if self.may_have_acted else None
-        return super().already(error)
-
     def _is_so(self, found: Run) -> bool:
         if found.raw.get("id") != self._id:
             return False
@@ -110,15 +104,7 @@ def update(state: "State", current: Run, body: dict[str, Any]) -> Run:
         look=state.looking("session", "get", current.id),
         repeatable=True,
     )
-    try:
-        return write.send().value
-    except Signalled as signalled:
-        if write.result is not None:
-            raise signalled.in_words(f"stopped by a signal; {current.id} was updated") from None
-        if write.may_have_acted:
-            unknown = write.unknown("interrupted before it was confirmed")
-            raise signalled.in_words(unknown.message, next=unknown.next, kind=Exit.OUTCOME_UNKNOWN) from None
-        raise
+    return write.deliver()
 
 
 def differing(found: Run, body: dict[str, Any]) -> dict[str, Any]:

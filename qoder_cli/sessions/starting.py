@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import ApiError, OutcomeUnknown, QoderError, Rejected, UsageError
 from qoder_cli.base.model import Deployment, Run, mapping, text
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.files.normal import assignments
@@ -220,7 +220,7 @@ def start(state: "State", body: Body) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = _settled(SessionCreate(state, body))
+            created = SessionCreate(state, body).deliver()
             break
         except Rejected as error:
             pairs = body.get("environment_variables")
@@ -242,20 +242,6 @@ def start(state: "State", body: Body) -> tuple[Run, Events]:
         why = f"session {created.id} was created, but its message was not sent: {error.message}"
         next = error.next or state.command("session", "send", created.id, "-m", "TEXT")
         raise error.with_(message=why, session_id=created.id, next=next) from None
-
-
-def _settled(write: SessionCreate) -> Run:
-    try:
-        return write.send().value
-    except Signalled as signalled:
-        if write.result is not None:
-            id = write.result.value.id
-            raise signalled.in_words(f"stopped by a signal; session {id} was created", session_id=id) from None
-        if write.may_have_acted:
-            unknown = write.unknown("interrupted before it was confirmed")
-            kind = Exit.OUTCOME_UNKNOWN
-            raise signalled.in_words(unknown.message, hint=unknown.hint, next=unknown.next, kind=kind) from None
-        raise
 
 
 def _names(error: ApiError, field: str) -> bool:
