@@ -49,8 +49,10 @@ class Meaning(Enum):
 def meaning_of(error: ApiError) -> Meaning:
     """Return what the error that a write ended with means. Only the API's own envelope speaks for the API."""
     status = error.http_status
+    if isinstance(error, NoAnswer) and not error.sent:
+        return Meaning.NOTHING
     if isinstance(error, NoAnswer) or status is None:
-        return Meaning.LOST if getattr(error, "sent", True) else Meaning.NOTHING
+        return Meaning.LOST
     if status == 429:
         return Meaning.NOTHING
     if status in _NO_ANSWER:

@@ -162,3 +162,21 @@ def test_an_end_that_is_heard_is_confirmed_at_once_and_reading_is_rare(
         qoder.wire.on(*EVENTS, page(*WORK), page(), page(), page(idle("end_turn"))).on(*SESSION, {})
     assert qoder("deploy", "run", "dep_1", "--wait").code == 0
     assert qoder.clock.time - began <= 62
+
+
+def test_an_end_that_was_heard_is_looked_for_quickly_where_the_run_lags_behind(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Telling(FakeFeed):
+        """Says at once that the run has ended."""
+
+        made: list[FakeFeed] = []  # noqa: RUF012  (what FakeFeed declares)
+
+        def start(self) -> None:
+            for said in (event("status_running"), idle("end_turn")):
+                self.inbox.put(Heard(self.session_id, said))
+
+    monkeypatch.setattr(listen, "Feed", Telling)
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *[LEGACY] * 4, DONE)
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert sum(qoder.clock.slept) < 5

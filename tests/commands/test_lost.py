@@ -313,6 +313,59 @@ def test_a_certificate_that_is_not_trusted_does(qoder: Qoder) -> None:
     assert (ran.code, ran.error["run_state"]) == (7, "none")
 
 
+def test_a_run_dated_in_whole_seconds_is_ours_whenever_in_a_second_the_list_answers(qoder: Qoder) -> None:
+    def slow(request: httpx.Request) -> Any:
+        qoder.clock.time += 0.65
+        return listed(fresh(7), at=qoder.clock.time)
+
+    qoder.wire.on(*TRIGGER, CUT).on(*RUNS, slow, repeat=True).on(*EVENTS, page())
+    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_7"
+
+
+def forget_list(qoder: Qoder) -> None:
+    """Let the run list show something else from now on."""
+    qoder.wire.expected = [one for one in qoder.wire.expected if one.path != RUNS[1]]
+
+
+def test_on_lost_resend_waits_for_a_list_that_lags_as_long_as_after_a_5xx(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_after(qoder, 20.0, fresh(7))
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--on-lost", "resend", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+def test_what_is_told_of_several_losses_is_the_first(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, LOST["502 in HTML"], LOST["502 in HTML"])
+    shows(qoder)
+    ran = qoder("deploy", "run", "dep_1", "--on-lost", "resend", "--json")
+    assert (ran.code, "peer closed connection" in ran.error["message"]) == (9, True)
+
+
+def sent_again(qoder: Qoder) -> None:
+    """Lose an answer, and start a run by sending again: at 0 s and at 30 s."""
+    qoder.wire.on(*TRIGGER, CUT, fresh(6))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1", "--on-lost", "resend").code == 0
+    forget_list(qoder)
+
+
+def test_what_was_lost_stays_open_when_the_next_attempt_is_answered(qoder: Qoder) -> None:
+    sent_again(qoder)
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7, created=at(31)), fresh(6, created=at(30)))  # what the first attempt started, very late
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, "may belong to another command" in ran.error["message"]) == (9, True)
+
+
+def test_the_attempt_that_was_answered_claims_no_later_run(qoder: Qoder) -> None:
+    sent_again(qoder)
+    qoder.clock.time += 110
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7, created=at(141)), fresh(6, created=at(30)))
+    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_7"
+
+
 # `last` and keys.
 
 
@@ -330,6 +383,15 @@ def test_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
     qoder.wire.on(*RUN[:1], "/deployment_runs/drun_7", DONE | {"id": "drun_7"})
     ran = qoder("run", "wait", "last", "--json")
     assert (ran.code, ran.json["id"]) == (0, "drun_7")
+
+
+def test_the_time_to_find_the_last_run_counts_in_the_time_to_wait(qoder: Qoder) -> None:
+    killed(qoder)
+    shows(qoder, fresh(7, created=at(1)))
+    qoder.wire.on(*RUN[:1], "/deployment_runs/drun_7", LEGACY | {"id": "drun_7"}, repeat=True)
+    began = qoder.clock.time
+    assert qoder("run", "wait", "last", "--timeout", "20").code == 124
+    assert qoder.clock.time - began == pytest.approx(20)
 
 
 @pytest.mark.parametrize("step", [-10.0, 3600.0])
@@ -387,6 +449,38 @@ def test_an_unsettled_attempt_that_is_old_enough_does_not_hold_up_its_key_for_ev
     qoder.wire.on(*TRIGGER, (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}))
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
     assert (ran.code, ran.error["run_state"]) == (4, "none")
+
+
+def test_one_that_is_not_old_enough_leaves_it_open_whether_something_was_started(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 599
+    shows(qoder)
+    qoder.wire.on(*TRIGGER, (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}))
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+
+
+def test_an_attempt_of_now_is_looked_for_long_enough_whatever_its_key_began_with(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 300
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_after(qoder, 5.0, fresh(7, created=at(300)))
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.json["id"], len(qoder.wire.asked("POST"))) == (0, "drun_7", 2)
+
+
+def test_a_run_is_adopted_for_the_newest_attempt_which_is_then_no_other_commands_rival(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 60
+    qoder.wire.on(*TRIGGER, CUT, CUT)
+    shows_after(qoder, 35.0, fresh(7, created=at(91)))  # it was sent again after 90 s
+    qoder.wire.on(*EVENTS, page(), page())
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json").json["id"] == "drun_7"
+    forget_list(qoder)
+    qoder.clock.time += 60  # the first attempt is too long ago to have started what starts now
+    shows(qoder, fresh(8, created=at(159)), fresh(7, created=at(91)))
+    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_8"
 
 
 def test_a_key_that_looks_like_an_option_can_be_repeated(qoder: Qoder) -> None:

@@ -1,5 +1,6 @@
 """`qoder run get` and `run wait`, in the user's words."""
 
+import time
 from typing import Any
 
 import httpx
@@ -192,6 +193,29 @@ def test_after_five_minutes_of_silence_sight_is_lost(qoder: Qoder, answer: Any) 
     assert 300 < sum(qoder.clock.slept) < 310
 
 
+def test_a_server_that_never_answers_is_exit_7_after_half_a_minute(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, httpx.ReadError("reset"), repeat=True)
+    assert qoder("run", "wait", "drun_1").code == 7
+    assert 30 < sum(qoder.clock.slept) < 40
+
+
+def test_a_run_of_which_nothing_is_known_is_not_waited_for_behind_a_login_page(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, (403, "<html>Log in</html>"))
+    assert (qoder("run", "wait", "drun_1").code, qoder.clock.slept) == (4, [])
+
+
+def test_a_run_that_is_not_found_now_and_then_is_not_lost(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, GONE, *[LEGACY] * 9, GONE, DONE)
+    assert qoder("run", "wait", "drun_1").code == 0
+    assert sum(qoder.clock.slept) > 30
+
+
+def test_another_run_than_the_one_asked_for_is_no_answer(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, run(2), repeat=True)
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert (ran.code, "not run drun_1" in ran.error["message"]) == (7, True)
+
+
 def test_a_machine_asleep_is_not_silence(qoder: Qoder) -> None:
     def overslept() -> None:
         qoder.clock.time += 4000
@@ -211,6 +235,25 @@ def test_a_machine_that_sleeps_while_an_answer_is_awaited_is_not_silence(qoder: 
 
     qoder.wire.on(*RUN, LEGACY, stopped, (502, ""), stopped, DONE)
     assert qoder("run", "wait", "drun_1").code == 0
+
+
+def test_a_pause_that_the_server_asks_for_is_kept_while_waiting(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, httpx.Response(429, headers={"retry-after": "20"}), DONE)
+    assert (qoder("run", "wait", "drun_1").code, sum(qoder.clock.slept)) == (0, 20.0)
+
+
+def test_with_timeout_0_each_run_is_read_once_however_slow_the_first_is(qoder: Qoder) -> None:
+    def slow(request: httpx.Request) -> Any:
+        qoder.clock.time += 10
+        return LEGACY
+
+    def long_awaited(request: httpx.Request) -> Any:
+        time.sleep(0.3)  # it is seen meanwhile whether it is too late
+        return run(2)
+
+    qoder.wire.on(*RUN, slow).on("GET", "/deployment_runs/drun_2", long_awaited).on(*SESSIONS)
+    ran = qoder("run", "wait", "drun_1", "drun_2", "--timeout", "0", "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (124, [124, 0])
 
 
 def test_a_token_that_is_no_longer_accepted_while_waiting_is_exit_10(qoder: Qoder) -> None:

@@ -237,6 +237,13 @@ def test_a_run_triggered_just_now_may_not_be_found_yet(qoder: Qoder, words: tupl
     assert qoder(*words, name, "--json").json["status"] == "completed"
 
 
+def test_a_run_triggered_within_a_minute_may_not_be_found_yet_either(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, NOT_YET_THERE, DONE)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    qoder.clock.time += 50
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
 def test_a_run_triggered_long_ago_that_is_not_found_is_exit_5(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, NOT_YET_THERE)
     assert qoder("deploy", "run", "dep_1").code == 0

@@ -214,6 +214,13 @@ def test_a_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, generation: st
     assert pace.held == 7
 
 
+def test_a_connection_that_cannot_be_made_holds_nothing_else(qoder: Qoder, generation: str) -> None:
+    desk = Desk(qoder, generation, "create:refused")
+    pace = Held(desk.clock, per_second=20)
+    desk.write(pace=pace).send()
+    assert (pace.held, len(desk.made)) == (0, 1)
+
+
 @pytest.mark.parametrize(("fault", "known"), [("429", True), ("refused", True), ("drop-after", False)])
 def test_whoever_is_stopped_finds_what_is_known(qoder: Qoder, generation: str, fault: str, known: bool) -> None:
     def stop() -> None:

@@ -34,6 +34,7 @@ class Reader:
         self.readings = list(readings)
         self.run: Run | None = RUNNING
         self.looks: list[float] = []
+        self.patience: list[float] = []
 
     @property
     def ended(self) -> bool:
@@ -41,6 +42,7 @@ class Reader:
 
     def look(self, *, within: float) -> None:
         self.looks.append(self.clock.time)
+        self.patience.append(within)
         reading = self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
         if isinstance(reading, Exception):
             raise reading
@@ -109,6 +111,13 @@ def test_the_deadline_ends_a_wait_after_one_last_look(timeout: float, looks: int
     assert isinstance(waited(reader, timeout=timeout).error, WaitTimeout)
     assert len(reader.looks) == looks
     assert clock.time - began == pytest.approx(timeout)
+
+
+def test_no_look_takes_longer_than_is_left_but_always_some_seconds() -> None:
+    clock = FakeClock()
+    reader = Reader(clock, RUNNING)
+    assert isinstance(waited(reader, timeout=12.0).error, WaitTimeout)
+    assert reader.patience == pytest.approx([12.0, 11.5, 10.5, 8.5, 5.0, 5.0])
 
 
 def test_silence_is_borne_for_five_minutes_but_not_for_ever() -> None:
