@@ -267,7 +267,7 @@ def test_every_destructive_command_is_known_as_one() -> None:
     assert verbs - DESTRUCTIVE == {
         *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
         *("list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
-        *("wait", "logs", "result", "login", "status", "path"),
+        *("wait", "logs", "result", "chat", "login", "status", "path"),
     }
 
 
