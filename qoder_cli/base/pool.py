@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TICK = 0.2  # seconds between two looks around
+TICK = 0.2  # seconds between two looks around
 # Seconds. On Windows a wait cannot be interrupted, so that Ctrl-C is heard between two of them.
-_LONGEST_WAIT = _TICK if sys.platform == "win32" else threading.TIMEOUT_MAX
+_LONGEST_WAIT = TICK if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
 class Late(Exception):
@@ -86,19 +86,14 @@ class Task(Generic[R]):
         return self._results[0]
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
-        """Do as `result`. Raises Late when `is_late`, asked five times a second meanwhile, says so."""
-        while not self.wait(_TICK):
+        """Do as `result`. Raises Late when `is_late`, asked five times a second meanwhile, says so.
+
+        The call goes on then.
+        """
+        while not self.wait(TICK):
             if is_late():
                 raise Late
         return self.result()
-
-
-def unless_late(work: Callable[[], R], is_late: Callable[[], bool]) -> R:
-    """Do work in a thread, and return its result or raise what came out of it.
-
-    Raises Late when `is_late`, which is asked here five times a second meanwhile, says so; the work continues then.
-    """
-    return Task(work).start().result_unless(is_late)
 
 
 def in_order(
@@ -177,7 +172,7 @@ class Pool(Generic[T, R]):
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
         """Tell of each thing as it is done, until all are, or it is enough. `beat` is called between two looks."""
         while self.open and not is_enough():
-            news = self._clock.take(self._inbox, _TICK)
+            news = self._clock.take(self._inbox, TICK)
             if callable(news):
                 news()
             beat()
@@ -190,7 +185,7 @@ class Pool(Generic[T, R]):
         self._waiting.clear()
         until = self._clock.monotonic() + within
         while self._threads and self._clock.monotonic() < until:
-            self._clock.take(self._inbox, _TICK)  # what it holds is told of below
+            self._clock.take(self._inbox, TICK)  # what it holds is told of below
         for thing in list(self.open):
             self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
 

@@ -17,7 +17,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.pool import Late, in_order, unless_late
+from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 
@@ -100,7 +100,7 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
         return finder.found
     until = state.clock.monotonic() + timeout
     try:
-        unless_late(finder.find, lambda: state.clock.monotonic() >= until)
+        Task(finder.find).start().result_unless(lambda: state.clock.monotonic() >= until)
     except Late:
         found = dict(finder.found)  # before it stops, which is the reason for whatever it says from then on
         finder.stop()

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import ApiError, QoderError
-from qoder_cli.base.pool import Late, Task
+from qoder_cli.base.pool import TICK, Late, Task
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.output.progress import Progress
@@ -120,8 +120,11 @@ class Wait:
         if not (watch.looked and self.left < -LAST_LOOK):
             watch.begin_poll()
             self._awake_at = self.terms.clock.monotonic()
+            look = Task(partial(watch.observer.look, within=self.patience())).start()
             try:
-                Task(partial(watch.observer.look, within=self.patience())).start().result_unless(self.must_stop)
+                while not look.wait(TICK) and not self.must_stop():
+                    pass  # it listens meanwhile
+                look.result(0.0)
             except Late:
                 pass
             except ApiError as error:

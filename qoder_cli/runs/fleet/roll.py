@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
-from qoder_cli.base.pool import in_order, unless_late
+from qoder_cli.base.pool import Task, in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.observe import LAGGING
@@ -346,7 +346,7 @@ class RollCall:
         """Yield the pages of a list as objects. Raises ApiError, Late."""
         query = {"limit": PAGE, **source.filters, **window}
         pages = self._client.pages(source.path, query, within=self._call.within(), retry=False)
-        while (page := unless_late(partial(next, pages, None), self._call.is_late)) is not None:
+        while (page := Task(partial(next, pages, None)).start().result_unless(self._call.is_late)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
                 raise NoAnswer("the response is not a page of a list")
