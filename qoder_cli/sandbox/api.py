@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 
 from qoder_cli.api.operations import of_path
-from qoder_cli.sandbox import deployments, sessions
+from qoder_cli.sandbox import catalog, deployments, sessions
 from qoder_cli.sandbox.call import Call, Conditions, Route
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Refusal, Request, encode
@@ -26,7 +26,7 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-ROUTES = (*deployments.ROUTES, *sessions.ROUTES)
+ROUTES = (*deployments.ROUTES, *sessions.ROUTES, *catalog.ROUTES)
 
 
 def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
@@ -107,7 +107,7 @@ def _once(call: Call, route: Route) -> Answer:
     """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
     keyed = request.method == "POST" and key and world.honour_key and "no-idempotency" not in call.conditions
-    asked = (request.path, call.body()) if keyed else None
+    asked = (request.path, call.said()) if keyed else None
     if keyed and key in world.answered:
         past, status, reply = world.answered[key]
         if past != asked:

@@ -133,6 +133,11 @@ class Call:
             raise invalid("Request body must be a JSON object.")
         return body
 
+    def said(self) -> Any:
+        """Return what the body says, whatever its form: two that say the same are equal. Raises Refusal."""
+        is_form = self.request.headers.get("content-type", "").startswith("multipart/")
+        return self.request.body if is_form else self.body()
+
     def expect_no_fields(self) -> None:
         """Raise Refusal for a body with fields, where there are none."""
         for name in self.body():

@@ -1,4 +1,4 @@
-"""What the operations on deployments, runs and agents do (api/facts.md, 1)."""
+"""What the operations on deployments and runs do (api/facts.md, 1)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -50,12 +50,6 @@ def _list_deployments(call: Call) -> Reply:
     known = map(call.as_known, call.world.deployments.values())
     deployments = sorted(known, key=lambda deployment: deployment.created)
     return call.page(deployments, call.view.deployment, keep=keep)
-
-
-def _get_agent(call: Call) -> Reply:
-    # Whatever it is called: only its latest version matters here.
-    [id] = call.ids
-    return {"id": id, "type": "agent", "name": id, "version": call.world.latest_version(id), "archived_at": None}
 
 
 def _changing(change: Callable[[World, Deployment], object]) -> Callable[[Call], Reply]:
@@ -140,5 +134,4 @@ ROUTES = (
     Route("GET", "deployments/{}/runs/{}", ("run",), _get_run),
     Route("GET", "deployment_runs", ("list",), _list_all_runs),
     Route("GET", "deployment_runs/{}", ("run",), _get_run),
-    Route("GET", "agents/{}", ("agent",), _get_agent),
 )

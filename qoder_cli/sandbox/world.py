@@ -58,6 +58,7 @@ class World:
     sessions: dict[str, Session] = field(default_factory=dict)  # oldest first
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
 
     def __post_init__(self, seed: int | None) -> None:

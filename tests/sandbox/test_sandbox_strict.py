@@ -35,7 +35,8 @@ SERVED = {
     *("sessions.threads.list", "sessions.threads.retrieve", "sessions.threads.events.list"),
     *("sessions.threads.events.stream", "sessions.threads.archive", "sessions.resources.list"),
     *("sessions.resources.add", "sessions.resources.retrieve", "sessions.resources.update"),
-    "sessions.resources.delete",
+    *("sessions.resources.delete", "agents.list", "environments.list"),
+    *("files.list", "files.upload", "files.retrieve_metadata"),
 }
 
 
@@ -54,12 +55,16 @@ def ask(desk: Desk, operation: Operation) -> int:
     below = f"/sessions/{run['session_id']}"
     ids["thread_id"] = desk.get(below + "/threads")["data"][0]["id"]
     ids["resource_id"] = desk.post(below + "/resources", {"type": "file", "file_id": "file_0"}).json()["id"]
+    file = {"file": ("notes.md", b"Remember.")}
+    ids["file_id"] = desk.http.post("/files", files=file).json()["id"]
     ids |= dict.fromkeys(("run_id", "deployment_run_id"), run["id"])
     path = re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], "x_1"), operation.path)
     if operation.id == "deployments.unpause":
         path = path.replace("dep_demo", "dep_paused")
-    body = BODIES.get(operation.id, {})
-    with desk.http.stream(operation.method, path, json=None if operation.method == "GET" else body) as answer:
+    body = None if operation.method == "GET" else BODIES.get(operation.id, {})
+    if operation.id == "files.upload":
+        return desk.http.post(path, files=file).status_code
+    with desk.http.stream(operation.method, path, json=body) as answer:
         if answer.status_code == 501:
             error = httpx.Response(501, content=answer.read()).json()
             assert (error["type"], error["error"]) == (
