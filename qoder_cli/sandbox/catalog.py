@@ -32,7 +32,7 @@ def _list_agents(call: Call) -> Reply:
 
 
 def _list_environments(call: Call) -> Reply:
-    only = {"id": ENVIRONMENT, "type": "environment", "name": "sandbox", "archived_at": None}
+    only = {"id": ENVIRONMENT, "type": "environment", "name": "default", "archived_at": None}
     return call.page([only], dict, name=itemgetter("id"))
 
 

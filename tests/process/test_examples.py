@@ -3,6 +3,8 @@
 import re
 import shlex
 import sys
+import time
+from functools import partial
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
@@ -22,6 +24,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.matrix import WithoutStreams
 from tests.support.processes import PATIENCE, Shell, Terminal, sandbox
+from tests.support.staged import put_files, staged
 
 PATHS = [
     (noun, *verb)
@@ -40,13 +43,14 @@ def examples() -> list[str]:
         block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__ or ""))
         assert block, path
         lines += [line.strip() for line in block[1].replace("\\\n", "").splitlines()]
-    return lines
+    return list(dict.fromkeys(lines))  # some commands stand under two nouns
 
 
 A_RUN = re.compile(r"drun_[0-9a-f]{32}")
 ASKING = [line for line in examples() if "auth login" in line and "--with-token" not in line]
+TALKING = [line for line in examples() if "session chat" in line or line == "qoder run approve last"]
 PASTED = [line for line in examples() if re.search(r"[|<>$;&]|^qoder sandbox|--install", line) and line not in ASKING]
-TYPED = [line for line in examples() if line not in ASKING + PASTED]
+TYPED = [line for line in examples() if line not in ASKING + TALKING + PASTED]
 
 CONFIG = f"""\
 [profiles.default]
@@ -67,13 +71,15 @@ def furnish(home: Path) -> Path:
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize("line", TYPED)
-def test_an_example_works_as_typed(qoder: Qoder, tmp_path: Path, line: str, generation: Generation) -> None:
+def test_an_example_works_as_typed(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put_files(tmp_path)
     world = World(clock=qoder.clock.now, token=TOKEN, generation=generation)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
     qoder.env |= {"QODER_CONFIG": str(furnish(tmp_path / "home")), "HOME": str(tmp_path / "home")}
-    if " last" in line:
-        assert qoder("deploy", "run", "dep_demo").code == 0
-        qoder.clock.time += 0 if "cancel" in line else 60
+    line = staged(line, qoder, later=lambda: qoder.clock.sleep(60))
     program, *words = shlex.split(A_RUN.sub(lambda _: world.start("dep_demo").id, line).replace("/tmp", str(tmp_path)))
     ran = qoder(*words)
     assert (program, ran.code, "error:" in ran.err) == ("qoder", 0, False), ran.err
@@ -93,9 +99,9 @@ def test_every_example_with_a_shells_signs_works_when_pasted(tmp_path: Path) -> 
     with sandbox("current") as server:
         for number, line in enumerate(PASTED):
             shell = furnished(tmp_path / str(number), server)
-            if " last" in line:
-                shell.qoder("deploy", "run", "dep_demo")
-            pasted = A_RUN.sub(server.world.start("dep_demo").id, line)
+            put_files(shell.home)
+            fitting = staged(line, shell.qoder, later=partial(time.sleep, 0.2))
+            pasted = A_RUN.sub(server.world.start("dep_demo").id, fitting)
             pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 40 ").replace("/tmp/", f"{shell.home}/")
             pasted = pasted if which("jq") else re.sub(r" \| jq .*", "", pasted)
             pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
@@ -115,6 +121,21 @@ def test_the_examples_that_ask_work_when_pasted(tmp_path: Path) -> None:
                 terminal.shows("Token for").type(f"{shell.env['QODER_PAT']}\n")
                 assert terminal.end() == 0
                 assert shell.env["QODER_PAT"] not in terminal.raw
+
+
+@pytest.mark.parametrize("line", TALKING)
+def test_an_example_that_talks_works_when_pasted(tmp_path: Path, line: str) -> None:
+    with sandbox("current") as server:
+        shell = furnished(tmp_path, server)
+        words = staged(line, shell.qoder, later=partial(time.sleep, 0.2)).split()
+        while "approve" in words and not shell.qoder("run", "pending", "last", "--json").json:
+            time.sleep(0.2)
+        with Terminal(shell, *words) as terminal:
+            if "approve" in words:
+                terminal.shows("[y]es [n]o").type("y\n")
+            else:
+                terminal.shows("> ").type("\x04")
+            assert terminal.end() == 0
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)

@@ -22,7 +22,7 @@ def archive(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: Allow
 
     Examples:
       qoder session archive sess_demo --yes
-      qoder session list --until 30d --all -q | qoder session archive - --yes"""
+      qoder session list --status idle -q | qoder session archive - --yes"""
     from qoder_cli.sessions.objects import ARCHIVE
 
     return _change(ctx.obj, ARCHIVE, runs, yes, allow_empty, "It takes no messages any more; its events stay.")

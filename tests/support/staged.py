@@ -1,0 +1,43 @@
+"""What the examples of helps and of the README take for granted: a run, a session, a call that waits, files."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FILES = {
+    "notes.md": "# Notes\n",
+    "notes.txt": "Look at the second table too.\n",
+    "task.md": "Report on June.\n",
+    "data.csv": "month,runs\n6,30\n",
+    "build.json": '{"build": 512}\n',
+    "lookup.sh": "#!/bin/sh\necho build 512 is green\n",
+}
+
+
+def put_files(folder: Path) -> None:
+    """Write the files that examples name."""
+    for name, content in FILES.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o755)
+
+
+def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object]) -> str:
+    """Start what an example needs, and return it with the ids of that; `later` lets time pass until a call waits.
+
+    `qoder` runs a command, and returns something with its JSON in `json`.
+    """
+    if not re.search(r" last\b|sess_demo|sess_…|evt_", line):
+        return line
+    deployment = (
+        "dep_custom" if " answer " in line else "dep_ask" if re.search(" approve | deny ", line) else "dep_demo"
+    )
+    run = qoder("deploy", "run", deployment, "--json").json
+    if "cancel" not in line:
+        later()
+    line = re.sub("sess_demo|sess_…", str(run["session_id"]), line)
+    if re.search("evt_|HEX", line):
+        while not (waiting := qoder("run", "pending", run["id"], "--json").json):
+            later()
+        line = re.sub("evt_[1…]", waiting[0]["call"], line).replace("HEX", waiting[0]["input_sha256"])
+    return line
