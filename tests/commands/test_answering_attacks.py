@@ -699,3 +699,55 @@ def test_lists_that_are_slower_than_the_look_for_a_lost_answer(qoder: Qoder, ser
 
     on_events(server, answer)
     assert run(qoder, server, *COMMANDS[command]).code == 0
+
+
+# Who else is there, and what is not told
+
+
+@pytest.mark.parametrize("command", ["approve", "approve --all", "deny", "approve --wait"])
+@pytest.mark.parametrize("result", ["allow", "deny"])
+@pytest.mark.parametrize("fault", ["", "drop-after", "drop-before", "429", "400", "500", "html"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_colleague_at_each_request(
+    qoder: Qoder, server: Server, command: str, result: str, fault: str, lenient: bool
+) -> None:
+    name, _, option = command.partition(" ")
+    words = COMMANDS.get(command) or (*COMMANDS[name], option)
+    handle, until = server.handle_request, itertools.count()
+
+    def handled(request: httpx.Request) -> httpx.Response:
+        if next(until) == 0 and server.sessions["sess_1"].waiting:
+            server.answered_by_a_colleague("evt_1", result)
+        return handle(request)
+
+    server.handle_request = handled  # type: ignore[method-assign]
+    for at in range(8):
+        for each in (server.sessions, server.ours, server.taken, server.posted):
+            each.clear()
+        asks(server, command)
+        server.lenient, server.goes_wrong, until = lenient, [fault], itertools.count(-at)
+        ran = qoder("session", *words, "--json")
+        assert ran.code != 70
+        assert server.ours["evt_1"] <= 1
+        if ran.code in DONE_NOTHING:
+            assert not server.ours, ran.err
+        if ran.code and "nothing was sent" in ran.error["message"]:
+            assert not server.posted
+        if ran.code == 0 and not option and not server.ours:
+            mine = "allow" if name == "approve" else "deny"
+            assert result == mine or [one["answer"] for one in ran.json["calls"]] in ([], ["answered"])
+
+
+UNTOLD = ("user.tool_confirmation", "agent.tool_result", "session.status_running", "session.status_idle")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", [*UNTOLD, "agent.tool_use", "user.message"])
+@pytest.mark.parametrize("fault", ["", "drop-after", "drop-before"])
+def test_a_list_that_leaves_a_kind_of_event_out(
+    qoder: Qoder, server: Server, command: str, kind: str, fault: str
+) -> None:
+    asks(server, command)
+    server.goes_wrong = [fault]
+    server.told = lambda events: [event for event in events if event["type"] != kind]
+    run(qoder, server, *COMMANDS[command])
