@@ -82,8 +82,8 @@ def call(typed: str) -> str:
     return typed
 
 
-def is_plain(id: str) -> bool:
-    """Return whether the id that a server sent can stand in a command as it is, and is no option there."""
+def may_be_call(id: str) -> bool:
+    """Return whether what a server names a call by can stand in a command as it is, and is no option there."""
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
 
 
@@ -109,8 +109,8 @@ def noun(id: str) -> str:
 
 
 def segment(name: str) -> str:
-    """Return an id or a name as one segment of a path, also `..`."""
-    return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+    """Return an id or a name as one segment of a path."""
+    return quote(name, safe="")
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:

@@ -166,24 +166,17 @@ def _asked(session_id: str, events: Events, doubtful: Collection[str]) -> Asked:
     if place is None or stop_reason(events[place]) != "requires_action":
         return Asked(session_id, events=events)
     answered = set(map(_answered, events))
-    strange = _strange_ids(events[place])
-    named = waiting_calls(events[place]) or ([] if strange else list(_since_running(events[place:])))
+    named = waiting_calls(events[place]) or list(_since_running(events[place:]))
     waiting = [id for id in dict.fromkeys(named) if id not in answered]
-    wanted = {id for id in waiting if id not in doubtful and ids.is_plain(id)}
+    wanted = {id for id in waiting if id not in doubtful and ids.may_be_call(id)}
     found = {str(event["id"]): event for event in events if any(_is_call(event, id) for id in wanted)}
     return Asked(
         session_id,
         tuple(Call(session_id, found[id]) for id in waiting if id in found),
-        (*(id for id in waiting if id not in found), *strange),
+        tuple(id for id in waiting if id not in found),
         event_key(events[place]),
         events,
     )
-
-
-def _strange_ids(idle: dict[str, Any]) -> list[str]:
-    """Return, as JSON, what should be the ids of calls that wait and is no text."""
-    ids = mapping(idle.get("stop_reason")).get("event_ids")
-    return [jsontext.dump(id) for id in ids if not text(id)] if isinstance(ids, list) else []
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:

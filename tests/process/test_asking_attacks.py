@@ -91,26 +91,6 @@ def test_what_changes_between_the_question_and_the_reply_is_not_sent(shell: Shel
     assert server.posted == []
 
 
-def test_a_reply_typed_ahead_is_none_to_the_next_question(shell: Shell, server: Server) -> None:
-    server.session("sess_1", call(1), call(2))
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("y\ny\ny\n")
-        terminal.shows("approve evt_2?")
-        time.sleep(0.3)
-        assert terminal.process.poll() is None
-        terminal.type("n\n")
-        assert terminal.end() == 0
-    assert server.taken == {"evt_1": 1}
-
-
-def test_a_sigterm_at_the_question_sends_nothing(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED)
-        terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.end() == 143
-    assert server.posted == []
-
-
 class Slow(Server):
     """Does what is written, and is in no hurry to say so."""
 

@@ -23,7 +23,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.matrix import WithoutStreams
-from tests.support.processes import PATIENCE, Shell, Terminal, sandbox
+from tests.support.processes import Ended, Going, Shell, Terminal, sandbox
 from tests.support.staged import put_files, staged
 
 PATHS = [
@@ -94,10 +94,19 @@ def furnished(home: Path, server: Server) -> Shell:
     return shell
 
 
+def _is_in_the_way(line: str) -> bool:
+    return re.search(" (un)?pause | archive ", line) is not None
+
+
 def test_every_example_with_a_shells_signs_works_when_pasted(tmp_path: Path) -> None:
-    going = {}
+    going: dict[str, Going] = {}
+    ended: dict[str, Ended] = {}
     with sandbox("current") as server:
-        for number, line in enumerate(PASTED):
+        # Those that change what others use come last, each alone.
+        for number, line in enumerate(sorted(PASTED, key=_is_in_the_way)):
+            if _is_in_the_way(line):
+                ended |= {line: one.end() for line, one in going.items()}
+                going.clear()
             shell = furnished(tmp_path / str(number), server)
             put_files(shell.home)
             fitting = staged(line, shell.qoder, later=partial(time.sleep, 0.2))
@@ -106,9 +115,7 @@ def test_every_example_with_a_shells_signs_works_when_pasted(tmp_path: Path) -> 
             pasted = pasted if which("jq") else re.sub(r" \| jq .*", "", pasted)
             pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
             going[line] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")
-            if "pause " in line:  # one is paused and unpaused by several of them, which would be in each other's way
-                going[line].process.wait(PATIENCE)
-        ended = {line: one.end() for line, one in going.items()}
+        ended |= {line: one.end() for line, one in going.items()}
     assert {line: (one.code, one.err) for line, one in ended.items() if one.code or "rror:" in one.err} == {}
 
 
