@@ -16,7 +16,7 @@ from tests import completions
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-MAN = ROOT / "man"
+MAN = completions.FOLDER / "man"
 
 Reference = dict[str, Any]
 

@@ -20,8 +20,9 @@ SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 def test_the_pages_are_up_to_date_and_in_the_wheel() -> None:
     assert {path.name: path.read_text("utf-8") for path in MAN.glob("*")} == PAGES, "run: python -m tests.generate"
     build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
-    assert build["wheel"]["shared-data"] == {MAN.name: "share/man/man1"}
-    assert MAN.name in build["sdist"]["include"]
+    assert build["wheel"]["shared-data"] == {"completions/man": "share/man/man1"}
+    assert MAN == ROOT / "completions" / "man"
+    assert "completions" in build["sdist"]["include"]
 
 
 def test_every_command_has_a_page(qoder: Qoder) -> None:
