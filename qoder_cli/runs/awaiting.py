@@ -23,7 +23,15 @@ from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.runs.ending import Wanted, ending_error, naming, needs_answer, stopped_waiting, take_leave_of
+from qoder_cli.runs.ending import (
+    Wanted,
+    beside_record,
+    ending_error,
+    naming,
+    needs_answer,
+    stopped_waiting,
+    take_leave_of,
+)
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
@@ -222,7 +230,7 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
             raise
     state.known.ci.ended(item)
     if item.error is not None:
-        raise item.error
+        raise item.error if result else beside_record(item.error, item.run, state)
     return Exit.OK
 
 

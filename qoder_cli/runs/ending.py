@@ -157,6 +157,14 @@ def _failure(run: Run) -> str:
     return f"{run.called} {'failed' if run.session_id else 'did not start'}{kind}{why}"
 
 
+def beside_record(error: QoderError, run: Run | None, state: State) -> QoderError:
+    """Return the error without what the record above it says already, where one terminal shows both."""
+    is_told = run is not None and error.message == _failure(run)
+    if is_told and state.output.is_drawn and state.err.is_terminal:
+        return error.with_(message="the run failed" if error.session_id else "the run did not start")
+    return error
+
+
 def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
     if state.known.on_leave != "cancel":

@@ -9,7 +9,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.runs.ending import ending_error, going_on, stopped_with
+from qoder_cli.runs.ending import beside_record, ending_error, going_on, stopped_with
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
@@ -89,7 +89,7 @@ def _accepted(state: "State", observer: Observer, on_skip: OnSkip) -> int:
     state.known.ci.ended_as(run, error)
     state.show_run(run)
     if error is not None:
-        raise error
+        raise beside_record(error, run, state)
     return Exit.OK
 
 

@@ -833,6 +833,21 @@ def test_the_program_has_three_names(shell: Shell) -> None:
     assert hint[0] == "qoder-cli"
 
 
+@pytest.mark.parametrize(
+    ("words", "why", "error"),
+    [
+        (("dep_fail", "--wait"), "The session ran out of retries.", "error: the run failed"),
+        (("dep_nostart",), "environment is archived", "error: the run did not start"),
+    ],
+)
+def test_a_terminal_says_once_why_a_run_failed(words: tuple[str, ...], why: str, error: str, shell: Shell) -> None:
+    with Terminal(shell, "qoder", "deploy", "run", *words) as terminal:
+        assert terminal.end() == 1
+    said = " ".join(terminal.screen)
+    assert said.count(why) == 1
+    assert error in [line.rstrip() for line in terminal.screen]
+
+
 # Odd environments.
 
 
