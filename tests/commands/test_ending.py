@@ -77,6 +77,16 @@ def test_a_session_that_passes_through_it_by_itself_goes_on(qoder: Qoder) -> Non
     assert "requires_action" not in ran.json
 
 
+def test_what_a_session_asks_after_the_runs_own_end_is_not_the_runs(qoder: Qoder) -> None:
+    began = qoder.clock.time
+    qoder.wire.on(*RUN, lambda _: LEGACY if qoder.clock.time - began < 300 else DONE, repeat=True)
+    later = event("status_idle", 30, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
+    told = page(*WORK, idle("end_turn", 20), event("status_running", 25), later)
+    qoder.wire.on(*EVENTS, told, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json) == (0, DONE)
+
+
 def test_on_ask_wait_waits_on(qoder: Qoder) -> None:
     began = qoder.clock.time
 

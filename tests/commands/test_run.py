@@ -66,6 +66,11 @@ def test_get_reads_the_ending_from_the_session(qoder: Qoder, events: list[Any], 
     assert "status" in ran.json["derived"]
 
 
+def test_what_happened_in_one_second_stays_in_the_order_of_the_list(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event("status_running", 7), idle("end_turn", 7))).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
 def test_the_ending_stands_on_a_later_page_of_events(qoder: Qoder) -> None:
     first = {**page(*WORK, more=True), "next_page": "a+b/c"}
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, first, page(idle("end_turn"))).on(*SESSION, {})
@@ -110,6 +115,15 @@ def test_a_session_that_is_not_found_for_a_while_has_not_been_deleted(qoder: Qod
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
     until = qoder.clock.time + gone
     assert qoder("run", "wait", "drun_1").code == 0
+
+
+def test_a_session_that_was_not_found_twice_however_far_apart_has_not_been_deleted(qoder: Qoder) -> None:
+    def late(request: httpx.Request) -> Any:
+        qoder.clock.time += 40
+        return GONE
+
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, GONE, late, page(*WORK, idle("end_turn"))).on(*SESSION, {})
+    assert qoder("run", "wait", "drun_1", "--json").json["status"] == "completed"
 
 
 def test_an_event_of_the_deletion_is_believed_at_once(qoder: Qoder) -> None:
@@ -262,6 +276,12 @@ def test_a_token_that_is_no_longer_accepted_while_waiting_is_exit_10(qoder: Qode
     assert (ran.code, ran.error["http_status"]) == (10, 401)
 
 
+def test_how_a_run_stands_that_was_going_is_unknown_after_an_error_of_the_api(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY).on("POST", "/sessions/sess_1/cancel", api_error(403, "permission_error", "No."))
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.error["run_id"], ran.error["run_state"]) == (4, "drun_1", "unknown")
+
+
 def test_a_token_that_is_not_accepted_at_first_is_exit_4(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, api_error(401, "authentication_error", "Bad."))
     assert qoder("run", "wait", "drun_1").code == 4
@@ -296,6 +316,19 @@ def test_a_status_is_overruled_only_by_a_session_that_has_rested_for_a_minute(qo
     qoder.wire.on(*RUN, answer, repeat=True).on(*EVENTS, events, repeat=True)
     ran = qoder("run", "wait", "drun_1", "--json")
     assert (ran.code, ran.json) == (1, FAILED)
+
+
+def test_the_minute_begins_anew_where_a_session_worked_on_in_between(qoder: Qoder) -> None:
+    began = qoder.clock.time
+    told = [(0, [*WORK, idle("end_turn")]), (100, [event("status_running", 40), idle("end_turn", 50)])]
+    told += [(170, [event("status_running", 55)])]
+
+    def events(request: httpx.Request) -> Any:
+        return page(*(each for after, part in told if qoder.clock.time - began >= after for each in part))
+
+    qoder.wire.on(*RUN, lambda _: LEGACY if qoder.clock.time - began < 250 else FAILED, repeat=True)
+    qoder.wire.on(*EVENTS, events, repeat=True)
+    assert qoder("run", "wait", "drun_1", "--json").json == FAILED
 
 
 @pytest.mark.parametrize(

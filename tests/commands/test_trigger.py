@@ -429,6 +429,23 @@ def test_on_leave_cancel_cancels_the_session_first(qoder: Qoder, how: str) -> No
     assert "cancellation was requested" in ran.error["message"]
 
 
+def test_a_run_that_has_ended_is_not_cancelled_by_a_signal_that_comes_afterwards(qoder: Qoder) -> None:
+    def failing(request: httpx.Request) -> Any:
+        qoder.clock.at_sleep = interrupt
+        return 502, ""
+
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE).on(*SESSION, failing)
+    assert qoder("deploy", "run", "dep_1", "--wait", "--require-satisfied", "--on-leave", "cancel").code == 130
+    assert len(qoder.wire.asked("POST")) == 1
+
+
+def test_a_cancellation_that_the_server_has_no_time_for_holds_up_no_end(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
+    qoder.wire.on("POST", "/sessions/sess_1/cancel", (429, ""))
+    ran = qoder("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout", "3")
+    assert (ran.code, "could not be cancelled" in ran.err, sum(qoder.clock.slept)) == (124, True, 3.0)
+
+
 def test_an_adopted_run_is_never_cancelled(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LOST["cut"]).on("GET", "/sessions/sess_1/events", page(), repeat=True)
     shows(qoder, fresh(7))

@@ -187,6 +187,7 @@ def test_what_is_older_than_the_run_is_somebody_else_s() -> None:
     events = told([running(), idle(), running(), idle("cancelled")])
     begins = 1781427249.0  # 08:54:09 UTC, the time of the second running
     assert (SessionStory(since=begins).tell(events).ending or Ending("x")).status == "failed"
+    assert SessionStory(since=begins).tell(events).worked  # what happened just then is the run's
     assert SessionStory(since=begins).tell(events[:2]).ending is None
     assert SessionStory(since=begins).tell(events[:2]).worked is False
 
