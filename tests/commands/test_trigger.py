@@ -417,6 +417,13 @@ def test_a_signal_before_anything_can_have_started_says_so(qoder: Qoder) -> None
     assert qoder("run", "get", "last", "-q").out == "drun_1\n"
 
 
+def test_how_a_run_stands_of_which_nothing_was_heard_is_unknown_after_a_signal(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, (502, ""))
+    qoder.clock.at_sleep = interrupt
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["run_id"], ran.error["run_state"]) == (130, "drun_1", "unknown")
+
+
 @pytest.mark.parametrize("how", ["timeout", "signal"])
 def test_on_leave_cancel_cancels_the_session_first(qoder: Qoder, how: str) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
