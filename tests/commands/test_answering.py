@@ -240,6 +240,32 @@ def test_what_waits_is_read_again_right_before(qoder: Qoder, server: Server, cha
     assert (ran.code, server.posted) == (6, [])
 
 
+def test_a_call_that_cannot_be_read_any_more_right_before_is_not_approved(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    reads = []
+
+    def told(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        reads.append(1)
+        return missing(events) if len(reads) > 1 else events
+
+    server.told = told
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, "cannot be read any more" in ran.error["message"], server.posted) == (6, True, [])
+
+
+def test_a_replica_that_has_not_heard_of_the_question_does_not_say_that_it_was_answered(
+    qoder: Qoder, server: Server
+) -> None:
+    def lag() -> None:
+        server.told = lambda events: [event for event in events if event["type"] != "session.status_idle"]
+
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["drop-before"]
+    server.before_post.append(lag)
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, len(server.posted), server.taken["evt_1"]) == (9, 1, 0)
+
+
 def test_two_people_who_answer_at_once(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1))
     server.before_post.append(lambda: server.answered_by_a_colleague("evt_1"))
@@ -323,6 +349,29 @@ def test_the_story_may_be_told_in_any_way(qoder: Qoder, server: Server, strange:
     ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
     assert (ran.code, [one["call"] for one in ran.json["calls"]]) == (0, ["evt_2"])
     assert (server.taken["evt_1"], server.taken["evt_2"]) == (1, 1)
+
+
+def works_on(server: Server, at: float) -> None:
+    """Let a session make many calls that nobody is asked about."""
+    for number in range(150):
+        done = {"type": "agent.tool_result", "tool_use_id": f"evt_x{number}"}
+        server._tell(server.sessions["sess_1"], at, done)
+
+
+def test_a_call_is_found_however_much_happened_since(qoder: Qoder, server: Server) -> None:
+    works_on(server, server.session("sess_1", call(1)).told[-1][0] - 1)
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, server.taken["evt_1"]) == (0, 1)
+
+
+def test_what_became_of_a_call_is_found_however_much_happened_since(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", call(1))
+    server.answered_by_a_colleague("evt_1")
+    works_on(server, qoder.clock.time + 3)
+    server._tell(session, qoder.clock.time + 4, {"type": "session.status_running"})
+    qoder.clock.time += 5
+    ran = qoder("session", "approve", "sess_1", "evt_1", "--yes", "--json")
+    assert (ran.code, "it was approved at" in ran.error["message"], server.posted) == (6, True, [])
 
 
 def test_hostile_text_in_a_row_is_inert(qoder: Qoder, server: Server) -> None:
