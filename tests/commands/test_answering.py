@@ -266,6 +266,17 @@ def test_a_replica_that_has_not_heard_of_the_question_does_not_say_that_it_was_a
     assert (ran.code, len(server.posted), server.taken["evt_1"]) == (9, 1, 0)
 
 
+def test_a_call_that_is_unreadable_after_a_loss_may_wait_still(qoder: Qoder, server: Server) -> None:
+    def hide() -> None:
+        server.told = missing
+
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["drop-before"]
+    server.before_post.append(hide)
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
+    assert (ran.code, len(server.posted), server.taken["evt_1"]) == (9, 1, 0)
+
+
 def test_two_people_who_answer_at_once(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1))
     server.before_post.append(lambda: server.answered_by_a_colleague("evt_1"))
@@ -399,6 +410,14 @@ def test_a_message_is_sent_and_its_own_outcome_awaited(qoder: Qoder, server: Ser
     ]
     ran = qoder("run", "send", "drun_1", "-m", "And July.", "--wait", "--json")
     assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
+
+
+def test_the_same_message_of_a_moment_ago_is_not_taken_for_a_lost_one(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    assert qoder("session", "send", "sess_1", "-m", "x").code == 0
+    qoder.clock.time += 3
+    server.goes_wrong = ["drop-before"]
+    assert (qoder("session", "send", "sess_1", "-m", "x").code, server.taken["x"]) == (9, 1)
 
 
 def test_a_message_to_a_busy_session_is_6_with_what_helps(qoder: Qoder, server: Server) -> None:
