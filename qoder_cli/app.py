@@ -46,7 +46,7 @@ class Observed(Protocol):
 
 
 class Teller:
-    """What is told of a command's runs. This one tells nobody; with --ci it is ci.reporting.Ci."""
+    """Reports a command's runs. This one reports to nobody; with --ci it is ci.reporting.Ci."""
 
     def expect(self, typed: Sequence[str]) -> None:
         """Be told how several things were named."""

@@ -83,7 +83,7 @@ def call(typed: str) -> str:
 
 
 def may_be_call(id: str) -> bool:
-    """Return whether what a server names a call by can stand in a command as it is, and is no option there."""
+    """Return whether the id of a call can be an argument of a command as it is, without reading as an option."""
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
 
 

@@ -68,7 +68,7 @@ class Run(Resource):
 
     @property
     def is_session(self) -> bool:
-        """Whether this is a session, of which a turn is told as one tells of a run."""
+        """Whether this is a session, whose last turn is shown as a run is."""
         return self.raw.get("type") == "session"
 
     @property

@@ -181,7 +181,7 @@ _NOTHING_TOLD = _Judgement([], None, worked=False, idled_early=False, rests=Fals
 
 
 class SessionStory:
-    """The set of a session's events that are known, judged anew whenever some are told.
+    """The events of a session that have been read, judged anew whenever more come in.
 
     Each event counts once, so that it does not matter how often and in which portions one is told of. The order is that
     in which they were told, turned around where a portion comes newest first; where times contradict it, they decide.

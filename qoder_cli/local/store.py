@@ -518,7 +518,7 @@ def _copy(source: "Connection", target: "Connection") -> None:
 
 
 def _version(connection: "Connection", path: Path) -> int:
-    """Return the version of the tables, 0 when there are none. Raises OSError for one that is not known here."""
+    """Return the version of the tables, 0 when there are none. Raises OSError for one newer than this program."""
     query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
     version, tables = connection.execute(query).fetchone()
     if version > VERSION:

@@ -116,7 +116,7 @@ class Printed(Generic[R]):
         return [each for each in self._results if each is not None]
 
     def of(self, number: int) -> R | None:
-        """Return what became of the thing with this number in the input; None while that is not known."""
+        """Return what became of the thing with this number in the input; None until then."""
         return self._results[number]
 
     def put(self, number: int, result: R) -> None:

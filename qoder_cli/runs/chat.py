@@ -186,7 +186,7 @@ class Page:
         self.has_asked = False  # whether the newest calls are marked as asked about
 
     def preview(self, event: dict[str, Any]) -> None:
-        """Show a part of a message that is being made; where the parts are told again, none twice."""
+        """Show a part of a message that is being made; a part that arrives twice is shown once."""
         if event.get("type") == "event_start":
             id = text(mapping(event.get("event")).get("id"))
             if id != self._id:

@@ -242,7 +242,7 @@ class Observer:
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionKnown:
-        """Return what is known of the run's session; one that was not known before has a story of its own."""
+        """Return what is known of the run's session; a new session has a story of its own."""
         if self._known is None or self._known.reader.session_id != run.session_id:
             self._known = SessionKnown(self._new_reader(run))
         return self._known

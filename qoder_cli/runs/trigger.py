@@ -132,7 +132,7 @@ class Trigger(Write[Run]):
         return self._mine(run)
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that whether a run was started is not known; `is_absent`: the list shows none."""
+        """Return the error of not knowing whether a run was started; `is_absent`: the list shows none."""
         hint = "check the deployment's runs before starting another"
         if is_absent:
             hint = "check first: qoder run wait last. To retry with the same key"

@@ -21,7 +21,7 @@ Conditions = Mapping[str, float]  # those of faults.py that hold for a request, 
 Reply = Shape | Iterator[Step]
 
 _CURSORS = ("page", "after_id", "before_id")
-_BACK = "before:"  # begins a `page` cursor that goes on backwards
+_BACK = "before:"  # begins a `page` cursor that reads backwards
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 
 

@@ -178,7 +178,7 @@ class Session:
         self.break_off(now, *said(tuple(turn), events, heard=True))
 
     def answer(self, now: float, answers: Sequence[Fields]) -> None:
-        """Take answers to calls that wait. The turn goes on after all of them, else it asks again."""
+        """Take answers to calls that wait. The turn continues after all of them, else it asks again."""
         waiting = self.waiting(now)
         for answer in answers:
             call_id = answer_to(answer)
@@ -200,7 +200,7 @@ class Session:
         return {id: by_id[id] for id in ids if id not in told}
 
     def going(self, now: float) -> bool:
-        """Return whether a turn goes on, though it may wait."""
+        """Return whether a turn is under way, though it may wait."""
         return self.busy(now) or bool(self.waiting(now))
 
     def fields(self, moment: Moment) -> dict[str, Any]:

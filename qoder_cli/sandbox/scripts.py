@@ -103,7 +103,7 @@ def asking(*calls: Beat, seconds: float) -> Script:
 
 
 def going_on(*calls: Beat, seconds: float, message: str) -> Script:
-    """Return a turn that asks for 2 s, and goes on without an answer (api/facts.md, 7.2)."""
+    """Return a turn that asks for 2 s, and continues without an answer (api/facts.md, 7.2)."""
     at = seconds - 1
     result = _result(at, Ref(calls[-1].type), "Everything up-to-date")
     reply = Beat(at + 0.9, "agent.message", {"content": _text(message)})
@@ -111,7 +111,7 @@ def going_on(*calls: Beat, seconds: float, message: str) -> Script:
 
 
 def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then: Script) -> Script:
-    """Return how a turn goes on: it asks `then`, or tells what became of its calls.
+    """Return how a turn continues: it asks `then`, or says what became of its calls.
 
     `answers` are all in this turn, each with the id and the call; the first `settled` it knows already.
     """

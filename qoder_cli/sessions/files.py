@@ -31,7 +31,7 @@ class FileTyped(NamedTuple):
 
 
 def read_file(typed: str, option: str) -> FileTyped:
-    """Return the file that was typed, read. Raises UsageError for what cannot be read, and for what is no text."""
+    """Return the file that was typed, read. Raises UsageError if it cannot be read or is not text."""
     found = _MOUNTED.fullmatch(typed)
     path, mount = (found[1], found[2]) if found and len(found[1]) > 1 else (typed, None)
     if path.startswith("file_") and "." not in path:

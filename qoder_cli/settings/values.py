@@ -15,7 +15,7 @@ from qoder_cli.output.screen import Format
 # What options of `deploy run` choose between.
 OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
-OnLeave = Literal["detach", "cancel"]  # when a run that goes on is left
+OnLeave = Literal["detach", "cancel"]  # what to do with a run that is still running when its wait ends
 OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer
 
 API_PATH = "/api/v1/cloud"

@@ -543,7 +543,7 @@ def test_sessions_that_cannot_be_read_are_not_silently_ignored(qoder: Qoder, ser
     server.session("sess_1", call(1))
     server.session("sess_2", call(2))
     handle = server._events
-    server._events = lambda request, session: (  # type: ignore[method-assign]
+    server._events = lambda request, session: (  # type: ignore[method-assign]  # a server that misbehaves
         refusal(403, "No.") if session.id == "sess_1" else handle(request, session)
     )
     ran = qoder("session", "pending", "--json")

@@ -82,7 +82,7 @@ def on_answer(server: Server, change: Callable[[httpx.Response], httpx.Response]
         told = handle(request)
         return change(told) if request.method == "POST" else told
 
-    server.handle_request = handled  # type: ignore[method-assign]
+    server.handle_request = handled  # type: ignore[method-assign]  # a server that misbehaves
 
 
 def on_events(server: Server, answer: Callable[[httpx.Request, Handle], httpx.Response]) -> None:
@@ -93,7 +93,7 @@ def on_events(server: Server, answer: Callable[[httpx.Request, Handle], httpx.Re
         is_list = request.method == "GET" and request.url.path.endswith("/events")
         return answer(request, handle) if is_list else handle(request)
 
-    server.handle_request = handled  # type: ignore[method-assign]
+    server.handle_request = handled  # type: ignore[method-assign]  # a server that misbehaves
 
 
 # What is heard of a write
@@ -135,7 +135,7 @@ def test_whatever_is_heard_of_a_write_that_was_done(qoder: Qoder, server: Server
 @pytest.mark.parametrize("heard", [each for each in HEARD if each not in ("202",)])
 def test_whatever_is_heard_of_a_write_that_was_not_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
-    server._take = lambda session, events: httpx.Response(200, json={"data": []})  # type: ignore[method-assign]
+    server._take = lambda session, events: httpx.Response(200, json={"data": []})  # type: ignore[method-assign]  # a server that misbehaves
     on_answer(server, HEARD[heard])
     ran = run(qoder, server, *COMMANDS[command])
     assert ran.code != 0
@@ -266,7 +266,7 @@ def test_another_run_than_the_one_asked_for(qoder: Qoder, server: Server) -> Non
     server.session("sess_1", call(1))
     server.session("sess_2", call(2))
     whole = server._run
-    server._run = lambda id: whole("drun_2")  # type: ignore[method-assign]
+    server._run = lambda id: whole("drun_2")  # type: ignore[method-assign]  # a server that misbehaves
     for words in (("approve", "drun_1", "--all", "--yes"), ("send", "drun_1", "-m", "hello")):
         ran = qoder("run", *words, "--json")
         assert (ran.code != 0, server.posted) == (True, []), ran
@@ -402,7 +402,7 @@ def test_ours_is_seen_although_somebody_else_answered_after_it(
         server.answered_by_a_colleague("evt_1", ours[1])
         return answer
 
-    server._take = take  # type: ignore[method-assign]
+    server._take = take  # type: ignore[method-assign]  # a server that misbehaves
     verb = {"allow": "approve", "deny": "deny"}[ours[0]]
     ran = run(qoder, server, verb, "sess_1", "evt_1", "--yes")
     assert ran.code in (0, 9)
@@ -422,7 +422,7 @@ def test_a_request_that_is_done_in_part(qoder: Qoder, server: Server, fault: str
             raise httpx.ReadError("reset")
         return refusal(int(fault), "evt_2 is not waiting.")
 
-    server._take = take  # type: ignore[method-assign]
+    server._take = take  # type: ignore[method-assign]  # a server that misbehaves
     ran = qoder("session", "approve", "sess_1", "--all", "--yes", "--json")
     assert server.ours == {"evt_1": 1}
     assert (ran.code, "nothing was sent" in ran.err) == (9, False), ran.err
@@ -459,7 +459,7 @@ def test_a_session_that_is_always_busy_though_idle(qoder: Qoder, server: Server,
         assert next(tries) < 1000, "for ever"
         return refusal(409, "The session is archived.")
 
-    server._take = lambda session, events: httpx.Response(200, json={"data": []})  # type: ignore[method-assign]
+    server._take = lambda session, events: httpx.Response(200, json={"data": []})  # type: ignore[method-assign]  # a server that misbehaves
     on_answer(server, busy)
     ran = run(qoder, server, "send", "sess_1", "-m", "hello", *words)
     assert ran.code in (6, 124)

@@ -321,7 +321,7 @@ def test_if_idle_costs_five_requests_at_most(
 
 
 def test_if_idle_starts_nothing_where_it_cannot_be_known(qoder: Qoder) -> None:
-    qoder.clock.sleep = lambda seconds: None  # type: ignore[method-assign]
+    qoder.clock.sleep = lambda seconds: None  # type: ignore[method-assign]  # time stands still
     qoder.transport = Deployment(lists=False)
     assert qoder("deploy", "run", "dep_1", "--if-idle").code == 3
 

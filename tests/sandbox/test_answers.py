@@ -1,4 +1,4 @@
-"""The agent asks and is answered: what a client sends into a session goes on with its story."""
+"""The agent asks and is answered: what a client sends continues the session's story."""
 
 from collections.abc import Callable
 from typing import Any

@@ -90,8 +90,8 @@ def waited(reader: Reader, **terms: Any) -> Watch:
     """Return what a wait for the run came to."""
     watch, listener, progress = Watch(reader), Deaf(), Quiet()  # type: ignore[arg-type]  # as much as is used
     over: list[Watch] = []
-    given = Terms(clock=reader.clock, progress=progress, request_timeout=30.0, **terms)  # type: ignore[arg-type]
-    Wait(given, listener, on_over=over.append).until_over(watch)  # type: ignore[arg-type]
+    given = Terms(clock=reader.clock, progress=progress, request_timeout=30.0, **terms)  # type: ignore[arg-type]  # as much as is used
+    Wait(given, listener, on_over=over.append).until_over(watch)  # type: ignore[arg-type]  # as much as is used
     assert over == [watch]  # told of once
     assert listener.is_stopped
     return watch

@@ -127,7 +127,7 @@ def _token(state: State, is_piped: bool) -> str | None:
 
 
 def _body(state: State, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
-    """Return the body of the create. What is wrong is told, and all files are read, before anything is asked."""
+    """Return the body of the create. Errors are raised, and all files read, before any request."""
     from qoder_cli.deployments.typed import declare_fields
     from qoder_cli.sessions import files, named, starting
 

@@ -144,7 +144,7 @@ class Conductor:
 
 
 def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:
-    """Return the credits that the runs' sessions used, in words; None when that is not known of any.
+    """Return the credits that the runs' sessions used, in words; None when no session says.
 
     Each session's figure is a snapshot of its own (api/facts.md, 2.2), so those of different sessions add up.
     """
