@@ -1098,6 +1098,7 @@ def test_what_is_said_of_a_write_is_true(
     [
         (lambda: httpx.Response(200, json={"id": "dep_1"}), 130, "interrupted"),
         (lambda: httpx.Response(409, json=api_error(409, "conflict_error", "Paused.")[1]), 130, "interrupted"),
+        (lambda: httpx.Response(429, json=api_error(429, "rate_limit_error", "Slow down.")[1]), 130, "interrupted"),
         (lambda: httpx.Response(502, text="<html>"), 130, "outcome_unknown"),
     ],
 )
