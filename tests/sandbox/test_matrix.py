@@ -19,14 +19,15 @@ from tests.matrix import WithoutStreams, cells, play, run_against
 from tests.support.wire import FakeClock
 
 CHUNKS = 4
-EVERY = 1 if "QODER_TEST_ALL" in os.environ else 3  # which has each fault in each world; `.ci/run` plays them all
+# One in three has each fault in each world. `.ci/run` plays a few on a machine with Python alone, then all.
+EVERY = {"few": 12, "all": 1}.get(os.environ.get("QODER_TEST_CELLS", ""), 3)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_fault_starts_a_run_twice_or_loses_one_or_makes_it_lie(chunk: int, tmp_path: Path) -> None:
     these = list(cells())[::EVERY][chunk::CHUNKS]
     outcomes = {cell: play(cell, tmp_path / str(n)) for n, cell in enumerate(these)}
-    assert len(outcomes) > 90
+    assert len(outcomes) >= 280 // EVERY
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.twice]
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lost]
     assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lied]
