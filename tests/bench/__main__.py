@@ -33,8 +33,8 @@ COMMANDS = {
 }
 # (what, against what, goal as a ratio)
 GOALS = [
-    ("deploy run -o json", "the same with qca-sdk", 0.25),
-    ("deploy run -o json", "import typer, httpx; Client()", 1.2),
+    ("deploy run -o json", "the same with qca-sdk", 0.3),
+    ("deploy run -o json", "import typer, httpx; Client()", 1.0),
     ("--version", "import typer", 1.5),
     ("deploy run --help", "import typer", 1.5),
 ]
