@@ -83,7 +83,7 @@ def repository(typed: str, token: str | None) -> Body:
     if "@" in typed.partition("://")[2].partition("/")[0]:
         raise UsageError("--repo: a URL must not hold a password or a token", hint="set QODER_REPO_TOKEN to it")
     if found is None or not url.hostname or not url.path.strip("/"):
-        hint = "for example https://github.com/org/repo@main:/work/repo"
+        hint = "for example https://github.com/org/repo@main:/data/repo"
         raise UsageError(f"--repo takes URL[@REF][:MOUNT], not {typed[:100]!r}", hint=hint)
     _, ref, mount = found.groups()
     is_commit = bool(ref and _COMMIT.fullmatch(ref))

@@ -198,8 +198,8 @@ def test_everything_that_can_be_said_of_a_session_is_sent(qoder: Qoder, service:
     (tmp_path / "notes.txt").write_text("notes")
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
     words = ["--agent", "writer@3", "--env", "default", "--title", "June", "--vault", "keys", "--memory", "notes:ro"]
-    words += ["--file", f"{tmp_path / 'notes.txt'}:/work/notes.txt", "--file", "file_7", "--budget", "5"]
-    words += ["--repo", "https://github.com/org/repo@main:/work/repo", "--repo", f"https://git.example/a/b@{'a' * 40}"]
+    words += ["--file", f"{tmp_path / 'notes.txt'}:/data/notes.txt", "--file", "file_7", "--budget", "5"]
+    words += ["--repo", "https://github.com/org/repo@main:/data/repo", "--repo", f"https://git.example/a/b@{'a' * 40}"]
     words += ["--var", "DAY=1", "--var", "PATHS=a;b", "--model", "ultimate"]
     ran = qoder("session", "new", *words, "--json", "--debug")
     assert ran.code == 0, ran.err
@@ -224,7 +224,7 @@ def test_everything_that_can_be_said_of_a_session_is_sent(qoder: Qoder, service:
                 "type": "github_repository",
                 "url": "https://github.com/org/repo",
                 "checkout": {"type": "branch", "name": "main"},
-                "mount_path": "/work/repo",
+                "mount_path": "/data/repo",
                 "authorization_token": token,
             },
             {
@@ -234,7 +234,7 @@ def test_everything_that_can_be_said_of_a_session_is_sent(qoder: Qoder, service:
                 "password": token,
             },
             {"type": "memory_store", "memory_store_id": "memstore_1", "access": "read_only"},
-            {"type": "file", "file_id": "file_1", "mount_path": "/work/notes.txt"},
+            {"type": "file", "file_id": "file_1", "mount_path": "/data/notes.txt"},
             {"type": "file", "file_id": "file_7"},
         ],
     }
@@ -353,8 +353,8 @@ def test_a_session_begins_as_the_runs_of_a_deployment(qoder: Qoder, service: Ser
 def test_files_are_put_in_and_taken_out(qoder: Qoder, service: Service, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     id = service.session()
-    added = qoder("session", "files", id, "--add", f"{tmp_path / 'notes.txt'}:/work/notes.txt", "--json")
-    assert (added.code, added.json[0]["mount_path"]) == (0, "/work/notes.txt"), added.err
+    added = qoder("session", "files", id, "--add", f"{tmp_path / 'notes.txt'}:/data/notes.txt", "--json")
+    assert (added.code, added.json[0]["mount_path"]) == (0, "/data/notes.txt"), added.err
     resource = added.json[0]["id"]
     assert qoder("session", "files", id, "--remove", resource).code == 2
     assert qoder("session", "files", id, "--remove", resource, "--yes", "--json").json == []

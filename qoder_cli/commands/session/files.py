@@ -35,7 +35,7 @@ def files(
 
     Examples:
       qoder session files sess_demo
-      qoder session files sess_demo --add notes.md:/work/notes.md"""
+      qoder session files sess_demo --add notes.md:/data/notes.md"""
     from qoder_cli.output.views import RESOURCE_FIRST, resource_row
     from qoder_cli.runs.answering import target_of
     from qoder_cli.sessions import files as mounted
