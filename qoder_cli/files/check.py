@@ -81,7 +81,7 @@ class _Strict(BaseModel):
 
 
 class _Open(BaseModel):
-    """May have fields that are not known here, but not ones that look like a slip."""
+    """Accepts fields that are unknown here, unless they look like a slip."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 

@@ -14,6 +14,7 @@ a subclass each. Once an answer is lost, no later refusal says that nothing happ
 promises to honour an Idempotency-Key (api/facts.md, 3.5): one is sent, and nothing relies on it.
 """
 
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
@@ -74,7 +75,7 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-class Write(Generic[T]):
+class Write(ABC, Generic[T]):
     """One write, to be done by `send`. `timeout` is for one attempt, in seconds; `pace` is what spaces several, and
     ends it.
 
@@ -99,17 +100,17 @@ class Write(Generic[T]):
 
     # What a kind of write says of itself.
 
+    @abstractmethod
     def request(self) -> "Pending":
         """Prepare an attempt. Raises UsageError when writing is forbidden."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, answer: "Answer") -> T:
         """Return what a complete answer shows of what the write was to bring about. Raises ApiError for any other."""
-        raise NotImplementedError
 
+    @abstractmethod
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error that nobody knows what it did; `is_absent`: looking for it shows nothing."""
-        raise NotImplementedError
 
     def meaning_of(self, error: ApiError) -> Meaning:
         """Return what the error of an attempt means."""

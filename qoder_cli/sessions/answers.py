@@ -7,6 +7,7 @@ settled by the session's events: what was sent is among them, or the call waits 
 import math
 import re
 import uuid
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -125,11 +126,11 @@ class _SentOnce(SessionWrite):
         """Return None: it is not."""
         return None
 
+    @abstractmethod
     def seen(self) -> Events | None:
         """Return what the events show of it, None where nothing does. Raises ApiError, and Rejected without a status
         where they show that it never will.
         """
-        raise NotImplementedError
 
     def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
         """Return what is seen of it, None where nothing is. Raises OutcomeUnknown where it cannot be read."""

@@ -45,7 +45,7 @@ _ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
 class Window(NamedTuple):
-    """The times between which runs were created, both included; None where there is no bound."""
+    """The times between which runs were created, both included; None for no bound."""
 
     since: datetime | None
     until: datetime | None

@@ -90,7 +90,7 @@ def new(
     if agent is None and like is None:
         raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
     if message is None and like is None and then:
-        raise UsageError("there is no message to wait for", hint="add --message")
+        raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
     said = None if message is None else text_of(message, stdin=state.stdin, option="--message")

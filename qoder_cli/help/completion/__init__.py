@@ -29,7 +29,7 @@ def script(shell: str) -> str:
 
 
 def places(shell: str, env: Mapping[str, str]) -> list[Path]:
-    """Return the files to install for a shell; none where it has no folder for them, or is not known.
+    """Return the files to install for a shell; none for an unknown shell, or one without a folder for them.
 
     Raises UsageError when there is no home folder.
     """
