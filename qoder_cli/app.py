@@ -90,7 +90,7 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class App:
     """One invocation: its environment, streams, clock and shared options; and what is made from them."""
 
     env: Mapping[str, str]
@@ -113,8 +113,8 @@ class State:
         return secrets
 
     @classmethod
-    def of_this_process(cls) -> "State":
-        """Return the state of the process this runs in."""
+    def of_this_process(cls) -> "App":
+        """Return the app of the process this runs in."""
         program = Path(sys.argv[0]).stem
         return cls(
             env=os.environ,

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from tests.support.wire import FakeClock, Wire
@@ -138,7 +138,7 @@ class Qoder:
 
     def __call__(self, *words: str) -> Ran:
         out, err = io.BytesIO(), io.BytesIO()
-        state = State(
+        app = App(
             env=self.env,
             out=Screen(out, is_terminal=self.terminal),
             err=Screen(err),
@@ -146,7 +146,7 @@ class Qoder:
             clock=self.clock,
             transport=self.transport,
         )
-        code = main(list(words), state)
+        code = main(list(words), app)
         ran = Ran(code, out.getvalue().decode(), err.getvalue().decode())
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
@@ -188,7 +188,7 @@ def play(cell: Cell, folder: Path) -> Outcome:
 def run_against(transport: WorldTransport, clock: FakeClock, folder: Path, *words: str) -> tuple[int, str, str]:
     """Run one command line in process against a world; return its exit code, stdout and stderr."""
     out, err = io.BytesIO(), io.BytesIO()
-    state = State(
+    app = App(
         env={
             "QODER_PAT": transport.world.token,
             "QODER_CONFIG": str(folder / "config.toml"),
@@ -200,7 +200,7 @@ def run_against(transport: WorldTransport, clock: FakeClock, folder: Path, *word
         clock=clock,
         transport=transport,
     )
-    code = main(list(words), state)
+    code = main(list(words), app)
     return code, out.getvalue().decode(), err.getvalue().decode()
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from tests.support.asking import Event, Server, call
@@ -99,14 +99,14 @@ def play(cell: Cell, folder: Path) -> Outcome:
     server.session("sess_2", call(3))
     _blur(server, cell.blur, is_call=not sends)
     out = io.BytesIO()
-    state = State(
+    app = App(
         env={"QODER_PAT": "pt-planted-0123456789abcdef", "QODER_STATE_DIR": str(folder)},
         out=Screen(out),
         err=Screen(None),
         clock=clock,
         transport=server,
     )
-    code = main(["session", *COMMANDS[cell.command], "--json"], state)
+    code = main(["session", *COMMANDS[cell.command], "--json"], app)
     what = "hello" if sends else "evt_1"
     others = sum(count for taken, count in server.ours.items() if taken != what)
     document = json.loads(out.getvalue() or "{}")

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
@@ -256,7 +256,7 @@ def _deploy(
 ) -> tuple[int, dict[str, dict[str, Any]]]:
     """Trigger all and wait for them; return the exit code and the items by what was typed."""
     out, err = io.BytesIO(), io.BytesIO()
-    state = State(
+    app = App(
         env={
             "QODER_PAT": token,
             "QODER_CONFIG": str(folder / "config.toml"),
@@ -270,7 +270,7 @@ def _deploy(
         transport=transport,
     )
     words = ["--wait", "-o", "jsonl", "--parallel", str(len(ids)), "--on-lost", on_lost, "--timeout", "60"]
-    code = main(["deploy", "run", "-", *words], state)
+    code = main(["deploy", "run", "-", *words], app)
     assert b"Traceback" not in err.getvalue(), err.getvalue().decode()
     items = [json.loads(line) for line in out.getvalue().decode().splitlines()]
     assert [item["input"] for item in sorted(items, key=lambda item: ids.index(item["input"]))] == ids

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import command_tree, main
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.help.reference import everything
@@ -76,7 +76,7 @@ class Desk:
         env = self.env | dict(word.split("=", 1) for word in words[:at])
         out = io.BytesIO()
         screen = Screen(out, is_terminal=True, color=color, moves=False)
-        state = State(
+        app = App(
             env=env,
             out=screen,
             err=screen,
@@ -85,7 +85,7 @@ class Desk:
             transport=WithoutStreams(self.world, sleep=self.clock.sleep),
         )
         with columns(width):
-            code = main([word.replace("\\r", "\r") for word in words[at + 1 :]], state)
+            code = main([word.replace("\\r", "\r") for word in words[at + 1 :]], app)
         shown = out.getvalue().decode().replace(self.folder, "~")
         lines = [text.rstrip() for text in shown.splitlines()]
         return "\n".join([f"$ {typed}", *lines, *([f"[exit {code}]"] if code else [])]) + "\n"

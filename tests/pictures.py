@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output import data
 from qoder_cli.output.board import Line, board
@@ -44,14 +44,14 @@ def drawn(command: str) -> str:
     with TemporaryDirectory() as folder:
         for words in ("deploy list --all", command):  # the list makes the deployments' names known here
             out = io.BytesIO()
-            state = State(
+            app = App(
                 env={"QODER_PAT": world.token, "QODER_BASE_URL": "http://127.0.0.1:9", "QODER_STATE_DIR": folder},
                 out=Screen(out, is_terminal=True, color=True),
                 err=Screen(None),
                 clock=clock,
                 transport=WithoutStreams(world),
             )
-            main(words.split(), state)
+            main(words.split(), app)
     return out.getvalue().decode()
 
 

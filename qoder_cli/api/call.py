@@ -25,7 +25,7 @@ from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Write, meaning_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.answers import Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
@@ -38,15 +38,15 @@ class Call(Write[Answer]):
     `answer` is the last complete answer, whatever it says; `is_done` is True once it says that all is done.
     """
 
-    def __init__(self, state: "State", request: Request) -> None:
-        client = state.client
+    def __init__(self, app: "App", request: Request) -> None:
+        client = app.client
         usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
         super().__init__(client, timeout=client.settings.request_timeout or usual)
         self.retries = request.key is not None
         self.answer: Answer | None = None
         self.is_done = False
         self._announced = False
-        self._state = state
+        self._app = app
         self._request = request
 
     def make(self) -> Answer:
@@ -114,7 +114,7 @@ class Call(Write[Answer]):
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",
             hint="check before doing it again",
-            next=self._state.command("api", "GET", path) if path else None,
+            next=self._app.command("api", "GET", path) if path else None,
             run_state="unknown",
             cause=cause,
         )

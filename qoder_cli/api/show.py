@@ -18,13 +18,13 @@ from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 # Cursors that would stand beside the one that asks for the next page (api/facts.md, 3.6).
 _OTHER_CURSORS = ("before_id", "before", "after")
 
 
-def show_head(state: "State", answer: Answer) -> None:
+def show_head(app: "App", answer: Answer) -> None:
     """Print status line and headers, without secrets, and an empty line."""
     try:
         phrase = HTTPStatus(answer.status).phrase
@@ -32,29 +32,29 @@ def show_head(state: "State", answer: Answer) -> None:
         phrase = ""
     lines = [f"HTTP/1.1 {answer.status} {phrase}".rstrip()]
     lines += [redact.header(name, value) for name, value in answer.headers.multi_items()]
-    state.out.write("".join(f"{inert(line)}\n" for line in lines) + "\n")
+    app.out.write("".join(f"{inert(line)}\n" for line in lines) + "\n")
 
 
-def show_body(state: "State", answer: Answer) -> None:
+def show_body(app: "App", answer: Answer) -> None:
     """Print a body; with -q the ids in it.
 
     On a terminal JSON is indented, text only shows, and what is neither is a warning.
     """
-    if state.flags.output == "id":
-        _show_ids(state, answer.body)
-    elif not state.out.is_terminal:
-        state.out.write_exactly(answer.content)
+    if app.flags.output == "id":
+        _show_ids(app, answer.body)
+    elif not app.out.is_terminal:
+        app.out.write_exactly(answer.content)
     elif answer.content:
         try:
-            state.out.write(state.output.document(jsontext.parse(answer.content.decode())) + "\n")
+            app.out.write(app.output.document(jsontext.parse(answer.content.decode())) + "\n")
         except UnicodeDecodeError:
             what = f"{len(answer.content):,} bytes of {answer.kind or 'an unknown type'}"
-            state.progress.warn(f"the response is {what}, which a terminal cannot show; write it to a file: > FILE")
+            app.progress.warn(f"the response is {what}, which a terminal cannot show; write it to a file: > FILE")
         except ValueError:
-            state.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
+            app.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
 
 
-def _show_ids(state: "State", body: str) -> None:
+def _show_ids(app: "App", body: str) -> None:
     """Print the ids of an object, a page or an array; what has none is a warning."""
     items: list[Any] = [body] if body else []
     with suppress(ValueError):
@@ -62,12 +62,12 @@ def _show_ids(state: "State", body: str) -> None:
         data = mapping(value).get("data", value)
         items = data if isinstance(data, list) else [value]
     ids = [id for item in items if (id := text(mapping(item).get("id")))]
-    state.out.write("".join(f"{inert(id)}\n" for id in ids))
+    app.out.write("".join(f"{inert(id)}\n" for id in ids))
     if without := len(items) - len(ids):
-        state.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
+        app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
 
 
-def show_pages(state: "State", request: Request) -> None:
+def show_pages(app: "App", request: Request) -> None:
     """Print the items of all pages, each page while the next is fetched: an array, or one a line.
 
     Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
@@ -81,17 +81,17 @@ def show_pages(state: "State", request: Request) -> None:
         )
     if request.operation is not None and "limit" in request.operation.query:
         params.setdefault("limit", LARGEST_PAGE)
-    pages = OneAhead(state.client.pages(request.target.path, params, headers=request.all_headers))
-    output = Output(state.out, "json" if state.output.format == "table" else state.flags.output)
+    pages = OneAhead(app.client.pages(request.target.path, params, headers=request.all_headers))
+    output = Output(app.out, "json" if app.output.format == "table" else app.flags.output)
     with output.rows(fields=mapping, data=lambda item: item, id="id") as rows:
         while (page := pages.take()) is not None:
             pages.prepare()
             rows.show(page["data"])
 
 
-def show_stream(state: "State", request: Request, *, include: bool) -> None:
+def show_stream(app: "App", request: Request, *, include: bool) -> None:
     """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
-    client, target = state.client, request.target
+    client, target = app.client, request.target
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")
     lines = io.IncrementalNewlineDecoder(characters, translate=True)
     with ExitStack() as opened:
@@ -101,12 +101,12 @@ def show_stream(state: "State", request: Request, *, include: bool) -> None:
             )
         )
         if include:
-            show_head(state, head)
+            show_head(app, head)
         chunks = OneAhead(filter(None, stream))
         chunks.prepare()
         while (chunk := chunks.take()) is not None:
-            if state.out.is_terminal:
-                state.out.write(inert_lines(lines.decode(chunk)))
+            if app.out.is_terminal:
+                app.out.write(inert_lines(lines.decode(chunk)))
             else:
-                state.out.write_exactly(chunk)
+                app.out.write_exactly(chunk)
             chunks.prepare()

@@ -17,7 +17,7 @@ from qoder_cli.ci.systems import GitHub, GitLab, System, Value
 from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.base.model import Run
 
 OFTEN = 1.0  # seconds between two reports of the ids of several runs
@@ -33,8 +33,8 @@ class Ci(Teller):
     been told is told again only when it changes.
     """
 
-    def __init__(self, state: "State", system: System) -> None:
-        self._state = state
+    def __init__(self, app: "App", system: System) -> None:
+        self._app = app
         self._system = system
         self._typed: Sequence[str] | None = None
         self._word = "-"
@@ -54,7 +54,7 @@ class Ci(Teller):
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Report a run that is not waited for yet; `number` is its place among several."""
         self._ids[number] = run_id, session_id
-        is_due = self._state.clock.monotonic() - self._told_at >= OFTEN
+        is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
         if self._typed is None or len(self._ids) == len(self._typed) or is_due:
             self._tell_ids()
 
@@ -63,7 +63,7 @@ class Ci(Teller):
         self._tell_ids()
 
     def _tell_ids(self) -> None:
-        self._told_at = self._state.clock.monotonic()
+        self._told_at = self._app.clock.monotonic()
         if self._typed is None:
             run_id, session_id = self._ids.get(0, (None, None))
             self._tell({"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""})
@@ -87,7 +87,7 @@ class Ci(Teller):
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         error = _in_words(failure)
         if self._typed is None and not self._items:  # nobody said what became of the one thing
-            run = self._state.known.started[-1] if self._state.known.started else None
+            run = self._app.known.started[-1] if self._app.known.started else None
             if run is not None or error is not None:
                 self.ended(Item(self._word, run, error))
             if run is None and error is not None and error.run_id is not None:
@@ -125,28 +125,28 @@ class Ci(Teller):
     def _tell_result(self) -> None:
         """Report the final message of a run that has ended, where the system can take it."""
         run = self._items[0].run if self._items else None
-        was_asked = "client" in vars(self._state)  # the server, about this run
+        was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
             return
         from qoder_cli.runs.result import final_message
 
         try:
-            message = final_message(self._state.client, run)
+            message = final_message(self._app.client, run)
         except ApiError as error:
-            self._state.progress.warn(f"--ci: cannot read the final message: {error.message}")
+            self._app.progress.warn(f"--ci: cannot read the final message: {error.message}")
             return
         if message:
             self._tell({"result": message[:LONGEST_RESULT]})
 
 
-def reporting(state: "State") -> Ci:
+def reporting(app: "App") -> Ci:
     """Return what reports to the CI system that the environment names; warns when it names none."""
-    if state.env.get("GITHUB_ACTIONS") == "true":
-        return Ci(state, GitHub(state))
-    if state.env.get("GITLAB_CI") == "true":
-        return Ci(state, GitLab(state))
-    state.progress.warn("--ci has no effect: neither GitHub Actions nor GitLab detected")
-    return Ci(state, System())
+    if app.env.get("GITHUB_ACTIONS") == "true":
+        return Ci(app, GitHub(app))
+    if app.env.get("GITLAB_CI") == "true":
+        return Ci(app, GitLab(app))
+    app.progress.warn("--ci has no effect: neither GitHub Actions nor GitLab detected")
+    return Ci(app, System())
 
 
 def plain(text: str | None) -> str | None:

@@ -15,7 +15,7 @@ from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.base.errors import QoderError
     from qoder_cli.runs.item import Item
 
@@ -55,8 +55,8 @@ class System:
 class _Files(System):
     """Writes to files, and warns once of each that cannot be written."""
 
-    def __init__(self, state: "State") -> None:
-        self._state = state
+    def __init__(self, app: "App") -> None:
+        self._app = app
         self._warned: set[str] = set()
 
     @contextmanager
@@ -70,7 +70,7 @@ class _Files(System):
     def _warn(self, what: str, text: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            self._state.progress.warn(f"--ci: {text}")
+            self._app.progress.warn(f"--ci: {text}")
 
 
 class GitHub(_Files):
@@ -87,7 +87,7 @@ class GitHub(_Files):
         if not items:
             return
         text = "".join(map(_row, items[:MOST_ROWS]))
-        if not _ends_in_our_table(self._state.env.get("GITHUB_STEP_SUMMARY")):
+        if not _ends_in_our_table(self._app.env.get("GITHUB_STEP_SUMMARY")):
             text = f"\n{_HEAD}{text}"
         if len(items) > MOST_ROWS:
             text += f"\n{len(items) - MOST_ROWS} more are not shown.\n"
@@ -97,12 +97,12 @@ class GitHub(_Files):
         """Annotate the step. The runner reads such lines from standard error too."""
         title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
-        self._state.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
+        self._app.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         """Append to the file that a variable names."""
         with self._writing(variable):
-            if not (path := self._state.env.get(variable)):
+            if not (path := self._app.env.get(variable)):
                 raise ValueError("not set")
             with open(path, "ab", opener=_without_waiting) as file:
                 file.write(text.encode("utf-8", "replace"))
@@ -111,9 +111,9 @@ class GitHub(_Files):
 class GitLab(_Files):
     """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
 
-    def __init__(self, state: "State") -> None:
-        super().__init__(state)
-        self._path = Path(state.env.get("CI_PROJECT_DIR") or ".") / DOTENV
+    def __init__(self, app: "App") -> None:
+        super().__init__(app)
+        self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
 
     def tell(self, values: dict[str, Value]) -> None:
         """Set variables; of several runs only their ids, for a report holds 5 KB.

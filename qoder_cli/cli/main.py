@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qoder_cli import __version__
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import everywhere, show_help
@@ -254,36 +254,36 @@ def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
     """Declare the option that only the root has."""
 
 
-def main(argv: list[str] | None = None, state: State | None = None) -> int:
+def main(argv: list[str] | None = None, app: App | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
     Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences,
     such as dying by the signal that stopped it, are left to `__main__`.
     """
     words = plain(sys.argv[1:] if argv is None else argv)
-    state = state or State.of_this_process()
-    state.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
+    app = app or App.of_this_process()
+    app.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:
         try:
             try:
-                tree = command_tree(state.program)
-                with tree.make_context(state.program, list(words), obj=state) as ctx:
+                tree = command_tree(app.program)
+                with tree.make_context(app.program, list(words), obj=app) as ctx:
                     code = tree.invoke(ctx) or Exit.OK
             except typer.Exit as done:
                 code = done.exit_code
             except Exception as failure:
-                code = _report(_in_words(failure, words, state), state)
+                code = _report(_in_words(failure, words, app), app)
             signals.begin_last_words()
         except Signalled as signalled:  # also one that came when all was printed
-            code = _report(_last_words(signalled, state), state)
+            code = _report(_last_words(signalled, app), app)
     except ReaderGone:
         signals.begin_last_words()
         code = Exit.CLOSED_PIPE
-    state.close()
+    app.close()
     return code
 
 
-def _in_words(failure: Exception, words: list[str], state: State) -> QoderError:
+def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
     """Return the error that an exception ends the command with. Raises what is none: ReaderGone, Signalled."""
     if isinstance(failure, _NoSuchCommand | _TyperUsageError):
         from qoder_cli.help.suggestions import explained
@@ -297,30 +297,30 @@ def _in_words(failure: Exception, words: list[str], state: State) -> QoderError:
         raise ReaderGone from None
     if isinstance(failure.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
         raise failure.__cause__ from None
-    if state.flags.debug:
+    if app.flags.debug:
         from traceback import format_exception
 
-        state.err.tell("".join(format_exception(failure)))
+        app.err.tell("".join(format_exception(failure)))
     what = f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}"
     hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
     return InternalError(what, hint=hint, run_state="unknown")
 
 
-def _last_words(signalled: Signalled, state: State) -> QoderError:
+def _last_words(signalled: Signalled, app: App) -> QoderError:
     """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
-    if not state.known.started:
+    if not app.known.started:
         return signalled.in_words("interrupted; nothing was started")
     from qoder_cli.runs.ending import stopped_with
 
-    return stopped_with(signalled, state.known.run or state.known.started[-1], state)
+    return stopped_with(signalled, app.known.run or app.known.started[-1], app)
 
 
-def _report(error: QoderError, state: State) -> int:
+def _report(error: QoderError, app: App) -> int:
     """Write the one error that ends stderr, and return its exit code."""
     signals.begin_last_words()
-    if (run := state.known.run) is not None:
+    if (run := app.known.run) is not None:
         from qoder_cli.runs.ending import complete
 
-        error = complete(error, run, state)
-    state.report(error)
+        error = complete(error, run, app)
+    app.report(error)
     return error.exit

@@ -19,7 +19,7 @@ from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.runs.answering import Then
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
@@ -86,25 +86,25 @@ FollowThen = Annotated[bool, flag("--follow -f", "Like --wait, and stream the ev
 ResultThen = Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")]
 
 
-def when_asked(state: "State", typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
+def when_asked(app: "App", typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
     """Return what to do when the agent needs an answer. Raises UsageError where nobody can be asked."""
-    if typed == "prompt" and (several or not state.may_ask):
+    if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
-    prompts = follow and not several and state.may_ask
+    prompts = follow and not several and app.may_ask
     return typed or ("prompt" if prompts else "stop")
 
 
-def one_named(typed: str, state: "State") -> str:
+def one_named(typed: str, app: "App") -> str:
     """Return what was typed, with `-` replaced by the one line of standard input. Raises UsageError for several."""
-    words = named([typed], state)
+    words = named([typed], app)
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
     return words[0]
 
 
 def read_then(
-    state: "State", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
+    app: "App", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
 ) -> "Then | None":
     """Return what is waited for after something was said; None for nothing. Raises UsageError."""
     from qoder_cli.base.times import read_limits
@@ -115,8 +115,8 @@ def read_then(
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
     if on_ask and not wait:
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
-    state.known.wait_options = words_to_wait(result=result, on_ask=on_ask)
-    wanted = Wanted(follow, on_ask=when_asked(state, on_ask, follow=follow))
+    app.known.wait_options = words_to_wait(result=result, on_ask=on_ask)
+    wanted = Wanted(follow, on_ask=when_asked(app, on_ask, follow=follow))
     return Then(limits, wanted, result) if wait else None
 
 
@@ -153,22 +153,22 @@ def is_list(typed: Sequence[str]) -> bool:
     return len(typed) > 1 or "-" in typed
 
 
-def or_last(typed: str | None, state: "State") -> str:
+def or_last(typed: str | None, app: "App") -> str:
     """Return the run that was typed; where none was, `last`, said on stderr.
 
     Raises UsageError where no person sits at a terminal: in a script an empty variable must not stand for a run.
     """
     if typed is not None:
         return typed
-    if not state.may_ask:
+    if not app.may_ask:
         raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
-    newest = state.store.last(profile=state.settings.profile, host=state.settings.host)
+    newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
     known = f" ({newest.run})" if newest and newest.run else ""
-    state.progress.note(f"no RUN given; using last{known}")
+    app.progress.note(f"no RUN given; using last{known}")
     return "last"
 
 
-def named(typed: Sequence[str], state: "State", *, what: str = "runs", allow_empty: bool = False) -> list[str]:
+def named(typed: Sequence[str], app: "App", *, what: str = "runs", allow_empty: bool = False) -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
     Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
@@ -178,38 +178,38 @@ def named(typed: Sequence[str], state: "State", *, what: str = "runs", allow_emp
     """
     words: list[str] = []
     for word in typed:
-        words += islice(_lines_of_stdin(state, what), MOST + 1) if word == "-" else [word]
+        words += islice(_lines_of_stdin(app, what), MOST + 1) if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     if not words and allow_empty:
-        state.output.records([], id="id")
+        app.output.records([], id="id")
         raise typer.Exit
     if not words:
         raise UsageError("standard input is empty", hint=f"{_PIPE_IDS}; --allow-empty accepts an empty list")
     return words
 
 
-def confirmed(state: "State", question: str) -> bool:
+def confirmed(app: "App", question: str) -> bool:
     """Return whether a person says yes."""
-    with asking(state):
+    with asking(app):
         return typer.confirm(inert(question), err=True)
 
 
 @contextmanager
-def asking(state: "State") -> Iterator[None]:
+def asking(app: "App") -> Iterator[None]:
     """Ask something meanwhile: what ends the question early, as Ctrl-C does, leaves its line first."""
     try:
         yield
     except BaseException:
-        state.err.tell("\n")
+        app.err.tell("\n")
         raise
 
 
-def _lines_of_stdin(state: "State", what: str) -> Iterator[str]:
-    if state.stdin is not None and state.stdin.isatty():
+def _lines_of_stdin(app: "App", what: str) -> Iterator[str]:
+    if app.stdin is not None and app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        state.progress.note(f"enter ids of {what}, one per line; finish with {end}")
-    for number, line in enumerate(_raw_lines(state.stdin), 1):
+        app.progress.note(f"enter ids of {what}, one per line; finish with {end}")
+    for number, line in enumerate(_raw_lines(app.stdin), 1):
         if number > _MOST_LINES:
             raise UsageError("standard input has more than a million lines", hint=_PIPE_IDS)
         if len(line) == _LONGEST_LINE:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import values
@@ -76,14 +76,14 @@ def api(
 
     Exits 0 on 2xx, 2 if nothing was sent, 4 to 7 on errors that changed
     nothing, 9 if unknown."""
-    state: State = ctx.obj
+    app: App = ctx.obj
     if list_:
-        return _list(state, [word for word in (method, path, *(words or [])) if word])
+        return _list(app, [word for word in (method, path, *(words or [])) if word])
     typed = _method(method, path, words)
-    body = _body(state, typed, text_fields or [], json_fields or [], input, form or [])
-    request = _request(state, typed, path or "", query or [], header or [], body, idempotency_key)
+    body = _body(app, typed, text_fields or [], json_fields or [], input, form or [])
+    request = _request(app, typed, path or "", query or [], header or [], body, idempotency_key)
     try:
-        _answer(state, request, paginate=paginate, include=include)
+        _answer(app, request, paginate=paginate, include=include)
     except ApiError as error:
         from qoder_cli.api.call import explained
 
@@ -91,13 +91,13 @@ def api(
     return Exit.OK
 
 
-def _list(state: State, words: list[str]) -> int:
+def _list(app: App, words: list[str]) -> int:
     """Print the operations in which every word occurs; no server is asked."""
     from qoder_cli.api.operations import search
     from qoder_cli.output.cells import Words
 
     found = list(search(words))
-    state.output.records(
+    app.output.records(
         [
             {"method": each.method, "path": Words(each.path, least=70), "id": each.id, "kind": each.kind}
             | {"query": ",".join(each.query) or None, "body": ",".join(each.body) or None}
@@ -108,7 +108,7 @@ def _list(state: State, words: list[str]) -> int:
         first=("path", "method", "id", "kind", "query", "body"),
     )
     if not found:
-        state.progress.note("note: no endpoint matches all of these words (searched id, method and path)")
+        app.progress.note("note: no endpoint matches all of these words (searched id, method and path)")
     return Exit.OK
 
 
@@ -130,7 +130,7 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
 
 
 def _body(
-    state: State, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
+    app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> "Body | None":
     """Return what is to be sent, None for nothing of one's own."""
     from qoder_cli.http.answers import WITH_BODY
@@ -148,12 +148,12 @@ def _body(
     from qoder_cli.api import body
 
     if input:
-        return body.of_file(input, stdin=state.stdin)
+        return body.of_file(input, stdin=app.stdin)
     return body.of_form(form) if form else body.of_fields(texts, values)
 
 
 def _request(
-    state: State,
+    app: App,
     method: str,
     path: str,
     query: list[str],
@@ -170,11 +170,11 @@ def _request(
         raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
     if key is not None and method == "GET":
         raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
-    where = read_target(path, base_url=state.settings.base_url, query=query)
-    return Request(method, where, body, own, None if key is None else check_key(key, state.keep_secrets()))
+    where = read_target(path, base_url=app.settings.base_url, query=query)
+    return Request(method, where, body, own, None if key is None else check_key(key, app.keep_secrets()))
 
 
-def _answer(state: State, request: "Request", *, paginate: bool, include: bool) -> None:
+def _answer(app: App, request: "Request", *, paginate: bool, include: bool) -> None:
     """Send a request and print what comes back, in whichever of three ways it comes."""
     from qoder_cli.api.show import show_pages, show_stream
 
@@ -183,27 +183,27 @@ def _answer(state: State, request: "Request", *, paginate: bool, include: bool) 
     if paginate and include:
         raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
     if paginate:
-        show_pages(state, request)
+        show_pages(app, request)
     elif request.is_stream:
-        show_stream(state, request, include=include)
+        show_stream(app, request, include=include)
     else:
-        _call(state, request, include=include)
+        _call(app, request, include=include)
 
 
-def _call(state: State, request: "Request", *, include: bool) -> None:
+def _call(app: App, request: "Request", *, include: bool) -> None:
     """Send a request and print its response. Raises what became of it."""
     from qoder_cli.api.call import Call
 
-    call = Call(state, request)
+    call = Call(app, request)
     try:
         answer = call.make()
     except (ApiError, OutcomeUnknown, Interrupted):
         if include or call.is_done:  # it can be done when a signal came
             with suppress(InternalError):  # a full disk is the smaller trouble
-                _show(state, call, include=include)
+                _show(app, call, include=include)
         raise
     try:
-        _show(state, call, include=include)
+        _show(app, call, include=include)
     except Signalled as signalled:
         if request.is_write:
             raise call.stopped_after(signalled, answer) from None
@@ -212,13 +212,13 @@ def _call(state: State, request: "Request", *, include: bool) -> None:
         raise call.unprinted(error, answer) from None
 
 
-def _show(state: State, call: "Call", *, include: bool) -> None:
+def _show(app: App, call: "Call", *, include: bool) -> None:
     from qoder_cli.api.show import show_body, show_head
 
     if include and call.answer is not None:
-        show_head(state, call.answer)
+        show_head(app, call.answer)
     if call.answer is not None:
-        show_body(state, call.answer)
+        show_body(app, call.answer)
 
 
 COMMANDS = {"api": api}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.cli.options import asking, confirmed, flag
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
@@ -40,30 +40,30 @@ def login(
 
     Exits 0 when saved, 2 if no token was given, 4 if it was rejected, 7 if
     the server could not be reached."""
-    state: State = ctx.obj
-    is_piped = state.stdin is not None and not state.stdin.isatty()
+    app: App = ctx.obj
+    is_piped = app.stdin is not None and not app.stdin.isatty()
     if with_token and not is_piped:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
-    if not with_token and not state.may_ask:
+    if not with_token and not app.may_ask:
         raise UsageError("cannot prompt for a token (no terminal, or prompts are disabled)", hint=_PIPE_IT)
-    settings = resolve(state.flags, state.env, may_create=True)  # the profile may be new
+    settings = resolve(app.flags, app.env, may_create=True)  # the profile may be new
     for warning in settings.warnings:
-        state.progress.warn(warning)
+        app.progress.warn(warning)
     if settings.sandbox:
         what = f"this overwrites profile {settings.profile} with the sandbox's server and token"
-        state.progress.warn(f"{what}; set QODER_CONFIG to avoid that")
-    file = load(locate(state.env))
-    _keep_apart(state, file, settings, yes=yes)
+        app.progress.warn(f"{what}; set QODER_CONFIG to avoid that")
+    file = load(locate(app.env))
+    _keep_apart(app, file, settings, yes=yes)
     region = _region_of(settings.base_url)
     if region:
-        state.progress.note(f"create a token at {_PAT_PAGES[region]}")
-    token = _read_token(state, settings, with_token=with_token)
-    _check(state, replace(settings, token=token, token_source="the token just given"))
+        app.progress.note(f"create a token at {_PAT_PAGES[region]}")
+    token = _read_token(app, settings, with_token=with_token)
+    _check(app, replace(settings, token=token, token_source="the token just given"))
     server = {"region": region, "base_url": None if region else settings.base_url}
     workspace = {"workspace_id": settings.workspace_id} if settings.workspace_id else {}
     change(file.path, settings.profile, {"token": token, **server, **workspace})
-    state.progress.note(f"saved the token for {settings.host} in profile {settings.profile} of {file.path}")
-    _warn_of_overrides(state, settings)
+    app.progress.note(f"saved the token for {settings.host} in profile {settings.profile} of {file.path}")
+    _warn_of_overrides(app, settings)
 
 
 def logout(ctx: typer.Context) -> None:
@@ -77,18 +77,18 @@ def logout(ctx: typer.Context) -> None:
       qoder auth logout --profile work
 
     Exits 0 even if there was no token."""
-    state: State = ctx.obj
-    file, profile = load(locate(state.env)), profile_name(state.flags, state.env)
-    file.require(profile, from_variable=state.flags.profile is None)
+    app: App = ctx.obj
+    file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
+    file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None})
-        state.progress.note(f"token removed from profile {profile} of {file.path}")
+        app.progress.note(f"token removed from profile {profile} of {file.path}")
         pages = " or ".join(_PAT_PAGES.values())
-        state.progress.note(f"the token itself is still valid; revoke it at {pages}")
+        app.progress.note(f"the token itself is still valid; revoke it at {pages}")
     else:
-        state.progress.note(f"not logged in (profile {profile}, {file.path})")
-    if still := [name for name in TOKEN_VARIABLES if state.env.get(name)]:
-        state.progress.note(f"still set, and used: {', '.join(still)}")
+        app.progress.note(f"not logged in (profile {profile}, {file.path})")
+    if still := [name for name in TOKEN_VARIABLES if app.env.get(name)]:
+        app.progress.note(f"still set, and used: {', '.join(still)}")
 
 
 def status(ctx: typer.Context) -> None:
@@ -102,13 +102,13 @@ def status(ctx: typer.Context) -> None:
 
     Exits 0 if the token is accepted, 4 if it is missing or rejected, 7 if the
     server could not be reached."""
-    state: State = ctx.obj
-    settings = state.settings
+    app: App = ctx.obj
+    settings = app.settings
     error: ApiError | None = None
     accepted: bool | None = True
     word = "yes"
     try:
-        _ask_for_a_page(state.client)
+        _ask_for_a_page(app.client)
     except AuthError as failure:
         error, accepted, word = failure, False, f"no: {failure.message}"
     except ApiError as failure:
@@ -122,12 +122,12 @@ def status(ctx: typer.Context) -> None:
         "workspace_id": settings.workspace_id,
     }
     data = {**shown, "accepted": accepted, "reason": error and error.message}
-    state.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
+    app.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
     if error:
         raise error
 
 
-def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
+def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
     """Raise UsageError where a token of another server would be replaced unasked."""
     if yes or "token" not in file.profile(settings.profile):
         return
@@ -135,9 +135,9 @@ def _keep_apart(state: State, file: ConfigFile, settings: Settings, *, yes: bool
     if origin(home) == origin(settings.base_url):
         return
     what = f"profile {settings.profile} already holds a token for {host_of(home)}"
-    if not state.may_ask:
+    if not app.may_ask:
         raise UsageError(f"{what}; nothing was changed", hint="pass --yes to replace it, or use --profile NAME")
-    if not confirmed(state, f"{what}. Replace it with one for {settings.host}?"):
+    if not confirmed(app, f"{what}. Replace it with one for {settings.host}?"):
         raise UsageError("nothing was changed", hint="to keep both, use --profile NAME")
 
 
@@ -145,28 +145,28 @@ def _region_of(base_url: str) -> str | None:
     return next((region for region, url in REGIONS.items() if url == base_url), None)
 
 
-def _read_token(state: State, settings: Settings, *, with_token: bool) -> str:
-    if with_token and state.stdin is not None:
+def _read_token(app: App, settings: Settings, *, with_token: bool) -> str:
+    if with_token and app.stdin is not None:
         try:
-            text = state.stdin.read(LONGEST_TOKEN + len("\r\n") + 1)
+            text = app.stdin.read(LONGEST_TOKEN + len("\r\n") + 1)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
         return read_token(text, source="standard input")
     from getpass import getpass
 
     try:
-        with asking(state):
+        with asking(app):
             text = getpass(f"Token for {settings.host} (not shown): ")
     except EOFError:
         text = ""
     return read_token(text, source="the prompt")
 
 
-def _check(state: State, settings: Settings) -> None:
+def _check(app: App, settings: Settings) -> None:
     """Ask the server whether it accepts the token. Raises ApiError."""
     from qoder_cli.http.client import Client
 
-    client = Client(settings, clock=state.clock, progress=state.progress, transport=state.transport)
+    client = Client(settings, clock=app.clock, progress=app.progress, transport=app.transport)
     try:
         _ask_for_a_page(client)
     except ApiError as error:
@@ -186,19 +186,19 @@ def _ask_for_a_page(client: "Client") -> None:
     next(client.pages("/deployments", {"limit": 1}))
 
 
-def _warn_of_overrides(state: State, saved: Settings) -> None:
+def _warn_of_overrides(app: App, saved: Settings) -> None:
     """Warn when a later command, without this one's options, would not use what was saved."""
     if saved.sandbox:
         return
     try:
-        later = resolve(replace(state.flags, region=None, base_url=None), state.env)
+        later = resolve(replace(app.flags, region=None, base_url=None), app.env)
     except UsageError as error:
-        state.progress.warn(f"saved, but other commands will fail: {error.message}")
+        app.progress.warn(f"saved, but other commands will fail: {error.message}")
         return
     if later.token_source in TOKEN_VARIABLES:
-        state.progress.warn(f"{later.token_source} is set and overrides the saved token")
+        app.progress.warn(f"{later.token_source} is set and overrides the saved token")
     if origin(later.base_url) != origin(saved.base_url):
-        state.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
+        app.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
 
 
 COMMANDS = {"login": login, "logout": logout, "status": status}

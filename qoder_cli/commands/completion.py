@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, values
@@ -41,23 +41,23 @@ def completion(
       qoder completion zsh > _qoder
 
     Exits 2 for an unsupported shell, or a folder that cannot be written."""
-    state: State = ctx.obj
+    app: App = ctx.obj
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)
     if not install:
-        state.output.exactly(text)
+        app.output.exactly(text)
         return
-    if not (paths := places(shell, state.env)):
+    if not (paths := places(shell, app.env)):
         hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
         raise UsageError("PowerShell has no completion folder", hint=hint)
     for path in paths:
-        _write(state, path, text)
-        state.progress.note(f"wrote {path}")
-    state.progress.note(_what_is_left(shell, paths[0], state.env))
+        _write(app, path, text)
+        app.progress.note(f"wrote {path}")
+    app.progress.note(_what_is_left(shell, paths[0], app.env))
 
 
-def _write(state: State, path: Path, text: str) -> None:
+def _write(app: App, path: Path, text: str) -> None:
     """Write the script all at once; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -67,7 +67,7 @@ def _write(state: State, path: Path, text: str) -> None:
         if os.path.lexists(path) and not is_ours:
             names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
             kept = path.replace(next(name for name in names if not os.path.lexists(name)))
-            state.progress.note(f"kept the old file as {kept}")
+            app.progress.note(f"kept the old file as {kept}")
         part.replace(path.resolve())
     except OSError as error:
         why = f"cannot write {path}: {error.strerror}"

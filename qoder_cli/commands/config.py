@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
@@ -40,18 +40,18 @@ def list_(ctx: typer.Context) -> None:
       qoder config list --profile work --json
 
     Exits 0 even if nothing is set, 2 if the file is broken."""
-    state: State = ctx.obj
-    file = _file(state)
-    chosen = state.flags.profile or state.env.get(PROFILE_VARIABLE)
+    app: App = ctx.obj
+    file = _file(app)
+    chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
     rows = [
         {"key": without_tokens(f"profiles.{name}.{key}"), "value": _shown(key, value)}
         for name in ([chosen] if chosen else file.profiles)
         for key, value in file.profile(name).items()
     ]
-    state.output.records(rows, id="key")
+    app.output.records(rows, id="key")
     if not rows:
         where = f"{file.path}" if file.path.exists() else f"{file.path} does not exist"
-        state.progress.note(f"no settings yet ({without_tokens(where)})")
+        app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
 def get(ctx: typer.Context, key: _Key) -> None:
@@ -64,15 +64,15 @@ def get(ctx: typer.Context, key: _Key) -> None:
       qoder config get profiles.work.base_url
 
     Exits 2 for an unknown key, 5 if it is not set."""
-    state: State = ctx.obj
-    file = _file(state)
-    profile, key = _address(state, key)
+    app: App = ctx.obj
+    file = _file(app)
+    profile, key = _address(app, key)
     value = file.profile(profile).get(key)
     if value is None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list what is set: qoder config list")
     if key == "token":
-        state.progress.note("note: tokens are always masked")
-    _print(state, key, _shown(key, value))
+        app.progress.note("note: tokens are always masked")
+    _print(app, key, _shown(key, value))
 
 
 def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
@@ -87,18 +87,18 @@ def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
       qoder config set profiles.work.workspace_id ws_1
 
     Exits 2 for an unknown key or an invalid value."""
-    state: State = ctx.obj
-    profile, key = _address(state, key)
+    app: App = ctx.obj
+    profile, key = _address(app, key)
     if key == "token":
         why = "tokens cannot be passed as arguments: they would end up in your shell history"
         raise UsageError(why, hint="pipe it in: qoder auth login --with-token < FILE")
     if value is None:
         raise UsageError(f"missing value for {key}", hint=f"pass it: qoder config set {key} VALUE")
-    file = _file(state, may_create=True)
+    file = _file(app, may_create=True)
     spelled = _READERS[key](value, source=key)
     change(file.path, profile, {key: spelled})
-    state.progress.note(f"set {file.key(profile, key)} = {spelled}")
-    _warn_of_consequences(state, file, profile, key)
+    app.progress.note(f"set {file.key(profile, key)} = {spelled}")
+    _warn_of_consequences(app, file, profile, key)
 
 
 def unset(ctx: typer.Context, key: _Key) -> None:
@@ -111,15 +111,15 @@ def unset(ctx: typer.Context, key: _Key) -> None:
       qoder config unset profiles.work.region
 
     Exits 0 even if it was not set, 2 for an unknown key."""
-    state: State = ctx.obj
-    file = _file(state)
-    profile, key = _address(state, key)
+    app: App = ctx.obj
+    file = _file(app)
+    profile, key = _address(app, key)
     if key not in file.profile(profile):
-        state.progress.note(f"{file.key(profile, key)} is not set")
+        app.progress.note(f"{file.key(profile, key)} is not set")
         return
     change(file.path, profile, {key: None})
-    state.progress.note(f"removed {file.key(profile, key)}")
-    _warn_of_consequences(state, file, profile, key)
+    app.progress.note(f"removed {file.key(profile, key)}")
+    _warn_of_consequences(app, file, profile, key)
 
 
 def path(ctx: typer.Context) -> None:
@@ -132,21 +132,21 @@ def path(ctx: typer.Context) -> None:
       ls -l "$(qoder config path)"
 
     Exits 2 if there is no home folder."""
-    state: State = ctx.obj
-    _print(state, "path", without_tokens(str(locate(state.env))))
+    app: App = ctx.obj
+    _print(app, "path", without_tokens(str(locate(app.env))))
 
 
-def _file(state: State, *, may_create: bool = False) -> ConfigFile:
+def _file(app: App, *, may_create: bool = False) -> ConfigFile:
     """Return the config file, its warnings said, with the profile of `--profile` in it."""
-    file = load(locate(state.env))
+    file = load(locate(app.env))
     for warning in file.warnings:
-        state.progress.warn(warning)
-    name = profile_name(state.flags, state.env)
-    file.require(name, may_create=may_create, from_variable=state.flags.profile is None)
+        app.progress.warn(warning)
+    name = profile_name(app.flags, app.env)
+    file.require(name, may_create=may_create, from_variable=app.flags.profile is None)
     return file
 
 
-def _address(state: State, typed: str) -> tuple[str, str]:
+def _address(app: App, typed: str) -> tuple[str, str]:
     """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = typed.rpartition(".")
     named = head.removeprefix("profiles.")
@@ -154,32 +154,32 @@ def _address(state: State, typed: str) -> tuple[str, str]:
         near = nearest(key, KEYS)
         known = f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY"
         raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else known)
-    if named and state.flags.profile not in (None, named):
-        raise UsageError(f"{typed} and --profile {state.flags.profile} name two profiles", hint="give only one of them")
-    return named or profile_name(state.flags, state.env), key
+    if named and app.flags.profile not in (None, named):
+        raise UsageError(f"{typed} and --profile {app.flags.profile} name two profiles", hint="give only one of them")
+    return named or profile_name(app.flags, app.env), key
 
 
 def _shown(key: str, value: str) -> str:
     return mask(value) if key == "token" else without_tokens(value)
 
 
-def _print(state: State, key: str, value: str) -> None:
+def _print(app: App, key: str, value: str) -> None:
     """Print a value alone, so that `$(…)` gets it; as an object with JSON output."""
-    if state.output.is_json:
-        state.output.record({key: value})
+    if app.output.is_json:
+        app.output.record({key: value})
     else:
-        state.output.raw(inert(value) + "\n")
+        app.output.raw(inert(value) + "\n")
 
 
-def _warn_of_consequences(state: State, before: ConfigFile, profile: str, key: str) -> None:
+def _warn_of_consequences(app: App, before: ConfigFile, profile: str, key: str) -> None:
     """Warn when a change has no effect, or gives the profile's token another server to go to."""
     after = load(before.path)
     values = after.profile(profile)
     if key == "region" and {"region", "base_url"} <= values.keys():
-        state.progress.warn(f"profile {profile} also has base_url, which overrides region")
+        app.progress.warn(f"profile {profile} also has base_url, which overrides region")
     home = _home(after, profile)
     if "token" in values and home and home != _home(before, profile):
-        state.progress.warn(f"the token of profile {profile} will now be sent to {home}")
+        app.progress.warn(f"the token of profile {profile} will now be sent to {home}")
 
 
 def _home(file: ConfigFile, profile: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.cli.options import flag
 from qoder_cli.doctor import Finding
@@ -37,12 +37,12 @@ def doctor(
     failed check (2, 4 or 7)."""
     from qoder_cli.http.redact import by_shape
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     findings = [
         replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
-        for each in _findings(state, offline=offline)
+        for each in _findings(app, offline=offline)
     ]
-    _show(state, findings)
+    _show(app, findings)
     errors = [each.error for each in findings if each.status == "failed"]
     if len(errors) > 1:
         raise errors[0].with_(message=f"{len(errors)} checks failed; the first: {errors[0].message}")
@@ -51,14 +51,14 @@ def doctor(
     return Exit.OK
 
 
-def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
+def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
     """Yield what each check finds; those that need settings are skipped where there are none."""
     from qoder_cli.doctor import memory, program, server
     from qoder_cli.doctor import settings as looked_up
 
-    env = state.env
+    env = app.env
     yield from program.version()
-    settings, found = looked_up.settings(state.flags, env)
+    settings, found = looked_up.settings(app.flags, env)
     of_file = list(looked_up.config_file(env, is_needed=settings is None))
     yield from of_file
     yield from (each for each in found if each.found not in {other.found for other in of_file})
@@ -66,11 +66,11 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
         yield server.proxy(settings, env)
         yield server.certificates(env)
         if not offline:
-            with state.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
-                answers = list(server.server(state, settings))
+            with app.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
+                answers = list(server.server(app, settings))
             yield from answers
     yield memory.folder(env)
-    if (found_store := memory.store(state, settings)) is not None:
+    if (found_store := memory.store(app, settings)) is not None:
         yield found_store
     yield from program.on_path(env)
     yield program.completion(env)
@@ -78,17 +78,17 @@ def _findings(state: State, *, offline: bool) -> Iterator[Finding]:
     yield looked_up.surroundings(env)
 
 
-def _show(state: State, findings: list[Finding]) -> None:
+def _show(app: App, findings: list[Finding]) -> None:
     rows = [{"check": each.check, "status": each.status, "found": each.found, "fix": each.fix} for each in findings]
-    if not state.output.is_drawn:
-        state.output.records(rows, id="check")
+    if not app.output.is_drawn:
+        app.output.records(rows, id="check")
         return
     sheet: dict[str, list[str]] = {}
     for each in findings:
         lines = sheet.setdefault(each.check, [])
         lines.append(f"{_SIGNS[each.status]} {each.found}")
         lines += [f"  fix: {each.fix}"] if each.fix else []
-    state.output.record(sheet)
+    app.output.record(sheet)
 
 
 COMMANDS = {"doctor": doctor}

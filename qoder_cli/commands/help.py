@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, Exit, UsageError
 from qoder_cli.cli.options import argument, flag, show_help
 from qoder_cli.help import reference
@@ -37,27 +37,27 @@ def help(
       qoder help run wait --json | jq .commands[0].options
 
     Exits 2 for an unknown topic."""
-    state: State = ctx.obj
+    app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS
-    if state.output.is_json and is_topic:
-        state.output.record({}, data=reference.of_topic(words[0], root))
-    elif state.output.is_json and words:
+    if app.output.is_json and is_topic:
+        app.output.record({}, data=reference.of_topic(words[0], root))
+    elif app.output.is_json and words:
         path = _command(words, root).command_path.split()[1:]
-        state.output.record({}, data=reference.commands(root, path))
-    elif state.output.is_json:
-        state.output.record({}, data=reference.everything(root))
+        app.output.record({}, data=reference.commands(root, path))
+    elif app.output.is_json:
+        app.output.record({}, data=reference.everything(root))
     elif man:
         from qoder_cli.help.man import page
 
-        state.output.raw(page(_command(words, root) if words and not is_topic else root))
+        app.output.raw(page(_command(words, root) if words and not is_topic else root))
     elif not words:
-        state.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
-        state.output.raw("qoder help COMMAND      the help of a command, same as --help\n")
+        app.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
+        app.output.raw("qoder help COMMAND      the help of a command, same as --help\n")
     elif is_topic:
-        state.output.raw(_TEXTS[words[0]](root))
+        app.output.raw(_TEXTS[words[0]](root))
     else:
-        show_help(_command(words, root), state.out)
+        show_help(_command(words, root), app.out)
 
 
 def _command(words: list[str], root: Any) -> Any:

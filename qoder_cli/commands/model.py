@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.output.cells import Fields, Id, Words
 
@@ -17,9 +17,9 @@ def list_models(ctx: typer.Context) -> None:
     Examples:
       qoder model list
       qoder model list --json | jq -r '.[] | select(.is_enabled) | .id'"""
-    state: State = ctx.obj
-    models = [Resource(mapping(each)) for page in state.client.pages("/models", {}) for each in page["data"]]
-    with state.output.rows(fields=_row, data=Resource.as_json) as rows:
+    app: App = ctx.obj
+    models = [Resource(mapping(each)) for page in app.client.pages("/models", {}) for each in page["data"]]
+    with app.output.rows(fields=_row, data=Resource.as_json) as rows:
         rows.show(models)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.help.completion import values
 from qoder_cli.sandbox.child import environment, folder, run, until_signal, variables
@@ -90,17 +90,17 @@ def sandbox(
       echo-token            errors repeat the token
       cut=S                 event streams close after S seconds
       silent                event streams stay open and send nothing"""
-    state: State = ctx.obj
+    app: App = ctx.obj
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
-    with folder() as own, _serving(state, generation, speed, port, fault or []) as server:
+    with folder() as own, _serving(app, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
-        inside = variables(state.env, base_url=server.base_url, token=server.world.token, folder=own)
-        return run(command, environment(state.env, inside)) if command else _serve(state, inside)
+        inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
+        return run(command, environment(app.env, inside)) if command else _serve(app, inside)
 
 
 @contextmanager
-def _serving(state: State, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
+def _serving(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
     """Serve, and say that nothing is real. Raises UsageError: bad fault, port in use, extra not installed."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
@@ -124,14 +124,14 @@ def _serving(state: State, generation: Generation, speed: float, port: int, orde
             how.append(f"speed {speed:g}")
         if orders:
             how.append(f"faults: {', '.join(map(str, faults.on_order))}")
-        state.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
+        app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
         yield server
 
 
-def _serve(state: State, inside: dict[str, str]) -> int:
+def _serve(app: App, inside: dict[str, str]) -> int:
     """Print what to export, and serve until a signal; 128 and its number is the exit code."""
-    state.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-    state.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
+    app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
+    app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
     return 128 + until_signal()
 
 

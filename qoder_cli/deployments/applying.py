@@ -23,7 +23,7 @@ from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 AT_A_TIME = 8  # steps that are applied
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
@@ -41,7 +41,7 @@ def give_up(step: Step) -> Applied:
     return result_of(step, step.done, write.result.value)
 
 
-def apply_all(state: "State", steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
+def apply_all(app: "App", steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
     """Apply steps, several at a time and 20 writes a second; return the signal that ended it early, if one did.
 
     `on_done` hears of each step, with its place, in this thread; after a signal also of those that were stopped. If a
@@ -50,16 +50,16 @@ def apply_all(state: "State", steps: Sequence[Step], on_done: Callable[[int, App
 
     def work(number: int) -> Applied:
         try:
-            return apply(state, steps[number], pace, or_find=True)
+            return apply(app, steps[number], pace, or_find=True)
         except Closed:
             return give_up(steps[number])
 
     inbox = SimpleQueue[Any]()
-    pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
-    pool = Pool(work, on_done, at_a_time=AT_A_TIME, inbox=inbox, clock=state.clock)
+    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
+    pool = Pool(work, on_done, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
     try:
         pool.give(range(len(steps)))
-        pool.hear(state.progress.beat)
+        pool.hear(app.progress.beat)
     except Signalled as signalled:
         pace.close()
         pool.stop(LAST_WORDS, lambda number: give_up(steps[number]))
@@ -67,7 +67,7 @@ def apply_all(state: "State", steps: Sequence[Step], on_done: Callable[[int, App
     return None
 
 
-def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
+def apply(app: "App", step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
     """Write what a step changes, and read it back; never raises but Closed.
 
     With `or_find` what cannot be created, for someone has just done so, may be there already as it is wanted.
@@ -76,8 +76,8 @@ def apply(state: "State", step: Step, pace: Pace, *, or_find: bool = False) -> A
         return without_writing(step)
     try:
         if step.current is not None:
-            return _changed(state, step, step.current, pace)
-        return _created(state, step, pace, or_find=or_find)
+            return _changed(app, step, step.current, pace)
+        return _created(app, step, pace, or_find=or_find)
     except Closed:
         raise
     except QoderError as error:
@@ -92,13 +92,13 @@ def _failed(step: Step, error: QoderError) -> Applied:
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
-def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> Applied:
+def _changed(app: "App", step: Step, current: Deployment, pace: Pace) -> Applied:
     """Change a deployment that is still as it was looked at."""
-    now = read_deployment(state, current.id)
+    now = read_deployment(app, current.id)
     if now.archived_at:
         raise archived(now)
     if _is_as_wanted(step, now, current):
-        state.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
+        app.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
         return without_writing(replace(step, current=now, changes=()))
     if settable(now) != settable(current):
         raise Rejected(
@@ -106,35 +106,35 @@ def _changed(state: "State", step: Step, current: Deployment, pace: Pace) -> App
             hint="check the new differences and try again",
         )
     step.write = DeploymentWrite(
-        state,
+        app,
         f"/deployments/{segment(current.id)}",
         step.body,
         what=f"changing {current.id}",
         shows=lambda found: found.id == current.id,
-        settle=lambda: _as_wanted(state, step, current),
-        look=state.looking("deploy", "get", current.id),
+        settle=lambda: _as_wanted(app, step, current),
+        look=app.looking("deploy", "get", current.id),
         repeatable=True,
         pace=pace,
     )
-    return _verified(state, step, step.write.send().value)
+    return _verified(app, step, step.write.send().value)
 
 
-def _created(state: "State", step: Step, pace: Pace, *, or_find: bool) -> Applied:
-    asked = state.clock.monotonic()
+def _created(app: "App", step: Step, pace: Pace, *, or_find: bool) -> Applied:
+    asked = app.clock.monotonic()
     step.write = DeploymentWrite(
-        state,
+        app,
         "/deployments",
         step.body,
         what=f"creating {step.name}",
         shows=lambda found: _is_ours(step, found),
-        settle=lambda: _created_since(state, step, asked),
-        look=state.looking("deploy", "list"),
+        settle=lambda: _created_since(app, step, asked),
+        look=app.looking("deploy", "list"),
         pace=pace,
     )
     try:
-        return _verified(state, step, step.write.send().value)
+        return _verified(app, step, step.write.send().value)
     except Rejected as refused:
-        there = there_already(state, step) if or_find and refused.http_status == 409 else None
+        there = there_already(app, step) if or_find and refused.http_status == 409 else None
         if there is None:
             raise
         return there
@@ -156,16 +156,16 @@ def _is_named(found: Deployment, step: Step) -> bool:
     return found.name == step.declared.name and not found.archived_at
 
 
-def _created_since(state: "State", step: Step, asked: float) -> Deployment | None:
+def _created_since(app: "App", step: Step, asked: float) -> Deployment | None:
     """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted.
 
     `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown where the list cannot tell.
     """
 
     def since() -> float | None:
-        return state.client.on_server_clock(asked)
+        return app.client.on_server_clock(asked)
 
-    reading = ReadBack(state.client, "/deployments")
+    reading = ReadBack(app.client, "/deployments")
     named = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_named(each, step)]
     new = [each for each in named if not _is_older(each, since())]
     if len(new) > 1:
@@ -183,9 +183,9 @@ def _is_older(found: Deployment, since: float | None) -> bool:
     return since is not None and moment is not None and moment.timestamp() < math.floor(since)
 
 
-def _as_wanted(state: "State", step: Step, current: Deployment) -> Deployment | None:
+def _as_wanted(app: "App", step: Step, current: Deployment) -> Deployment | None:
     """Return the deployment if it is as it was to become. Raises CannotBe when it never will be."""
-    found = read_deployment(state, current.id, within=READ_WITHIN, retry=False)
+    found = read_deployment(app, current.id, within=READ_WITHIN, retry=False)
     if _is_as_wanted(step, found, current):
         return found
     if found.archived_at:
@@ -200,12 +200,12 @@ def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
     return step.shows and not step.differs(found)
 
 
-def _verified(state: "State", step: Step, written: Deployment) -> Applied:
+def _verified(app: "App", step: Step, written: Deployment) -> Applied:
     """Read back what was written, and say so if the server kept something else."""
     try:
-        found = _read_back(state, step, written)
+        found = _read_back(app, step, written)
     except ApiError as unread:
-        state.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
+        app.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
         return result_of(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
@@ -215,17 +215,17 @@ def _verified(state: "State", step: Step, written: Deployment) -> Applied:
     error = Rejected(
         f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",
         hint="compare it with what you wanted" if is_kept else "check again later",
-        next=state.looking("deploy", "get", found.id),
+        next=app.looking("deploy", "get", found.id),
     )
     return result_of(step, step.done, found, error)
 
 
-def _read_back(state: "State", step: Step, written: Deployment) -> Deployment:
+def _read_back(app: "App", step: Step, written: Deployment) -> Deployment:
     """Return the deployment as it is now, looking again while replicas lag behind the answer."""
     for pause in LAG:
         with suppress(NotFound):
-            found = read_deployment(state, written.id)
+            found = read_deployment(app, written.id)
             if not step.differs(found) or step.differs(written):
                 return found
-        state.clock.sleep(pause)
-    return read_deployment(state, written.id)
+        app.clock.sleep(pause)
+    return read_deployment(app, written.id)

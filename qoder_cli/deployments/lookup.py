@@ -11,7 +11,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 SUGGEST_FROM = 200  # deployments, the newest, that are looked through for something near
 SUGGESTIONS = 3
@@ -19,10 +19,10 @@ _NEAR_NAME = 0.6
 _NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
 
 
-def read_deployment(state: "State", id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
+def read_deployment(app: "App", id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
     """Return a deployment by its id; `within` and `retry` are those of `Client.get`. Raises ApiError."""
     try:
-        found = Deployment.read(state.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
+        found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
     if found is None:
@@ -30,48 +30,48 @@ def read_deployment(state: "State", id: str, *, within: float | None = None, ret
     return found
 
 
-def find_deployment(state: "State", id: str) -> Deployment:
+def find_deployment(app: "App", id: str) -> Deployment:
     """Return a deployment by an id that was typed. Raises ApiError, with the nearest ids."""
     try:
-        return read_deployment(state, id)
+        return read_deployment(app, id)
     except NotFound as error:
-        raise explain_missing(error, id, state) from None
+        raise explain_missing(error, id, app) from None
 
 
-def not_archived(state: "State", *, retry: bool = True) -> Iterator[tuple[str, str]]:
+def not_archived(app: "App", *, retry: bool = True) -> Iterator[tuple[str, str]]:
     """Yield id and name of the deployments that are not archived, newest first. Raises ApiError."""
-    for page in state.client.pages("/deployments", {"limit": 100}, retry=retry):
+    for page in app.client.pages("/deployments", {"limit": 100}, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
             if found.archived_at is None:
                 yield found.id, found.name or ""
 
 
-def explain_missing(error: NotFound, id: str, state: "State") -> NotFound:
+def explain_missing(error: NotFound, id: str, app: "App") -> NotFound:
     """Return the error of a deployment that is not there, with the nearest ids and names."""
     if id not in error.message:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
-        newest = islice(not_archived(state, retry=False), SUGGEST_FROM)
-        return error.with_(hint=nearest(id, dict(newest), error.hint or asked(state)))
+        newest = islice(not_archived(app, retry=False), SUGGEST_FROM)
+        return error.with_(hint=nearest(id, dict(newest), error.hint or asked(app)))
     return error
 
 
-def explain_refusal(error: ApiError, id: str, state: "State") -> ApiError:
+def explain_refusal(error: ApiError, id: str, app: "App") -> ApiError:
     """Return the error of a deployment that was to be run, explained by reading it.
 
     The answer of a 409 does not say why (api/facts.md, 3.4).
     """
     if isinstance(error, NotFound):
-        return explain_missing(error, id, state)
+        return explain_missing(error, id, app)
     if error.http_status != 409:
         return error
     with suppress(ApiError):
-        if refusal := refusal_of(read_deployment(state, id), state):
+        if refusal := refusal_of(read_deployment(app, id), app):
             return error.with_(message=refusal.message, hint=refusal.hint)
     return error
 
 
-def refusal_of(found: Deployment, state: "State") -> Rejected | None:
+def refusal_of(found: Deployment, app: "App") -> Rejected | None:
     """Return the error that a deployment as it is cannot be run; None when nothing is known against it."""
     if found.archived_at:
         return Rejected(
@@ -84,13 +84,13 @@ def refusal_of(found: Deployment, state: "State") -> Rejected | None:
     fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
     return Rejected(
         f"deployment {found.id} is paused{because}",
-        hint=f"resume it first: {shlex.join(state.command('deploy', 'unpause', found.id))}{fires}",
+        hint=f"resume it first: {shlex.join(app.command('deploy', 'unpause', found.id))}{fires}",
     )
 
 
-def asked(state: "State") -> str:
+def asked(app: "App") -> str:
     """Return who was asked, for the hint of an error."""
-    return f"(looked on {state.settings.host}, profile {state.settings.profile})"
+    return f"(looked on {app.settings.host}, profile {app.settings.profile})"
 
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:

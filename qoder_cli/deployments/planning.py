@@ -19,7 +19,7 @@ from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.http.change import LOOKS
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 AT_A_TIME = 8  # deployments or agents that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
@@ -34,14 +34,14 @@ class Book:
     by_name: dict[str, list[Deployment]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: "State", *, archived: bool = False) -> "Book":
+    def of(cls, app: "App", *, archived: bool = False) -> "Book":
         """Return a book of all there are, from one listing; of archived ones only if told.
 
         Raises ApiError.
         """
         query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
         book = cls()
-        for page in state.client.pages("/deployments", query):
+        for page in app.client.pages("/deployments", query):
             for found in filter(None, map(Deployment.read, page["data"])):
                 book.by_id[found.id] = found
                 book.by_name.setdefault(found.name or "", []).append(found)
@@ -56,20 +56,20 @@ class Book:
         return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
 
 
-def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
+def plan(app: "App", declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
     Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
     deployment; ApiError.
     """
-    state.connect()
+    app.connect()
     names = [one.name or "" for one in declared if one.id is None]
-    book = Book.of(state, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
-    _read_missing(state, [one.id for one in declared if one.id and one.id not in book.by_id], book)
+    book = Book.of(app, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
+    _read_missing(app, [one.id for one in declared if one.id and one.id not in book.by_id], book)
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
-        book.by_name = Book.of(state).by_name
+        book.by_name = Book.of(app).by_name
     found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
-    pinned = at_latest(state, declared, found) if repin else declared
+    pinned = at_latest(app, declared, found) if repin else declared
     steps: list[Step] = []
     for one, current in zip(pinned, found, strict=True):
         if isinstance(current, QoderError):
@@ -83,10 +83,10 @@ def plan(state: "State", declared: Sequence[Declared], *, repin: bool, send_secr
     return steps
 
 
-def _read_missing(state: "State", ids: Sequence[str], book: Book) -> None:
+def _read_missing(app: "App", ids: Sequence[str], book: Book) -> None:
     def read(id: str) -> Deployment | QoderError:
         try:
-            return find_deployment(state, id)
+            return find_deployment(app, id)
         except ApiError as error:
             return error
 
@@ -141,13 +141,13 @@ def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
             yield Problem(text, line=step.declared.line).told(step.declared.source)
 
 
-def look_again(state: "State", steps: Sequence[Step]) -> None:
+def look_again(app: "App", steps: Sequence[Step]) -> None:
     """Leave alone what was to be created, and was created by someone meanwhile.
 
     What is to be changed is looked at anew when its turn comes. Raises ApiError.
     """
     new = [step for step in steps if step.is_open and step.current is None]
-    book = Book.of(state) if new else Book()
+    book = Book.of(app) if new else Book()
     for step in new:
         if alive := book.alive(step.declared.name):
             step.error = created_meanwhile(step, alive)
@@ -163,7 +163,7 @@ def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
 
 
 def at_latest(
-    state: "State", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
+    app: "App", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
 ) -> list[Declared]:
     """Return deployments as declared, with the latest version of an agent that each has and names without one.
 
@@ -174,7 +174,7 @@ def at_latest(
 
     def latest_of(id: str) -> Any:
         with suppress(ApiError):
-            return mapping(state.client.get(f"/agents/{segment(id)}")).get("version")
+            return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
         return None
 
     pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
@@ -195,29 +195,29 @@ def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[s
     return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
-def there_already(state: "State", step: Step) -> Applied | None:
+def there_already(app: "App", step: Step) -> Applied | None:
     """Return what a step comes to whose name is taken; None where that does not show."""
     alive: list[Deployment] = []
-    began = state.clock.monotonic()
+    began = app.clock.monotonic()
     for look in (0.0, *LOOKS):  # while there are none: replicas lag
-        state.clock.sleep(max(began + look - state.clock.monotonic(), 0.0))
+        app.clock.sleep(max(began + look - app.clock.monotonic(), 0.0))
         with suppress(ApiError):
-            if alive := Book.of(state).alive(step.declared.name):
+            if alive := Book.of(app).alive(step.declared.name):
                 break
     if len(alive) == 1 and not step.differs(alive[0]):
-        state.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
+        app.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
         return without_writing(replace(step, current=alive[0], changes=()))
     return result_of(step, "failed", error=created_meanwhile(step, alive)) if alive else None
 
 
-def with_twins(state: "State", items: Sequence[Applied]) -> list[Applied]:
+def with_twins(app: "App", items: Sequence[Applied]) -> list[Applied]:
     """Return what became of all, with an error where someone else created one of that name."""
     if not any(item.action == "created" for item in items):
         return list(items)
     try:
-        book = Book.of(state)
+        book = Book.of(app)
     except ApiError as unread:
-        state.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
+        app.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
     told = list(items)
     for number, item in enumerate(items):

@@ -9,38 +9,38 @@ from qoder_cli.deployments.changes import told
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.deployments.step import Step
 
 
-def show_changes(state: "State", steps: Sequence["Step"]) -> None:
+def show_changes(app: "App", steps: Sequence["Step"]) -> None:
     """Show what differs, each deployment under its name, on stderr: stdout has the items.
 
     A schedule that is new or changed is shown in words, with its next five fires.
     """
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
-        state.err.tell(f"{state.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        lines = [_coloured(state, line) for change in step.changes for line in told(change, step.secrets)]
-        state.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(state, step))))
+        app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
+        lines = [_coloured(app, line) for change in step.changes for line in told(change, step.secrets)]
+        app.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(app, step))))
 
 
-def warn_of_plan(state: "State", steps: Sequence["Step"]) -> None:
+def warn_of_plan(app: "App", steps: Sequence["Step"]) -> None:
     """Warn of new schedules that never fire, and of new names that nobody can type."""
     for step in steps:
         if not _can_be_typed(_new(step, "name")):
-            state.progress.warn(f"{step.known}: commands will not take this name; use its id")
+            app.progress.warn(f"{step.known}: commands will not take this name; use its id")
         schedule = _new(step, "schedule")
-        if schedule and not _fires(state, schedule):
-            state.progress.warn(f"{step.known}: this schedule never fires (no such date)")
+        if schedule and not _fires(app, schedule):
+            app.progress.warn(f"{step.known}: this schedule never fires (no such date)")
 
 
-def _coloured(state: "State", line: str) -> str:
+def _coloured(app: "App", line: str) -> str:
     style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
-    return state.err.styled(line, style) if style else line
+    return app.err.styled(line, style) if style else line
 
 
-def _foreseen(state: "State", step: "Step") -> Iterator[str]:
+def _foreseen(app: "App", step: "Step") -> Iterator[str]:
     """Yield when a schedule fires that is new or changed."""
     schedule = _new(step, "schedule")
     if not schedule:
@@ -50,7 +50,7 @@ def _foreseen(state: "State", step: "Step") -> Iterator[str]:
     from qoder_cli.output.cells import Fire, cell
 
     paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
-    fires = _fires(state, schedule)
+    fires = _fires(app, schedule)
     if fires:
         yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
     yield from (f"  {cell(Fire(fire, schedule['timezone'])).text}" for fire in fires)
@@ -69,7 +69,7 @@ def _can_be_typed(name: str | None) -> bool:
         return False
 
 
-def _fires(state: "State", schedule: Mapping[str, Any]) -> list[str]:
+def _fires(app: "App", schedule: Mapping[str, Any]) -> list[str]:
     from qoder_cli.base.schedule import next_fires
 
-    return next_fires(schedule, now=state.client.server_now())
+    return next_fires(schedule, now=app.client.server_now())

@@ -25,7 +25,7 @@ from qoder_cli.output.screen import inert
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 _SHOWN = 3  # deployments that the first line names
 
@@ -61,8 +61,8 @@ def _row(result: Result[Deployment]) -> Fields:
 class StateChanges:
     """One change of several deployments, one after the other; `as_list` is how they are printed."""
 
-    def __init__(self, state: "State", change: Change, targets: Sequence[Target], *, as_list: bool) -> None:
-        self._state = state
+    def __init__(self, app: "App", change: Change, targets: Sequence[Target], *, as_list: bool) -> None:
+        self._app = app
         self._change = change
         self._targets = targets
         self._as_list = as_list
@@ -92,7 +92,7 @@ class StateChanges:
     def _ask(self, id: str, is_wanted: Callable[[Deployment], bool]) -> None:
         """Settle beforehand what is so already, is not wanted or cannot be read."""
         try:
-            found = find_deployment(self._state, id)
+            found = find_deployment(self._app, id)
         except ApiError as error:
             self._results[id] = Result(id, error=error)
             return
@@ -108,12 +108,12 @@ class StateChanges:
         words = [called(typed[id], id) for id in ids[:_SHOWN]]
         words += [f"{len(ids) - _SHOWN} more"] if len(ids) > _SHOWN else []
         if words:
-            where = self._state.client.settings.whereabouts
-            self._state.progress.note(f"{self._change.doing} {', '.join(words)} {where}")
+            where = self._app.client.settings.whereabouts
+            self._app.progress.note(f"{self._change.doing} {', '.join(words)} {where}")
 
     def _print(self) -> list[Result[Deployment]]:
         """Make the changes, and print an item for each thing of the input."""
-        output, progress = self._state.output, self._state.progress
+        output, progress = self._app.output, self._app.progress
         printed = Printed(output, progress, len(self._targets), row=_row, first=DEPLOYMENT_FIRST)
         for number, target in enumerate(self._targets):
             printed.put(number, self._result(target))
@@ -126,13 +126,13 @@ class StateChanges:
 
     def _print_one(self) -> Result[Deployment]:
         """Make the change and print the deployment; for a person one line is enough."""
-        output, result = self._state.output, self._result(self._targets[0])
+        output, result = self._app.output, self._result(self._targets[0])
         if (found := result.found) is None:
             return result
         if output.is_drawn:
             output.raw(f"{inert(found.name or '-')} ({inert(found.id)}) is {self._change.state}\n")
         else:
-            fields = deployment_fields(found, now=self._state.client.server_now())
+            fields = deployment_fields(found, now=self._app.client.server_now())
             output.record(fields, data=found.as_json(), id=found.id)
         return result
 
@@ -147,19 +147,19 @@ class StateChanges:
 
     def _changed(self, id: str) -> Result[Deployment]:
         write = DeploymentWrite(
-            self._state,
+            self._app,
             f"/deployments/{segment(id)}/{self._change.verb}",
             what=f"{self._change.doing} {id}",
             shows=lambda found: self._is_so(id, found),
             settle=lambda: self._read_back(id),
-            look=self._state.looking("deploy", "get", id),
+            look=self._app.looking("deploy", "get", id),
             repeatable=True,
         )
         try:
             try:
                 written = write.send()
             except NotFound as error:
-                raise explain_missing(error, id, self._state) from None
+                raise explain_missing(error, id, self._app) from None
             self._note(id, written.how)
         except (ApiError, OutcomeUnknown) as error:
             return Result(id, error=error)
@@ -178,7 +178,7 @@ class StateChanges:
 
     def _read_back(self, id: str) -> Deployment | None:
         """Return the deployment if it is as it was to become. Raises ApiError, CannotBe."""
-        found = read_deployment(self._state, id, within=READ_WITHIN, retry=False)
+        found = read_deployment(self._app, id, within=READ_WITHIN, retry=False)
         if found.archived_at and self._change is not ARCHIVE:
             raise CannotBe(
                 f"{id} was archived on {found.archived_at}, so it cannot be {self._change.participle}",
@@ -188,9 +188,9 @@ class StateChanges:
 
     def _note(self, id: str, how: How) -> None:
         if how == "already":
-            self._state.progress.note(f"{id} is already {self._change.state}")
+            self._app.progress.note(f"{id} is already {self._change.state}")
         elif how == "settled":
-            self._state.progress.note(f"{id} is {self._change.state} (confirmed by reading it back)")
+            self._app.progress.note(f"{id} is {self._change.state} (confirmed by reading it back)")
 
     def _deciding(self, results: Sequence[Result[Deployment]]) -> QoderError | None:
         """Return the error that decides the exit code, saying what became of all; None when all went well."""

@@ -15,7 +15,7 @@ from qoder_cli.local.store import Attempt, Entry, Store
 from qoder_cli.settings.configfile import ANYONE_ELSE
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.settings.config import Settings
 
 OPEN_TOO_LONG = 600.0  # seconds; what has not been confirmed by then, `last` settles
@@ -44,13 +44,13 @@ def folder(env: Mapping[str, str]) -> Finding:
     return Finding("state", f"{path} ({mode:04o})" if os.name == "posix" else str(path))
 
 
-def store(state: "State", settings: "Settings | None") -> Finding | None:
+def store(app: "App", settings: "Settings | None") -> Finding | None:
     """Check the store: whether it can be read, and whether every start on this host was confirmed.
 
     None where there is no home folder: the state folder's finding says so.
     """
     complaints: list[str] = []
-    with closing(Store(state.env, warn=complaints.append, looking=True)) as store:
+    with closing(Store(app.env, warn=complaints.append, looking=True)) as store:
         try:
             path = store.path
         except RuntimeError:
@@ -64,10 +64,10 @@ def store(state: "State", settings: "Settings | None") -> Finding | None:
             return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
         if settings is None:
             return Finding("store", str(path))
-        now = state.clock.now()
+        now = app.clock.now()
         unconfirmed = [entry for entry in entries if entry.open]
         if old := [entry for entry in unconfirmed if now - entry.attempt.at > OPEN_TOO_LONG]:
-            return _unconfirmed(old, store, state, settings)
+            return _unconfirmed(old, store, app, settings)
         found = f"starts on {settings.host}: {len(entries)}"
         if unconfirmed:
             newest = unconfirmed[-1].attempt
@@ -81,10 +81,10 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _unconfirmed(old: list[Entry], store: Store, state: "State", settings: "Settings") -> Finding:
+def _unconfirmed(old: list[Entry], store: Store, app: "App", settings: "Settings") -> Finding:
     """Return what is said of starts of which it is unknown whether there is a run."""
     newest = old[-1].attempt
-    ago = span(state.clock.now() - newest.at)
+    ago = span(app.clock.now() - newest.at)
     found = f"starts never confirmed on {settings.host}: {len(old)} (latest: {newest.deployment}, {ago} ago)"
     last = store.last(profile=newest.profile, host=newest.host)
     if last is None or last.attempt != newest:

@@ -12,7 +12,7 @@ from qoder_cli.doctor import Finding, broken, failed, warning
 from qoder_cli.settings.values import REGIONS
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
     from qoder_cli.settings.config import Settings
 
@@ -59,7 +59,7 @@ def certificates(env: Mapping[str, str]) -> Finding:
     return Finding("certificates", f"{len(context.get_ca_certs())} in {path}, from {name}")
 
 
-def server(state: "State", settings: "Settings") -> Iterator[Finding]:
+def server(app: "App", settings: "Settings") -> Iterator[Finding]:
     """Send two requests at most, and check the responses."""
     from qoder_cli.http.client import Client
 
@@ -68,7 +68,7 @@ def server(state: "State", settings: "Settings") -> Iterator[Finding]:
         return
     try:
         client = Client(
-            settings, clock=state.clock, progress=state.progress, transport=state.transport, debug=state.flags.debug
+            settings, clock=app.clock, progress=app.progress, transport=app.transport, debug=app.flags.debug
         )
     except UsageError as error:
         yield broken("server", error)

@@ -27,7 +27,7 @@ _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
 
 
 class Invocation(Protocol):
-    """What is needed here of one invocation; `app.State` is one."""
+    """What is needed here of one invocation; `app.App` is one."""
 
     @property
     def settings(self) -> "Settings":
@@ -101,7 +101,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
-def remember_deployments(state: Invocation, deployments: Iterable[Deployment], *, whole: bool = False) -> None:
+def remember_deployments(app: Invocation, deployments: Iterable[Deployment], *, whole: bool = False) -> None:
     """Remember deployments by their names, and forget those that are archived.
 
     `whole` says that these are all there are: others with this profile on this host are forgotten.
@@ -109,24 +109,24 @@ def remember_deployments(state: Invocation, deployments: Iterable[Deployment], *
     found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
     gone = {each.id for each in found if each.archived_at}
     kept = [(each.id, each.name, text(each.raw.get("created_at"))) for each in found if each.id not in gone]
-    _remember(state, [KnownDeployment(*each) for each in kept], gone=gone, whole=whole)
+    _remember(app, [KnownDeployment(*each) for each in kept], gone=gone, whole=whole)
 
 
-def remember_names(state: Invocation, names: Mapping[str, str], *, whole: bool = False) -> None:
+def remember_names(app: Invocation, names: Mapping[str, str], *, whole: bool = False) -> None:
     """Remember deployments by id and name, as `remember_deployments` does."""
     found = [KnownDeployment(*each) for each in islice(names.items(), MOST_DEPLOYMENTS)]
-    _remember(state, found, gone=set(), whole=whole)
+    _remember(app, found, gone=set(), whole=whole)
 
 
-def remember_runs(state: Invocation, runs: Iterable[Run]) -> None:
+def remember_runs(app: Invocation, runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
     found = list(islice((run for run in runs if text(run.raw.get("id"))), MOST_RUNS))
-    where = state.settings.host, state.settings.profile
+    where = app.settings.host, app.settings.profile
     plain = [run for run in found if _ID.fullmatch(run.id)]
     rows = [(*where, run.id, _plain(run.deployment_id), _plain(run.triggered_at)) for run in plain]
 
     def put(connection: "Connection") -> None:
-        _forget_rehearsals(connection, state)
+        _forget_rehearsals(connection, app)
         connection.executemany(
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET deployment = excluded.deployment, triggered = excluded.triggered"
@@ -140,15 +140,15 @@ def remember_runs(state: Invocation, runs: Iterable[Run]) -> None:
         )
 
     if rows:
-        state.store.write(put, quiet=True)
+        app.store.write(put, quiet=True)
 
 
-def _remember(state: Invocation, found: list[KnownDeployment], *, gone: set[str], whole: bool) -> None:
+def _remember(app: Invocation, found: list[KnownDeployment], *, gone: set[str], whole: bool) -> None:
     """Put what is new before what is known; where it is known when they were created, the newest first."""
-    where = state.settings.host, state.settings.profile
+    where = app.settings.host, app.settings.profile
 
     def put(connection: "Connection") -> None:
-        _forget_rehearsals(connection, state)
+        _forget_rehearsals(connection, app)
         before = [KnownDeployment(*row) for row in connection.execute(_DEPLOYMENTS, where)]
         known = {each.id: each for each in before if each.id not in gone}
         new = {each.id: _shown(each, known.get(each.id)) for each in found if _ID.fullmatch(each.id)}
@@ -161,7 +161,7 @@ def _remember(state: Invocation, found: list[KnownDeployment], *, gone: set[str]
             connection.executemany("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     if found or gone or whole:
-        state.store.write(put, quiet=True)
+        app.store.write(put, quiet=True)
 
 
 def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployment:
@@ -170,11 +170,11 @@ def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployme
     return KnownDeployment(new.id, _plain(new.name), created)
 
 
-def _forget_rehearsals(connection: "Connection", state: Invocation) -> None:
+def _forget_rehearsals(connection: "Connection", app: Invocation) -> None:
     """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
-    if state.settings.sandbox:
+    if app.settings.sandbox:
         for table in ("deployments", "runs"):
-            connection.execute(f"DELETE FROM {table} WHERE host {_REHEARSED} AND host <> ?", (state.settings.host,))
+            connection.execute(f"DELETE FROM {table} WHERE host {_REHEARSED} AND host <> ?", (app.settings.host,))
 
 
 def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:

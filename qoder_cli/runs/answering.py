@@ -20,7 +20,7 @@ from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.runs.ending import Wanted
 
 MOST_REFUSALS = 60  # of a message by a session that seems idle
@@ -41,38 +41,38 @@ class Target(NamedTuple):
         """What to name it by in a command."""
         return self.run.id if self.run else self.session_id
 
-    def command(self, state: "State", verb: str, *words: str) -> list[str]:
+    def command(self, app: "App", verb: str, *words: str) -> list[str]:
         """Return a command about it."""
-        return state.command(ids.noun(self.id), verb, self.id, *words)
+        return app.command(ids.noun(self.id), verb, self.id, *words)
 
 
-def target_of(typed: str, state: "State") -> Target:
+def target_of(typed: str, app: "App") -> Target:
     """Return the session that was typed: `sess_…`, or that of a run. Raises what `names.run` does, and Rejected."""
     word = ids.run(typed)
     if word.startswith("sess_"):
         return Target(typed, word)
-    run = observer_of(state, names.run(word, state)).read_once()
+    run = observer_of(app, names.run(word, app)).read_once()
     if run.session_id is None:
         why = f"run {run.id} has no session, so nothing waits in it"
-        raise Rejected(why, hint="to see how it went", next=state.looking("run", "get", run.id))
+        raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
     return Target(typed, run.session_id, run)
 
 
-def waiting_in(state: "State", target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+def waiting_in(app: "App", target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
     """Return the calls that wait in a session, each with the commands that answer it."""
     run_id = target.run.id if target.run else None
-    found = [Waiting(call.id, session, call, run_id, _commands(state, target, call)) for call in asked.calls]
+    found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
     return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
 
 
-def _commands(state: "State", target: Target, call: Call) -> dict[str, list[str]]:
+def _commands(app: "App", target: Target, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
-        return {"answer": target.command(state, "answer", call.id, "--result", "-")}
+        return {"answer": target.command(app, "answer", call.id, "--result", "-")}
     shown = ("--input-sha256", call.input_sha256, "--yes")
-    return {verb: target.command(state, verb, call.id, *shown) for verb in ("approve", "deny")}
+    return {verb: target.command(app, verb, call.id, *shown) for verb in ("approve", "deny")}
 
 
-def chosen(state: "State", target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+def chosen(app: "App", target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
     """Return the calls that were typed, or all that wait. Raises the error of those that cannot be answered so.
 
     Of all, those of custom tools are not taken: they need a result.
@@ -81,17 +81,17 @@ def chosen(state: "State", target: Target, asked: Asked, typed: Sequence[str], v
     if not typed:
         if asked.unreadable:
             raise Rejected(
-                unread, hint="to see the session's events", next=state.looking("session", "logs", target.session_id)
+                unread, hint="to see the session's events", next=app.looking("session", "logs", target.session_id)
             )
         calls = [call for call in asked.calls if call.kind != "custom"]
         if asked.calls and not calls:
-            _must_fit(state, target, asked.calls[0], verb)
+            _must_fit(app, target, asked.calls[0], verb)
         return calls
     waiting = {call.id: call for call in asked.calls}
     for id in typed:
         if id not in waiting:
             _explain(target, asked, id)
-        _must_fit(state, target, waiting[id], verb)
+        _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]
 
 
@@ -108,7 +108,7 @@ def _explain(target: Target, asked: Asked, id: str) -> None:
     raise Rejected(f"{shown} does not wait: {asked.became_of(id)}; nothing was sent")
 
 
-def _must_fit(state: "State", target: Target, call: Call, verb: str) -> None:
+def _must_fit(app: "App", target: Target, call: Call, verb: str) -> None:
     """Raise UsageError for a confirmation of a custom tool's call, or a result for another's."""
     if (call.kind == "custom") == (verb == "answer"):
         return
@@ -116,7 +116,7 @@ def _must_fit(state: "State", target: Target, call: Call, verb: str) -> None:
         what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--result", "TEXT"]
     else:
         what, fitting = "no custom tool: it is allowed or denied", ["approve", call.id]
-    raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(state, *fitting))
+    raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
 def must_be_shown(calls: Sequence[Call], hashes: Sequence[str]) -> None:
@@ -128,21 +128,21 @@ def must_be_shown(calls: Sequence[Call], hashes: Sequence[str]) -> None:
         )
 
 
-def confirmed(state: "State", calls: Sequence[Call], verb: str) -> list[Call]:
+def confirmed(app: "App", calls: Sequence[Call], verb: str) -> list[Call]:
     """Show each call, and return those to which a person says yes."""
     taken = []
     for call in calls:
-        show_call(state, call)
-        if ask(state, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
+        show_call(app, call)
+        if ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
             taken.append(call)
     return taken
 
 
-def sessions_of(typed: Sequence[str], state: "State") -> list[str]:
+def sessions_of(typed: Sequence[str], app: "App") -> list[str]:
     """Return the ids of the few sessions that were typed. Raises what `target_of` raises, and UsageError for many."""
     if len(typed) > FEW:
         raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
-    return [target_of(word, state).session_id for word in typed]
+    return [target_of(word, app).session_id for word in typed]
 
 
 class Then(NamedTuple):
@@ -152,9 +152,9 @@ class Then(NamedTuple):
     wanted: "Wanted"
     result: bool
 
-    def since(self, began: float, state: "State") -> "Then":
+    def since(self, began: float, app: "App") -> "Then":
         """Return it for a wait that began at a time, by the monotonic clock."""
-        return self._replace(limits=self.limits.since(began, state.clock))
+        return self._replace(limits=self.limits.since(began, app.clock))
 
 
 class Turn(NamedTuple):
@@ -164,12 +164,12 @@ class Turn(NamedTuple):
     known: set[str]
 
 
-def before(state: "State", target: Target) -> Turn:
+def before(app: "App", target: Target) -> Turn:
     """Return what there is of a session so far. Raises ApiError."""
-    return Turn(session_of(state, target.session_id), events_so_far(state, target.session_id))
+    return Turn(session_of(app, target.session_id), events_so_far(app, target.session_id))
 
 
-def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, said: Events) -> int:
+def wait_then(app: "App", target: Target, then: Then, turn: Turn | None, said: Events) -> int:
     """Wait for the ending of what was said, print it, and return 0 or raise what it ended with.
 
     Without a turn that is the ending of the run, or of what the session did last.
@@ -178,25 +178,25 @@ def wait_then(state: "State", target: Target, then: Then, turn: Turn | None, sai
     from qoder_cli.runs.watch import Watch
 
     if turn is None and target.run is not None:
-        observer = observer_of(state, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
+        observer = observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
     else:
-        turn = turn or Turn(session_of(state, target.session_id), set())
-        observer = turn_observer(state, turn.session, known=turn.known, after=keys(said))
-    item = wait_for(state, Watch(observer), then.limits, then.wanted)
-    return finish(state, item, result=then.result)
+        turn = turn or Turn(session_of(app, target.session_id), set())
+        observer = turn_observer(app, turn.session, known=turn.known, after=keys(said))
+    item = wait_for(app, Watch(observer), then.limits, then.wanted)
+    return finish(app, item, result=then.result)
 
 
-def wait_for_new(state: "State", session: Run, said: Events, then: Then) -> int:
+def wait_for_new(app: "App", session: Run, said: Events, then: Then) -> int:
     """Wait for the first ending of a new session, or of what was said to it since, and print it as `wait_then`."""
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.watch import Watch
 
-    observer = turn_observer(state, session.raw, after=keys(said), is_new=not said)
-    return finish(state, wait_for(state, Watch(observer), then.limits, then.wanted), result=then.result)
+    observer = turn_observer(app, session.raw, after=keys(said), is_new=not said)
+    return finish(app, wait_for(app, Watch(observer), then.limits, then.wanted), result=then.result)
 
 
 def decide(
-    state: "State",
+    app: "App",
     typed: str,
     calls: Sequence[str],
     *,
@@ -214,24 +214,24 @@ def decide(
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
-    if not (calls or every) and (yes or not state.may_ask):
+    if not (calls or every) and (yes or not app.may_ask):
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
-    if not (yes or state.may_ask):
+    if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
-    target = target_of(typed, state)
-    asked = look(state.client, target.session_id, until=calls)
-    taken = chosen(state, target, asked, calls, verb)
+    target = target_of(typed, app)
+    asked = look(app.client, target.session_id, until=calls)
+    taken = chosen(app, target, asked, calls, verb)
     must_be_shown(taken, hashes)
     if not taken and not every:
         raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
     if taken and not yes:
-        taken = confirmed(state, taken, verb)
+        taken = confirmed(app, taken, verb)
         if not taken:
             raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
     if not taken:
-        state.progress.note(f"nothing waits in session {target.session_id}", always=True)
+        app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-    return deliver(state, target, asked, answers, said=_DONE[verb], then=then)
+    return deliver(app, target, asked, answers, said=_DONE[verb], then=then)
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}
@@ -239,7 +239,7 @@ _DONE = {"approve": "approved", "deny": "denied"}
 
 
 def deliver(
-    state: "State",
+    app: "App",
     target: Target,
     asked: Asked,
     answers: Sequence[tuple[Call, dict[str, Any]]],
@@ -249,34 +249,34 @@ def deliver(
 ) -> int:
     """Send answers to calls that wait, if there are any, and print what became of it, or wait for what follows."""
     goes_on = target.run is not None and is_going(target.run)
-    turn = before(state, target) if then and answers and not goes_on else None
+    turn = before(app, target) if then and answers and not goes_on else None
     events: Events = []
     if answers:
         names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
-        where = state.client.settings.whereabouts
-        state.progress.note(f"{names_of} in session {target.session_id} is to be {said} {where}")
-        write = Answers(state, asked, answers)
+        where = app.client.settings.whereabouts
+        app.progress.note(f"{names_of} in session {target.session_id} is to be {said} {where}")
+        write = Answers(app, asked, answers)
         events, asked = write.deliver(), write.asked
         if not events:
             said = "answered"
-            state.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
+            app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
     sent = {call.id for call, _ in answers}
     still = [id for id in (*(call.id for call in asked.calls), *asked.unreadable) if id not in sent]
     if still:
-        state.progress.note(f"these still wait: {_listed(still)}")
+        app.progress.note(f"these still wait: {_listed(still)}")
     if then is not None:
-        return wait_then(state, target, then, turn, events)
-    Answered(target, [(call.id, said) for call, _ in answers], still, events).show(state)
+        return wait_then(app, target, then, turn, events)
+    Answered(target, [(call.id, said) for call, _ in answers], still, events).show(app)
     return Exit.OK
 
 
-def answer_call(state: "State", typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
+def answer_call(app: "App", typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
     """Give the result of a custom tool's call, and print what became of it. Raises QoderError."""
-    target = target_of(typed, state)
-    asked = look(state.client, target.session_id, until=[id])
-    [call] = chosen(state, target, asked, [id], "answer")
+    target = target_of(typed, app)
+    asked = look(app.client, target.session_id, until=[id])
+    [call] = chosen(app, target, asked, [id], "answer")
     return deliver(
-        state, target, asked, [(call, custom_result(call, said, is_error=is_error))], said="answered", then=then
+        app, target, asked, [(call, custom_result(call, said, is_error=is_error))], said="answered", then=then
     )
 
 
@@ -289,45 +289,45 @@ class ToSay(NamedTuple):
     when_idle: bool
 
 
-def send_message(state: "State", typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
+def send_message(app: "App", typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
     """Send a message to a session, and print it, or wait for what follows if it `waits`. Raises QoderError."""
-    began = state.clock.monotonic()
-    target = target_of(typed, state)
-    session = session_of(state, target.session_id)
+    began = app.clock.monotonic()
+    target = target_of(typed, app)
+    session = session_of(app, target.session_id)
     if session.get("archived_at") or session.get("status") == "terminated":
         why = "is archived" if session.get("archived_at") else "was terminated"
         raise Rejected(
             f"session {target.session_id} {why}, so it takes no messages; nothing was sent",
             hint="start another run or session",
         )
-    state.progress.note(f"sending a message to session {target.session_id} {state.client.settings.whereabouts}")
+    app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
     if message.interrupts and then:
-        _interrupt(state, target, then)
+        _interrupt(app, target, then)
     refusals = 0
     while True:
-        if message.when_idle and then and _until_idle(state, target, then.since(began, state)):
+        if message.when_idle and then and _until_idle(app, target, then.since(began, app)):
             refusals = 0
-        turn = before(state, target) if waits else None
+        turn = before(app, target) if waits else None
         try:
-            events = Message(state, target.session_id, message.said).deliver()
+            events = Message(app, target.session_id, message.said).deliver()
             break
         except Rejected as error:
             if error.http_status != 409:
                 raise
             if not message.when_idle:
-                raise _busy(state, target, message, error) from error
+                raise _busy(app, target, message, error) from error
             refusals += 1
             timeout = then.limits.timeout if then else None
-            if timeout is not None and state.clock.monotonic() - began >= timeout:
+            if timeout is not None and app.clock.monotonic() - began >= timeout:
                 why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
-                again = _when_idle(state, target, message)
+                again = _when_idle(app, target, message)
                 raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
             if refusals == MOST_REFUSALS:  # it is idle, and takes no message for another reason
                 raise
-            state.clock.sleep(BUSY_PAUSE)
+            app.clock.sleep(BUSY_PAUSE)
     if waits and then:
-        return wait_then(state, target, then.since(began, state), turn, events)
-    Answered(target, [], [], events).show(state)
+        return wait_then(app, target, then.since(began, app), turn, events)
+    Answered(target, [], [], events).show(app)
     return Exit.OK
 
 
@@ -337,45 +337,45 @@ def _is_busy(asked: Asked) -> bool:
     return newest.get("type") == STATUSES[0] or asked.key is not None
 
 
-def _until_idle(state: "State", target: Target, then: Then) -> bool:
+def _until_idle(app: "App", target: Target, then: Then) -> bool:
     """Wait until the agent neither works nor waits, and return whether that took a wait.
 
     Raises WaitTimeout, NeedsAnswer, LostSight, Interrupted.
     """
-    if not _is_busy(look(state.client, target.session_id)):
+    if not _is_busy(look(app.client, target.session_id)):
         return False
-    _wait_out(state, turn_observer(state, session_of(state, target.session_id)), then)
+    _wait_out(app, turn_observer(app, session_of(app, target.session_id)), then)
     return True
 
 
-def _interrupt(state: "State", target: Target, then: Then) -> None:
+def _interrupt(app: "App", target: Target, then: Then) -> None:
     """Interrupt what the agent does, and wait until it has stopped."""
-    if not _is_busy(look(state.client, target.session_id)):
+    if not _is_busy(look(app.client, target.session_id)):
         return
-    turn = before(state, target)
-    interruption(state, target.session_id).deliver()
+    turn = before(app, target)
+    interruption(app, target.session_id).deliver()
     patient = then._replace(wanted=then.wanted._replace(on_ask="wait"))
-    _wait_out(state, turn_observer(state, turn.session, known=turn.known), patient)
+    _wait_out(app, turn_observer(app, turn.session, known=turn.known), patient)
 
 
-def _wait_out(state: "State", observer: Observer, then: Then) -> None:
+def _wait_out(app: "App", observer: Observer, then: Then) -> None:
     from qoder_cli.runs.awaiting import wait_for
     from qoder_cli.runs.watch import Watch
 
-    item = wait_for(state, Watch(observer), then.limits, then.wanted._replace(follow=False, require_satisfied=False))
+    item = wait_for(app, Watch(observer), then.limits, then.wanted._replace(follow=False, require_satisfied=False))
     if item.error and not observer.ended:
         raise item.error
 
 
-def _busy(state: "State", target: Target, message: ToSay, error: Rejected) -> Rejected:
+def _busy(app: "App", target: Target, message: ToSay, error: Rejected) -> Rejected:
     """Return the refusal of a session that is busy, with the command that helps."""
-    if look(state.client, target.session_id).key is not None:
-        return error.with_(hint="answer what it waits for first", next=target.command(state, "pending"))
-    return error.with_(hint="to send it once the agent is idle", next=_when_idle(state, target, message))
+    if look(app.client, target.session_id).key is not None:
+        return error.with_(hint="answer what it waits for first", next=target.command(app, "pending"))
+    return error.with_(hint="to send it once the agent is idle", next=_when_idle(app, target, message))
 
 
-def _when_idle(state: "State", target: Target, message: ToSay) -> list[str]:
-    return target.command(state, "send", "-m", message.typed, "--when-idle")
+def _when_idle(app: "App", target: Target, message: ToSay) -> list[str]:
+    return target.command(app, "send", "-m", message.typed, "--when-idle")
 
 
 class Answered(NamedTuple):
@@ -386,7 +386,7 @@ class Answered(NamedTuple):
     still: list[str]
     events: Events
 
-    def show(self, state: "State") -> None:
+    def show(self, app: "App") -> None:
         """Print it, in the format asked for."""
         data = {
             "run_id": self.target.run.id if self.target.run else None,
@@ -395,8 +395,8 @@ class Answered(NamedTuple):
             "still_waiting": self.still,
             "events": self.events,
         }
-        if state.output.format == "id":
-            state.output.raw("".join(f"{visible(id)}\n" for id, _ in self.calls))
+        if app.output.format == "id":
+            app.output.raw("".join(f"{visible(id)}\n" for id, _ in self.calls))
             return
         said: dict[str, list[str]] = {}
         for id, answer in self.calls:
@@ -407,7 +407,7 @@ class Answered(NamedTuple):
             **said,
             "still_waiting": self.still,
         }
-        state.output.record(fields, data=data)
+        app.output.record(fields, data=data)
 
 
 def _listed(those: Sequence[str]) -> str:

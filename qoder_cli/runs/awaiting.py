@@ -3,7 +3,7 @@
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -50,20 +50,20 @@ def asks_more(wanted: Wanted, item: Item) -> bool:
     return item.run is not None and not is_going(item.run)
 
 
-def read_more(state: "State", item: Item, wanted: Wanted) -> Item:
+def read_more(app: "App", item: Item, wanted: Wanted) -> Item:
     """Return an item with what is wanted of it; where that cannot be read, it says why in its error."""
     if not asks_more(wanted, item):
         return item
     try:
         if wanted.require_satisfied:
-            item = _judged_by_outcome(item, state.client)
+            item = _judged_by_outcome(item, app.client)
         if wanted.result and item.run is not None:
             from qoder_cli.runs.result import final_message, story_of_turn
 
-            message = final_message(state.client, item.run, story=story_of_turn(state, item.run))
+            message = final_message(app.client, item.run, story=story_of_turn(app, item.run))
             item = item.with_(more={"result": message})
     except ApiError as error:
-        return item.with_(error=item.error or unreadable(item, error, wanted, state))
+        return item.with_(error=item.error or unreadable(item, error, wanted, app))
     return item
 
 
@@ -72,7 +72,7 @@ def unread(run: Run, signalled: Signalled) -> QoderError:
     return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
 
 
-def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> QoderError:
+def unreadable(item: Item, error: ApiError, wanted: Wanted, app: "App") -> QoderError:
     """Return the error of a run that has ended, when what is wanted of it cannot be read."""
     if (run := item.run) is None:
         return error
@@ -80,7 +80,7 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, state: "State") -> Q
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
-        next=state.command(noun(run.id), *again),
+        next=app.command(noun(run.id), *again),
         cause=error,
         **naming(run, "ended"),
     )
@@ -103,7 +103,7 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
     return item.with_(error=error)
 
 
-def asker(state: State) -> "Callable[[Watch], QoderError | None]":
+def asker(app: App) -> "Callable[[Watch], QoderError | None]":
     """Return what asks a person about the calls that a run waits for; it returns why the wait is over, if it is."""
     from qoder_cli.sessions.question import prompted
 
@@ -113,7 +113,7 @@ def asker(state: State) -> "Callable[[Watch], QoderError | None]":
             watch.observer.forget_asks()
             return None
         try:
-            if run.session_id and prompted(state, run.session_id):
+            if run.session_id and prompted(app, run.session_id):
                 watch.observer.forget_asks()
                 return None
         except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
@@ -127,83 +127,83 @@ def asker(state: State) -> "Callable[[Watch], QoderError | None]":
     return ask
 
 
-def wait_for(state: State, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
+def wait_for(app: App, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait for it is over, and return what became of it.
 
     After a signal it returns too, with the signal as the error. A run that keeps running after
     that, or when the time is up, is cancelled first if `--on-leave` says so.
     """
     try:
-        answer = asker(state) if wanted.on_ask == "prompt" else None
-        Wait(terms_of(state, limits, wanted), listener_of(state, wanted), answer=answer).until_over(watch)
-        return take_leave_of([read_more(state, item_of(watch, state), wanted)], state)[0]
+        answer = asker(app) if wanted.on_ask == "prompt" else None
+        Wait(terms_of(app, limits, wanted), listener_of(app, wanted), answer=answer).until_over(watch)
+        return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]
     except Signalled as signalled:
-        item = interrupted(watch, signalled, wanted, state)
-    return take_leave_of([item], state)[0]
+        item = interrupted(watch, signalled, wanted, app)
+    return take_leave_of([item], app)[0]
 
 
-def terms_of(state: State, limits: Limits, wanted: Wanted) -> Terms:
+def terms_of(app: App, limits: Limits, wanted: Wanted) -> Terms:
     """Return the terms of a wait that a command makes."""
     return Terms(
-        clock=state.clock,
-        progress=state.progress,
-        request_timeout=state.client.request_timeout,
+        clock=app.clock,
+        progress=app.progress,
+        request_timeout=app.client.request_timeout,
         timeout=limits.timeout,
         spent=limits.spent,
         longest_pause=LONGEST_PAUSE if limits.interval is None else limits.interval,
-        slice=glance(state),
+        slice=glance(app),
         stops_when_asked=wanted.on_ask != "wait",
     )
 
 
-def glance(state: State) -> float:
+def glance(app: App) -> float:
     """Return for how many seconds a wait may sleep before it looks around."""
-    return GLANCE if state.out.is_piped else SLICE
+    return GLANCE if app.out.is_piped else SLICE
 
 
 def listener_of(
-    state: State, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: "Sequence[str]" = ()
+    app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: "Sequence[str]" = ()
 ) -> Listener:
     """Return what listens to sessions, and with `--follow` shows what it hears; `labels` are those of several runs."""
     showing = None
     if wanted.follow:
         from qoder_cli.sessions.transcript import Showing
 
-        showing = Showing(state, labels)
-    return Listener(state.client, inbox=inbox or SimpleQueue(), showing=showing)
+        showing = Showing(app, labels)
+    return Listener(app.client, inbox=inbox or SimpleQueue(), showing=showing)
 
 
-def item_of(watch: Watch, state: State) -> Item:
+def item_of(watch: Watch, app: App) -> Item:
     """Return what became of a run for which the wait is over; one that may be going on, with how to wait again."""
     run_id, error = watch.observer.run_id, watch.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
-        again = state.wait_again(run_id)
+        again = app.wait_again(run_id)
         if isinstance(error, NeedsAnswer):
-            again = state.command(noun(run_id), "pending", run_id)
+            again = app.command(noun(run_id), "pending", run_id)
         error = error.with_(run_id=run_id, session_id=watch.session_id, next=again)
     elif error is None and watch.run:
-        error = ending_error(watch.run, state)
+        error = ending_error(watch.run, app)
     return Item(run_id, watch.run, error)
 
 
-def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, state: State) -> Item:
+def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) -> Item:
     """Return what became of a run when a signal ended the command."""
     run, run_id = watch.run, watch.observer.run_id
     if not watch.over:
-        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, state))
-    item = item_of(watch, state)
+        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, app))
+    item = item_of(watch, app)
     if run is not None and item.error is None and asks_more(wanted, item):
         return item.with_(error=unread(run, signalled))
     return item
 
 
-def left_behind(watch: Watch, state: State) -> Item:
+def left_behind(watch: Watch, app: App) -> Item:
     """Return what became of a run that is not waited for any longer because another one failed."""
     run, run_id = watch.run, watch.observer.run_id
     error = NotYet(
         f"run {run_id} keeps running (stopped waiting after another failed)",
         hint="to wait for it",
-        next=state.wait_again(run_id),
+        next=app.wait_again(run_id),
         run_id=run_id,
         session_id=watch.session_id,
         run_state="going" if run else "unknown",
@@ -211,15 +211,15 @@ def left_behind(watch: Watch, state: State) -> Item:
     return Item(run_id, run, error)
 
 
-def finish(state: State, item: Item, *, result: bool = False) -> int:
+def finish(app: App, item: Item, *, result: bool = False) -> int:
     """Print what became of the one thing that was asked for; return 0, or raise the error that it ended with.
 
     With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
     """
-    state.known.ci.ended(item)
+    app.known.ci.ended(item)
     try:
         if item.run is not None:
-            failure = _show(state, item, result)
+            failure = _show(app, item, result)
             if failure and not item.error:
                 item = item.with_(error=failure)
     except Signalled as signalled:
@@ -228,13 +228,13 @@ def finish(state: State, item: Item, *, result: bool = False) -> int:
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
-    state.known.ci.ended(item)
+    app.known.ci.ended(item)
     if item.error is not None:
-        raise item.error if result else beside_record(item.error, item.run, state)
+        raise item.error if result else beside_record(item.error, item.run, app)
     return Exit.OK
 
 
-def _show(state: State, item: Item, result: bool) -> QoderError | None:
+def _show(app: App, item: Item, result: bool) -> QoderError | None:
     """Print the run or its result, and return the error if that could not be read."""
     run, error = item.run, None
     assert run is not None  # whoever calls this has a run to show
@@ -242,10 +242,10 @@ def _show(state: State, item: Item, result: bool) -> QoderError | None:
         from qoder_cli.runs.result import show_result
 
         try:
-            show_result(state, run)
+            show_result(app, run)
             return None
         except ApiError as failure:
-            error = unreadable(item, failure, Wanted(result=True), state)
-    if not result or state.output.is_json:
-        state.show_run(run)
+            error = unreadable(item, failure, Wanted(result=True), app)
+    if not result or app.output.is_json:
+        app.show_run(run)
     return error

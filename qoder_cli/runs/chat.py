@@ -21,7 +21,7 @@ from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.transcript import entry
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.output.screen import Screen
 
 TICK = 0.1  # seconds after which a key is heard
@@ -32,20 +32,20 @@ _ESC, _CTRL_D = b"\x1b", b"\x04"
 _RESTS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
-def require_terminal(state: "State") -> None:
+def require_terminal(app: "App") -> None:
     """Raise UsageError where nobody can talk."""
-    if not (state.may_ask and state.out.is_terminal):
+    if not (app.may_ask and app.out.is_terminal):
         hint = "use qoder session send RUN -m TEXT --wait --result"
         raise UsageError("a chat requires a terminal", hint=hint)
 
 
-def chat(state: "State", session_id: str) -> int:
+def chat(app: "App", session_id: str) -> int:
     """Talk with a session's agent until the person leaves, or the session ends. Raises QoderError."""
-    session = Run(session_of(state, session_id))
+    session = Run(session_of(app, session_id))
     refuse_archived(session, "it takes no messages")
     title = text(session.raw.get("title"))
-    state.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
-    talk = Talk(state, session_id)
+    app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
+    talk = Talk(app, session_id)
     try:
         talk.go_on()
     except Signalled as signalled:
@@ -61,28 +61,28 @@ def chat(state: "State", session_id: str) -> int:
         raise LostSight(
             f"lost sight of session {session_id}: {error.message}",
             hint="to come back",
-            next=state.command("session", "chat", session_id),
+            next=app.command("session", "chat", session_id),
             session_id=session_id,
             run_state="unknown",
             cause=error,
         ) from error
     if not talk.is_over:
         working = "; the agent keeps working" if talk.works else ""
-        state.progress.note(f"left session {session_id}{working}", always=True)
-        state.progress.note(f"to come back: {' '.join(state.command('session', 'chat', session_id))}", always=True)
+        app.progress.note(f"left session {session_id}{working}", always=True)
+        app.progress.note(f"to come back: {' '.join(app.command('session', 'chat', session_id))}", always=True)
     return Exit.OK
 
 
 class Talk:
     """One conversation: `works` says whether the agent does, `is_over` whether the session has ended."""
 
-    def __init__(self, state: "State", session_id: str) -> None:
-        self._state = state
+    def __init__(self, app: "App", session_id: str) -> None:
+        self._app = app
         self._id = session_id
-        self._log = SessionLog(state.client, session_id, Selection())
+        self._log = SessionLog(app.client, session_id, Selection())
         self._ours: set[str] = set()  # messages that stand on the page already
         self._asks_at: float | None = None  # when to ask about what the agent waits for
-        self.page = Page(state.out)
+        self.page = Page(app.out)
         self.works = self.is_over = False
 
     def go_on(self) -> None:
@@ -91,8 +91,8 @@ class Talk:
             for event in events:
                 self.page.show(event)
         self._find_out()
-        follower = Follower(self._log, note=self._state.progress.note, preview=self.page.preview)
-        batches = follower.batches(lambda: self._state.clock.monotonic() + TICK)
+        follower = Follower(self._log, note=self._app.progress.note, preview=self.page.preview)
+        batches = follower.batches(lambda: self._app.clock.monotonic() + TICK)
         while not self.is_over:
             if self.works:
                 self._follow(batches)
@@ -100,16 +100,16 @@ class Talk:
                 self._send(said)
 
     def _find_out(self) -> None:
-        asked = look(self._state.client, self._id)
+        asked = look(self._app.client, self._id)
         newest = next((event for event in asked.events if event.get("type") in STATUSES), {})
         self.works = newest.get("type") == STATUSES[0] or asked.key is not None
-        self._asks_at = self._state.clock.monotonic() if asked.key is not None else None
+        self._asks_at = self._app.clock.monotonic() if asked.key is not None else None
 
     def _line(self) -> str:
         """Return what a person types; lines that are pasted together are one message."""
-        stdin = self._state.stdin
+        stdin = self._app.stdin
         try:
-            said = line_of(self._state, "> ")
+            said = line_of(self._app, "> ")
         except UsageError:  # Ctrl-D
             raise EOFError from None
         while stdin and is_ready(stdin, within=PASTED):
@@ -118,15 +118,15 @@ class Talk:
 
     def _send(self, said: str) -> None:
         try:
-            self._ours |= {str(event["id"]) for event in Message(self._state, self._id, said).deliver()}
+            self._ours |= {str(event["id"]) for event in Message(self._app, self._id, said).deliver()}
             self.works = True
         except Rejected as error:
-            self._state.progress.warn(f"not sent: {error.message}")
+            self._app.progress.warn(f"not sent: {error.message}")
             self._find_out()
 
     def _follow(self, batches: Iterator[Events]) -> None:
         """Show what happens until the agent rests; hear Esc, and ask what it asks."""
-        clock = self._state.clock
+        clock = self._app.clock
         heard_at = clock.monotonic()
         with single_keys() as typed:
             for events in batches:
@@ -145,7 +145,7 @@ class Talk:
         if self._asks_at is not None and self.works:
             self._asks_at = None
             try:
-                if not prompted(self._state, self._id):
+                if not prompted(self._app, self._id):
                     raise EOFError
             except UsageError:
                 raise EOFError from None
@@ -158,7 +158,7 @@ class Talk:
             self._asks_at = None
         elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
             # A call that is marked as asked about waits for a person; of any other the session may go on by itself.
-            self._asks_at = self._state.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
+            self._asks_at = self._app.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
         elif kind in _RESTS:
             self.works, self.is_over = False, kind != "session.status_idle"
 
@@ -167,11 +167,11 @@ class Talk:
             raise EOFError
         if keys == _ESC:
             self.page.end_line()
-            self._state.progress.note("interrupting")
+            self._app.progress.note("interrupting")
             try:
-                interruption(self._state, self._id).deliver()
+                interruption(self._app, self._id).deliver()
             except ApiError as error:
-                self._state.progress.warn(f"not interrupted: {error.message}")
+                self._app.progress.warn(f"not interrupted: {error.message}")
 
 
 class Page:

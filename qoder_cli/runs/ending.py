@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -48,19 +48,19 @@ def naming(run: Run, run_state: RunState) -> dict[str, Any]:
     return {"run_id": run.id, "session_id": run.session_id, "run_state": run_state}
 
 
-def ending_error(run: Run, state: State) -> QoderError | None:
+def ending_error(run: Run, app: App) -> QoderError | None:
     """Return the error that a settled run ends the command with; None when it completed."""
     about = {**naming(run, "ended"), "api_type": run.error_type}
     match verdict(run):
         case Exit.OK:
             return None
         case Exit.NOT_YET:
-            return not_ended(run, state)
+            return not_ended(run, app)
         case Exit.OUTCOME_UNKNOWN:
             return OutcomeUnknown(
                 f"the outcome of {run.called} is unknown: its session was deleted",
                 hint="check what the run did before starting another",
-                next=state.looking(noun(run.id), "get", run.id),
+                next=app.looking(noun(run.id), "get", run.id),
                 **{**about, "run_state": "unknown"},
             )
         case Exit.RUN_SKIPPED:
@@ -70,25 +70,25 @@ def ending_error(run: Run, state: State) -> QoderError | None:
                 **about,
             )
     if run.session_id:
-        about |= {"hint": "to see what the agent did", "next": state.looking(noun(run.id), "logs", run.id)}
+        about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
-        setup = state.looking("deploy", "get", run.deployment_id)
+        setup = app.looking("deploy", "get", run.deployment_id)
         about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
     return RunFailed(_failure(run), **about)
 
 
-def not_ended(run: Run, state: State) -> QoderError:
+def not_ended(run: Run, app: App) -> QoderError:
     """Return the error that a run is still running, with the command that waits for it."""
     if waits_for_answer(run):
-        pending = state.command(noun(run.id), "pending", run.id)
-        return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, state)
-    return going_on(NotYet(f"{run.called} is still {run.status}", hint="to wait for it"), run, state)
+        pending = app.command(noun(run.id), "pending", run.id)
+        return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, app)
+    return going_on(NotYet(f"{run.called} is still {run.status}", hint="to wait for it"), run, app)
 
 
-def going_on(error: QoderError, run: Run, state: State) -> QoderError:
+def going_on(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error, naming the run that keeps running and the command that waits for it."""
     run_state: RunState = "going" if error.run_state == "none" else error.run_state
-    return error.with_(next=error.next or state.wait_again(run.id), **naming(run, run_state))
+    return error.with_(next=error.next or app.wait_again(run.id), **naming(run, run_state))
 
 
 def needs_answer(run: Run) -> NeedsAnswer:
@@ -110,32 +110,32 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeou
     return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")
 
 
-def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, state: State) -> QoderError:
+def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, app: App) -> QoderError:
     """Return the last words when a signal ends a wait: which runs keep running, and how to wait for them again."""
     stands = "keeps running" if run else "may be running (no status yet)"
     what = f"{noun(run_ids[0])} {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
     return signalled.in_words(
         f"stopped waiting; {what}",
         hint="to resume waiting",
-        next=state.wait_again(*run_ids),
+        next=app.wait_again(*run_ids),
         run_id=run_ids[0] if len(run_ids) == 1 else None,
         session_id=run.session_id if run else None,
         run_state="going" if run or len(run_ids) > 1 else "unknown",
     )
 
 
-def stopped_with(signalled: Signalled, run: Run, state: State) -> QoderError:
+def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     """Print a run, leave it as `--on-leave` says, and return the last words of a signal that came before."""
     run = settle(run)
-    if not state.output.has_written:
+    if not app.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            state.show_run(run)
+            app.show_run(run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
-    return take_leave(stopped_waiting(signalled, [run.id], run, state), run, state)
+    return take_leave(stopped_waiting(signalled, [run.id], run, app), run, app)
 
 
-def complete(error: QoderError, run: Run, state: State) -> QoderError:
+def complete(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error that ends a command, naming its run; with JSON print that run, if nothing was printed yet."""
     run = settle(run)
     if error.run_id is None:
@@ -143,9 +143,9 @@ def complete(error: QoderError, run: Run, state: State) -> QoderError:
         if is_going(run) and isinstance(error, ApiError):
             run_state = "unknown"
         error = error.with_(**naming(run, run_state))
-    if state.output.is_json and not state.output.has_written:
+    if app.output.is_json and not app.output.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-            state.show_run(run)
+            app.show_run(run)
     return error
 
 
@@ -157,28 +157,28 @@ def _failure(run: Run) -> str:
     return f"{run.called} {'failed' if run.session_id else 'did not start'}{kind}{why}"
 
 
-def beside_record(error: QoderError, run: Run | None, state: State) -> QoderError:
+def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     """Return the error without what the record above it says already, where one terminal shows both."""
     is_told = run is not None and error.message == _failure(run)
-    if is_told and state.output.is_drawn and state.err.is_terminal:
+    if is_told and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error
 
 
-def take_leave_of(items: "Sequence[Item]", state: "State") -> "list[Item]":
+def take_leave_of(items: "Sequence[Item]", app: "App") -> "list[Item]":
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
-    if state.known.on_leave != "cancel":
+    if app.known.on_leave != "cancel":
         return list(items)
     from qoder_cli.base.pool import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
-    pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
+    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
 
     def leave(item: "Item") -> "Item":
         if item.error is None or item.run is None or not _is_left(item.error, item.run):
             return item
         pace.take()
-        return item.with_(error=take_leave(item.error, item.run, state))
+        return item.with_(error=take_leave(item.error, item.run, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
@@ -188,25 +188,25 @@ def _is_left(error: QoderError, run: Run) -> bool:
     return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 
-def take_leave(error: QoderError, run: Run, state: "State") -> QoderError:
+def take_leave(error: QoderError, run: Run, app: "App") -> QoderError:
     """Cancel a run that a timeout or a signal leaves running, if that was asked for; return the error, saying so.
 
     An adopted run may be someone else's and is never cancelled.
     """
-    if state.known.on_leave != "cancel" or not _is_left(error, run):
+    if app.known.on_leave != "cancel" or not _is_left(error, run):
         return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"
-        state.progress.warn(f"run {run.id} was not cancelled: {why}")
+        app.progress.warn(f"run {run.id} was not cancelled: {why}")
         return error
     from qoder_cli.http.write import Cancel
 
     try:
-        cancel = Cancel(state.client, run.session_id, timeout=CANCEL_WITHIN)
+        cancel = Cancel(app.client, run.session_id, timeout=CANCEL_WITHIN)
         cancel.retries = False
         cancel.send()
     except QoderError as failure:
-        state.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
+        app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error
     message = f"{error.message}; cancellation was requested"
     return error.with_(asked_to_cancel=True, message=message, hint="to check the outcome")

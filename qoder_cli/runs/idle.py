@@ -16,7 +16,7 @@ from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 MOST_REQUESTS = 5
@@ -27,14 +27,14 @@ MOVING = ("running", "rescheduling", "canceling", "processing")
 AT_REST = ("idle", "terminated", "archived")
 
 
-def find_going(state: "State", deployment_id: str) -> Run | None:
+def find_going(app: "App", deployment_id: str) -> Run | None:
     """Return a run of the deployment that is going, or may be for all that is known; None when it is idle.
 
     A run whose session is at rest may wait for an answer, which only its events tell: that is asked
     of the newest ones, as many as the requests are enough for. Raises ApiError, and RunSkipped when
     a session works that belongs to no run of the newest 100.
     """
-    client = state.client
+    client = app.client
     runs = sorted(newest_runs(client, deployment_id, NEWEST), key=_created, reverse=True)
     open_runs = []
     for run in runs:
@@ -59,7 +59,7 @@ def find_going(state: "State", deployment_id: str) -> Run | None:
                 f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
                 f"the newest {NEWEST} runs",
                 hint="to see it",
-                next=state.command("run", "list", deployment_id),
+                next=app.command("run", "list", deployment_id),
                 session_id=session_id,
                 run_state="unknown",
             )

@@ -11,7 +11,7 @@ from qoder_cli.output.results import Printed, Result
 from qoder_cli.output.views import missing_row, run_row
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 # The order in which columns get room on a terminal.
 _FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "trigger", "session")
@@ -67,8 +67,8 @@ def not_started(typed: str) -> Item:
     return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
-def printed(state: "State", count: int) -> Printed[Item]:
+def printed(app: "App", count: int) -> Printed[Item]:
     """Return what prints the runs of a command that was given so many things."""
-    row = Item.drawn_row if state.output.is_drawn else Item.row
+    row = Item.drawn_row if app.output.is_drawn else Item.row
     remedy = "qoder run get shows all of a run"
-    return Printed(state.output, state.progress, count, row=row, first=_FIRST, remedy=remedy)
+    return Printed(app.output, app.progress, count, row=row, first=_FIRST, remedy=remedy)

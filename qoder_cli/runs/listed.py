@@ -14,7 +14,7 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.turn import with_asks
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 RECENT = 20  # runs
@@ -82,17 +82,17 @@ class _EndingReader(Observer):
         return {}
 
 
-def recent_runs(state: "State", deployment_id: str) -> Fields:
+def recent_runs(app: "App", deployment_id: str) -> Fields:
     """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
-    resolver = Resolver(state.client)
+    resolver = Resolver(app.client)
     try:
-        newest = newest_runs(state.client, deployment_id, RECENT)
+        newest = newest_runs(app.client, deployment_id, RECENT)
     except ApiError as error:
-        state.progress.warn(f"could not read its runs: {error.message}")
+        app.progress.warn(f"could not read its runs: {error.message}")
         return {}
     runs = list(resolver.runs([run.raw for run in newest]))
     if resolver.unread:
-        state.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
+        app.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
     waiting = [run.id for run in runs if waits_for_answer(run)]
     known = picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
     return known | ({"waits_for_answer": waiting} if waiting else {})

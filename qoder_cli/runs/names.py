@@ -22,7 +22,7 @@ from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 _SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
 _LISTED = 10  # ids that an error about an ambiguous name lists
@@ -35,72 +35,72 @@ T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
 
 
-def deployment(typed: str, state: "State") -> str:
+def deployment(typed: str, app: "App") -> str:
     """Return the id of the deployment that was typed: `dep_…` as it is, a name by listing those not archived.
 
     Raises UsageError for what can be neither and for a name that several have, NotFound with the
     nearest names, and ApiError.
     """
-    [found] = deployments([typed], state)
+    [found] = deployments([typed], app)
     if isinstance(found, QoderError):
         raise found
     return found
 
 
-def deployments(typed: Sequence[str], state: "State") -> list[str | QoderError]:
+def deployments(typed: Sequence[str], app: "App") -> list[str | QoderError]:
     """Return what `deployment` returns or raises for each, with one listing for all names.
 
     Raises UsageError for what can be neither an id nor a name, before anything is asked, and ApiError.
     """
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
-    known = dict(not_archived(state)) if names else {}
+    known = dict(not_archived(app)) if names else {}
     if known:
         from qoder_cli.local.remembered import remember_names
 
-        remember_names(state, known, whole=True)
+        remember_names(app, known, whole=True)
     ids_of: dict[str, list[str]] = {}
     for id, name in known.items():
         ids_of.setdefault(name, []).append(id)
     near_to = known if len(names - ids_of.keys()) <= _SUGGESTED_FOR else {}
-    found = {name: _only(name, ids_of.get(name, []), near_to, state) for name in names}
+    found = {name: _only(name, ids_of.get(name, []), near_to, app) for name in names}
     return [found.get(word, word) for word in typed]
 
 
-def _only(name: str, matches: list[str], known: dict[str, str], state: "State") -> str | QoderError:
+def _only(name: str, matches: list[str], known: dict[str, str], app: "App") -> str | QoderError:
     if len(matches) > 1:
         listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
         return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="use an id")
     if not matches:
-        return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(state)))
+        return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(app)))
     return matches[0]
 
 
-def run(typed: str, state: "State", *, timeout: float | None = None) -> str:
+def run(typed: str, app: "App", *, timeout: float | None = None) -> str:
     """Return the id of the run that was typed: `drun_…` as it is, `last`, `DEPLOYMENT@last`, or `sess_…`.
 
     `timeout` is that of `runs`. Raises UsageError for what can be none of them, NotFound,
     OutcomeUnknown for a `last` that is not settled, WaitTimeout, and ApiError.
     """
-    [found] = runs([typed], state, timeout=timeout).values()
+    [found] = runs([typed], app, timeout=timeout).values()
     if isinstance(found, QoderError):
         raise found
     return found
 
 
-def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) -> Found:
+def runs(typed: Iterable[str], app: "App", *, timeout: float | None = None) -> Found:
     """Return for each word what `run` returns or raises, in as few requests as it takes.
 
     What is not found out within the time (seconds; None or 0: any) ends in WaitTimeout. Raises
     UsageError for a word that can be none of them, before anything is asked.
     """
     words = [ids.run(word) for word in dict.fromkeys(typed)]
-    finder = _Finder(state, words)
+    finder = _Finder(app, words)
     if not timeout:
         finder.find()
         return finder.found
-    until = state.clock.monotonic() + timeout
+    until = app.clock.monotonic() + timeout
     try:
-        Task(finder.find).start().result_unless(lambda: state.clock.monotonic() >= until)
+        Task(finder.find).start().result_unless(lambda: app.clock.monotonic() >= until)
     except Late:
         found = dict(finder.found)  # before it stops, which is the reason for whatever it says from then on
         finder.stop()
@@ -108,7 +108,7 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
             word: WaitTimeout(
                 f"run {word} was not identified within {span(timeout)}",
                 hint="to resume waiting",
-                next=state.command("run", "wait", word),
+                next=app.command("run", "wait", word),
                 run_state="unknown",
             )
             for word in words
@@ -117,29 +117,29 @@ def runs(typed: Iterable[str], state: "State", *, timeout: float | None = None) 
     return finder.found
 
 
-def _whole(typed: str, state: "State") -> str | QoderError:
+def _whole(typed: str, app: "App") -> str | QoderError:
     """Return the run's id that was typed, or the only one seen on this machine that begins so."""
     if len(typed) not in _PREFIX:
         return typed
     from qoder_cli.local.remembered import run_ids_with_prefix
 
-    seen = run_ids_with_prefix(state.store, state.settings.host, typed)
+    seen = run_ids_with_prefix(app.store, app.settings.host, typed)
     if not seen or typed in seen:
         return typed
     if len(seen) > 1:
         return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
-    state.progress.note(f"{typed} is {seen[0]}")
+    app.progress.note(f"{typed} is {seen[0]}")
     return seen[0]
 
 
 class _Finder:
     """Finds out which runs are meant; `found` has those of which that is known."""
 
-    def __init__(self, state: "State", words: Sequence[str]) -> None:
-        self._state = state
+    def __init__(self, app: "App", words: Sequence[str]) -> None:
+        self._app = app
         self._words = words
         self._for_all: QoderError | None = None  # what keeps everything else from being found too
-        self.found: Found = {word: _whole(word, state) for word in words if word.startswith("drun_")}
+        self.found: Found = {word: _whole(word, app) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
         """Find all of them."""
@@ -147,7 +147,7 @@ class _Finder:
             if word in ids.LAST:
                 from qoder_cli.runs.lost import last_run
 
-                self.found[word] = self._or_error(lambda: last_run(self._state))
+                self.found[word] = self._or_error(lambda: last_run(self._app))
         self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
         self._find_by_session([word for word in self._words if word.startswith("sess_")])
 
@@ -170,7 +170,7 @@ class _Finder:
         """Find the newest runs of deployments, which are by the words that stand for the runs."""
         typed = list(dict.fromkeys(of_words.values()))
         try:
-            known = dict(zip(typed, deployments(typed, self._state), strict=True))
+            known = dict(zip(typed, deployments(typed, self._app), strict=True))
         except ApiError as error:
             known = {of: of if of.startswith("dep_") else error for of in typed}
         deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))
@@ -183,9 +183,9 @@ class _Finder:
         from qoder_cli.runs.listed import newest_runs
 
         try:
-            newest = newest_runs(self._state.client, deployment_id, 1)
+            newest = newest_runs(self._app.client, deployment_id, 1)
         except NotFound as error:
-            raise explain_missing(error, deployment_id, self._state) from None
+            raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
             raise NotFound(
                 f"deployment {deployment_id} has no runs yet", hint=f"to start one: qoder deploy run {deployment_id}"
@@ -207,12 +207,12 @@ class _Finder:
     def _session(self, id: str) -> dict[str, Any]:
         """Return a session that belongs to a deployment. Raises ApiError."""
         try:
-            session = mapping(self._state.client.get(f"/sessions/{segment(id)}"))
+            session = mapping(self._app.client.get(f"/sessions/{segment(id)}"))
         except NotFound as error:
             raise error.about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
-            raise NotFound(why, hint=f"use qoder session; {asked(self._state)}")
+            raise NotFound(why, hint=f"use qoder session; {asked(self._app)}")
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: "dict[str, datetime | None]") -> None:
@@ -223,7 +223,7 @@ class _Finder:
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
         def look() -> None:
-            for found in all_runs(self._state.client, deployment_id):
+            for found in all_runs(self._app.client, deployment_id):
                 if found.session_id in wanted:
                     self.found[found.session_id] = found.id
                     wanted.discard(found.session_id)
@@ -233,5 +233,5 @@ class _Finder:
 
         failure = self._or_error(look)
         for id in wanted:
-            missing = NotFound(f"no run of deployment {deployment_id} has the session {id}", hint=asked(self._state))
+            missing = NotFound(f"no run of deployment {deployment_id} has the session {id}", hint=asked(self._app))
             self.found[id] = failure or missing

@@ -26,7 +26,7 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.sessions.story import StoryReader, story_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
@@ -325,24 +325,22 @@ class Observer:
             self._client.progress.warn(message)
 
 
-def observer_of(state: "State", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
+def observer_of(app: "App", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
     """Return the observer of the one run that a command is about, which its last words can tell of.
 
     A run that was adopted here once stays marked so, whichever command is about it.
     """
-    adopted = adopted or state.store.is_adopted(state.settings.host, run_id)
-    state.known.observed = Observer(state.client, run_id, run=run, adopted=adopted, is_fresh=freshness(state))
-    return state.known.observed
+    adopted = adopted or app.store.is_adopted(app.settings.host, run_id)
+    app.known.observed = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
+    return app.known.observed
 
 
-def freshness(state: "State") -> Callable[[str], bool]:
+def freshness(app: "App") -> Callable[[str], bool]:
     """Return what tells of a run whether it was triggered here so lately that a replica may not have heard of it."""
 
     @cache
     def triggered_lately() -> set[str | None]:
-        since = state.clock.now() - YOUNG
-        return {
-            entry.run for entry in state.store.entries(state.settings.host, since=since) if entry.attempt.at > since
-        }
+        since = app.clock.now() - YOUNG
+        return {entry.run for entry in app.store.entries(app.settings.host, since=since) if entry.attempt.at > since}
 
     return lambda run_id: run_id in triggered_lately()

@@ -13,7 +13,7 @@ from qoder_cli.sessions.asks import Waiting, look
 from qoder_cli.sessions.objects import session_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
@@ -21,35 +21,35 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 Batches = Iterator[list[Waiting]]
 
 
-def in_targets(state: "State", typed: Sequence[str]) -> Batches:
+def in_targets(app: "App", typed: Sequence[str]) -> Batches:
     """Yield what waits in each of the sessions that were typed. Raises QoderError."""
-    for target in [target_of(word, state) for word in typed]:
-        session = session_of(state, target.session_id)
-        yield waiting_in(state, target, look(state.client, target.session_id), session)
+    for target in [target_of(word, app) for word in typed]:
+        session = session_of(app, target.session_id)
+        yield waiting_in(app, target, look(app.client, target.session_id), session)
 
 
-def everywhere(state: "State", since: str) -> Batches:
+def everywhere(app: "App", since: str) -> Batches:
     """Yield what waits in the idle sessions created `since`, and say how many were looked at.
 
     One request for each of them, 20 a second at most. A session that cannot be read is warned of, and decides how the
     command ends. Raises ApiError.
     """
-    now = datetime.fromtimestamp(state.clock.now(), UTC)
+    now = datetime.fromtimestamp(app.clock.now(), UTC)
     start = parse_when(since, option="--since", now=now)
-    state.pace_reads()
+    app.pace_reads()
     looked, failures = 0, list[ApiError]()
 
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(state, Target(id, id), look(state.client, id), session)
+            return waiting_in(app, Target(id, id), look(app.client, id), session)
         except ApiError as error:
             return error
 
-    with state.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
-        for found in in_order(read, _idle_sessions(state, start), at_a_time=AT_A_TIME):
+    with app.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
+        for found in in_order(read, _idle_sessions(app, start), at_a_time=AT_A_TIME):
             looked += 1
-            state.progress.beat()
+            app.progress.beat()
             if isinstance(found, NotFound) and found.enveloped:
                 continue  # deleted meanwhile
             if isinstance(found, ApiError):
@@ -57,19 +57,19 @@ def everywhere(state: "State", since: str) -> Batches:
                 if len(failures) >= GIVE_UP_AFTER:
                     raise found
             elif found:
-                with state.progress.aside():
+                with app.progress.aside():
                     yield found
-    state.progress.note(f"looked at {looked} idle sessions created since {utc_text(start)}")
+    app.progress.note(f"looked at {looked} idle sessions created since {utc_text(start)}")
     if failures:
-        state.progress.warn(f"{len(failures)} sessions could not be read")
+        app.progress.warn(f"{len(failures)} sessions could not be read")
         raise failures[0]
 
 
-def _idle_sessions(state: "State", start: datetime) -> Iterator[dict[str, Any]]:
+def _idle_sessions(app: "App", start: datetime) -> Iterator[dict[str, Any]]:
     """Yield the idle sessions created since then, each once; a server may ignore what it is asked for."""
     seen: set[str] = set()
     query = {"statuses[]": ("idle",), "created_at[gte]": utc_text(start), "limit": 100}
-    for page in state.client.pages("/sessions", query):
+    for page in app.client.pages("/sessions", query):
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             is_meant = session.get("status") in (None, "idle") and not session.get("archived_at")

@@ -13,7 +13,7 @@ from qoder_cli.sessions.story import StoryReader, events_path, newest_first
 from qoder_cli.sessions.turn import SAID
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
@@ -98,21 +98,21 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
     return None
 
 
-def story_of_turn(state: "State", run: Run) -> SessionStory | None:
+def story_of_turn(app: "App", run: Run) -> SessionStory | None:
     """Return the story of the session's turn that the command is about; None for a run, which has one of its own."""
-    observer = state.known.observed
+    observer = app.known.observed
     return observer.story if run.is_session and observer else None
 
 
-def show_result(state: "State", run: Run, *, files: list[str] | None = None) -> None:
+def show_result(app: "App", run: Run, *, files: list[str] | None = None) -> None:
     """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
-    message = final_message(state.client, run, story=story_of_turn(state, run))
-    if state.output.is_json:
+    message = final_message(app.client, run, story=story_of_turn(app, run))
+    if app.output.is_json:
         delivered = {} if files is None else {"files": files}
-        state.output.record({}, data={**run.as_json(), "result": message, **delivered})
-    elif state.flags.output == "id":
-        state.show_run(run)
+        app.output.record({}, data={**run.as_json(), "result": message, **delivered})
+    elif app.flags.output == "id":
+        app.show_run(run)
     elif message:
-        state.output.exactly(inert_lines(message).rstrip("\n") + "\n")
+        app.output.exactly(inert_lines(message).rstrip("\n") + "\n")
     elif verdict(run) is Exit.OK:
-        state.progress.note(f"run {run.id} left no final message")
+        app.progress.note(f"run {run.id} left no final message")

@@ -15,81 +15,81 @@ from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.base.times import Limits
     from qoder_cli.runs.ending import Wanted
 
 
 def run_one(
-    state: "State", order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
+    app: "App", order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
 ) -> int:
     """Start a run, wait for its end unless there are no `limits` to that, and print it.
 
     Returns 0, or raises the error that it ended with, also when a signal arrived.
     """
-    if if_idle and _is_busy(state, order, on_skip):
+    if if_idle and _is_busy(app, order, on_skip):
         return Exit.OK
     what = called(order.typed, order.deployment_id)
-    state.progress.note(f"starting a run of {what} {state.client.settings.whereabouts}")
-    trigger = Trigger(state, order)
+    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+    trigger = Trigger(app, order)
     try:
         started = trigger.start()
     except Signalled as signalled:
         if trigger.run is None and not trigger.may_have_acted:
             raise
-        raise _stopped(state, trigger, signalled) from None
+        raise _stopped(app, trigger, signalled) from None
     except ApiError as error:
-        raise explain_refusal(error, order.deployment_id, state) from error
+        raise explain_refusal(error, order.deployment_id, app) from error
     run = started.run
-    state.progress.note(f"run {run.id} of {order.deployment_id}")
-    state.known.ci.started(run.id, run.session_id)
-    remember_runs(state, [run])
-    observer = observer_of(state, run.id, run=run, adopted=started.adopted)
+    app.progress.note(f"run {run.id} of {order.deployment_id}")
+    app.known.ci.started(run.id, run.session_id)
+    remember_runs(app, [run])
+    observer = observer_of(app, run.id, run=run, adopted=started.adopted)
     if limits is None:
-        return _accepted(state, observer, on_skip)
+        return _accepted(app, observer, on_skip)
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.watch import Watch
 
-    item = wait_for(state, Watch(observer), limits, wanted._replace(result=False))
+    item = wait_for(app, Watch(observer), limits, wanted._replace(result=False))
     if item.error and _is_fine(item.error, on_skip):
         item = item.with_(error=None)
-    return finish(state, item, result=wanted.result)
+    return finish(app, item, result=wanted.result)
 
 
-def _is_busy(state: "State", order: Order, on_skip: OnSkip) -> bool:
+def _is_busy(app: "App", order: Order, on_skip: OnSkip) -> bool:
     """Answer --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
     from qoder_cli.runs.idle import find_going
 
     try:
-        going = find_going(state, order.deployment_id)
+        going = find_going(app, order.deployment_id)
     except RunSkipped:
         if on_skip == "ok":
             return True
         raise
     if going is None:
         return False
-    state.known.ci.ended_as(going, None)
-    state.show_run(going)
+    app.known.ci.ended_as(going, None)
+    app.show_run(going)
     if on_skip == "ok":
         return True
     error = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
-    raise going_on(error, going, state)
+    raise going_on(error, going, app)
 
 
-def _accepted(state: "State", observer: Observer, on_skip: OnSkip) -> int:
+def _accepted(app: "App", observer: Observer, on_skip: OnSkip) -> int:
     """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
     if observer.adopted or (observer.run and standing(Run(observer.run.raw)) is Standing.HALF_WRITTEN):
         with suppress(ApiError):
             observer.read_once()
     run = observer.run
     assert run is not None  # it was just started
-    error = ending_error(run, state)
+    error = ending_error(run, app)
     if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
         error = None
-    state.known.ci.ended_as(run, error)
-    state.show_run(run)
+    app.known.ci.ended_as(run, error)
+    app.show_run(run)
     if error is not None:
-        raise beside_record(error, run, state)
+        raise beside_record(error, run, app)
     return Exit.OK
 
 
@@ -97,13 +97,13 @@ def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
     return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
-def _stopped(state: "State", trigger: Trigger, signalled: Signalled) -> QoderError:
+def _stopped(app: "App", trigger: Trigger, signalled: Signalled) -> QoderError:
     """Return the last words when a signal came while the trigger was under way."""
     if trigger.run is not None:
-        return stopped_with(signalled, trigger.run, state)
+        return stopped_with(signalled, trigger.run, app)
     return signalled.in_words(
         f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
         hint="before starting another, check",
-        next=state.command("run", "wait", "last"),
+        next=app.command("run", "wait", "last"),
         run_state="unknown",
     ).with_(kind=Exit.OUTCOME_UNKNOWN)

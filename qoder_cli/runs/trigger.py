@@ -24,7 +24,7 @@ from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.settings.values import OnLost, written
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.local.store import Attempt, Entry
 
@@ -87,11 +87,11 @@ class Trigger(Write[Run]):
     nothing = "not started"
     absent = "no new run is listed"
 
-    def __init__(self, state: "State", order: Order, *, pace: Pace | None = None) -> None:
-        super().__init__(state.client, timeout=state.client.settings.request_timeout or TRIGGER_TIMEOUT, pace=pace)
+    def __init__(self, app: "App", order: Order, *, pace: Pace | None = None) -> None:
+        super().__init__(app.client, timeout=app.client.settings.request_timeout or TRIGGER_TIMEOUT, pace=pace)
         self.deployment_id = order.deployment_id
         self.run: Run | None = None
-        self._state = state
+        self._app = app
         self._order = order
         self._key = order.key or str(uuid.uuid4())
         self._earlier: list[Attempt] = []  # of other commands under this key, unsettled
@@ -102,7 +102,7 @@ class Trigger(Write[Run]):
     def repeat(self) -> list[str]:
         """The command that repeats this trigger under the same key."""
         key = written("--idempotency-key", self._key)
-        return self._state.command("deploy", "run", self.deployment_id, *key, *self._order.options)
+        return self._app.command("deploy", "run", self.deployment_id, *key, *self._order.options)
 
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
@@ -147,7 +147,7 @@ class Trigger(Write[Run]):
     def begin(self) -> None:
         """Write down that an attempt is about to be sent."""
         clock, settings = self.client.clock, self.client.settings
-        attempt = self._state.store.begin(
+        attempt = self._app.store.begin(
             at=clock.now(),
             ahead=self.client.server_ahead,
             profile=settings.profile,
@@ -159,17 +159,17 @@ class Trigger(Write[Run]):
 
     def did_nothing(self) -> None:
         """Write down that the newest attempt started nothing."""
-        self._state.store.settle_nothing(self._sent.pop().attempt)
+        self._app.store.settle_nothing(self._sent.pop().attempt)
 
     def ruled_out(self) -> None:
         """Write down that those that failed started nothing: the list shows it."""
         for sent in self._failed:
-            self._state.store.settle_nothing(sent.attempt)
+            self._app.store.settle_nothing(sent.attempt)
         self._failed.clear()
 
     def done(self, value: Run) -> None:
         """Write down the run that the answer to the newest attempt names."""
-        self._state.store.settle(self._sent[-1].attempt, value.id)
+        self._app.store.settle(self._sent[-1].attempt, value.id)
         self.ruled_out()
         self._hear_of(value)
 
@@ -200,7 +200,7 @@ class Trigger(Write[Run]):
 
     def _find(self, *, thoroughly: bool) -> Run | None:
         """Do what `look_for_run` does for all attempts under this key that are not settled."""
-        run = look_for_run(self.client, self._state.store, self._attempts, thoroughly=thoroughly)
+        run = look_for_run(self.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
             self._hear_of(run)
             self.client.progress.warn(
@@ -219,12 +219,12 @@ class Trigger(Write[Run]):
             return sent.attempt
         ahead = moment - sent.attempt.at
         if sent.attempt.ahead is None:
-            self._state.store.know_offset(sent.attempt, ahead)
+            self._app.store.know_offset(sent.attempt, ahead)
         return sent.attempt._replace(ahead=ahead)
 
     def _hear_of(self, run: Run) -> None:
         self.run = run
-        self._state.known.started.append(run)
+        self._app.known.started.append(run)
 
     # The key.
 
@@ -234,7 +234,7 @@ class Trigger(Write[Run]):
         if self._order.key is None:  # nobody else can have a new one
             yield
             return
-        store, host = self._state.store, self.client.settings.host
+        store, host = self._app.store, self.client.settings.host
         if not store.take_key(self._key, host=host):
             self.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
             while not store.take_key(self._key, host=host):
@@ -253,7 +253,7 @@ class Trigger(Write[Run]):
         """
         if self._order.key is None:
             return None
-        entries = self._state.store.of_key(self._key, host=self.client.settings.host)
+        entries = self._app.store.of_key(self._key, host=self.client.settings.host)
         for entry in entries:
             if entry.attempt.deployment != self.deployment_id:
                 raise UsageError(
@@ -276,7 +276,7 @@ class Trigger(Write[Run]):
             raise self.unknown(why, unsettled.message) from unsettled
         for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
             if age(self.client, dated(self.client, attempt)) > CERTAIN:
-                self._state.store.settle_nothing(attempt)
+                self._app.store.settle_nothing(attempt)
                 self._earlier.remove(attempt)
         self.is_lost = bool(self._earlier)
         return Started(run, adopted=True) if run else None
@@ -314,4 +314,4 @@ class Trigger(Write[Run]):
 
     @property
     def _to_look(self) -> list[str]:
-        return self._state.command("run", "list", self.deployment_id)
+        return self._app.command("run", "list", self.deployment_id)

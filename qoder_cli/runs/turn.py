@@ -23,7 +23,7 @@ from qoder_cli.sessions.story import StoryReader
 from qoder_cli.sessions.turn import SAID, TurnStory, keys
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 
@@ -59,7 +59,7 @@ class SessionObserver(Observer):
 
 
 def turn_observer(
-    state: "State",
+    app: "App",
     session: dict[str, Any],
     *,
     known: Collection[str] = (),
@@ -67,9 +67,9 @@ def turn_observer(
     is_new: bool = False,
 ) -> SessionObserver:
     """Return the observer of the one session that a command is about, which its last words can tell of."""
-    observer = SessionObserver(state.client, str(session["id"]), run=Run(session))
+    observer = SessionObserver(app.client, str(session["id"]), run=Run(session))
     observer.known, observer.after, observer.is_new = known, after, is_new
-    state.known.observed = observer
+    app.known.observed = observer
     return observer
 
 
@@ -78,9 +78,9 @@ def is_of_sessions(ctx: Any) -> bool:
     return bool(ctx.parent and ctx.parent.info_name == "session")
 
 
-def any_observer(state: "State", id: str) -> Observer:
+def any_observer(app: "App", id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
-    return turn_observer(state, session_of(state, id)) if id.startswith("sess_") else observer_of(state, id)
+    return turn_observer(app, session_of(app, id)) if id.startswith("sess_") else observer_of(app, id)
 
 
 def with_asks(client: "Client", run: Run) -> Run:
@@ -97,8 +97,8 @@ def with_asks(client: "Client", run: Run) -> Run:
     return run
 
 
-def events_so_far(state: "State", session_id: str) -> set[str]:
+def events_so_far(app: "App", session_id: str) -> set[str]:
     """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
     begin = TurnStory
-    reader = StoryReader(state.client, Run({"id": session_id, "type": "session"}), begin=begin)
+    reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=begin)
     return keys(reader.read(within=None, retry=True, to_the_end=True).events)

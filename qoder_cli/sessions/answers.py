@@ -21,7 +21,7 @@ from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, STATUSES, Asked, Call,
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.answers import Answer, Pending
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
@@ -54,12 +54,12 @@ class SessionWrite(Write[Events]):
     nothing = "nothing was sent"
     absent = "the session's events do not show it"
 
-    def __init__(self, state: "State", session_id: str, events: Events, *, what: str) -> None:
-        super().__init__(state.client)
+    def __init__(self, app: "App", session_id: str, events: Events, *, what: str) -> None:
+        super().__init__(app.client)
         self.session_id = session_id
         self.events = events
         self._what = what
-        self._state = state
+        self._app = app
         self._key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
@@ -111,12 +111,12 @@ class SessionWrite(Write[Events]):
 
     @property
     def _look_at(self) -> list[str]:
-        return self._state.looking("session", "logs", self.session_id, "--tail", "20")
+        return self._app.looking("session", "logs", self.session_id, "--tail", "20")
 
 
-def interruption(state: "State", session_id: str) -> SessionWrite:
+def interruption(app: "App", session_id: str) -> SessionWrite:
     """Return what interrupts the turn of a session; it does no harm twice."""
-    return SessionWrite(state, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
+    return SessionWrite(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
 
 
 class _SentOnce(SessionWrite):
@@ -158,9 +158,9 @@ class _SentOnce(SessionWrite):
 class Message(_SentOnce):
     """A message to a session."""
 
-    def __init__(self, state: "State", session_id: str, said: str) -> None:
+    def __init__(self, app: "App", session_id: str, said: str) -> None:
         event = {"type": "user.message", "content": [{"type": "text", "text": said}]}
-        super().__init__(state, session_id, [event], what=f"the message to session {session_id}")
+        super().__init__(app, session_id, [event], what=f"the message to session {session_id}")
         self._known: set[str] = set()
         self._began = math.inf  # when it was sent first, by the server's clock
 
@@ -206,10 +206,10 @@ class Answers(_SentOnce):
     Before each attempt it is read again what waits: it must be the same calls with the same input.
     """
 
-    def __init__(self, state: "State", asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+    def __init__(self, app: "App", asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         self.calls = [call for call, _ in answers]
         what = f"what was said to {', '.join(call.id for call in self.calls)}"
-        super().__init__(state, asked.session_id, [event for _, event in answers], what=what)
+        super().__init__(app, asked.session_id, [event for _, event in answers], what=what)
         self.asked = asked
         self._asked_by = asked.key  # what said, when they were sent, that these calls wait
         self._not_sent = "; nothing was sent"
@@ -221,7 +221,7 @@ class Answers(_SentOnce):
         call that waits no more, and whatever `send` raises.
         """
         events = self._deliver()
-        self._state.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)
+        self._app.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)
         return events
 
     def _deliver(self) -> Events:

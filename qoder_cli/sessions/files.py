@@ -14,7 +14,7 @@ from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.answers import Pending
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
@@ -54,16 +54,16 @@ def read_file(typed: str, option: str) -> FileTyped:
 class Upload(ObjectWrite[Resource]):
     """Uploads a file, once; it is found again by a key of ours in its metadata."""
 
-    def __init__(self, state: "State", name: str, content: bytes) -> None:
+    def __init__(self, app: "App", name: str, content: bytes) -> None:
         self._name, self._content, self._mark = PurePath(name).name, content, str(uuid.uuid4())
         super().__init__(
-            state.client,
+            app.client,
             "/files",
             parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
             what=f"uploading {self._name}",
             shows=lambda found: found.id.startswith("file_"),
             settle=self._find,
-            look=state.looking("api", "GET", "/files"),
+            look=app.looking("api", "GET", "/files"),
         )
 
     def request(self) -> "Pending":
@@ -83,83 +83,83 @@ class Upload(ObjectWrite[Resource]):
         return None
 
 
-def resource_of(state: "State", file: FileTyped) -> dict[str, Any]:
+def resource_of(app: "App", file: FileTyped) -> dict[str, Any]:
     """Return the resource of a session that a file is, uploaded where it is not on the server yet."""
     id = file.name
     if file.content is not None:
-        id = Upload(state, file.name, file.content).deliver().id
-        state.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
+        id = Upload(app, file.name, file.content).deliver().id
+        app.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
     return {"type": "file", "file_id": id, **({"mount_path": file.mount} if file.mount else {})}
 
 
-def add(state: "State", session_id: str, file: FileTyped) -> Resource:
+def add(app: "App", session_id: str, file: FileTyped) -> Resource:
     """Put a file into a session, and return the resource that it is there. Raises QoderError."""
     path = f"/sessions/{segment(session_id)}/resources"
-    body = resource_of(state, file)
+    body = resource_of(app, file)
 
     def find() -> Resource | None:
-        for page in state.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False):
+        for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False):
             for row in map(mapping, page["data"]):
                 if row.get("file_id") == body["file_id"] and file.mount in (None, row.get("mount_path")):
                     return Resource(row)
         return None
 
     write = ObjectWrite[Resource](
-        state.client,
+        app.client,
         path,
         body,
         parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
         what=f"adding {body['file_id']} to {session_id}",
         shows=lambda found: True,
         settle=find,
-        look=state.looking("session", "files", session_id),
+        look=app.looking("session", "files", session_id),
         repeatable=True,
     )
     return write.deliver()
 
 
-def listed(state: "State", session_id: str) -> list[Resource]:
+def listed(app: "App", session_id: str) -> list[Resource]:
     """Return the resources of a session. Raises ApiError."""
     path = f"/sessions/{segment(session_id)}/resources"
-    return [Resource(mapping(row)) for page in state.client.pages(path, {"limit": 100}) for row in page["data"]]
+    return [Resource(mapping(row)) for page in app.client.pages(path, {"limit": 100}) for row in page["data"]]
 
 
-def remove(state: "State", session_id: str, id: str) -> None:
+def remove(app: "App", session_id: str, id: str) -> None:
     """Take a resource out of a session. Raises QoderError, NotFound where there is none of this id."""
     path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
     gone = Resource({"id": id, "type": "session_resource_deleted"})
 
     def look_again() -> Resource | None:
-        return None if any(each.raw.get("id") == id for each in listed(state, session_id)) else gone
+        return None if any(each.raw.get("id") == id for each in listed(app, session_id)) else gone
 
     ObjectWrite[Resource](
-        state.client,
+        app.client,
         path,
         method="DELETE",
         parse=lambda value: Resource(mapping(value)),
         what=f"removing {id} from {session_id}",
         shows=lambda found: found.raw.get("id") == id,
         settle=look_again,
-        look=state.looking("session", "files", session_id),
+        look=app.looking("session", "files", session_id),
         repeatable=True,
     ).deliver()
 
 
-def renew(state: "State", session_id: str, id: str, token: str) -> None:
+def renew(app: "App", session_id: str, id: str, token: str) -> None:
     """Give a repository of a session another token: to do it twice does no harm. Raises QoderError."""
     path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
-    kind = mapping(state.client.get(path)).get("type")
+    kind = mapping(app.client.get(path)).get("type")
     field = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(kind))
     if field is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
     ObjectWrite[Resource](
-        state.client,
+        app.client,
         path,
         {field: token},
         parse=lambda value: Resource(mapping(value)),
         what=f"renewing the token of {id}",
         shows=lambda found: found.raw.get("id") == id,
         settle=lambda: None,  # a token is never told
-        look=state.looking("session", "files", session_id),
+        look=app.looking("session", "files", session_id),
         repeatable=True,
     ).deliver()

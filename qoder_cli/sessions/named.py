@@ -8,7 +8,7 @@ from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.model import mapping, text
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 Kind = Literal["agent", "environment", "vault", "memory store"]
 _LISTED = 10  # ids or names that an error has
@@ -28,7 +28,7 @@ KINDS: dict[Kind, _Listed] = {
 }
 
 
-def id_of(state: "State", kind: Kind, typed: str) -> str:
+def id_of(app: "App", kind: Kind, typed: str) -> str:
     """Return the id of what was typed: an id as it is, a name by listing what is not archived.
 
     Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names.
@@ -36,7 +36,7 @@ def id_of(state: "State", kind: Kind, typed: str) -> str:
     wanted = f"an id ({KINDS[kind].prefix}…) or an exact name"
     if ids.id_or_name(typed, KINDS[kind].prefix, kind, wanted):
         return typed
-    known = list(alive(state, kind))
+    known = list(alive(app, kind))
     found = [each["id"] for each in known if name_of(kind, each) == typed]
     if len(found) > 1:
         hint = f"use an id: {', '.join(found[:_LISTED])}"
@@ -45,13 +45,13 @@ def id_of(state: "State", kind: Kind, typed: str) -> str:
         near = ids.nearest(typed, [name for each in known if (name := name_of(kind, each))], most=3)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"use an id ({KINDS[kind].prefix}…)"
         raise NotFound(f"no {kind} is named {typed!r}", hint=hint)
-    state.progress.note(f"{typed} is {found[0]}")
+    app.progress.note(f"{typed} is {found[0]}")
     return str(found[0])
 
 
-def alive(state: "State", kind: Kind) -> Iterator[dict[str, Any]]:
+def alive(app: "App", kind: Kind) -> Iterator[dict[str, Any]]:
     """Yield those of a kind that are not archived, as they were sent. Raises ApiError."""
-    for page in state.client.pages(KINDS[kind].path, {"limit": 100}):
+    for page in app.client.pages(KINDS[kind].path, {"limit": 100}):
         for each in map(mapping, page["data"]):
             if text(each.get("id")) and not each.get("archived_at"):
                 yield each
@@ -62,11 +62,11 @@ def name_of(kind: Kind, found: dict[str, Any]) -> str | None:
     return text(found.get(KINDS[kind].name))
 
 
-def only_environment(state: "State") -> str:
+def only_environment(app: "App") -> str:
     """Return the one environment that there is. Raises UsageError, which lists them, unless there is exactly one."""
-    known = list(alive(state, "environment"))
+    known = list(alive(app, "environment"))
     if len(known) == 1:
-        state.progress.note(f"environment: {name_of('environment', known[0]) or '-'} ({known[0]['id']})")
+        app.progress.note(f"environment: {name_of('environment', known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])
     if not known:
         raise UsageError("there is no environment", hint="create one: qoder api POST /environments")

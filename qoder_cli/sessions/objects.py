@@ -14,18 +14,18 @@ from qoder_cli.output.screen import inert
 from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 DELETED = "session_deleted"
 
 
-def session_of(state: "State", id: str, **how: Any) -> dict[str, Any]:
+def session_of(app: "App", id: str, **how: Any) -> dict[str, Any]:
     """Return a session as the server shows it; `how` is that of `Client.get`.
 
     Raises ApiError, NotFound also for a response that is another one.
     """
     try:
-        session = mapping(state.client.get(f"/sessions/{segment(id)}", **how))
+        session = mapping(app.client.get(f"/sessions/{segment(id)}", **how))
     except NotFound as error:
         raise error.about(f"session {id}") from None
     if session.get("id") != id:
@@ -50,17 +50,17 @@ DELETE = Change("delete", "deleting", "deleted", "DELETE", "")
 class SessionChange(ObjectWrite[Run]):
     """Archives or deletes a session."""
 
-    def __init__(self, state: "State", id: str, change: Change) -> None:
-        self._state, self._id, self._change = state, id, change
+    def __init__(self, app: "App", id: str, change: Change) -> None:
+        self._app, self._id, self._change = app, id, change
         super().__init__(
-            state.client,
+            app.client,
             f"/sessions/{segment(id)}{change.path}",
             method=change.method,
             parse=lambda value: Run(mapping(value)),
             what=f"{change.doing} {id}",
             shows=self._is_so,
             settle=self._look_again,
-            look=state.looking("session", "get", id),
+            look=app.looking("session", "get", id),
             repeatable=True,
         )
 
@@ -72,7 +72,7 @@ class SessionChange(ObjectWrite[Run]):
     def _look_again(self) -> Run | None:
         """Return the session if it is as it was to become. Raises ApiError."""
         try:
-            found = Run(session_of(self._state, self._id, within=READ_WITHIN, retry=False))
+            found = Run(session_of(self._app, self._id, within=READ_WITHIN, retry=False))
         except NotFound as error:
             if self._change is DELETE and error.enveloped:
                 return self._gone()
@@ -83,25 +83,25 @@ class SessionChange(ObjectWrite[Run]):
         return Run({"id": self._id, "type": DELETED})
 
 
-def update(state: "State", current: Run, body: dict[str, Any]) -> Run:
+def update(app: "App", current: Run, body: dict[str, Any]) -> Run:
     """Change a session, and return it as it is then. Raises QoderError."""
 
     def shows(found: Run) -> bool:
         return found.id == current.id and not differing(found, body)
 
     def look_again() -> Run | None:
-        found = Run(session_of(state, current.id, within=READ_WITHIN, retry=False))
+        found = Run(session_of(app, current.id, within=READ_WITHIN, retry=False))
         return found if shows(found) else None
 
     write = ObjectWrite(
-        state.client,
+        app.client,
         f"/sessions/{segment(current.id)}",
         body,
         parse=Run.read_session,
         what=f"updating {current.id}",
         shows=shows,
         settle=look_again,
-        look=state.looking("session", "get", current.id),
+        look=app.looking("session", "get", current.id),
         repeatable=True,
     )
     return write.deliver()
@@ -122,9 +122,9 @@ class Changes:
     """
 
     def __init__(
-        self, state: "State", change: Change, resolve: Callable[[str], str], is_wanted: Callable[[Run], bool] | None
+        self, app: "App", change: Change, resolve: Callable[[str], str], is_wanted: Callable[[Run], bool] | None
     ) -> None:
-        self._state = state
+        self._app = app
         self._change = change
         self._resolve = resolve
         self._is_wanted = is_wanted
@@ -133,7 +133,7 @@ class Changes:
 
     def make(self, typed: Sequence[str], *, as_list: bool) -> int:
         """Make the change, and return 0 or raise the error that decides the exit code."""
-        output = self._state.output
+        output = self._app.output
         if not as_list:
             result = self._result(typed[0])
             if (found := result.found) is not None and output.is_drawn:
@@ -143,7 +143,7 @@ class Changes:
                 output.record(fields, data=found.as_json(), id=found.id)
             results = [result]
         else:
-            printed = Printed[Result[Run]](output, self._state.progress, len(typed), row=self._row, first=SESSION_FIRST)
+            printed = Printed[Result[Run]](output, self._app.progress, len(typed), row=self._row, first=SESSION_FIRST)
             for number, word in enumerate(typed):
                 printed.put(number, self._result(word))
                 if printed.broken:
@@ -177,16 +177,16 @@ class Changes:
             return Result(word, attempted=False)
 
     def _changed(self, id: str) -> Run | None:
-        progress = self._state.progress
+        progress = self._app.progress
         if self._is_wanted is not None:
-            current = Run(session_of(self._state, id))
+            current = Run(session_of(self._app, id))
             if self._change is ARCHIVE and current.raw.get("archived_at"):
                 progress.note(f"{id} is already archived")
                 return current
             if not self._is_wanted(current):
                 raise UsageError(f"cancelled; {id} was not {self._change.participle}")
-        progress.note(f"{self._change.doing} {id} {self._state.client.settings.whereabouts}")
-        write = SessionChange(self._state, id, self._change)
+        progress.note(f"{self._change.doing} {id} {self._app.client.settings.whereabouts}")
+        write = SessionChange(self._app, id, self._change)
         try:
             written = write.send()
         except NotFound as error:

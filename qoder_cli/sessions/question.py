@@ -16,7 +16,7 @@ from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 MOST_SHOWN = 10_000  # characters of an input
 MOST_ROWS = 200  # lines of the terminal
@@ -26,7 +26,7 @@ _TRIES = 3
 _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters that do not show as what they are
 
 
-def show_call(state: "State", call: Call) -> None:
+def show_call(app: "App", call: Call) -> None:
     """Show a call with its whole input, or as much of it as a person can read, and then how much is not shown."""
     whole = "\n".join(_lines(call.input))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
@@ -34,10 +34,10 @@ def show_call(state: "State", call: Call) -> None:
     where = f" on thread {named(call.thread)}" if call.thread else ""
     told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
     told = f"\n{_MARGIN}".join(_rows(told, width))  # a name fills no line of its own
-    state.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
+    app.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
     hidden = len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
     if hidden:
-        state.progress.warn(f"{hidden:,} characters of the input of this call are not shown; --json prints all of it")
+        app.progress.warn(f"{hidden:,} characters of the input of this call are not shown; --json prints all of it")
 
 
 def _lines(given: Any) -> Iterator[str]:
@@ -76,14 +76,14 @@ def named(text: str) -> str:
     return visible(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
 
 
-def ask(state: "State", question: str, choices: str) -> str:
+def ask(app: "App", question: str, choices: str) -> str:
     """Return the letter of the choice that a person types, or the one it begins with.
 
     What was typed before the question came does not count. Raises UsageError when there is no reply to be had.
     """
-    _forget_keys(state)
+    _forget_keys(app)
     for _ in range(_TRIES):
-        reply = line_of(state, f"{question} ")
+        reply = line_of(app, f"{question} ")
         letter = reply.strip().lower()
         if letter and letter in _words(choices):
             return letter[0]
@@ -95,61 +95,61 @@ def _words(choices: str) -> set[str]:
     return {*choices.split(), *(word[0] for word in choices.split())}
 
 
-def prompted(state: "State", session_id: str) -> bool:
+def prompted(app: "App", session_id: str) -> bool:
     """Show what waits in a session, ask, and send what is said; return whether there is nothing left to say.
 
     Raises QoderError where it cannot be sent; what somebody else answered meanwhile is said, and no error.
     """
-    with state.progress.aside():
+    with app.progress.aside():
         try:
-            asked = look(state.client, session_id)
+            asked = look(app.client, session_id)
         except ApiError as error:
-            state.progress.warn(f"what the agent waits for cannot be read: {error.message}")
+            app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return True
         answers, is_left = [], bool(asked.unreadable)
         for call in asked.calls:
-            if state.known.answered.get(call.id) == asked.key:
-                state.progress.note(f"{named(call.id)} was answered, which does not show yet")
+            if app.known.answered.get(call.id) == asked.key:
+                app.progress.note(f"{named(call.id)} was answered, which does not show yet")
                 continue
-            show_call(state, call)
+            show_call(app, call)
             if call.kind == "custom":
                 is_left = True
                 continue
-            reply = ask(state, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
+            reply = ask(app, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
             if reply == "s":
                 return False
-            because = line_of(state, "why not? ").strip() if reply == "w" else None
+            because = line_of(app, "why not? ").strip() if reply == "w" else None
             answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
         try:
             if answers:
-                Answers(state, asked, answers).deliver()
+                Answers(app, asked, answers).deliver()
         except Rejected as error:
-            state.progress.warn(error.message)
+            app.progress.warn(error.message)
         return bool(answers) or not is_left
 
 
-def line_of(state: "State", prompt: str) -> str:
+def line_of(app: "App", prompt: str) -> str:
     """Return the line that a person types; what ends it early leaves the line. Raises UsageError without a terminal."""
-    state.err.tell(prompt)
+    app.err.tell(prompt)
     try:
         with keys(shown=True), signals.waiting():
-            line = state.stdin.readline() if state.stdin else ""
+            line = app.stdin.readline() if app.stdin else ""
     except OSError:
         line = ""
     except BaseException:
-        state.err.tell("\n")
+        app.err.tell("\n")
         raise
     if not line.endswith("\n"):
-        state.err.tell("\n")
+        app.err.tell("\n")
         raise UsageError("no answer was given; nothing was sent", hint="run it in a terminal, or pass --yes")
     return line.rstrip("\r\n")
 
 
-def _forget_keys(state: "State") -> None:
+def _forget_keys(app: "App") -> None:
     """Drop what was typed before there was a question."""
     try:
         import termios
     except ImportError:
         return
     with suppress(OSError, ValueError, termios.error):
-        termios.tcflush(state.stdin.fileno() if state.stdin else 0, termios.TCIFLUSH)
+        termios.tcflush(app.stdin.fileno() if app.stdin else 0, termios.TCIFLUSH)

@@ -24,7 +24,7 @@ from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.story import Events, events_path
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.answers import Pending
 
 Body = dict[str, Any]
@@ -46,12 +46,12 @@ _FIRST = {
 }
 
 
-def agent_of(state: "State", typed: str, model: str | None) -> Any:
+def agent_of(app: "App", typed: str, model: str | None) -> Any:
     """Return the agent as a create names it: NAME, ID, either with @VERSION, or with another model."""
     name, at, version = typed.rpartition("@")
     if not (at and _VERSION.fullmatch(version)):
         name, version = typed, ""
-    agent = {"id": id_of(state, "agent", name), "type": "agent", **({"version": int(version)} if version else {})}
+    agent = {"id": id_of(app, "agent", name), "type": "agent", **({"version": int(version)} if version else {})}
     return with_model(agent, model) if version or model else agent["id"]
 
 
@@ -104,11 +104,11 @@ def _with_token(resource: Body, token: str | None) -> Body:
     return {**resource, name: token} if name and token else resource
 
 
-def memory(state: "State", typed: str) -> Body:
+def memory(app: "App", typed: str) -> Body:
     """Return the memory store that was typed, STORE[:ro]."""
     name = typed.removesuffix(":ro")
     access = {"access": "read_only"} if name != typed else {}
-    return {"type": "memory_store", "memory_store_id": id_of(state, "memory store", name), **access}
+    return {"type": "memory_store", "memory_store_id": id_of(app, "memory store", name), **access}
 
 
 def said_first(message: str) -> Events:
@@ -123,13 +123,13 @@ def like_deployment(found: Deployment, token: str | None) -> Body:
     return _like(raw, pairs, [_first_event(each) for each in raw.get("initial_events") or ()], token)
 
 
-def like_session(state: "State", raw: Body, token: str | None) -> Body:
+def like_session(app: "App", raw: Body, token: str | None) -> Body:
     """Return what a session needs to be as another was when it began. Raises ApiError."""
-    return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(state, str(raw["id"]))), token)
+    return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(app, str(raw["id"]))), token)
 
 
-def _first_messages(state: "State", id: str) -> Iterator[Body]:
-    page = next(state.client.pages(events_path(id), {"limit": 100, "order": "asc"}))
+def _first_messages(app: "App", id: str) -> Iterator[Body]:
+    page = next(app.client.pages(events_path(id), {"limit": 100, "order": "asc"}))
     for event in map(mapping, page["data"]):
         kind = str(event.get("type"))
         if kind in _FIRST:
@@ -169,19 +169,19 @@ def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None
 class SessionCreate(ObjectWrite[Run]):
     """Creates a session, once."""
 
-    def __init__(self, state: "State", body: Body) -> None:
-        self._state = state
+    def __init__(self, app: "App", body: Body) -> None:
+        self._app = app
         self._mark = str(uuid.uuid4())
-        self._began = state.clock.monotonic()
+        self._began = app.clock.monotonic()
         super().__init__(
-            state.client,
+            app.client,
             "/sessions",
             {**body, "metadata": {**body.get("metadata", {}), KEY: self._mark}},
             parse=Run.read_session,
             what="creating the session",
             shows=lambda found: True,
             settle=self._find,
-            look=state.looking("session", "list", "--since", "10m"),
+            look=app.looking("session", "list", "--since", "10m"),
         )
 
     def request(self) -> "Pending":
@@ -203,7 +203,7 @@ class SessionCreate(ObjectWrite[Run]):
             if not isinstance(row.get("metadata"), dict) and text(row.get("id")) and not is_older:
                 silent.append(str(row["id"]))
         for id in silent[:_READ_SINGLY]:
-            found = session_of(self._state, id, within=READ_WITHIN, retry=False)
+            found = session_of(self._app, id, within=READ_WITHIN, retry=False)
             if mapping(found.get("metadata")).get(KEY) == self._mark:
                 return Run(found)
         if len(silent) > _READ_SINGLY or not reading.is_whole:
@@ -211,7 +211,7 @@ class SessionCreate(ObjectWrite[Run]):
         return None
 
 
-def start(state: "State", body: Body) -> tuple[Run, Events]:
+def start(app: "App", body: Body) -> tuple[Run, Events]:
     """Create a session, and return it with what was sent to it afterwards.
 
     A 400 that names `environment_variables` is met by the other form, one that names `initial_events` by sending these
@@ -220,7 +220,7 @@ def start(state: "State", body: Body) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = SessionCreate(state, body).deliver()
+            created = SessionCreate(app, body).deliver()
             break
         except Rejected as error:
             pairs = body.get("environment_variables")
@@ -231,16 +231,16 @@ def start(state: "State", body: Body) -> tuple[Run, Events]:
                 body = {name: value for name, value in body.items() if name != "initial_events"}
             else:
                 raise
-    state.progress.note(f"session {created.id} was created")
+    app.progress.note(f"session {created.id} was created")
     if not later:
         return created, []
     try:
-        message = Message(state, created.id, "")
+        message = Message(app, created.id, "")
         message.events = later
         return created, message.deliver()
     except QoderError as error:
         why = f"session {created.id} was created, but its message was not sent: {error.message}"
-        next = error.next or state.command("session", "send", created.id, "-m", "TEXT")
+        next = error.next or app.command("session", "send", created.id, "-m", "TEXT")
         raise error.with_(message=why, session_id=created.id, next=next) from None
 
 

@@ -13,7 +13,7 @@ from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
@@ -235,11 +235,11 @@ class Showing:
     With several runs `labels` has what their lines are to begin with, and `name` says which session has which.
     """
 
-    def __init__(self, state: "State", labels: Iterable[str] = ()) -> None:
-        self._client = state.client
-        self._progress = state.progress
-        self._margin = Margin(state.err, labels)
-        self._transcript = Transcript(width=self._margin.room, styled=state.err.styled)
+    def __init__(self, app: "App", labels: Iterable[str] = ()) -> None:
+        self._client = app.client
+        self._progress = app.progress
+        self._margin = Margin(app.err, labels)
+        self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
         self._names: dict[str, str] = {}
         self._last: dict[str, str | None] = {}
         self._known: dict[str, None] = {}

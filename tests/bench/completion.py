@@ -13,7 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.help.completion import FILES
 from qoder_cli.local.remembered import MOST_DEPLOYMENTS, MOST_RUNS, remember_names, remember_runs
@@ -55,11 +55,11 @@ FISH = r"source $argv[1]; for time in (seq $argv[3]); complete -C $argv[2]; end 
 def fill(folder: Path) -> None:
     """Remember as much as there can be."""
     env = {"QODER_STATE_DIR": str(folder), "QODER_CONFIG": "/nonexistent/config.toml"}
-    state = State(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
-    remember_names(state, {f"dep_{uuid.uuid4().hex}": f"nightly-report-{n}" for n in range(MOST_DEPLOYMENTS)})
+    app = App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+    remember_names(app, {f"dep_{uuid.uuid4().hex}": f"nightly-report-{n}" for n in range(MOST_DEPLOYMENTS)})
     at = "2026-06-14T08:54:06Z"
     remember_runs(
-        state,
+        app,
         [Run({"id": f"drun_{uuid.uuid4().hex}", "deployment_id": "dep_1", "created_at": at}) for _ in range(MOST_RUNS)],
     )
 

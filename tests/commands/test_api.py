@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qoder_cli.api import body
 from qoder_cli.api.operations import Operation, all_operations, find, readable
 from qoder_cli.api.request import read_headers, read_target
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.cli.main import main
@@ -1148,8 +1148,8 @@ def test_a_signal_while_the_answer_is_printed_does_not_deny_the_write(qoder: Qod
     qoder.wire.on(*PAUSE, {"id": "dep_1"}).on("GET", "/deployments", page())
     for words, told in [(PAUSE, "is done (HTTP"), (("GET", "/deployments"), "nothing was started")]:
         err = io.BytesIO()
-        state = State(qoder.env, Screen(Stubborn()), Screen(err), clock=qoder.clock, transport=qoder.transport)
-        assert main(["api", *words], state) == 143
+        app = App(qoder.env, Screen(Stubborn()), Screen(err), clock=qoder.clock, transport=qoder.transport)
+        assert main(["api", *words], app) == 143
         assert told in err.getvalue().decode()
 
 
@@ -1161,8 +1161,8 @@ class Full(io.BytesIO):
 def on_a_full_disk(qoder: Qoder, *words: str) -> dict[str, Any]:
     """Run a command that cannot print anything, and return its error."""
     err = io.BytesIO()
-    state = State(qoder.env, Screen(Full()), Screen(err), clock=qoder.clock, transport=qoder.transport)
-    code = main([*words, "--json"], state)
+    app = App(qoder.env, Screen(Full()), Screen(err), clock=qoder.clock, transport=qoder.transport)
+    code = main([*words, "--json"], app)
     error: dict[str, Any] = json.loads(err.getvalue().splitlines()[-1])["error"]
     assert error["exit_code"] == code
     return error

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import Deployment
 from qoder_cli.sandbox.wire import GENERATIONS
@@ -51,7 +51,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 raise answer
             return bool(answer() if callable(answer) else answer)
 
-        monkeypatch.setattr(State, "may_ask", True)
+        monkeypatch.setattr(App, "may_ask", True)
         monkeypatch.setattr(typer, "confirm", confirm)
         return asked
 

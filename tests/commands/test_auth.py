@@ -11,7 +11,7 @@ import httpx
 import pytest
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.settings.configfile import load
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
@@ -37,7 +37,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         prompts.append(prompt)
         return TOKEN
 
-    monkeypatch.setattr(State, "may_ask", True)
+    monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr(getpass, "getpass", paste)
     return prompts
 

@@ -12,7 +12,7 @@ import typer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import command_tree
 from qoder_cli.help import NOUNS, VERBS_UNDERSTOOD, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
@@ -97,12 +97,12 @@ SLIPS = {
 
 def parses(words: list[str]) -> bool:
     """Return whether the command tree takes a line, by all that typer checks, without running it."""
-    state = State(env={}, out=Screen(None), err=Screen(None))
+    app = App(env={}, out=Screen(None), err=Screen(None))
     command: Any = command_tree("qoder")
     context: Any = None
     try:
         while True:
-            context = command.make_context(command.name, list(words), parent=context, obj=state)
+            context = command.make_context(command.name, list(words), parent=context, obj=app)
             if not hasattr(command, "resolve_command") or not (words := [*context._protected_args, *context.args]):
                 return True
             _, command, words = command.resolve_command(context, words)

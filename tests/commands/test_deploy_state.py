@@ -9,7 +9,7 @@ import httpx
 import pytest
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
@@ -508,7 +508,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 raise answer
             return bool(answer)
 
-        monkeypatch.setattr(State, "may_ask", True)
+        monkeypatch.setattr(App, "may_ask", True)
         monkeypatch.setattr(typer, "confirm", confirm)
         return asked
 

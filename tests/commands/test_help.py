@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, Exit, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Ending, apply_ending
@@ -343,7 +343,7 @@ def test_headings_are_bold_on_a_terminal_with_colour_only(qoder: Qoder) -> None:
     assert "\x1b" not in plain
     out = io.BytesIO()
     screen = Screen(out, is_terminal=True, color=True)
-    assert main(["run", "wait", "--help"], State(env=qoder.env, out=screen, err=Screen(None))) == 0
+    assert main(["run", "wait", "--help"], App(env=qoder.env, out=screen, err=Screen(None))) == 0
     shown = out.getvalue().decode()
     assert re.sub("\x1b\\[[0-9]*m", "", shown) == plain
     bold = re.findall("\x1b\\[1m(.*?)\x1b\\[0m", shown)

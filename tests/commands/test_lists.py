@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.cli.main import main
 from qoder_cli.output.cells import Moment, cell, plain
@@ -488,8 +488,8 @@ def test_the_next_page_is_fetched_while_the_current_one_is_shown_and_no_further(
     gate = Gate(at_write)
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(tmp_path / "none"), "QODER_STATE_DIR": str(tmp_path)}
     transport = httpx.MockTransport(serve)
-    state = State(env=env, out=Screen(gate), err=Screen(io.BytesIO()), clock=FakeClock(), transport=transport)
-    assert main(["run", "list", "--all", "-o", "jsonl"], state) == 0
+    app = App(env=env, out=Screen(gate), err=Screen(io.BytesIO()), clock=FakeClock(), transport=transport)
+    assert main(["run", "list", "--all", "-o", "jsonl"], app) == 0
     assert gate.getvalue().count(b"\n") == 5
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.times import parse_when
 from qoder_cli.output.grid import wrapped
@@ -667,11 +667,11 @@ def with_many_events(count: int, follow: bool) -> None:
     """Run `run logs` over so many events, and print exit code, events written and the most memory that was used."""
     transport, sink = Many(count, streamed=follow), Sink()
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
-    state = State(env=env, out=Screen(sink), err=Screen(None), transport=transport)  # type: ignore[arg-type]
+    app = App(env=env, out=Screen(sink), err=Screen(None), transport=transport)  # type: ignore[arg-type]
     from qoder_cli.cli.main import main
 
     words = ["--follow", "-o", "jsonl"] if follow else ["--json"]
-    print(main(["run", "logs", "drun_1", *words], state), sink.events, most_memory())
+    print(main(["run", "logs", "drun_1", *words], app), sink.events, most_memory())
 
 
 def most_memory() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs import names
@@ -28,10 +28,10 @@ def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
 
 
-def state_of(qoder: Qoder) -> State:
+def state_of(qoder: Qoder) -> App:
     """Return what a command of this user has."""
     nowhere = Screen(io.BytesIO())
-    return State(env=qoder.env, out=nowhere, err=nowhere, clock=qoder.clock, transport=qoder.transport)
+    return App(env=qoder.env, out=nowhere, err=nowhere, clock=qoder.clock, transport=qoder.transport)
 
 
 @pytest.fixture(params=GENERATIONS)

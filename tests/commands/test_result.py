@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
 from tests.conftest import TOKEN, Qoder
@@ -114,12 +114,12 @@ UNREADABLE = api_error(403, "permission_error", "Not yours.")
     ],
 )
 def test_a_run_that_is_known_is_printed_whatever_cannot_be_read(
-    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], state: str
+    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], app: str
 ) -> None:
     qoder.wire.on(*RUN, first).on(*(CANCEL if "cancel" in words else EVENTS), UNREADABLE)
     ran = qoder(*words, "drun_1", "--json")
     assert (ran.code, ran.json["id"]) == (4, "drun_1")
-    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", app)
 
 
 def test_a_failed_run_still_shows_what_was_said_and_is_exit_1(qoder: Qoder) -> None:
@@ -334,7 +334,7 @@ def test_without_a_run_a_script_gets_an_error(qoder: Qoder, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", READS)
 def test_an_empty_run_is_never_last(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-    monkeypatch.setattr(State, "may_ask", True)
+    monkeypatch.setattr(App, "may_ask", True)
     ran = qoder("run", verb, "")
     assert (ran.code, ran.out) == (2, "")
 
@@ -345,7 +345,7 @@ def test_without_a_run_a_person_gets_the_last_and_is_told(
 ) -> None:
     qoder.wire.on(*TRIGGER, DONE)
     qoder("deploy", "run", "dep_1")
-    monkeypatch.setattr(State, "may_ask", True)
+    monkeypatch.setattr(App, "may_ask", True)
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, says("All done."), END), repeat=True)
     qoder.wire.on(*SESSION, {})
     ran = qoder("run", verb)

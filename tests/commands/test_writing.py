@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.writing import DeploymentWrite
@@ -40,12 +40,12 @@ class Desk:
         self.err = io.BytesIO()
         transport = WorldTransport(self.world, faults=Faults(*faults), sleep=qoder.clock.sleep)
         nowhere = Screen(io.BytesIO())
-        self.state = State(env=qoder.env, out=nowhere, err=Screen(self.err), clock=qoder.clock, transport=transport)
+        self.app = App(env=qoder.env, out=nowhere, err=Screen(self.err), clock=qoder.clock, transport=transport)
 
     def write(self, **more: Any) -> Write[Deployment]:
         """Return the creation of a deployment, as a command would order it."""
         return DeploymentWrite(
-            self.state,
+            self.app,
             "/deployments",
             BODY,
             what="creating report",
@@ -57,7 +57,7 @@ class Desk:
 
     def only_one(self) -> Deployment | None:
         """Read back whether there is exactly one."""
-        [found] = deployments([NAME], self.state)
+        [found] = deployments([NAME], self.app)
         if isinstance(found, UsageError):
             raise OutcomeUnknown(found.message)
         return None if isinstance(found, QoderError) else Deployment({"id": found})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Deployment, Run
 from qoder_cli.help.completion import FILES
 from qoder_cli.local import remembered
@@ -45,10 +45,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def state_in(folder: Path, **env: str) -> State:
+def state_in(folder: Path, **env: str) -> App:
     """Return a state whose folder for state this is."""
     base = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml", "QODER_STATE_DIR": str(folder)}
-    return State(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+    return App(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
 
 
 def deployment(id: str, name: Any = "nightly", **fields: Any) -> Deployment:
@@ -75,21 +75,21 @@ def runs_seen(folder: Path, profile: str | None = "default") -> list[tuple[str, 
 
 
 def test_deployments_are_remembered_by_name_newest_first(folder: Path) -> None:
-    state = state_in(folder)
-    remember_deployments(state, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
+    app = state_in(folder)
+    remember_deployments(app, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
     assert seen(folder) == [("dep_2", "tidy"), ("dep_1", "")]
-    remember_deployments(state, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
+    remember_deployments(app, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
     assert seen(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
 
 
 def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
-    state = state_in(folder)
-    remember_names(state, {f"dep_{n}": "nightly" for n in range(1, 5)})
-    remember_deployments(state, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
+    app = state_in(folder)
+    remember_names(app, {f"dep_{n}": "nightly" for n in range(1, 5)})
+    remember_deployments(app, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
     assert [id for id, _ in seen(folder)] == ["dep_1", "dep_3", "dep_4"]
-    remember_deployments(state, [deployment("dep_4"), deployment("dep_5")], whole=True)
+    remember_deployments(app, [deployment("dep_4"), deployment("dep_5")], whole=True)
     assert [id for id, _ in seen(folder)] == ["dep_5", "dep_4"]
-    remember_names(state, {"dep_4": "nightly"}, whole=True)
+    remember_names(app, {"dep_4": "nightly"}, whole=True)
     assert [id for id, _ in seen(folder)] == ["dep_4"]
 
 
@@ -110,37 +110,37 @@ def profiles(tmp_path: Path) -> Path:
     return config
 
 
-def at_work(folder: Path, profiles: Path, **env: str) -> State:
+def at_work(folder: Path, profiles: Path, **env: str) -> App:
     """Return a state with --profile work."""
-    state = state_in(folder, QODER_CONFIG=str(profiles), **env)
-    state.flags.profile = "work"
-    return state
+    app = state_in(folder, QODER_CONFIG=str(profiles), **env)
+    app.flags.profile = "work"
+    return app
 
 
 def test_each_is_of_its_profile(folder: Path, profiles: Path) -> None:
-    for state, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
-        remember_names(state, {f"dep_{number}": "nightly"})
-        remember_runs(state, [run(f"drun_{number}", f"dep_{number}")])
+    for app, number in ((state_in(folder), 1), (at_work(folder, profiles), 2)):
+        remember_names(app, {f"dep_{number}": "nightly"})
+        remember_runs(app, [run(f"drun_{number}", f"dep_{number}")])
     assert (seen(folder), seen(folder, "work")) == ([("dep_1", "nightly")], [("dep_2", "nightly")])
     assert (runs_seen(folder), runs_seen(folder, "work")) == ([("drun_1", "nightly")], [("drun_2", "nightly")])
 
 
 def test_across_lists_the_newest_are_first(folder: Path) -> None:
-    state = state_in(folder)
+    app = state_in(folder)
     day = "2026-06-{:02}T08:54:06Z".format
-    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (9, 8)])
-    remember_deployments(state, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
-    remember_deployments(state, [deployment("dep_10", created_at=day(10))])
-    remember_names(state, {"dep_7": "named again", "dep_6": "nightly"})
+    remember_deployments(app, [deployment(f"dep_{n}", created_at=day(n)) for n in (9, 8)])
+    remember_deployments(app, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
+    remember_deployments(app, [deployment("dep_10", created_at=day(10))])
+    remember_names(app, {"dep_7": "named again", "dep_6": "nightly"})
     assert [id for id, _ in seen(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
 
 
 def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path) -> None:
-    state = state_in(folder)
-    remember_names(state, {"dep_1": "nightly"})
-    remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z")])
-    remember_runs(state, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
-    remember_runs(state, [run("drun_0", "dep_1", at="")])
+    app = state_in(folder)
+    remember_names(app, {"dep_1": "nightly"})
+    remember_runs(app, [run("drun_1", at="2026-06-14T08:54:06Z")])
+    remember_runs(app, [run("drun_3", at="2026-06-16T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_runs(app, [run("drun_0", "dep_1", at="")])
     assert runs_seen(folder) == [
         ("drun_3", "nightly"),
         ("drun_2", "dep_9"),
@@ -150,10 +150,10 @@ def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path) -
 
 
 def test_no_more_is_offered_than_is_of_use(folder: Path) -> None:
-    state = state_in(folder)
+    app = state_in(folder)
     for begin in (0, 1000):
-        remember_names(state, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
-        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
+        remember_names(app, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
+        remember_runs(app, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
     assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(1000, 1000 + MOST_DEPLOYMENTS)]
     assert [id for id, _ in runs_seen(folder)] == [f"drun_{n}" for n in range(1049, 999, -1)]
     assert len(runs_seen(folder)) == MOST_RUNS
@@ -163,20 +163,20 @@ def test_no_more_is_offered_than_is_of_use(folder: Path) -> None:
 
 
 def test_the_same_again_writes_nothing(folder: Path) -> None:
-    state = state_in(folder)
+    app = state_in(folder)
     seen = [deployment("dep_2"), deployment("dep_1")]
     runs = [run("drun_2"), run("drun_1")]
 
     def remember() -> list[tuple[int, int]]:
-        remember_deployments(state, seen, whole=True)
-        remember_runs(state, runs)
-        remember_names(state, {"dep_1": "nightly"})
-        remember_runs(state, [runs[1]])
+        remember_deployments(app, seen, whole=True)
+        remember_runs(app, runs)
+        remember_names(app, {"dep_1": "nightly"})
+        remember_runs(app, [runs[1]])
         found = [file.stat() for file in sorted(folder.iterdir())]
         return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes the log longer
 
     assert remember() == remember()
-    state.close()
+    app.close()
     assert [file.name for file in sorted(folder.iterdir())] == ["state.db"]
 
 
@@ -245,9 +245,9 @@ def newer(path: Path) -> None:
 
 
 def half_a_file(path: Path) -> None:
-    state = state_in(path.parent)
-    remember_names(state, {f"dep_{n}": "nightly" for n in range(300)})
-    state.close()
+    app = state_in(path.parent)
+    remember_names(app, {f"dep_{n}": "nightly" for n in range(300)})
+    app.close()
     os.truncate(path, 6000)
 
 
@@ -304,12 +304,12 @@ def put_in_the_way(folder: Path, what: str) -> None:
 @pytest.mark.parametrize("what", GARBAGE)
 def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path, what: str) -> None:
     put_in_the_way(folder, what)
-    state = state_in(folder)
-    remember_names(state, {"dep_1": "nightly"})
-    remember_runs(state, [run("drun_1")])
-    assert known_deployments(state.store, HOST, "default")[0].id == "dep_1"
-    state.close()
-    assert not state.err.has_written
+    app = state_in(folder)
+    remember_names(app, {"dep_1": "nightly"})
+    remember_runs(app, [run("drun_1")])
+    assert known_deployments(app.store, HOST, "default")[0].id == "dep_1"
+    app.close()
+    assert not app.err.has_written
 
 
 def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,43 +317,43 @@ def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
-    remember_names(state := state_in(folder), {"dep_1": "nightly"})
-    remember_runs(state, [run("drun_1")])
+    remember_names(app := state_in(folder), {"dep_1": "nightly"})
+    remember_runs(app, [run("drun_1")])
     assert offered("qoder run get ", {}).keys() == {"last"}
-    assert not state.err.has_written
+    assert not app.err.has_written
 
 
 # What the store knows of it
 
 
 def test_the_store_knows_deployments_newest_first_by_host_and_profile(folder: Path, profiles: Path) -> None:
-    state = state_in(folder)
+    app = state_in(folder)
     day = "2026-06-{:02}T08:54:06Z".format
-    remember_deployments(state, [deployment("dep_9", "nine", created_at=day(9)), deployment("dep_8", None)])
-    remember_deployments(state, [deployment("dep_10", "ten", created_at=day(10))])
-    remember_names(state, {"dep_11": "eleven", "dep_9": "named again", "dep_x y": "no id"})
+    remember_deployments(app, [deployment("dep_9", "nine", created_at=day(9)), deployment("dep_8", None)])
+    remember_deployments(app, [deployment("dep_10", "ten", created_at=day(10))])
+    remember_names(app, {"dep_11": "eleven", "dep_9": "named again", "dep_x y": "no id"})
     remember_names(at_work(folder, profiles), {"dep_work": "work"})
-    assert known_deployments(state.store, HOST, "default") == [
+    assert known_deployments(app.store, HOST, "default") == [
         ("dep_11", "eleven", None),
         ("dep_10", "ten", day(10)),
         ("dep_9", "named again", day(9)),
         ("dep_8", None, None),
     ]
-    assert [each.id for each in known_deployments(state.store, HOST, "work")] == ["dep_work"]
-    remember_deployments(state, [deployment("dep_9", archived_at=day(12))])
-    assert [each.id for each in known_deployments(state.store, HOST, "default")] == ["dep_11", "dep_10", "dep_8"]
-    remember_names(state, {"dep_8": "eight"}, whole=True)
-    assert known_deployments(state.store, HOST, "default") == [("dep_8", "eight", None)]
-    assert known_deployments(state.store, "elsewhere", "default") == []
+    assert [each.id for each in known_deployments(app.store, HOST, "work")] == ["dep_work"]
+    remember_deployments(app, [deployment("dep_9", archived_at=day(12))])
+    assert [each.id for each in known_deployments(app.store, HOST, "default")] == ["dep_11", "dep_10", "dep_8"]
+    remember_names(app, {"dep_8": "eight"}, whole=True)
+    assert known_deployments(app.store, HOST, "default") == [("dep_8", "eight", None)]
+    assert known_deployments(app.store, "elsewhere", "default") == []
 
 
 def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(folder: Path) -> None:
-    state = state_in(folder)
-    remember_names(state, {"dep_1": "night\x1bly\ud800"})
-    remember_runs(state, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
-    remember_runs(state, [run("drun_0", at="")])
-    remember_runs(state, [run("no run")])
-    assert [tuple(each) for each in seen_runs(state.store, "default")] == [
+    app = state_in(folder)
+    remember_names(app, {"dep_1": "night\x1bly\ud800"})
+    remember_runs(app, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
+    remember_runs(app, [run("drun_0", at="")])
+    remember_runs(app, [run("no run")])
+    assert [tuple(each) for each in seen_runs(app.store, "default")] == [
         ("drun_2", "", "dep_9", "2026-06-15T08:54:06Z", HOST),
         ("drun_1", "night\\u001bly\\ud800", "dep_1", "2026-06-14T08:54:06Z", HOST),
         ("drun_0", "night\\u001bly\\ud800", "dep_1", "", HOST),
@@ -361,23 +361,23 @@ def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(f
 
 
 def test_a_prefix_finds_what_was_triggered_and_what_was_seen(folder: Path) -> None:
-    state = state_in(folder)
-    remember_runs(state, [run("drun_ab1"), run("drun_ab2"), run("drun_aXc")])
+    app = state_in(folder)
+    remember_runs(app, [run("drun_ab1"), run("drun_ab2"), run("drun_aXc")])
     for number in (2, 3):
-        attempt = state.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
-        state.store.settle(attempt, f"drun_ab{number}")
-    assert run_ids_with_prefix(state.store, HOST, "drun_ab") == ["drun_ab1", "drun_ab2", "drun_ab3"]
-    assert run_ids_with_prefix(state.store, HOST, "drun_a_") == []
-    assert run_ids_with_prefix(state.store, HOST, "drun_A") == []
-    assert run_ids_with_prefix(state.store, "elsewhere", "drun_") == []
+        attempt = app.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
+        app.store.settle(attempt, f"drun_ab{number}")
+    assert run_ids_with_prefix(app.store, HOST, "drun_ab") == ["drun_ab1", "drun_ab2", "drun_ab3"]
+    assert run_ids_with_prefix(app.store, HOST, "drun_a_") == []
+    assert run_ids_with_prefix(app.store, HOST, "drun_A") == []
+    assert run_ids_with_prefix(app.store, "elsewhere", "drun_") == []
 
 
 def test_the_store_keeps_no_more_runs_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MOST_KEPT_RUNS", 60)
-    state = state_in(folder)
+    app = state_in(folder)
     for begin in (0, 40, 80):
-        remember_runs(state, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
-    assert run_ids_with_prefix(state.store, HOST, "drun_") == sorted(f"drun_{n}" for n in range(60, 120))
+        remember_runs(app, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
+    assert run_ids_with_prefix(app.store, HOST, "drun_") == sorted(f"drun_{n}" for n in range(60, 120))
 
 
 def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None:
@@ -447,9 +447,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a home where commands have seen deployments and runs, also of another profile and in the sandbox."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "state"
-    state = state_in(folder)
-    remember_deployments(state, [deployment(id, name) for id, name in NAMES.items()])
-    remember_runs(state, [run("drun_1"), run("drun_2", "dep_4")])
+    app = state_in(folder)
+    remember_deployments(app, [deployment(id, name) for id, name in NAMES.items()])
+    remember_runs(app, [run("drun_1"), run("drun_2", "dep_4")])
     (home / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
     work = at_work(folder, home / "config.toml")
     remember_names(work, {"dep_work": "work-report"})
@@ -564,9 +564,9 @@ def test_tab_offers(shell: str, home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("what", ["commands", "binary"])
 def test_garbage_starts_nothing(shell: str, tmp_path: Path, what: str) -> None:
-    state = tmp_path / "own place"
-    put_in_the_way(state, what)
-    assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(state)).offers == NOTHING
+    app = tmp_path / "own place"
+    put_in_the_way(app, what)
+    assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(app)).offers == NOTHING
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])  # what stands behind the cursor fish cannot be told in a script

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
@@ -116,7 +116,7 @@ class Town:
     def __call__(self, *words: str, stdin: str = "", out: BinaryIO | None = None) -> Ran:
         """Run a command line and return what a user would see; `out` takes standard output, if it is given."""
         written, err = io.BytesIO(), io.BytesIO()
-        state = State(
+        app = App(
             env=self.env,
             out=Screen(out or written),
             err=Screen(err),
@@ -124,7 +124,7 @@ class Town:
             transport=self.server,
             stdin=io.StringIO(stdin),
         )
-        code = main(list(words), state)
+        code = main(list(words), app)
         ran = Ran(code, written.getvalue().decode(), err.getvalue().decode())
         assert "Traceback" not in ran.err, ran.err
         return ran

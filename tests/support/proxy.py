@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import Server, serve
@@ -192,9 +192,9 @@ class Bench:
                     "QODER_CONFIG": str(Path(folder) / "config.toml"),
                     "QODER_STATE_DIR": folder,
                 }
-                state = State(env=env, out=Screen(out), err=Screen(err), clock=self.clock)
+                app = App(env=env, out=Screen(out), err=Screen(err), clock=self.clock)
                 words = ["deploy", "run", deployment, "--json", "--idempotency-key", "k", "--request-timeout", patience]
-                codes.append(main(words, state))
+                codes.append(main(words, app))
                 named.append(json.loads(out.getvalue())["id"] if out.getvalue() else None)
                 errors += err.getvalue().decode()
                 self.proxy.forget()

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
@@ -108,7 +108,7 @@ def run_against(transport: httpx.BaseTransport, clock: Clock, folder: Path, *wor
         "QODER_STATE_DIR": str(folder),
         "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
     }
-    code = main(list(words), State(env=env, out=Screen(out), err=Screen(err), clock=clock, transport=transport))
+    code = main(list(words), App(env=env, out=Screen(out), err=Screen(err), clock=clock, transport=transport))
     return code, out.getvalue().decode(), err.getvalue().decode()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.deployments import applying
 from qoder_cli.http.pace import Closed, Pace
@@ -24,7 +24,7 @@ AT_A_TIME = 8
 def _work() -> Iterator[None]:
     """Let a step be a function and what it is called with; threads that are left behind still find it so."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(applying, "apply", lambda state, step, pace, or_find: step[0](step[1], pace))
+        patch.setattr(applying, "apply", lambda app, step, pace, or_find: step[0](step[1], pace))
         patch.setattr(applying, "give_up", lambda step: f"gave up {step[1]}")
         yield
 
@@ -52,7 +52,7 @@ class Shop:
     def __init__(self, work: Callable[[int, Pace], str], *, clock: FakeClock | None = None) -> None:
         self.clock = clock or Interruptible()
         self.err = io.BytesIO()
-        self.state = State(env={}, out=Screen(None), err=Screen(self.err), clock=self.clock)
+        self.app = App(env={}, out=Screen(None), err=Screen(self.err), clock=self.clock)
         self.work = work
         self.told: list[tuple[int, str]] = []
         self.in_thread: set[int] = set()
@@ -62,7 +62,7 @@ class Shop:
 
     def give(self, items: list[int], on_done: Callable[[int, Any], None]) -> Signalled | None:
         steps: list[Any] = [(self.work, item) for item in items]
-        return applying.apply_all(self.state, steps, on_done)
+        return applying.apply_all(self.app, steps, on_done)
 
     def on_done(self, number: int, result: str) -> None:
         self.told.append((number, result))
@@ -128,7 +128,7 @@ def test_it_gives_a_sign_of_life() -> None:
             is_enough.set()
 
     shop.clock.at_sleep = after_a_while
-    with shop.state.progress.waiting("working"):
+    with shop.app.progress.waiting("working"):
         assert shop.run(1) is None
     assert shop.err.getvalue().decode().splitlines() == ["working after 30s", "working after 1m 00s"]
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, NotYet, OutcomeUnknown, QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.ci import systems as ci_systems
@@ -33,18 +33,18 @@ from tests.support.wire import FakeClock
 class Step:
     """A step of a job, with the files that the system names, and what the runner reads from them."""
 
-    state: State
+    app: App
     folder: Path
 
     @classmethod
     def of(cls, folder: Path, env: Mapping[str, str]) -> "Step":
-        return cls(State(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock()), folder)
+        return cls(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock()), folder)
 
     @property
     def err(self) -> str:
         """What is on standard error; nothing ever is on standard output."""
-        assert _written(self.state.out) == ""
-        return _written(self.state.err)
+        assert _written(self.app.out) == ""
+        return _written(self.app.err)
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -109,7 +109,7 @@ FAILED = a_run(status="failed", error={"type": "x", "message": "y"})
 @contextmanager
 def ending_with(failure: BaseException, step: Step) -> Iterator[Ci]:
     """Tell of what the block does, which then ends with a failure."""
-    with suppress(type(failure)), reporting(step.state) as ci:
+    with suppress(type(failure)), reporting(step.app) as ci:
         yield ci
         raise failure
 
@@ -118,7 +118,7 @@ def ending_with(failure: BaseException, step: Step) -> Iterator[Ci]:
 
 
 def test_the_ids_are_told_before_and_the_ending_after(step: Step) -> None:
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.started("drun_1", "sess_1")
         assert step.outputs == {"run_id": "drun_1", "session_id": "sess_1"}
         assert step.summary == ""
@@ -129,7 +129,7 @@ def test_the_ids_are_told_before_and_the_ending_after(step: Step) -> None:
 
 
 def test_a_session_that_comes_later_is_told_at_the_end(step: Step) -> None:
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.started("drun_1")
         assert step.outputs == {"run_id": "drun_1", "session_id": ""}
         ci.ended(Item("drun_1", a_run(), None))
@@ -182,14 +182,14 @@ def test_whatever_ends_it_the_run_that_was_started_is_told(
     step: Step, failure: BaseException, code: str, annotated: bool
 ) -> None:
     with ending_with(failure, step):
-        step.state.known.started.append(a_run(status="running"))
+        step.app.known.started.append(a_run(status="running"))
     assert step.outputs == {"run_id": "drun_1", "session_id": "sess_1", "status": "running", "exit_code": code}
     assert ("::error" in step.err) is annotated
 
 
 def test_what_ended_it_goes_on(step: Step) -> None:
     def fail() -> None:
-        with reporting(step.state):
+        with reporting(step.app):
             raise NotFound("there is none")
 
     with pytest.raises(NotFound):
@@ -224,11 +224,11 @@ def test_several_are_told_as_arrays_in_the_order_of_the_input(step: Step) -> Non
 
 def test_the_ids_of_many_are_told_soon_and_not_too_often(step: Step) -> None:
     path = step.folder / "output"
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.expect([f"dep_{number}" for number in range(200)])
         for number in range(200):
             ci.started(f"drun_{number:032}", number=number)
-            step.state.clock.sleep(0.05)  # 20 a second
+            step.app.clock.sleep(0.05)  # 20 a second
         assert None not in json.loads(step.outputs["run_ids"])
         assert len(path.read_text().splitlines()) <= 2 * 13
         assert path.stat().st_size < 150_000
@@ -237,20 +237,20 @@ def test_the_ids_of_many_are_told_soon_and_not_too_often(step: Step) -> None:
 def test_a_second_command_of_the_step_adds_rows_to_the_table(step: Step) -> None:
     (step.folder / "summary").write_text("# Nightly\n")
     for id in ("drun_1", "drun_2"):
-        with reporting(step.state) as ci:
+        with reporting(step.app) as ci:
             ci.ended(Item(id, a_run(id), None))
     assert step.summary.startswith("# Nightly\n\n| Run | Deployment |")
     assert step.summary.count("| Run |") == 1
     assert [row[0] for row in step.rows] == ["drun_1", "drun_2"]
     with (step.folder / "summary").open("a") as file:
         file.write("something else\n")
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.ended(Item("drun_3", a_run("drun_3"), None))
     assert step.summary.count("| Run |") == 2
 
 
 def test_a_long_table_is_cut(step: Step) -> None:
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.expect(["x"] * 1000)
         for number in range(1000):
             ci.ended(Item("x", None, QoderError("|" * 5000)), number=number)
@@ -260,7 +260,7 @@ def test_a_long_table_is_cut(step: Step) -> None:
 
 
 def test_nothing_asked_for_nothing_told(step: Step) -> None:
-    with reporting(step.state):
+    with reporting(step.app):
         pass
     assert (step.outputs, step.summary, step.err) == ({}, "", "")
 
@@ -287,10 +287,10 @@ def test_no_text_breaks_the_table_or_the_line(text: str) -> None:
     assert "www." not in row
     shown = html.unescape(row)
     assert text.strip() == "" or not text.isascii() or not text.isprintable() or text in shown
-    state = State(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
-    ci_systems.GitHub(state).complain(error)
-    assert _written(state.err).count("\n") == 1
-    assert _written(state.err).startswith("::error title=qoder%3A run_failed%2C exit code 1::")
+    app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
+    ci_systems.GitHub(app).complain(error)
+    assert _written(app.err).count("\n") == 1
+    assert _written(app.err).startswith("::error title=qoder%3A run_failed%2C exit code 1::")
 
 
 @given(st.text() | st.sampled_from(["drun_1\nexit_code=0", "x y", "", "é", "-", "a" * 300, "a=b", "a<<b"]))
@@ -301,8 +301,8 @@ def test_an_id_or_a_status_that_is_no_plain_word_is_not_told(text: str) -> None:
         def tell(self, values: dict[str, Any]) -> None:
             told.append(values)
 
-    state = State(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
-    with Ci(state, Listening()) as ci:
+    app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
+    with Ci(app, Listening()) as ci:
         ci.started(text, text)
         ci.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
     for value in (value for values in told for value in values.values()):
@@ -314,7 +314,7 @@ def test_an_id_or_a_status_that_is_no_plain_word_is_not_told(text: str) -> None:
 
 def test_gitlab_gets_variables_in_a_dotenv_file(job: Step) -> None:
     (job.folder / "qoder.env").write_text("OTHER=1\nQODER_RUN_ID=drun_0\n")
-    with reporting(job.state) as ci:
+    with reporting(job.app) as ci:
         ci.started("drun_1", "sess_1")
         assert job.variables == {"OTHER": "1", "QODER_RUN_ID": "drun_1", "QODER_SESSION_ID": "sess_1"}
         ci.ended(Item("drun_1", a_run(), None))
@@ -330,7 +330,7 @@ def test_gitlab_gets_variables_in_a_dotenv_file(job: Step) -> None:
 
 
 def test_gitlab_gets_of_several_only_their_ids(job: Step) -> None:
-    with reporting(job.state) as ci:
+    with reporting(job.app) as ci:
         ci.expect(["a", "b"])
         for number in (0, 1):
             ci.started(f"drun_{number}", number=number)
@@ -341,7 +341,7 @@ def test_gitlab_gets_of_several_only_their_ids(job: Step) -> None:
 def test_gitlab_keeps_no_variables_of_an_earlier_command_that_had_another_shape(job: Step) -> None:
     (job.folder / "qoder.env").write_text("OTHER=1\n")
     for several in (False, True, False):
-        with reporting(job.state) as ci:
+        with reporting(job.app) as ci:
             if several:
                 ci.expect(["a", "b"])
             ci.started("drun_1")
@@ -358,11 +358,11 @@ def test_gitlab_keeps_no_ids_where_none_was_started(job: Step) -> None:
 
 
 def test_gitlab_takes_no_more_ids_than_a_report_holds(job: Step) -> None:
-    with reporting(job.state) as ci:
+    with reporting(job.app) as ci:
         ci.expect(["x"] * 300)
         for number in range(300):
             ci.started(f"drun_{number:032}", number=number)
-            job.state.clock.sleep(1)
+            job.app.clock.sleep(1)
         ci.ended(Item("x", a_run(), None), number=299)
     assert (job.folder / "qoder.env").stat().st_size < 5000
     assert job.err.count("warning:") == 1
@@ -384,8 +384,8 @@ def test_elsewhere_there_is_a_warning_and_it_goes_on(tmp_path: Path, env: dict[s
 @pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
 @pytest.mark.parametrize("path", ["", "{folder}", "{folder}/nowhere/file", "\0"])
 def test_a_file_that_cannot_be_written_is_one_warning(step: Step, variable: str, path: str) -> None:
-    step.state = replace(step.state, env={**step.state.env, variable: path.format(folder=step.folder)})
-    with reporting(step.state) as ci:
+    step.app = replace(step.app, env={**step.app.env, variable: path.format(folder=step.folder)})
+    with reporting(step.app) as ci:
         ci.started("drun_1")
         ci.ended(Item("drun_1", a_run(), None))
     assert step.err.count(f"warning: --ci: cannot write {variable}: ") == step.err.count("\n") == 1
@@ -406,7 +406,7 @@ while True:
     "standard error": "os.symlink('/dev/stderr', path)",
 }
 REPORT = """import io, os, resource, sys
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.ci.reporting import reporting
 from qoder_cli.output.screen import Screen
@@ -415,7 +415,7 @@ path = sys.argv[1]
 {setup}
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
-with reporting(State(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
+with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
     ci.started("drun_1")
     ci.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
 """
@@ -432,7 +432,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, setup: s
 
 def test_only_the_end_of_a_long_summary_is_read(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = step.folder / "summary"
-    with reporting(step.state) as ci:
+    with reporting(step.app) as ci:
         ci.ended(Item("drun_1", a_run(), None))
     table = summary.read_text()
     with summary.open("w") as file:
@@ -445,14 +445,14 @@ def test_only_the_end_of_a_long_summary_is_read(step: Step, monkeypatch: pytest.
 @pytest.mark.parametrize("setup", ["os.mkfifo(path)", "os.symlink('/dev/zero', path)"])
 def test_a_dotenv_file_that_is_none_is_one_warning(job: Step, setup: str) -> None:
     exec(setup, {"os": os, "path": job.folder / "qoder.env"})
-    with reporting(job.state) as ci:
+    with reporting(job.app) as ci:
         ci.started("drun_1")
     assert job.err == "warning: --ci: cannot write qoder.env: it is not a file of variables\n"
 
 
 def test_a_dotenv_file_that_cannot_be_written_is_one_warning(job: Step) -> None:
     (job.folder / "qoder.env").mkdir()
-    with reporting(job.state) as ci:
+    with reporting(job.app) as ci:
         ci.started("drun_1")
         ci.ended(Item("drun_1", a_run(), None))
     assert job.err.count("warning: --ci: cannot write qoder.env: ") == job.err.count("\n") == 1

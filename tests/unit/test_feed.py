@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
 from qoder_cli.base.model import is_new
 from qoder_cli.base.outcome import event_key
@@ -82,8 +82,8 @@ class Streams(httpx.BaseTransport):
 
 def client_on(transport: httpx.BaseTransport, clock: FakeClock, **flags: Any) -> Any:
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
-    state = State(env=env, out=Screen(None), err=Screen(io.BytesIO()), clock=clock, transport=transport)
-    return state.client
+    app = App(env=env, out=Screen(None), err=Screen(io.BytesIO()), clock=clock, transport=transport)
+    return app.client
 
 
 def until_over(inbox: "queue.SimpleQueue[Any]") -> Iterator[Any]:
@@ -321,9 +321,9 @@ def test_debug_shows_the_request_and_never_the_token() -> None:
     said = io.BytesIO()
     streams = Streams([frame(event(1))])
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
-    state = State(env=env, out=Screen(None), err=Screen(said), clock=streams.clock, transport=streams)
-    state.flags.debug = True
-    with state.client.open_stream("/sessions/sess_1/events/stream", last_event_id="evt_7") as (_, chunks):
+    app = App(env=env, out=Screen(None), err=Screen(said), clock=streams.clock, transport=streams)
+    app.flags.debug = True
+    with app.client.open_stream("/sessions/sess_1/events/stream", last_event_id="evt_7") as (_, chunks):
         assert b"".join(chunks) == frame(event(1))
     shown = said.getvalue().decode()
     assert "GET" in shown

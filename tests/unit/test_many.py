@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, UsageError, first_by_rank
 from qoder_cli.cli.options import named
 from qoder_cli.output.screen import Screen
@@ -376,19 +376,19 @@ def test_a_pipe_that_never_ends_is_exit_2(line: str) -> None:
         def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # the stubs take it for a binary one
             return line[:size]
 
-    state = State(env={}, out=Screen(None), err=Screen(None), stdin=Endless())
+    app = App(env={}, out=Screen(None), err=Screen(None), stdin=Endless())
     with pytest.raises(UsageError):
-        named(["-"], state)
+        named(["-"], app)
 
 
-def piped(data: bytes, encoding: str = "utf-8") -> State:
+def piped(data: bytes, encoding: str = "utf-8") -> App:
     """Return a state whose standard input has this data, in a locale with this encoding."""
-    return State(env={}, out=Screen(None), err=Screen(None), stdin=io.TextIOWrapper(io.BytesIO(data), encoding))
+    return App(env={}, out=Screen(None), err=Screen(None), stdin=io.TextIOWrapper(io.BytesIO(data), encoding))
 
 
 def test_standard_input_that_is_closed_is_exit_2() -> None:
     with pytest.raises(UsageError, match="standard input is empty"):
-        named(["-"], State(env={}, out=Screen(None), err=Screen(None)))
+        named(["-"], App(env={}, out=Screen(None), err=Screen(None)))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.main import command_tree, main
 from qoder_cli.help.documented import VARIABLES
 from qoder_cli.output.screen import Screen
@@ -142,7 +142,7 @@ class Person:
     def types(self, *words: str, stdin: str = "", **env: str) -> str:
         """Return all that is written: standard output, standard error, and every file that is kept."""
         out, err = io.BytesIO(), io.BytesIO()
-        state = State(
+        app = App(
             env=self.env | env,
             out=Screen(out),
             err=Screen(err),
@@ -150,7 +150,7 @@ class Person:
             clock=FakeClock(),
             transport=httpx.MockTransport(answer),
         )
-        main(list(words), state)
+        main(list(words), app)
         self.out, self.err = out.getvalue().decode(), err.getvalue().decode()
         kept = [path.read_text("utf-8", "replace") for path in self.folder.rglob("state/**/*") if path.is_file()]
         names = [str(path) for path in self.folder.rglob("*")]

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.output.grid import cut_inside
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions import transcript
@@ -20,7 +20,7 @@ class Eye:
     def __init__(self, *, terminal: bool = False, color: bool = False) -> None:
         self.wire = Wire()
         self._err = io.BytesIO()
-        self.state = State(
+        self.app = App(
             env={"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"},
             out=Screen(io.BytesIO()),
             err=Screen(self._err, is_terminal=terminal, color=color),
@@ -40,7 +40,7 @@ def _sixty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def two_runs(eye: Eye, first: str = "nightly-report", second: str = "tidy") -> Showing:
-    shown = Showing(eye.state, [first, second])
+    shown = Showing(eye.app, [first, second])
     shown.name("sess_1", first)
     shown.name("sess_2", second)
     return shown
@@ -48,7 +48,7 @@ def two_runs(eye: Eye, first: str = "nightly-report", second: str = "tidy") -> S
 
 def test_of_one_run_no_line_has_a_label() -> None:
     eye = Eye()
-    Showing(eye.state).hear(says("Hello."), session_id="sess_1")
+    Showing(eye.app).hear(says("Hello."), session_id="sess_1")
     assert eye.lines == ["2026-06-14T08:54:01Z\tagent\tHello."]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.options import Yes, argument, confirmed, flag
 from qoder_cli.deployments.show import show_changes, warn_of_plan
@@ -64,23 +64,23 @@ def apply(
     from qoder_cli.deployments.step import without_writing
     from qoder_cli.files.load import load
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
-    steps = plan(state, load(paths, stdin=state.stdin, env=state.env), repin=repin, send_secrets=send_secrets)
+    steps = plan(app, load(paths, stdin=app.stdin, env=app.env), repin=repin, send_secrets=send_secrets)
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:
-        show_changes(state, steps)
+        show_changes(app, steps)
     elif is_open:
-        _announce(state, steps, yes=yes)
-    _tell_what_is_left(state, steps, paths)
+        _announce(app, steps, yes=yes)
+    _tell_what_is_left(app, steps, paths)
     if only_look:
-        _print_applied(state, list(map(without_writing, steps)))
+        _print_applied(app, list(map(without_writing, steps)))
         options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
-        return _would(steps, state.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
+        return _would(steps, app.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
     if is_open and not yes:
-        _ask(state, steps)
-    return _apply(state, steps)
+        _ask(app, steps)
+    return _apply(app, steps)
 
 
 def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> int:
@@ -92,44 +92,44 @@ def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> i
     return Exit.OK
 
 
-def _announce(state: State, steps: Sequence["Step"], *, yes: bool) -> None:
+def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written; with profile and host, unless a question will name them."""
-    if state.settings.read_only:
+    if app.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     if yes:
         names = _few([step.name for step in steps if step.is_open])
-        state.progress.note(f"applying: {_in_words(steps)} {names} {state.client.settings.whereabouts}")
-    if not (yes and state.progress.is_quiet):
-        show_changes(state, steps)
+        app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
+    if not (yes and app.progress.is_quiet):
+        show_changes(app, steps)
 
 
-def _tell_what_is_left(state: State, steps: Sequence["Step"], paths: Sequence[str]) -> None:
+def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:
     """Say what of the files is not applied, or comes to nothing."""
     from qoder_cli.files.source import folders_in
 
     for path in paths:
         if folders := folders_in(path):
-            state.progress.note(f"{path}: subfolders ignored: {_few(folders)}")
-    warn_of_plan(state, steps)
+            app.progress.note(f"{path}: subfolders ignored: {_few(folders)}")
+    warn_of_plan(app, steps)
     for step in steps:
         if "status" in step.declared.ignored:
-            state.progress.note(f"{step.place}: `status` is ignored; use `deploy pause` and `deploy unpause`")
+            app.progress.note(f"{step.place}: `status` is ignored; use `deploy pause` and `deploy unpause`")
         if step.declared.unfilled:
-            state.progress.note(f'{step.place}: ${{…}} is not expanded, because the object has "type": "deployment"')
+            app.progress.note(f'{step.place}: ${{…}} is not expanded, because the object has "type": "deployment"')
         if step.unsent:
             secrets = " and ".join(step.unsent)
-            state.progress.warn(f"{step.known}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
+            app.progress.warn(f"{step.known}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
 
 
-def _ask(state: State, steps: Sequence["Step"]) -> None:
+def _ask(app: App, steps: Sequence["Step"]) -> None:
     """Ask whether it shall be written, and look once more at what was asked about."""
     from qoder_cli.deployments.planning import look_again
 
-    if not state.may_ask:
+    if not app.may_ask:
         raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
-    if not confirmed(state, f"{_in_words(steps).capitalize()} {state.client.settings.whereabouts}?"):
+    if not confirmed(app, f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"):
         raise UsageError("cancelled; nothing was applied")
-    look_again(state, steps)
+    look_again(app, steps)
 
 
 def _in_words(steps: Sequence["Step"]) -> str:
@@ -143,7 +143,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _apply(state: State, steps: Sequence["Step"]) -> int:
+def _apply(app: App, steps: Sequence["Step"]) -> int:
     """Apply the steps that are open, and print what became of all, also after a signal."""
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
@@ -152,18 +152,18 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
 
     def on_done(number: int, applied: "Applied") -> None:
         done[number] = applied
-        _tell(state, applied, so_far=f"applying: {len(done)} of {len(steps)}")
+        _tell(app, applied, so_far=f"applying: {len(done)} of {len(steps)}")
 
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
     signalled = None
     try:
-        with state.progress.waiting("applying", leaving="finishing the current write; skipping the rest"):
-            signalled = applying.apply_all(state, steps, on_done)
+        with app.progress.waiting("applying", leaving="finishing the current write; skipping the rest"):
+            signalled = applying.apply_all(app, steps, on_done)
             if signalled is None:
-                done.update(enumerate(with_twins(state, items())))
-        _print_applied(state, items())
+                done.update(enumerate(with_twins(app, items())))
+        _print_applied(app, items())
     except Signalled as late:  # while it was printed
         signalled = late
     except InternalError as unwritten:  # a full disk does not make undone what was done
@@ -171,21 +171,21 @@ def _apply(state: State, steps: Sequence["Step"]) -> int:
     return _conclude(items(), signalled)
 
 
-def _tell(state: State, applied: "Applied", *, so_far: str) -> None:
+def _tell(app: App, applied: "Applied", *, so_far: str) -> None:
     if applied.error is not None:
         said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
         names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
-        state.progress.warn(said if names_it else f"{applied.known}: {said}")
+        app.progress.warn(said if names_it else f"{applied.known}: {said}")
     elif applied.action in ("created", "changed"):
-        state.progress.change(f"{applied.action} {applied.known}", status=so_far)
+        app.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
 
-def _print_applied(state: State, items: Sequence["Applied"]) -> None:
+def _print_applied(app: App, items: Sequence["Applied"]) -> None:
     """Print what became of each, or would."""
     from qoder_cli.deployments.step import FIRST
 
-    shown = [item for item in items if item.is_fine or state.output.format != "id"]
-    state.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
+    shown = [item for item in items if item.is_fine or app.output.format != "id"]
+    app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:

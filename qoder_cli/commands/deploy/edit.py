@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.cli.options import OneDeployment, flag
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
@@ -61,20 +61,20 @@ def create(
     from qoder_cli.deployments.planning import Book, creating
     from qoder_cli.files.load import missing_for_create
 
-    state: State = ctx.obj
-    fields = read_fields(state, ctx.params)
+    app: App = ctx.obj
+    fields = read_fields(app, ctx.params)
     declared = declare_fields(fields | schedule_of(schedule, timezone, {}) | metadata_of(metadata, None, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
-    if taken := Book.of(state).alive(declared.name):
-        update = shlex.join(state.command("deploy", "update", taken[0].id))
+    if taken := Book.of(app).alive(declared.name):
+        update = shlex.join(app.command("deploy", "update", taken[0].id))
         raise Rejected(
             f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
             hint=f"choose another name, or update it: {update}",
         )
-    return _write(state, creating(declared), dry_run=dry_run, doing="creating")
+    return _write(app, creating(declared), dry_run=dry_run, doing="creating")
 
 
 def update(
@@ -115,7 +115,7 @@ def update(
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     cleared: dict[str, Any] = {}
     for is_cleared, given, option, nothing in (
         (no_schedule, schedule or timezone, "schedule", {"schedule": None}),
@@ -125,23 +125,23 @@ def update(
         if is_cleared and given:
             raise UsageError(f"--{option} and --no-{option} cannot be used together")
         cleared |= nothing if is_cleared else {}
-    fields = read_fields(state, ctx.params) | cleared
+    fields = read_fields(app, ctx.params) | cleared
     typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
     if not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(typed)  # what is wrong is told before anything is asked
-    current = find_deployment(state, names.deployment(deployment, state))
+    current = find_deployment(app, names.deployment(deployment, app))
     known = settable(current)
     fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
-    book = Book.of(state) if name not in (None, current.name) else Book()
+    book = Book.of(app) if name not in (None, current.name) else Book()
     declared = declare_fields(fields)
-    [pinned] = [declared] if agent is None else at_latest(state, [declared], [current])
+    [pinned] = [declared] if agent is None else at_latest(app, [declared], [current])
     step = changing(pinned, current, book, repin=agent is not None)
-    return _write(state, step, dry_run=dry_run, doing="changing")
+    return _write(app, step, dry_run=dry_run, doing="changing")
 
 
-def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
+def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
     """Show what differs, write it, and print the deployment as it is then."""
     from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.deployments.show import show_changes, warn_of_plan
@@ -151,47 +151,47 @@ def _write(state: State, step: "Step", *, dry_run: bool, doing: str) -> int:
     if step.error is not None:
         raise step.error
     if not step.changes:
-        state.progress.note(f"{step.known} is already up to date")
+        app.progress.note(f"{step.known} is already up to date")
     elif not dry_run:
-        state.progress.note(f"{doing} {step.known} {state.client.settings.whereabouts}")
-    if dry_run or not state.progress.is_quiet:
-        show_changes(state, [step])
-    warn_of_plan(state, [step])
+        app.progress.note(f"{doing} {step.known} {app.client.settings.whereabouts}")
+    if dry_run or not app.progress.is_quiet:
+        show_changes(app, [step])
+    warn_of_plan(app, [step])
     if dry_run:
         planned = without_writing(step)
-        if planned.found or state.output.format != "id":  # what is not there has no id to print
+        if planned.found or app.output.format != "id":  # what is not there has no id to print
             id = planned.found.id if planned.found else ""
-            state.output.record(planned.row(), data=planned.as_json(), id=id)
+            app.output.record(planned.row(), data=planned.as_json(), id=id)
         return Exit.OK
     applied = None
     try:
-        applied = apply(state, step, Pace(state.clock, per_second=WRITES_PER_SECOND))
-        _print(state, applied)
+        applied = apply(app, step, Pace(app.clock, per_second=WRITES_PER_SECOND))
+        _print(app, applied)
     except Signalled as signalled:
-        raise _stopped(state, applied or give_up(step), signalled) from None
+        raise _stopped(app, applied or give_up(step), signalled) from None
     except InternalError as unwritten:
         applied = applied or give_up(step)
         message = f"{applied.known} was {applied.became}, but {unwritten.message}"
-        look = state.looking("deploy", "get", applied.found.id) if applied.found else None
+        look = app.looking("deploy", "get", applied.found.id) if applied.found else None
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
     return Exit.OK
 
 
-def _print(state: State, applied: "Applied") -> None:
+def _print(app: App, applied: "Applied") -> None:
     from qoder_cli.output.views import deployment_fields
 
     if (found := applied.found) is not None and applied.is_fine:
-        fields = deployment_fields(found, now=state.client.server_now())
-        state.output.record(fields, data=found.as_json(), id=found.id)
+        fields = deployment_fields(found, now=app.client.server_now())
+        app.output.record(fields, data=found.as_json(), id=found.id)
 
 
-def _stopped(state: State, applied: "Applied", signalled: Signalled) -> QoderError:
+def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
     """Return the last words when a signal came, having printed what is known of the deployment."""
-    if not state.output.has_written:
+    if not app.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            _print(state, applied)
+            _print(app, applied)
     if applied.error is None:
         return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
     from qoder_cli.output.results import last_words

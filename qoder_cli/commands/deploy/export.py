@@ -4,7 +4,7 @@ from collections import Counter
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
 from qoder_cli.cli.options import AllowEmpty, Deployments, is_list, named
 
@@ -28,25 +28,25 @@ def export(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
-    found = names.deployments(named(deployments, state, what="deployments", allow_empty=allow_empty), state)
+    app: App = ctx.obj
+    found = names.deployments(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown
     ids = [each for each in found if isinstance(each, str)]
     once = list(dict.fromkeys(ids))
-    known = dict(zip(once, in_order(lambda id: find_deployment(state, id), once, at_a_time=8), strict=True))
+    known = dict(zip(once, in_order(lambda id: find_deployment(app, id), once, at_a_time=8), strict=True))
     for id, deployment in known.items():
         if deployment.archived_at:
-            state.progress.warn(f"{id} was archived on {deployment.archived_at}; `deploy apply` will refuse this file")
-    if state.output.is_json or state.output.format == "id":
+            app.progress.warn(f"{id} was archived on {deployment.archived_at}; `deploy apply` will refuse this file")
+    if app.output.is_json or app.output.format == "id":
         files = [{"id": id, "type": "deployment", **settable(known[id])} for id in ids]
         if is_list(deployments):
-            state.output.records(files, id="id")
+            app.output.records(files, id="id")
         else:
-            state.output.record(files[0], id=ids[0])
+            app.output.record(files[0], id=ids[0])
         return Exit.OK
     having = Counter(deployment.name for deployment in known.values())
     for number, deployment in enumerate(known.values()):
         written = as_file(deployment, by_id=having[deployment.name] > 1)
-        state.output.exactly(("---\n" if number else "") + written)
+        app.output.exactly(("---\n" if number else "") + written)
     return Exit.OK

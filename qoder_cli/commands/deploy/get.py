@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.options import OneDeployment
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.output.views import deployment_fields
@@ -24,20 +24,20 @@ def get(ctx: typer.Context, deployment: OneDeployment) -> None:
     from qoder_cli.local.remembered import remember_deployments
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
-    id = names.deployment(deployment, state)
-    found = find_deployment(state, id)
-    fields = deployment_fields(found, now=state.clock.now())
-    if state.output.format == "table":
+    app: App = ctx.obj
+    id = names.deployment(deployment, app)
+    found = find_deployment(app, id)
+    fields = deployment_fields(found, now=app.clock.now())
+    if app.output.format == "table":
         from qoder_cli.runs.listed import recent_runs
 
         words = fields.pop("schedule_words")
-        fields |= recent_runs(state, id)
-        if state.output.is_drawn:
+        fields |= recent_runs(app, id)
+        if app.output.is_drawn:
             before = list(fields).index("schedule") + 1
             lines = list(fields.items())
             fields = dict([*lines[:before], ("runs", words), *lines[before:]])
         else:
             fields["schedule_words"] = words  # in a pipe, lines are only ever appended
-    state.output.record(fields, data=found.as_json(), id=found.id)
-    remember_deployments(state, [found])
+    app.output.record(fields, data=found.as_json(), id=found.id)
+    remember_deployments(app, [found])

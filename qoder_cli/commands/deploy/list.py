@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.ids import agent_id
 from qoder_cli.base.model import Deployment, mapping, text
 from qoder_cli.cli.options import flag
@@ -34,7 +34,7 @@ def list_deployments(
     from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     agent = None if agent is None else agent_id(agent)
     wanted = rows_wanted(limit, all=all)
 
@@ -58,7 +58,7 @@ def list_deployments(
         query |= {"include_archived": "true"} | ({} if status is None else {"limit": LARGEST_PAGE})
     elif status is not None:
         query["status"] = status
-    listing = Listing(state.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
-    listing.print(state.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
-    remember_deployments(state, seen, whole=status is None and agent is None and listing.left_out is None)
-    listing.conclude(state.progress, none="no deployments found")
+    listing = Listing(app.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
+    listing.print(app.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
+    remember_deployments(app, seen, whole=status is None and agent is None and listing.left_out is None)
+    listing.conclude(app.progress, none="no deployments found")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
     AllowEmpty,
@@ -113,43 +113,43 @@ def run(
     from qoder_cli.runs.single import run_one
     from qoder_cli.runs.trigger import Order, check_key
 
-    state: State = ctx.obj
-    state.known.on_leave = on_leave
+    app: App = ctx.obj
+    app.known.on_leave = on_leave
     wait = wait or result or follow
     if require_satisfied and not wait:
         raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
     if on_ask and not wait:
         raise UsageError("--on-ask only works with --wait", hint="add --wait")
-    state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
-    asked = when_asked(state, on_ask, follow=follow, several=is_list(deployments))
+    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    asked = when_asked(app, on_ask, follow=follow, several=is_list(deployments))
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
-    key = None if idempotency_key is None else check_key(idempotency_key, state.keep_secrets())
+    key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets())
     order = Order("", key, on_lost, _words_to_repeat(ctx))
     wanted = Wanted(follow, require_satisfied, result, asked)
     if is_list(deployments):
         from qoder_cli.runs.fleet.launches import Plan
         from qoder_cli.runs.fleet.many import orders_for, run_many
 
-        if result and not state.output.is_json:
+        if result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
-        typed = named(deployments, state, what="deployments", allow_empty=allow_empty)
-        state.known.ci.expect(typed)
-        orders = orders_for(typed, order, state, keep_going=keep_going, allow_duplicates=allow_duplicates)
+        typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
+        app.known.ci.expect(typed)
+        orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
-            return show_requests(state, typed, orders)
+            return show_requests(app, typed, orders)
         plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
-        return run_many(state, typed, orders, plan, limits, wanted)
-    state.known.ci.expect_one(deployments[0])
-    id = names.deployment(deployments[0], state)
+        return run_many(app, typed, orders, plan, limits, wanted)
+    app.known.ci.expect_one(deployments[0])
+    id = names.deployment(deployments[0], app)
     order = replace(order, deployment_id=id, typed=deployments[0])
     if dry_run:
         from qoder_cli.runs.fleet.rehearsal import show_request
 
-        return show_request(state, order)
-    return run_one(state, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip)
+        return show_request(app, order)
+    return run_one(app, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:

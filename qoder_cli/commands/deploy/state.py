@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
@@ -51,27 +51,27 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allo
     Examples:
       qoder deploy archive dep_archived --yes
     """
-    state: State = ctx.obj
-    if not yes and not state.may_ask:
+    app: App = ctx.obj
+    if not yes and not app.may_ask:
         raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
-    changes = _changes(state, ARCHIVE, deployments, allow_empty=allow_empty)
-    return changes.make(is_wanted=None if yes else lambda found: _is_wanted(state, found))
+    changes = _changes(app, ARCHIVE, deployments, allow_empty=allow_empty)
+    return changes.make(is_wanted=None if yes else lambda found: _is_wanted(app, found))
 
 
-def _changes(state: State, change: Change, typed: list[str], *, allow_empty: bool) -> StateChanges:
-    words = named(typed, state, what="deployments", allow_empty=allow_empty)
-    targets = [Target(*each) for each in zip(words, names.deployments(words, state), strict=True)]
-    return StateChanges(state, change, targets, as_list=is_list(typed))
+def _changes(app: App, change: Change, typed: list[str], *, allow_empty: bool) -> StateChanges:
+    words = named(typed, app, what="deployments", allow_empty=allow_empty)
+    targets = [Target(*each) for each in zip(words, names.deployments(words, app), strict=True)]
+    return StateChanges(app, change, targets, as_list=is_list(typed))
 
 
-def _is_wanted(state: State, found: Deployment) -> bool:
+def _is_wanted(app: App, found: Deployment) -> bool:
     """Ask whether a deployment is to be archived, having said what would become of it."""
     from qoder_cli.base.schedule import words_of
 
     name, words = found.name or "-", words_of(found.schedule)
     stops = f"Its schedule ({words}) stops. " if words else ""
     return confirmed(
-        state,
+        app,
         f"Archive '{name}' ({found.id})? {stops}It can never be run or changed again, "
         f"and is renamed to '{name}_archived_TIMESTAMP'. This cannot be undone.",
     )

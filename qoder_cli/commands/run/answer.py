@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qoder_cli.api.body import text_of
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.cli.options import FollowThen, OneRun, Timeout, WaitThen, WhenAsked, flag, one_named, read_then
 
@@ -31,7 +31,7 @@ def answer(
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
     from qoder_cli.runs.answering import answer_call
 
-    state: State = ctx.obj
-    then = read_then(state, wait=wait, follow=follow, result=False, timeout=timeout, on_ask=on_ask)
-    said = text_of(result, stdin=state.stdin, option="--result")
-    return answer_call(state, one_named(run, state), ids.call(call), said, is_error=error, then=then)
+    app: App = ctx.obj
+    then = read_then(app, wait=wait, follow=follow, result=False, timeout=timeout, on_ask=on_ask)
+    said = text_of(result, stdin=app.stdin, option="--result")
+    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, then=then)

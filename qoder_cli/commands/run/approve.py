@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.options import (
     Calls,
     EveryCall,
@@ -48,11 +48,11 @@ def approve(
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
     from qoder_cli.runs.answering import decide
 
-    state: State = ctx.obj
-    then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    app: App = ctx.obj
+    then = read_then(app, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
     return decide(
-        state,
-        one_named(run, state),
+        app,
+        one_named(run, app),
         calls or [],
         verb="approve",
         every=all,

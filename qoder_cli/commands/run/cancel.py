@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
@@ -39,24 +39,24 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
     from qoder_cli.runs import names
     from qoder_cli.runs.answering import sessions_of
 
-    state: State = ctx.obj
-    typed = named(runs, state, allow_empty=allow_empty)
-    if not yes and not state.may_ask:
+    app: App = ctx.obj
+    typed = named(runs, app, allow_empty=allow_empty)
+    if not yes and not app.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
-    state.known.is_of_several = is_list(runs)
+    app.known.is_of_several = is_list(runs)
     known: names.Found = {}
     if is_of_sessions(ctx):
-        known.update(zip(typed, sessions_of(typed, state), strict=True))
+        known.update(zip(typed, sessions_of(typed, app), strict=True))
     else:
-        known = names.runs(typed, state)
+        known = names.runs(typed, app)
     requested: dict[Key, Observer | Item] = {}  # by run, which several words may mean
     for word in typed:
         if known[word] not in requested:
-            requested[known[word]] = _request(state, word, known[word], yes=yes)
-    items = _stopped(state, requested)
-    if not state.known.is_of_several:
-        return finish(state, items[known[typed[0]]])
-    out = printed(state, len(typed))
+            requested[known[word]] = _request(app, word, known[word], yes=yes)
+    items = _stopped(app, requested)
+    if not app.known.is_of_several:
+        return finish(app, items[known[typed[0]]])
+    out = printed(app, len(typed))
     for number, word in enumerate(typed):
         out.put(number, items[known[word]].with_(typed=word))
     out.end()
@@ -65,52 +65,52 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
     return Exit.OK
 
 
-def _request(state: State, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
+def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
     """Request a cancellation; return what reads the run then, or what became of it."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
     try:
-        observer = any_observer(state, known)
+        observer = any_observer(app, known)
     except QoderError as error:
         return Item(typed, None, error)
     try:
-        is_asked = _ask(state, observer, typed, yes=yes)
+        is_asked = _ask(app, observer, typed, yes=yes)
     except QoderError as error:
         return Item(typed, observer.run, error)
     return observer if is_asked else Item(typed, observer.run, None)
 
 
-def _ask(state: State, observer: Observer, typed: str, *, yes: bool) -> bool:
+def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     """Request a cancellation unless the run has finished; return whether. Raises QoderError."""
     found = observer.read_once()
     if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
             f"run {found.id} was adopted, so it may be someone else's",
-            hint="to cancel it all the same, give its id: " + shlex.join(state.command("run", "cancel", found.id)),
+            hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        state.progress.note(f"{found.called} already finished: {found.status or 'its session was deleted'}")
+        app.progress.note(f"{found.called} already finished: {found.status or 'its session was deleted'}")
         return False
     if found.session_id is None:
-        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, state)
+        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
     of = f" of {found.deployment_id}" if found.deployment_id else ""
-    if not yes and not confirmed(state, f"Cancel {found.called}{of}?"):
+    if not yes and not confirmed(app, f"Cancel {found.called}{of}?"):
         raise UsageError(f"nothing was cancelled; {found.called} keeps running")
-    state.progress.note(f"cancelling {found.called} {state.settings.whereabouts}")
+    app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
     with suppress(OutcomeUnknown):  # whether it was heard shows in whether the run stops
-        Cancel(state.client, found.session_id).send()
+        Cancel(app.client, found.session_id).send()
     return True
 
 
-def _stopped(state: State, requested: dict[Key, Observer | Item]) -> dict[Key, Item]:
+def _stopped(app: App, requested: dict[Key, Observer | Item]) -> dict[Key, Item]:
     """Wait until the runs have stopped, and return what became of each."""
     watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
-    items = wait_for_all(state, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
+    items = wait_for_all(app, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
     waited = iter(items)
-    return {key: each if isinstance(each, Item) else _judged(state, next(waited)) for key, each in requested.items()}
+    return {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
 
 
-def _judged(state: State, item: Item) -> Item:
+def _judged(app: App, item: Item) -> Item:
     """Return what became of a cancelled run: success is that it stopped, however it ended."""
     if item.run is not None and not is_going(item.run):
         return item.with_(error=None)
@@ -119,7 +119,7 @@ def _judged(state: State, item: Item) -> Item:
     error = OutcomeUnknown(
         f"cancellation was requested, but {noun(item.typed)} {item.typed} is still running",
         hint="wait for it",
-        next=state.command(noun(item.typed), "wait", item.typed),
+        next=app.command(noun(item.typed), "wait", item.typed),
         run_id=item.typed,
         run_state="going",
     )

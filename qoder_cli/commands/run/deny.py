@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.options import (
     Calls,
     EveryCall,
@@ -45,9 +45,9 @@ def deny(
       qoder session deny sess_demo evt_1 --yes --wait"""
     from qoder_cli.runs.answering import decide
 
-    state: State = ctx.obj
-    then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    app: App = ctx.obj
+    then = read_then(app, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
     chosen, hashes = calls or [], input_sha256 or []
     return decide(
-        state, one_named(run, state), chosen, verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then
+        app, one_named(run, app), chosen, verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then
     )

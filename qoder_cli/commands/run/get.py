@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
@@ -36,22 +36,22 @@ def get(
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
-    typed = or_last(run, state)
-    found = with_asks(state.client, observer_of(state, names.run(typed, state)).read_once())
-    state.show_run(found, **(_evaluated(state, found) if state.output.format == "table" else {}))
-    remember_runs(state, [found])
-    if exit_status and (error := ending_error(found, state)):
+    app: App = ctx.obj
+    typed = or_last(run, app)
+    found = with_asks(app.client, observer_of(app, names.run(typed, app)).read_once())
+    app.show_run(found, **(_evaluated(app, found) if app.output.format == "table" else {}))
+    remember_runs(app, [found])
+    if exit_status and (error := ending_error(found, app)):
         raise error
     return Exit.OK
 
 
-def _evaluated(state: State, run: Run) -> Fields:
+def _evaluated(app: App, run: Run) -> Fields:
     """Return how its outcomes were evaluated, where its session tells."""
     from qoder_cli.output.views import evaluation_fields
 
     if run.session_id is None or is_going(run):
         return {}
     with suppress(ApiError):
-        return evaluation_fields(mapping(state.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
+        return evaluation_fields(mapping(app.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
     return {}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
@@ -51,13 +51,13 @@ class Window(NamedTuple):
     until: datetime | None
 
     @classmethod
-    def read(cls, since: str | None, until: str | None, *, state: State) -> "Window":
+    def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
         """Return the window that was typed. Raises UsageError, also for one that ends before it begins."""
         if since is None and until is None:
             return cls(None, None)
         from qoder_cli.base.times import parse_when
 
-        now = datetime.fromtimestamp(state.clock.now(), UTC)
+        now = datetime.fromtimestamp(app.clock.now(), UTC)
         first = parse_when(since, option="--since", now=now) if since is not None else None
         last = parse_when(until, option="--until", now=now) if until is not None else None
         window = cls(first, last)
@@ -178,41 +178,41 @@ def list_runs(
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
-    window = Window.read(since, until, state=state)
+    app: App = ctx.obj
+    window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else names.deployment(deployment, state)
+    of = None if deployment is None else names.deployment(deployment, app)
     typed = [("--trigger", trigger), ("--since", since), ("--until", until)]
     typed = [*(("--status", each) for each in status or ()), *typed]
     filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
     try:
-        _list(state, Asked(of, frozenset(status or ()), trigger, window, wanted, resolve), filters)
+        _list(app, Asked(of, frozenset(status or ()), trigger, window, wanted, resolve), filters)
     except NotFound as error:
-        raise explain_missing(error, of, state) if of else error from None
+        raise explain_missing(error, of, app) if of else error from None
 
 
-def _list(state: State, asked: Asked, filters: str) -> None:
+def _list(app: App, asked: Asked, filters: str) -> None:
     """Print the list; the first page decides how the rest is read."""
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.listed import Resolver
 
     path, query = asked.request()
-    pages = state.client.pages(path, query)
+    pages = app.client.pages(path, query)
     first = next(pages)
     is_whole = next_cursor(first) is None
     if is_whole and asked.deployment is None:
         first["data"] = _newest_first(first["data"])
     if narrowed := _narrowed(first, query, asked.statuses):
-        pages = state.client.pages(path, narrowed)
+        pages = app.client.pages(path, narrowed)
     pages = chain([first], pages)
     if asked.deployment is not None and asked.window.since is not None:
         pages = _down_to(asked.window.since, pages)
 
-    asks = _asks_sessions(asked, is_whole, state)
-    resolver = Resolver(state.client, ask=asks)
+    asks = _asks_sessions(asked, is_whole, app)
+    resolver = Resolver(app.client, ask=asks)
     matches = Matches(asked.trigger, asked.window)
-    adopted = state.store.adopted(state.settings.host)
+    adopted = app.store.adopted(app.settings.host)
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or asked.statuses else map(Run, objects)
@@ -227,25 +227,25 @@ def _list(state: State, asked: Asked, filters: str) -> None:
         matches=matches if asked.trigger or asked.window != ALWAYS else None,
         sifts=bool(asked.statuses),
         sure=not asked.filtered_here and asked.window == ALWAYS,
-        slow=asks and not state.output.is_drawn,
+        slow=asks and not app.output.is_drawn,
     )
     # A list of failed runs says why before it says anything else.
     urgent = ("id", "deployment", "error") if asked.statuses == {"failed"} else ()
     order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
-    listing.print(state.output.rows(fields=_row(state), data=Run.as_json, first=order))
-    remember_runs(state, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
+    listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=order))
+    remember_runs(app, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if matches.undated:
-        state.progress.warn(f"ignored {matches.undated} runs without a creation time")
+        app.progress.warn(f"ignored {matches.undated} runs without a creation time")
     if resolver.unread:
         what = "ignored" if asked.statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
-        state.progress.warn(f"{what} {resolver.unread} runs: {why}")
-    listing.conclude(state.progress, none=f"no runs match {filters}" if filters else "no runs found")
+        app.progress.warn(f"{what} {resolver.unread} runs: {why}")
+    listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
 
 
-def _asks_sessions(asked: Asked, is_whole: bool, state: State) -> bool:
+def _asks_sessions(asked: Asked, is_whole: bool, app: App) -> bool:
     """Return whether sessions are asked for what their runs do not say (contract, section 3)."""
-    if state.output.format == "id" and not asked.statuses:
+    if app.output.format == "id" and not asked.statuses:
         return False  # no status is shown and none is needed
     if asked.resolve is not None:
         return asked.resolve
@@ -253,20 +253,20 @@ def _asks_sessions(asked: Asked, is_whole: bool, state: State) -> bool:
     return is_short or bool(asked.statuses)
 
 
-def _row(state: State) -> Callable[[Run], Fields]:
+def _row(app: App) -> Callable[[Run], Fields]:
     """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
     from qoder_cli.local.remembered import known_deployments
     from qoder_cli.output.views import listed_run, run_row
 
-    if not state.output.is_drawn:
+    if not app.output.is_drawn:
         return run_row
-    seen = known_deployments(state.store, state.settings.host, state.settings.profile)
+    seen = known_deployments(app.store, app.settings.host, app.settings.profile)
     count = Counter(each.name for each in seen)
     # A name that two have, or that looks like an id, would not say which one is meant.
     telling = (each for each in seen if count[each.name] == 1 and not str(each.name).startswith("dep_"))
     names = {each.id: each.name for each in telling if each.name}
-    now = state.client.server_now()
-    return lambda run: listed_run(run, now=now, names=names, is_wide=state.output.is_wide)
+    now = app.client.server_now()
+    return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

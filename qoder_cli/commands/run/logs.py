@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
@@ -67,65 +67,65 @@ def logs(
     from qoder_cli.runs.answering import sessions_of
     from qoder_cli.runs.logs.log import Selection
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     if on_ask is not None:
         if not follow:
             raise UsageError("--on-ask only works with --follow", hint="add --follow")
-        state.known.wait_options = words_to_wait(on_ask=on_ask)
+        app.known.wait_options = words_to_wait(on_ask=on_ask)
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    now = datetime.fromtimestamp(state.clock.now(), UTC)
+    now = datetime.fromtimestamp(app.clock.now(), UTC)
     selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now), thread)
-    runs = runs or [or_last(None, state)]
+    runs = runs or [or_last(None, app)]
     if thread is not None and (follow or is_list(runs) or not thread.startswith("sthr_")):
         raise UsageError(
             "--thread takes a thread (sthr_…) of one run, and no --follow", hint="see: qoder session threads"
         )
     if is_list(runs) and follow:
-        command = state.command("run", "wait", *runs, "--follow")
+        command = app.command("run", "wait", *runs, "--follow")
         raise UsageError("--follow takes a single run", hint="to follow several", next=command)
     of_sessions = is_of_sessions(ctx)
     if is_list(runs) and of_sessions:
         raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
     if is_list(runs):
-        return _show_many(state, named(runs, state, allow_empty=allow_empty), selection, tail)
-    chosen = names.run(runs[0], state) if not of_sessions else sessions_of(runs, state)[0]
+        return _show_many(app, named(runs, app, allow_empty=allow_empty), selection, tail)
+    chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
     if follow:
         from qoder_cli.runs.logs.follow import follow_run
 
-        follow_run(state, chosen, selection, tail, when_asked(state, on_ask, follow=follow))
+        follow_run(app, chosen, selection, tail, when_asked(app, on_ask, follow=follow))
     else:
-        _show(state, chosen, selection, tail)
+        _show(app, chosen, selection, tail)
     return Exit.OK
 
 
-def _show(state: State, chosen: str, selection: "Selection", tail: int | None) -> None:
+def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown
 
     if chosen.startswith("sess_"):
-        run: Run | None = Run(session_of(state, chosen))
+        run: Run | None = Run(session_of(app, chosen))
     else:
-        run = Run.read(state.client.get(f"/deployment_runs/{segment(chosen)}"))
+        run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None:
         raise NoAnswer(f"unexpected response: not run {chosen}")
-    log = log_of(state, settle(run), selection)
-    with explained(run), Printer(state, selection) as printer:
+    log = log_of(app, settle(run), selection)
+    with explained(run), Printer(app, selection) as printer:
         for events in log.batches(tail):
             printer.show(events)
-        printer.sum_up(credits_of(state, run, selection))
+        printer.sum_up(credits_of(app, run, selection))
     if not printer.shown:
-        state.progress.note(nothing_shown(chosen, selection))
+        app.progress.note(nothing_shown(chosen, selection))
     if not run.is_session:
-        remember_runs(state, [run])
+        remember_runs(app, [run])
 
 
-def _show_many(state: State, typed: list[str], selection: "Selection", tail: int | None) -> int:
+def _show_many(app: App, typed: list[str], selection: "Selection", tail: int | None) -> int:
     from qoder_cli.runs.logs.log_many import show_many
 
     for word in typed:
         ids.run(word)  # before anything is asked, all of them are checked
-    state.pace_reads()
-    return show_many(state, typed, selection, tail)
+    app.pace_reads()
+    return show_many(app, typed, selection, tail)

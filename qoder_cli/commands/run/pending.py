@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NeedsAnswer, UsageError
 from qoder_cli.cli.options import RunsOrLast, flag, named
 from qoder_cli.output.data import Rows
@@ -34,21 +34,19 @@ def pending(
       qoder session pending --since 7d --exit-status"""
     from qoder_cli.runs import pending as waiting
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     if runs and ctx.get_parameter_source("since") is not None and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
-    found = waiting.in_targets(state, named(runs, state)) if runs else waiting.everywhere(state, since)
-    now = state.client.server_now()
-    rows: Rows[Waiting] = state.output.rows(
-        fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST
-    )
+    found = waiting.in_targets(app, named(runs, app)) if runs else waiting.everywhere(app, since)
+    now = app.client.server_now()
+    rows: Rows[Waiting] = app.output.rows(fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
     any_waits = False
     with rows:
         for batch in found:
             rows.show(batch)
             any_waits = any_waits or bool(batch)
     if not any_waits:
-        state.progress.note("nothing waits for an answer")
+        app.progress.note("nothing waits for an answer")
     elif exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
     return Exit.OK

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RunOrLast, or_last
@@ -47,21 +47,21 @@ def result(
     from qoder_cli.runs import result as results
     from qoder_cli.runs.answering import sessions_of
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     folder = None if output_dir is None else delivered.prepare_folder(output_dir)
-    typed = or_last(run, state)
-    id = sessions_of([typed], state)[0] if is_of_sessions(ctx) else names.run(typed, state)
-    found = any_observer(state, id).read_once()
+    typed = or_last(run, app)
+    id = sessions_of([typed], app)[0] if is_of_sessions(ctx) else names.run(typed, app)
+    found = any_observer(app, id).read_once()
     if is_going(found):
-        raise not_ended(found, state)
+        raise not_ended(found, app)
     files = []
     if folder is not None:
-        for id, name in results.delivered_files(state.client, found, story=results.story_of_turn(state, found)):
-            files.append(str(delivered.download(state.client, id, name, folder)))
-            state.progress.note(f"saved {files[-1]}")
+        for id, name in results.delivered_files(app.client, found, story=results.story_of_turn(app, found)):
+            files.append(str(delivered.download(app.client, id, name, folder)))
+            app.progress.note(f"saved {files[-1]}")
         if not files:
-            state.progress.note(f"{found.called} delivered no files")
-    results.show_result(state, found, files=files if folder is not None else None)
-    if error := ending_error(found, state):
+            app.progress.note(f"{found.called} delivered no files")
+    results.show_result(app, found, files=files if folder is not None else None)
+    if error := ending_error(found, app):
         raise error
     return Exit.OK

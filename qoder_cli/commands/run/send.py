@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qoder_cli.api.body import text_of
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
     FollowThen,
@@ -45,14 +45,14 @@ def send(
       qoder session send sess_demo -m @notes.txt --when-idle"""
     from qoder_cli.runs.answering import ToSay, send_message
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
     waits = wait or follow or result
     then = read_then(
-        state, wait=waits or when_idle or interrupt, follow=follow, result=result, timeout=timeout, on_ask=on_ask
+        app, wait=waits or when_idle or interrupt, follow=follow, result=result, timeout=timeout, on_ask=on_ask
     )
-    said = text_of(message, stdin=state.stdin, option="--message")
+    said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    return send_message(state, one_named(run, state), ToSay(message, said, interrupt, when_idle), then, waits=waits)
+    return send_message(app, one_named(run, app), ToSay(message, said, interrupt, when_idle), then, waits=waits)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.times import read_limits
 from qoder_cli.cli.options import (
@@ -53,35 +53,35 @@ def wait(
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     from qoder_cli.runs import names
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     limits = read_limits(wait=True, timeout=timeout, interval=interval)
-    runs = runs or [or_last(None, state)]
-    typed = named(runs, state, allow_empty=allow_empty)
+    runs = runs or [or_last(None, app)]
+    typed = named(runs, app, allow_empty=allow_empty)
     as_list = is_list(runs)
     if as_list:
-        state.known.ci.expect(typed)
+        app.known.ci.expect(typed)
     else:
-        state.known.ci.expect_one(typed[0])
-    if result and as_list and not state.output.is_json:
+        app.known.ci.expect_one(typed[0])
+    if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
-    asked = when_asked(state, on_ask, follow=follow, several=as_list)
+    asked = when_asked(app, on_ask, follow=follow, several=as_list)
     wanted = Wanted(follow, require_satisfied, on_ask=asked)
-    state.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
         from qoder_cli.runs.answering import sessions_of
 
-        [session_id] = sessions_of(typed, state)
-        return finish(state, wait_for(state, Watch(any_observer(state, session_id)), limits, wanted), result=result)
+        [session_id] = sessions_of(typed, app)
+        return finish(app, wait_for(app, Watch(any_observer(app, session_id)), limits, wanted), result=result)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
-        return wait_many(state, typed, limits, wanted._replace(result=result))
-    began = state.clock.monotonic()
-    run_id = names.run(typed[0], state, timeout=limits.timeout)
-    state.known.ci.started(run_id)
-    watch = Watch(observer_of(state, run_id))
-    item = wait_for(state, watch, limits.since(began, state.clock), wanted)
-    return finish(state, item, result=result)
+        return wait_many(app, typed, limits, wanted._replace(result=result))
+    began = app.clock.monotonic()
+    run_id = names.run(typed[0], app, timeout=limits.timeout)
+    app.known.ci.started(run_id)
+    watch = Watch(observer_of(app, run_id))
+    item = wait_for(app, watch, limits.since(began, app.clock), wanted)
+    return finish(app, item, result=result)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Run, text
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
@@ -42,14 +42,14 @@ def delete(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
     return _change(ctx.obj, DELETE, runs, yes, allow_empty, "Its events are deleted too.")
 
 
-def _change(state: State, change: "Change", typed: list[str], yes: bool, allow_empty: bool, about: str) -> int:
+def _change(app: App, change: "Change", typed: list[str], yes: bool, allow_empty: bool, about: str) -> int:
     from qoder_cli.base import ids
     from qoder_cli.runs.answering import target_of
     from qoder_cli.sessions.objects import Changes
 
-    if not yes and not state.may_ask:
+    if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
-    words = named(typed, state, what="sessions", allow_empty=allow_empty)
+    words = named(typed, app, what="sessions", allow_empty=allow_empty)
     for word in words:
         ids.run(word)  # before anything is changed, all of them are checked
 
@@ -57,7 +57,7 @@ def _change(state: State, change: "Change", typed: list[str], yes: bool, allow_e
         title, status = text(found.raw.get("title")), text(found.raw.get("status"))
         called = f"'{title}' ({found.id})" if title else found.id
         running = " It is running." if status == "running" else ""
-        return confirmed(state, f"{change.verb.title()} session {called}?{running} {about} This cannot be undone.")
+        return confirmed(app, f"{change.verb.title()} session {called}?{running} {about} This cannot be undone.")
 
-    changes = Changes(state, change, lambda word: target_of(word, state).session_id, None if yes else is_wanted)
+    changes = Changes(app, change, lambda word: target_of(word, app).session_id, None if yes else is_wanted)
     return changes.make(words, as_list=is_list(typed))

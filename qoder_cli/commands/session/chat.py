@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.options import RunOrLast, or_last
 
 
@@ -21,6 +21,6 @@ def chat(ctx: typer.Context, run: RunOrLast = None) -> int:
     from qoder_cli.runs.chat import chat as talk
     from qoder_cli.runs.chat import require_terminal
 
-    state: State = ctx.obj
-    require_terminal(state)
-    return talk(state, target_of(or_last(run, state), state).session_id)
+    app: App = ctx.obj
+    require_terminal(app)
+    return talk(app, target_of(or_last(run, app), app).session_id)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import OneRun, Yes, confirmed
@@ -40,28 +40,28 @@ def files(
     from qoder_cli.runs.answering import target_of
     from qoder_cli.sessions import files as mounted
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     read = [mounted.read_file(each, "--add") for each in add or ()]
-    if remove and not yes and not state.may_ask:
+    if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
-    token = (state.env.get("QODER_REPO_TOKEN") or "").strip()
+    token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if renew is not None and not token:
         raise UsageError("--renew takes the token from QODER_REPO_TOKEN, which is not set", hint="set it")
-    state.out.keep_secrets([token] if token else [])
-    state.err.keep_secrets([token] if token else [])
-    id = target_of(run, state).session_id
+    app.out.keep_secrets([token] if token else [])
+    app.err.keep_secrets([token] if token else [])
+    id = target_of(run, app).session_id
     for file in read:
-        made = mounted.add(state, id, file)
-        state.progress.note(f"added {file.name} to {id} as {made.id}")
+        made = mounted.add(app, id, file)
+        app.progress.note(f"added {file.name} to {id} as {made.id}")
     for word in remove or ():
-        if not yes and not confirmed(state, f"Remove {word} from session {id}?"):
+        if not yes and not confirmed(app, f"Remove {word} from session {id}?"):
             raise UsageError(f"cancelled; {word} was not removed")
-        mounted.remove(state, id, word)
-        state.progress.note(f"removed {word} from {id}")
+        mounted.remove(app, id, word)
+        app.progress.note(f"removed {word} from {id}")
     if renew is not None:
-        mounted.renew(state, id, renew, token)
-        state.progress.note(f"renewed the token of {renew}")
-    rows = state.output.rows(fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
+        mounted.renew(app, id, renew, token)
+        app.progress.note(f"renewed the token of {renew}")
+    rows = app.output.rows(fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
     with rows:
-        rows.show(mounted.listed(state, id))
+        rows.show(mounted.listed(app, id))
     return Exit.OK

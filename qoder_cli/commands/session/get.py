@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.cli.options import RunOrLast, or_last
 
 
@@ -20,6 +20,6 @@ def get(ctx: typer.Context, run: RunOrLast = None) -> None:
     from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.turn import any_observer
 
-    state: State = ctx.obj
-    found = any_observer(state, target_of(or_last(run, state), state).session_id).read_once()
-    state.output.record(session_fields(found), data=found.as_json(), id=found.id)
+    app: App = ctx.obj
+    found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
+    app.output.record(session_fields(found), data=found.as_json(), id=found.id)

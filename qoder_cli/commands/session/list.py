@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.cli.options import flag
@@ -65,11 +65,11 @@ def list_sessions(
     from qoder_cli.runs import names
     from qoder_cli.sessions.named import id_of
 
-    state: State = ctx.obj
-    window = Window.read(since, until, state=state)
+    app: App = ctx.obj
+    window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else names.deployment(deployment, state)
-    agent = None if agent is None else id_of(state, "agent", agent)
+    of = None if deployment is None else names.deployment(deployment, app)
+    agent = None if agent is None else id_of(app, "agent", agent)
 
     def matches(item: Object) -> bool:
         created = parse_timestamp(item.get("created_at"))
@@ -90,6 +90,6 @@ def list_sessions(
     query |= {} if of is None else {"deployment_id": of}
     query |= {} if agent is None else {"agent_id": agent}
     query |= {"include_archived": "true"} if include_archived else {}
-    listing = Listing(state.client.pages("/sessions", query), read=read, limit=wanted, matches=matches)
-    listing.print(state.output.rows(fields=session_row, data=Run.as_json, first=SESSION_FIRST))
-    listing.conclude(state.progress, none="no sessions found")
+    listing = Listing(app.client.pages("/sessions", query), read=read, limit=wanted, matches=matches)
+    listing.print(app.output.rows(fields=session_row, data=Run.as_json, first=SESSION_FIRST))
+    listing.conclude(app.progress, none="no sessions found")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qoder_cli.api.body import text_of
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.cli.options import FollowThen, ResultThen, Timeout, WaitThen, WhenAsked, flag, read_then
 
@@ -78,13 +78,13 @@ def new(
     from qoder_cli.output.views import session_fields
     from qoder_cli.sessions.starting import start
 
-    state: State = ctx.obj
-    then = read_then(state, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    app: App = ctx.obj
+    then = read_then(app, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
     if chat:
         from qoder_cli.runs.chat import chat as talk
         from qoder_cli.runs.chat import require_terminal
 
-        require_terminal(state)
+        require_terminal(app)
         if then:
             raise UsageError("--chat cannot be used together with --wait, --follow or --result", hint="leave them out")
     if agent is None and like is None:
@@ -93,40 +93,40 @@ def new(
         raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
-    said = None if message is None else text_of(message, stdin=state.stdin, option="--message")
+    said = None if message is None else text_of(message, stdin=app.stdin, option="--message")
     if said is not None and not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    token = _token(state, with_repo_token)
-    began = state.clock.monotonic()
-    body = _body(state, ctx.params, said, token)
-    state.progress.note(f"starting a session {state.client.settings.whereabouts}")
-    session, events = start(state, body)
+    token = _token(app, with_repo_token)
+    began = app.clock.monotonic()
+    body = _body(app, ctx.params, said, token)
+    app.progress.note(f"starting a session {app.client.settings.whereabouts}")
+    session, events = start(app, body)
     if chat:
-        return talk(state, session.id)
+        return talk(app, session.id)
     if then and body.get("initial_events"):
         from qoder_cli.runs.answering import wait_for_new
 
-        return wait_for_new(state, session, events, then.since(began, state))
-    state.output.record(session_fields(session), data=session.as_json(), id=session.id)
+        return wait_for_new(app, session, events, then.since(began, app))
+    app.output.record(session_fields(session), data=session.as_json(), id=session.id)
     return Exit.OK
 
 
-def _token(state: State, is_piped: bool) -> str | None:
+def _token(app: App, is_piped: bool) -> str | None:
     """Return the token of repositories, kept out of all that is written. Raises UsageError."""
-    token = (state.env.get("QODER_REPO_TOKEN") or "").strip()
+    token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if is_piped:
-        if state.stdin is None or state.stdin.isatty():
+        if app.stdin is None or app.stdin.isatty():
             raise UsageError("--with-repo-token expects the token on standard input", hint="pipe it in")
-        token = state.stdin.read(4096).strip()
+        token = app.stdin.read(4096).strip()
     if is_piped and not (token and token.isascii() and token.isprintable()):
         raise UsageError("standard input is not a token", hint="pipe in the token of the repositories alone")
     if token:
-        state.out.keep_secrets([token])
-        state.err.keep_secrets([token])
+        app.out.keep_secrets([token])
+        app.err.keep_secrets([token])
     return token or None
 
 
-def _body(state: State, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
+def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
     """Return the body of the create. Errors are raised, and all files read, before any request."""
     from qoder_cli.deployments.typed import declare_fields
     from qoder_cli.sessions import files, named, starting
@@ -135,20 +135,20 @@ def _body(state: State, typed: dict[str, Any], said: str | None, token: str | No
     pairs = starting.variables(typed["variables"] or ())
     resources = [starting.repository(each, token) for each in typed["repositories"] or ()]
     budget = {} if typed["budget"] is None else dict(declare_fields({"budget": typed["budget"]}).fields)
-    body = _like(state, typed["like"], token) if typed["like"] is not None else {}
+    body = _like(app, typed["like"], token) if typed["like"] is not None else {}
     model = typed["model"]
     if typed["agent"] is not None:
-        body["agent"] = starting.agent_of(state, typed["agent"], model)
+        body["agent"] = starting.agent_of(app, typed["agent"], model)
     else:
         body["agent"] = starting.with_model(body["agent"], model)
     if typed["environment"] is not None:
-        body["environment_id"] = named.id_of(state, "environment", typed["environment"])
+        body["environment_id"] = named.id_of(app, "environment", typed["environment"])
     elif "environment_id" not in body:
-        body["environment_id"] = named.only_environment(state)
+        body["environment_id"] = named.only_environment(app)
     if vaults := typed["vaults"]:
-        body["vault_ids"] = [named.id_of(state, "vault", each) for each in vaults]
-    resources += [starting.memory(state, each) for each in typed["memories"] or ()]
-    resources += [files.resource_of(state, each) for each in read]
+        body["vault_ids"] = [named.id_of(app, "vault", each) for each in vaults]
+    resources += [starting.memory(app, each) for each in typed["memories"] or ()]
+    resources += [files.resource_of(app, each) for each in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
     if said is not None:
@@ -156,7 +156,7 @@ def _body(state: State, typed: dict[str, Any], said: str | None, token: str | No
     return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
 
 
-def _like(state: State, typed: str, token: str | None) -> dict[str, Any]:
+def _like(app: App, typed: str, token: str | None) -> dict[str, Any]:
     from qoder_cli.base import ids
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.runs import names
@@ -165,5 +165,5 @@ def _like(state: State, typed: str, token: str | None) -> dict[str, Any]:
     from qoder_cli.sessions.starting import like_deployment, like_session
 
     if ids.is_deployment(typed):
-        return like_deployment(find_deployment(state, names.deployment(typed, state)), token)
-    return like_session(state, session_of(state, target_of(typed, state).session_id), token)
+        return like_deployment(find_deployment(app, names.deployment(typed, app)), token)
+    return like_session(app, session_of(app, target_of(typed, app).session_id), token)

@@ -2,7 +2,7 @@
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping
 from qoder_cli.cli.options import OneRun
@@ -20,8 +20,8 @@ def threads(ctx: typer.Context, run: OneRun) -> None:
     from qoder_cli.output.views import THREAD_FIRST, thread_row
     from qoder_cli.runs.answering import target_of
 
-    state: State = ctx.obj
-    path = f"/sessions/{segment(target_of(run, state).session_id)}/threads"
-    with state.output.rows(fields=thread_row, data=Resource.as_json, first=THREAD_FIRST) as rows:
-        for page in state.client.pages(path, {"limit": 100}):
+    app: App = ctx.obj
+    path = f"/sessions/{segment(target_of(run, app).session_id)}/threads"
+    with app.output.rows(fields=thread_row, data=Resource.as_json, first=THREAD_FIRST) as rows:
+        for page in app.client.pages(path, {"limit": 100}):
             rows.show([Resource(mapping(each)) for each in page["data"]])

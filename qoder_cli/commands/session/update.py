@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.cli.options import OneRun, flag
@@ -36,7 +36,7 @@ def update(
     from qoder_cli.sessions.objects import differing, refuse_archived, session_of
     from qoder_cli.sessions.objects import update as change
 
-    state: State = ctx.obj
+    app: App = ctx.obj
     if budget is not None and no_budget:
         raise UsageError("--budget and --no-budget cannot be used together")
     checked = metadata_of(metadata, None, {}) | ({} if budget is None else {"budget": budget})
@@ -47,12 +47,12 @@ def update(
         body["metadata"] = dict.fromkeys(remove_metadata) | body.get("metadata", {})
     if not body:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder session update --help")
-    current = Run(session_of(state, target_of(run, state).session_id))
+    current = Run(session_of(app, target_of(run, app).session_id))
     refuse_archived(current, "nothing was changed")
     if left := differing(current, body):
-        state.progress.note(f"updating {current.id} {state.client.settings.whereabouts}")
-        current = change(state, current, left)
+        app.progress.note(f"updating {current.id} {app.client.settings.whereabouts}")
+        current = change(app, current, left)
     else:
-        state.progress.note(f"{current.id} is already up to date")
-    state.output.record(session_fields(current), data=current.as_json(), id=current.id)
+        app.progress.note(f"{current.id} is already up to date")
+    app.output.record(session_fields(current), data=current.as_json(), id=current.id)
     return Exit.OK

@@ -32,7 +32,7 @@ _KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
 
 @dataclass
 class Asked:
-    """Stands for the `State` of an invocation while a line is completed."""
+    """Stands for the `App` of an invocation while a line is completed."""
 
     tree: Any
     env: Mapping[str, str]

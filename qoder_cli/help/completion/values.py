@@ -1,6 +1,6 @@
 """What TAB offers for the value of a parameter: functions for typer's `autocompletion`.
 
-Each takes typer's context, whose `obj` is the `State`, and the word so far, and returns what to offer: words, or pairs
+Each takes typer's context, whose `obj` is the `App`, and the word so far, and returns what to offer: words, or pairs
 of a word and what is told beside it. Typer leaves out what does not begin with the word. None asks a server, and none
 reads a token.
 """

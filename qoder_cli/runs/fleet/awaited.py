@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import Limits
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 AT_A_TIME = 6  # runs that are read of
 
 
-def wait_for_all(state: State, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
+def wait_for_all(app: App, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
     """Wait until each run has ended or the wait for it is over, and return what became of each, in this order.
 
     After a signal it returns too, with the signal as the error of each run that keeps running.
     """
     items: dict[Watch, Item] = {}
-    awaiting = Awaiting(state, limits, wanted, lambda watch, item: items.update({watch: item}))
+    awaiting = Awaiting(app, limits, wanted, lambda watch, item: items.update({watch: item}))
     with suppress(Signalled):  # it is the error of the items
         awaiting.wait(watches)
     return [items[watch] for watch in watches]
@@ -55,7 +55,7 @@ class Awaiting:
 
     def __init__(
         self,
-        state: State,
+        app: App,
         limits: Limits,
         wanted: Wanted,
         on_item: Callable[[Watch, Item], None],
@@ -64,7 +64,7 @@ class Awaiting:
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
     ) -> None:
-        self._state = state
+        self._app = app
         self._limits = limits
         self._wanted = wanted
         self._on_item = on_item
@@ -72,18 +72,18 @@ class Awaiting:
         self._told: set[Watch] = set()
         self._left: dict[Watch, Item] = {}  # of which leave is to be taken before they are told
         self._ended: dict[Watch, Item] = {}  # of which more is, or was, read
-        self._listener = listener_of(state, wanted, inbox=inbox, labels=labels)
-        inbox, clock = self._listener.inbox, state.clock
+        self._listener = listener_of(app, wanted, inbox=inbox, labels=labels)
+        inbox, clock = self._listener.inbox, app.clock
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=inbox, clock=clock)
 
     def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
         """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
         wait = FleetWait(
-            terms_of(self._state, self._limits, self._wanted),
+            terms_of(self._app, self._limits, self._wanted),
             self._listener,
             on_over=self._over,
             is_enough=self._is_enough,
-            rounds=None if self._wanted.follow else Rounds(self._state.client, self._limits.interval),
+            rounds=None if self._wanted.follow else Rounds(self._app.client, self._limits.interval),
             coming=launches,
         )
         try:
@@ -99,7 +99,7 @@ class Awaiting:
 
     def _tell_read(self, within: float) -> None:
         """Tell of each run as it is read, until all are, or so many seconds have passed, or it is enough."""
-        clock, progress = self._state.clock, self._state.progress
+        clock, progress = self._app.clock, self._app.progress
         until = clock.monotonic() + within
         if self._reading.open:
             with progress.waiting("reading what the runs left"):
@@ -107,11 +107,11 @@ class Awaiting:
         self._reading.stop(0.0, self._unread)
 
     def _read(self, watch: Watch) -> Item:
-        return read_more(self._state, self._ended[watch], self._wanted)
+        return read_more(self._app, self._ended[watch], self._wanted)
 
     def _over(self, watch: Watch) -> None:
-        item = item_of(watch, self._state)
-        if isinstance(item.error, WaitTimeout) and self._state.known.on_leave == "cancel":
+        item = item_of(watch, self._app)
+        if isinstance(item.error, WaitTimeout) and self._app.known.on_leave == "cancel":
             self._left[watch] = item
         elif asks_more(self._wanted, item):
             self._ended[watch] = item
@@ -126,16 +126,16 @@ class Awaiting:
         for watch in [*watches, *(launches.watches if launches else ())]:
             if not (watch in self._told or watch in self._left or watch in self._ended):
                 self._end(watch, signalled)
-        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self._state), strict=True):
+        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self._app), strict=True):
             self._tell(watch, item)
 
     def _end(self, watch: Watch, signalled: Signalled | None) -> None:
         if signalled:
-            self._left[watch] = interrupted(watch, signalled, self._wanted, self._state)
+            self._left[watch] = interrupted(watch, signalled, self._wanted, self._app)
         elif watch.over:
             self._over(watch)
         else:
-            self._left[watch] = left_behind(watch, self._state)
+            self._left[watch] = left_behind(watch, self._app)
 
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
         """Return what became of a run that has ended, of which more was to be read when the wait ended."""
@@ -148,7 +148,7 @@ class Awaiting:
         elif self._is_enough():
             error = NotYet(f"run {item.run.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item, NoAnswer("there was no time left"), self._wanted, self._state)
+            error = unreadable(item, NoAnswer("there was no time left"), self._wanted, self._app)
         return item.with_(error=error)
 
     def _tell(self, watch: Watch, item: Item) -> None:

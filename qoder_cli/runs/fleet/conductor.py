@@ -18,7 +18,7 @@ from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
 from qoder_cli.runs.item import Item, not_started, printed
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.runs.watch import Watch
 
 
@@ -35,29 +35,29 @@ class Conductor:
 
     def __init__(
         self,
-        state: "State",
+        app: "App",
         typed: Sequence[str],
         *,
         verb: str,
         fail_fast: bool = False,
         restart: Restart | None = None,
     ) -> None:
-        self._state = state
-        state.known.is_of_several = True
+        self._app = app
+        app.known.is_of_several = True
         self._typed = typed
-        self._printed = printed(state, len(typed))
+        self._printed = printed(app, len(typed))
         self._verb = verb
         self._restart = restart
-        self._warnings = Warnings(state)
+        self._warnings = Warnings(app)
         self._fail_fast = fail_fast
         self._failed = False
         self._signalled: Signalled | None = None
-        self._began = state.clock.monotonic()
+        self._began = app.clock.monotonic()
 
     def put(self, number: int, item: Item) -> None:
         """Take in what became of one, once, tell of it, and print it."""
         if self._printed.of(number) is None:
-            self._state.known.ci.ended(item, number=number)
+            self._app.known.ci.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
         self._failed = self._failed or item.is_failure
@@ -68,9 +68,9 @@ class Conductor:
 
         Not where standard output is a pipe: what reads it may write to the same terminal, in the midst of the table.
         """
-        if self._state.out.is_piped:
-            self._state.progress.settle_for_lines()
-        self._state.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
+        if self._app.out.is_piped:
+            self._app.progress.settle_for_lines()
+        self._app.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
 
     def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
         """Return a row for each thing. Called from the thread that draws."""
@@ -87,11 +87,11 @@ class Conductor:
         if watch is None:
             return Line(typed, None, "to start", None)
         status = (watch.run.status if watch.run else None) or "pending"
-        return Line(typed, watch.observer.run_id, status, self._state.clock.monotonic() - watch.began)
+        return Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
 
     def is_enough(self) -> bool:
         """Return whether the rest is to be left."""
-        if self._printed.broken is None and self._state.out.reader_is_gone:
+        if self._printed.broken is None and self._app.out.reader_is_gone:
             self._printed.broken = ReaderGone()
         return self._printed.broken is not None or (self._fail_fast and self._failed)
 
@@ -109,7 +109,7 @@ class Conductor:
     def conclude(self) -> int:
         """Print the rest, say on stderr how all went, and return 0 or raise the error that decides the exit code."""
         items = self._printed.results
-        remember_runs(self._state, [item.run for item in items if item.run])
+        remember_runs(self._app, [item.run for item in items if item.run])
         try:
             self._printed.end()
             self._sum_up(items, ask=not self._signalled and self._printed.broken is None)
@@ -126,24 +126,24 @@ class Conductor:
         raise self._last_words(error, items)
 
     def _last_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
-        return last_words(self._state, error, items, verb=self._verb, restart=self._restart)
+        return last_words(self._app, error, items, verb=self._verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
         """Say how many of the items went how, how long it took and what it cost; nothing when quiet.
 
         `ask` says that there is time to ask for what the runs do not tell of their cost.
         """
-        if self._state.progress.is_quiet or len(items) < 2:
+        if self._app.progress.is_quiet or len(items) < 2:
             return
         counts = Counter(item.word.replace("_", " ") for item in items)
         went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-        parts = [went, f"in {span(self._state.clock.monotonic() - self._began)}"]
-        if self._verb == "completed" and (cost := _cost(self._state, items, ask=ask)):
+        parts = [went, f"in {span(self._app.clock.monotonic() - self._began)}"]
+        if self._verb == "completed" and (cost := _cost(self._app, items, ask=ask)):
             parts.append(cost)
-        self._state.progress.note(f"{len(items)} runs: " + " · ".join(parts))
+        self._app.progress.note(f"{len(items)} runs: " + " · ".join(parts))
 
 
-def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:
+def _cost(app: "App", items: Sequence[Item], *, ask: bool) -> str | None:
     """Return the credits that the runs' sessions used, in words; None when no session says.
 
     Each session's figure is a snapshot of its own (api/facts.md, 2.2), so those of different sessions add up.
@@ -152,7 +152,7 @@ def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:
     told: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
     silent = runs.keys() - told.keys()
     if silent and ask:
-        told |= _asked(state, silent, [run.raw.get("created_at") for run in runs.values()])
+        told |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
     amounts = [amount for credits in told.values() if (amount := _amount(credits)) is not None]
     if not amounts:
         return None
@@ -160,18 +160,18 @@ def _cost(state: "State", items: Sequence[Item], *, ask: bool) -> str | None:
     return total if len(amounts) == len(runs) else f"at least {total}"
 
 
-def _asked(state: "State", sessions: set[str], created: Sequence[object]) -> dict[str, object]:
+def _asked(app: "App", sessions: set[str], created: Sequence[object]) -> dict[str, object]:
     """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
     told: dict[str, object] = {}
-    until = state.clock.monotonic() + _WITHIN
+    until = app.clock.monotonic() + _WITHIN
     with suppress(ApiError, OverflowError):
         query = {"limit": 100, "include_archived": "true", **_window(created)}
-        pages = state.client.pages("/sessions", query, within=_WITHIN, retry=False)
+        pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
         for page in islice(pages, MOST_PAGES):
             for row in map(mapping, page["data"]):
                 if (id := text(row.get("id"))) in sessions:
                     told[str(id)] = mapping(row.get("usage")).get("total_credits")
-            if len(told) == len(sessions) or state.clock.monotonic() > until:
+            if len(told) == len(sessions) or app.clock.monotonic() > until:
                 break
     return told
 

@@ -12,7 +12,7 @@ from qoder_cli.output import results
 from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to the command that starts those
 
@@ -25,7 +25,7 @@ _ALIKE = 10  # identical warnings
 
 
 def last_words(
-    state: "State", error: QoderError, items: Sequence[Item], *, verb: str, restart: Restart | None = None
+    app: "App", error: QoderError, items: Sequence[Item], *, verb: str, restart: Restart | None = None
 ) -> QoderError:
     """Return the error that decides the exit code, with what became of all.
 
@@ -44,9 +44,9 @@ def last_words(
         parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
     if is_stopped and unknown:
         parts.append(f"{len(unknown)} unknown (may have started)")
-    told: dict[str, Any] = _next_command(state, error, items, running, unknown, verb=verb, restart=restart)
-    if told["next"] and not state.output.is_json:
-        told["shell"] = _shortened(told["next"], state)
+    told: dict[str, Any] = _next_command(app, error, items, running, unknown, verb=verb, restart=restart)
+    if told["next"] and not app.output.is_json:
+        told["shell"] = _shortened(told["next"], app)
     if several:
         told |= {"run_id": None, "session_id": None}
     if unknown or running:
@@ -55,7 +55,7 @@ def last_words(
 
 
 def _next_command(
-    state: "State",
+    app: "App",
     error: QoderError,
     items: Sequence[Item],
     running: Sequence[str],
@@ -72,13 +72,13 @@ def _next_command(
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if restart and left:
             hints.append(_about_left_over(len(left), restart(left)))
-        return {"next": state.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
+        return {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     if restart and left and error.exit in _STARTS_NOTHING:
         return {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
     if len(unknown) == 1 and unknown[0].error:
         return {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
     if unknown:
-        return {"next": state.looking("run", "list"), "hint": hints[0]}
+        return {"next": app.looking("run", "list"), "hint": hints[0]}
     return {"next": error.next, "hint": error.hint}
 
 
@@ -115,7 +115,7 @@ def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-def _shortened(command: Sequence[str], state: "State") -> str | None:
+def _shortened(command: Sequence[str], app: "App") -> str | None:
     """Return a command with its ids in a file, where it is too long for a line of a terminal; None where it is not.
 
     The ids follow the program, the noun and the verb.
@@ -125,7 +125,7 @@ def _shortened(command: Sequence[str], state: "State") -> str | None:
     ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
     short = shlex.join([*command[:3], "-", *command[3 + len(ids) :]])
     try:
-        path = shlex.quote(str(keep(state.env, IDS, "".join(f"{id}\n" for id in ids))))
+        path = shlex.quote(str(keep(app.env, IDS, "".join(f"{id}\n" for id in ids))))
     except (OSError, RuntimeError):
         return None
     return f"type {path} | {short}" if sys.platform == "win32" else f"{short} < {path}"
@@ -134,8 +134,8 @@ def _shortened(command: Sequence[str], state: "State") -> str | None:
 class Warnings:
     """Tells of each thing of which there is nothing but an error, as it becomes known."""
 
-    def __init__(self, state: "State") -> None:
-        self._progress = state.progress
+    def __init__(self, app: "App") -> None:
+        self._progress = app.progress
         self._counts: dict[tuple[str, str | None], int] = {}
 
     def take(self, item: Item) -> None:

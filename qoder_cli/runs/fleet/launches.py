@@ -23,7 +23,7 @@ from qoder_cli.settings.values import OnSkip
 if TYPE_CHECKING:
     import queue
 
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 
 Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
@@ -55,7 +55,7 @@ class Launches:
 
     def __init__(
         self,
-        state: "State",
+        app: "App",
         typed: Sequence[str],
         orders: dict[int, Order],
         plan: Plan,
@@ -63,13 +63,13 @@ class Launches:
         inbox: "queue.SimpleQueue[Any]",
         on_launched: Callable[[int, Item, Watch | None], Watch | None],
     ) -> None:
-        self._state = state
+        self._app = app
         self._typed = typed
         self._orders = orders
         self._plan = plan
         self._on_launched = on_launched
-        self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=state.clock)
-        self._pace = Pace(state.clock, per_second=WRITES_PER_SECOND)
+        self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
+        self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
         self._settled: dict[int, Launched] = {}
         self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
@@ -91,12 +91,12 @@ class Launches:
 
     def start(self) -> None:
         """Begin, and return at once."""
-        self._state.connect()
+        self._app.connect()
         self._pool.give(self._orders)
 
     def hear(self, is_enough: Callable[[], bool]) -> None:
         """Tell of each order as it is settled, until all are, or it is enough."""
-        self._pool.hear(self._state.progress.beat, is_enough)
+        self._pool.hear(self._app.progress.beat, is_enough)
 
     def stop(self, within: float = LAST_WORDS) -> None:
         """Send nothing more, and tell of every order that is open, within so many seconds.
@@ -111,7 +111,7 @@ class Launches:
         awaited = self._on_launched(number, *launched)
         self.watches += [awaited] if awaited else []
         if len(self._pool.open) == 1:  # it was the last
-            self._state.known.ci.launched()
+            self._app.known.ci.launched()
         return awaited
 
     def _given_up(self, number: int) -> Launched:
@@ -133,11 +133,11 @@ class Launches:
 
     def _launched(self, number: int) -> Launched:
         order, typed = self._orders[number], self._typed[number]
-        trigger = self._under_way[number] = Trigger(self._state, order, pace=self._pace)
+        trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
-            if self._plan.if_idle and (going := find_going(self._state, order.deployment_id)):
+            if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
-                return Item(typed, going, going_on(skipped, going, self._state)), None
+                return Item(typed, going, going_on(skipped, going, self._app)), None
             return self._started(number, trigger.start())
         except Closed:
             return not_started(self._typed[number]), None
@@ -152,13 +152,13 @@ class Launches:
 
     def _started(self, number: int, started: Started) -> tuple[Item, Watch]:
         run = started.run
-        observer = Observer(self._state.client, run.id, run=run, adopted=started.adopted)
+        observer = Observer(self._app.client, run.id, run=run, adopted=started.adopted)
         watch = Watch(observer, label=self._typed[number])
         return self._item(watch), watch
 
     def _item(self, watch: Watch) -> Item:
         """Return a run that is not waited for, with an error only if it ended badly already."""
-        error = ending_error(watch.run, self._state) if watch.run else None
+        error = ending_error(watch.run, self._app) if watch.run else None
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
         return Item(watch.label or "", watch.run, error)
@@ -167,7 +167,7 @@ class Launches:
         """Ask what the response did not say: why it was refused, or how a half-written run stands."""
         item, watch = self._settled[number]
         if isinstance(item.error, ApiError):
-            explained = explain_refusal(item.error, self._orders[number].deployment_id, self._state)
+            explained = explain_refusal(item.error, self._orders[number].deployment_id, self._app)
             self._settled[number] = item.with_(error=explained), None
         is_unclear = item.run and (item.run.adopted or standing(Run(item.run.raw)) is Standing.HALF_WRITTEN)
         if watch and is_unclear and not self._plan.wait:

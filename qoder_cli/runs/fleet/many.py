@@ -24,25 +24,25 @@ from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import written
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 _LISTED = 5  # names that an error lists
 
 
 def orders_for(
-    typed: Sequence[str], like: Order, state: "State", *, keep_going: bool, allow_duplicates: bool
+    typed: Sequence[str], like: Order, app: "App", *, keep_going: bool, allow_duplicates: bool
 ) -> list[Order | QoderError]:
     """Return an order for each deployment that was typed, `like` the one given but for deployment and key.
 
     With `keep_going` an unknown name is an error in its place; otherwise it is raised, as is a deployment that is
     named twice, unless that is allowed. Raises QoderError, before anything is started.
     """
-    found = names.deployments(typed, state)
+    found = names.deployments(typed, app)
     counts = Counter(each for each in found if isinstance(each, str))
     _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
     unknown = [each for each in found if isinstance(each, QoderError)]
     if unknown and not keep_going:
-        raise _nothing_started(unknown, len(typed), state)
+        raise _nothing_started(unknown, len(typed), app)
     return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
 
 
@@ -66,27 +66,27 @@ def _refuse_duplicates(
     )
 
 
-def _nothing_started(unknown: Sequence[QoderError], total: int, state: "State") -> QoderError:
+def _nothing_started(unknown: Sequence[QoderError], total: int, app: "App") -> QoderError:
     """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
-    listed = "; ".join(_with_nearest(error, state) for error in unknown[:_LISTED])
+    listed = "; ".join(_with_nearest(error, app) for error in unknown[:_LISTED])
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
-        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {asked(state)}",
+        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {asked(app)}",
     )
 
 
-def _with_nearest(error: QoderError, state: "State") -> str:
+def _with_nearest(error: QoderError, app: "App") -> str:
     """Return an error in words, with what may have been meant."""
-    near = (error.hint or "").removesuffix(asked(state)).strip()
+    near = (error.hint or "").removesuffix(asked(app)).strip()
     return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
 def run_many(
-    state: "State",
+    app: "App",
     typed: Sequence[str],
     orders: Sequence[Order | QoderError],
     plan: Plan,
@@ -98,14 +98,14 @@ def run_many(
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
     that decides the exit code.
     """
-    state.known.ci.expect(typed)
-    state.pace_reads(READS_BESIDE_WRITES)
+    app.known.ci.expect(typed)
+    app.pace_reads(READS_BESIDE_WRITES)
     words = [
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
         for word, order in zip(typed, orders, strict=True)
     ]
-    state.progress.note(f"starting runs of {_listed(words)} {state.client.settings.whereabouts}")
-    return _Running(state, typed, orders, plan).run(limits, wanted)
+    app.progress.note(f"starting runs of {_listed(words)} {app.client.settings.whereabouts}")
+    return _Running(app, typed, orders, plan).run(limits, wanted)
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -118,21 +118,21 @@ def _listed(typed: Sequence[str]) -> str:
 class _Running:
     """Runs of several deployments, from what was typed to what is printed of each."""
 
-    def __init__(self, state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
-        self._state = state
+    def __init__(self, app: "App", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
+        self._app = app
         self._typed = typed
         self._orders = orders
         self._plan = plan
         self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
         verb = "completed" if plan.wait else "started"
-        self._conductor = Conductor(state, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
+        self._conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
 
     def run(self, limits: Limits, wanted: Wanted) -> int:
         """Start, wait and print; return 0, or raise the error that decides the exit code."""
-        state, conductor, plan = self._state, self._conductor, self._plan
+        app, conductor, plan = self._app, self._conductor, self._plan
         inbox = SimpleQueue[Any]()
         orders = {number: order for number, order in enumerate(self._orders) if isinstance(order, Order)}
-        launches = Launches(state, self._typed, orders, plan, inbox=inbox, on_launched=self._on_launched)
+        launches = Launches(app, self._typed, orders, plan, inbox=inbox, on_launched=self._on_launched)
         conductor.put_up_board(self._numbers)
         with conductor.until_signalled():
             for number, order in enumerate(self._orders):
@@ -140,7 +140,7 @@ class _Running:
                     conductor.put(number, Item(self._typed[number], None, order))
             if plan.wait and not conductor.is_enough():
                 Awaiting(
-                    state,
+                    app,
                     limits,
                     wanted,
                     self._on_item,
@@ -155,7 +155,7 @@ class _Running:
     def _until_started(self, launches: Launches) -> None:
         try:
             launches.start()
-            with self._state.progress.waiting("starting", leaving="the rest is not started"):
+            with self._app.progress.waiting("starting", leaving="the rest is not started"):
                 launches.hear(self._conductor.is_enough)
             launches.stop(math.inf)
         except Signalled:
@@ -171,14 +171,14 @@ class _Running:
             key = key.removesuffix(f":{ids[0]}")
         words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
         words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
-        return self._state.command("deploy", "run", *ids, *words)
+        return self._app.command("deploy", "run", *ids, *words)
 
     def _on_launched(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
         """Take in what became of one order: the run to wait for, or an item that is told of at once."""
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
-            self._state.progress.change(f"run {run_id} of {self._typed[number]}")
-            self._state.known.ci.started(run_id, run.session_id if run else None, number=number)
+            self._app.progress.change(f"run {run_id} of {self._typed[number]}")
+            self._app.known.ci.started(run_id, run.session_id if run else None, number=number)
             if self._plan.wait:
                 self._numbers[watch] = number
                 return watch
@@ -193,19 +193,19 @@ class _Running:
         self._conductor.put(number, self._plan.excused(item))
 
 
-def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
+def wait_many(app: "App", typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
     """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
 
     Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
     """
     for word in typed:
         ids.run(word)
-    state.pace_reads()
-    state.known.ci.expect(typed)
-    conductor = Conductor(state, typed, verb="completed")
-    began = state.clock.monotonic()
-    found = names.runs(typed, state, timeout=limits.timeout)
-    limits = limits.since(began, state.clock)
+    app.pace_reads()
+    app.known.ci.expect(typed)
+    conductor = Conductor(app, typed, verb="completed")
+    began = app.clock.monotonic()
+    found = names.runs(typed, app, timeout=limits.timeout)
+    limits = limits.since(began, app.clock)
     with conductor.until_signalled():
         places: dict[str, list[int]] = {}
         for number, word in enumerate(typed):
@@ -214,9 +214,9 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
                 conductor.put(number, Item(word, None, id))
                 continue
             places.setdefault(id, []).append(number)
-            state.known.ci.started(id, number=number)
-        fresh, client = freshness(state), state.client
-        adopted = state.store.adopted(state.settings.host)
+            app.known.ci.started(id, number=number)
+        fresh, client = freshness(app), app.client
+        adopted = app.store.adopted(app.settings.host)
 
         def watch(id: str) -> Watch:
             return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh))
@@ -228,6 +228,6 @@ def wait_many(state: "State", typed: Sequence[str], limits: Limits, wanted: Want
                 conductor.put(number, item.with_(typed=typed[number]))
 
         conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-        awaiting = Awaiting(state, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
+        awaiting = Awaiting(app, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
         awaiting.wait(list(watches))
     return conductor.conclude()

@@ -14,37 +14,37 @@ from qoder_cli.runs.item import Item
 from qoder_cli.runs.trigger import Order
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
 
 AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
 
 
-def show_request(state: "State", order: Order) -> int:
+def show_request(app: "App", order: Order) -> int:
     """Print the request of one order, and return 0. Raises why it would be refused, as the command itself would."""
-    request = _request(state, order)
+    request = _request(app, order)
     fields: Fields = {**request, "body": "{}"}
-    if (error := _refusal(state, order.deployment_id)) is not None:
+    if (error := _refusal(app, order.deployment_id)) is not None:
         request["error"] = error.as_json()
         fields["error"] = error.type_name
-    if error is None or state.output.format != "id":
-        state.output.record(fields, data=request, id=order.deployment_id)
+    if error is None or app.output.format != "id":
+        app.output.record(fields, data=request, id=order.deployment_id)
     if error is not None:
         raise error
     return Exit.OK
 
 
-def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
+def show_requests(app: "App", typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
     """Print the requests, an error standing for what cannot be ordered; `orders` are in the order of `typed`.
 
     Returns 0, or raises the error that the command itself would end with.
     """
     from qoder_cli.runs.fleet.last_words import Warnings, last_words
 
-    state.pace_reads()
+    app.pace_reads()
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
-    refusals = dict(zip(ids, in_order(lambda id: _refusal(state, id), ids, at_a_time=AT_A_TIME), strict=True))
-    warnings = Warnings(state)
+    refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
+    warnings = Warnings(app)
     items: list[Item] = []
     rows: list[tuple[Fields, dict[str, Any]]] = []
     for word, order in zip(typed, orders, strict=True):
@@ -53,32 +53,32 @@ def show_requests(state: "State", typed: Sequence[str], orders: Sequence[Order |
         data: dict[str, Any] = {"dry_run": True, **item.as_json()}
         fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": without_tokens(word)}
         if isinstance(order, Order):
-            request = _request(state, order)
+            request = _request(app, order)
             refused = {"error": data["error"]} if item.error else {}
             data = {**request, **refused, "input": data["input"], "exit_code": data["exit_code"]}
             fields = {**request, "body": "{}"}
         if item.error is not None:
             warnings.take(item)
-        if item.error is None or state.output.format != "id":
+        if item.error is None or app.output.format != "id":
             rows.append(({**fields, "error": item.error and item.word}, data))
-    state.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
+    app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
     if (error := deciding_error(items)) is not None:
-        raise last_words(state, error, items, verb="would be started")
+        raise last_words(app, error, items, verb="would be started")
     return Exit.OK
 
 
-def _refusal(state: "State", id: str) -> QoderError | None:
+def _refusal(app: "App", id: str) -> QoderError | None:
     """Return why a run of a deployment would be refused; None when nothing is known against it."""
     try:
-        found = find_deployment(state, id)
+        found = find_deployment(app, id)
     except ApiError as error:
         return error
-    refused = refusal_of(found, state)
+    refused = refusal_of(found, app)
     return refused and refused.with_(message=f"{refused.message}; a run would be refused")
 
 
-def _request(state: "State", order: Order) -> dict[str, Any]:
-    settings = state.client.settings  # by way of the client, so that a missing token is found here too
+def _request(app: "App", order: Order) -> dict[str, Any]:
+    settings = app.client.settings  # by way of the client, so that a missing token is found here too
     values: tuple[Any, ...] = (
         True,
         "POST",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
@@ -39,45 +39,45 @@ SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session ye
 _ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
-def follow_run(state: State, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
+def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
     """Print what has happened, and what happens until the run has ended or, unless `on_ask` is wait, needs an answer.
 
     Raises QoderError.
     """
-    observer = any_observer(state, chosen)
+    observer = any_observer(app, chosen)
     run = observer.read_once()
     try:
         if is_going(run) and run.session_id is None:
-            state.progress.note(f"run {run.id} has no session yet; waiting for it")
+            app.progress.note(f"run {run.id} has no session yet; waiting for it")
         while is_going(run) and run.session_id is None:
-            state.clock.sleep(SESSION_PAUSE)
+            app.clock.sleep(SESSION_PAUSE)
             run = observer.look(retry=True)
-        log = log_of(state, run, selection)
+        log = log_of(app, run, selection)
         if not observer.ended:
-            state.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
-        with explained(run), Printer(state, selection) as printer:
+            app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
+        with explained(run), Printer(app, selection) as printer:
             for events in log.batches(tail):
                 printer.show(events)
             if not (observer.ended or _has_ended(observer)):
-                _follow_on(state, observer, log, printer, on_ask)
-            printer.sum_up(credits_of(state, Run(run.raw), selection))  # the newest figure, not that of the first look
+                _follow_on(app, observer, log, printer, on_ask)
+            printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure, not that of the first look
         if on_ask != "wait" and observer.run and observer.needs_answer:
-            raise following(state, observer.run, needs_answer(observer.run))
+            raise following(app, observer.run, needs_answer(observer.run))
     except Signalled as signalled:
         if observer.ended:
             raise
         words = f"stopped following; {noun(chosen)} {chosen} keeps running"
-        raise following(state, run, signalled.in_words(words, hint="to follow it again")) from None
+        raise following(app, run, signalled.in_words(words, hint="to follow it again")) from None
 
 
-def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
+def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, which the run itself and its session's list are asked for.
 
     Unless `on_ask` is wait, until it needs an answer that nobody gives at most. Raises NotFound when the session was
     deleted, LostSight.
     """
-    follower = Follower(log, note=state.progress.note)
-    watching = _Watching(observer, state.clock)
+    follower = Follower(log, note=app.progress.note)
+    watching = _Watching(observer, app.clock)
     try:
         for events in follower.batches(lambda: watching.due):
             printer.show(events)
@@ -86,7 +86,7 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(state, log.session_id)):
+                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id)):
                     break
                 observer.forget_asks()
         for events in follower.read_on():
@@ -97,7 +97,7 @@ def _follow_on(state: State, observer: Observer, log: SessionLog, printer: Print
         raise LostSight(
             f"lost track of {noun(observer.run_id)} {observer.run_id}; it may still be running: {error.message}",
             hint="to follow it again",
-            next=state.command(noun(observer.run_id), "logs", observer.run_id, "--follow", *state.known.wait_options),
+            next=app.command(noun(observer.run_id), "logs", observer.run_id, "--follow", *app.known.wait_options),
             run_id=observer.run_id,
             session_id=observer.run.session_id if observer.run else None,
             run_state="unknown",

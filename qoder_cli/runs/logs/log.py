@@ -18,7 +18,7 @@ from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, event
 from qoder_cli.sessions.transcript import Entry, Transcript, entry
 
 if TYPE_CHECKING:
-    from qoder_cli.app import State
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 Event = dict[str, Any]
@@ -147,16 +147,12 @@ class Printer:
     `data` is what JSON shows of an event: the event, if nothing else is given.
     """
 
-    def __init__(
-        self, state: "State", selection: Selection, *, data: Callable[[Event], Event] = lambda one: one
-    ) -> None:
-        self._output = state.output
+    def __init__(self, app: "App", selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
+        self._output = app.output
         self._selection = selection
         self.shown = False
-        self._rows = state.output.rows(fields=lambda event: {"id": event.get("id")}, data=data)
-        self._transcript = Transcript(
-            width=terminal_width() if state.out.is_terminal else None, styled=state.out.styled
-        )
+        self._rows = app.output.rows(fields=lambda event: {"id": event.get("id")}, data=data)
+        self._transcript = Transcript(width=terminal_width() if app.out.is_terminal else None, styled=app.out.styled)
 
     def __enter__(self) -> "Printer":
         return self
@@ -183,25 +179,25 @@ class Printer:
             self._output.raw(self._transcript.write(Entry("credits", str(credits)), at=None))
 
 
-def credits_of(state: "State", run: Run, selection: Selection) -> object:
+def credits_of(app: "App", run: Run, selection: Selection) -> object:
     """Return what the run's session has cost, where people read all of it; None where it cannot be told at once."""
-    if state.output.format != "table" or selection.types or not run.session_id:
+    if app.output.format != "table" or selection.types or not run.session_id:
         return None
     if run.credits is not None:
         return run.credits
     with suppress(ApiError):
-        session = state.client.get(f"/sessions/{segment(run.session_id)}", within=USAGE_WITHIN, retry=False)
+        session = app.client.get(f"/sessions/{segment(run.session_id)}", within=USAGE_WITHIN, retry=False)
         return mapping(mapping(session).get("usage")).get("total_credits")
     return None
 
 
-def log_of(state: "State", run: Run, selection: Selection) -> SessionLog:
+def log_of(app: "App", run: Run, selection: Selection) -> SessionLog:
     """Return the log of a run's session. Raises NotYet or NotFound when it has none."""
     if run.session_id is None:
-        raise _without_session(state, run)
+        raise _without_session(app, run)
     created = parse_timestamp(run.raw.get("created_at"))
-    young = created is not None and state.client.server_now() - created.timestamp() < YOUNG
-    return SessionLog(state.client, run.session_id, selection, young=young)
+    young = created is not None and app.client.server_now() - created.timestamp() < YOUNG
+    return SessionLog(app.client, run.session_id, selection, young=young)
 
 
 @contextmanager
@@ -219,18 +215,18 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
-def following(state: "State", run: Run, error: QoderError) -> QoderError:
+def following(app: "App", run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
-    next = state.command(noun(run.id), "logs", run.id, "--follow", *state.known.wait_options)
+    next = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
     if isinstance(error, NeedsAnswer):
-        next = state.command(noun(run.id), "pending", run.id)
-    return going_on(error.with_(next=next), run, state)
+        next = app.command(noun(run.id), "pending", run.id)
+    return going_on(error.with_(next=next), run, app)
 
 
-def _without_session(state: "State", run: Run) -> QoderError:
+def _without_session(app: "App", run: Run) -> QoderError:
     if is_going(run):
         words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
-        return following(state, run, NotYet(words, hint="to wait for them"))
+        return following(app, run, NotYet(words, hint="to wait for them"))
     why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
     return NotFound(
         f"run {run.id} has no session, so it has no events: {why}",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from qoder_cli.app import State
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
@@ -32,29 +32,29 @@ class Log:
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
 
 
-def show_many(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
+def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
     """Print the log of each run, and return 0 or raise the error that decides the exit code.
 
     One that cannot be read is a warning, and leaves the others shown. Raises UsageError, before anything is printed.
     """
-    page: _Lines | _Array = _Lines(state, selection)
-    if state.output.format == "json":
-        page = _Array(state.output, selection)
+    page: _Lines | _Array = _Lines(app, selection)
+    if app.output.format == "json":
+        page = _Array(app.output, selection)
     items: list[Item] = []
     away = 0  # logs in a row for which the server was not there
-    for log in _read(state, typed, selection, tail):
+    for log in _read(app, typed, selection, tail):
         had_any = page.show(log, _to_the_end(log))
         item, error = log.item, log.item.error
         items.append(item)
         away = away + 1 if isinstance(error, Unavailable) else 0
         if error is None:
             if item.run and not had_any:
-                state.progress.note(nothing_shown(item.run.id, selection))
+                app.progress.note(nothing_shown(item.run.id, selection))
         elif len(typed) > 1:
             is_refused = isinstance(error, AuthError) and error.http_status == 401  # which holds for all of them
             if is_refused or away == GIVE_UP_AFTER:
                 raise error.with_(message=f"gave up: {item.said}")
-            state.progress.warn(item.said)
+            app.progress.warn(item.said)
     if isinstance(page, _Array):
         page.close()
     worst = deciding_error(items)
@@ -66,14 +66,14 @@ def show_many(state: State, typed: Sequence[str], selection: Selection, tail: in
     raise last_words(worst, said)
 
 
-def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
+def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
     """Yield the logs in order, read in threads, each with its first batch, so that it can be shown at once.
 
     Raises UsageError, before anything is yielded, for a name that several deployments have.
     """
-    state.connect()
-    is_fresh = freshness(state)
-    ids = names.runs(typed, state)
+    app.connect()
+    is_fresh = freshness(app)
+    ids = names.runs(typed, app)
     if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
         raise mistake
 
@@ -82,12 +82,12 @@ def _read(state: State, typed: Sequence[str], selection: Selection, tail: int | 
         try:
             if isinstance(id, QoderError):
                 raise id
-            run = _run(Observer(state.client, id, is_fresh=is_fresh))
+            run = _run(Observer(app.client, id, is_fresh=is_fresh))
             log.item = Item(word, run)
-            batches = log_of(state, run, selection).batches(tail)
+            batches = log_of(app, run, selection).batches(tail)
             with explained(run):
                 log.batches = chain([next(batches, [])], batches)
-            log.credits = credits_of(state, run, selection)
+            log.credits = credits_of(app, run, selection)
         except QoderError as error:
             log.item = log.item.with_(error=error)
         return log
@@ -120,8 +120,8 @@ def _to_the_end(log: Log) -> Iterator[Events]:
 class _Lines:
     """Prints logs one below the other: ids, JSON lines, or transcripts, each headed by its run."""
 
-    def __init__(self, state: State, selection: Selection) -> None:
-        self._state = state
+    def __init__(self, app: App, selection: Selection) -> None:
+        self._app = app
         self._selection = selection
         self._between = ""
 
@@ -129,21 +129,21 @@ class _Lines:
         """Print one log, and return whether it had anything to show."""
         run = log.item.run
         run_id = run.id if run else None
-        with Printer(self._state, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
+        with Printer(self._app, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
             for number, batch in enumerate(events):
-                if run and number == 0 and self._state.output.format == "table":
+                if run and number == 0 and self._app.output.format == "table":
                     self._head(run)
                 printer.show(batch)
             if log.item.error is None:
                 printer.sum_up(log.credits)
-        if log.item.error and self._state.output.format == "jsonl":
-            self._state.output.record({}, data={**_missing(log.item), "run_id": run_id, **_of_input(log.item)})
+        if log.item.error and self._app.output.format == "jsonl":
+            self._app.output.record({}, data={**_missing(log.item), "run_id": run_id, **_of_input(log.item)})
         return printer.shown
 
     def _head(self, run: Run) -> None:
         about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
         head = inert(f"==> {run.id} ({about}) <==")
-        self._state.output.raw(f"{self._between}{self._state.out.styled(head, 'bold')}\n")
+        self._app.output.raw(f"{self._between}{self._app.out.styled(head, 'bold')}\n")
         self._between = "\n"
 
 
