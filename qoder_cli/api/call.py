@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.api.operations import Operation, of_path, readable
 from qoder_cli.api.request import Request
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
     ApiError,
@@ -25,7 +26,6 @@ from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Write, meaning_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.answers import Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
@@ -38,7 +38,7 @@ class Call(Write[Answer]):
     `answer` is the last complete answer, whatever it says; `is_done` is True once it says that all is done.
     """
 
-    def __init__(self, app: "App", request: Request) -> None:
+    def __init__(self, app: App, request: Request) -> None:
         client = app.client
         usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
         super().__init__(client, timeout=client.settings.request_timeout or usual)

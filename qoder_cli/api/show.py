@@ -4,9 +4,10 @@ import codecs
 import io
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.api.request import Request
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import mapping, text
@@ -17,14 +18,11 @@ from qoder_cli.output.data import Output
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.output.screen import inert, inert_lines
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 # Cursors that would stand beside the one that asks for the next page (api/facts.md, 3.6).
 _OTHER_CURSORS = ("before_id", "before", "after")
 
 
-def show_head(app: "App", answer: Answer) -> None:
+def show_head(app: App, answer: Answer) -> None:
     """Print status line and headers, without secrets, and an empty line."""
     try:
         phrase = HTTPStatus(answer.status).phrase
@@ -35,7 +33,7 @@ def show_head(app: "App", answer: Answer) -> None:
     app.out.write("".join(f"{inert(line)}\n" for line in lines) + "\n")
 
 
-def show_body(app: "App", answer: Answer) -> None:
+def show_body(app: App, answer: Answer) -> None:
     """Print a body; with -q the ids in it.
 
     On a terminal JSON is indented, text only shows, and what is neither is a warning.
@@ -54,7 +52,7 @@ def show_body(app: "App", answer: Answer) -> None:
             app.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
 
 
-def _show_ids(app: "App", body: str) -> None:
+def _show_ids(app: App, body: str) -> None:
     """Print the ids of an object, a page or an array; what has none is a warning."""
     items: list[Any] = [body] if body else []
     with suppress(ValueError):
@@ -67,7 +65,7 @@ def _show_ids(app: "App", body: str) -> None:
         app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
 
 
-def show_pages(app: "App", request: Request) -> None:
+def show_pages(app: App, request: Request) -> None:
     """Print the items of all pages, each page while the next is fetched: an array, or one a line.
 
     Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
@@ -89,7 +87,7 @@ def show_pages(app: "App", request: Request) -> None:
             rows.show(page["data"])
 
 
-def show_stream(app: "App", request: Request, *, include: bool) -> None:
+def show_stream(app: App, request: Request, *, include: bool) -> None:
     """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
     client, target = app.client, request.target
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")

@@ -13,13 +13,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.runs.answering import Then
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
@@ -86,7 +86,7 @@ FollowThen = Annotated[bool, flag("--follow -f", "Like --wait, and stream the ev
 ResultThen = Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")]
 
 
-def when_asked(app: "App", typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
+def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
     """Return what to do when the agent needs an answer. Raises UsageError where nobody can be asked."""
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
@@ -95,7 +95,7 @@ def when_asked(app: "App", typed: OnAsk | None, *, follow: bool, several: bool =
     return typed or ("prompt" if prompts else "stop")
 
 
-def one_named(typed: str, app: "App") -> str:
+def one_named(typed: str, app: App) -> str:
     """Return what was typed, with `-` replaced by the one line of standard input. Raises UsageError for several."""
     words = named([typed], app)
     if len(words) != 1:
@@ -104,7 +104,7 @@ def one_named(typed: str, app: "App") -> str:
 
 
 def read_then(
-    app: "App", *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
+    app: App, *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
 ) -> "Then | None":
     """Return what is waited for after something was said; None for nothing. Raises UsageError."""
     from qoder_cli.base.times import read_limits
@@ -153,7 +153,7 @@ def is_list(typed: Sequence[str]) -> bool:
     return len(typed) > 1 or "-" in typed
 
 
-def or_last(typed: str | None, app: "App") -> str:
+def or_last(typed: str | None, app: App) -> str:
     """Return the run that was typed; where none was, `last`, said on stderr.
 
     Raises UsageError where no person sits at a terminal: in a script an empty variable must not stand for a run.
@@ -168,7 +168,7 @@ def or_last(typed: str | None, app: "App") -> str:
     return "last"
 
 
-def named(typed: Sequence[str], app: "App", *, what: str = "runs", allow_empty: bool = False) -> list[str]:
+def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bool = False) -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
     Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
@@ -189,14 +189,14 @@ def named(typed: Sequence[str], app: "App", *, what: str = "runs", allow_empty: 
     return words
 
 
-def confirmed(app: "App", question: str) -> bool:
+def confirmed(app: App, question: str) -> bool:
     """Return whether a person says yes."""
     with asking(app):
         return typer.confirm(inert(question), err=True)
 
 
 @contextmanager
-def asking(app: "App") -> Iterator[None]:
+def asking(app: App) -> Iterator[None]:
     """Ask something meanwhile: what ends the question early, as Ctrl-C does, leaves its line first."""
     try:
         yield
@@ -205,7 +205,7 @@ def asking(app: "App") -> Iterator[None]:
         raise
 
 
-def _lines_of_stdin(app: "App", what: str) -> Iterator[str]:
+def _lines_of_stdin(app: App, what: str) -> Iterator[str]:
     if app.stdin is not None and app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         app.progress.note(f"enter ids of {what}, one per line; finish with {end}")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
@@ -21,9 +22,6 @@ from qoder_cli.http.change import READ_WITHIN, CannotBe
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 AT_A_TIME = 8  # steps that are applied
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
@@ -41,7 +39,7 @@ def give_up(step: Step) -> Applied:
     return result_of(step, step.done, write.result.value)
 
 
-def apply_all(app: "App", steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
+def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
     """Apply steps, several at a time and 20 writes a second; return the signal that ended it early, if one did.
 
     `on_done` hears of each step, with its place, in this thread; after a signal also of those that were stopped. If a
@@ -67,7 +65,7 @@ def apply_all(app: "App", steps: Sequence[Step], on_done: Callable[[int, Applied
     return None
 
 
-def apply(app: "App", step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
+def apply(app: App, step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
     """Write what a step changes, and read it back; never raises but Closed.
 
     With `or_find` what cannot be created, for someone has just done so, may be there already as it is wanted.
@@ -92,7 +90,7 @@ def _failed(step: Step, error: QoderError) -> Applied:
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
-def _changed(app: "App", step: Step, current: Deployment, pace: Pace) -> Applied:
+def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
     """Change a deployment that is still as it was looked at."""
     now = read_deployment(app, current.id)
     if now.archived_at:
@@ -119,7 +117,7 @@ def _changed(app: "App", step: Step, current: Deployment, pace: Pace) -> Applied
     return _verified(app, step, step.write.send().value)
 
 
-def _created(app: "App", step: Step, pace: Pace, *, or_find: bool) -> Applied:
+def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
     asked = app.clock.monotonic()
     step.write = DeploymentWrite(
         app,
@@ -156,7 +154,7 @@ def _is_named(found: Deployment, step: Step) -> bool:
     return found.name == step.declared.name and not found.archived_at
 
 
-def _created_since(app: "App", step: Step, asked: float) -> Deployment | None:
+def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
     """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted.
 
     `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown where the list cannot tell.
@@ -183,7 +181,7 @@ def _is_older(found: Deployment, since: float | None) -> bool:
     return since is not None and moment is not None and moment.timestamp() < math.floor(since)
 
 
-def _as_wanted(app: "App", step: Step, current: Deployment) -> Deployment | None:
+def _as_wanted(app: App, step: Step, current: Deployment) -> Deployment | None:
     """Return the deployment if it is as it was to become. Raises CannotBe when it never will be."""
     found = read_deployment(app, current.id, within=READ_WITHIN, retry=False)
     if _is_as_wanted(step, found, current):
@@ -200,7 +198,7 @@ def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
     return step.shows and not step.differs(found)
 
 
-def _verified(app: "App", step: Step, written: Deployment) -> Applied:
+def _verified(app: App, step: Step, written: Deployment) -> Applied:
     """Read back what was written, and say so if the server kept something else."""
     try:
         found = _read_back(app, step, written)
@@ -220,7 +218,7 @@ def _verified(app: "App", step: Step, written: Deployment) -> Applied:
     return result_of(step, step.done, found, error)
 
 
-def _read_back(app: "App", step: Step, written: Deployment) -> Deployment:
+def _read_back(app: App, step: Step, written: Deployment) -> Deployment:
     """Return the deployment as it is now, looking again while replicas lag behind the answer."""
     for pause in LAG:
         with suppress(NotFound):

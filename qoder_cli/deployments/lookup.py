@@ -4,14 +4,11 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 SUGGEST_FROM = 200  # deployments, the newest, that are looked through for something near
 SUGGESTIONS = 3
@@ -19,7 +16,7 @@ _NEAR_NAME = 0.6
 _NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
 
 
-def read_deployment(app: "App", id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
+def read_deployment(app: App, id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
     """Return a deployment by its id; `within` and `retry` are those of `Client.get`. Raises ApiError."""
     try:
         found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
@@ -30,7 +27,7 @@ def read_deployment(app: "App", id: str, *, within: float | None = None, retry: 
     return found
 
 
-def find_deployment(app: "App", id: str) -> Deployment:
+def find_deployment(app: App, id: str) -> Deployment:
     """Return a deployment by an id that was typed. Raises ApiError, with the nearest ids."""
     try:
         return read_deployment(app, id)
@@ -38,7 +35,7 @@ def find_deployment(app: "App", id: str) -> Deployment:
         raise explain_missing(error, id, app) from None
 
 
-def not_archived(app: "App", *, retry: bool = True) -> Iterator[tuple[str, str]]:
+def not_archived(app: App, *, retry: bool = True) -> Iterator[tuple[str, str]]:
     """Yield id and name of the deployments that are not archived, newest first. Raises ApiError."""
     for page in app.client.pages("/deployments", {"limit": 100}, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
@@ -46,7 +43,7 @@ def not_archived(app: "App", *, retry: bool = True) -> Iterator[tuple[str, str]]
                 yield found.id, found.name or ""
 
 
-def explain_missing(error: NotFound, id: str, app: "App") -> NotFound:
+def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
     """Return the error of a deployment that is not there, with the nearest ids and names."""
     if id not in error.message:
         error = error.about(f"deployment {id}")
@@ -56,7 +53,7 @@ def explain_missing(error: NotFound, id: str, app: "App") -> NotFound:
     return error
 
 
-def explain_refusal(error: ApiError, id: str, app: "App") -> ApiError:
+def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
     """Return the error of a deployment that was to be run, explained by reading it.
 
     The answer of a 409 does not say why (api/facts.md, 3.4).
@@ -71,7 +68,7 @@ def explain_refusal(error: ApiError, id: str, app: "App") -> ApiError:
     return error
 
 
-def refusal_of(found: Deployment, app: "App") -> Rejected | None:
+def refusal_of(found: Deployment, app: App) -> Rejected | None:
     """Return the error that a deployment as it is cannot be run; None when nothing is known against it."""
     if found.archived_at:
         return Rejected(
@@ -88,7 +85,7 @@ def refusal_of(found: Deployment, app: "App") -> Rejected | None:
     )
 
 
-def asked(app: "App") -> str:
+def asked(app: App) -> str:
     """Return who was asked, for the hint of an error."""
     return f"(looked on {app.settings.host}, profile {app.settings.profile})"
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
@@ -17,9 +18,6 @@ from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, settable
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.http.change import LOOKS
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 AT_A_TIME = 8  # deployments or agents that are read
 _LISTED = 10  # ids that an error about an ambiguous name lists
@@ -34,7 +32,7 @@ class Book:
     by_name: dict[str, list[Deployment]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, app: "App", *, archived: bool = False) -> "Book":
+    def of(cls, app: App, *, archived: bool = False) -> "Book":
         """Return a book of all there are, from one listing; of archived ones only if told.
 
         Raises ApiError.
@@ -56,7 +54,7 @@ class Book:
         return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
 
 
-def plan(app: "App", declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
+def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
     Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
@@ -83,7 +81,7 @@ def plan(app: "App", declared: Sequence[Declared], *, repin: bool, send_secrets:
     return steps
 
 
-def _read_missing(app: "App", ids: Sequence[str], book: Book) -> None:
+def _read_missing(app: App, ids: Sequence[str], book: Book) -> None:
     def read(id: str) -> Deployment | QoderError:
         try:
             return find_deployment(app, id)
@@ -141,7 +139,7 @@ def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
             yield Problem(text, line=step.declared.line).told(step.declared.source)
 
 
-def look_again(app: "App", steps: Sequence[Step]) -> None:
+def look_again(app: App, steps: Sequence[Step]) -> None:
     """Leave alone what was to be created, and was created by someone meanwhile.
 
     What is to be changed is looked at anew when its turn comes. Raises ApiError.
@@ -163,7 +161,7 @@ def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
 
 
 def at_latest(
-    app: "App", declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
+    app: App, declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
 ) -> list[Declared]:
     """Return deployments as declared, with the latest version of an agent that each has and names without one.
 
@@ -195,7 +193,7 @@ def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[s
     return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
-def there_already(app: "App", step: Step) -> Applied | None:
+def there_already(app: App, step: Step) -> Applied | None:
     """Return what a step comes to whose name is taken; None where that does not show."""
     alive: list[Deployment] = []
     began = app.clock.monotonic()
@@ -210,7 +208,7 @@ def there_already(app: "App", step: Step) -> Applied | None:
     return result_of(step, "failed", error=created_meanwhile(step, alive)) if alive else None
 
 
-def with_twins(app: "App", items: Sequence[Applied]) -> list[Applied]:
+def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     """Return what became of all, with an error where someone else created one of that name."""
     if not any(item.action == "created" for item in items):
         return list(items)

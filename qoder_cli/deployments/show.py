@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.deployments.changes import told
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.deployments.step import Step
 
 
-def show_changes(app: "App", steps: Sequence["Step"]) -> None:
+def show_changes(app: App, steps: Sequence["Step"]) -> None:
     """Show what differs, each deployment under its name, on stderr: stdout has the items.
 
     A schedule that is new or changed is shown in words, with its next five fires.
@@ -25,7 +25,7 @@ def show_changes(app: "App", steps: Sequence["Step"]) -> None:
         app.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(app, step))))
 
 
-def warn_of_plan(app: "App", steps: Sequence["Step"]) -> None:
+def warn_of_plan(app: App, steps: Sequence["Step"]) -> None:
     """Warn of new schedules that never fire, and of new names that nobody can type."""
     for step in steps:
         if not _can_be_typed(_new(step, "name")):
@@ -35,12 +35,12 @@ def warn_of_plan(app: "App", steps: Sequence["Step"]) -> None:
             app.progress.warn(f"{step.known}: this schedule never fires (no such date)")
 
 
-def _coloured(app: "App", line: str) -> str:
+def _coloured(app: App, line: str) -> str:
     style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
     return app.err.styled(line, style) if style else line
 
 
-def _foreseen(app: "App", step: "Step") -> Iterator[str]:
+def _foreseen(app: App, step: "Step") -> Iterator[str]:
     """Yield when a schedule fires that is new or changed."""
     schedule = _new(step, "schedule")
     if not schedule:
@@ -69,7 +69,7 @@ def _can_be_typed(name: str | None) -> bool:
         return False
 
 
-def _fires(app: "App", schedule: Mapping[str, Any]) -> list[str]:
+def _fires(app: App, schedule: Mapping[str, Any]) -> list[str]:
     from qoder_cli.base.schedule import next_fires
 
     return next_fires(schedule, now=app.client.server_now())

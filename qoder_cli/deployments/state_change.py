@@ -1,8 +1,9 @@
 """Deployments paused, unpaused and archived: each by a write that may be repeated."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -23,9 +24,6 @@ from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 _SHOWN = 3  # deployments that the first line names
 
@@ -61,7 +59,7 @@ def _row(result: Result[Deployment]) -> Fields:
 class StateChanges:
     """One change of several deployments, one after the other; `as_list` is how they are printed."""
 
-    def __init__(self, app: "App", change: Change, targets: Sequence[Target], *, as_list: bool) -> None:
+    def __init__(self, app: App, change: Change, targets: Sequence[Target], *, as_list: bool) -> None:
         self._app = app
         self._change = change
         self._targets = targets

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.files.load import Declared
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for what one has already
@@ -33,7 +33,7 @@ OPTIONS = {
 _FIELDS = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters that are called otherwise
 
 
-def read_fields(app: "App", typed: Mapping[str, Any]) -> dict[str, Any]:
+def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a file that the parameters by name, `typed`, stand for."""
     known = {_FIELDS.get(name, name): value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.app import App
 from qoder_cli.base.plainfile import state_folder
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, warning
@@ -15,7 +16,6 @@ from qoder_cli.local.store import Attempt, Entry, Store
 from qoder_cli.settings.configfile import ANYONE_ELSE
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.settings.config import Settings
 
 OPEN_TOO_LONG = 600.0  # seconds; what has not been confirmed by then, `last` settles
@@ -44,7 +44,7 @@ def folder(env: Mapping[str, str]) -> Finding:
     return Finding("state", f"{path} ({mode:04o})" if os.name == "posix" else str(path))
 
 
-def store(app: "App", settings: "Settings | None") -> Finding | None:
+def store(app: App, settings: "Settings | None") -> Finding | None:
     """Check the store: whether it can be read, and whether every start on this host was confirmed.
 
     None where there is no home folder: the state folder's finding says so.
@@ -81,7 +81,7 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _unconfirmed(old: list[Entry], store: Store, app: "App", settings: "Settings") -> Finding:
+def _unconfirmed(old: list[Entry], store: Store, app: App, settings: "Settings") -> Finding:
     """Return what is said of starts of which it is unknown whether there is a run."""
     newest = old[-1].attempt
     ago = span(app.clock.now() - newest.at)

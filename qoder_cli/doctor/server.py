@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.base.times import span
@@ -12,7 +13,6 @@ from qoder_cli.doctor import Finding, broken, failed, warning
 from qoder_cli.settings.values import REGIONS
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
     from qoder_cli.settings.config import Settings
 
@@ -59,7 +59,7 @@ def certificates(env: Mapping[str, str]) -> Finding:
     return Finding("certificates", f"{len(context.get_ca_certs())} in {path}, from {name}")
 
 
-def server(app: "App", settings: "Settings") -> Iterator[Finding]:
+def server(app: App, settings: "Settings") -> Iterator[Finding]:
     """Send two requests at most, and check the responses."""
     from qoder_cli.http.client import Client
 
