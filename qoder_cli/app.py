@@ -156,7 +156,6 @@ class App:
 
     @cached_property
     def output(self) -> "Output":
-        """What prints data, in the format asked for."""
         from qoder_cli.output.data import Output
 
         return Output(self.out, self.flags.output)
@@ -235,7 +234,6 @@ class App:
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:
-        """Let go of connections, and of the store."""
         if "client" in self.__dict__:
             self.client.close()
         if "store" in self.__dict__:

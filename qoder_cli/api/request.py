@@ -58,12 +58,10 @@ class Request:
 
     @property
     def operation(self) -> Operation | None:
-        """The operation of the table that this is, None for one that the table does not have."""
         return find(self.method, self.target.path)
 
     @property
     def is_write(self) -> bool:
-        """Whether it is to change something."""
         return self.method != "GET"
 
     @property

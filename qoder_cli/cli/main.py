@@ -35,7 +35,6 @@ class _Documented:
     help: str | None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of this command. Raises UsageError."""
         _check_options(self, ctx, args)
         try:
             left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the class it is mixed into
@@ -74,7 +73,6 @@ class Command(_Documented, TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the arguments and the options of this command."""
         own = [param for param in self.get_params(ctx) if param not in shared_options()]
         return [
             (
@@ -116,7 +114,6 @@ class Tree(_Documented, TyperGroup):
         self._understood = understood
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, in the order of the contents page."""
         return list(self._listed)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -148,7 +145,6 @@ class Tree(_Documented, TyperGroup):
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the contents page."""
         return [("Commands", self.commands_told())]
 
 

@@ -89,7 +89,6 @@ class Change(NamedTuple):
         return Change(self.path, before, after)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as an object; what is absent is left out."""
         values = {"before": self.before, "after": self.after}
         return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
 

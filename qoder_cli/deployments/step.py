@@ -47,12 +47,10 @@ class Step:
 
     @property
     def name(self) -> str:
-        """What it is called."""
         return (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
 
     @property
     def done(self) -> Literal["created", "changed"]:
-        """What it is once it is written."""
         return "changed" if self.current else "created"
 
     @property
@@ -62,7 +60,6 @@ class Step:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is something to write."""
         return self.error is None and bool(self.changes)
 
     @property
@@ -84,7 +81,6 @@ class Step:
 
     @cached_property
     def secrets(self) -> Secrets:
-        """What must not be shown of it."""
         return Secrets(self.declared.secret_places)
 
     def differs(self, found: Deployment) -> list[Change]:
@@ -106,7 +102,6 @@ class Applied(Result[Deployment]):
 
     @property
     def became(self) -> str:
-        """What became of it, in words: "created", "not attempted"."""
         return self.action.replace("_", " ")
 
     @property
@@ -130,7 +125,6 @@ class Applied(Result[Deployment]):
         }
 
     def row(self) -> Fields:
-        """Return the row of a table."""
         return {
             "name": self.step.name if self.found else without_tokens(self.step.name),
             "id": self.found.id if self.found else None,

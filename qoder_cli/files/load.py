@@ -37,7 +37,6 @@ class Declared:
 
     @property
     def name(self) -> str | None:
-        """The deployment's name, where the file has it."""
         name: str | None = self.fields.get("name")
         return name
 

@@ -81,7 +81,6 @@ class Node:
         return enumerate(self.content) if isinstance(self.content, list) else ()
 
     def plain(self) -> Any:
-        """Return the value as plain JSON values."""
         if isinstance(self.content, dict):
             return {key: node.plain() for key, node in self.content.items()}
         return [node.plain() for node in self.content] if isinstance(self.content, list) else self.content

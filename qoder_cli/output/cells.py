@@ -70,7 +70,6 @@ class Cell(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text without styles."""
         return "".join(text for text, _ in self.pieces)
 
 

@@ -35,7 +35,6 @@ class Output:
 
     @property
     def is_json(self) -> bool:
-        """Whether JSON or JSON lines was asked for."""
         return self.format in ("json", "jsonl")
 
     @property
@@ -45,7 +44,6 @@ class Output:
 
     @property
     def indent(self) -> int | None:
-        """The indentation of a JSON document."""
         return 2 if self.screen.is_terminal else None
 
     def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
@@ -105,7 +103,6 @@ class Output:
         return jsontext.dump(value, indent=self.indent, ascii_only=self._ascii_only)
 
     def line(self, value: Any) -> str:
-        """Return a line of JSON."""
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
@@ -194,7 +191,6 @@ class Rows(Generic[T]):
             self._output.raw(end)
 
     def show(self, batch: Sequence[T]) -> None:
-        """Print the next rows."""
         if batch:
             self._output.raw(self._text(batch))
             self._begun = True

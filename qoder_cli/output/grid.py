@@ -82,7 +82,6 @@ class _Column:
         return more
 
     def cut(self, cell: Cell) -> str:
-        """Return the text of a cell in the width of the column."""
         in_middle = cell.kind == "id" and self._apart > _LONGEST_SHORT_ID
         return cut_inside(cell.text, self.width) if in_middle else cut(cell.text, self.width)
 
@@ -130,7 +129,6 @@ class Grid:
         return self.row([Cell(((column.header, "bold"),)) for column in self._columns])
 
     def row(self, cells: Sequence[Cell]) -> str:
-        """Return the line of one row."""
         return GAP.join(self._drawn(cells[n], self._columns[n]) for n in self._shown).rstrip(" ") + "\n"
 
     def left_out(self, remedy: str) -> list[str]:

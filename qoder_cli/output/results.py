@@ -34,7 +34,6 @@ class Result(Generic[T]):
     more: dict[str, Any] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     @property

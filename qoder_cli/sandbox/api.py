@@ -33,7 +33,11 @@ def perform(world: World, request: Request, seen: Seen, now: float, conditions: 
     """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
     call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:
-        _check_token(world, request)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
+            raise Refusal(403, "This token has no permission for cloud agents.")
+        if scheme != "Bearer" or token != world.token:
+            raise Refusal(401, "Invalid API key or token.")  # api/facts.md, 3.2
         route, call.ids = find(request)
         return _once(call, route)
     except Refusal as refusal:
@@ -92,15 +96,6 @@ def _answer(world: World, request: Request, status: int, reply: object) -> Answe
 def dated(world: World) -> dict[str, str]:
     """Return the Date header, by the server's own clock."""
     return {"date": formatdate(world.now(), usegmt=True)}
-
-
-def _check_token(world: World, request: Request) -> None:
-    """Raise Refusal unless the token is right (api/facts.md, 3.2)."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
-        raise Refusal(403, "This token has no permission for cloud agents.")
-    if scheme != "Bearer" or token != world.token:
-        raise Refusal(401, "Invalid API key or token.")
 
 
 def _once(call: Call, route: Route) -> Answer:

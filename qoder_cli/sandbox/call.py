@@ -32,7 +32,6 @@ class Query:
         self._parameters = parse_qsl(text, keep_blank_values=True)
 
     def one(self, name: str) -> str | None:
-        """Return the last value of a parameter, or None."""
         return next((value for key, value in reversed(self._parameters) if key == name), None)
 
     def several(self, name: str) -> set[str]:
@@ -41,7 +40,6 @@ class Query:
         return {part for value in given for part in value.split(",") if part}
 
     def truth(self, name: str) -> bool | None:
-        """Return a boolean, or None."""
         value = self.one(name)
         if value not in (None, "true", "false"):
             raise invalid(f"{name} must be true or false.", name)
@@ -79,7 +77,7 @@ class Query:
         order = self.one("order")
         if order not in (None, "asc", "desc"):
             raise invalid("order must be asc or desc.", "order")
-        return (default if order is None else order) == "desc"
+        return (order or default) == "desc"
 
 
 class Route(NamedTuple):
@@ -93,10 +91,8 @@ class Route(NamedTuple):
     def match(self, segments: list[str]) -> list[str] | None:
         """Return the ids in a path that is this route's, None for any other path."""
         parts = self.path.split("/")
-        if len(parts) != len(segments):
-            return None
-        pairs = list(zip(parts, segments, strict=True))
-        if any(part not in ("{}", segment) for part, segment in pairs):
+        pairs = list(zip(parts, segments, strict=False))
+        if len(parts) != len(segments) or any(part not in ("{}", segment) for part, segment in pairs):
             return None
         return [segment for part, segment in pairs if part == "{}"]
 
@@ -115,12 +111,10 @@ class Call:
 
     @property
     def query(self) -> Query:
-        """Return the query."""
         return Query(self.request.query)
 
     @property
     def view(self) -> View:
-        """Return how this server shows things."""
         return View(self.now, self.world.generation, self.conditions.get("half-written", 0))
 
     def body(self) -> Any:
@@ -146,11 +140,10 @@ class Call:
     def knows(self, thing: Deployment | Run | Session) -> bool:
         """Return whether a thing is visible on this replica."""
         as_of = self.now - self.conditions.get("lagging", 0)
-        deleted = thing.deleted if isinstance(thing, Session) else None
+        deleted = getattr(thing, "deleted", None)
         return thing.created <= as_of and (deleted is None or deleted > as_of)
 
     def deployment(self) -> Deployment:
-        """Return the deployment that the path names. Raises Refusal when it is unknown."""
         return self._known(self.world.deployments.get(self.ids[0]), "Deployment")
 
     def run(self) -> Run:
@@ -159,7 +152,6 @@ class Call:
         return self._known(run if self.ids[0] in (run.id, run.deployment.id) else None, "Deployment run")
 
     def session(self) -> Session:
-        """Return the session that the path names. Raises Refusal when it is unknown."""
         return self._known(self.world.sessions.get(self.ids[0]), "Session")
 
     def _known(self, thing: Thing | None, kind: str) -> Thing:

@@ -79,8 +79,7 @@ def _list_runs_of_deployment(call: Call) -> Reply:
     deployment = call.deployment()
     after, before = call.query.moment("triggered_after"), call.query.moment("triggered_before")
 
-    def keep(run: Run) -> bool:
-        created = _shown_time(call, run)
+    def keep(run: Run, created: float) -> bool:
         in_time = (after is None or created >= after) and (before is None or created <= before)
         return run.deployment is deployment and in_time
 
@@ -92,34 +91,35 @@ def _list_all_runs(call: Call) -> Reply:
     deployment_id, trigger = query.one("deployment_id"), query.one("trigger_type")
     in_time = query.within(*([] if call.view.legacy else ["gt", "gte", "lt", "lte"]))
 
-    def keep(run: Run) -> bool:
+    def keep(run: Run, created: float) -> bool:
         return (
             deployment_id in (None, run.deployment.id)
             and trigger in (None, run.trigger["type"])
-            and in_time(_shown_time(call, run))
+            and in_time(created)
             and (has_error is None or has_error == (call.view.run(run)["error"] is not None))
         )
 
     return _list_runs(call, keep)
 
 
-def _list_runs(call: Call, keep: Callable[[Run], bool]) -> Reply:
-    status = call.query.one("status") if call.view.legacy else None
+def _list_runs(call: Call, keep: Callable[[Run, float], bool]) -> Reply:
+    """Return a page of the runs that are kept, each looked at with the time of its creation as it is shown."""
+    legacy, status = call.view.legacy, call.query.one("status")
 
     def shown(run: Run) -> bool:
-        return call.knows(run) and keep(run) and (status is None or run.status(call.now) == status)
+        if not call.knows(run) or not keep(run, run.created if legacy else float(int(run.created))):
+            return False
+        return not legacy or status in (None, run.status(call.now))
 
     return call.page(call.world.runs.values(), call.view.run, keep=shown)
-
-
-def _shown_time(call: Call, run: Run) -> float:
-    return run.created if call.view.legacy else float(int(run.created))
 
 
 ROUTES = (
     Route("POST", "deployments", ("create", "write", "deployment"), _create_deployment),
     Route("GET", "deployments", ("deployment",), _list_deployments),
-    Route("GET", "deployments/{}", ("deployment",), _get_deployment),
+    Route(
+        "GET", "deployments/{}", ("deployment",), lambda call: call.view.deployment(call.as_known(call.deployment()))
+    ),
     Route("POST", "deployments/{}", ("update", "write", "deployment"), _update_deployment),
     Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), _changing(World.pause)),
     Route(

@@ -138,8 +138,10 @@ class Faults:
         """Return the answer to `request`, with what is on order for it gone wrong."""
         with world.lock:
             for fault in self.on_order:
-                if fault.what == "skew":
-                    world.turn_clock(float(fault.value))
+                if fault.what == "skew" and world.skew != float(fault.value):
+                    world.skew = float(fault.value)
+                    for deployment in world.deployments.values():  # schedules go on from there
+                        deployment.replan(world.now())
             world.settle()
             where = api.where(request)
             met = [fault for fault in self.on_order if fault.meets(where)]
@@ -167,7 +169,6 @@ class _Visit:
     conditions: dict[str, float]
 
     def answer(self, disruption: Fault | None) -> Answer:
-        """Return what the client gets."""
         if "stranger" in self.conditions:
             self._let_a_stranger_in()
         answer = self._disrupt(disruption) if disruption else self._act()
@@ -176,7 +177,6 @@ class _Visit:
         return answer
 
     def _act(self, due: float | None = None) -> Answer:
-        """Do what is asked for, now or as of `due`."""
         now = self.world.now() if due is None else due
         return api.perform(self.world, self.request, self.seen, now, self.conditions)
 
@@ -209,7 +209,6 @@ class _Visit:
         return answer
 
     def _disrupt(self, fault: Fault) -> Answer:
-        """Return what the client gets."""
         word, value = fault.what, fault.value
         if word == "slow":
             self.conditions["behind"] = float(value)

@@ -27,7 +27,6 @@ class Preset:
 
     @property
     def id(self) -> str:
-        """Return its id."""
         return f"dep_{self.word}"
 
     @property

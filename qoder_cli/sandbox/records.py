@@ -143,7 +143,6 @@ class Session:
 
     @property
     def thread_id(self) -> str:
-        """Return the id of its only thread."""
         return "sthr_" + self.id.removeprefix("sess_")
 
     @cached_property
@@ -218,7 +217,6 @@ class Session:
         return value
 
     def past(self, now: float) -> list[Moment]:
-        """Return what has happened by `now`."""
         return [moment for moment in self.moments if moment.at <= now]
 
     def busy(self, now: float) -> bool:
@@ -264,7 +262,6 @@ class Session:
         return None
 
     def event_id(self, moment: Moment) -> str:
-        """Return the id of the event that a moment is."""
         digest = blake2s(f"{self.id}:{moment.number}:{moment.beat.type}".encode(), digest_size=16).digest()
         return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)
 
@@ -317,15 +314,12 @@ class Seen:
 
     @property
     def method(self) -> str:
-        """Return the method."""
         return self.request.method
 
     @property
     def path(self) -> str:
-        """Return the whole path."""
         return self.request.path
 
     @property
     def key(self) -> str | None:
-        """Return its Idempotency-Key."""
         return self.request.headers.get("idempotency-key")

@@ -11,10 +11,6 @@ from qoder_cli.sandbox.stream import follow
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 
-def _get_session(call: Call) -> Reply:
-    return call.view.session(call.session())
-
-
 def _list_sessions(call: Call) -> Reply:
     query, archived = call.query, call.query.truth("include_archived")
     if query.one("agent_version") is not None and query.one("agent_id") is None:
@@ -188,10 +184,6 @@ def _list_threads(call: Call) -> Reply:
     return call.page([call.session()], call.view.thread, name=attrgetter("thread_id"))
 
 
-def _get_thread(call: Call) -> Reply:
-    return call.view.thread(call.session())
-
-
 def _archive_thread(call: Call) -> Reply:
     raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api/facts.md, 7.3
 
@@ -254,13 +246,13 @@ _CHANGE = ("session-write", "session")
 ROUTES = (
     Route("POST", "sessions", _CHANGE, _create_session),
     Route("GET", "sessions", ("session",), _list_sessions),
-    Route("GET", "sessions/{}", ("session",), _get_session),
+    Route("GET", "sessions/{}", ("session",), lambda call: call.view.session(call.session())),
     Route("POST", "sessions/{}", _CHANGE, _update_session),
     Route("DELETE", "sessions/{}", _CHANGE, _delete_session),
     Route("POST", "sessions/{}/archive", _CHANGE, _archive_session),
     Route("POST", "sessions/{}/cancel", _CHANGE, _cancel_session),
     Route("GET", "sessions/{}/threads", ("session",), _list_threads),
-    Route("GET", "sessions/{}/threads/{}", ("session",), _of_thread(_get_thread)),
+    Route("GET", "sessions/{}/threads/{}", ("session",), _of_thread(lambda call: call.view.thread(call.session()))),
     Route("POST", "sessions/{}/threads/{}/archive", _CHANGE, _of_thread(_archive_thread)),
     Route("GET", "sessions/{}/threads/{}/events", ("events",), _of_thread(_list_events)),
     Route("GET", "sessions/{}/threads/{}/stream", ("stream",), _of_thread(_stream_events)),

@@ -45,7 +45,6 @@ class View(NamedTuple):
 
     @property
     def legacy(self) -> bool:
-        """Return whether this is the older generation."""
         return self.generation == "legacy"
 
     def run(self, run: Run, *, fresh: bool = False) -> Shape:

@@ -67,7 +67,6 @@ class Request:
 
     @property
     def wants_stream(self) -> bool:
-        """Return whether the caller accepts an event stream."""
         return "text/event-stream" in self.headers.get("accept", "")
 
 
@@ -83,7 +82,6 @@ class Answer:
     stream: Iterator[Step] | None = None  # a body without an end of its own
 
     def json(self) -> Any:
-        """Return the body, parsed."""
         return json.loads(self.body)
 
     def steps(self) -> Iterator[Step]:

@@ -70,13 +70,6 @@ class World:
         """Return the server's own clock, in unix seconds."""
         return self.clock() + self.skew
 
-    def turn_clock(self, skew: float) -> None:
-        """Set the server's own clock `skew` seconds off; schedules go on from there."""
-        if skew != self.skew:
-            self.skew = skew
-            for deployment in self.deployments.values():
-                deployment.replan(self.now())
-
     def new_id(self, prefix: str) -> str:
         """Return a fresh id: a prefix, the time, and what tells it from others of the same time."""
         half = ID_LENGTH // 2
@@ -114,7 +107,6 @@ class World:
         return made
 
     def new_resource(self, said: dict[str, Any], *, at: float) -> dict[str, Any]:
-        """Return a resource as a session has it."""
         made = {"id": self.new_id("sesr"), **said, "created_at": stamp(at), "updated_at": stamp(at)}
         if "file_id" in said:
             made.setdefault("mount_path", f"/mnt/session/uploads/{said['file_id']}")

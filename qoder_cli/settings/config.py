@@ -71,7 +71,6 @@ class Settings:
 
     @property
     def host(self) -> str:
-        """The server as `host` or `host:port`."""
         return host_of(self.base_url)
 
     @property
@@ -81,7 +80,6 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is this machine."""
         return is_loopback(self.host)
 
 
