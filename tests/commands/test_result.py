@@ -114,12 +114,12 @@ UNREADABLE = api_error(403, "permission_error", "Not yours.")
     ],
 )
 def test_a_run_that_is_known_is_printed_whatever_cannot_be_read(
-    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], app: str
+    qoder: Qoder, words: tuple[str, ...], first: dict[str, Any], state: str
 ) -> None:
     qoder.wire.on(*RUN, first).on(*(CANCEL if "cancel" in words else EVENTS), UNREADABLE)
     ran = qoder(*words, "drun_1", "--json")
     assert (ran.code, ran.json["id"]) == (4, "drun_1")
-    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", app)
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
 
 
 def test_a_failed_run_still_shows_what_was_said_and_is_exit_1(qoder: Qoder) -> None:
