@@ -6,10 +6,12 @@ ordinary typer function, and handed to every level of the tree by `cli.main`.
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -74,16 +76,52 @@ WhenAsked = Annotated[
 ]
 
 # What the commands take that say something to an agent.
-_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")
-Calls = Annotated[list[str] | None, _CALLS]
-EveryCall = Annotated[bool, flag("--all", "All calls that wait in this session.")]
-InputSha256 = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HEX", help="Refuse (exit 6) unless the input is the one with this hash. Once for each call."),
-]
-WaitThen = Annotated[bool, flag("--wait -w", "Then wait for the outcome; exit with it.")]
-FollowThen = Annotated[bool, flag("--follow -f", "Like --wait, and stream the events to stderr.")]
-ResultThen = Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")]
+
+
+class Waiting(NamedTuple):
+    """What is to be waited for once something was said, as it was typed. These are the options, too."""
+
+    wait: Annotated[bool, flag("--wait -w", "Then wait for the outcome; exit with it.")] = False
+    follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the events to stderr.")] = False
+    result: Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")] = False
+    timeout: Timeout = None
+    on_ask: WhenAsked = None
+
+    def __bool__(self) -> bool:
+        return self.wait or self.follow or self.result
+
+    def then(self, app: App, *, before: bool = False) -> "Then | None":
+        """Return what is waited for, also `before` something is said; None for nothing. Raises UsageError."""
+        from qoder_cli.base.times import read_limits
+        from qoder_cli.runs.answering import Then
+        from qoder_cli.runs.ending import Wanted
+
+        wait = bool(self) or before
+        limits = read_limits(wait=wait, timeout=self.timeout, interval=None)
+        if self.on_ask and not wait:
+            raise UsageError("--on-ask only works with --wait", hint="add --wait")
+        app.known.wait_options = words_to_wait(result=self.result, on_ask=self.on_ask)
+        wanted = Wanted(self.follow, on_ask=when_asked(app, self.on_ask, follow=self.follow))
+        return Then(limits, wanted, self.result) if wait else None
+
+
+def may_wait(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of Waiting, but those that it has itself; it is called with them as `waiting`."""
+    own = signature(command).parameters
+    types = {name: type for name, type in Waiting.__annotations__.items() if name not in own}
+
+    @wraps(command)
+    def whole(**typed: Any) -> int:
+        return command(waiting=Waiting(**{name: typed.pop(name) for name in types}), **typed)
+
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=type, default=Waiting._field_defaults[name])
+        for name, type in types.items()
+    ]
+    told = [each for each in own.values() if each.name != "waiting"] + shared
+    whole.__signature__ = Signature(told)  # type: ignore[attr-defined]  # what typer reads
+    whole.__annotations__ = {each.name: each.annotation for each in told}
+    return whole
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
@@ -101,23 +139,6 @@ def one_named(typed: str, app: App) -> str:
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
     return words[0]
-
-
-def read_then(
-    app: App, *, wait: bool, follow: bool, result: bool, timeout: str | None, on_ask: OnAsk | None
-) -> "Then | None":
-    """Return what is waited for after something was said; None for nothing. Raises UsageError."""
-    from qoder_cli.base.times import read_limits
-    from qoder_cli.runs.answering import Then
-    from qoder_cli.runs.ending import Wanted
-
-    wait = wait or follow or result
-    limits = read_limits(wait=wait, timeout=timeout, interval=None)
-    if on_ask and not wait:
-        raise UsageError("--on-ask only works with --wait", hint="add --wait")
-    app.known.wait_options = words_to_wait(result=result, on_ask=on_ask)
-    wanted = Wanted(follow, on_ask=when_asked(app, on_ask, follow=follow))
-    return Then(limits, wanted, result) if wait else None
 
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:

@@ -1,7 +1,6 @@
 """What the operations on deployments and runs do (api/facts.md, 1)."""
 
 from collections.abc import Callable
-from functools import partial
 
 from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Deployment, Run
@@ -117,17 +116,10 @@ def _list_runs(call: Call, keep: Callable[[Run, float], bool]) -> Reply:
 ROUTES = (
     Route("POST", "deployments", ("create", "write", "deployment"), _create_deployment),
     Route("GET", "deployments", ("deployment",), _list_deployments),
-    Route(
-        "GET", "deployments/{}", ("deployment",), lambda call: call.view.deployment(call.as_known(call.deployment()))
-    ),
+    Route("GET", "deployments/{}", ("deployment",), _get_deployment),
     Route("POST", "deployments/{}", ("update", "write", "deployment"), _update_deployment),
     Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), _changing(World.pause)),
-    Route(
-        "POST",
-        "deployments/{}/unpause",
-        ("unpause", "write", "deployment"),
-        _changing(partial(World.pause, paused=False)),
-    ),
+    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), _changing(World.unpause)),
     Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), _changing(World.archive)),
     Route("POST", "deployments/{}/run", ("trigger",), _run_deployment),
     Route("GET", "deployments/{}/runs", ("list",), _list_runs_of_deployment),

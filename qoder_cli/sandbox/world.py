@@ -130,12 +130,19 @@ class World:
         deployment.last_run, deployment.total_runs = at, deployment.total_runs + 1
         return run
 
-    def pause(self, deployment: Deployment, *, paused: bool = True) -> None:
-        """Stop its schedule and forbid runs, or undo that. Raises Refusal when it is so already, or archived."""
+    def pause(self, deployment: Deployment) -> None:
+        """Stop its schedule and forbid runs. Raises Refusal when it is so already, or archived."""
         self._refuse_archived(deployment)
-        if deployment.paused is paused:
-            raise Refusal(409, f"Deployment is {'already' if paused else 'not'} paused.")
-        self.change(deployment, {"paused": paused, "paused_error": None})
+        if deployment.paused:
+            raise Refusal(409, "Deployment is already paused.")
+        self.change(deployment, {"paused": True, "paused_error": None})
+
+    def unpause(self, deployment: Deployment) -> None:
+        """Undo that. Raises Refusal when it is not paused, or archived."""
+        self._refuse_archived(deployment)
+        if not deployment.paused:
+            raise Refusal(409, "Deployment is not paused.")
+        self.change(deployment, {"paused": False, "paused_error": None})
 
     def archive(self, deployment: Deployment, *, at: float | None = None) -> None:
         """Archive it for good: its name is freed, its status stays. Raises Refusal."""

@@ -7,19 +7,18 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.cli.options import FollowThen, OneRun, Timeout, WaitThen, WhenAsked, flag, one_named, read_then
+from qoder_cli.cli.options import OneRun, Waiting, flag, may_wait, one_named
 
 
+@may_wait
 def answer(
     ctx: typer.Context,
     run: OneRun,
     call: Annotated[str, typer.Argument(metavar="CALL", help="Id of the call (evt_…), as `pending` lists it.")],
     result: Annotated[str, typer.Option(metavar="TEXT|@FILE|-", help="What the tool returns; - reads stdin.")],
     error: Annotated[bool, flag("--error", "The tool failed, and this says why.")] = False,
-    wait: WaitThen = False,
-    follow: FollowThen = False,
-    timeout: Timeout = None,
-    on_ask: WhenAsked = None,
+    *,
+    waiting: Waiting,
 ) -> int:
     """Give the result of a custom tool that the agent called.
 
@@ -32,6 +31,6 @@ def answer(
     from qoder_cli.runs.answering import answer_call
 
     app: App = ctx.obj
-    then = read_then(app, wait=wait, follow=follow, result=False, timeout=timeout, on_ask=on_ask)
+    then = waiting.then(app)
     said = text_of(result, stdin=app.stdin, option="--result")
     return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, then=then)

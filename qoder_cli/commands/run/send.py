@@ -7,19 +7,10 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import (
-    FollowThen,
-    OneRun,
-    ResultThen,
-    Timeout,
-    WaitThen,
-    WhenAsked,
-    flag,
-    one_named,
-    read_then,
-)
+from qoder_cli.cli.options import OneRun, Waiting, flag, may_wait, one_named
 
 
+@may_wait
 def send(
     ctx: typer.Context,
     run: OneRun,
@@ -28,11 +19,8 @@ def send(
     ],
     interrupt: Annotated[bool, flag("--interrupt", "Interrupt what the agent is doing first.")] = False,
     when_idle: Annotated[bool, flag("--when-idle", "Wait until the agent is idle first.")] = False,
-    wait: WaitThen = False,
-    follow: FollowThen = False,
-    result: ResultThen = False,
-    timeout: Timeout = None,
-    on_ask: WhenAsked = None,
+    *,
+    waiting: Waiting,
 ) -> int:
     """Send a message to a session, which continues with it.
 
@@ -48,11 +36,9 @@ def send(
     app: App = ctx.obj
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
-    waits = wait or follow or result
-    then = read_then(
-        app, wait=waits or when_idle or interrupt, follow=follow, result=result, timeout=timeout, on_ask=on_ask
-    )
+    then = waiting.then(app, before=when_idle or interrupt)
     said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    return send_message(app, one_named(run, app), ToSay(message, said, interrupt, when_idle), then, waits=waits)
+    to_say = ToSay(message, said, interrupt, when_idle)
+    return send_message(app, one_named(run, app), to_say, then, waits=bool(waiting))

@@ -1,5 +1,7 @@
 """`qoder session`: the contents page of its commands; those that runs have too are written once for both."""
 
+from qoder_cli.commands import run
+
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
     "chat": "qoder_cli.commands.session.chat:chat",
@@ -10,13 +12,5 @@ COMMANDS = {
     "delete": "qoder_cli.commands.session.archive:delete",
     "threads": "qoder_cli.commands.session.threads:threads",
     "files": "qoder_cli.commands.session.files:files",
-    "wait": "qoder_cli.commands.run.wait:wait",
-    "logs": "qoder_cli.commands.run.logs:logs",
-    "result": "qoder_cli.commands.run.result:result",
-    "cancel": "qoder_cli.commands.run.cancel:cancel",
-    "pending": "qoder_cli.commands.run.pending:pending",
-    "approve": "qoder_cli.commands.run.approve:approve",
-    "deny": "qoder_cli.commands.run.deny:deny",
-    "answer": "qoder_cli.commands.run.answer:answer",
-    "send": "qoder_cli.commands.run.send:send",
+    **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

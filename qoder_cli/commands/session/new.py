@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import FollowThen, ResultThen, Timeout, WaitThen, WhenAsked, flag, read_then
+from qoder_cli.cli.options import Waiting, flag, may_wait
 
 if TYPE_CHECKING:
     from qoder_cli.sessions.files import FileTyped
@@ -17,6 +17,7 @@ def _several(name: str, metavar: str, help: str) -> Any:
     return typer.Option(name, metavar=metavar, help=f"{help} Repeatable.")
 
 
+@may_wait
 def new(
     ctx: typer.Context,
     message: Annotated[
@@ -52,11 +53,8 @@ def new(
         typer.Option(metavar="RUN", help="Begin as a run, a session or a deployment did; other options override."),
     ] = None,
     chat: Annotated[bool, flag("--chat -c", "Then talk with the agent, at a terminal.")] = False,
-    wait: WaitThen = False,
-    follow: FollowThen = False,
-    result: ResultThen = False,
-    timeout: Timeout = None,
-    on_ask: WhenAsked = None,
+    *,
+    waiting: Waiting,
 ) -> int:
     """Start a session with an agent.
 
@@ -79,7 +77,7 @@ def new(
     from qoder_cli.sessions.starting import start
 
     app: App = ctx.obj
-    then = read_then(app, wait=wait, follow=follow, result=result, timeout=timeout, on_ask=on_ask)
+    then = waiting.then(app)
     if chat:
         from qoder_cli.runs.chat import chat as talk
         from qoder_cli.runs.chat import require_terminal
