@@ -7,7 +7,6 @@ is sent again as a GET is, under the same key: whether that is honoured is the s
 
 from typing import TYPE_CHECKING
 
-from qoder_cli.api.operations import Operation, of_path, readable
 from qoder_cli.api.request import Request
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -24,6 +23,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Write, meaning_of
+from qoder_cli.nouns.operations import Operation, of_path, readable
 
 if TYPE_CHECKING:
     from qoder_cli.http.answers import Pending

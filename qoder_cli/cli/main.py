@@ -123,7 +123,7 @@ class Tree(_Documented, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError."""
-        understood = self._understood.get(args[0])
+        understood = None if args[0] in self._listed else self._understood.get(args[0])
         name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
         if command is None:
@@ -196,11 +196,20 @@ def load_noun(noun: str) -> Any:
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(commands[noun]))
+    return _group(noun, help + ".", commands)
+
+
+def _group(name: str, help: str, commands: Mapping[str, Any]) -> Tree:
+    """Return a group of commands by their words: functions, or names of these; or a group again, behind its help."""
     listed = {verb: _verb(verb, command) for verb, command in commands.items()}
-    return Tree(noun, help + ".", listed, VERBS_UNDERSTOOD)
+    return Tree(name, help, listed, VERBS_UNDERSTOOD)
 
 
-def _verb(verb: str, command: Callable[..., Any] | str) -> _Listed:
+def _verb(verb: str, command: Any) -> _Listed:
+    if isinstance(command, tuple):
+        about, commands = command
+        return _Listed(lambda: _group(verb, about + ".", commands), lambda: about)
+
     def summary() -> str:
         return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 

@@ -93,7 +93,7 @@ def api(
 
 def _list(app: App, words: list[str]) -> int:
     """Print the operations in which every word occurs; no server is asked."""
-    from qoder_cli.api.operations import search
+    from qoder_cli.nouns.operations import search
     from qoder_cli.output.cells import Words
 
     found = list(search(words))

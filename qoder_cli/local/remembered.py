@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from qoder_cli.base.model import Deployment, Run, text
+from qoder_cli.local.store import THINGS
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MOST_DEPLOYMENTS = 300  # of one host and profile
 MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
-_ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+_ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
 _DEPLOYMENTS = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
 
@@ -90,6 +91,39 @@ def _seen(store: "Store", query: str, values: tuple[str, ...]) -> list[Seen]:
     rows = store.read(query, values, quiet=True)
     texts = [[text(column) or "" for column in row] for row in rows]
     return [Seen(*row) for row in texts if _ID.fullmatch(row[0])]
+
+
+def seen_things(store: "Store", profile: str | None, noun: str) -> list[Seen]:
+    """Return what was seen of a noun (`agent`) with a profile, on any host, newest first; with None those rehearsed."""
+    which, values = _whose("things", profile)
+    query = f"SELECT id, name, NULL, NULL, host FROM things WHERE {which} AND noun = ? ORDER BY place DESC"
+    return _seen(store, query, (*values, noun))
+
+
+def remember_things(app: Invocation, noun: str, things: Iterable[tuple[Mapping[str, object], str | None]]) -> None:
+    """Remember what was seen of a noun, objects and their names, and forget what is archived."""
+    where = app.settings.host, app.settings.profile, noun
+    found = [(id, name, raw.get("archived_at")) for raw, name in things if (id := text(raw.get("id")))]
+    plain = [(id, _plain(name), gone) for id, name, gone in found if _ID.fullmatch(id)][:MOST_DEPLOYMENTS]
+
+    def put(connection: "Connection") -> None:
+        connection.execute(THINGS)
+        _forget_rehearsals(connection, app, "things")
+        after = "(SELECT coalesce(max(place), 0) + 1 FROM things)"
+        insert = f"INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?, ?, {after})"
+        connection.executemany(insert, [(*where, id, name) for id, name, gone in reversed(plain) if not gone])
+        mine = "host = ? AND profile = ? AND noun = ?"
+        connection.executemany(
+            f"DELETE FROM things WHERE {mine} AND id = ?", [(*where, id) for id, _, gone in plain if gone]
+        )
+        connection.execute(
+            f"DELETE FROM things WHERE {mine} AND id NOT IN"
+            f" (SELECT id FROM things WHERE {mine} ORDER BY place DESC LIMIT ?)",
+            (*where, *where, MOST_DEPLOYMENTS),
+        )
+
+    if plain:
+        app.store.write(put, quiet=True)
 
 
 def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
@@ -170,10 +204,10 @@ def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployme
     return KnownDeployment(new.id, _plain(new.name), created)
 
 
-def _forget_rehearsals(connection: "Connection", app: Invocation) -> None:
+def _forget_rehearsals(connection: "Connection", app: Invocation, *tables: str) -> None:
     """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
     if app.settings.sandbox:
-        for table in ("deployments", "runs"):
+        for table in tables or ("deployments", "runs"):
             connection.execute(f"DELETE FROM {table} WHERE host {_REHEARSED} AND host <> ?", (app.settings.host,))
 
 

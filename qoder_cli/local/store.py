@@ -85,6 +85,17 @@ CREATE TABLE runs (
     PRIMARY KEY (host, profile, id)
 ) WITHOUT ROWID;
 """
+THINGS = """
+CREATE TABLE IF NOT EXISTS things (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    noun TEXT NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (host, profile, noun, id)
+) WITHOUT ROWID;
+"""  # younger than the other tables: who writes to it makes it
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
@@ -365,7 +376,7 @@ class Store:
         """Return the tables in memory: with all attempts that can be read, and the changes that were not written."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
-            memory.executescript(_TABLES)
+            memory.executescript(_TABLES + THINGS)
             self._unread = None
             source = None
             try:

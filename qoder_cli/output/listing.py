@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 import typer
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import is_new, next_cursor, text
+from qoder_cli.base.model import is_new, next_cursor
 from qoder_cli.base.pool import OneAhead
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Listing(Generic[T]):
 
     `matches` filters objects as they were sent, and `sure` says that the server does so too. `read` makes rows of those
     that match: as many, or fewer if it `sifts`; when it is `slow`, rows are given out one by one. Objects that were
-    shown already are ignored: new arrivals may push them onto the next page. No more than one page is asked for ahead,
-    and none when no more is needed.
+    shown already, by their `key`, are ignored: new arrivals may push them onto the next page. No more than one page is
+    asked for ahead, and none when no more is needed.
 
     Afterwards `shown` counts rows, and `left_out` says whether rows were left out.
     """
@@ -62,6 +62,7 @@ class Listing(Generic[T]):
         sifts: bool = False,
         sure: bool = True,
         slow: bool = False,
+        key: str = "id",
     ) -> None:
         self._pages = OneAhead(iter(pages))
         self._read = read
@@ -70,6 +71,7 @@ class Listing(Generic[T]):
         self._sifts = sifts
         self._sure = sure and not sifts
         self._slow = slow
+        self._key = key
         self._known: dict[str, None] = {}
         self._strange = 0  # what was no object
         self.shown = 0
@@ -108,10 +110,12 @@ class Listing(Generic[T]):
         """Return the objects of a page that match and were not there before."""
         objects = [item for item in data if isinstance(item, dict)]
         self._strange += len(data) - len(objects)
-        new = [
-            item for item in objects if not text(item.get("id")) or is_new(item["id"], self._known, most=_REMEMBERED)
-        ]
+        new = [item for item in objects if self._is_new(item)]
         return new if self._matches is None else list(filter(self._matches, new))
+
+    def _is_new(self, item: Object) -> bool:
+        key = item.get(self._key)
+        return key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED)
 
     def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
         if rest and not self._sifts:

@@ -217,7 +217,6 @@ def session_row(session: Run) -> Fields:
 
 
 RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
-THREAD_FIRST = ("id", "status", "agent", "parent", "credits", "created")
 
 
 def resource_row(resource: Resource) -> Fields:
@@ -231,21 +230,6 @@ def resource_row(resource: Resource) -> Fields:
         "type": text(raw.get("type")),
         "what": Words(f"{what}@{at}" if at else what, least=20) if what else None,
         "mount": Words(mount, least=12) if (mount := text(raw.get("mount_path"))) else None,
-        "created": _moment(raw.get("created_at")),
-    }
-
-
-def thread_row(thread: Resource) -> Fields:
-    """Return a thread of a session as one row of a list."""
-    raw = thread.raw
-    agent, parent = _agent(raw.get("agent")), text(raw.get("parent_thread_id"))
-    name = text(mapping(raw.get("agent")).get("name"))
-    return {
-        "id": Id(text(raw.get("id")) or "-"),
-        "status": _session_status(raw),
-        "agent": Words(name) if name else agent,
-        "parent": Id(parent) if parent else None,
-        "credits": mapping(raw.get("usage")).get("total_credits"),
         "created": _moment(raw.get("created_at")),
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from email.utils import formatdate
 
-from qoder_cli.api.operations import of_path
+from qoder_cli.nouns.operations import of_path
 from qoder_cli.sandbox import catalog, deployments, sessions
 from qoder_cli.sandbox.call import Call, Conditions, Route
 from qoder_cli.sandbox.records import Seen

@@ -1,31 +1,21 @@
-"""A session to be started: what the words of a command line, or a session that is to be like another, say to the API.
+"""A session to be started: what a command line, or a session that is to be like another, says to the API."""
 
-The create carries a key of ours in its metadata, by which a lost answer is settled: the list of sessions shows it, or
-the sessions themselves where lists have no metadata.
-"""
-
-import math
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from qoder_cli.base.errors import ApiError, OutcomeUnknown, QoderError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, QoderError, Rejected, UsageError
 from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.files.normal import assignments
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
-from qoder_cli.http.readback import ReadBack
+from qoder_cli.nouns.named import id_of
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.write import Create
 from qoder_cli.sessions.answers import Message
-from qoder_cli.sessions.named import id_of
-from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.story import Events, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.app import App
-    from qoder_cli.http.answers import Pending
 
 Body = dict[str, Any]
 
@@ -51,7 +41,7 @@ def agent_of(app: "App", typed: str, model: str | None) -> Any:
     name, at, version = typed.rpartition("@")
     if not (at and _VERSION.fullmatch(version)):
         name, version = typed, ""
-    agent = {"id": id_of(app, "agent", name), "type": "agent", **({"version": int(version)} if version else {})}
+    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **({"version": int(version)} if version else {})}
     return with_model(agent, model) if version or model else agent["id"]
 
 
@@ -108,7 +98,7 @@ def memory(app: "App", typed: str) -> Body:
     """Return the memory store that was typed, STORE[:ro]."""
     name = typed.removesuffix(":ro")
     access = {"access": "read_only"} if name != typed else {}
-    return {"type": "memory_store", "memory_store_id": id_of(app, "memory store", name), **access}
+    return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
 def said_first(message: str) -> Events:
@@ -166,51 +156,6 @@ def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None
     return {name: value for name, value in said.items() if value}
 
 
-class SessionCreate(ObjectWrite[Run]):
-    """Creates a session, once."""
-
-    def __init__(self, app: "App", body: Body) -> None:
-        self._app = app
-        self._mark = str(uuid.uuid4())
-        self._began = app.clock.monotonic()
-        super().__init__(
-            app.client,
-            "/sessions",
-            {**body, "metadata": {**body.get("metadata", {}), KEY: self._mark}},
-            parse=Run.read_session,
-            what="creating the session",
-            shows=lambda found: True,
-            settle=self._find,
-            look=app.looking("session", "list", "--since", "10m"),
-        )
-
-    def request(self) -> "Pending":
-        """Prepare an attempt."""
-        self._began = self.client.clock.monotonic()
-        return super().request()
-
-    def _find(self) -> Run | None:
-        """Return the session with our mark among those created since. Raises OutcomeUnknown where none can tell."""
-        since = self.client.on_server_clock(self._began)
-        query = {} if since is None else {"created_at[gte]": utc_text(datetime.fromtimestamp(since - SLACK, UTC))}
-        reading = ReadBack(self.client, "/sessions", query)
-        silent = []  # sessions of which the list does not tell the metadata
-        for row in reading.rows(lambda: self.client.on_server_clock(self._began)):
-            if mapping(row.get("metadata")).get(KEY) == self._mark:
-                return Run.read_session(row)
-            created = parse_timestamp(row.get("created_at"))
-            is_older = since and created and created.timestamp() < math.floor(since) - 1
-            if not isinstance(row.get("metadata"), dict) and text(row.get("id")) and not is_older:
-                silent.append(str(row["id"]))
-        for id in silent[:_READ_SINGLY]:
-            found = session_of(self._app, id, within=READ_WITHIN, retry=False)
-            if mapping(found.get("metadata")).get(KEY) == self._mark:
-                return Run(found)
-        if len(silent) > _READ_SINGLY or not reading.is_whole:
-            raise OutcomeUnknown("the list of sessions could not be read back to the attempt")
-        return None
-
-
 def start(app: "App", body: Body) -> tuple[Run, Events]:
     """Create a session, and return it with what was sent to it afterwards.
 
@@ -220,7 +165,7 @@ def start(app: "App", body: Body) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = SessionCreate(app, body).deliver()
+            created = Run({**Create(app, NOUNS["session"], body).deliver().raw, "type": "session"})
             break
         except Rejected as error:
             pairs = body.get("environment_variables")

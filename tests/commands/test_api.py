@@ -19,7 +19,6 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from qoder_cli.api import body
-from qoder_cli.api.operations import Operation, all_operations, find, readable
 from qoder_cli.api.request import read_headers, read_target
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -28,6 +27,7 @@ from qoder_cli.cli.main import main
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.redact import REDACTED
 from qoder_cli.http.sse import veiled
+from qoder_cli.nouns.operations import Operation, all_operations, find, readable
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.api.operations import Operation, all_operations
+from qoder_cli.nouns.operations import Operation, all_operations
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.sandbox_desk import BODY, Desk
 

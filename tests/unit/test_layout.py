@@ -25,6 +25,7 @@ ROOMS = (
     "runs",
     "deployments",
     "sessions",
+    "nouns",
     "files",
     "app",
     "http",

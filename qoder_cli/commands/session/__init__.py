@@ -1,6 +1,9 @@
 """`qoder session`: the contents page of its commands; those that runs have too are written once for both."""
 
-from qoder_cli.commands import run
+from qoder_cli.commands import made, run
+from qoder_cli.nouns.table import NOUNS
+
+_THREAD = NOUNS["session thread"]
 
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
@@ -10,7 +13,8 @@ COMMANDS = {
     "update": "qoder_cli.commands.session.update:update",
     "archive": "qoder_cli.commands.session.archive:archive",
     "delete": "qoder_cli.commands.session.archive:delete",
-    "threads": "qoder_cli.commands.session.threads:threads",
+    "threads": made.list_command(_THREAD),
+    "thread": ("Look at one thread, or archive it", made.commands(_THREAD, is_listed=False)),
     "files": "qoder_cli.commands.session.files:files",
     **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

@@ -1,6 +1,6 @@
 """`qoder session archive` and `delete`, of one session or many."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from qoder_cli.base.model import Run, text
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
 
 if TYPE_CHECKING:
-    from qoder_cli.sessions.objects import Change
+    from qoder_cli.nouns.change import Change
 
 
 def archive(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
@@ -23,7 +23,7 @@ def archive(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: Allow
     Examples:
       qoder session archive sess_demo --yes
       qoder session list --status idle -q | qoder session archive - --yes"""
-    from qoder_cli.sessions.objects import ARCHIVE
+    from qoder_cli.nouns.change import ARCHIVE
 
     return _change(ctx.obj, ARCHIVE, runs, yes, allow_empty, "It takes no messages any more; its events stay.")
 
@@ -37,27 +37,40 @@ def delete(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
 
     Examples:
       qoder session delete sess_demo --yes"""
-    from qoder_cli.sessions.objects import DELETE
+    from qoder_cli.nouns.change import DELETE
 
     return _change(ctx.obj, DELETE, runs, yes, allow_empty, "Its events are deleted too.")
 
 
 def _change(app: App, change: "Change", typed: list[str], yes: bool, allow_empty: bool, about: str) -> int:
     from qoder_cli.base import ids
-    from qoder_cli.runs.answering import target_of
-    from qoder_cli.sessions.objects import Changes
+    from qoder_cli.nouns.change import Changes
+    from qoder_cli.nouns.table import NOUNS
+    from qoder_cli.nouns.write import target_of
+    from qoder_cli.output.views import SESSION_FIRST, session_fields, session_row
+    from qoder_cli.runs.answering import target_of as session_named
 
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
     words = named(typed, app, what="sessions", allow_empty=allow_empty)
     for word in words:
         ids.run(word)  # before anything is changed, all of them are checked
+    noun = NOUNS["session"]
 
-    def is_wanted(found: Run) -> bool:
-        title, status = text(found.raw.get("title")), text(found.raw.get("status"))
-        called = f"'{title}' ({found.id})" if title else found.id
-        running = " It is running." if status == "running" else ""
+    def is_wanted(raw: dict[str, Any]) -> bool:
+        title, id = text(raw.get("title")), raw.get("id")
+        called = f"'{title}' ({id})" if title else id
+        running = " It is running." if raw.get("status") == "running" else ""
         return confirmed(app, f"{change.verb.title()} session {called}?{running} {about} This cannot be undone.")
 
-    changes = Changes(app, change, lambda word: target_of(word, app).session_id, None if yes else is_wanted)
+    changes = Changes(
+        app,
+        change,
+        lambda word: target_of(noun, session_named(word, app).session_id),
+        None if yes else is_wanted,
+        row=lambda raw: session_row(Run(raw)),
+        sheet=lambda raw: session_fields(Run(raw)),
+        columns=noun.columns,
+        first=SESSION_FIRST,
+    )
     return changes.make(words, as_list=is_list(typed))

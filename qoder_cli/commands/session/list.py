@@ -61,15 +61,16 @@ def list_sessions(
       qoder session list
       qoder session list --deployment nightly-report --since 7d --json
       qoder session list --status idle -q | qoder session archive - --yes"""
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.table import NOUNS
     from qoder_cli.output.views import SESSION_FIRST, session_row
     from qoder_cli.runs import names
-    from qoder_cli.sessions.named import id_of
 
     app: App = ctx.obj
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, app)
-    agent = None if agent is None else id_of(app, "agent", agent)
+    agent = None if agent is None else id_of(app, NOUNS["agent"], agent)
 
     def matches(item: Object) -> bool:
         created = parse_timestamp(item.get("created_at"))

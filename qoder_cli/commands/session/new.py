@@ -127,7 +127,9 @@ def _token(app: App, is_piped: bool) -> str | None:
 def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
     """Return the body of the create. Errors are raised, and all files read, before any request."""
     from qoder_cli.deployments.typed import declare_fields
-    from qoder_cli.sessions import files, named, starting
+    from qoder_cli.nouns import named
+    from qoder_cli.nouns.table import NOUNS
+    from qoder_cli.sessions import files, starting
 
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
@@ -140,11 +142,11 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
     else:
         body["agent"] = starting.with_model(body["agent"], model)
     if typed["environment"] is not None:
-        body["environment_id"] = named.id_of(app, "environment", typed["environment"])
+        body["environment_id"] = named.id_of(app, NOUNS["env"], typed["environment"])
     elif "environment_id" not in body:
         body["environment_id"] = named.only_environment(app)
     if vaults := typed["vaults"]:
-        body["vault_ids"] = [named.id_of(app, "vault", each) for each in vaults]
+        body["vault_ids"] = [named.id_of(app, NOUNS["vault"], each) for each in vaults]
     resources += [starting.memory(app, each) for each in typed["memories"] or ()]
     resources += [files.resource_of(app, each) for each in read]
     body["resources"] = [*body.get("resources", ()), *resources]

@@ -31,10 +31,12 @@ def update(
       qoder session update sess_demo --title 'June report' --metadata team=core
       qoder session update sess_demo --budget 12.50"""
     from qoder_cli.deployments.typed import declare_fields, metadata_of
+    from qoder_cli.nouns.table import NOUNS
+    from qoder_cli.nouns.write import differing, target_of
+    from qoder_cli.nouns.write import update as change
     from qoder_cli.output.views import session_fields
-    from qoder_cli.runs.answering import target_of
-    from qoder_cli.sessions.objects import differing, refuse_archived, session_of
-    from qoder_cli.sessions.objects import update as change
+    from qoder_cli.runs.answering import target_of as session_named
+    from qoder_cli.sessions.objects import refuse_archived, session_of
 
     app: App = ctx.obj
     if budget is not None and no_budget:
@@ -47,11 +49,11 @@ def update(
         body["metadata"] = dict.fromkeys(remove_metadata) | body.get("metadata", {})
     if not body:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder session update --help")
-    current = Run(session_of(app, target_of(run, app).session_id))
+    current = Run(session_of(app, session_named(run, app).session_id))
     refuse_archived(current, "nothing was changed")
-    if left := differing(current, body):
+    if left := differing(current.raw, body):
         app.progress.note(f"updating {current.id} {app.client.settings.whereabouts}")
-        current = change(app, current, left)
+        current = Run({**change(app, target_of(NOUNS["session"], current.id), left), "type": "session"})
     else:
         app.progress.note(f"{current.id} is already up to date")
     app.output.record(session_fields(current), data=current.as_json(), id=current.id)

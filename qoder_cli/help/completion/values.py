@@ -99,6 +99,20 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
         yield each.id, ", ".join(filter(None, (what.strip(), each.host)))
 
 
+def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
+    """Return what offers things of a noun (`agent`) by id; by name once it is begun."""
+
+    def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+        from qoder_cli.local.remembered import seen_things
+
+        for each in _seen(ctx, lambda store, profile: seen_things(store, profile, noun)):
+            yield each.id, ", ".join(filter(None, (each.name, each.host)))
+            if incomplete and _PLAIN_NAME.fullmatch(each.name):
+                yield each.name, each.id
+
+    return offer
+
+
 def _seen(ctx: typer.Context, find: "Callable[[Store, str | None], list[Seen]]") -> "list[Seen]":
     """Return what commands have seen with the profile, without a host where there is only one.
 

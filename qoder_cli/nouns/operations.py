@@ -30,7 +30,7 @@ class Operation(NamedTuple):
 @cache
 def all_operations() -> tuple[Operation, ...]:
     """Return all operations, by their ids."""
-    table = (files("qoder_cli.api") / "operations.tsv").read_text("utf-8")
+    table = (files("qoder_cli.nouns") / "operations.tsv").read_text("utf-8")
     found = []
     for line in table.splitlines():
         id, method, path, kind, *lists = line.split("\t")

@@ -1,0 +1,9 @@
+"""`qoder env`: the environments that sessions run in."""
+
+from qoder_cli.commands import made
+from qoder_cli.nouns.table import NOUNS
+
+COMMANDS = {
+    **made.commands(NOUNS["env"]),
+    "work": ("What waits for the workers of a self-hosted environment", made.commands(NOUNS["env work"])),
+}

@@ -1,0 +1,6 @@
+"""`qoder file`: files."""
+
+from qoder_cli.commands import made
+from qoder_cli.nouns.table import NOUNS
+
+COMMANDS = made.commands(NOUNS["file"])

@@ -1,0 +1,350 @@
+"""The commands that every noun has, made from its row of the table: list, get, versions, archive, delete."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.times import parse_timestamp
+from qoder_cli.cli.options import AllowEmpty, OneRun, Yes, argument, confirmed, flag, is_list, named
+from qoder_cli.commands.run.list import ALWAYS, Window
+from qoder_cli.help.completion import values
+from qoder_cli.nouns.table import Noun, holder, operation, path_of, words_of
+from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
+
+if TYPE_CHECKING:
+    from qoder_cli.nouns.change import Change
+    from qoder_cli.nouns.operations import Operation
+    from qoder_cli.output.data import Rows
+
+Command = Callable[..., Any] | str
+_ROUNDED = timedelta(seconds=1)
+
+# The filters of a list, by the parameter of its operation: the name and the kind of an option.
+_SINCE = Annotated[
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time."),
+]
+_UNTIL = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Only those created until then.")]
+_ARCHIVED = Annotated[bool, flag("--include-archived", "Include archived ones.")]
+_NAME = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only those with this name.")]
+_TITLE = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Only those with this title.")]
+_SOURCE = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="Only those from custom or qoder.")]
+_STATUS = Annotated[
+    list[str] | None, typer.Option("--status", metavar="STATUS", help="Only those with this status. Repeatable.")
+]
+_SESSION = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="Only those that this session (sess_…) made.")
+]
+FILTERS: dict[str, tuple[str, Any]] = {
+    "name": ("name", _NAME),
+    "display_title": ("title", _TITLE),
+    "source": ("source", _SOURCE),
+    "scope_id": ("session", _SESSION),
+    "statuses[]": ("status", _STATUS),
+    "created_at[gte]": ("since", _SINCE),
+    "created_at[gt]": ("since", _SINCE),
+    "created_at[lte]": ("until", _UNTIL),
+    "created_at[lt]": ("until", _UNTIL),
+    "include_archived": ("include_archived", _ARCHIVED),
+}
+_MATCHED = {"title": "display_title", "source": "source", "session": "session"}  # columns, filtered here too
+
+
+def commands(noun: Noun, *, is_listed: bool = True, **own: Command) -> dict[str, Command]:
+    """Return the commands of a noun by their verbs: those that its operations call for, and its own."""
+    made: dict[str, Command] = {"list": list_command(noun)} if is_listed else {}
+    if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
+        made["get"] = get_command(noun)
+    made.update((verb, own[verb]) for verb in own if verb in ("create", "update"))
+    if noun.numbered:
+        made["versions"] = versions_command(noun)
+    if noun.archived:
+        made["archive"] = change_command(noun, "archive")
+    if noun.deleted:
+        made["delete"] = change_command(noun, "delete")
+    return made | own
+
+
+def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
+    """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
+
+    `run` gets typer's context, and what was typed by name.
+    """
+
+    def command(ctx: typer.Context, **typed: Any) -> Any:
+        return run(ctx.obj, **typed)
+
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    context = Parameter("ctx", kind, annotation=typer.Context)
+    told = [Parameter(name, kind, annotation=annotation, default=default) for name, annotation, default in parameters]
+    command.__signature__ = Signature([context, *told])  # type: ignore[attr-defined]  # what typer reads first
+    command.__annotations__ = {each.name: each.annotation for each in (context, *told)}
+    command.__doc__ = doc
+    return command
+
+
+def one_argument(noun: Noun, *, several: bool = False) -> Any:
+    """Return the argument that names one of a noun's things, or several."""
+    metavar = noun.words.split()[-1].upper()
+    wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
+    if several:
+        help = f"{noun.called.capitalize()}s ({wanted}); - reads them from stdin."
+        return Annotated[list[str], argument(f"{metavar}...", help, values.things(noun.words))]
+    return Annotated[str, argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))]
+
+
+def held_by(noun: Noun) -> list[tuple[str, Any, Any]]:
+    """Return the argument for what holds a noun's things, where something does."""
+    above = holder(noun)
+    if above is None:
+        return []
+    return [("holder", OneRun if above.words == "session" else one_argument(above), Parameter.empty)]
+
+
+def ids_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
+    """Return the id of what holds the things, and take it out of what was typed. Raises UsageError, NotFound."""
+    above = holder(noun)
+    if above is None:
+        return ()
+    word = typed.pop("holder")
+    if above.words == "session":
+        from qoder_cli.runs.answering import target_of
+
+        return (target_of(word, app).session_id,)
+    from qoder_cli.nouns.named import id_of
+
+    return (id_of(app, above, word),)
+
+
+def _example(noun: Noun, verb: str, *rest: str) -> str:
+    above = holder(noun)
+    held = [above.sample] if above else []
+    return " ".join(["qoder", *words_of(noun, verb, *held), *rest])
+
+
+def list_command(noun: Noun) -> Command:
+    """Return the command that lists a noun's things."""
+    listed = operation(noun, "list")
+    assert listed is not None  # all nouns of the table have a list
+    filters = {FILTERS[name][0]: FILTERS[name][1] for name in FILTERS if name in listed.query}
+    parameters: list[tuple[str, Any, Any]] = held_by(noun)
+    parameters += [
+        (name, annotation, False if annotation is _ARCHIVED else None) for name, annotation in filters.items()
+    ]
+    parameters += [("limit", Limit, None), ("all", All, False)] if noun.is_paged else []
+    first = f"List {noun.called}s" + (", newest first (20 by default)" if noun.is_paged else "")
+    doc = (
+        f"{first}.\n\n{_piped(noun.columns)}\n\nExamples:\n  {_example(noun, 'list')}\n"
+        f"  {_example(noun, 'list', '--json')} | jq -r '.[].id'"
+    )
+    return as_command(lambda app, **typed: _list(app, noun, listed, typed), doc, parameters)
+
+
+def _piped(columns: Sequence[str]) -> str:
+    """Return the sentence that tells the columns in a pipe, in lines of at most 76 characters."""
+    lines = ["Piped:"]
+    for name in columns:
+        word = f" {name}" + ("." if name == columns[-1] else ",")
+        if len(lines[-1] + word) > 76:
+            lines.append("")
+        lines[-1] = (lines[-1] + word).lstrip()
+    return "\n".join(lines)
+
+
+def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
+    from qoder_cli.local.remembered import remember_things
+    from qoder_cli.nouns.shown import fields, found_at, name_of
+
+    held = ids_of(app, noun, typed)
+    window = Window.read(typed.get("since"), typed.get("until"), app=app)
+    wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
+    statuses, name = typed.get("status") or (), typed.get("name")
+
+    def matches(raw: dict[str, Any]) -> bool:
+        created = parse_timestamp(raw.get("created_at"))
+        session = typed.get("session")
+        return (
+            (typed.get("include_archived", True) or not text(raw.get("archived_at")))
+            and (not statuses or raw.get("status") in statuses)
+            and (name is None or name.lower() in (name_of(raw) or "").lower())
+            and session in (None, found_at(raw, "scope.id"))
+            and (window == ALWAYS or (created is not None and window.holds(created)))
+        )
+
+    def read(objects: Sequence[dict[str, Any]]) -> list[Resource]:
+        remember_things(app, noun.words, [(each, name_of(each)) for each in objects])
+        return list(map(Resource, objects))
+
+    query: dict[str, Any] = {"limit": page_size(wanted)} if noun.is_paged else {}
+    after = next((each for each in ("created_at[gte]", "created_at[gt]") if each in listed.query), "")
+    query |= window.query(after, after.replace("g", "l", 1), slack=_ROUNDED) if after else {}
+    for parameter, (option, _) in FILTERS.items():
+        if parameter in listed.query and not parameter.startswith("created_at") and typed.get(option):
+            value = typed[option]
+            query[parameter] = "true" if value is True else tuple(value) if isinstance(value, list) else value
+    pages = app.client.pages(path_of(noun, *held), query)
+    listing = Listing(pages, read=read, limit=wanted, matches=matches)
+    listing.print(
+        app.output.rows(fields=lambda each: fields(each.raw, noun.columns), data=Resource.as_json, first=noun.columns)
+    )
+    listing.conclude(app.progress, none=f"no {noun.called}s found")
+
+
+def get_command(noun: Noun) -> Command:
+    """Return the command that shows one of a noun's things."""
+    parameters = [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
+    versioned = ""
+    if noun.numbered:
+        parameters.append(("version", _VERSION, None))
+        versioned = f"\n  {_example(noun, 'get', noun.sample, '--version', '1')}"
+    doc = (
+        f"Show {_a(noun)}.\n\nJSON is the server's object. Exits 5 if it does not exist.\n\n"
+        f"Examples:\n  {_example(noun, 'get', noun.sample)}{versioned}"
+    )
+    return as_command(lambda app, **typed: _get(app, noun, typed), doc, parameters)
+
+
+_VERSION = Annotated[
+    int | None, typer.Option("--version", min=1, metavar="N", help="This version instead of the latest.")
+]
+
+
+def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
+    held = ids_of(app, noun, typed)
+    show(app, noun, read_one(app, noun, typed["thing"], *held, version=typed.get("version")))
+
+
+def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
+    """Return one of a noun's things as the server shows it, named by id or name. Raises QoderError."""
+    from qoder_cli.base.errors import NotFound
+    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.write import target_of
+
+    id = id_of(app, noun, word, *held, archived=True)
+    target = target_of(noun, *held, id)
+    if version is None:
+        return read(app, target)
+    called = f"version {version} of {target.called}"
+    try:
+        if operation(noun, "versions.retrieve"):
+            found = mapping(app.client.get(f"{target.path}/versions/{version}"))
+        else:
+            found = mapping(app.client.get(target.path, {"version": version}))
+    except NotFound as error:
+        raise error.about(called) from None
+    if str(found.get("version")) != str(version):
+        raise NotFound(f"the response is not {called}")
+    return found
+
+
+def show(app: App, noun: Noun, raw: dict[str, Any]) -> None:
+    """Print one of a noun's things in the format asked for."""
+    from qoder_cli.nouns.shown import fields
+
+    shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
+    app.output.record(shown, data=raw, id=str(raw.get("id")))
+
+
+def versions_command(noun: Noun) -> Command:
+    """Return the command that lists the versions of one of a noun's things."""
+    doc = (
+        f"List the versions of {_a(noun)}, newest first (20 by default).\n\n{_piped(noun.numbered)}\n\n"
+        f"Examples:\n  {_example(noun, 'versions', noun.sample)}"
+    )
+    parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
+    return as_command(lambda app, **typed: _versions(app, noun, **typed), doc, parameters)
+
+
+def _versions(app: App, noun: Noun, *, thing: str, limit: int | None, all: bool) -> None:
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.shown import fields
+
+    wanted = rows_wanted(limit, all=all)
+    id = id_of(app, noun, thing, archived=True)
+    pages = app.client.pages(path_of(noun, id) + "/versions", {"limit": page_size(wanted)})
+    # A version of an agent has the agent's id: here its number is what tells it from the others.
+    listing = Listing(pages, read=lambda found: found, limit=wanted, key="version")
+    rows: Rows[dict[str, Any]] = app.output.rows(
+        fields=lambda raw: fields(raw, noun.numbered), data=dict, id="version", first=noun.numbered
+    )
+    listing.print(rows)
+    listing.conclude(app.progress, none=f"no versions of {id} found")
+
+
+def change_command(noun: Noun, verb: str) -> Command:
+    """Return the command that archives or deletes a noun's things."""
+    about = noun.archived if verb == "archive" else noun.deleted
+    end = "(or already was) archived, 6 if the API refuses" if verb == "archive" else "deleted, 5 if it does not exist"
+    version = verb == "delete" and operation(noun, "versions.delete") is not None
+    doc = (
+        f"{verb.capitalize()} {noun.called}s. This cannot be undone.\n\n{about}\n"
+        f"Asks before each one; scripts need --yes. Exits 0 if it is\n{end}.\n\n"
+        f"Examples:\n  {_example(noun, verb, noun.sample, '--yes')}"
+    )
+    several = one_argument(noun, several=True)
+    parameters = [*held_by(noun), ("things", several, Parameter.empty)]
+    parameters += [("version", _DELETED_VERSION, None)] if version else []
+    parameters += [("yes", Yes, False), ("allow_empty", AllowEmpty, False)]
+    return as_command(lambda app, **typed: _change(app, noun, verb, typed), doc, parameters)
+
+
+_DELETED_VERSION = Annotated[
+    int | None, typer.Option("--version", min=1, metavar="N", help="Only this version, of one.")
+]
+
+
+def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
+    from qoder_cli.nouns.change import ARCHIVE, DELETE, Changes, Target
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.shown import called, fields, name_of
+    from qoder_cli.nouns.write import target_of
+
+    change: Change = ARCHIVE if verb == "archive" else DELETE
+    about = noun.archived if verb == "archive" else noun.deleted
+    yes, version = typed["yes"], typed.get("version")
+    if not yes and not app.may_ask:
+        raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
+    held = ids_of(app, noun, typed)
+    words = named(typed["things"], app, what=f"{noun.called}s", allow_empty=typed["allow_empty"])
+    if version is not None and len(words) > 1:
+        raise UsageError(f"--version is that of one {noun.called}", hint="name one")
+    # Before anything is changed, all names are looked up: a wrong one changes nothing.
+    targets = {word: target_of(noun, *held, id_of(app, noun, word, *held)) for word in words}
+    if version is not None:
+        whole = targets[words[0]]
+        of = Target(
+            f"{whole.path}/versions/{version}",
+            str(version),
+            f"version {version} of {whole.called}",
+            words_of(noun, "versions", whole.id),
+        )
+        targets[words[0]] = of
+
+    def is_wanted(raw: dict[str, Any]) -> bool:
+        what = f"version {version} of {words[0]}" if version else called(noun, raw)
+        said = "" if version else f" {about}"
+        return confirmed(app, f"{change.verb.capitalize()} {what}?{said} This cannot be undone.")
+
+    changes = Changes(
+        app,
+        change,
+        targets.__getitem__,
+        None if yes else is_wanted,
+        row=lambda raw: {"id": raw.get("id"), "name": name_of(raw), "status": change.participle},
+        sheet=lambda raw: fields(raw, (*noun.columns, *noun.more)),
+        columns=("id", "name", "status"),
+        first=("id", "status", "name"),
+        refused=about,
+    )
+    return changes.make(words, as_list=is_list(typed["things"]))
+
+
+def _a(noun: Noun) -> str:
+    return f"an {noun.called}" if noun.called[0] in "aeiou" else f"a {noun.called}"

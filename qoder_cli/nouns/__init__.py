@@ -1,0 +1,1 @@
+"""What the API has things of: its operations, the table of nouns, and what every noun can do."""

@@ -1,0 +1,62 @@
+"""Things that are named by their id or by their exact name."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base import ids
+from qoder_cli.base.errors import NotFound, UsageError
+from qoder_cli.base.model import mapping, text
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import NOUNS, Noun, path_of, words_of
+
+if TYPE_CHECKING:
+    from qoder_cli.app import App
+
+_LISTED = 10  # ids or names that an error has
+
+
+def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
+    """Return the id of what was typed: an id as it is, a name by listing what is not archived.
+
+    `held_by` is the id of what holds it; with `archived` the name may be that of something archived.
+    Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names.
+    """
+    wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
+    if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
+        return typed
+    if not noun.has_name:
+        raise UsageError(f"{typed[:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
+    known = list(alive(app, noun, *held_by, archived=archived))
+    found = [each["id"] for each in known if name_of(each) == typed]
+    if len(found) > 1:
+        hint = f"use an id: {', '.join(found[:_LISTED])}"
+        raise UsageError(f"{len(found)} {noun.called}s are named {typed!r}", hint=hint)
+    if not found:
+        near = ids.nearest(typed, [name for each in known if (name := name_of(each))], most=3)
+        look = app.looking(*words_of(noun, "list", *held_by))
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"use an id ({noun.prefix}…)"
+        raise NotFound(f"no {noun.called} is named {typed!r}", hint=hint, next=look)
+    app.progress.note(f"{typed} is {found[0]}")
+    return str(found[0])
+
+
+def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield a noun's things as they were sent; those that are archived only if `archived`. Raises ApiError."""
+    query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
+    for page in app.client.pages(path_of(noun, *held_by), query):
+        for each in map(mapping, page["data"]):
+            if text(each.get("id")) and (archived or not each.get("archived_at")):
+                yield each
+
+
+def only_environment(app: "App") -> str:
+    """Return the one environment that there is. Raises UsageError, which lists them, unless there is exactly one."""
+    known = list(alive(app, NOUNS["env"]))
+    if len(known) == 1:
+        app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
+        return str(known[0]["id"])
+    if not known:
+        raise UsageError("there is no environment", hint="create one: qoder env create --name default")
+    listed = ", ".join(f"{name_of(each) or '-'} ({each['id']})" for each in known[:_LISTED])
+    more = " and more" if len(known) > _LISTED else ""
+    raise UsageError(f"there are {len(known)} environments; choose one with --env", hint=f"{listed}{more}")

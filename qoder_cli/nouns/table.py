@@ -1,0 +1,191 @@
+"""One row for each noun: what list, get, create, update, versions, archive and delete are made from.
+
+Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs to be told. Commands,
+help, completion, the reference and the routes of the sandbox follow. To add a noun, add a row; what is special about
+it goes into a file of its own below `commands/`.
+"""
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from qoder_cli.base.ids import segment
+from qoder_cli.nouns.operations import Operation, all_operations
+
+
+class Noun(NamedTuple):
+    """What there is to know about the things of one kind. Names of columns are those of `nouns.shown`."""
+
+    words: str  # before the verb: `agent`, `env work`
+    called: str  # by a person, in a sentence
+    operations: str  # what the ids of its operations begin with
+    prefix: str  # of its ids; "" where these are numbers
+    columns: tuple[str, ...]  # of a list, only ever appended to
+    sample: str  # one that the sandbox has, for the examples
+    more: tuple[str, ...] = ()  # what `get` shows besides
+    archived: str = ""  # what archiving means, a sentence for help and for the question
+    deleted: str = ""  # the same for deleting
+    numbered: tuple[str, ...] = ()  # columns of its versions
+    has_name: bool = True  # whether it can be named instead of its id
+    is_paged: bool = True
+
+
+_ROWS = (
+    Noun(
+        "agent",
+        "agent",
+        "agents",
+        "agent_",
+        ("id", "name", "model", "version", "tools", "skills", "mcp", "updated", "archived"),
+        sample="writer",
+        more=("description", "asks", "system", "metadata", "created"),
+        archived="Nothing can use it any more.",
+        numbered=("version", "name", "model", "tools", "skills", "mcp", "updated"),
+    ),
+    Noun(
+        "env",
+        "environment",
+        "environments",
+        "env_",
+        ("id", "name", "type", "network", "packages", "updated", "archived"),
+        sample="default",
+        more=("description", "hosts", "setup", "scope", "metadata", "created"),
+        archived="No new session can use it.",
+        deleted="The API refuses while any session refers to it, even a deleted one.",
+    ),
+    Noun(
+        "env work",
+        "work item",
+        "environments.work",
+        "work_",
+        ("id", "state", "session", "created", "acknowledged", "started", "heartbeat", "stopped"),
+        sample="work_demo",
+        more=("metadata",),
+        has_name=False,
+    ),
+    Noun(
+        "file",
+        "file",
+        "files",
+        "file_",
+        ("id", "name", "bytes", "type", "session", "downloadable", "expires", "created"),
+        sample="notes.md",
+        more=("status", "metadata"),
+        deleted="The API refuses while an active session uses it.",
+    ),
+    Noun(
+        "vault",
+        "vault",
+        "vaults",
+        "vault_",
+        ("id", "name", "created", "archived"),
+        sample="team-secrets",
+        more=("metadata", "updated"),
+        archived="Sessions cannot use its credentials any more.",
+        deleted="Its credentials are deleted too.",
+    ),
+    Noun(
+        "vault credential",
+        "credential",
+        "vaults.credentials",
+        "vcred_",
+        ("id", "name", "type", "for", "created", "archived"),
+        sample="github-token",
+        more=("network", "hosts", "metadata", "updated"),
+        archived="Sessions cannot use it any more.",
+        deleted="Its secret cannot be read back.",
+    ),
+    Noun(
+        "skill",
+        "skill",
+        "skills",
+        "skill_",
+        ("id", "name", "source", "version", "updated"),
+        sample="release-notes",
+        more=("description", "metadata", "created"),
+        deleted="All its versions are deleted.",
+        numbered=("version", "name", "description", "created"),
+    ),
+    Noun(
+        "memory",
+        "memory store",
+        "memory_stores",
+        "memstore_",
+        ("id", "name", "entries", "bytes", "status", "updated", "archived"),
+        sample="project",
+        more=("description", "metadata", "created"),
+        archived="Nothing can be written to it any more.",
+        deleted="Its memories are deleted too.",
+    ),
+    Noun(
+        "dream",
+        "dream",
+        "dreams",
+        "drm_",
+        ("id", "status", "model", "inputs", "outputs", "session", "created", "ended"),
+        sample="drm_demo",
+        more=("instructions", "error", "archived"),
+        archived="It disappears from lists.",
+        has_name=False,
+    ),
+    Noun(
+        "model",
+        "model",
+        "models",
+        "",
+        ("id", "name", "enabled", "price_factor", "efforts", "context", "source"),
+        sample="ultimate",
+        has_name=False,
+        is_paged=False,
+    ),
+    Noun(
+        "session",
+        "session",
+        "sessions",
+        "sess_",
+        ("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
+        sample="sess_demo",
+        archived="It takes no messages any more; its events stay.",
+        deleted="Its events are deleted too.",
+        has_name=False,
+    ),
+    Noun(
+        "session thread",
+        "thread",
+        "sessions.threads",
+        "sthr_",
+        ("id", "status", "agent", "parent", "credits", "created"),
+        sample="sthr_demo",
+        archived="It takes no messages any more.",
+        has_name=False,
+    ),
+)
+
+NOUNS = {noun.words: noun for noun in _ROWS}
+
+
+@cache
+def operation(noun: Noun, verb: str) -> Operation | None:
+    """Return the operation that does `verb` to a noun's things, None where the API has none."""
+    wanted = f"{noun.operations}.{verb}"
+    return next((each for each in all_operations() if each.id == wanted), None)
+
+
+def holder(noun: Noun) -> Noun | None:
+    """Return the noun whose things hold this noun's: `env` for `env work`."""
+    return NOUNS.get(noun.words.rpartition(" ")[0])
+
+
+def path_of(noun: Noun, *ids: str) -> str:
+    """Return the path of the list of a noun's things, or of the one whose id comes last; ids of holders come first."""
+    listed = operation(noun, "list")
+    assert listed is not None  # all nouns of the table have a list
+    path = re.sub(r"\{\w+\}", "{}", listed.path)
+    held = path.count("{}")
+    path = path.format(*map(segment, ids[:held]))
+    return "/".join([path, *map(segment, ids[held:])])
+
+
+def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
+    """Return the words of a command about a noun."""
+    return (*noun.words.split(), verb, *ids)
