@@ -21,8 +21,8 @@ def doctor(
     """Check your setup and suggest fixes.
 
     Checks the config file, which token and server are used and why, the
-    connection, clock, proxy, certificates, local state, shell completion, and
-    other programs named qoder. Changes nothing; shows no secrets.
+    connection, clock, proxy, certificates, local state, and other programs
+    named qoder. Changes nothing; shows no secrets.
 
     In a pipe a line is check, status (ok, warning or failed), what was found,
     and its fix, separated by tabs; --json is an array of objects with these
@@ -53,8 +53,9 @@ def doctor(
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
     """Yield what each check finds; those that need settings are skipped where there are none."""
-    from qoder_cli.doctor import memory, program, server
+    from qoder_cli.doctor import program, server
     from qoder_cli.doctor import settings as looked_up
+    from qoder_cli.doctor.memory import memory
 
     env = app.env
     yield from program.version()
@@ -69,13 +70,8 @@ def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
             with app.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
                 answers = list(server.server(app, settings))
             yield from answers
-    yield memory.folder(env)
-    if (found_store := memory.store(app, settings)) is not None:
-        yield found_store
+    yield from memory(app, settings)
     yield from program.on_path(env)
-    yield program.completion(env)
-    yield program.sandbox_extra()
-    yield looked_up.surroundings(env)
 
 
 def _show(app: App, findings: list[Finding]) -> None:

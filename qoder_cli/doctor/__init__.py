@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from qoder_cli.base.errors import AuthError, Exit, QoderError, Unavailable, UsageError
-
-_ERRORS: dict[Exit, type[QoderError]] = {Exit.USAGE: UsageError, Exit.AUTH: AuthError, Exit.UNAVAILABLE: Unavailable}
+from qoder_cli.base.errors import Exit, QoderError
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Finding:
     @property
     def error(self) -> QoderError:
         """The error that a failed one ends the command with."""
-        return _ERRORS[self.exit](f"{self.check}: {self.found}", hint=self.fix)
+        return QoderError(f"{self.check}: {self.found}", hint=self.fix).with_(exit=self.exit)
 
 
 def warning(check: str, found: str, *, fix: str) -> Finding:
@@ -34,7 +32,6 @@ def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Find
     return Finding(check, found, "failed", fix, exit)
 
 
-def broken(check: str, error: QoderError, *, fix: str = "fix the setting named above") -> Finding:
-    """Return the finding that an error is; an exit code other than 2 and 4 is 7."""
-    exit = error.exit if error.exit in (Exit.USAGE, Exit.AUTH) else Exit.UNAVAILABLE
-    return failed(check, error.message, fix=error.hint or fix, exit=exit)
+def broken(check: str, error: QoderError) -> Finding:
+    """Return the finding that an error is, with its exit code."""
+    return failed(check, error.message, fix=error.hint or "fix the setting named above", exit=error.exit)

@@ -1,4 +1,4 @@
-"""The program: version, Python, which `qoder` the shell finds, completion, the sandbox's extra."""
+"""The program: version, Python, which `qoder` the shell finds, and how packages are installed beside it."""
 
 import os
 import platform
@@ -11,18 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qoder_cli import __version__
-from qoder_cli.base.errors import UsageError
 from qoder_cli.doctor import Finding, warning
-from qoder_cli.settings.values import is_on
 
 SANDBOX_NEEDS = ("starlette", "uvicorn")  # what the extra `sandbox` asks for
-_NAMES = ("qoder", "qoder-cli")
 _LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
-_STARTED_BY = {  # where a shell may load the script itself: below the home folder
-    "bash": (".bashrc", ".bash_profile"),
-    "zsh": (".zshrc",),
-    "fish": (".config/fish/config.fish",),
-}
 
 
 def version() -> Iterator[Finding]:
@@ -33,7 +25,7 @@ def version() -> Iterator[Finding]:
 
 def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
     """Find every `qoder` on PATH: the Qoder IDE ships a launcher of that name."""
-    found = {name: list(_launchers(name, env)) for name in _NAMES}
+    found = {name: list(_launchers(name, env)) for name in ("qoder", "qoder-cli")}
     instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if any(map(is_this, found["qoder-cli"][:1])):
         instead = "qoder-cli is the same program"
@@ -84,52 +76,6 @@ def _whose(path: Path) -> str:
     if is_this(path):
         return "this one"
     return "another installation" if _is_ours(path) else "another program, such as the Qoder IDE's launcher"
-
-
-def completion(env: Mapping[str, str]) -> Finding:
-    """Check whether the shell in use has the completion script of this version."""
-    from qoder_cli.help.completion import places, script
-
-    shell = Path(env.get("SHELL", "")).name
-    try:
-        paths = places(shell, env)
-    except UsageError:
-        return Finding("completion", "skipped: there is no home folder")
-    if not paths:
-        return Finding("completion", f"skipped: SHELL is {env.get('SHELL') or 'not set'}")
-    path = paths[0]
-    install = f"qoder completion {shell} --install"
-    try:
-        installed = path.read_text("utf-8", "replace") if path.is_file() else None
-    except OSError as error:
-        return warning("completion", f"{path} cannot be read: {error.strerror}", fix=install)
-    if installed == script(shell):
-        return Finding("completion", f"installed for {shell} ({path})")
-    if installed is not None:
-        return warning("completion", f"{path} is from another version", fix=install)
-    if started := _in_start_file(shell, env):
-        return Finding("completion", f"installed for {shell} (in {started})")
-    if is_on(env, "CI"):
-        return Finding("completion", "not installed (CI, not needed)")
-    return warning("completion", f"not installed for {shell} ({path})", fix=install)
-
-
-def _in_start_file(shell: str, env: Mapping[str, str]) -> Path | None:
-    """Return the startup file in which a shell loads the script, None when none is found."""
-    home = Path(env.get("HOME") or os.path.expanduser("~"))
-    for path in (home / name for name in _STARTED_BY[shell]):
-        with suppress(OSError):
-            if "qoder completion" in path.read_text("utf-8", "replace"):
-                return path
-    return None
-
-
-def sandbox_extra() -> Finding:
-    """Check whether the sandbox can be started."""
-    missing = [name for name in SANDBOX_NEEDS if find_spec(name) is None]
-    if not missing:
-        return Finding("sandbox", "installed")
-    return Finding("sandbox", f"not installed; to add it: {how_to_add(SANDBOX_NEEDS)}")
 
 
 def how_to_add(packages: Sequence[str]) -> str:

@@ -28,8 +28,7 @@ def proxy(settings: "Settings", env: Mapping[str, str]) -> Finding:
 
     if settings.is_loopback:
         return Finding("proxy", "none (local server)")
-    found = named(env)
-    if found is None:
+    if (found := named(env)) is None:
         return Finding("proxy", "none")
     address = masked(found.address)
     if goes_around(settings.host, env):
@@ -78,42 +77,39 @@ def server(app: App, settings: "Settings") -> Iterator[Finding]:
 
 
 def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
-    began = client.clock.monotonic()
-    page, error = None, None
+    began, is_well = client.clock.monotonic(), False
+
+    def responded() -> str:
+        return f"{settings.host} responded in {(client.clock.monotonic() - began) * 1000:.0f} ms"
+
     try:
-        page = _ask(client, "/deployments")
-    except ApiError as failure:
-        error = failure
-    responded = f"{settings.host} responded in {(client.clock.monotonic() - began) * 1000:.0f} ms"
-    if isinstance(error, AuthError):
-        yield Finding("server", responded)
+        _page(client, "/deployments")
+        yield Finding("server", responded())
+        yield Finding("access", "the token is accepted")
+        is_well = True
+    except AuthError as error:
+        yield Finding("server", responded())
         meaning, fix = "rejected", settings.how_to_replace
         if error.http_status != 401:
             meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
         if settings.base_url in REGIONS.values():
             fix += "; tokens only work in their own region: try --region global or cn"
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
-    elif error is not None:
+    except ApiError as error:
         yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
-    elif not _is_page(page):
-        found = f"{settings.host} responded with JSON that is not the API's"
-        yield failed("server", found, fix=_CHECK_URL, exit=Exit.UNAVAILABLE)
-    else:
-        yield Finding("server", responded)
-        yield Finding("access", "the token is accepted")
     if (ahead := client.server_ahead) is not None:
         yield _clock(ahead)
-    if _is_page(page):
-        yield _generation(client, page)
+    if is_well:
+        yield _generation(client)
 
 
-def _ask(client: "Client", path: str) -> Any:
+def _page(client: "Client", path: str) -> list[Any]:
+    """Return what is on the first page of a list. Raises ApiError."""
     within = client.settings.request_timeout or WITHIN
-    return client.get(path, {"limit": 1}, within=within, retry=False)
-
-
-def _is_page(answer: Any) -> bool:
-    return isinstance(mapping(answer).get("data"), list)
+    data = mapping(client.get(path, {"limit": 1}, within=within, retry=False)).get("data")
+    if not isinstance(data, list):
+        raise NoAnswer(f"{client.settings.host} responded with JSON that is not the API's")
+    return data
 
 
 def _cure(error: ApiError) -> str:
@@ -133,17 +129,14 @@ def _clock(ahead: float) -> Finding:
     return Finding("clock", "in sync" if abs(ahead) < _DATE_IS_ROUNDED else off)
 
 
-def _generation(client: "Client", page: Any) -> Finding:
-    """Return the API version, by the newest run and paging (api/facts.md, 1.3 and 3.6)."""
-    pages = "pages have next_page" if "next_page" in mapping(page) else "pages have no next_page"
+def _generation(client: "Client") -> Finding:
+    """Return the API version, by the newest run (api/facts.md, 1.3)."""
     try:
-        answer = _ask(client, "/deployment_runs")
+        runs = _page(client, "/deployment_runs")
     except ApiError as error:
-        return warning("generation", f"unknown: {error.message}; {pages}", fix="try again: qoder run list")
-    if not _is_page(answer):
-        return warning("generation", "unknown: the run list is JSON that is not the API's", fix=_CHECK_URL)
-    if not answer["data"]:
-        return Finding("generation", f"unknown: there are no runs yet; {pages}")
-    if "status" in mapping(answer["data"][0]):
-        return Finding("generation", f"legacy: runs have a status; {pages}")
-    return Finding("generation", f"current: run status is read from sessions; {pages}")
+        return warning("generation", f"unknown: {error.message}", fix="try again: qoder run list")
+    if not runs:
+        return Finding("generation", "unknown: there are no runs yet")
+    if "status" in mapping(runs[0]):
+        return Finding("generation", "legacy: runs have a status")
+    return Finding("generation", "current: run status is read from sessions")

@@ -1,11 +1,7 @@
 """Which token, server and workspace are used, and what they override (contract, section 5)."""
 
-import os
-import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.doctor import Finding, broken, failed, warning
@@ -17,11 +13,8 @@ from qoder_cli.settings.config import (
     Settings,
     resolve,
 )
-from qoder_cli.settings.configfile import ANYONE_ELSE, ConfigFile, load, locate
-from qoder_cli.settings.values import is_on, mask
-
-if TYPE_CHECKING:
-    from qoder_cli.settings.values import Flags
+from qoder_cli.settings.configfile import ConfigFile, load, locate
+from qoder_cli.settings.values import Flags, mask
 
 
 def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]:
@@ -41,21 +34,11 @@ def config_file(env: Mapping[str, str], *, is_needed: bool) -> Iterator[Finding]
         return
     yield Finding("config", f"{path}: {', '.join(file.profiles) or 'no profiles'}")
     for said in file.warnings:
-        if "; run: " not in said:  # that one is about its mode, below
-            yield warning("config", said, fix=f"correct or remove them in {path}")
-    if os.name != "posix":
-        return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if not mode & ANYONE_ELSE:
-        yield Finding("config_mode", f"{mode:04o}")
-    elif any("token" in values for values in file.profiles.values()):
-        what = f"{mode:04o}: others can read the token in it"
-        yield warning("config_mode", what, fix=f"chmod 600 {shlex.quote(str(path))}")
-    else:
-        yield Finding("config_mode", f"{mode:04o}, readable by others; it has no token")
+        what, _, command = said.partition("; run: ")
+        yield warning("config", what, fix=command or f"correct or remove them in {path}")
 
 
-def settings(flags: "Flags", env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+def settings(flags: Flags, env: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
     """Return the settings that commands use, None when they are invalid, and what was found."""
     try:
         resolved = resolve(flags, env)
@@ -68,26 +51,30 @@ def settings(flags: "Flags", env: Mapping[str, str]) -> tuple[Settings | None, l
     return resolved, [*_of(resolved, file, flags, env)]
 
 
-def _of(resolved: Settings, file: ConfigFile, flags: "Flags", env: Mapping[str, str]) -> Iterator[Finding]:
+def _of(resolved: Settings, file: ConfigFile, flags: Flags, env: Mapping[str, str]) -> Iterator[Finding]:
+    def places(variables: tuple[str, ...], *keys: str, options: tuple[str, ...] = ()) -> list[str]:
+        """Return where a setting is given, in the order in which these win."""
+        given = [f"--{name.replace('_', '-')}" for name in options if getattr(flags, name) is not None]
+        given += [name for name in variables if env.get(name)]
+        return given + [file.key(resolved.profile, key) for key in keys if key in file.profile(resolved.profile)]
+
     for said in resolved.warnings:
         if said not in file.warnings:
             yield warning("settings", said, fix="unset the one you don't want, or drop the option")
-    profiles = [*_options(flags, "profile"), *_variables(env, (PROFILE_VARIABLE,))]
+    profiles = places((PROFILE_VARIABLE,), options=("profile",))
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
     if resolved.token is None or resolved.token_source is None:
         yield failed("token", f"no token for {resolved.host}", fix=resolved.why_no_token, exit=Exit.AUTH)
     else:
-        tokens = [*_variables(env, TOKEN_VARIABLES), *_keys(file, resolved.profile, "token")]
-        yield Finding("token", f"{mask(resolved.token)}, {_whence(resolved.token_source, tokens)}")
-    servers = [*_options(flags, "base_url", "region"), *_variables(env, SERVER_VARIABLES)]
-    servers += _keys(file, resolved.profile, "base_url", "region")
+        whence = _whence(resolved.token_source, places(TOKEN_VARIABLES, "token"))
+        yield Finding("token", f"{mask(resolved.token)}, {whence}")
+    servers = places(SERVER_VARIABLES, "base_url", "region", options=("base_url", "region"))
     yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
     if resolved.workspace_id is not None:
-        places = [*_options(flags, "workspace"), *_variables(env, (WORKSPACE_VARIABLE,))]
-        places += _keys(file, resolved.profile, "workspace_id")
-        counting = [each for each in places if each != WORKSPACE_VARIABLE or flags.profile is None]
-        yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or places)[0], places)}")
+        given = places((WORKSPACE_VARIABLE,), "workspace_id", options=("workspace",))
+        counting = [each for each in given if each != WORKSPACE_VARIABLE or flags.profile is None]
+        yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or given)[0], given)}")
     if resolved.read_only:
         yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")
     if resolved.sandbox:
@@ -98,22 +85,3 @@ def _whence(winner: str, places: list[str]) -> str:
     others = [place for place in places if place != winner]
     source = "default" if winner == "default" else f"from {winner}"
     return f"{source} (overrides {' and '.join(others)})" if others else source
-
-
-def _options(flags: "Flags", *names: str) -> list[str]:
-    return [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is not None]
-
-
-def _variables(env: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if env.get(name)]
-
-
-def _keys(file: ConfigFile, profile: str, *keys: str) -> list[str]:
-    return [file.key(profile, key) for key in keys if key in file.profile(profile)]
-
-
-def surroundings(env: Mapping[str, str]) -> Finding:
-    """Return the variables that affect output."""
-    names = ("TERM", "NO_COLOR", "FORCE_COLOR", "CI", "QODER_NO_INPUT", "QODER_NO_PROGRESS")
-    said = [f"{name}={env[name]}" if name == "TERM" else name for name in names if env.get(name) and is_on(env, name)]
-    return Finding("environment", ", ".join(said) or "no settings that affect output")
