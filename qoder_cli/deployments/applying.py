@@ -16,9 +16,8 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.planning import archived, there_already
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
-from qoder_cli.deployments.writing import DeploymentWrite
 from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN, CannotBe
+from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS
@@ -103,10 +102,11 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
         )
-    step.write = DeploymentWrite(
-        app,
+    step.write = ObjectWrite(
+        app.client,
         f"/deployments/{segment(current.id)}",
         step.body,
+        parse=Deployment.read,
         what=f"changing {current.id}",
         shows=lambda found: found.id == current.id,
         settle=lambda: _as_wanted(app, step, current),
@@ -119,10 +119,11 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
 
 def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
     asked = app.clock.monotonic()
-    step.write = DeploymentWrite(
-        app,
+    step.write = ObjectWrite(
+        app.client,
         "/deployments",
         step.body,
+        parse=Deployment.read,
         what=f"creating {step.name}",
         shows=lambda found: _is_ours(step, found),
         settle=lambda: _created_since(app, step, asked),

@@ -1,10 +1,20 @@
-"""Archiving and deleting: of one thing or many, each by a write that may be repeated."""
+"""Pausing, archiving, deleting: of one thing or many, each by a write that may be repeated."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.base.errors import Exit, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled, UsageError
-from qoder_cli.base.model import Resource, mapping
+from qoder_cli.base.errors import (
+    ApiError,
+    Exit,
+    NotFound,
+    OutcomeUnknown,
+    QoderError,
+    Rejected,
+    Signalled,
+    UsageError,
+)
+from qoder_cli.base.ids import called
+from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 from qoder_cli.output.cells import Fields, Status
@@ -15,18 +25,22 @@ if TYPE_CHECKING:
     from qoder_cli.app import App
 
 
+_SHOWN = 3  # things that the first line names
+
+
 class Change(NamedTuple):
-    """What can be done to a thing for good, in the words for it."""
+    """What can be done to a thing, in the words for it, and the state it is in afterwards."""
 
     verb: str
     doing: str
     participle: str
     method: str
     path: str  # behind that of the thing
+    state: str
 
 
-ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive")
-DELETE = Change("delete", "deleting", "deleted", "DELETE", "")
+ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
+DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted")
 
 
 class Target(NamedTuple):
@@ -57,7 +71,7 @@ def read(app: "App", target: Target, **how: Any) -> dict[str, Any]:
 
 
 class Ending(ObjectWrite[Resource]):
-    """Archives or deletes one thing."""
+    """Makes a change of one thing."""
 
     def __init__(self, app: "App", target: Target, change: Change) -> None:
         self._app, self._target, self._change = app, target, change
@@ -67,37 +81,45 @@ class Ending(ObjectWrite[Resource]):
             method=change.method,
             parse=lambda value: Resource(mapping(value)),
             what=f"{change.doing} {target.id}",
-            shows=self._is_so,
+            shows=lambda found: self.is_so(found.raw),
             settle=self._look_again,
             look=app.looking(*target.look),
             repeatable=True,
         )
 
-    def _is_so(self, found: Resource) -> bool:
-        if not self._target.is_it(found.raw):
+    def is_so(self, raw: dict[str, Any]) -> bool:
+        """Return whether an object is the thing, and as it is to become."""
+        if not self._target.is_it(raw):
             return False
         if self._change is DELETE:
-            return str(found.raw.get("type")).endswith("_deleted")
-        return bool(found.raw.get("archived_at"))
+            return str(raw.get("type")).endswith("_deleted")
+        return bool(raw.get("archived_at"))
+
+    def look(self, raw: dict[str, Any]) -> Resource | None:
+        """Return what was read back if it is as it is to become. Raises CannotBe when it never will be."""
+        return Resource(raw) if self.is_so(raw) else None
 
     def _look_again(self) -> Resource | None:
         """Return the thing if it is as it was to become. Raises ApiError."""
         try:
-            found = Resource(read(self._app, self._target, within=READ_WITHIN, retry=False))
+            found = read(self._app, self._target, within=READ_WITHIN, retry=False)
         except NotFound as error:
             if self._change is DELETE and error.enveloped:
                 return Resource({"id": self._target.id, "type": "deleted"})
             raise
-        return found if self._is_so(found) else None
+        return self.look(found)
 
 
 class Changes:
     """One change of several things, one after the other; each is printed as it becomes known.
 
-    `resolve` returns what a word names, or raises QoderError. `is_wanted` is asked about each, read first. `row` makes
-    the row of a list, with these `columns`, of which the `first` get room before others; `sheet` the fields of one.
-    `refused` says why the API may refuse it.
+    `resolve` returns what a word names, or raises QoderError. `is_wanted` is asked about each, read first, before any
+    is changed. `row` makes the row of a list, with these `columns`, of which the `first` get room before others, and
+    `sheet` the fields of one. `refused` says why the API may refuse it.
     """
+
+    write: type[Ending] = Ending
+    status = "status"  # the column that has a word for what failed
 
     def __init__(
         self,
@@ -120,32 +142,82 @@ class Changes:
         self._columns, self._first = columns, first
         self._refused = refused
         self._signalled: Signalled | None = None
+        self._found: dict[str, Target | QoderError] = {}  # by what was typed
         self._known: dict[Target, Result[Resource]] = {}
 
     def make(self, typed: Sequence[str], *, as_list: bool) -> int:
         """Make the change, and return 0 or raise the error that decides the exit code."""
-        output = self._app.output
-        if not as_list:
-            result = self._result(typed[0])
-            if (found := result.found) is not None and output.is_drawn:
-                output.raw(f"{inert(found.id)} is {self._change.participle}\n")
-            elif found is not None:
-                shown: Fields = dict(found.raw) if self._change is DELETE else self._sheet(found.raw)
-                output.record(shown, data=found.as_json(), id=found.id)
-            results = [result]
-        else:
-            printed = Printed[Result[Resource]](
-                output, self._app.progress, len(typed), row=self._row, first=self._first
-            )
-            for number, word in enumerate(typed):
-                printed.put(number, self._result(word))
-                if printed.broken:
-                    raise printed.broken
-            printed.end()
-            results = printed.results
+        words: dict[Target, str] = {}
+        for word in typed:
+            try:
+                target = self._found[word] = self._resolve(word)
+                words.setdefault(target, word)
+            except QoderError as failure:
+                self._found[word] = failure
+        if self._is_wanted is not None:
+            for target in words:
+                self._ask(target, self._is_wanted)
+        self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
+        try:
+            results = self._print(typed) if as_list else [self._print_one(typed[0])]
+        except Signalled as signalled:  # while something was printed
+            self._signalled = signalled
+            results = list(map(self._result, typed))
         if error := self._deciding(results):
             raise error
         return Exit.OK
+
+    def missing(self, error: NotFound, target: Target) -> NotFound:
+        """Return the error of a thing that is not there."""
+        return error.about(target.called)
+
+    def _ask(self, target: Target, is_wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Settle beforehand what is so already, is not wanted or cannot be read."""
+        try:
+            current = read(self._app, target)
+        except ApiError as error:
+            missing = isinstance(error, NotFound) and self.missing(error, target)
+            self._known[target] = Result(target.id, error=missing or error)
+            return
+        if self.write(self._app, target, self._change).is_so(current):
+            self._known[target] = Result(target.id, Resource(current))
+            self._app.progress.note(f"{target.id} is already {self._change.state}")
+        elif not is_wanted(current):
+            refused = UsageError(f"cancelled; {target.id} was not {self._change.participle}")
+            self._known[target] = Result(target.id, error=refused)
+
+    def _announce(self, named: list[str]) -> None:
+        if len(named) > _SHOWN:
+            named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
+        if named:
+            where = self._app.client.settings.whereabouts
+            self._app.progress.note(f"{self._change.doing} {', '.join(named)} {where}")
+
+    def _print(self, typed: Sequence[str]) -> list[Result[Resource]]:
+        """Make the changes, and print an item for each thing of the input."""
+        output, progress = self._app.output, self._app.progress
+        printed = Printed[Result[Resource]](output, progress, len(typed), row=self._row, first=self._first)
+        for number, word in enumerate(typed):
+            printed.put(number, self._result(word))
+            if printed.broken:
+                raise printed.broken
+        printed.end()
+        if printed.broken:
+            raise printed.broken
+        return printed.results
+
+    def _print_one(self, word: str) -> Result[Resource]:
+        """Make the change and print the thing; for a person one line is enough."""
+        output, result = self._app.output, self._result(word)
+        if (found := result.found) is None:
+            return result
+        if output.is_drawn:
+            name = text(found.raw.get("name"))
+            output.raw(f"{inert(called(name or found.id, found.id))} is {self._change.state}\n")
+        else:
+            shown: Fields = dict(found.raw) if self._change is DELETE else self._sheet(found.raw)
+            output.record(shown, data=found.as_json(), id=found.id)
+        return result
 
     def _row(self, result: Result[Resource]) -> Fields:
         """Return the row of a list: of what is gone or failed, its id and a word in the column of the status."""
@@ -153,58 +225,50 @@ class Changes:
             return self._row_of(result.found.raw)
         word = self._change.participle if result.found else result.error.type_name if result.error else "not_attempted"
         id = result.found.id if result.found else without_tokens(result.typed)
-        return {**dict.fromkeys(self._columns), "id": id, "status": Status(word)}
+        return {**dict.fromkeys(self._columns), "id": id, self.status: Status(word)}
 
     def _result(self, word: str) -> Result[Resource]:
         """Return what became of the thing that a word names, having changed it if that is still to be done."""
-        if self._signalled is not None:
-            return Result(word, attempted=False)
-        try:
-            target = self._resolve(word)
-            if target not in self._known:
-                self._known[target] = Result(word, self._changed(target))
-            return self._known[target].with_(typed=word)
-        except QoderError as error:
-            return Result(word, error=error)
-        except Signalled as signalled:
-            self._signalled = signalled
-            return Result(word, attempted=False)
+        target = self._found[word]
+        if isinstance(target, QoderError):
+            return Result(word, error=target)
+        if self._signalled is None and target not in self._known:
+            self._known[target] = self._changed(target)
+        return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
 
-    def _changed(self, target: Target) -> Resource | None:
-        progress = self._app.progress
-        if self._is_wanted is not None:
-            current = read(self._app, target)
-            if self._change is ARCHIVE and current.get("archived_at"):
-                progress.note(f"{target.id} is already archived")
-                return Resource(current)
-            if not self._is_wanted(current):
-                raise UsageError(f"cancelled; {target.id} was not {self._change.participle}")
-        progress.note(f"{self._change.doing} {target.id} {self._app.client.settings.whereabouts}")
-        write = Ending(self._app, target, self._change)
+    def _changed(self, target: Target) -> Result[Resource]:
+        write = self.write(self._app, target, self._change)
         try:
             written = write.send()
         except NotFound as error:
-            raise error.about(target.called) from None
-        except Rejected as error:
-            raise error.with_(hint=error.hint or self._refused or None) from None
+            return Result(target.id, error=self.missing(error, target))
+        except QoderError as error:
+            is_refused = isinstance(error, Rejected) and not error.hint
+            return Result(target.id, error=error.with_(hint=self._refused or None) if is_refused else error)
         except Signalled as signalled:
             self._signalled = signalled
             if write.result is not None:
-                return write.result.value
+                return Result(target.id, write.result.value)
             if write.may_have_acted:
-                raise write.unknown("interrupted before it was confirmed") from None
-            raise
-        if written.how != "answered":
-            progress.note(f"{target.id} is {self._change.participle} (confirmed by reading it back)")
-        return written.value
+                return Result(target.id, error=write.unknown("interrupted before it was confirmed"))
+            return Result(target.id, attempted=False)
+        if written.how == "already":
+            self._app.progress.note(f"{target.id} is already {self._change.state}")
+        elif written.how == "settled":
+            self._app.progress.note(f"{target.id} is {self._change.state} (confirmed by reading it back)")
+        return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
+        """Return the error that decides the exit code, saying what became of all; None when all went well."""
         error = deciding_error(results)
         fine = sum(each.found is not None for each in results)
-        so_far = f"{fine} of {len(results)} are {self._change.participle}" if len(results) > 1 else None
+        so_far = f"{fine} of {len(results)} are {self._change.state}" if len(results) > 1 else None
         if self._signalled is None:
             return error and last_words(error, so_far, error.message)
+        if fine and so_far is None:
+            so_far = f"it is {self._change.state}"
         stopped = self._signalled.in_words("stopped by a signal")
-        parts = (so_far, stopped.message, error.message if error else None)
-        is_unknown = isinstance(error, OutcomeUnknown)
-        return last_words(stopped, *parts, is_unknown=is_unknown, next=error.next if error else None)
+        if not isinstance(error, OutcomeUnknown):
+            return last_words(stopped, so_far, stopped.message)
+        parts = (so_far, stopped.message, error.message)
+        return last_words(stopped, *parts, is_unknown=True, hint=error.hint, next=error.next)

@@ -9,7 +9,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.writing import DeploymentWrite
+from qoder_cli.http.change import ObjectWrite
 from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
@@ -44,10 +44,11 @@ class Desk:
 
     def write(self, **more: Any) -> Write[Deployment]:
         """Return the creation of a deployment, as a command would order it."""
-        return DeploymentWrite(
-            self.app,
+        return ObjectWrite(
+            self.app.client,
             "/deployments",
             BODY,
+            parse=Deployment.read,
             what="creating report",
             shows=lambda found: True,
             settle=self.only_one,

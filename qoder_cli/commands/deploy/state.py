@@ -1,12 +1,18 @@
 """`qoder deploy pause`, `unpause` and `archive`, of one deployment or many."""
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Deployment
+from qoder_cli.base.schedule import words_of
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
-from qoder_cli.deployments.state_change import ARCHIVE, PAUSE, UNPAUSE, Change, StateChanges, Target
+from qoder_cli.deployments.state_change import PAUSE, UNPAUSE, StateChanges, target_of
+from qoder_cli.nouns.change import ARCHIVE, Change, Target
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 from qoder_cli.runs import names
 
 
@@ -24,7 +30,7 @@ def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty 
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status
     """
-    return _changes(ctx.obj, PAUSE, deployments, allow_empty=allow_empty).make()
+    return _change(ctx.obj, PAUSE, deployments, allow_empty, None)
 
 
 def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -37,7 +43,7 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status
     """
-    return _changes(ctx.obj, UNPAUSE, deployments, allow_empty=allow_empty).make()
+    return _change(ctx.obj, UNPAUSE, deployments, allow_empty, None)
 
 
 def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
@@ -54,24 +60,39 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allo
     app: App = ctx.obj
     if not yes and not app.may_ask:
         raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
-    changes = _changes(app, ARCHIVE, deployments, allow_empty=allow_empty)
-    return changes.make(is_wanted=None if yes else lambda found: _is_wanted(app, found))
+
+    def is_wanted(raw: dict[str, Any]) -> bool:
+        found = Deployment(raw)
+        name, words = found.name or "-", words_of(found.schedule)
+        stops = f"Its schedule ({words}) stops. " if words else ""
+        return confirmed(
+            app,
+            f"Archive '{name}' ({found.id})? {stops}It can never be run or changed again, "
+            f"and is renamed to '{name}_archived_TIMESTAMP'. This cannot be undone.",
+        )
+
+    return _change(app, ARCHIVE, deployments, allow_empty, None if yes else is_wanted)
 
 
-def _changes(app: App, change: Change, typed: list[str], *, allow_empty: bool) -> StateChanges:
+def _change(
+    app: App, change: Change, typed: list[str], allow_empty: bool, is_wanted: Callable[[dict[str, Any]], bool] | None
+) -> int:
     words = named(typed, app, what="deployments", allow_empty=allow_empty)
-    targets = [Target(*each) for each in zip(words, names.deployments(words, app), strict=True)]
-    return StateChanges(app, change, targets, as_list=is_list(typed))
+    found = dict(zip(words, names.deployments(words, app), strict=True))
 
+    def resolve(word: str) -> Target:
+        if isinstance(id := found[word], QoderError):
+            raise id
+        return target_of(id)
 
-def _is_wanted(app: App, found: Deployment) -> bool:
-    """Ask whether a deployment is to be archived, having said what would become of it."""
-    from qoder_cli.base.schedule import words_of
-
-    name, words = found.name or "-", words_of(found.schedule)
-    stops = f"Its schedule ({words}) stops. " if words else ""
-    return confirmed(
+    changes = StateChanges(
         app,
-        f"Archive '{name}' ({found.id})? {stops}It can never be run or changed again, "
-        f"and is renamed to '{name}_archived_TIMESTAMP'. This cannot be undone.",
+        change,
+        resolve,
+        is_wanted,
+        row=lambda raw: deployment_row(Deployment(raw)),
+        sheet=lambda raw: deployment_fields(Deployment(raw), now=app.client.server_now()),
+        columns=DEPLOYMENT_COLUMNS,
+        first=DEPLOYMENT_FIRST,
     )
+    return changes.make(words, as_list=is_list(typed))
