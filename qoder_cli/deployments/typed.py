@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.nouns.body import pairs
 
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
@@ -79,11 +80,8 @@ def metadata_of(
     """Return all of the metadata that is wanted, where anything was said of it."""
     if not typed and not removed:
         return {}
-    pairs = [word.partition("=") for word in typed or ()]
-    if wrong := [key + equals for key, equals, _ in pairs if not (key and equals)]:
-        raise UsageError(f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}", hint="e.g. --metadata team=core")
     kept = {key: value for key, value in known.items() if key not in (removed or ())}
-    return {"metadata": kept | {key: value for key, _, value in pairs}}
+    return {"metadata": kept | pairs("--metadata", typed)}
 
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declared":

@@ -95,7 +95,7 @@ class _Loader:
             if (identity := source.identity(file)) in self._files:
                 raise Problem("appears twice")
             self._files.add(identity)
-            for tree in _trees(file, source.read(file, stdin=self.stdin), problems):
+            for tree in trees(file, source.read(file, stdin=self.stdin), problems):
                 for at, document in _documents(tree):
                     if len(problems) >= MOST_PROBLEMS:
                         raise Problem("too many problems; stopped here", line=document.line)
@@ -114,7 +114,7 @@ class _Loader:
             said = document
             fields, ignored = without_read_only(said.plain())
         else:
-            said = _Filler(self.env, problems).fill(document, at)
+            said = Filler(self.env, problems).fill(document, at)
             fields = said.plain()
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
@@ -159,7 +159,7 @@ def _is_servers(document: Node) -> bool:
     return kind is not None and kind.content == "deployment"
 
 
-def _trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
+def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
     """Return the documents of a text: JSON where it is called so or is it, YAML otherwise."""
     if file.lower().endswith(".json"):
         return jsonread.trees(text, problems)
@@ -224,7 +224,7 @@ def _names_variable(node: Node) -> bool:
 
 
 @dataclass
-class _Filler:
+class Filler:
     """Fills in the variables of one deployment; what is wrong with them is added to `problems`."""
 
     env: Mapping[str, str]

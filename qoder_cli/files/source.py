@@ -69,7 +69,7 @@ def read(path: str, *, stdin: IO[str] | None) -> str:
     except ValueError:  # standard input that is closed
         raise Problem("is closed") from None
     if len(data) > LONGEST:
-        raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a deployment file")
+        raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a file")
     if data.startswith(_UTF_16):
         raise Problem("is UTF-16; save it as UTF-8", line=1)
     try:

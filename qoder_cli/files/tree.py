@@ -50,13 +50,13 @@ class Problem(Exception):
 
 
 class BadFiles(UsageError):
-    """Deployment files are wrong. `message` has a line for each problem, already inert."""
+    """Files are wrong. `message` has a line for each problem, already inert."""
 
     has_lines = True
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], what: str = "deployment files") -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [f"{count} in deployment files; nothing was sent", *problems[:SHOWN]]
+        lines = [f"{count} in {what}; nothing was sent", *problems[:SHOWN]]
         if len(problems) > SHOWN:
             lines.append(f"and {len(problems) - SHOWN} more")
         super().__init__("\n".join(lines))

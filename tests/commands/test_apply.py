@@ -736,7 +736,7 @@ def test_an_unknown_id_leaves_the_others_done(desk: Desk) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "100 MB": (lambda path: _hole(path), "the limit for a deployment file"),
+    "100 MB": (lambda path: _hole(path), "the limit for a file"),
     "not UTF-8": (lambda path: path.write_bytes(b"name: \xff\n"), "byte 6 (0xff) is not UTF-8"),
     "laughs": (
         lambda path: path.write_text(

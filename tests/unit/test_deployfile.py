@@ -762,7 +762,7 @@ def test_json_that_is_none_is_refused(tmp_path: Path, text: str, problem: str) -
 def test_a_file_of_100_mb_is_refused_unread(tmp_path: Path) -> None:
     with (file := tmp_path / "big.yaml").open("wb") as big:
         big.truncate(100 * 1024 * 1024)
-    assert told_of(file) == [f"{file}: is larger than 4 MB, the limit for a deployment file"]
+    assert told_of(file) == [f"{file}: is larger than 4 MB, the limit for a file"]
 
 
 class Endless(io.RawIOBase):
@@ -781,7 +781,7 @@ class Endless(io.RawIOBase):
 
 def test_endless_input_is_refused_after_4_mb() -> None:
     endless = Endless()
-    with pytest.raises(UsageError, match="-: is larger than 4 MB, the limit for a deployment file"):
+    with pytest.raises(UsageError, match="-: is larger than 4 MB, the limit for a file"):
         load(["-"], stdin=io.TextIOWrapper(io.BufferedReader(endless)), env={})
     assert endless.given < 5 * 1024 * 1024
 
@@ -864,7 +864,7 @@ def test_what_a_shell_writes_into_a_pipe_is_read_to_its_end() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices on this system")
 def test_an_endless_device_is_refused() -> None:
     assert told_of("/dev/zero", "/dev/null") == [
-        "/dev/zero: is larger than 4 MB, the limit for a deployment file",
+        "/dev/zero: is larger than 4 MB, the limit for a file",
         "/dev/null: contains no deployment",
     ]
 

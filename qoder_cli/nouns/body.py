@@ -1,0 +1,172 @@
+"""The body of a create or an update: what a file says, and what options say, which win.
+
+A file is read as one of deployments is, with `${VAR}` filled in; an object as the API shows it, which says its type, is
+taken as it is, without what only the server sets.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import nearest
+from qoder_cli.nouns.operations import Operation
+from qoder_cli.nouns.table import Noun, operation
+
+if TYPE_CHECKING:
+    from qoder_cli.app import App
+    from qoder_cli.files.tree import Node, Problem
+
+# What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
+_TEXTS = ("name", "display_name", "display_title", "description", "system", "instructions", "scope", "path", "content")
+_LISTS = ("tools", "skills", "mcp_servers", "inputs")
+_MAPPINGS = ("metadata", "config", "auth", "output_behavior")
+
+
+def body_of(
+    app: "App",
+    noun: Noun,
+    verb: str,
+    options: Mapping[str, Any],
+    *,
+    file: str | None = None,
+    called: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the body of a noun's `create` or `update`, checked before anything is sent.
+
+    `options` has every field that an option stands for, None where it was not typed; `called` are the options that are
+    not called as their fields. Metadata of both is taken together. Raises UsageError: also for required fields of a
+    create that neither has.
+    """
+    wanted = operation(noun, verb)
+    assert wanted is not None  # asked only for what the API has
+    named = {field: f"--{field.replace('_', '-')}" for field in options} | dict(called or {})
+    typed = {field: value for field, value in options.items() if value is not None}
+    for field, value in typed.items():
+        _check_typed(named[field], value)
+    said = {} if file is None else _of_file(app, noun, wanted, file)
+    body = said | typed
+    if "metadata" in said and "metadata" in typed:
+        body["metadata"] = (said["metadata"] or {}) | typed["metadata"]
+    if verb == "create" and (missing := [each for each in wanted.body if _is_missing(wanted, body, each)]):
+        raise _missing(missing, named)
+    return body
+
+
+def pairs(option: str, typed: Sequence[str] | None) -> dict[str, str]:
+    """Return names and values of a repeatable option. Raises UsageError for what is not KEY=VALUE."""
+    split = [word.partition("=") for word in typed or ()]
+    if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
+        raise UsageError(f"{option}: expected KEY=VALUE, got {wrong[0][:80]!r}", hint=f"e.g. {option} team=core")
+    return {key: value for key, _, value in split}
+
+
+def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
+    """Return the metadata of an update, which is merged: null removes a key. None where nothing was typed."""
+    return dict.fromkeys(removed or ()) | pairs("--metadata", typed) or None
+
+
+def _check_typed(option: str, value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # typed in another encoding, or broken
+        raise UsageError(f"{option}: is not UTF-8") from None
+
+
+def _is_missing(wanted: Operation, body: Mapping[str, Any], field: str) -> bool:
+    value = body.get(field)
+    return field in wanted.required and (value is None or (isinstance(value, str) and not value.strip()))
+
+
+def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
+    """Return the error of required fields that are missing or blank: their options, and their names in a file."""
+    told = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
+    if not told:
+        plural = "s" if len(fields) > 1 else ""
+        return UsageError(f"missing required field{plural}: {', '.join(fields)}", hint="give a file: -f FILE")
+    told += [f"{field} (only in a file)" for field in fields if field not in named]
+    plural = "s" if len(told) > 1 else ""
+    return UsageError(f"missing required option{plural}: {', '.join(told)}", hint="pass it, or give a file: -f FILE")
+
+
+def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, Any]:
+    """Return what a file says. Raises BadFiles, with all that is wrong in it."""
+    from qoder_cli.files import source
+    from qoder_cli.files.load import Filler, trees
+    from qoder_cli.files.tree import BadFiles, Problem
+
+    problems: list[Problem] = []
+    body: dict[str, Any] = {}
+    try:
+        documents = list(trees(file, source.read(file, stdin=app.stdin), problems))
+        documents = [each for each in documents if each.content is not None]
+        if len(documents) != 1 or not isinstance(documents[0].content, dict):
+            more = documents[1].line if len(documents) > 1 else 0
+            raise Problem(f"must be one mapping of the fields of the {noun.called}", line=more)
+        [document] = documents
+        kind = document.child("type")
+        # As `get --json` shows it: `agent`, `memory_store`, `vault_credential`.
+        if kind is not None and str(kind.content).endswith(noun.called.replace(" ", "_")):
+            body = _settable(app, document, wanted, file)
+        else:
+            document = Filler(app.env, problems).fill(document, ())
+            body = document.plain()
+            known = {problem.path for problem in problems}  # what follows from them is not told as well
+            wrong = _wrong(document, wanted, is_create=wanted.id.endswith(".create"))
+            problems += [problem for problem in wrong if problem.path not in known]
+    except Problem as problem:
+        problems.append(problem)
+    if problems:
+        told = [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
+        raise BadFiles(told, "the file")
+    return body
+
+
+def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dict[str, Any]:
+    """Return what can be set of an object of the API, without the mark of its creation (nouns/write.py)."""
+    from qoder_cli.nouns.write import KEY
+
+    plain = document.plain()
+    body = {field: value for field, value in plain.items() if field in wanted.body and value is not None}
+    if ignored := [field for field in plain if field not in wanted.body]:
+        app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
+    if isinstance(body.get("metadata"), dict):
+        body["metadata"] = {key: value for key, value in body["metadata"].items() if key != KEY}
+    return body
+
+
+def _wrong(document: "Node", wanted: Operation, *, is_create: bool) -> Iterator["Problem"]:
+    """Yield what is wrong with the fields of a file."""
+    from qoder_cli.files.tree import Problem
+
+    for name, node in document.items():
+        field = str(name)
+        if field not in wanted.body:
+            near = "".join(f"; did you mean {each}?" for each in nearest(field.lower(), wanted.body))
+            text = f"unknown field{near} (known: {', '.join(wanted.body)})"
+        else:
+            text = _wrong_value(field, node, may_be_null=not is_create and field not in ("name", "version"))
+        if text:
+            yield Problem(text, line=node.line, path=(field,))
+    if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
+        for key, value in metadata.items():
+            if not isinstance(value.content, str) and not (value.content is None and not is_create):
+                yield Problem("must be text; put it in quotes", line=value.line, path=("metadata", key))
+
+
+def _wrong_value(field: str, node: "Node", *, may_be_null: bool) -> str:
+    """Return what is wrong with the kind of a field's value; "" where nothing is."""
+    value = node.content
+    if value is None:
+        return "" if may_be_null else "must not be null"
+    if field in _TEXTS and not isinstance(value, str):
+        return "must be text" + ("" if isinstance(value, dict | list) else "; put it in quotes")
+    if field in _LISTS and not isinstance(value, list):
+        return "must be a list"
+    if field in _MAPPINGS and not isinstance(value, dict):
+        return "must be a mapping of fields"
+    if field == "model" and not isinstance(value, str | dict):
+        return "must be the id of a model, or a mapping of fields"
+    if field == "version" and (not isinstance(value, int) or isinstance(value, bool)):
+        return "must be a whole number"
+    return ""

@@ -1,0 +1,152 @@
+"""The body of a create or an update: what files and options say, and what is told when it is wrong."""
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.nouns.body import body_of, metadata_change, pairs
+from qoder_cli.nouns.table import NOUNS
+
+AGENT = "name: writer\nmodel: auto\n"
+OPTIONS = {"name": None, "model": None, "description": None}
+
+
+def read(
+    text: str | None, verb: str = "create", noun: str = "agent", notes: list[str] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Return the body that a text on standard input and options make."""
+    progress = SimpleNamespace(note=(notes if notes is not None else []).append)
+    app: Any = SimpleNamespace(stdin=io.StringIO(text or ""), env={"WHO": "Ada"}, progress=progress)
+    return body_of(app, NOUNS[noun], verb, OPTIONS | options, file=None if text is None else "-")
+
+
+def told(text: str | None, verb: str = "create", noun: str = "agent", **options: Any) -> str:
+    """Return what is wrong, in words."""
+    with pytest.raises(UsageError) as caught:
+        read(text, verb, noun, **options)
+    assert caught.value.exit == Exit.USAGE
+    return caught.value.message
+
+
+def test_options_win_over_the_file() -> None:
+    text = AGENT + "metadata: {team: core, at: home}\ntools: [{type: agent_toolset_20260401}]"
+    body = read(text, name="other", metadata={"team": "web"})
+    assert body == {
+        "name": "other",
+        "model": "auto",
+        "metadata": {"team": "web", "at": "home"},
+        "tools": [{"type": "agent_toolset_20260401"}],
+    }
+
+
+def test_json_and_yaml_say_the_same() -> None:
+    assert read('{"name": "writer", "model": {"id": "auto", "effort": "low"}}') == read(
+        "name: writer\nmodel: {id: auto, effort: low}"
+    )
+
+
+def test_variables_are_filled_in_as_in_a_deployment() -> None:
+    assert read(AGENT + "system: Help ${WHO}; $${WHO} ${NO:-one}.")["system"] == "Help Ada; ${WHO} one."
+    assert "-:3: system: NO is not set" in told(AGENT + "system: ${NO}")
+
+
+def test_an_object_of_the_api_is_taken_as_it_is() -> None:
+    notes: list[str] = []
+    shown = {
+        "id": "agent_1",
+        "type": "agent",
+        "version": 3,
+        "system": "${WHO}",
+        "description": None,
+        "metadata": {"qoder_key": "1", "team": "core"},
+    }
+    text = jsontext.dump(shown)
+    made = read(text, notes=notes, name="copy", model="auto")
+    assert made == {"name": "copy", "model": "auto", "system": "${WHO}", "metadata": {"team": "core"}}
+    assert notes == ["-: ignored id, type, version, which only the server sets"]
+    assert read(text, "update")["version"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("modell: auto\nname: a", "-:1: modell: unknown field; did you mean model? (known: model, name, description"),
+        ("name: a\nmodel: b\nid: agent_1", "-:3: id: unknown field (known: "),
+        ("name: 5\nmodel: b", "-:1: name: must be text; put it in quotes"),
+        ("name: a\nmodel: b\nsystem: [x]", "-:3: system: must be text"),
+        ("name: a\nmodel: b\ndescription: null", "-:3: description: must not be null"),
+        ("name: a\nmodel: 5", "-:2: model: must be the id of a model"),
+        ("name: a\nmodel: b\ntools: all", "-:3: tools: must be a list"),
+        ("name: a\nmodel: b\nmetadata: {n: 1}", "-:3: metadata.n: must be text"),
+        ("name: a\nname: b\nmodel: c", "-:2: name: duplicate key (first on line 1)"),
+        ("", "-: must be one mapping"),
+        ("- name: a", "-: must be one mapping"),
+        ("name: a\nmodel: b\n---\nname: c", "must be one mapping"),
+        ("name: [", "not YAML: did not find expected node content"),
+        ('{"name": "a"', "-:2: not YAML: did not find expected ',' or '}'"),
+        ("name: \ud800", "not UTF-8"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_line(text: str, problem: str) -> None:
+    message = told(text)
+    assert message.startswith("1 problem in the file; nothing was sent\n")
+    assert problem in message
+
+
+def test_null_clears_in_an_update() -> None:
+    text = "description: null\nmetadata: {team: null}\ntools: null"
+    assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
+    assert "name: must not be null" in told("name: null", "update")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (None, {}, "missing required options: --model (in a file: model), --name (in a file: name)"),
+        ("name: a", {}, "missing required option: --model (in a file: model)"),
+        (None, {"name": " ", "model": "b"}, "missing required option: --name (in a file: name)"),
+        ("name: ''", {"model": "b"}, "missing required option: --name (in a file: name)"),
+    ],
+)
+def test_what_is_missing_names_option_and_field(text: str | None, options: dict[str, str], message: str) -> None:
+    assert told(text, **options) == message
+
+
+def test_what_no_option_gives_is_asked_of_a_file() -> None:
+    assert told(None, noun="dream", model="auto") == "missing required field: inputs"
+
+
+def test_text_in_another_encoding_is_refused() -> None:
+    assert told(None, name="\udcff", model="b") == "--name: is not UTF-8"
+    assert told(None, name="a", model="b", metadata={"\udcff": "b"}) == "--metadata: is not UTF-8"
+
+
+def test_metadata_of_an_update_is_merged() -> None:
+    assert metadata_change(["a=1", "b=x=y"], ["c", "a"]) == {"c": None, "a": "1", "b": "x=y"}
+    assert metadata_change(None, None) is None
+    with pytest.raises(UsageError, match="--metadata: expected KEY=VALUE, got '='"):
+        pairs("--metadata", ["=a"])
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "type", "x"]), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "model", "tools", "metadata", "system", "typ", "type"]), _VALUES))
+def test_any_object_is_a_body_or_a_usage_error(said: dict[str, Any]) -> None:
+    try:
+        body = read(jsontext.dump(said))
+    except UsageError:
+        return
+    assert body["name"].strip()
+    assert body["model"]
+    assert set(body) <= {"name", "model", "tools", "metadata", "system"}
