@@ -177,10 +177,7 @@ class App:
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
     def connect(self) -> "tuple[Client, Store]":
-        """Make what threads are to share, before each would make its own: the client and the store.
-
-        Raises AuthError when there is no token: once, and not in a thread.
-        """
+        """Return the client and the store, made before threads would each make one. Raises AuthError."""
         return self.client, self.store
 
     def _debug(self, text: str) -> None:

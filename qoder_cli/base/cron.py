@@ -1,9 +1,7 @@
 """When a schedule fires: five-field cron expressions in a time zone (api/facts.md, 1.2).
 
-cronsim reads an expression and walks the calendar; its zones and its rules for clock changes are not used, for they
-lose fires. An expression is matched literally against the wall clock of its zone, as the schema that the API follows
-has it: a time that a spring gap leaves out does not fire, and one that comes twice in autumn fires twice. The server's
-own list of upcoming runs goes before what is worked out here.
+cronsim walks the calendar; its zones and its rules for clock changes lose fires, and are not used.
+A time that a spring gap leaves out does not fire, one that comes twice in autumn fires twice.
 """
 
 import re
@@ -89,9 +87,8 @@ def _shows(wall: datetime, moment: float, zone: tzinfo) -> bool:
 def parse(expression: str) -> Cron:
     """Return the meaning of `expression`; months and weekdays may be names, in any case.
 
-    The API documents numbers only (api/facts.md, 1.2): `names_in` tells whether there are others. Where a day field
-    starts with `*`, also as in `*/2`, both day fields have to match; otherwise one of them is enough.
-    Raises ValueError, naming the field and what it takes.
+    Where a day field starts with `*`, also as in `*/2`, both day fields have to match; otherwise one is
+    enough. Raises ValueError, naming the field and what it takes.
     """
     fields = expression.split()
     if longhand := _SHORTCUTS.get(" ".join(fields).lower()):
@@ -179,8 +176,5 @@ def zone(name: str) -> tzinfo:
 
 
 def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) -> list[float]:
-    """Return the next `count` unix times after `after`; none for an expression that never fires.
-
-    Raises ValueError as `parse` and `zone` do.
-    """
+    """Return the next `count` unix times after `after`. Raises ValueError as `parse` and `zone` do."""
     return list(islice(parse(expression).fires(after=after, zone=zone(timezone)), count))

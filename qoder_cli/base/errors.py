@@ -75,9 +75,8 @@ RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
 class QoderError(Exception):
     """An expected failure: what happened, what to do next, and the exit code.
 
-    `next` is the command that goes on, as words. `run_state` says what is known of the run when the command ends:
-    none was started, it ended, it is going on, or nobody knows. What the server said comes from `cause`, if another
-    error is what it comes of.
+    `next` is the command that goes on, as words. `run_state` says how the run stands when the command
+    ends. What the server said is taken from `cause`, if another error is what it comes of.
     """
 
     exit = Exit.INTERNAL

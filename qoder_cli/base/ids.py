@@ -68,10 +68,7 @@ def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
 
 
 def run(typed: str) -> str:
-    """Return the words that were typed for a run: `drun_…`, `sess_…`, `last` or `DEPLOYMENT@last`.
-
-    Raises UsageError for what can be none of them.
-    """
+    """Return the words typed for a run: `drun_…`, `sess_…`, `last`, `DEPLOYMENT@last`. Raises UsageError."""
     if typed in LAST:
         return typed
     if of := deployment_of(typed):
@@ -193,10 +190,7 @@ def _a(kind: str) -> str:
 
 
 def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0.7) -> list[str]:
-    """Return the words most like what was typed, the best first; none where none is so alike that it was a slip.
-
-    `alike` is how much it must be, from 0 to 1.
-    """
+    """Return the words most like what was typed, the best first; `alike` is how much, from 0 to 1."""
     from difflib import get_close_matches
 
     words = list(words)

@@ -1,7 +1,7 @@
-"""JSON that survives the way from the server to standard output unchanged, and is harmless on a terminal.
+"""JSON that survives the way to standard output unchanged, and is harmless on a terminal.
 
-The standard parser turns `1.10` into `1.1`, `1E400` into `Infinity` and refuses integers of 5,000 digits. Here a number
-that Python would not write back as it came is kept as the text it came in.
+The standard parser turns `1.10` into `1.1`, `1E400` into `Infinity` and refuses integers of 5,000
+digits. Here a number that Python would write otherwise is kept as the text it came in.
 """
 
 import json
@@ -36,10 +36,7 @@ class Number:
 
 
 def parse(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises ValueError when it is not JSON (NaN and Infinity are not), or nested more than 200 levels deep.
-    """
+    """Return the value of a JSON text. Raises ValueError, also for NaN and more than 200 levels."""
     try:
         value = json.loads(text, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
@@ -50,10 +47,7 @@ def parse(text: str) -> Any:
 
 
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return `value` as JSON text: numbers as they came, steering characters as `\\uXXXX`, no newline at the end.
-
-    It holds no command to a CI system, whatever the texts inside say.
-    """
+    """Return `value` as JSON text: numbers as they came, and no command to a terminal or a CI system."""
     separators = (",", ":") if indent is None else (",", ": ")
     try:
         text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators)

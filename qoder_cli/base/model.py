@@ -1,7 +1,7 @@
 """The server's objects: the fields we read, plus the raw object they came from.
 
-Plain code instead of pydantic: these are read on the path of every run, where importing pydantic alone costs more than
-the request (design.md, traps), and a field of an unexpected type must be tolerated, not refused.
+Plain code: importing pydantic alone costs more than the request (design.md, traps), and a field of an
+unexpected type must be tolerated.
 """
 
 from collections.abc import Mapping
@@ -41,8 +41,8 @@ class Resource:
 class Run(Resource):
     """A run of a deployment (api/facts.md, 1.3), on either generation of server.
 
-    `derived` holds the fields that were filled in here because the server sent no final status; where both have a
-    field, it wins, and a None takes the server's away.
+    `derived` holds the fields filled in here because the server sent no final status. It wins where both
+    have a field; a None takes the server's away.
     """
 
     derived: dict[str, Any] = field(default_factory=dict)
@@ -152,10 +152,7 @@ class Run(Resource):
         return milliseconds_between(self.triggered_at, self.completed_at)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the server's object; where fields were filled in, with them and a key `derived` naming them.
-
-        A session is as it was sent, and what is known of its turn stands under one key.
-        """
+        """Return the server's object, with what was filled in and a key `derived` that names it."""
         if self.is_session:
             turn = {name: value for name, value in self.derived.items() if value is not None}
             return {**self.raw, "turn": turn, "derived": ["turn"]} if turn else self.raw

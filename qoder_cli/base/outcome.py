@@ -1,7 +1,7 @@
-"""How a run ended, on either generation of server. Pure functions; the table of cases is in tests/unit/test_outcome.py.
+"""How a run ended, on either generation of server. Pure; the cases are in tests/unit/test_outcome.py.
 
-The older generation gives a run a `status`. The current one only records that a session was created (`session_id`) or
-was not (`error`); how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
+The older generation gives a run a `status`. The current one only records that a session was created or
+was not; how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,11 +54,7 @@ class Standing(Enum):
 
 
 class Ending(NamedTuple):
-    """The first ending read from a session's events.
-
-    `status` is completed or failed, None when it cannot be known any more; `at` is the ending event's time as the
-    server wrote it; `error` is `{type, message}` of anything but a completed run.
-    """
+    """The first ending read from a session's events; `status` is None where it cannot be known any more."""
 
     status: str | None
     at: str | None = None
@@ -183,10 +179,9 @@ _NOTHING_TOLD = _Judgement([], None, worked=False, idled_early=False, rests=Fals
 class SessionStory:
     """The events of a session that have been read, judged anew whenever more come in.
 
-    Each event counts once, so that it does not matter how often and in which portions one is told of. The order is that
-    in which they were told, turned around where a portion comes newest first; where times contradict it, they decide.
-    Events older than `since` (unix seconds) are somebody else's and do not count. Only what an ending depends on is
-    kept: of the agent's events no more than what shows when work began.
+    Each event counts once, in the order in which they were told, turned around where a portion comes newest
+    first; where times contradict it, they decide. Events older than `since` (unix seconds) are somebody
+    else's. Of the agent's events only what shows when work began is kept.
     """
 
     def __init__(self, *, since: float | None = None) -> None:
@@ -259,10 +254,7 @@ class SessionStory:
 
     @property
     def rest(self) -> Rest | None:
-        """The ending that the session rests at. None while it works, waits for an answer, or has not begun.
-
-        A success only where no earlier ending was none.
-        """
+        """The ending that the session rests at, a success only if all endings were; None while there is none."""
         endings = self._judged.endings
         if not endings or not self._judged.rests:
             return None
@@ -354,10 +346,7 @@ def event_key(event: Mapping[str, Any]) -> str:
 
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
-    """Return events oldest first, each with its time in unix seconds: where one has none, that of the one before it.
-
-    They are in the order in which they come, turned around where their times show that the newest comes first.
-    """
+    """Return events oldest first, each with its time in unix seconds, or that of the one before it."""
     placed = list(zip(events, map(event_moment, events), strict=True))
     known = [moment for _, moment in placed if moment]
     if known and known[0] > known[-1]:
@@ -410,10 +399,7 @@ def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def stop_reason(event: dict[str, Any]) -> str | None:
-    """Return why a `session.status_idle` stopped: `{type}` or a plain string; None when missing or empty.
-
-    A reason that is there in another shape is `unreadable_stop_reason`, which is no success.
-    """
+    """Return why a `session.status_idle` stopped; None when missing or empty, UNREADABLE if odd."""
     reason = event.get("stop_reason")
     if reason is None or reason in ("", {}):
         return None

@@ -12,10 +12,7 @@ from qoder_cli.base.tokens import names_token
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
-    """Return the file, open for reading; a named pipe too, whether or not somebody writes to it.
-
-    (`<(…)` of a shell is a pipe with a writer.) Raises OSError, and ValueError for what can be no path.
-    """
+    """Return the file, open for reading, also a pipe (`<(…)`). Raises OSError; ValueError for no path."""
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
     if hasattr(os, "O_NONBLOCK"):
         os.set_blocking(file.fileno(), True)
@@ -23,10 +20,7 @@ def open_at_once(path: str | Path) -> BinaryIO:
 
 
 def read_most(file: BinaryIO, most: int) -> bytes:
-    """Return what a file of `open_at_once` has, at most so many bytes.
-
-    Raises OSError: BlockingIOError for a named pipe that nothing writes to.
-    """
+    """Return at most so many bytes of it. Raises OSError, also for a pipe that nothing writes to."""
     data = file.read(most)
     if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
@@ -59,10 +53,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """Return the folder for state: QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's.
-
-    Raises RuntimeError when there is no home folder, or it would be called as a token that was put in the wrong place.
-    """
+    """Return QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's. Raises RuntimeError."""
     if folder := env.get("QODER_STATE_DIR"):
         if names_token(folder):
             raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
@@ -80,10 +71,7 @@ def state_folder(env: Mapping[str, str]) -> Path:
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the folder for state, for its owner alone, in the place of the one before; return where it is.
-
-    Raises OSError, RuntimeError.
-    """
+    """Write a file into the folder for state, and return where it is. Raises OSError, RuntimeError."""
     path = state_folder(env) / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace_file(path, text.encode())

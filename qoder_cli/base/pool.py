@@ -1,8 +1,7 @@
 """Several things at a time, in threads, such that a signal can be raised wherever one waits for them.
 
-Not the pool of concurrent.futures: its threads are waited for at the exit, so that Ctrl-C would wait for a server. Nor
-its futures, nor `threading.Event`: a signal raised while one waits for them may break the lock behind them, which ends
-in RuntimeError or in a thread that hangs. A `SimpleQueue` has no such lock.
+Not concurrent.futures: its threads are waited for at the exit. Nor `threading.Event`: a signal raised in
+a wait for it may break its lock, which ends in RuntimeError or a thread that hangs. A `SimpleQueue` has none.
 """
 
 import math
@@ -86,10 +85,7 @@ class Task(Generic[R]):
         return self._results[0]
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
-        """Do as `result`. Raises Late when `is_late`, asked five times a second meanwhile, says so.
-
-        The call goes on then.
-        """
+        """Do as `result`. Raises Late when `is_late`, asked five times a second, says so; the call goes on."""
         while not self.wait(TICK):
             if is_late():
                 raise Late
@@ -99,10 +95,9 @@ class Task(Generic[R]):
 def in_order(
     work: Callable[[T], R], items: Iterable[T], *, at_a_time: int, is_late: Callable[[], bool] = lambda: False
 ) -> Iterator[R]:
-    """Yield `work(item)` for each item, in their order, with up to `at_a_time` of them begun before they are wanted.
+    """Yield `work(item)` for each item, in their order, `at_a_time` of them begun before they are wanted.
 
-    A failure is raised in its place; so is Late, when `is_late` says so while one is waited for. When the caller stops
-    early, no further one is begun.
+    A failure is raised in its place. When the caller stops early, no further one is begun.
     """
     begun: deque[Task[R]] = deque()
     for item in items:
@@ -134,8 +129,8 @@ class OneAhead(Generic[T]):
 class Pool(Generic[T, R]):
     """Calls `work` with each thing that it is given, in up to `at_a_time` threads; `tell` hears of each, once.
 
-    A call of `tell` goes into the inbox, for the caller to take it out and make it in its own thread; it returns what
-    `tell` does. A signal may come while one is told of: it is told of again then.
+    A call of `tell` goes into the inbox, for the caller to make in its own thread. If a signal comes while
+    one is told of, it is told of again.
     """
 
     def __init__(
@@ -178,10 +173,7 @@ class Pool(Generic[T, R]):
             beat()
 
     def stop(self, within: float, give_up: Callable[[T], R]) -> None:
-        """Begin nothing more, wait so many seconds for what is under way, and tell of everything that is open.
-
-        What did not come to its end by then is told of with what `give_up` says.
-        """
+        """Begin nothing more, wait so many seconds, and tell of all that is open, at last as `give_up` says."""
         self._waiting.clear()
         until = self._clock.monotonic() + within
         while self._threads and self._clock.monotonic() < until:

@@ -1,7 +1,4 @@
-"""A schedule as people read it: in words, and as the next times at which it fires.
-
-The words say exactly when an expression fires, by the reading of `cron`; a time of day is that of the schedule's zone.
-"""
+"""A schedule as people read it: exactly in words, and as the next times at which it fires."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -50,8 +47,8 @@ def words_of(schedule: Mapping[str, Any]) -> str | None:
 def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> list[str]:
     """Return when a schedule fires next, as RFC 3339 UTC texts, nearest first.
 
-    The server's own list goes before what is worked out here from `now` (unix seconds), also when it is empty: an
-    archived deployment does not fire. A schedule that cannot be understood has none.
+    The server's own list goes before what is worked out from `now` (unix seconds), also when it is empty:
+    an archived deployment does not fire.
     """
     told = schedule.get("upcoming_runs_at")
     if isinstance(told, list):

@@ -1,7 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
 
-Two within a tenth of a second are one: a supervisor may signal a process and then the group that it is in. Within
-`held` the first is raised only where the program waits, so that what it learns between two waits is never lost.
+Two within a tenth of a second are one: a supervisor may signal a process and then its group. Within
+`held` the first is raised only where the program waits, so that nothing learnt between is lost.
 """
 
 import os
@@ -33,10 +33,7 @@ def listen() -> None:
 
 
 def raise_swallowed() -> None:
-    """Raise a signal that arrived where Python drops exceptions, for example in a callback.
-
-    Only the main thread is told: the others do what it asks them to.
-    """
+    """Raise, in the main thread, a signal that arrived where Python drops exceptions."""
     if _swallowed and threading.current_thread() is threading.main_thread():
         raise Signalled(_swallowed.pop())
 

@@ -27,10 +27,7 @@ _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{0,6})\d
 
 
 def parse_duration(text: str, *, option: str) -> float:
-    """Return the seconds of `90`, `90s`, `1.5s`, `10m`, `1h30m` or `2d`.
-
-    Raises UsageError, naming `option`, for anything else and for more than 366 days.
-    """
+    """Return the seconds of `90`, `1.5s`, `10m`, `1h30m` or `2d`. Raises UsageError, naming `option`."""
     text = text.strip()
     if _SECONDS.fullmatch(text):
         seconds = float(text)
@@ -44,10 +41,7 @@ def parse_duration(text: str, *, option: str) -> float:
 
 
 class Limits(NamedTuple):
-    """How long to wait, and the longest pause between checks, both in seconds; None when not given.
-
-    `spent` is how much of the time was spent before the waiting begins.
-    """
+    """The longest wait and the longest pause in it, in seconds (None: any); `spent` is gone before it begins."""
 
     timeout: float | None = None
     interval: float | None = None
@@ -75,8 +69,8 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
 def parse_when(text: str, *, option: str, now: datetime) -> datetime:
     """Return the moment that `90m`, `7d` or `2w` ago was, or that a date or an RFC 3339 time names.
 
-    `now` must have a zone. A date is its local midnight, a time without a zone is local. Raises UsageError, naming
-    `option`, for anything else (a bare number too), for a time that does not exist, and for the future.
+    `now` has a zone. A date is its local midnight, a time without a zone is local. Raises UsageError,
+    naming `option`, for anything else, also a bare number and the future.
     """
     typed = text.strip()
     shown = f"{option} {typed[:60]!a}"
@@ -98,10 +92,7 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment an RFC 3339 timestamp with 0 to 9 fractional digits names, or None if it names none.
-
-    Digits beyond microseconds are dropped; a missing zone is read as UTC (api/facts.md, 3.8).
-    """
+    """Return the moment of an RFC 3339 timestamp, UTC without a zone (api/facts.md, 3.8); None for others."""
     match = _TIMESTAMP.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return None

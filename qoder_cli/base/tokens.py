@@ -1,7 +1,4 @@
-"""Tokens, told by their shape: what is said of typed words never repeats one, wherever it was typed.
-
-Light, because every line on stderr passes through here. What a server or an agent wrote on stdout does not.
-"""
+"""Tokens, told by their shape: what is said of typed words never repeats one. Light: every line passes here."""
 
 import re
 from functools import cache

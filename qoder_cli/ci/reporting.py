@@ -1,7 +1,7 @@
 """`--ci`: runs are reported to the CI system around a command, in the files that it names.
 
-The ids come before waiting begins, so that a step that is killed leaves them; the endings last.
-What cannot be reported is a warning, and changes no exit code.
+The ids come before waiting begins, so that a step that is killed leaves them; the endings last. What
+cannot be reported is a warning, and changes no exit code.
 """
 
 import re
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from qoder_cli.app import Teller
+from qoder_cli.app import App, Teller
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
 from qoder_cli.base.outcome import is_going
 from qoder_cli.ci.systems import GitHub, GitLab, System, Value
 from qoder_cli.runs.item import Item
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.base.model import Run
 
 OFTEN = 1.0  # seconds between two reports of the ids of several runs
@@ -28,12 +27,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 class Ci(Teller):
     """What one command tells its CI system, in a `with` block around all that it does.
 
-    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several, when they
-    are `expected`, by arrays in the order in which they were named, and one `exit_code`. What has
-    been told is told again only when it changes.
+    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several, once they are
+    expected, by arrays in the order of the input. Only what changes is told again.
     """
 
-    def __init__(self, app: "App", system: System) -> None:
+    def __init__(self, app: App, system: System) -> None:
         self._app = app
         self._system = system
         self._typed: Sequence[str] | None = None
@@ -139,7 +137,7 @@ class Ci(Teller):
             self._tell({"result": message[:LONGEST_RESULT]})
 
 
-def reporting(app: "App") -> Ci:
+def reporting(app: App) -> Ci:
     """Return what reports to the CI system that the environment names; warns when it names none."""
     if app.env.get("GITHUB_ACTIONS") == "true":
         return Ci(app, GitHub(app))

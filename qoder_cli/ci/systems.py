@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qoder_cli.app import App
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.base.errors import QoderError
     from qoder_cli.runs.item import Item
 
@@ -55,7 +55,7 @@ class System:
 class _Files(System):
     """Writes to files, and warns once of each that cannot be written."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
         self._warned: set[str] = set()
 
@@ -111,15 +111,12 @@ class GitHub(_Files):
 class GitLab(_Files):
     """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: App) -> None:
         super().__init__(app)
         self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set variables; of several runs only their ids, for a report holds 5 KB.
-
-        Those of an earlier command that these do not replace are taken out: they would be taken for this one's.
-        """
+        """Set variables, and take out an earlier command's; of several runs only ids: a report holds 5 KB."""
         told = {name: value for name, value in values.items() if isinstance(value, str)}
         gone = _OF_SEVERAL if told.keys() & _OF_ONE else _OF_ONE | (_OF_SEVERAL & values.keys())
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)

@@ -51,12 +51,11 @@ class Answer:
 
 
 class Pending(Task[Answer]):
-    """A request under way.
+    """A request under way, in a thread, so that a deadline and Ctrl-C hold whatever the server does.
 
-    It runs in a thread of its own while the caller waits for it, so that a total deadline and Ctrl-C hold whatever the
-    server does: httpx's own timeouts are per read, and a server that sends a byte a second satisfies them for ever.
-    Giving up and sending exclude each other: once a caller was told that nothing was sent, nothing will be.
-    `reached_server` is True from the start where nobody can tell when the first byte goes out.
+    httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other:
+    once a caller was told that nothing was sent, nothing will be. `reached_server` is True from the start
+    where nobody can tell when the first byte goes out.
     """
 
     def __init__(self, call: Callable[["Pending"], Answer], *, reached_server: bool = False) -> None:
@@ -66,10 +65,7 @@ class Pending(Task[Answer]):
         self._lock = threading.Lock()
 
     def result(self, within: float = math.inf) -> Answer:
-        """Return the answer, waiting `within` seconds at most.
-
-        Raises NoAnswer when there is none by then or the connection failed; the request goes on in its thread.
-        """
+        """Return the answer. Raises NoAnswer when there is none within so many seconds."""
         try:
             return super().result(within)
         except Late:
@@ -176,10 +172,7 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
-    """Put a transport failure into words, and say whether the request can have reached the server.
-
-    `proxy` is the one through which the host was asked.
-    """
+    """Put a failure of the transport into words, and say whether the request can have been heard."""
     import httpx
 
     said = re.sub(r"^\[Errno -?\d+\] ", "", str(failure)).rstrip(".") or type(failure).__name__

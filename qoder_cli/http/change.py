@@ -1,9 +1,9 @@
 """The write of one object: a lost answer is settled by reading the object back.
 
-A change is repeatable when doing it twice is the same as once, as pausing is: it is sent again, at most twice, when
-reading back does not show it; and a 409 or 403 may mean that it is so already ("archived and locked", api/facts.md,
-3.4). One that is not repeatable, as creating, is sent again only after what certainly did nothing. What reading back
-does not show is exit 7 where the API itself answered with a 5xx, and exit 9 where nobody said anything.
+A repeatable change (twice is the same as once, as pausing is) is sent again, at most twice, when reading
+back does not show it; and a 409 or 403 may mean that it is so already ("archived and locked",
+api/facts.md, 3.4). Another is sent again only after what certainly did nothing. What reading back does
+not show is exit 7 where the API itself answered with a 5xx, exit 9 where nobody said anything.
 """
 
 import uuid
@@ -54,10 +54,10 @@ class ObjectWrite(Write[T]):
     ) -> None:
         """Prepare it; `body` is its JSON, `{}` when None.
 
-        `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for what is
-        none. `shows` tells whether an object that is answered is as it was to become. `settle` reads it back, with one
-        request and no retries: None when it is not so, ApiError when it cannot be read, CannotBe when it never will be
-        so, OutcomeUnknown when it cannot be told from someone else's. `look` is the command to look with, as words.
+        `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for
+        what is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
+        None when it is not so, ApiError when it cannot be read, CannotBe when it never will be so,
+        OutcomeUnknown when it cannot be told from someone else's. `look` is the command to look with.
         """
         super().__init__(client, pace=pace)
         self._method, self._path, self._body = method, path, body

@@ -95,8 +95,8 @@ class Client:
         return moment or self.clock.now()
 
     def on_server_clock(self, moment: float) -> float | None:
-        """Return a moment of our monotonic clock on the server's clock, in unix seconds: not later than it was, and
-        earlier by less than the fastest answer took plus a second. None while no answer has told the time.
+        """Return a moment of our monotonic clock in unix seconds of the server's, as late as it can have been;
+        None while no answer has told the time.
         """
         return None if self._date is None else moment + self._date[0]
 
@@ -115,11 +115,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Any:
-        """Return the parsed JSON answer to a GET.
-
-        `path` is below the base URL, its ids quoted by `segment`; `within` is the longest time for
-        one try in seconds. With `retry` it is asked `patiently`. Raises ApiError.
-        """
+        """Return the parsed JSON answer to a GET; one try takes `within` seconds at most. Raises ApiError."""
 
         def ask() -> Any:
             pending = self.prepare("GET", path, params=params, headers=headers)
@@ -191,11 +187,10 @@ class Client:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Open an event stream; give its status and headers, and its bytes as they come, without limit, until closed.
+        """Open an event stream: give its head, and its bytes as they come, after the event `last_event_id`.
 
-        Our own token is taken out of them. With `last_event_id` the stream goes on after that
-        event. Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no
-        event stream or it breaks, also when nothing at all was heard for 75 s.
+        Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event stream, it
+        breaks, or nothing at all was heard for 75 s.
         """
         self.pace.take()
         request = self._http.build_request(
@@ -320,10 +315,10 @@ class Client:
             self._date = moment.timestamp() - now, took
 
     def fetch_elsewhere(self, url: str, *, largest: int) -> Iterator[bytes]:
-        """Yield the bytes behind a link to another host, which is asked without our token and not shown in --debug.
+        """Yield the bytes behind a link to another host, which is asked without our token, and not in --debug.
 
-        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on
-        this machine, and for more than `largest` bytes, whether or not they were announced.
+        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on this machine,
+        and for more than `largest` bytes.
         """
         try:
             parts = urlsplit(url)
@@ -369,10 +364,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a list, following `next_page`, else `after_id` while `has_more` (api/facts.md, 3.6).
-
-        Raises ApiError, and Unavailable for a cursor that does not move or an answer that is no page.
-        """
+        """Yield a list's pages, by `next_page`, else `after_id` (api/facts.md, 3.6). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
@@ -443,9 +435,7 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
 
 
 def _trust(url: str) -> Any:
-    """Return the TLS context: SSL_CERT_FILE and SSL_CERT_DIR are honoured. Plain http gets one that trusts nobody,
-    which saves loading the certificates.
-    """
+    """Return the TLS context, by SSL_CERT_FILE and SSL_CERT_DIR; for plain http one that trusts nobody."""
     import ssl
 
     if url.startswith("http:"):

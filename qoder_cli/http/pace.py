@@ -21,11 +21,7 @@ class Closed(Exception):
 
 
 class Pace:
-    """Spaces requests evenly: each takes its turn before it is sent.
-
-    `per_second` is the most that are sent in any second. Once closed, nobody gets a turn any more,
-    so that what was not sent by then never will be.
-    """
+    """Spaces requests evenly: each takes its turn before it is sent. Once closed, nobody gets a turn."""
 
     def __init__(self, clock: Clock, *, per_second: float) -> None:
         self._clock = clock
@@ -74,9 +70,6 @@ class Pace:
 
 
 def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
-    """Return the seconds to wait before trying again what can be; None when that is pointless or enough.
-
-    `tries` counts those so far, `spent` is the seconds since the first.
-    """
+    """Return the seconds to wait before trying again; None when that is pointless or enough."""
     wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
     return wait if error.retryable and tries < TRIES and may_wait(wait, spent) else None

@@ -1,8 +1,8 @@
 """Reading a list back past a moment, whatever the order it comes in.
 
 Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may
-permit a write. So the order is believed only after a stretch of it was seen; until then the list is
-read to its end, and a list that does not say that it has ended was not read back.
+permit a write. So the order is believed only after a stretch of it was seen; until then the list is read
+to its end, and a list that does not say that it has ended was not read back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +25,7 @@ _SMALLEST_LIMIT = 20  # rows; the API's default, which a page without a word abo
 
 
 class ReadBack:
-    """The rows of one list, read back past a moment. `is_whole` says, once they are read, whether it got there.
-
-    `query` may ask for less than all of it, and may be ignored.
-    """
+    """The rows of one list, read back past a moment; `is_whole` says afterwards whether it got there."""
 
     def __init__(self, client: "Client", path: str, query: Mapping[str, Any] | None = None) -> None:
         self._client = client
@@ -37,10 +34,10 @@ class ReadBack:
         self.is_whole = False
 
     def rows(self, until: Until) -> Iterator[dict[str, Any]]:
-        """Yield the rows up to the end of the page that passes the moment, or to the end of the list.
+        """Yield the rows to the end of the page that passes the moment, or of the list. Raises ApiError.
 
-        `until` gives the moment in unix seconds on the server's clock, None where the whole list has to be read; it is
-        asked after each page, for a page may be what tells the server's clock. Raises ApiError.
+        `until` gives the moment in unix seconds of the server, None for the whole list; it is asked after each
+        page, for a page may be what tells the server's clock.
         """
         began = self._client.clock.monotonic()
         created: list[float] = []
@@ -61,10 +58,7 @@ class ReadBack:
 
 
 def _is_past(moment: float, created: list[float]) -> bool:
-    """Return whether rows come newest first, as far as they were seen, and have passed the moment.
-
-    `created` are the times of those that have one; the others say nothing.
-    """
+    """Return whether rows come newest first, as far as their times tell, and have passed the moment."""
     if len(created) < STRETCH or created != sorted(created, reverse=True):
         return False
     return created[-1] < min(created[0], moment)

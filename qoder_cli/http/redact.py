@@ -31,9 +31,7 @@ _SECRET_FIELD = re.compile(rf'("[^"\\]{{0,60}}(?:{NAMES})[^"\\]{{0,60}}"\s*:\s*)
 
 
 def by_shape(text: str, secret: str | None = None) -> str:
-    """Return the text without what looks like a token, without parameters and fields that are secret, without user
-    and password of URLs, and without `secret`.
-    """
+    """Return the text without tokens, secret parameters and fields, users of URLs, and `secret`."""
     if secret:
         text = text.replace(secret, REDACTED)
     text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))

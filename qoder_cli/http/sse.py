@@ -1,8 +1,4 @@
-"""Reading an event stream (`text/event-stream`): bytes in, however they are cut, frames and comments out. No I/O.
-
-Lines end with CRLF, LF or CR; a blank line ends a frame; text is UTF-8, with U+FFFD for what is
-not. What is left when the stream ends in the middle of a frame is no frame.
-"""
+"""Reading an event stream (`text/event-stream`): bytes in, however they are cut, frames and comments out."""
 
 import re
 from collections.abc import Iterable, Iterator

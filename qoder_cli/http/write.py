@@ -1,4 +1,4 @@
-"""One write, done once as far as anyone can see: a trigger, a change of a deployment, a cancel, a call of `qoder api`.
+"""One write, done once as far as anyone can see: a trigger, a change of a deployment, a cancel, a call of `api`.
 
 Prepare, take a turn, write down, send; then what the answer means decides (contract, section 6):
 
@@ -9,9 +9,8 @@ Prepare, take a turn, write down, send; then what the answer means decides (cont
     FAILED                     settle it; if it did not happen, send again, as often as its kind allows
     LOST                       settle it; send again only where its kind allows that
 
-What differs from one kind of write to the other is what is sent, and how a lost answer is settled:
-a subclass each. Once an answer is lost, no later refusal says that nothing happened. No page
-promises to honour an Idempotency-Key (api/facts.md, 3.5): one is sent, and nothing relies on it.
+Each kind, a subclass, says what is sent and how a lost answer is settled. Once an answer is lost, no later
+refusal says that nothing happened. An Idempotency-Key is sent; nothing relies on it (api/facts.md, 3.5).
 """
 
 from abc import ABC, abstractmethod
@@ -76,11 +75,9 @@ class Written(NamedTuple, Generic[T]):
 
 
 class Write(ABC, Generic[T]):
-    """One write, to be done by `send`. `timeout` is for one attempt, in seconds; `pace` is what spaces several, and
-    ends it.
+    """One write, to be done by `send`; `timeout` is for one attempt, in seconds, `pace` spaces several.
 
-    Who is stopped in between finds here what is known: `result` once it is done, and
-    `may_have_acted` while there is an attempt of which nobody knows that it did nothing.
+    Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted`.
     """
 
     can_tell = False  # whether it can find out that nothing happened
@@ -132,10 +129,7 @@ class Write(ABC, Generic[T]):
         """Write down that no attempt so far did anything."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        """Return what the attempts so far came to, None if they came to nothing that shows.
-
-        Raises OutcomeUnknown, saying why, when that cannot be told; ApiError when it never will be; Signalled.
-        """
+        """Return what the attempts came to, None if nothing shows. Raises OutcomeUnknown, ApiError, Signalled."""
         return None
 
     def already(self, error: ApiError) -> T | None:
@@ -143,10 +137,7 @@ class Write(ABC, Generic[T]):
         return None
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the seconds after which to send again what did not show, None for never.
-
-        It was sent again so many times, and `spent` seconds have passed since the first attempt.
-        """
+        """Return the seconds after which to send again what did not show, None for never."""
         return None
 
     # The protocol.
@@ -157,11 +148,8 @@ class Write(ABC, Generic[T]):
         return self._is_sending or self._has_failed or self.is_lost
 
     def send(self) -> Written[T]:
-        """Do it, and return what it came to.
-
-        Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain,
-        UsageError when writing is forbidden, Closed when the pace was closed before anything was
-        sent; Signalled, when all that can be learnt of an attempt under way within 2 s is known.
+        """Do it, and return what it came to. Raises ApiError when nothing was changed, OutcomeUnknown when that is
+        not certain, UsageError, Closed when nothing was sent; Signalled, 2 s later at most, when all is known.
         """
         tries = resends = 0
         began = self.client.clock.monotonic()
@@ -249,7 +237,7 @@ class Write(ABC, Generic[T]):
         self.client.clock.sleep(wait)
 
     def _refused(self, error: ApiError) -> Written[T]:
-        """Return what was there already, though the API refused. Raises the refusal where that does not show.
+        """Return what was there already, though the API refused; else raise the refusal.
 
         A conflict after an attempt that failed may be with what that attempt did.
         """

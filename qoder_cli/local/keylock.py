@@ -1,10 +1,7 @@
 """One trigger at a time under one key, over all processes and threads of this machine.
 
-Two calls with one key must not both find that nothing was started yet. A key is a byte of one lock file; the system
-lets go of it when its process ends, however it ends, and there is never a file to delete.
-
-Written by hand, for `filelock` locks whole files: one for each key, which would stay for ever or be deleted while
-another process waits for it, and its import takes nine times as long as that of sqlite3 (13 ms, 23 modules).
+A key is a byte of one lock file; the system lets go of it when its process ends, and there is never a
+file to delete. `filelock` locks whole files, one for each key, and its import takes 13 ms.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""The deployments and the newest runs that commands have seen, so that completion and a short id can name them.
+"""The deployments and the newest runs that commands have seen, for completion and short ids.
 
-They are in the store, by host and profile. Nothing here is ever in the way: what fails is silent.
+They are in the store, by host and profile. What fails here is silent.
 """
 
 import re
@@ -136,10 +136,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
 
 
 def remember_deployments(app: Invocation, deployments: Iterable[Deployment], *, whole: bool = False) -> None:
-    """Remember deployments by their names, and forget those that are archived.
-
-    `whole` says that these are all there are: others with this profile on this host are forgotten.
-    """
+    """Remember deployments, and forget those that are archived; with `whole` also all others."""
     found = list(islice((each for each in deployments if text(each.raw.get("id"))), MOST_DEPLOYMENTS))
     gone = {each.id for each in found if each.archived_at}
     kept = [(each.id, each.name, text(each.raw.get("created_at"))) for each in found if each.id not in gone]

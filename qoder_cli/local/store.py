@@ -1,13 +1,11 @@
 """What this machine remembers: the triggers that were sent from it, the deployments and the runs that were seen.
 
-One SQLite file, `state.db`, so that no run is lost and none is started twice. A trigger is written down before it is
-sent, and afterwards what became of it; each change is one transaction, so that processes and threads never see half of
-one. Write-ahead logging without a sync at each commit: a process may be killed at any moment and loses nothing; a
-machine that loses its power may lose the newest changes, never the file.
+One SQLite file, `state.db`. A trigger is written down before it is sent, and afterwards what became of it;
+each change is one transaction. Write-ahead logging without a sync at each commit: a process may be killed
+at any moment and loses nothing; a machine that loses its power may lose the newest changes, never the file.
 
-Nothing here is ever in the way. What cannot be written or read is one warning, and the command continues: its changes
-are kept in memory, count in all its own answers, and are written with the first later change that can be, or at its
-end. Other processes are waited for until that fails once: `PATIENCE`, and at the end `LAST_PATIENCE`.
+Nothing here is ever in the way. What cannot be written or read is one warning: changes are kept in memory,
+count in all answers, and are written with the first later change that can be, or at the end.
 """
 
 import json
@@ -137,10 +135,9 @@ class Owner(NamedTuple):
 
 
 class Store:
-    """What this machine's user has triggered and seen. `warn` is told, once, what does not work without it;
-    `debug` of each change to an attempt.
+    """What this machine's user has triggered and seen; threads may share it.
 
-    With `looking` it may only be read, and nothing is ever changed on the disk. Threads may share it.
+    `warn` is told, once, what does not work without it. With `looking` nothing is changed on the disk.
     """
 
     def __init__(
@@ -207,10 +204,7 @@ class Store:
         return attempt
 
     def settle(self, attempt: Attempt, run_id: str) -> None:
-        """Write down the run that an answer named: it is this attempt's, whatever was written before.
-
-        An attempt that had adopted this run is open again, for its own is another.
-        """
+        """Write down the run that an answer named. An attempt that had adopted it is open again."""
         self._tell(attempt, f"started {run_id}")
         self._change(
             attempt,
@@ -227,10 +221,7 @@ class Store:
         self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
-        """Adopt a run that the run list shows, and return whether it is this attempt's now.
-
-        False, and nothing claimed, when another attempt has that run, or this one has another.
-        """
+        """Adopt a run that the list shows, and return whether it is this attempt's, and no other's, now."""
         claimed = self._change(
             attempt,
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
@@ -327,10 +318,10 @@ class Store:
             return memory.execute(query, values).fetchall()
 
     def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
-        """Return what `work` returns, which changes the file in one transaction; in memory where that cannot be.
+        """Return what `work` returns, which changes the file in one transaction, else the tables in memory.
 
-        What could not be written before is written with it. What is done twice must be as if it were done once. A
-        signal that comes meanwhile leaves it undone, but with `insist` it is done later.
+        What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but
+        with `insist` it is done later.
         """
         with self._lock:
             try:
@@ -432,10 +423,7 @@ def _put(
     statements: Iterable[str] = (),
     values: Mapping[str, object] | Sequence[object] = (),
 ) -> bool:
-    """Write an attempt down, unless it is, and do these statements; return whether the last of them changed something.
-
-    Where there are very many, the oldest are let go of.
-    """
+    """Write an attempt down, unless it is, and return whether the last of these statements changed something."""
     put = connection.execute(_PUT, attempt._asdict())
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
@@ -446,10 +434,7 @@ def _put(
 
 
 def _connect(path: Path, patience: float) -> "Connection":
-    """Return a connection to the file, which is made if it is not there, with the tables in it.
-
-    Raises OSError, sqlite3.Error.
-    """
+    """Return a connection to the file, made if it is missing, with its tables. Raises OSError, sqlite3.Error."""
     sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check(path)
@@ -489,10 +474,7 @@ def _make_tables(connection: "Connection", path: Path) -> None:
 
 
 def _look(path: Path) -> "Connection | None":
-    """Return a connection that changes nothing, not even beside the file; None where there are no tables.
-
-    Raises OSError, sqlite3.Error.
-    """
+    """Return a connection that changes nothing; None without tables. Raises OSError, sqlite3.Error."""
     if not os.path.lexists(path):
         return None
     _check(path)
@@ -544,10 +526,9 @@ def _has_journal(folder: Path) -> bool:
 
 
 def take_over(connection: "Connection", folder: Path) -> None:
-    """Take over the journal that version 0.1 kept in this folder: JSON lines.
+    """Take over the journal that version 0.1 kept in this folder: JSON lines, an intent and its settlement.
 
-    A trigger is two of them, the intent before the request, and afterwards what became of it. Garbage and other
-    versions are ignored. The files stay, so that an earlier version finds what it wrote.
+    Garbage and other versions are ignored. The files stay, for an earlier version.
     """
     found: dict[str, Entry] = {}
     owners: dict[tuple[str, str], str] = {}

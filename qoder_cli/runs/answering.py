@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, NotFound, Rejected, UsageError, WaitTimeout
 from qoder_cli.base.model import Run
@@ -20,7 +21,6 @@ from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.runs.ending import Wanted
 
 MOST_REFUSALS = 60  # of a message by a session that seems idle
@@ -41,12 +41,12 @@ class Target(NamedTuple):
         """What to name it by in a command."""
         return self.run.id if self.run else self.session_id
 
-    def command(self, app: "App", verb: str, *words: str) -> list[str]:
+    def command(self, app: App, verb: str, *words: str) -> list[str]:
         """Return a command about it."""
         return app.command(ids.noun(self.id), verb, self.id, *words)
 
 
-def target_of(typed: str, app: "App") -> Target:
+def target_of(typed: str, app: App) -> Target:
     """Return the session that was typed: `sess_…`, or that of a run. Raises what `names.run` does, and Rejected."""
     word = ids.run(typed)
     if word.startswith("sess_"):
@@ -58,25 +58,22 @@ def target_of(typed: str, app: "App") -> Target:
     return Target(typed, run.session_id, run)
 
 
-def waiting_in(app: "App", target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
     """Return the calls that wait in a session, each with the commands that answer it."""
     run_id = target.run.id if target.run else None
     found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
     return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
 
 
-def _commands(app: "App", target: Target, call: Call) -> dict[str, list[str]]:
+def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--result", "-")}
     shown = ("--input-sha256", call.input_sha256, "--yes")
     return {verb: target.command(app, verb, call.id, *shown) for verb in ("approve", "deny")}
 
 
-def chosen(app: "App", target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
-    """Return the calls that were typed, or all that wait. Raises the error of those that cannot be answered so.
-
-    Of all, those of custom tools are not taken: they need a result.
-    """
+def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+    """Return the calls typed, else all that wait but those of custom tools. Raises why they cannot be taken."""
     unread = f"{len(asked.unreadable)} waiting calls cannot be read ({_listed(asked.unreadable)}); nothing was sent"
     if not typed:
         if asked.unreadable:
@@ -108,7 +105,7 @@ def _explain(target: Target, asked: Asked, id: str) -> None:
     raise Rejected(f"{shown} does not wait: {asked.became_of(id)}; nothing was sent")
 
 
-def _must_fit(app: "App", target: Target, call: Call, verb: str) -> None:
+def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
     """Raise UsageError for a confirmation of a custom tool's call, or a result for another's."""
     if (call.kind == "custom") == (verb == "answer"):
         return
@@ -128,7 +125,7 @@ def must_be_shown(calls: Sequence[Call], hashes: Sequence[str]) -> None:
         )
 
 
-def confirmed(app: "App", calls: Sequence[Call], verb: str) -> list[Call]:
+def confirmed(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
     """Show each call, and return those to which a person says yes."""
     taken = []
     for call in calls:
@@ -138,7 +135,7 @@ def confirmed(app: "App", calls: Sequence[Call], verb: str) -> list[Call]:
     return taken
 
 
-def sessions_of(typed: Sequence[str], app: "App") -> list[str]:
+def sessions_of(typed: Sequence[str], app: App) -> list[str]:
     """Return the ids of the few sessions that were typed. Raises what `target_of` raises, and UsageError for many."""
     if len(typed) > FEW:
         raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
@@ -152,7 +149,7 @@ class Then(NamedTuple):
     wanted: "Wanted"
     result: bool
 
-    def since(self, began: float, app: "App") -> "Then":
+    def since(self, began: float, app: App) -> "Then":
         """Return it for a wait that began at a time, by the monotonic clock."""
         return self._replace(limits=self.limits.since(began, app.clock))
 
@@ -164,16 +161,13 @@ class Turn(NamedTuple):
     known: set[str]
 
 
-def before(app: "App", target: Target) -> Turn:
+def before(app: App, target: Target) -> Turn:
     """Return what there is of a session so far. Raises ApiError."""
     return Turn(session_of(app, target.session_id), events_so_far(app, target.session_id))
 
 
-def wait_then(app: "App", target: Target, then: Then, turn: Turn | None, said: Events) -> int:
-    """Wait for the ending of what was said, print it, and return 0 or raise what it ended with.
-
-    Without a turn that is the ending of the run, or of what the session did last.
-    """
+def wait_then(app: App, target: Target, then: Then, turn: Turn | None, said: Events) -> int:
+    """Wait for the ending of what was said, print it, and return 0 or raise what it ended with."""
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.watch import Watch
 
@@ -186,7 +180,7 @@ def wait_then(app: "App", target: Target, then: Then, turn: Turn | None, said: E
     return finish(app, item, result=then.result)
 
 
-def wait_for_new(app: "App", session: Run, said: Events, then: Then) -> int:
+def wait_for_new(app: App, session: Run, said: Events, then: Then) -> int:
     """Wait for the first ending of a new session, or of what was said to it since, and print it as `wait_then`."""
     from qoder_cli.runs.awaiting import finish, wait_for
     from qoder_cli.runs.watch import Watch
@@ -196,7 +190,7 @@ def wait_for_new(app: "App", session: Run, said: Events, then: Then) -> int:
 
 
 def decide(
-    app: "App",
+    app: App,
     typed: str,
     calls: Sequence[str],
     *,
@@ -207,10 +201,7 @@ def decide(
     because: str | None = None,
     then: Then | None,
 ) -> int:
-    """Approve or deny (`verb`) calls that wait: show and ask unless `yes`, send, and print what became of it.
-
-    Away from a terminal the calls must be named, or `every`, and `yes` be given. Raises QoderError.
-    """
+    """Approve or deny (`verb`) calls that wait: show and ask unless `yes`, send, and print what became of it."""
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
@@ -239,7 +230,7 @@ _DONE = {"approve": "approved", "deny": "denied"}
 
 
 def deliver(
-    app: "App",
+    app: App,
     target: Target,
     asked: Asked,
     answers: Sequence[tuple[Call, dict[str, Any]]],
@@ -270,7 +261,7 @@ def deliver(
     return Exit.OK
 
 
-def answer_call(app: "App", typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
+def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
     """Give the result of a custom tool's call, and print what became of it. Raises QoderError."""
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=[id])
@@ -289,7 +280,7 @@ class ToSay(NamedTuple):
     when_idle: bool
 
 
-def send_message(app: "App", typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
+def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
     """Send a message to a session, and print it, or wait for what follows if it `waits`. Raises QoderError."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
@@ -337,18 +328,15 @@ def _is_busy(asked: Asked) -> bool:
     return newest.get("type") == STATUSES[0] or asked.key is not None
 
 
-def _until_idle(app: "App", target: Target, then: Then) -> bool:
-    """Wait until the agent neither works nor waits, and return whether that took a wait.
-
-    Raises WaitTimeout, NeedsAnswer, LostSight, Interrupted.
-    """
+def _until_idle(app: App, target: Target, then: Then) -> bool:
+    """Wait until the agent neither works nor waits, and return whether that took a wait."""
     if not _is_busy(look(app.client, target.session_id)):
         return False
     _wait_out(app, turn_observer(app, session_of(app, target.session_id)), then)
     return True
 
 
-def _interrupt(app: "App", target: Target, then: Then) -> None:
+def _interrupt(app: App, target: Target, then: Then) -> None:
     """Interrupt what the agent does, and wait until it has stopped."""
     if not _is_busy(look(app.client, target.session_id)):
         return
@@ -358,7 +346,7 @@ def _interrupt(app: "App", target: Target, then: Then) -> None:
     _wait_out(app, turn_observer(app, turn.session, known=turn.known), patient)
 
 
-def _wait_out(app: "App", observer: Observer, then: Then) -> None:
+def _wait_out(app: App, observer: Observer, then: Then) -> None:
     from qoder_cli.runs.awaiting import wait_for
     from qoder_cli.runs.watch import Watch
 
@@ -367,14 +355,14 @@ def _wait_out(app: "App", observer: Observer, then: Then) -> None:
         raise item.error
 
 
-def _busy(app: "App", target: Target, message: ToSay, error: Rejected) -> Rejected:
+def _busy(app: App, target: Target, message: ToSay, error: Rejected) -> Rejected:
     """Return the refusal of a session that is busy, with the command that helps."""
     if look(app.client, target.session_id).key is not None:
         return error.with_(hint="answer what it waits for first", next=target.command(app, "pending"))
     return error.with_(hint="to send it once the agent is idle", next=_when_idle(app, target, message))
 
 
-def _when_idle(app: "App", target: Target, message: ToSay) -> list[str]:
+def _when_idle(app: App, target: Target, message: ToSay) -> list[str]:
     return target.command(app, "send", "-m", message.typed, "--when-idle")
 
 
@@ -386,7 +374,7 @@ class Answered(NamedTuple):
     still: list[str]
     events: Events
 
-    def show(self, app: "App") -> None:
+    def show(self, app: App) -> None:
         """Print it, in the format asked for."""
         data = {
             "run_id": self.target.run.id if self.target.run else None,

@@ -50,7 +50,7 @@ def asks_more(wanted: Wanted, item: Item) -> bool:
     return item.run is not None and not is_going(item.run)
 
 
-def read_more(app: "App", item: Item, wanted: Wanted) -> Item:
+def read_more(app: App, item: Item, wanted: Wanted) -> Item:
     """Return an item with what is wanted of it; where that cannot be read, it says why in its error."""
     if not asks_more(wanted, item):
         return item
@@ -72,7 +72,7 @@ def unread(run: Run, signalled: Signalled) -> QoderError:
     return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
 
 
-def unreadable(item: Item, error: ApiError, wanted: Wanted, app: "App") -> QoderError:
+def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderError:
     """Return the error of a run that has ended, when what is wanted of it cannot be read."""
     if (run := item.run) is None:
         return error
@@ -128,11 +128,7 @@ def asker(app: App) -> "Callable[[Watch], QoderError | None]":
 
 
 def wait_for(app: App, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
-    """Wait until a run has ended or the wait for it is over, and return what became of it.
-
-    After a signal it returns too, with the signal as the error. A run that keeps running after
-    that, or when the time is up, is cancelled first if `--on-leave` says so.
-    """
+    """Wait until a run has ended or the wait for it is over, and return what became of it, also after a signal."""
     try:
         answer = asker(app) if wanted.on_ask == "prompt" else None
         Wait(terms_of(app, limits, wanted), listener_of(app, wanted), answer=answer).until_over(watch)
@@ -212,10 +208,7 @@ def left_behind(watch: Watch, app: App) -> Item:
 
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:
-    """Print what became of the one thing that was asked for; return 0, or raise the error that it ended with.
-
-    With `result` the agent's final message is printed instead of the run, or goes with it into JSON.
-    """
+    """Print what became of the one thing, or its `result`; return 0, or raise the error that it ended with."""
     app.known.ci.ended(item)
     try:
         if item.run is not None:

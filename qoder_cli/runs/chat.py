@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import stop_reason
@@ -21,7 +22,6 @@ from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.transcript import entry
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.output.screen import Screen
 
 TICK = 0.1  # seconds after which a key is heard
@@ -32,14 +32,14 @@ _ESC, _CTRL_D = b"\x1b", b"\x04"
 _RESTS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
-def require_terminal(app: "App") -> None:
+def require_terminal(app: App) -> None:
     """Raise UsageError where nobody can talk."""
     if not (app.may_ask and app.out.is_terminal):
         hint = "use qoder session send RUN -m TEXT --wait --result"
         raise UsageError("a chat requires a terminal", hint=hint)
 
 
-def chat(app: "App", session_id: str) -> int:
+def chat(app: App, session_id: str) -> int:
     """Talk with a session's agent until the person leaves, or the session ends. Raises QoderError."""
     session = Run(session_of(app, session_id))
     refuse_archived(session, "it takes no messages")
@@ -76,7 +76,7 @@ def chat(app: "App", session_id: str) -> int:
 class Talk:
     """One conversation: `works` says whether the agent does, `is_over` whether the session has ended."""
 
-    def __init__(self, app: "App", session_id: str) -> None:
+    def __init__(self, app: App, session_id: str) -> None:
         self._app = app
         self._id = session_id
         self._log = SessionLog(app.client, session_id, Selection())

@@ -165,7 +165,7 @@ def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     return error
 
 
-def take_leave_of(items: "Sequence[Item]", app: "App") -> "list[Item]":
+def take_leave_of(items: "Sequence[Item]", app: App) -> "list[Item]":
     """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
     if app.known.on_leave != "cancel":
         return list(items)
@@ -188,11 +188,8 @@ def _is_left(error: QoderError, run: Run) -> bool:
     return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 
-def take_leave(error: QoderError, run: Run, app: "App") -> QoderError:
-    """Cancel a run that a timeout or a signal leaves running, if that was asked for; return the error, saying so.
-
-    An adopted run may be someone else's and is never cancelled.
-    """
+def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
+    """Cancel a run that a timeout or a signal leaves, if asked to and it is ours; return the error, saying so."""
     if app.known.on_leave != "cancel" or not _is_left(error, run):
         return error
     if run.adopted or run.session_id is None:

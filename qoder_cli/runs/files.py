@@ -45,11 +45,10 @@ def prepare_folder(folder: str) -> Path:
 
 
 def download(client: "Client", file_id: str, name: str, folder: Path) -> Path:
-    """Fetch a delivered file into the folder and return where it is.
+    """Fetch a delivered file into the folder and return where it is. Raises ApiError, UsageError.
 
-    Under its name there is nothing until all of it is there; a file that has the name already, or a link, is kept, and
-    this one gets a number. The storage host is asked without our token (api/facts.md, 4, files). Raises ApiError, also
-    for more than `LARGEST_FILE` bytes, and UsageError for what cannot be written.
+    Under its name there is nothing until all of it is there; a file or link of that name is kept, and this
+    one gets a number. The storage host is asked without our token (api/facts.md, 4, files).
     """
     link = mapping(client.get(f"/files/{segment(file_id)}/content"))
     url = text(link.get("url"))

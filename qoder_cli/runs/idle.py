@@ -1,4 +1,4 @@
-"""`--if-idle`: whether a run of a deployment is going or waits for an answer, learnt with at most five requests.
+"""`--if-idle`: whether a run of a deployment is going or waits for an answer, in at most five requests.
 
 What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, RunSkipped
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
@@ -16,7 +17,6 @@ from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 MOST_REQUESTS = 5
@@ -27,12 +27,11 @@ MOVING = ("running", "rescheduling", "canceling", "processing")
 AT_REST = ("idle", "terminated", "archived")
 
 
-def find_going(app: "App", deployment_id: str) -> Run | None:
+def find_going(app: App, deployment_id: str) -> Run | None:
     """Return a run of the deployment that is going, or may be for all that is known; None when it is idle.
 
-    A run whose session is at rest may wait for an answer, which only its events tell: that is asked
-    of the newest ones, as many as the requests are enough for. Raises ApiError, and RunSkipped when
-    a session works that belongs to no run of the newest 100.
+    A run whose session rests may wait for an answer: the newest are asked, as the requests allow. Raises
+    ApiError, and RunSkipped when a session works that belongs to no run of the newest 100.
     """
     client = app.client
     runs = sorted(newest_runs(client, deployment_id, NEWEST), key=_created, reverse=True)
@@ -73,10 +72,7 @@ def _created(run: Run) -> float:
 
 @dataclass
 class _Sessions:
-    """What one page of sessions tells: which are at work, which at rest, and whether others cannot be at work.
-
-    Those in `own` say that they are at work, and for the deployment.
-    """
+    """What one page of sessions tells; those in `own` say that they work, and for the deployment."""
 
     moving: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)

@@ -1,7 +1,6 @@
 """What became of a run that was asked for."""
 
-from typing import TYPE_CHECKING
-
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NotYet, WaitTimeout
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
@@ -9,9 +8,6 @@ from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields, Words
 from qoder_cli.output.results import Printed, Result
 from qoder_cli.output.views import missing_row, run_row
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 # The order in which columns get room on a terminal.
 _FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "trigger", "session")
@@ -67,7 +63,7 @@ def not_started(typed: str) -> Item:
     return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
-def printed(app: "App", count: int) -> Printed[Item]:
+def printed(app: App, count: int) -> Printed[Item]:
     """Return what prints the runs of a command that was given so many things."""
     row = Item.drawn_row if app.output.is_drawn else Item.row
     remedy = "qoder run get shows all of a run"

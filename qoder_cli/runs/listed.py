@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
@@ -14,7 +15,6 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.turn import with_asks
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 RECENT = 20  # runs
@@ -39,9 +39,9 @@ def _pages(client: "Client", deployment_id: str, limit: int) -> Iterator[list[Ru
 
 
 class Resolver:
-    """Makes runs of a list's objects, with the ending that their session tells, if it may be asked (`asks`).
+    """Makes runs of a list's objects, with the ending that their session tells, if it may be asked.
 
-    `unread` counts the runs that only their session could have told of, and that are left as the server sent them.
+    `unread` counts those that only their session could have told of, which are left as they were sent.
     """
 
     def __init__(self, client: "Client", *, ask: bool = True) -> None:
@@ -82,7 +82,7 @@ class _EndingReader(Observer):
         return {}
 
 
-def recent_runs(app: "App", deployment_id: str) -> Fields:
+def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
     resolver = Resolver(app.client)
     try:
@@ -99,10 +99,7 @@ def recent_runs(app: "App", deployment_id: str) -> Fields:
 
 
 def picture(runs: Sequence[Run]) -> Fields:
-    """Return the picture of runs that come newest first: outcomes, durations, success rate, and median duration.
-
-    The rate ignores runs that are still running, were skipped, or have an unknown outcome.
-    """
+    """Return the picture of runs that come newest first: outcomes, durations, success rate, median."""
     from statistics import median
 
     oldest_first = list(reversed(runs))

@@ -29,10 +29,7 @@ class _Ear:
 
 
 class Listener:
-    """Follows the streams of a few sessions, and says which run to look at now.
-
-    With `showing` every event is shown, as `--follow` asks.
-    """
+    """Follows the streams of a few sessions, says which run to look at now, and shows events to `showing`."""
 
     def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None) -> None:
         self._client = client
@@ -72,10 +69,7 @@ class Listener:
         return self._ears.get(watch.session_id or "")
 
     def take(self, news: News) -> tuple[str | None, bool]:
-        """Take in what a stream has put into the inbox.
-
-        Returns the session whose run is to be looked at now (None: nothing to do), and whether its end was heard.
-        """
+        """Take in news of a stream; return the session whose run is to be looked at, and whether its end was heard."""
         if (ear := self._ears.get(news.session_id)) is None:
             return None, False
         ear.heard = self._client.clock.monotonic()

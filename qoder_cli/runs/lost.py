@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
@@ -23,7 +24,6 @@ from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.http.readback import ReadBack
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Attempt, Owner, Store
 
@@ -41,11 +41,9 @@ Attempts = Callable[[], "Sequence[Attempt]"]
 def look_for_run(client: "Client", store: "Store", attempts: Attempts, *, thoroughly: bool) -> Run | None:
     """Return the run that one of the attempts at the same trigger started, claimed for it.
 
-    `attempts` gives them with the server's clock as far as it is known by then. With `thoroughly` it takes 30 s unless
-    a run shows, and None means that nothing was started, as far as this list can tell; without, it takes 8 s and None
-    means that no run shows yet. Attempts of over two minutes ago need one look.
-
-    Raises OutcomeUnknown when runs show of which none is certainly ours, or the list cannot be read back; Signalled.
+    With `thoroughly` None means that nothing was started, as far as this list can tell; without, that none
+    shows yet. Attempts of over two minutes ago need one look. Raises OutcomeUnknown when runs show of which
+    none is certainly ours, or the list cannot be read back; Signalled.
     """
     search = _Search(client, store, attempts)
     looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
@@ -92,10 +90,7 @@ def _narrow(attempt: "Attempt") -> _Window | None:
 
 
 def _wide(attempt: "Attempt") -> _Window | None:
-    """Return the window outside which a run is ruled out: about the attempt on both clocks, and all between them.
-
-    None while the server's clock is not known: ours alone, which may be years off, rules nothing out.
-    """
+    """Return the window outside which a run is ruled out, on both clocks; None while one is not known."""
     if attempt.ahead is None:
         return None
     clocks = (attempt.at, attempt.at + attempt.ahead)
@@ -231,11 +226,9 @@ def _created(run: Run) -> float | None:
     return created.timestamp() if created else None
 
 
-def last_run(app: "App") -> str:
-    """Return the id of the newest run triggered here, settling first what a killed or lost trigger left open.
-
-    Raises NotFound when nothing is remembered or the newest trigger started no run, OutcomeUnknown
-    when it cannot be told yet.
+def last_run(app: App) -> str:
+    """Return the id of the newest run triggered here, settling what was left open. Raises NotFound,
+    OutcomeUnknown.
     """
     settings = app.client.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)
@@ -247,7 +240,7 @@ def last_run(app: "App") -> str:
     return entry.run or _settled(app, entry.attempt)
 
 
-def _settled(app: "App", attempt: "Attempt") -> str:
+def _settled(app: App, attempt: "Attempt") -> str:
     """Return the run that an attempt started whose answer was lost."""
     client = app.client
 

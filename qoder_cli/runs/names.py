@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import (
     ApiError,
@@ -21,9 +22,6 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 _SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
 _LISTED = 10  # ids that an error about an ambiguous name lists
 AT_A_TIME = 8  # requests
@@ -35,23 +33,16 @@ T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
 
 
-def deployment(typed: str, app: "App") -> str:
-    """Return the id of the deployment that was typed: `dep_…` as it is, a name by listing those not archived.
-
-    Raises UsageError for what can be neither and for a name that several have, NotFound with the
-    nearest names, and ApiError.
-    """
+def deployment(typed: str, app: App) -> str:
+    """Return the id of the deployment that was typed, by its name or id. Raises UsageError, ApiError."""
     [found] = deployments([typed], app)
     if isinstance(found, QoderError):
         raise found
     return found
 
 
-def deployments(typed: Sequence[str], app: "App") -> list[str | QoderError]:
-    """Return what `deployment` returns or raises for each, with one listing for all names.
-
-    Raises UsageError for what can be neither an id nor a name, before anything is asked, and ApiError.
-    """
+def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
+    """Return what `deployment` returns or raises for each, with one listing. Raises UsageError, ApiError."""
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
     known = dict(not_archived(app)) if names else {}
     if known:
@@ -66,7 +57,7 @@ def deployments(typed: Sequence[str], app: "App") -> list[str | QoderError]:
     return [found.get(word, word) for word in typed]
 
 
-def _only(name: str, matches: list[str], known: dict[str, str], app: "App") -> str | QoderError:
+def _only(name: str, matches: list[str], known: dict[str, str], app: App) -> str | QoderError:
     if len(matches) > 1:
         listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
         return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="use an id")
@@ -75,24 +66,16 @@ def _only(name: str, matches: list[str], known: dict[str, str], app: "App") -> s
     return matches[0]
 
 
-def run(typed: str, app: "App", *, timeout: float | None = None) -> str:
-    """Return the id of the run that was typed: `drun_…` as it is, `last`, `DEPLOYMENT@last`, or `sess_…`.
-
-    `timeout` is that of `runs`. Raises UsageError for what can be none of them, NotFound,
-    OutcomeUnknown for a `last` that is not settled, WaitTimeout, and ApiError.
-    """
+def run(typed: str, app: App, *, timeout: float | None = None) -> str:
+    """Return the id of the run that was typed. Raises UsageError, OutcomeUnknown, WaitTimeout, ApiError."""
     [found] = runs([typed], app, timeout=timeout).values()
     if isinstance(found, QoderError):
         raise found
     return found
 
 
-def runs(typed: Iterable[str], app: "App", *, timeout: float | None = None) -> Found:
-    """Return for each word what `run` returns or raises, in as few requests as it takes.
-
-    What is not found out within the time (seconds; None or 0: any) ends in WaitTimeout. Raises
-    UsageError for a word that can be none of them, before anything is asked.
-    """
+def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
+    """Return for each word what `run` returns or raises, within a time in seconds. Raises UsageError."""
     words = [ids.run(word) for word in dict.fromkeys(typed)]
     finder = _Finder(app, words)
     if not timeout:
@@ -117,7 +100,7 @@ def runs(typed: Iterable[str], app: "App", *, timeout: float | None = None) -> F
     return finder.found
 
 
-def _whole(typed: str, app: "App") -> str | QoderError:
+def _whole(typed: str, app: App) -> str | QoderError:
     """Return the run's id that was typed, or the only one seen on this machine that begins so."""
     if len(typed) not in _PREFIX:
         return typed
@@ -135,7 +118,7 @@ def _whole(typed: str, app: "App") -> str | QoderError:
 class _Finder:
     """Finds out which runs are meant; `found` has those of which that is known."""
 
-    def __init__(self, app: "App", words: Sequence[str]) -> None:
+    def __init__(self, app: App, words: Sequence[str]) -> None:
         self._app = app
         self._words = words
         self._for_all: QoderError | None = None  # what keeps everything else from being found too

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
@@ -26,7 +27,6 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.sessions.story import StoryReader, story_of
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
@@ -58,9 +58,8 @@ class SessionKnown:
 class Observer:
     """One run, and how much of its session's story is known already.
 
-    `run` is the newest reading, settled (its status filled in where the server sent none); None before the first.
-    `ended` says that its ending, or that it cannot be known, is known. `adopted` says that its trigger's answer was
-    lost, `is_fresh` whether a run that the server does not show may just not have reached every replica yet.
+    `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or cannot be.
+    `is_fresh`: a run that the server does not show may just not have reached every replica yet.
     """
 
     def __init__(
@@ -120,11 +119,7 @@ class Observer:
             self._known.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
-        """Ask what is needed to know whether the run has ended, and return the newest reading.
-
-        `within` is the longest time for one request in seconds. Raises ApiError; NotFound also for
-        the session of a run so young that its replica may lag.
-        """
+        """Ask what tells whether the run has ended, each within so many seconds, and return it. Raises ApiError."""
         raw = Run(self.run.raw) if self.run else None
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
             raw = self._read_run(within, retry)
@@ -158,11 +153,7 @@ class Observer:
         self._session = session
 
     def reread(self, run: Run) -> bool:
-        """Return whether a run that a list showed has ended, asking no more than its session, and once only.
-
-        Raises ApiError; NotFound for a session that is not found, unless the run is so young that
-        it may be going on unheard of, or so old that it cannot.
-        """
+        """Return whether a run that a list showed has ended, asking its session once. Raises ApiError."""
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
@@ -175,10 +166,7 @@ class Observer:
         return self.ended
 
     def read_once(self) -> Run:
-        """Read without waiting for the run: with retries, and a half-written one three times in two seconds.
-
-        A 404 is read again for 30 s while replicas may lag. Raises ApiError.
-        """
+        """Read without waiting for the run; a half-written one three times, a 404 for 30 s. Raises ApiError."""
         run = self._look_past_lag()
         for _ in range(HALF_WRITTEN_READS - 1):
             if standing(Run(run.raw)) is not Standing.HALF_WRITTEN:
@@ -284,7 +272,7 @@ class Observer:
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not move (contract, section 1).
 
-        It overrules the status only once it has rested at an ending for a minute; one that cannot be read never does.
+        It overrules the status only once it has rested at an ending for a minute.
         """
         now = self._client.clock.monotonic()
         self._mind_strange(run)
@@ -325,17 +313,14 @@ class Observer:
             self._client.progress.warn(message)
 
 
-def observer_of(app: "App", run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
-    """Return the observer of the one run that a command is about, which its last words can tell of.
-
-    A run that was adopted here once stays marked so, whichever command is about it.
-    """
+def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
+    """Return the observer of the one run that a command is about; one adopted here once stays so."""
     adopted = adopted or app.store.is_adopted(app.settings.host, run_id)
     app.known.observed = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return app.known.observed
 
 
-def freshness(app: "App") -> Callable[[str], bool]:
+def freshness(app: App) -> Callable[[str], bool]:
     """Return what tells of a run whether it was triggered here so lately that a replica may not have heard of it."""
 
     @cache

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import in_order
@@ -12,27 +13,23 @@ from qoder_cli.runs.answering import Target, target_of, waiting_in
 from qoder_cli.sessions.asks import Waiting, look
 from qoder_cli.sessions.objects import session_of
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 Batches = Iterator[list[Waiting]]
 
 
-def in_targets(app: "App", typed: Sequence[str]) -> Batches:
+def in_targets(app: App, typed: Sequence[str]) -> Batches:
     """Yield what waits in each of the sessions that were typed. Raises QoderError."""
     for target in [target_of(word, app) for word in typed]:
         session = session_of(app, target.session_id)
         yield waiting_in(app, target, look(app.client, target.session_id), session)
 
 
-def everywhere(app: "App", since: str) -> Batches:
-    """Yield what waits in the idle sessions created `since`, and say how many were looked at.
+def everywhere(app: App, since: str) -> Batches:
+    """Yield what waits in the idle sessions created `since`. Raises ApiError.
 
-    One request for each of them, 20 a second at most. A session that cannot be read is warned of, and decides how the
-    command ends. Raises ApiError.
+    One that cannot be read is warned of, and decides how the command ends.
     """
     now = datetime.fromtimestamp(app.clock.now(), UTC)
     start = parse_when(since, option="--since", now=now)
@@ -65,7 +62,7 @@ def everywhere(app: "App", since: str) -> Batches:
         raise failures[0]
 
 
-def _idle_sessions(app: "App", start: datetime) -> Iterator[dict[str, Any]]:
+def _idle_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
     """Yield the idle sessions created since then, each once; a server may ignore what it is asked for."""
     seen: set[str] = set()
     query = {"statuses[]": ("idle",), "created_at[gte]": utc_text(start), "limit": 100}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
@@ -13,16 +14,15 @@ from qoder_cli.sessions.story import StoryReader, events_path, newest_first
 from qoder_cli.sessions.turn import SAID
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 
 
 def final_message(client: "Client", run: Run, *, story: SessionStory | None = None) -> str | None:
-    """Return the text of the last `agent.message` of the primary thread before the run's ending; None without one.
+    """Return the primary thread's last message before the ending of the run or of a turn's `story`.
 
-    What is said in the session later belongs to no run. With a `story` it is that of a turn. Raises ApiError.
+    None without one. Raises ApiError.
     """
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return None
@@ -61,10 +61,7 @@ def message_text(event: dict[str, Any]) -> str:
 def _back_from_the_ending(
     client: "Client", run: Run, types: tuple[str, ...], story: SessionStory | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield events of these types, newest first, from the run's ending backwards; all of them if it has none.
-
-    What happened before the run is not its own, nor before a turn that of the turn.
-    """
+    """Yield events of these types, newest first, from the ending (if any) back to where it began."""
     path = events_path(run.session_id or "")
     story = story or StoryReader(client, run).read(within=None, retry=True)
     ending = story.ending_key
@@ -98,13 +95,13 @@ def _primary_thread(client: "Client", session_id: str) -> str | None:
     return None
 
 
-def story_of_turn(app: "App", run: Run) -> SessionStory | None:
+def story_of_turn(app: App, run: Run) -> SessionStory | None:
     """Return the story of the session's turn that the command is about; None for a run, which has one of its own."""
     observer = app.known.observed
     return observer.story if run.is_session and observer else None
 
 
-def show_result(app: "App", run: Run, *, files: list[str] | None = None) -> None:
+def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:
     """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
     message = final_message(app.client, run, story=story_of_turn(app, run))
     if app.output.is_json:

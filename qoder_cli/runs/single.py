@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Run
@@ -15,18 +16,14 @@ from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.base.times import Limits
     from qoder_cli.runs.ending import Wanted
 
 
 def run_one(
-    app: "App", order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
+    app: App, order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
 ) -> int:
-    """Start a run, wait for its end unless there are no `limits` to that, and print it.
-
-    Returns 0, or raises the error that it ended with, also when a signal arrived.
-    """
+    """Start a run, wait for it within `limits`, print it; return 0 or raise what it ended with."""
     if if_idle and _is_busy(app, order, on_skip):
         return Exit.OK
     what = called(order.typed, order.deployment_id)
@@ -56,7 +53,7 @@ def run_one(
     return finish(app, item, result=wanted.result)
 
 
-def _is_busy(app: "App", order: Order, on_skip: OnSkip) -> bool:
+def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
     """Answer --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
     from qoder_cli.runs.idle import find_going
 
@@ -76,7 +73,7 @@ def _is_busy(app: "App", order: Order, on_skip: OnSkip) -> bool:
     raise going_on(error, going, app)
 
 
-def _accepted(app: "App", observer: Observer, on_skip: OnSkip) -> int:
+def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
     """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
     if observer.adopted or (observer.run and standing(Run(observer.run.raw)) is Standing.HALF_WRITTEN):
         with suppress(ApiError):
@@ -97,7 +94,7 @@ def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
     return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
 
 
-def _stopped(app: "App", trigger: Trigger, signalled: Signalled) -> QoderError:
+def _stopped(app: App, trigger: Trigger, signalled: Signalled) -> QoderError:
     """Return the last words when a signal came while the trigger was under way."""
     if trigger.run is not None:
         return stopped_with(signalled, trigger.run, app)

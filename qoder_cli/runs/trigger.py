@@ -1,8 +1,8 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
-Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). It is sent
-as any `Write` is; what settles it is the run list: what a run in it permits is said in `lost`. A 5xx of the API itself
-is sent again at most twice, and only when the list rules out a run of ours; a lost answer never by itself.
+Its page promises no idempotency, replies get lost and a server can act late (api/facts.md, 3.5 and 5). What
+settles it is the run list (`lost`). A 5xx of the API itself is sent again at most twice, and only when the
+list rules out a run of ours; a lost answer never by itself.
 """
 
 import uuid
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
@@ -24,7 +25,6 @@ from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.settings.values import OnLost, written
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.local.store import Attempt, Entry
 
@@ -42,10 +42,7 @@ class Started(NamedTuple):
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
-    """Return an idempotency key that was typed. Raises UsageError for one that no header can carry, or with a secret.
-
-    The key is kept in the journal and shown in the command to repeat; a token must come to neither.
-    """
+    """Return an idempotency key that was typed: printable, and without a token. Raises UsageError."""
     if any(secret in key for secret in secrets) or has_token(key):
         raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
@@ -58,10 +55,7 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """A run that was asked for: of which deployment, under which key (None: a new one), and what if it is lost.
-
-    `options` are the words of the command line that a repetition needs too; `typed` is how one deployment was called.
-    """
+    """A run that was asked for; `options` are the words that a repetition needs too, `typed` its name."""
 
     deployment_id: str
     key: str | None = None
@@ -78,16 +72,13 @@ class _Sent(NamedTuple):
 
 
 class Trigger(Write[Run]):
-    """One run to be started, once. A lost answer is settled from the run list, read in two ways (see `lost`).
-
-    `run` is the run as soon as it is heard of, which `state.known.started` then has too, before any signal is raised.
-    """
+    """One run to be started, once; `run` is that run, as soon as it is heard of."""
 
     can_tell = True
     nothing = "not started"
     absent = "no new run is listed"
 
-    def __init__(self, app: "App", order: Order, *, pace: Pace | None = None) -> None:
+    def __init__(self, app: App, order: Order, *, pace: Pace | None = None) -> None:
         super().__init__(app.client, timeout=app.client.settings.request_timeout or TRIGGER_TIMEOUT, pace=pace)
         self.deployment_id = order.deployment_id
         self.run: Run | None = None
@@ -107,9 +98,8 @@ class Trigger(Write[Run]):
     def start(self) -> Started:
         """Start one run and return it, or the run that this key is known to have started.
 
-        Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError for a
-        key that another deployment was triggered with, Closed when the pace was closed before anything could be
-        started; Signalled, when `run` and `may_have_acted` say what is known.
+        Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError,
+        Closed; Signalled, when `run` and `may_have_acted` say what is known.
         """
         with signals.held(), self._key_to_itself():
             if (started := self._started_before()) is not None:
@@ -247,10 +237,7 @@ class Trigger(Write[Run]):
             store.release_key(self._key, host=host)
 
     def _started_before(self) -> Started | None:
-        """Return the run that an earlier command under this key started, looking for it if that is not settled.
-
-        None when there is none, as far as the list tells. Raises OutcomeUnknown, UsageError.
-        """
+        """Return the run that an earlier command under this key started. Raises OutcomeUnknown, UsageError."""
         if self._order.key is None:
             return None
         entries = self._app.store.of_key(self._key, host=self.client.settings.host)

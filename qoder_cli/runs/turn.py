@@ -4,6 +4,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
@@ -23,12 +24,11 @@ from qoder_cli.sessions.story import StoryReader
 from qoder_cli.sessions.turn import SAID, TurnStory, keys
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 
 class SessionObserver(Observer):
-    """A session: how the turn ends that follows the events `after`, or, without any, the turn that was its last.
+    """A session: how the turn ends that follows the events `after`, else the turn that was its last.
 
     `known` are the events that were there before. Of a session that `is_new`, it is the first turn.
     """
@@ -59,7 +59,7 @@ class SessionObserver(Observer):
 
 
 def turn_observer(
-    app: "App",
+    app: App,
     session: dict[str, Any],
     *,
     known: Collection[str] = (),
@@ -78,16 +78,13 @@ def is_of_sessions(ctx: Any) -> bool:
     return bool(ctx.parent and ctx.parent.info_name == "session")
 
 
-def any_observer(app: "App", id: str) -> Observer:
+def any_observer(app: App, id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
     return turn_observer(app, session_of(app, id)) if id.startswith("sess_") else observer_of(app, id)
 
 
 def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with the calls that wait for an answer, where its status alone says only that it is running.
-
-    That is one request more; where it fails, the run is as it was.
-    """
+    """Return a run with the calls that wait, which its status does not tell, as far as they can be read."""
     if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
         return run
     with suppress(ApiError):
@@ -97,7 +94,7 @@ def with_asks(client: "Client", run: Run) -> Run:
     return run
 
 
-def events_so_far(app: "App", session_id: str) -> set[str]:
+def events_so_far(app: App, session_id: str) -> set[str]:
     """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
     begin = TurnStory
     reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=begin)

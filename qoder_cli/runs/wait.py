@@ -1,7 +1,7 @@
-"""Waiting for a run to end: sleep or hear, poll, judge. How several are waited for is in `fleet.rounds`.
+"""Waiting for a run to end: sleep or hear, poll, judge. Many runs at once: `fleet`.
 
-A wait for a run ends in one of four ways: the run ended, track of it was lost (`Watch`), the deadline came, or a signal
-arrived.
+A wait for a run ends in one of four ways: the run ended, track of it was lost (`Watch`), the deadline
+came, or a signal arrived.
 """
 
 import math
@@ -51,11 +51,7 @@ class Terms:
 
 
 class Wait:
-    """Waits for a run. What is heard of it comes in through the inbox of `listener`.
-
-    `on_over` hears when the wait for it is over. If it needs an answer and there is `answer`, that returns the error
-    that ends the wait, None to wait on.
-    """
+    """Waits for a run, and tells `on_over` when it is over; `answer` returns why an ask ends it, if it does."""
 
     def __init__(
         self,

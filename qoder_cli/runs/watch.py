@@ -17,8 +17,7 @@ FIRST_WORD = 30.0  # seconds for which a server may be silent about a run that n
 class Watch:
     """One run that is waited for, and when it is polled next; all times are the monotonic clock's.
 
-    `error` is why the wait for it ended before the run did. `label` says what the run is among several: its deployment
-    as it was typed. `looked`: it was asked for, with or without success. `pause` is the one after the next poll.
+    `error` is why the wait ended before the run did; `label` its deployment as it was typed, among several.
     """
 
     observer: Observer
@@ -92,10 +91,7 @@ class Watch:
             self._missing_since += seconds
 
     def note_look(self, error: ApiError | None, now: float) -> bool:
-        """Take in that the run was asked for, and return whether this was the first time.
-
-        An `error` ends the wait when there is no point in trying again.
-        """
+        """Take in that it was asked for, and how; return whether this was the first time."""
         is_first, self.looked = not self.looked, True
         if error is None:
             self._heard, self._missing_since = now, None

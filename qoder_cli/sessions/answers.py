@@ -1,7 +1,7 @@
 """What a person says to a session's agent, each sent once: an answer to a call, a message, an interruption.
 
-Whether a second answer to the same call is harmless is nowhere said, so that none is sent by itself. A lost response is
-settled by the session's events: what was sent is among them, or the call waits no more.
+No page says that a second answer is harmless, so none is sent by itself. A lost response is settled by the
+session's events: what was sent is among them, or the call waits no more.
 """
 
 import math
@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_moment, stop_reason
@@ -21,7 +22,6 @@ from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, STATUSES, Asked, Call,
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.answers import Answer, Pending
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
@@ -54,7 +54,7 @@ class SessionWrite(Write[Events]):
     nothing = "nothing was sent"
     absent = "the session's events do not show it"
 
-    def __init__(self, app: "App", session_id: str, events: Events, *, what: str) -> None:
+    def __init__(self, app: App, session_id: str, events: Events, *, what: str) -> None:
         super().__init__(app.client)
         self.session_id = session_id
         self.events = events
@@ -114,7 +114,7 @@ class SessionWrite(Write[Events]):
         return self._app.looking("session", "logs", self.session_id, "--tail", "20")
 
 
-def interruption(app: "App", session_id: str) -> SessionWrite:
+def interruption(app: App, session_id: str) -> SessionWrite:
     """Return what interrupts the turn of a session; it does no harm twice."""
     return SessionWrite(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
 
@@ -128,9 +128,7 @@ class _SentOnce(SessionWrite):
 
     @abstractmethod
     def seen(self) -> Events | None:
-        """Return what the events show of it, None where nothing does. Raises ApiError, and Rejected without a status
-        where they show that it never will.
-        """
+        """Return what the events show of it, None for nothing. Raises ApiError, Rejected if it never will."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
         """Return what is seen of it, None where nothing is. Raises OutcomeUnknown where it cannot be read."""
@@ -158,7 +156,7 @@ class _SentOnce(SessionWrite):
 class Message(_SentOnce):
     """A message to a session."""
 
-    def __init__(self, app: "App", session_id: str, said: str) -> None:
+    def __init__(self, app: App, session_id: str, said: str) -> None:
         event = {"type": "user.message", "content": [{"type": "text", "text": said}]}
         super().__init__(app, session_id, [event], what=f"the message to session {session_id}")
         self._known: set[str] = set()
@@ -201,12 +199,9 @@ def _said(event: dict[str, Any]) -> str:
 
 
 class Answers(_SentOnce):
-    """Answers to calls that wait, in one request. `asked` is what waited when it was last read.
+    """Answers to calls that wait, in one request; before each attempt, the same must still wait."""
 
-    Before each attempt it is read again what waits: it must be the same calls with the same input.
-    """
-
-    def __init__(self, app: "App", asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+    def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         self.calls = [call for call, _ in answers]
         what = f"what was said to {', '.join(call.id for call in self.calls)}"
         super().__init__(app, asked.session_id, [event for _, event in answers], what=what)
@@ -217,8 +212,7 @@ class Answers(_SentOnce):
     def deliver(self) -> Events:
         """Send them, and return the events accepted: none where the response was lost and the calls wait no more.
 
-        Where the server names the older form, it is tried in that form, once. Raises Rejected, saying what became of a
-        call that waits no more, and whatever `send` raises.
+        Where the server names the older form, that is tried, once. Raises Rejected, and whatever `send` raises.
         """
         events = self._deliver()
         self._app.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)

@@ -1,8 +1,7 @@
 """What waits for a person: the calls that a session's agent has asked about (api/facts.md, 2.6).
 
-Read from the newest events back. Whatever cannot be read in full counts as not readable, never as approved: a call that
-the session names and that is not among its events, one that two events tell of differently, or one with an id that
-nobody could type.
+Whatever cannot be read in full counts as not readable, never as approved: a call that the session names and
+that is not among its events, that two events tell of differently, or with an id that nobody could type.
 """
 
 import hashlib
@@ -88,10 +87,9 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one look at a session's events shows.
+    """What one look at a session's events shows: `calls` and `unreadable` ids wait, as the event `key` says.
 
-    `calls` wait, in the order in which the session names them; `unreadable` are the ids of others that do. `key` is
-    that of the event that says so, None when nothing waits. `events` are those that were read, newest first.
+    `events` are those that were read, newest first.
     """
 
     session_id: str

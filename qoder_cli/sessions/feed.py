@@ -71,11 +71,10 @@ News = Preview | Heard | Up | Alive | Gap | Down
 
 
 class Feed:
-    """Puts the events of one session's stream into `inbox`, from a thread of its own: from now on, or from `after` on.
+    """Puts the events of one session's stream into `inbox`, from a thread of its own, from now or `after` on.
 
-    When the stream ends it is opened again after 5, 15, 45, 45… s and continues after the last complete event. It ends
-    for good with the session, and where it is refused (401, 403, 404) or does not exist (405, 501). Events of the types
-    `deltas` are heard also while they are made.
+    It is opened again after 5, 15, 45, 45… s, and ends for good with the session, and where it is refused or
+    does not exist. Events of the types `deltas` are heard also while they are made.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ import uuid
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
@@ -14,7 +15,6 @@ from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.answers import Pending
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
@@ -54,7 +54,7 @@ def read_file(typed: str, option: str) -> FileTyped:
 class Upload(ObjectWrite[Resource]):
     """Uploads a file, once; it is found again by a key of ours in its metadata."""
 
-    def __init__(self, app: "App", name: str, content: bytes) -> None:
+    def __init__(self, app: App, name: str, content: bytes) -> None:
         self._name, self._content, self._mark = PurePath(name).name, content, str(uuid.uuid4())
         super().__init__(
             app.client,
@@ -83,7 +83,7 @@ class Upload(ObjectWrite[Resource]):
         return None
 
 
-def resource_of(app: "App", file: FileTyped) -> dict[str, Any]:
+def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
     """Return the resource of a session that a file is, uploaded where it is not on the server yet."""
     id = file.name
     if file.content is not None:
@@ -92,7 +92,7 @@ def resource_of(app: "App", file: FileTyped) -> dict[str, Any]:
     return {"type": "file", "file_id": id, **({"mount_path": file.mount} if file.mount else {})}
 
 
-def add(app: "App", session_id: str, file: FileTyped) -> Resource:
+def add(app: App, session_id: str, file: FileTyped) -> Resource:
     """Put a file into a session, and return the resource that it is there. Raises QoderError."""
     path = f"/sessions/{segment(session_id)}/resources"
     body = resource_of(app, file)
@@ -118,13 +118,13 @@ def add(app: "App", session_id: str, file: FileTyped) -> Resource:
     return write.deliver()
 
 
-def listed(app: "App", session_id: str) -> list[Resource]:
+def listed(app: App, session_id: str) -> list[Resource]:
     """Return the resources of a session. Raises ApiError."""
     path = f"/sessions/{segment(session_id)}/resources"
     return [Resource(mapping(row)) for page in app.client.pages(path, {"limit": 100}) for row in page["data"]]
 
 
-def remove(app: "App", session_id: str, id: str) -> None:
+def remove(app: App, session_id: str, id: str) -> None:
     """Take a resource out of a session. Raises QoderError, NotFound where there is none of this id."""
     path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
     gone = Resource({"id": id, "type": "session_resource_deleted"})
@@ -145,7 +145,7 @@ def remove(app: "App", session_id: str, id: str) -> None:
     ).deliver()
 
 
-def renew(app: "App", session_id: str, id: str, token: str) -> None:
+def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository of a session another token: to do it twice does no harm. Raises QoderError."""
     path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
     kind = mapping(app.client.get(path)).get("type")

@@ -1,22 +1,20 @@
 """A call shown to a person, and the question about it.
 
-What a call says is another's text, perhaps written to be approved: it stands behind a margin on every line of the
-terminal, nothing in it steers or hides, and the question comes last.
+What a call says is another's text, perhaps written to be approved: it stands behind a margin on every
+line, nothing in it steers or hides, and the question comes last.
 """
 
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import jsontext, signals
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.output.screen import NARROWEST, keys, terminal_width
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 MOST_SHOWN = 10_000  # characters of an input
 MOST_ROWS = 200  # lines of the terminal
@@ -26,7 +24,7 @@ _TRIES = 3
 _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters that do not show as what they are
 
 
-def show_call(app: "App", call: Call) -> None:
+def show_call(app: App, call: Call) -> None:
     """Show a call with its whole input, or as much of it as a person can read, and then how much is not shown."""
     whole = "\n".join(_lines(call.input))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
@@ -76,11 +74,8 @@ def named(text: str) -> str:
     return visible(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
 
 
-def ask(app: "App", question: str, choices: str) -> str:
-    """Return the letter of the choice that a person types, or the one it begins with.
-
-    What was typed before the question came does not count. Raises UsageError when there is no reply to be had.
-    """
+def ask(app: App, question: str, choices: str) -> str:
+    """Return the letter of the choice that a person types now, or the one it begins with. Raises UsageError."""
     _forget_keys(app)
     for _ in range(_TRIES):
         reply = line_of(app, f"{question} ")
@@ -95,11 +90,8 @@ def _words(choices: str) -> set[str]:
     return {*choices.split(), *(word[0] for word in choices.split())}
 
 
-def prompted(app: "App", session_id: str) -> bool:
-    """Show what waits in a session, ask, and send what is said; return whether there is nothing left to say.
-
-    Raises QoderError where it cannot be sent; what somebody else answered meanwhile is said, and no error.
-    """
+def prompted(app: App, session_id: str) -> bool:
+    """Show what waits, ask, and send what is said; return whether nothing is left to say. Raises QoderError."""
     with app.progress.aside():
         try:
             asked = look(app.client, session_id)
@@ -128,7 +120,7 @@ def prompted(app: "App", session_id: str) -> bool:
         return bool(answers) or not is_left
 
 
-def line_of(app: "App", prompt: str) -> str:
+def line_of(app: App, prompt: str) -> str:
     """Return the line that a person types; what ends it early leaves the line. Raises UsageError without a terminal."""
     app.err.tell(prompt)
     try:
@@ -145,7 +137,7 @@ def line_of(app: "App", prompt: str) -> str:
     return line.rstrip("\r\n")
 
 
-def _forget_keys(app: "App") -> None:
+def _forget_keys(app: App) -> None:
     """Drop what was typed before there was a question."""
     try:
         import termios

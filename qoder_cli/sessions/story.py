@@ -1,7 +1,7 @@
-"""Reading a session's events until the first ending is known, whatever the server makes of cursors, filters and order.
+"""Reading a session's events until the first ending is known, whatever a server makes of cursors and order.
 
-A reading begins at the beginning. Of a list of several pages the next one begins with the page that was the last, if
-that page is still the same; if anything is odd about it, at the beginning again: that costs requests, no wrong answer.
+The next reading begins with the page that was the last, if it is still the same; if anything is odd, at
+the beginning again: that costs requests, no wrong answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,10 +43,7 @@ def last_id(page: dict[str, Any], events: Events) -> str | None:
 
 
 def story_of(run: Run, now: float) -> SessionStory:
-    """Return an empty story of a run's session, in which what is older than the run does not count.
-
-    `now` is the server's clock in unix seconds: a run that says it was created later than that has no time to go by.
-    """
+    """Return an empty story of a run's session, in which what is older than the run does not count."""
     created = parse_timestamp(run.raw.get("created_at")) or parse_timestamp(run.raw.get("triggered_at"))
     if created is None or created.timestamp() > now + FUTURE:
         return SessionStory()
@@ -56,8 +53,7 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, a bit further each time.
 
-    `read_to` is the id of the newest event that was read, from where a stream can go on. Another story than that of the
-    run is told by what `begin` makes, and `also` are further types of events that it needs.
+    `read_to` is the newest event read. `begin` makes another story, which needs the types `also`.
     """
 
     def __init__(
@@ -81,10 +77,7 @@ class StoryReader:
         self._may_resume = True
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
-        """Read what is new, and return the story; no further than the first ending, unless `to_the_end`.
-
-        `within` is the longest time for one request in seconds. Raises ApiError.
-        """
+        """Read on, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
         self._read(within, retry, to_the_end)
         if self.story.idled_early and not self.story.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
@@ -152,8 +145,8 @@ def _further(course: _Course, events: Events) -> _Course:
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
     """Yield the events that `query` asks for in portions, newest first, each once. Raises ApiError.
 
-    They are asked for in that order, and it is believed as far as their times bear it out. Where they do not, all are
-    read from the oldest on and turned around; a list of one page needs no more than times that tell its order.
+    That order is believed as far as times bear it out; else all are read from the oldest on and turned
+    around.
     """
     seen: set[str] = set()
     oldest: float | None = None

@@ -1,8 +1,9 @@
 """A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import is_new, mapping, text
@@ -11,9 +12,6 @@ from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
@@ -46,10 +44,7 @@ def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
 
 
 class Transcript:
-    """Writes entries for a terminal of some `width`, or with `width` None as `time<TAB>label<TAB>text` for a pipe.
-
-    `styled` gives a text the style that is named, if any. On a terminal times are local, each new day is named once.
-    """
+    """Writes entries for a terminal of some `width`, or with None as `time<TAB>label<TAB>text` for a pipe."""
 
     def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
         self._width = width
@@ -200,10 +195,9 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
 
 
 class Margin:
-    """Puts `label | ` before lines; nothing when there are no `labels`, which are all that will ever be used.
+    """Puts `label | ` before lines, of equal width on a terminal; nothing when there are no `labels`.
 
-    On a terminal labels have equal room, and long ones are cut in the middle, for names and ids differ at their ends;
-    elsewhere they are whole, so that they can be searched for. `room` is the width left for the lines, None: any.
+    `room` is the width left for the lines, None: any.
     """
 
     def __init__(self, screen: Screen, labels: Iterable[str]) -> None:
@@ -230,12 +224,9 @@ class Margin:
 
 
 class Showing:
-    """Shows the events of sessions: those heard from a stream, and from the list what no stream told.
+    """Shows the events of sessions: those heard from a stream, and from the list what no stream told."""
 
-    With several runs `labels` has what their lines are to begin with, and `name` says which session has which.
-    """
-
-    def __init__(self, app: "App", labels: Iterable[str] = ()) -> None:
+    def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
         self._client = app.client
         self._progress = app.progress
         self._margin = Margin(app.err, labels)

@@ -13,9 +13,8 @@ _RUNNING = "session.status_running"
 class TurnStory(SessionStory):
     """The part of a session's story that follows the events `after`, which were said to it.
 
-    The events `known` before that do not count, wherever a list shows them. Where a list does not show what was said,
-    the turn begins with the first work that was not known. Without `after` it is the whole story, and its ending is not
-    the first but the one at which the session rests.
+    The events `known` before do not count. Where a list does not show what was said, the turn begins with the
+    first work that was not known. Without `after` it is the whole story, and its last ending counts.
     """
 
     def __init__(self, *, known: Collection[str] = (), after: Collection[str] = ()) -> None:

@@ -36,10 +36,7 @@ AT_A_TIME = 6  # runs that are read of
 
 
 def wait_for_all(app: App, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
-    """Wait until each run has ended or the wait for it is over, and return what became of each, in this order.
-
-    After a signal it returns too, with the signal as the error of each run that keeps running.
-    """
+    """Wait until each run has ended or the wait is over, also by a signal; return what became of each, in order."""
     items: dict[Watch, Item] = {}
     awaiting = Awaiting(app, limits, wanted, lambda watch, item: items.update({watch: item}))
     with suppress(Signalled):  # it is the error of the items
@@ -48,10 +45,7 @@ def wait_for_all(app: App, watches: Sequence[Watch], limits: Limits, wanted: Wan
 
 
 class Awaiting:
-    """A wait for several runs. `on_item` hears once what became of each, in the caller's thread.
-
-    It ends early when `is_enough` says so. `labels` are what the runs are called.
-    """
+    """A wait for several runs, until `is_enough`. `on_item` hears once what became of each, in this thread."""
 
     def __init__(
         self,

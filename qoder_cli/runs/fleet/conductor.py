@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.times import parse_timestamp, span, utc_text
@@ -18,7 +19,6 @@ from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
 from qoder_cli.runs.item import Item, not_started, printed
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.runs.watch import Watch
 
 
@@ -29,13 +29,12 @@ _WITHIN = 2.0  # seconds after which no further one is read
 class Conductor:
     """Keeps what became of each thing that was named, prints it, and says at the end how all went.
 
-    It is enough, and everything else is left, when the output is gone or, with `fail_fast`, when one did not go well.
-    `verb` and `restart` are those of `last_words`.
+    It is enough when the output is gone or, with `fail_fast`, when one did not go well.
     """
 
     def __init__(
         self,
-        app: "App",
+        app: App,
         typed: Sequence[str],
         *,
         verb: str,
@@ -64,10 +63,7 @@ class Conductor:
         self._printed.put(number, item)
 
     def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
-        """Show on a terminal, while it is waited, how each thing stands; `numbers` has their places in the input.
-
-        Not where standard output is a pipe: what reads it may write to the same terminal, in the midst of the table.
-        """
+        """Show on a terminal how each thing stands; not where output is piped, whose reader may write there too."""
         if self._app.out.is_piped:
             self._app.progress.settle_for_lines()
         self._app.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
@@ -129,10 +125,7 @@ class Conductor:
         return last_words(self._app, error, items, verb=self._verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
-        """Say how many of the items went how, how long it took and what it cost; nothing when quiet.
-
-        `ask` says that there is time to ask for what the runs do not tell of their cost.
-        """
+        """Say how the items went, how long it took and what it cost; `ask`: there is time to ask for the latter."""
         if self._app.progress.is_quiet or len(items) < 2:
             return
         counts = Counter(item.word.replace("_", " ") for item in items)
@@ -143,11 +136,8 @@ class Conductor:
         self._app.progress.note(f"{len(items)} runs: " + " · ".join(parts))
 
 
-def _cost(app: "App", items: Sequence[Item], *, ask: bool) -> str | None:
-    """Return the credits that the runs' sessions used, in words; None when no session says.
-
-    Each session's figure is a snapshot of its own (api/facts.md, 2.2), so those of different sessions add up.
-    """
+def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
+    """Return the credits that the runs' sessions used, in words; None when no session says."""
     runs = {item.run.session_id: item.run for item in items if item.run is not None and item.run.session_id}
     told: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
     silent = runs.keys() - told.keys()
@@ -160,7 +150,7 @@ def _cost(app: "App", items: Sequence[Item], *, ask: bool) -> str | None:
     return total if len(amounts) == len(runs) else f"at least {total}"
 
 
-def _asked(app: "App", sessions: set[str], created: Sequence[object]) -> dict[str, object]:
+def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
     """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
     told: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN

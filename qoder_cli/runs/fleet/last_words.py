@@ -4,15 +4,13 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
 from qoder_cli.base.plainfile import keep
 from qoder_cli.output import results
 from qoder_cli.runs.item import Item
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to the command that starts those
 
@@ -25,12 +23,11 @@ _ALIKE = 10  # identical warnings
 
 
 def last_words(
-    app: "App", error: QoderError, items: Sequence[Item], *, verb: str, restart: Restart | None = None
+    app: App, error: QoderError, items: Sequence[Item], *, verb: str, restart: Restart | None = None
 ) -> QoderError:
-    """Return the error that decides the exit code, with what became of all.
+    """Return the error that decides the exit code, with what became of all, and the next command.
 
-    `verb` says what became of those that succeeded. `restart`, where runs are started, returns the command that starts
-    some of them.
+    `verb` says what became of those that succeeded; `restart` returns the command that starts some of them.
     """
     decided = next((item for item in items if item.error is error), None)
     is_stopped, several = isinstance(error, Interrupted), len(items) > 1
@@ -55,7 +52,7 @@ def last_words(
 
 
 def _next_command(
-    app: "App",
+    app: App,
     error: QoderError,
     items: Sequence[Item],
     running: Sequence[str],
@@ -115,11 +112,8 @@ def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-def _shortened(command: Sequence[str], app: "App") -> str | None:
-    """Return a command with its ids in a file, where it is too long for a line of a terminal; None where it is not.
-
-    The ids follow the program, the noun and the verb.
-    """
+def _shortened(command: Sequence[str], app: App) -> str | None:
+    """Return a command with its ids in a file, where it is too long for a line of a terminal."""
     if len(shlex.join(command)) <= LONGEST_LINE:
         return None
     ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
@@ -134,7 +128,7 @@ def _shortened(command: Sequence[str], app: "App") -> str | None:
 class Warnings:
     """Tells of each thing of which there is nothing but an error, as it becomes known."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: App) -> None:
         self._progress = app.progress
         self._counts: dict[tuple[str, str | None], int] = {}
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, RunSkipped
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
@@ -22,8 +23,6 @@ from qoder_cli.settings.values import OnSkip
 
 if TYPE_CHECKING:
     import queue
-
-    from qoder_cli.app import App
 
 
 Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
@@ -55,7 +54,7 @@ class Launches:
 
     def __init__(
         self,
-        app: "App",
+        app: App,
         typed: Sequence[str],
         orders: dict[int, Order],
         plan: Plan,
@@ -99,10 +98,7 @@ class Launches:
         self._pool.hear(self._app.progress.beat, is_enough)
 
     def stop(self, within: float = LAST_WORDS) -> None:
-        """Send nothing more, and tell of every order that is open, within so many seconds.
-
-        It is told of as not attempted where nothing was sent, as unknown where the response did not come in time.
-        """
+        """Send nothing more, and tell of every order that is open, within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 

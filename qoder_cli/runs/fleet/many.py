@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.times import Limits
@@ -23,19 +24,15 @@ from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import written
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 _LISTED = 5  # names that an error lists
 
 
 def orders_for(
-    typed: Sequence[str], like: Order, app: "App", *, keep_going: bool, allow_duplicates: bool
+    typed: Sequence[str], like: Order, app: App, *, keep_going: bool, allow_duplicates: bool
 ) -> list[Order | QoderError]:
-    """Return an order for each deployment that was typed, `like` the one given but for deployment and key.
+    """Return an order `like` the one given for each deployment typed. Raises QoderError.
 
-    With `keep_going` an unknown name is an error in its place; otherwise it is raised, as is a deployment that is
-    named twice, unless that is allowed. Raises QoderError, before anything is started.
+    With `keep_going` an unknown name is an error in its place.
     """
     found = names.deployments(typed, app)
     counts = Counter(each for each in found if isinstance(each, str))
@@ -66,7 +63,7 @@ def _refuse_duplicates(
     )
 
 
-def _nothing_started(unknown: Sequence[QoderError], total: int, app: "App") -> QoderError:
+def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
     """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
@@ -79,24 +76,23 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: "App") -> Q
     )
 
 
-def _with_nearest(error: QoderError, app: "App") -> str:
+def _with_nearest(error: QoderError, app: App) -> str:
     """Return an error in words, with what may have been meant."""
     near = (error.hint or "").removesuffix(asked(app)).strip()
     return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
 def run_many(
-    app: "App",
+    app: App,
     typed: Sequence[str],
     orders: Sequence[Order | QoderError],
     plan: Plan,
     limits: Limits,
     wanted: Wanted,
 ) -> int:
-    """Start a run of each deployment, wait for them if that is wanted, and print what became of each.
+    """Start a run of each deployment, wait for them if wanted, and print what became of each.
 
-    `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0, or raises the error
-    that decides the exit code.
+    `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0 or raises.
     """
     app.known.ci.expect(typed)
     app.pace_reads(READS_BESIDE_WRITES)
@@ -118,7 +114,7 @@ def _listed(typed: Sequence[str]) -> str:
 class _Running:
     """Runs of several deployments, from what was typed to what is printed of each."""
 
-    def __init__(self, app: "App", typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
+    def __init__(self, app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
         self._app = app
         self._typed = typed
         self._orders = orders
@@ -193,11 +189,8 @@ class _Running:
         self._conductor.put(number, self._plan.excused(item))
 
 
-def wait_many(app: "App", typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
-    """Wait for the runs that were typed, and print what became of each, also of those that cannot be found.
-
-    Returns 0, or raises the error that decides the exit code; UsageError, before anything is asked, for what is no run.
-    """
+def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
+    """Wait for the runs typed, and print what became of each; return 0 or raise what decides the exit code."""
     for word in typed:
         ids.run(word)
     app.pace_reads()

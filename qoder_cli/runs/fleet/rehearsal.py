@@ -1,8 +1,9 @@
 """`deploy run --dry-run`: the request that each trigger would be, and why it would be refused; nothing is written."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.pool import in_order
@@ -13,14 +14,11 @@ from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.item import Item
 from qoder_cli.runs.trigger import Order
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
 
 
-def show_request(app: "App", order: Order) -> int:
+def show_request(app: App, order: Order) -> int:
     """Print the request of one order, and return 0. Raises why it would be refused, as the command itself would."""
     request = _request(app, order)
     fields: Fields = {**request, "body": "{}"}
@@ -34,11 +32,8 @@ def show_request(app: "App", order: Order) -> int:
     return Exit.OK
 
 
-def show_requests(app: "App", typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
-    """Print the requests, an error standing for what cannot be ordered; `orders` are in the order of `typed`.
-
-    Returns 0, or raises the error that the command itself would end with.
-    """
+def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
+    """Print the requests, an error for what cannot be ordered; return 0 or raise what the command would."""
     from qoder_cli.runs.fleet.last_words import Warnings, last_words
 
     app.pace_reads()
@@ -67,7 +62,7 @@ def show_requests(app: "App", typed: Sequence[str], orders: Sequence[Order | Qod
     return Exit.OK
 
 
-def _refusal(app: "App", id: str) -> QoderError | None:
+def _refusal(app: App, id: str) -> QoderError | None:
     """Return why a run of a deployment would be refused; None when nothing is known against it."""
     try:
         found = find_deployment(app, id)
@@ -77,7 +72,7 @@ def _refusal(app: "App", id: str) -> QoderError | None:
     return refused and refused.with_(message=f"{refused.message}; a run would be refused")
 
 
-def _request(app: "App", order: Order) -> dict[str, Any]:
+def _request(app: App, order: Order) -> dict[str, Any]:
     settings = app.client.settings  # by way of the client, so that a missing token is found here too
     values: tuple[Any, ...] = (
         True,

@@ -1,9 +1,8 @@
 """Checking many runs at once through the lists, so that a check does not cost a request a run.
 
-Where runs have a status, `GET /deployment_runs` shows it. Where they have none, `GET /sessions` shows which sessions
-are at rest, and only those are asked how they ended. Absence from a list says nothing: a run that its list does not
-show is read by itself. So is every run from time to time, because a list may hide what happened (a session that had
-ended is running again because a colleague chats on).
+`GET /deployment_runs` shows the status of runs; where they have none, `GET /sessions` shows which sessions
+are at rest, and only those are asked. Absence from a list says nothing: a run that it does not show is
+read by itself, and so is every run from time to time, because a list may hide what happened.
 """
 
 import math
@@ -78,10 +77,7 @@ def _created(run: Run | None) -> datetime | None:
 
 
 class _List:
-    """A list that shows many runs at once: its path, its filters, and what is known of this server's.
-
-    Its times may differ from those of the runs by `slack`.
-    """
+    """A list that shows many runs at once, and what is known of this server's; `slack`: how far times differ."""
 
     def __init__(self, path: str, filters: dict[str, Any], slack: timedelta) -> None:
         self.path = path
@@ -127,10 +123,7 @@ class _List:
 
 @dataclass
 class _Record:
-    """What is remembered of a run: when it was last read itself, the pause until the next time, how it rested.
-
-    `listed` is when a list showed it.
-    """
+    """What is remembered of a run: when it was read itself, the next pause, how it rested, when a list had it."""
 
     read: float
     pause: float = FIRST_PAUSE
@@ -176,10 +169,9 @@ class RollCall:
     ) -> Iterator[Heard | None]:
         """Check on runs, and yield those that were heard of, with the error if reading one failed.
 
-        After a page that tells nothing it yields None: whoever has no more time can stop here. `within` returns the
-        longest time for the next request in seconds; `is_late`, asked in this thread while one is under way, whether
-        there is no time left at all; `longest_pause` is for how long, in seconds, a run that no list shows is left
-        alone. Raises ApiError when a list cannot be read now, Late.
+        It yields None after a page that tells nothing. `within` returns the longest time for the next request in
+        seconds; `is_late` whether there is none left; `longest_pause` is for how long a run that no list shows is
+        left alone. Raises ApiError when a list cannot be read now, Late.
         """
         now = self._client.clock.monotonic()
         self._call = _Call(now, within, is_late, longest_pause)
@@ -218,10 +210,7 @@ class RollCall:
         return listed
 
     def _clusters(self, going: Sequence["Watch"]) -> Iterator[tuple[_List, _Cluster]]:
-        """Yield each list with the runs to read it for: two or more, for one costs no less by itself.
-
-        The sessions are read also for runs whose status has not moved for long, though their session may have ended.
-        """
+        """Yield each list with the runs to read it for: two or more, for one costs no less by itself."""
         known = [watch for watch in going if watch.run and not watch.over]
         by_status = [watch for watch in known if not _is_told_by_session(watch)]
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
@@ -306,10 +295,7 @@ class RollCall:
             self._due |= {watch.observer.run_id: watch for watch in stale}
 
     def _ask(self, watches: Sequence["Watch"]) -> Iterator[Heard]:
-        """Read each run itself, several at a time.
-
-        No further one is read once the server has asked for a pause, or is not there for the lists either.
-        """
+        """Read each run itself, until the server asks for a pause, or is not there for the lists either."""
         enough: list[ApiError] = []
 
         def look(watch: "Watch") -> ApiError | None:

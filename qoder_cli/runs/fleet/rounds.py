@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class FleetWait(Wait):
-    """Waits for several runs.
-
-    Functions that come in through the inbox are called in this thread, and may return another run to wait for: `coming`
-    starts them. More than a few are polled in `rounds`. The wait ends early when `is_enough` says so.
-    """
+    """Waits for several runs. More than a few are polled in `rounds`. `coming` starts more of them."""
 
     def __init__(
         self,

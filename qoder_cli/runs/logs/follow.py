@@ -40,10 +40,7 @@ _ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
-    """Print what has happened, and what happens until the run has ended or, unless `on_ask` is wait, needs an answer.
-
-    Raises QoderError.
-    """
+    """Print what happens until the run has ended or, unless `on_ask` is wait, needs an answer."""
     observer = any_observer(app, chosen)
     run = observer.read_once()
     try:
@@ -71,11 +68,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 
 
 def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
-    """Print what happens until the run's first ending, which the run itself and its session's list are asked for.
-
-    Unless `on_ask` is wait, until it needs an answer that nobody gives at most. Raises NotFound when the session was
-    deleted, LostSight.
-    """
+    """Print what happens until the run's first ending, or an ask. Raises NotFound for no session, LostSight."""
     follower = Follower(log, note=app.progress.note)
     watching = _Watching(observer, app.clock)
     try:
@@ -145,11 +138,10 @@ def _has_ended(observer: Observer) -> bool:
 
 
 class Follower:
-    """Reads on from the last event of a log: by the stream, and by the list where there is no stream to rely on.
+    """Reads on from the last event of a log: by the stream, and by the list where none can be relied on.
 
-    The list is read whenever a stream begins, so that nothing between the two is missed, and every few seconds while
-    none is open or one is silent for 60 s. A stream is relied on once it has delivered an event. `note` is told why
-    events may be late, and `preview` of messages while they are made.
+    The list is read whenever a stream begins, and every few seconds while none is open or one is silent for
+    60 s. `note` is told why events may be late, `preview` of messages while they are made.
     """
 
     def __init__(
@@ -171,10 +163,9 @@ class Follower:
         self._failing_since: float | None = None
 
     def batches(self, wake_at: Callable[[], float]) -> Iterator[Events]:
-        """Yield the events that are new, for ever; and an empty batch now and then, so that the caller can look around.
+        """Yield new events for ever, and an empty batch when it is `wake_at()`, by the monotonic clock.
 
-        `wake_at` returns when, by the monotonic clock, the caller wants to do that at the latest. Raises AuthError,
-        NotFound when the session is not found for 30 s, and any ApiError that lasts for 5 minutes.
+        Raises AuthError, NotFound when the session is not found for 30 s, any ApiError that lasts 5 minutes.
         """
         log = self._log
         deltas = ("agent.message",) if self._preview else ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NeedsAnswer, NotFound, NotYet, QoderError
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, is_new, mapping, text
@@ -18,7 +19,6 @@ from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, event
 from qoder_cli.sessions.transcript import Entry, Transcript, entry
 
 if TYPE_CHECKING:
-    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 Event = dict[str, Any]
@@ -56,10 +56,7 @@ class Selection:
 
 
 class SessionLog:
-    """The events of one session. `young` says that replicas may not know the session yet.
-
-    What is new is read on from `last`, the id of the newest event that was read.
-    """
+    """The events of one session, read on from `last`; one that is `young` may be unknown to replicas."""
 
     def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
         self.client = client
@@ -73,10 +70,7 @@ class SessionLog:
         self._known: dict[str, None] = {}  # events that were told as new
 
     def batches(self, tail: int | None) -> Iterator[Events]:
-        """Yield what has happened, oldest first: what is wanted and perhaps more, page by page. Raises ApiError.
-
-        With `tail` only so many of the newest events are yielded, in one batch.
-        """
+        """Yield what has happened, oldest first, page by page; with `tail` the newest. Raises ApiError."""
         if tail is not None:
             yield self._newest(tail)
             return
@@ -142,12 +136,9 @@ class SessionLog:
 
 
 class Printer:
-    """Prints events in the format asked for, in a `with` block; `shown` says whether there were any.
+    """Prints events in the format asked for, in a `with` block; `data` is what JSON shows of one."""
 
-    `data` is what JSON shows of an event: the event, if nothing else is given.
-    """
-
-    def __init__(self, app: "App", selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
+    def __init__(self, app: App, selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
         self._output = app.output
         self._selection = selection
         self.shown = False
@@ -179,7 +170,7 @@ class Printer:
             self._output.raw(self._transcript.write(Entry("credits", str(credits)), at=None))
 
 
-def credits_of(app: "App", run: Run, selection: Selection) -> object:
+def credits_of(app: App, run: Run, selection: Selection) -> object:
     """Return what the run's session has cost, where people read all of it; None where it cannot be told at once."""
     if app.output.format != "table" or selection.types or not run.session_id:
         return None
@@ -191,7 +182,7 @@ def credits_of(app: "App", run: Run, selection: Selection) -> object:
     return None
 
 
-def log_of(app: "App", run: Run, selection: Selection) -> SessionLog:
+def log_of(app: App, run: Run, selection: Selection) -> SessionLog:
     """Return the log of a run's session. Raises NotYet or NotFound when it has none."""
     if run.session_id is None:
         raise _without_session(app, run)
@@ -215,7 +206,7 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
-def following(app: "App", run: Run, error: QoderError) -> QoderError:
+def following(app: App, run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
     next = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
     if isinstance(error, NeedsAnswer):
@@ -223,7 +214,7 @@ def following(app: "App", run: Run, error: QoderError) -> QoderError:
     return going_on(error.with_(next=next), run, app)
 
 
-def _without_session(app: "App", run: Run) -> QoderError:
+def _without_session(app: App, run: Run) -> QoderError:
     if is_going(run):
         words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
         return following(app, run, NotYet(words, hint="to wait for them"))

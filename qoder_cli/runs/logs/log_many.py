@@ -33,10 +33,7 @@ class Log:
 
 
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
-    """Print the log of each run, and return 0 or raise the error that decides the exit code.
-
-    One that cannot be read is a warning, and leaves the others shown. Raises UsageError, before anything is printed.
-    """
+    """Print the log of each run; return 0 or raise what decides the exit code, at once for a UsageError."""
     page: _Lines | _Array = _Lines(app, selection)
     if app.output.format == "json":
         page = _Array(app.output, selection)
@@ -67,10 +64,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
 
 
 def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
-    """Yield the logs in order, read in threads, each with its first batch, so that it can be shown at once.
-
-    Raises UsageError, before anything is yielded, for a name that several deployments have.
-    """
+    """Yield the logs in order, read in threads, each with its first batch. Raises UsageError at once."""
     app.connect()
     is_fresh = freshness(app)
     ids = names.runs(typed, app)
