@@ -107,14 +107,12 @@ class App:
         self._keep_secret(*map(self.env.get, _TOKENS))
 
     def _keep_secret(self, *tokens: str | None) -> set[str]:
-        """Keep tokens out of what is written on stderr, and return them."""
         secrets = {secret for token in tokens if token and len(secret := token.strip()) >= _SHORTEST_TOKEN}
         self.err.keep_secrets(secrets)
         return secrets
 
     @classmethod
     def of_this_process(cls) -> "App":
-        """Return the app of the process this runs in."""
         program = Path(sys.argv[0]).stem
         return cls(
             env=os.environ,
@@ -162,7 +160,6 @@ class App:
 
     @cached_property
     def progress(self) -> "Progress":
-        """What is said on stderr while something goes on."""
         from qoder_cli.output.progress import Progress
 
         quiet = self.flags.no_progress or is_on(self.env, "QODER_NO_PROGRESS")
@@ -171,7 +168,6 @@ class App:
 
     @cached_property
     def store(self) -> "Store":
-        """What was triggered from this machine, and seen."""
         from qoder_cli.local.store import Store
 
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
@@ -226,7 +222,6 @@ class App:
             raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error
 
     def report(self, error: QoderError) -> None:
-        """Write the one error that ends stderr."""
         self.keep_secrets()  # one may have been typed by mistake
         write_error(error, self.err, self.flags.output)
 

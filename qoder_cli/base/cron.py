@@ -150,7 +150,6 @@ def _for_cronsim(first: str | None, last: str | None, step: str | None, place: i
 
 
 def _takes(part: str, place: int) -> bool:
-    """Return whether cronsim takes a part of the field at a place."""
     try:
         CronSim(" ".join(part if at == place else "*" for at in range(5)), _ANY_DAY)
     except CronSimError:

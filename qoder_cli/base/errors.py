@@ -41,7 +41,6 @@ class Exit(IntEnum):
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """Make the member equal to `code`, and keep its meaning beside it."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
@@ -119,7 +118,6 @@ class QoderError(Exception):
         super().__setattr__(name, value)
 
     def with_(self, **changes: Any) -> Self:
-        """Return a copy with some attributes changed."""
         other = type(self).__new__(type(self), *self.args)
         vars(other).update(vars(self), **changes)
         other.__cause__ = self.__cause__
@@ -177,7 +175,6 @@ class ApiError(QoderError):
     retryable = False  # whether asking again can help
 
     def about(self, what: str) -> Self:
-        """Return the error, saying what was asked for."""
         return self.with_(message=f"{what}: {self.message}")
 
     retry_after: float | None = None
@@ -266,7 +263,6 @@ class Signalled(BaseException):
 
     @property
     def exit(self) -> Exit:
-        """The exit code of this signal."""
         if self.signum == signal.SIGINT:
             return Exit.INTERRUPTED
         return Exit.TERMINATED if self.signum == signal.SIGTERM else Exit.HUNG_UP

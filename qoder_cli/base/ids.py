@@ -162,7 +162,6 @@ def _meant(typed: str, wanted: str) -> str:
 
 
 def _check_text(typed: str, what: str, wanted: str) -> None:
-    """Refuse what can name nothing at all."""
     if not typed.strip():
         raise UsageError(f"the {what} is empty", hint="is a shell variable unset?")
     if len(typed) > LONGEST:

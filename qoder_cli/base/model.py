@@ -29,11 +29,9 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The object's id."""
         return str(self.raw["id"])
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON output shows."""
         return self.raw
 
 
@@ -85,12 +83,10 @@ class Run(Resource):
 
     @property
     def status(self) -> str | None:
-        """The run's status, from the server or derived."""
         return text(self.get("status"))
 
     @property
     def deployment_id(self) -> str | None:
-        """The deployment this is a run of."""
         return text(self.raw.get("deployment_id"))
 
     @property
@@ -113,7 +109,6 @@ class Run(Resource):
 
     @property
     def error_message(self) -> str | None:
-        """The error in words."""
         return text(self.error.get("message"))
 
     @property
@@ -123,7 +118,6 @@ class Run(Resource):
 
     @property
     def completed_at(self) -> str | None:
-        """When the run ended, as a timestamp text."""
         return text(self.get("completed_at"))
 
     @property
@@ -176,7 +170,6 @@ class Deployment(Resource):
 
     @property
     def name(self) -> str | None:
-        """The deployment's name."""
         return text(self.raw.get("name"))
 
     @property

@@ -248,7 +248,6 @@ class SessionStory:
 
     @property
     def ending_key(self) -> str | None:
-        """The key of the event that is the first ending."""
         endings = self._judged.endings
         return endings[0].key if endings else None
 
@@ -268,7 +267,6 @@ class SessionStory:
 
     @property
     def worked(self) -> bool:
-        """Whether the session has begun its work."""
         return self._judged.worked
 
     @property

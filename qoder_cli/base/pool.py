@@ -52,7 +52,6 @@ class Task(Generic[R]):
         self._failure: BaseException | None = None
 
     def start(self) -> Self:
-        """Make the call, and return at once."""
         begin(self._run)
         return self
 
@@ -116,7 +115,6 @@ class OneAhead(Generic[T]):
         self._next: Task[T | None] | None = None
 
     def prepare(self) -> None:
-        """Begin to get the next item, in a thread."""
         if self._next is None:
             self._next = Task(lambda: next(self._items, None)).start()
 
@@ -154,7 +152,6 @@ class Pool(Generic[T, R]):
         self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
 
     def give(self, things: Iterable[T]) -> None:
-        """Take on more, and return at once."""
         things = list(things)
         self.open.update(dict.fromkeys(things))
         with self._hiring:

@@ -104,7 +104,6 @@ def _every_date(meaning: Cron) -> bool:
 
 
 def _months(meaning: Cron) -> str:
-    """Return the names of the months; nothing when it is every month."""
     return "" if len(meaning.months) == 12 else _listed([_MONTHS[month - 1] for month in sorted(meaning.months)])
 
 

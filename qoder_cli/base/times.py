@@ -159,15 +159,12 @@ class Clock:
     """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""
 
     def now(self) -> float:
-        """Return the wall clock."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Return a clock that only goes forward."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
         with signals.waiting():
             time.sleep(max(seconds, 0))
 

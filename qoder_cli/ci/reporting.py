@@ -42,11 +42,9 @@ class Ci(Teller):
         self._told_at = float("-inf")
 
     def expect(self, typed: Sequence[str]) -> None:
-        """Take in what several things are called, before any is looked for."""
         self._typed = typed
 
     def expect_one(self, typed: str) -> None:
-        """Take in what the one thing is called, before it is looked for."""
         self._word = typed
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
@@ -57,7 +55,6 @@ class Ci(Teller):
             self._tell_ids()
 
     def launched(self) -> None:
-        """Report the runs that are known."""
         self._tell_ids()
 
     def _tell_ids(self) -> None:
@@ -76,7 +73,6 @@ class Ci(Teller):
             self._ids[number] = item.run.id, item.run.session_id
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
-        """Take in what became of the one thing."""
         self.ended(Item(run.id, run, error))
 
     def __enter__(self) -> Self:
@@ -153,7 +149,6 @@ def plain(text: str | None) -> str | None:
 
 
 def _in_words(failure: BaseException | None) -> QoderError | None:
-    """Return the error behind what ended the command; None when it ended well."""
     match failure:
         case None | typer.Exit():
             return None

@@ -79,7 +79,6 @@ class GitHub(_Files):
     takes_text = True
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set outputs of the step."""
         self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
 
     def sum_up(self, items: "Sequence[Item]") -> None:
@@ -100,7 +99,6 @@ class GitHub(_Files):
         self._app.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
-        """Append to the file that a variable names."""
         with self._writing(variable):
             if not (path := self._app.env.get(variable)):
                 raise ValueError("not set")

@@ -41,7 +41,6 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the server says that it did what was asked."""
         return 200 <= self.status < 300
 
     @property

@@ -70,18 +70,15 @@ class ObjectWrite(Write[T]):
         self._key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
-        """Prepare an attempt, each under the same key."""
         return self.client.prepare(self._method, self._path, body=self._body, headers={"idempotency-key": self._key})
 
     def read(self, answer: "Answer") -> T:
-        """Return what an answer shows. Raises ApiError."""
         found = self._parse(self.client.understand(answer))
         if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")
         return found
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that nobody knows whether it was changed."""
         return OutcomeUnknown(
             "; ".join(filter(None, (f"unknown whether {self._what} succeeded", why))),
             hint="check; it is safe to repeat" if self._repeatable else "check before doing it again",
@@ -90,7 +87,6 @@ class ObjectWrite(Write[T]):
         )
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        """Return what shows, None if nothing does. Raises OutcomeUnknown, CannotBe, Signalled."""
         looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
         self.client.progress.note(
             f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
@@ -98,7 +94,6 @@ class ObjectWrite(Write[T]):
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> T | None:
-        """Return the object, when the API refuses a change because it is already made."""
         if self._method == "DELETE" and error.http_status == 404:
             return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
@@ -107,7 +102,6 @@ class ObjectWrite(Write[T]):
         return self._read_back(looks, error)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return 0 for what does no harm when it is repeated, at most twice."""
         repeats = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
         return 0.0 if repeats else None
 

@@ -76,11 +76,9 @@ class Client:
 
     @property
     def request_timeout(self) -> float:
-        """The longest time for one request, in seconds."""
         return self.settings.request_timeout or REQUEST_TIMEOUT
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
         self._http_for_writes.close()
 
@@ -297,7 +295,6 @@ class Client:
         return answer
 
     def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes) -> None:
-        """Show a request or a response with --debug, without secrets."""
         from qoder_cli.http import redact
 
         token = self.settings.token
@@ -402,7 +399,6 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    """Return the headers that every request has."""
     headers = {
         "authorization": f"Bearer {settings.token}",
         "accept": "application/json",

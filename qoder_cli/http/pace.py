@@ -50,7 +50,6 @@ class Pace:
             return 0.0
 
     def allow(self, per_second: float) -> None:
-        """Let so many be sent in a second from now on."""
         self._spacing = _TIGHTER / per_second
 
     def hold(self, seconds: float) -> None:
@@ -60,11 +59,9 @@ class Pace:
 
     @property
     def is_closed(self) -> bool:
-        """Whether there are no more turns."""
         return self._closed
 
     def close(self) -> None:
-        """Give no more turns."""
         with self._lock:
             self._closed = True
 

@@ -27,7 +27,6 @@ class Proxy(NamedTuple):
 
     @property
     def fix(self) -> str:
-        """What to do about one that does not work."""
         return f"correct {self.source}" + ("" if self.source == _OF_THE_SYSTEM else ", or unset it")
 
 

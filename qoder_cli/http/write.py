@@ -110,7 +110,6 @@ class Write(ABC, Generic[T]):
         """Return the error that nobody knows what it did; `is_absent`: looking for it shows nothing."""
 
     def meaning_of(self, error: ApiError) -> Meaning:
-        """Return what the error of an attempt means."""
         return meaning_of(error)
 
     # What it does about each attempt: `begin`, then one of `did_nothing`, `done` and `settle`. This kind cannot settle
@@ -290,13 +289,10 @@ class Cancel(Write[Any]):
         self._path = f"/sessions/{segment(session_id)}/cancel"
 
     def request(self) -> "Pending":
-        """Prepare an attempt."""
         return self.client.prepare("POST", self._path, timeout=self.timeout)
 
     def read(self, answer: "Answer") -> Any:
-        """Return what the API says of it. Raises ApiError."""
         return self.client.understand(answer)
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that nobody knows whether it was heard."""
         return OutcomeUnknown(why, run_state="unknown", cause=cause)

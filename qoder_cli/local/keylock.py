@@ -32,7 +32,6 @@ class KeyLocks:
             return True
 
     def release(self, key: str) -> None:
-        """Let go of a key that is held."""
         with _guard:
             place = self._place(key)
             if self._file is not None and place in _held:

@@ -269,15 +269,12 @@ class Store:
         return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
 
     def of_key(self, key: str, *, host: str) -> list[Entry]:
-        """Return the attempts under this key on this host, oldest first."""
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
 
     def is_adopted(self, host: str, run_id: str) -> bool:
-        """Return whether the run on this host was adopted."""
         return bool(self._entries("run = ? AND host = ? AND is_adopted", run_id, host))
 
     def adopted(self, host: str) -> frozenset[str]:
-        """Return the runs on this host that were adopted."""
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 
     def _entries(self, which: str, *values: str | float) -> list[Entry]:
@@ -297,7 +294,6 @@ class Store:
             return True
 
     def release_key(self, key: str, *, host: str) -> None:
-        """Let another have the key."""
         with suppress(OSError, RuntimeError):
             self._locks.release(f"{host} {key}")
 
@@ -349,13 +345,11 @@ class Store:
             return result
 
     def _wait_for_others(self, seconds: float) -> None:
-        """Wait so long at most, from now on, for others that have the file."""
         self._patience = seconds
         if self._connection is not None:
             self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def _opened(self) -> "Connection | None":
-        """Return the connection; None where there is no file."""
         if self._connection is None:
             if self._looking:
                 self._connection = _look(self.path)
@@ -406,7 +400,6 @@ def _writable(text: str) -> str:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """Return what a file that cannot be used raises."""
     return OSError, RuntimeError, _sqlite3().Error
 
 
@@ -462,7 +455,6 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 
 def _make_tables(connection: "Connection", path: Path) -> None:
-    """Make the tables, unless another process did meanwhile, and take over the old journal."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if not _version(connection, path):
@@ -503,7 +495,6 @@ def _check(path: Path) -> None:
 
 
 def _copy(source: "Connection", target: "Connection") -> None:
-    """Copy all that is remembered into empty tables."""
     for table in ("attempts", "sightings", "deployments", "runs"):
         rows = source.execute(f"SELECT * FROM {table}").fetchall()
         if rows:

@@ -42,7 +42,6 @@ class Target(NamedTuple):
         return self.run.id if self.run else self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
-        """Return a command about it."""
         return app.command(ids.noun(self.id), verb, self.id, *words)
 
 
@@ -93,7 +92,6 @@ def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: s
 
 
 def _explain(target: Target, asked: Asked, id: str) -> None:
-    """Raise why a call cannot be answered."""
     shown = named(id)
     if id in asked.unreadable:
         raise Rejected(f"{shown} waits, but what it would do cannot be read; nothing was sent")
@@ -337,7 +335,6 @@ def _until_idle(app: App, target: Target, then: Then) -> bool:
 
 
 def _interrupt(app: App, target: Target, then: Then) -> None:
-    """Interrupt what the agent does, and wait until it has stopped."""
     if not _is_busy(look(app.client, target.session_id)):
         return
     turn = before(app, target)
@@ -356,7 +353,6 @@ def _wait_out(app: App, observer: Observer, then: Then) -> None:
 
 
 def _busy(app: App, target: Target, message: ToSay, error: Rejected) -> Rejected:
-    """Return the refusal of a session that is busy, with the command that helps."""
     if look(app.client, target.session_id).key is not None:
         return error.with_(hint="answer what it waits for first", next=target.command(app, "pending"))
     return error.with_(hint="to send it once the agent is idle", next=_when_idle(app, target, message))
@@ -375,7 +371,6 @@ class Answered(NamedTuple):
     events: Events
 
     def show(self, app: App) -> None:
-        """Print it, in the format asked for."""
         data = {
             "run_id": self.target.run.id if self.target.run else None,
             "session_id": self.target.session_id,

@@ -228,7 +228,6 @@ def finish(app: App, item: Item, *, result: bool = False) -> int:
 
 
 def _show(app: App, item: Item, result: bool) -> QoderError | None:
-    """Print the run or its result, and return the error if that could not be read."""
     run, error = item.run, None
     assert run is not None  # whoever calls this has a run to show
     if result and not is_going(run):

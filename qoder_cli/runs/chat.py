@@ -223,7 +223,6 @@ class Page:
             self._line(f"  {said.label} {first}", "red" if said.style == "red" else "dim")
 
     def end_line(self) -> None:
-        """Begin a new line, unless there is nothing on this one."""
         if self._column:
             self._screen.write("\n")
             self._column = 0

@@ -184,7 +184,6 @@ def take_leave_of(items: "Sequence[Item]", app: App) -> "list[Item]":
 
 
 def _is_left(error: QoderError, run: Run) -> bool:
-    """Return whether a timeout or a signal leaves a run running."""
     return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 

@@ -118,7 +118,6 @@ class _Stories:
         self.left = left
 
     def has_ended(self, run: Run) -> bool:
-        """Return whether a run has ended for certain. Raises ApiError."""
         try:
             return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
         except NotFound as error:
@@ -126,7 +125,6 @@ class _Stories:
             return error.enveloped and is_old  # a session that is not there does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:
-        """Return whether a session is known to have come to its first ending. Raises ApiError."""
         if self._tell(session_id, story, ENDING_EVENTS) and story.idled_early and not story.worked:
             # only the agent's own events can tell whether it ever worked
             self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))

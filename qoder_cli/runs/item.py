@@ -18,12 +18,10 @@ class Item(Result[Run]):
 
     @property
     def run(self) -> Run | None:
-        """The run, as far as it is known."""
         return self.found
 
     @property
     def run_id(self) -> str | None:
-        """The run, as far as its id is known."""
         return self.run.id if self.run else self.error.run_id if self.error else None
 
     @property
@@ -41,7 +39,6 @@ class Item(Result[Run]):
 
     @property
     def word(self) -> str:
-        """What became of it, in one word."""
         if self.run is not None:
             return self.run.status or "gone"
         if not self.attempted:
@@ -49,7 +46,6 @@ class Item(Result[Run]):
         return self.error.type_name if self.error else "pending"
 
     def row(self) -> Fields:
-        """Return the item as a row of a table in a pipe."""
         return missing_row(without_tokens(self.typed), self.word) if self.run is None else run_row(self.run)
 
     def drawn_row(self) -> Fields:

@@ -56,7 +56,6 @@ class Listener:
             feed.start()
 
     def hears(self, watch: "Watch") -> bool:
-        """Return whether the run's end would be heard, so that reading can be rare."""
         ear = self._ear_of(watch)
         return ear is not None and ear.up and ear.delivers and self._client.clock.monotonic() - ear.heard < SILENT
 
@@ -95,6 +94,5 @@ class Listener:
         return None, False
 
     def stop(self) -> None:
-        """Leave every stream."""
         for ear in self._ears.values():
             ear.feed.stop()

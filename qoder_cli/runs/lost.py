@@ -82,7 +82,6 @@ class _Window(NamedTuple):
 
 
 def _narrow(attempt: "Attempt") -> _Window | None:
-    """Return the window for adopting, None while the server's clock is not known."""
     if attempt.ahead is None:
         return None
     sent = attempt.at + attempt.ahead
@@ -111,7 +110,6 @@ class _Search:
         self._deployment, self._host = newest.deployment, newest.host
 
     def look(self) -> None:
-        """Read the list once, back past the first attempt."""
         self._problem, self._is_whole = None, False
         reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
         all_are_runs = True
@@ -133,7 +131,6 @@ class _Search:
 
     @property
     def is_worth_more(self) -> bool:
-        """Whether looking on may still show that nothing was started."""
         if self._problem is not None:
             return self._problem.retryable
         return self._is_whole and not self._possible(self._store.owners(self._host))
@@ -189,7 +186,6 @@ class _Search:
         return [run for run in self._shown.values() if is_possible(run)]
 
     def _is_ours(self, run: Run, owners: "dict[str, Owner]") -> bool:
-        """Return whether a run can be adopted, read narrowly."""
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt in {attempt.id for attempt in self._attempts()}
         created = _created(run)

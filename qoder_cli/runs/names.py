@@ -125,7 +125,6 @@ class _Finder:
         self.found: Found = {word: _whole(word, app) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
-        """Find all of them."""
         for word in self._words:
             if word in ids.LAST:
                 from qoder_cli.runs.lost import last_run
@@ -150,7 +149,6 @@ class _Finder:
             return error
 
     def _find_newest(self, of_words: dict[str, str]) -> None:
-        """Find the newest runs of deployments, which are by the words that stand for the runs."""
         typed = list(dict.fromkeys(of_words.values()))
         try:
             known = dict(zip(typed, deployments(typed, self._app), strict=True))

@@ -85,7 +85,6 @@ class Observer:
             self._keep(settle(run))
 
     def _keep(self, run: Run) -> None:
-        """Keep the newest reading, settled, and whether it tells the ending."""
         self.run = replace(run, adopted=True) if self.adopted else run
         self.ended = not is_going(run)
 
@@ -230,7 +229,6 @@ class Observer:
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionKnown:
-        """Return what is known of the run's session; a new session has a story of its own."""
         if self._known is None or self._known.reader.session_id != run.session_id:
             self._known = SessionKnown(self._new_reader(run))
         return self._known
@@ -238,7 +236,6 @@ class Observer:
     def _read_story(
         self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
     ) -> SessionStory:
-        """Read on where the last look ended."""
         story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end)
         now = self._client.clock.monotonic()
         asks, rest = story.asks, story.rest

@@ -63,7 +63,6 @@ def everywhere(app: App, since: str) -> Batches:
 
 
 def _idle_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
-    """Yield the idle sessions created since then, each once; a server may ignore what it is asked for."""
     seen: set[str] = set()
     query = {"statuses[]": ("idle",), "created_at[gte]": utc_text(start), "limit": 100}
     for page in app.client.pages("/sessions", query):

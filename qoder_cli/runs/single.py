@@ -95,7 +95,6 @@ def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
 
 
 def _stopped(app: App, trigger: Trigger, signalled: Signalled) -> QoderError:
-    """Return the last words when a signal came while the trigger was under way."""
     if trigger.run is not None:
         return stopped_with(signalled, trigger.run, app)
     return signalled.in_words(

@@ -110,7 +110,6 @@ class Trigger(Write[Run]):
     # The write.
 
     def request(self) -> "Pending":
-        """Prepare an attempt, each under the same key."""
         path = f"/deployments/{segment(self.deployment_id)}/run"
         return self.client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=self.timeout)
 
@@ -135,7 +134,6 @@ class Trigger(Write[Run]):
         )
 
     def begin(self) -> None:
-        """Write down that an attempt is about to be sent."""
         clock, settings = self.client.clock, self.client.settings
         attempt = self._app.store.begin(
             at=clock.now(),
@@ -148,7 +146,6 @@ class Trigger(Write[Run]):
         self._sent.append(_Sent(attempt, clock.monotonic()))
 
     def did_nothing(self) -> None:
-        """Write down that the newest attempt started nothing."""
         self._app.store.settle_nothing(self._sent.pop().attempt)
 
     def ruled_out(self) -> None:
@@ -158,13 +155,11 @@ class Trigger(Write[Run]):
         self._failed.clear()
 
     def done(self, value: Run) -> None:
-        """Write down the run that the answer to the newest attempt names."""
         self._app.store.settle(self._sent[-1].attempt, value.id)
         self.ruled_out()
         self._hear_of(value)
 
     def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
-        """Return the run that the list shows to be ours, adopted. Raises OutcomeUnknown, Signalled."""
         if meaning is not Meaning.LOST:
             self._failed.append(self._sent[-1])
         if self._order.on_lost == "fail":
@@ -203,7 +198,6 @@ class Trigger(Write[Run]):
         return [*(dated(self.client, each) for each in self._earlier), *map(self._placed, self._sent)]
 
     def _placed(self, sent: _Sent) -> "Attempt":
-        """Return an attempt of this command with the server's clock as the monotonic clock tells it, kept with it."""
         moment = self.client.on_server_clock(sent.at)
         if moment is None:
             return sent.attempt

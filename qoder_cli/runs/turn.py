@@ -49,7 +49,6 @@ class SessionObserver(Observer):
         return super()._read_story(known, within, retry, to_the_end=True)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
-        """Take in the ending, with the session as it is then."""
         self._keep(apply_ending(run, ending))
         with suppress(ApiError):
             path = f"/sessions/{segment(self.run_id)}"

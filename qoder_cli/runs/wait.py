@@ -94,12 +94,10 @@ class Wait:
 
     @property
     def first_pause(self) -> float:
-        """The seconds between the first two polls."""
         return min(FIRST_PAUSE, self.terms.longest_pause)
 
     @property
     def left(self) -> float:
-        """The seconds until the deadline, negative after it."""
         return self._deadline - self.terms.clock.monotonic()
 
     @property
@@ -157,7 +155,6 @@ class Wait:
             self._on_over(watch)
 
     def time_out(self, watch: Watch) -> None:
-        """End the wait for a run because its time is up, unless it is over."""
         watch.end(timed_out(watch.observer.run_id, watch.run, self.terms.timeout))
         self.conclude(watch)
 

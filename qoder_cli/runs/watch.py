@@ -33,12 +33,10 @@ class Watch:
 
     @property
     def run(self) -> Run | None:
-        """The newest reading of the run."""
         return self.observer.run
 
     @property
     def session_id(self) -> str | None:
-        """The session of the run, once it is known."""
         return self.run.session_id if self.run else None
 
     @property
@@ -57,7 +55,6 @@ class Watch:
         return self.run is not None or self.observer.may_lag
 
     def begin(self, now: float, pause: float) -> None:
-        """Begin to wait, with the pause between the first two polls."""
         self.began = self._heard = now
         self.pause = pause
 
@@ -72,7 +69,6 @@ class Watch:
             self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
 
     def is_alert(self, now: float) -> bool:
-        """Return whether the end was heard lately, and is not read yet."""
         return now < self._alert_until
 
     def put_off(self, due: float, *, next_pause: float) -> None:
@@ -81,7 +77,6 @@ class Watch:
             self.due, self.pause = due, next_pause
 
     def bring_forward(self, due: float) -> None:
-        """Poll no later than then."""
         self.due = min(self.due, due)
 
     def oversleep(self, seconds: float) -> None:
@@ -116,7 +111,6 @@ class Watch:
         self.end(lost)
 
     def end(self, error: QoderError) -> None:
-        """End the wait before the run has ended."""
         if not self.over:
             self.error = error
 

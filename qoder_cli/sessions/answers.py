@@ -63,12 +63,10 @@ class SessionWrite(Write[Events]):
         self._key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
-        """Prepare an attempt, each under the same key."""
         headers = {"idempotency-key": self._key}
         return self.client.prepare("POST", events_path(self.session_id), body={"events": self.events}, headers=headers)
 
     def read(self, answer: "Answer") -> Events:
-        """Return the events that were accepted. Raises ApiError."""
         data = mapping(self.client.understand(answer)).get("data")
         accepted = [event for event in map(mapping, data if isinstance(data, list) else []) if text(event.get("id"))]
         if len(accepted) != len(self.events) or not all(map(self._may_be, accepted, self.events)):
@@ -82,7 +80,6 @@ class SessionWrite(Write[Events]):
         return all(accepted.get(name) in (None, value) for name, value in of_ours.items())
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that nobody knows whether it was delivered."""
         return OutcomeUnknown(
             "; ".join(filter(None, (f"unknown whether {self._what} was delivered", why))),
             hint="check before doing it again",
@@ -93,7 +90,6 @@ class SessionWrite(Write[Events]):
         )
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the seconds after which it is sent again, twice at most."""
         return LOOKS[resends] if resends < RESENDS else None
 
     def deliver(self) -> Events:
@@ -169,7 +165,6 @@ class Message(_SentOnce):
         return super().request()
 
     def seen(self) -> Events | None:
-        """Return a message that says the same and was not there before."""
         listed = self._messages(retry=False, until=self._known)
         return [event for event in listed if self._is_new(event) and _said(event) == _said(self.events[0])][-1:] or None
 
@@ -264,7 +259,6 @@ class Answers(_SentOnce):
         return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
 
     def _has_another(self, ours: dict[str, Any]) -> bool:
-        """Return whether another answer to the same call is there."""
         answer = self.asked.answer_to(_call_of(ours))
         return answer is not None and answer.get("type") == str(ours["type"])
 

@@ -50,17 +50,14 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """Return tool, mcp or custom."""
         return KINDS[str(self.event.get("type"))]
 
     @property
     def name(self) -> str:
-        """What is called: the tool, behind the MCP server that has it."""
         return called(self.event)
 
     @property
     def input(self) -> Any:
-        """What the tool is given, as JSON."""
         return self.event.get("input")
 
     @property
@@ -99,7 +96,6 @@ class Asked:
     events: Events = field(default_factory=list)
 
     def call(self, id: str) -> Call | None:
-        """Return the call with this id, whether it waits or not; None when there is none among what was read."""
         return next((Call(self.session_id, event) for event in self.events if _is_call(event, id)), None)
 
     def answer_to(self, id: str) -> dict[str, Any] | None:
@@ -191,7 +187,6 @@ def _is_call(event: dict[str, Any], id: str) -> bool:
 
 
 def _answered(event: dict[str, Any]) -> str | None:
-    """Return the call that an event answers."""
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 

@@ -99,11 +99,9 @@ class Feed:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is over for good: nothing more is to be heard."""
         return self._over or self._is_left
 
     def start(self) -> None:
-        """Begin to listen, and return at once."""
         begin(self._run)
 
     def stop(self) -> None:
@@ -157,7 +155,6 @@ class Feed:
             time.sleep(_READER_TICK)
 
     def _take(self, item: Item) -> bool:
-        """Report an item, and return whether the stream has nothing more to say."""
         match item:
             case Frame():
                 return self._take_frame(item)
@@ -201,7 +198,6 @@ class Feed:
         return {**missing, **event} if event else {}
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next connection, no longer than there is someone who listens."""
         until = self._clock.monotonic() + seconds
         while not self.stopped and (left := until - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _TICK))

@@ -67,7 +67,6 @@ class Upload(ObjectWrite[Resource]):
         )
 
     def request(self) -> "Pending":
-        """Prepare an attempt."""
         from qoder_cli.http.client import multipart
 
         metadata = json.dumps({_KEY: self._mark})

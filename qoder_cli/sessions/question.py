@@ -138,7 +138,6 @@ def line_of(app: App, prompt: str) -> str:
 
 
 def _forget_keys(app: App) -> None:
-    """Drop what was typed before there was a question."""
     try:
         import termios
     except ImportError:

@@ -132,7 +132,6 @@ class _Course(NamedTuple):
 
 
 def _further(course: _Course, events: Events) -> _Course:
-    """Return the course with the next page in it."""
     latest, rises, falls = course
     for moment in filter(None, map(event_moment, events)):
         if latest is not None:

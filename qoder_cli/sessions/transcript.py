@@ -52,7 +52,6 @@ class Transcript:
         self._day = ""
 
     def write(self, said: Entry, *, at: str | None) -> str:
-        """Return an entry as lines; `at` is its time as the server wrote it."""
         lines = inert_lines(said.text).strip("\n").split("\n")
         if self._width is None:
             first, *others = lines

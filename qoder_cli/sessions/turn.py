@@ -23,33 +23,28 @@ class TurnStory(SessionStory):
         self._after = frozenset(after)
 
     def copy(self) -> "TurnStory":
-        """Return a story that knows the same and goes its own way from here."""
         other = TurnStory(known=self._known, after=self._after)
         other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
         return other
 
     @property
     def starts(self) -> frozenset[str]:
-        """The keys of the events that were said."""
         return self._after
 
     @property
     def ending(self) -> Ending | None:
-        """The turn's ending; None while there is none."""
         if self._after:
             return super().ending
         return self._judged.endings[-1].ending if self._judged.rests and self._judged.endings else None
 
     @property
     def ending_key(self) -> str | None:
-        """The key of the event that is the ending."""
         if self._after:
             return super().ending_key
         return self._judged.endings[-1].key if self.ending else None
 
     @property
     def asks(self) -> Asks | None:
-        """What the agent waits for; None when it does not."""
         return super().asks if self._after else self._judged.asks
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:

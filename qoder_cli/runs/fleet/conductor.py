@@ -54,7 +54,6 @@ class Conductor:
         self._began = app.clock.monotonic()
 
     def put(self, number: int, item: Item) -> None:
-        """Take in what became of one, once, tell of it, and print it."""
         if self._printed.of(number) is None:
             self._app.known.ci.ended(item, number=number)
             if len(self._typed) > 1:
@@ -86,7 +85,6 @@ class Conductor:
         return Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
 
     def is_enough(self) -> bool:
-        """Return whether the rest is to be left."""
         if self._printed.broken is None and self._app.out.reader_is_gone:
             self._printed.broken = ReaderGone()
         return self._printed.broken is not None or (self._fail_fast and self._failed)

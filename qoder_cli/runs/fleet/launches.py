@@ -80,7 +80,6 @@ class Launches:
 
     @property
     def done(self) -> bool:
-        """Whether every order was told of."""
         return not self._pool.open
 
     @property
@@ -94,7 +93,6 @@ class Launches:
         self._pool.give(self._orders)
 
     def hear(self, is_enough: Callable[[], bool]) -> None:
-        """Tell of each order as it is settled, until all are, or it is enough."""
         self._pool.hear(self._app.progress.beat, is_enough)
 
     def stop(self, within: float = LAST_WORDS) -> None:
@@ -103,7 +101,6 @@ class Launches:
         self._pool.stop(within, self._given_up)
 
     def _accept(self, number: int, launched: Launched) -> Watch | None:
-        """Tell of an order, and return the run to wait for, if there is one."""
         awaited = self._on_launched(number, *launched)
         self.watches += [awaited] if awaited else []
         if len(self._pool.open) == 1:  # it was the last

@@ -105,7 +105,6 @@ def run_many(
 
 
 def _listed(typed: Sequence[str]) -> str:
-    """Return what is to be run in a few words."""
     if len(typed) <= _LISTED:
         return ", ".join(typed)
     return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
@@ -124,7 +123,6 @@ class _Running:
         self._conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
 
     def run(self, limits: Limits, wanted: Wanted) -> int:
-        """Start, wait and print; return 0, or raise the error that decides the exit code."""
         app, conductor, plan = self._app, self._conductor, self._plan
         inbox = SimpleQueue[Any]()
         orders = {number: order for number, order in enumerate(self._orders) if isinstance(order, Order)}

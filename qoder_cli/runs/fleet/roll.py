@@ -97,15 +97,12 @@ class _List:
 
     @property
     def is_readable(self) -> bool:
-        """Whether it is worth asking for."""
         return self.down is None and not self.is_refused
 
     def begin(self) -> None:
-        """Begin a check: what was down may be there again."""
         self.down = None
 
     def skip(self, run_ids: Sequence[str], until: float) -> None:
-        """Leave it alone for these runs until then."""
         self.skipped |= dict.fromkeys(run_ids, until)
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
@@ -156,7 +153,6 @@ class RollCall:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there are runs to read at once."""
         return bool(self._ended or self._due)
 
     def call(
@@ -325,7 +321,6 @@ class RollCall:
         return self._records.setdefault(watch.observer.run_id, _Record(first_read))
 
     def _unread_for(self, watch: "Watch") -> float:
-        """Return for how many seconds a run was not read itself."""
         return self._call.now - self._record(watch).read
 
     def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:

@@ -79,7 +79,6 @@ class FleetWait(Wait):
         return self._enough()
 
     def _summary(self) -> str:
-        """Return how the wait stands, in a few words."""
         if len(self._said) == 1 and self.has_all:
             return next(iter(self._said.values())) or "waiting"  # its id is in the line above
         total = self._coming.total if self._coming else len(self._said)
@@ -102,7 +101,6 @@ class Rounds:
         self._asked_pause = 0.0  # seconds, in this round
 
     def poll(self, wait: FleetWait, watches: Sequence[Watch]) -> None:
-        """Sleep until the next round, and poll once."""
         if not wait.sleep_until(self._due):
             return
         is_last = wait.left <= 0

@@ -212,7 +212,6 @@ class Follower:
         self._due = self._clock.monotonic() + SILENT
 
     def read_on(self) -> Iterator[Events]:
-        """Yield what the list has beyond the last event."""
         found = False
         try:
             for new in self._log.beyond():
@@ -226,7 +225,6 @@ class Follower:
             self._plan(found=found)
 
     def _plan(self, *, found: bool) -> None:
-        """Decide when the list is read next."""
         failing = self._failing_since is not None
         self._due = self._clock.monotonic() + (SILENT if self._relied_on and not failing else self._pause)
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
@@ -242,7 +240,6 @@ class Follower:
             raise error
 
     def _explain(self, down: Down) -> None:
-        """Say once why events come late."""
         if self._note and down.error:
             why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
             self._note(f"{why}; falling back to polling")

@@ -152,7 +152,6 @@ class Printer:
         self._rows.__exit__(failure, *rest)
 
     def show(self, events: Iterable[Event]) -> None:
-        """Print those of the events that are wanted."""
         wanted = list(filter(self._selection.takes, events))
         self.shown = self.shown or bool(wanted)
         if self._output.format != "table":

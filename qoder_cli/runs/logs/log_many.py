@@ -120,7 +120,6 @@ class _Lines:
         self._between = ""
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
-        """Print one log, and return whether it had anything to show."""
         run = log.item.run
         run_id = run.id if run else None
         with Printer(self._app, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
@@ -150,7 +149,6 @@ class _Array:
         self._comma = "["
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
-        """Print one log, and return whether it had anything to show."""
         run = log.item.run
         found = run.as_json() if run else _missing(log.item)
         found.pop("events", None)  # a key of that name would not be the last one
@@ -168,7 +166,6 @@ class _Array:
         return bool(comma)
 
     def close(self) -> None:
-        """Close the array."""
         self._output.raw(self._line(0) + "]\n")
 
     def _line(self, depth: int) -> str:
