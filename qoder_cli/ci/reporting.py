@@ -14,7 +14,7 @@ from qoder_cli.app import App, Teller
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
 from qoder_cli.base.outcome import is_going
 from qoder_cli.ci.systems import GitHub, GitLab, System, Value
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 
 if TYPE_CHECKING:
     from qoder_cli.base.model import Run

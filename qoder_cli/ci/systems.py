@@ -17,7 +17,7 @@ from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:
     from qoder_cli.base.errors import QoderError
-    from qoder_cli.runs.item import Item
+    from qoder_cli.runs.awaiting import Item
 
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation

@@ -1,5 +1,6 @@
 """Waiting for a run as a command does: with its limits, its signals, and words for what became of the run."""
 
+from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +17,89 @@ from qoder_cli.base.errors import (
     ReaderGone,
     RunFailed,
     Signalled,
-    UsageError,
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Limits
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.output.cells import Fields, Words
+from qoder_cli.output.results import Printed, Result
+from qoder_cli.output.views import missing_row, run_row
 from qoder_cli.runs.ending import (
     Wanted,
     beside_record,
     ending_error,
+    is_left,
     naming,
-    needs_answer,
     stopped_waiting,
-    take_leave_of,
+    take_leave,
 )
-from qoder_cli.runs.item import Item
 from qoder_cli.runs.listen import Listener
-from qoder_cli.runs.wait import GLANCE, LONGEST_PAUSE, SLICE, Terms, Wait
+from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from qoder_cli.http.client import Client
+
+
+AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
+# The order in which columns get room on a terminal.
+_FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "trigger", "session")
+
+
+class Item(Result[Run]):
+    """A result that is a run, or would be."""
+
+    @property
+    def run(self) -> Run | None:
+        return self.found
+
+    @property
+    def run_id(self) -> str | None:
+        return self.run.id if self.run else self.error.run_id if self.error else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a run that may not have ended."""
+        if self.run is not None:
+            return is_going(self.run)
+        error = self.error
+        return isinstance(error, WaitTimeout) or bool(error and error.run_id and error.run_state != "ended")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows if a run was started."""
+        return self.run is None and self.exit_code == Exit.OUTCOME_UNKNOWN
+
+    @property
+    def word(self) -> str:
+        if self.run is not None:
+            return self.run.status or "gone"
+        if not self.attempted:
+            return "not_started"
+        return self.error.type_name if self.error else "pending"
+
+    def row(self) -> Fields:
+        return missing_row(without_tokens(self.typed), self.word) if self.run is None else run_row(self.run)
+
+    def drawn_row(self) -> Fields:
+        """Return the item as a row for people, who know a deployment by what they called it."""
+        names_run = self.run is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
+        return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
+
+
+def not_started(typed: str) -> Item:
+    """Return what became of a thing whose turn did not come."""
+    return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
+
+
+def printed(app: App, count: int) -> Printed[Item]:
+    """Return what prints the runs of a command that was given so many things."""
+    row = Item.drawn_row if app.output.is_drawn else Item.row
+    remedy = "qoder run get shows all of a run"
+    return Printed(app.output, app.progress, count, row=row, first=_FIRST, remedy=remedy)
 
 
 def asks_more(wanted: Wanted, item: Item) -> bool:
@@ -103,62 +162,18 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
     return item.with_(error=error)
 
 
-def asker(app: App) -> "Callable[[Watch], QoderError | None]":
-    """Return what asks a person about the calls that a run waits for; it returns why the wait is over, if it is."""
-    from qoder_cli.sessions.question import prompted
-
-    def ask(watch: Watch) -> QoderError | None:
-        run = watch.run
-        if run is None:
-            watch.observer.forget_asks()
-            return None
-        try:
-            if run.session_id and prompted(app, run.session_id):
-                watch.observer.forget_asks()
-                return None
-        except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
-            asks, why = needs_answer(run), error.message.removesuffix("; nothing was sent")
-            said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-            return asks.with_(message=f"{asks.message}: {why}", **said)
-        except QoderError as error:
-            return error.with_(run_id=watch.observer.run_id, run_state="going")
-        return needs_answer(run)
-
-    return ask
-
-
 def wait_for(app: App, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait for it is over, and return what became of it, also after a signal."""
     try:
-        answer = asker(app) if wanted.on_ask == "prompt" else None
-        Wait(terms_of(app, limits, wanted), listener_of(app, wanted), answer=answer).until_over(watch)
+        Wait(app, limits, wanted, listener_of(app, wanted)).until_over(watch)
         return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]
     except Signalled as signalled:
         item = interrupted(watch, signalled, wanted, app)
     return take_leave_of([item], app)[0]
 
 
-def terms_of(app: App, limits: Limits, wanted: Wanted) -> Terms:
-    """Return the terms of a wait that a command makes."""
-    return Terms(
-        clock=app.clock,
-        progress=app.progress,
-        request_timeout=app.client.request_timeout,
-        timeout=limits.timeout,
-        spent=limits.spent,
-        longest_pause=LONGEST_PAUSE if limits.interval is None else limits.interval,
-        slice=glance(app),
-        stops_when_asked=wanted.on_ask != "wait",
-    )
-
-
-def glance(app: App) -> float:
-    """Return for how many seconds a wait may sleep before it looks around."""
-    return GLANCE if app.out.is_piped else SLICE
-
-
 def listener_of(
-    app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: "Sequence[str]" = ()
+    app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: Sequence[str] = ()
 ) -> Listener:
     """Return what listens to sessions, and with `--follow` shows what it hears; `labels` are those of several runs."""
     showing = None
@@ -193,18 +208,22 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) ->
     return item
 
 
-def left_behind(watch: Watch, app: App) -> Item:
-    """Return what became of a run that is not waited for any longer because another one failed."""
-    run, run_id = watch.run, watch.observer.run_id
-    error = NotYet(
-        f"run {run_id} keeps running (stopped waiting after another failed)",
-        hint="to wait for it",
-        next=app.wait_again(run_id),
-        run_id=run_id,
-        session_id=watch.session_id,
-        run_state="going" if run else "unknown",
-    )
-    return Item(run_id, run, error)
+def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
+    """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
+    if app.known.on_leave != "cancel":
+        return list(items)
+    from qoder_cli.base.pool import in_order
+    from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
+
+    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
+
+    def leave(item: Item) -> Item:
+        if item.error is None or item.run is None or not is_left(item.error, item.run):
+            return item
+        pace.take()
+        return item.with_(error=take_leave(item.error, item.run, app))
+
+    return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:

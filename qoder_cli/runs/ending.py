@@ -1,6 +1,5 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from qoder_cli.base.errors import (
     RunSkipped,
     RunState,
     Signalled,
+    UsageError,
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun
@@ -28,10 +28,9 @@ from qoder_cli.base.times import span
 from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.item import Item
+    from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
-AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 
 
 class Wanted(NamedTuple):
@@ -96,6 +95,27 @@ def needs_answer(run: Run) -> NeedsAnswer:
     calls = mapping(run.get("requires_action")).get("event_ids") or []
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
     return NeedsAnswer(waits, hint=_TO_ANSWER, run_state="going")
+
+
+def unanswered(observer: "Observer", wanted: Wanted, app: App) -> QoderError | None:
+    """Return the error that ends a wait for a run that needs an answer; None where a person gives it."""
+    if (run := observer.run) is None:
+        return None
+    if wanted.on_ask != "prompt":
+        return needs_answer(run)
+    from qoder_cli.sessions.question import prompted
+
+    try:
+        if not (run.session_id and prompted(app, run.session_id)):
+            return needs_answer(run)
+    except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
+        asks, why = needs_answer(run), error.message.removesuffix("; nothing was sent")
+        said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+        return asks.with_(message=f"{asks.message}: {why}", **said)
+    except QoderError as error:
+        return error.with_(run_id=observer.run_id, run_state="going")
+    observer.forget_asks()
+    return None
 
 
 _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
@@ -165,31 +185,14 @@ def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     return error
 
 
-def take_leave_of(items: "Sequence[Item]", app: App) -> "list[Item]":
-    """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
-    if app.known.on_leave != "cancel":
-        return list(items)
-    from qoder_cli.base.pool import in_order
-    from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
-
-    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
-
-    def leave(item: "Item") -> "Item":
-        if item.error is None or item.run is None or not _is_left(item.error, item.run):
-            return item
-        pace.take()
-        return item.with_(error=take_leave(item.error, item.run, app))
-
-    return list(in_order(leave, items, at_a_time=AT_A_TIME))
-
-
-def _is_left(error: QoderError, run: Run) -> bool:
+def is_left(error: QoderError, run: Run) -> bool:
+    """Return whether a timeout or a signal leaves a run running."""
     return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 
 def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that a timeout or a signal leaves, if asked to and it is ours; return the error, saying so."""
-    if app.known.on_leave != "cancel" or not _is_left(error, run):
+    if app.known.on_leave != "cancel" or not is_left(error, run):
         return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"

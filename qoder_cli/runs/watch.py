@@ -58,10 +58,6 @@ class Watch:
         self.began = self._heard = now
         self.pause = pause
 
-    def begin_poll(self) -> None:
-        """Begin to poll: what is heard from now on may be missing in what is read."""
-        self.due = math.inf
-
     def call(self, now: float, *, is_quick: bool) -> None:
         """Poll now, because something was heard; `is_quick`: and soon again, until it is read too."""
         self.due = now
@@ -75,9 +71,6 @@ class Watch:
         """Poll next when it is due, unless it was called since the poll began."""
         if self.due == math.inf:
             self.due, self.pause = due, next_pause
-
-    def bring_forward(self, due: float) -> None:
-        self.due = min(self.due, due)
 
     def oversleep(self, seconds: float) -> None:
         """Leave out the time for which this machine was suspended: the server was not silent."""

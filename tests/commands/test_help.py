@@ -21,7 +21,7 @@ from qoder_cli.help import NOUNS, documented
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.output.screen import Screen
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.listed import picture
 from tests.conftest import Qoder
 from tests.support.one_run import DONE

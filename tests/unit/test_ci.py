@@ -24,7 +24,7 @@ from qoder_cli.ci import systems as ci_systems
 from qoder_cli.ci.reporting import Ci, reporting
 from qoder_cli.ci.systems import System
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 from tests.support.nursery import PATIENCE
 from tests.support.wire import FakeClock
 
@@ -410,7 +410,7 @@ from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.ci.reporting import reporting
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 path = sys.argv[1]
 {setup}
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))

@@ -833,7 +833,7 @@ def test_what_a_bug_stops_is_unknown_or_an_error_of_its_own(current: Town, monke
 
 
 def test_an_item_that_was_not_attempted_has_no_exit_code() -> None:
-    from qoder_cli.runs.item import Item
+    from qoder_cli.runs.awaiting import Item
 
     item = Item("dep_1", None, NotYet("not begun"), attempted=False).as_json()
     assert (item["input"], item["exit_code"], item["id"]) == ("dep_1", None, None)

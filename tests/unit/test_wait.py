@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from qoder_cli.base.errors import LostSight, NeedsAnswer, NoAnswer, NotFound, RunFailed, WaitTimeout
 from qoder_cli.base.model import Run
+from qoder_cli.base.times import Limits
 from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import ASKS_FOR, LONGEST_SILENCE, Observer
-from qoder_cli.runs.wait import Terms, Wait
+from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.config import Settings
+from qoder_cli.settings.values import OnAsk
 from tests.support.asking import Server, call
 from tests.support.wire import FakeClock
 
@@ -86,13 +90,25 @@ class Quiet:
         pass
 
 
-def waited(reader: Reader, **terms: Any) -> Watch:
+class Told(Wait):
+    """A wait that keeps what it tells of."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.over: list[Watch] = []
+
+    def on_over(self, watch: Watch) -> None:
+        self.over.append(watch)
+
+
+def waited(reader: Reader, *, on_ask: OnAsk = "stop", **limits: float) -> Watch:
     """Return what a wait for the run came to."""
-    watch, listener, progress = Watch(reader), Deaf(), Quiet()  # type: ignore[arg-type]  # as much as is used
-    over: list[Watch] = []
-    given = Terms(clock=reader.clock, progress=progress, request_timeout=30.0, **terms)  # type: ignore[arg-type]  # as much as is used
-    Wait(given, listener, on_over=over.append).until_over(watch)  # type: ignore[arg-type]  # as much as is used
-    assert over == [watch]  # told of once
+    watch, listener = Watch(reader), Deaf()  # type: ignore[arg-type]  # as much as is used
+    client, out = SimpleNamespace(request_timeout=30.0), Screen(None)
+    app = SimpleNamespace(clock=reader.clock, progress=Quiet(), client=client, out=out)
+    wait = Told(app, Limits(**limits), Wanted(on_ask=on_ask), listener)
+    wait.until_over(watch)
+    assert wait.over == [watch]  # told of once
     assert listener.is_stopped
     return watch
 
@@ -150,7 +166,7 @@ def test_a_run_that_needs_an_answer_ends_the_wait_if_it_is_to(stops: bool) -> No
     clock = FakeClock()
     reader = Reader(clock, RUNNING, Run({**RUNNING.raw, "status": "completed"}))
     reader.needs_answer = True
-    error = waited(reader, stops_when_asked=stops).error
+    error = waited(reader, on_ask="stop" if stops else "wait").error
     assert isinstance(error, NeedsAnswer) if stops else error is None
 
 

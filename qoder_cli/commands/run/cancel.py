@@ -13,10 +13,9 @@ from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
 from qoder_cli.http.write import Cancel
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.awaiting import finish
+from qoder_cli.runs.awaiting import Item, finish, printed
 from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
-from qoder_cli.runs.item import Item, printed
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.turn import any_observer, is_of_sessions
 from qoder_cli.runs.watch import Watch

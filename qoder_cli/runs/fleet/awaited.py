@@ -1,4 +1,7 @@
-"""Waiting for several runs: what became of each is told as soon as it is known, and more is read beside the wait."""
+"""Waiting for several runs: a few are polled one by one, many through the lists, and each is told of when it is known.
+
+What the runs left is read beside the wait.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,20 +16,19 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
+    Item,
     asks_more,
     interrupted,
     item_of,
-    left_behind,
     listener_of,
     read_more,
-    terms_of,
+    take_leave_of,
     unread,
     unreadable,
 )
-from qoder_cli.runs.ending import Wanted, take_leave_of
-from qoder_cli.runs.fleet.rounds import FleetWait, Rounds
-from qoder_cli.runs.item import Item
-from qoder_cli.runs.wait import LAST_LOOK
+from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.fleet.roll import Rounds
+from qoder_cli.runs.wait import FEW, LAST_LOOK, Wait
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
@@ -36,16 +38,19 @@ AT_A_TIME = 6  # runs that are read of
 
 
 def wait_for_all(app: App, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
-    """Wait until each run has ended or the wait is over, also by a signal; return what became of each, in order."""
+    """Wait until each run has ended or the wait is over, also by a signal; return what became of each."""
     items: dict[Watch, Item] = {}
-    awaiting = Awaiting(app, limits, wanted, lambda watch, item: items.update({watch: item}))
+    wait = FleetWait(app, limits, wanted, lambda watch, item: items.update({watch: item}))
     with suppress(Signalled):  # it is the error of the items
-        awaiting.wait(watches)
+        wait.until_told(watches)
     return [items[watch] for watch in watches]
 
 
-class Awaiting:
-    """A wait for several runs, until `is_enough`. `on_item` hears once what became of each, in this thread."""
+class FleetWait(Wait):
+    """A wait for several runs, until `enough`. `on_item` hears once what became of each, in this thread.
+
+    Functions that come in through the inbox are called here too, and may return another run to wait for.
+    """
 
     def __init__(
         self,
@@ -55,81 +60,125 @@ class Awaiting:
         on_item: Callable[[Watch, Item], None],
         *,
         inbox: "SimpleQueue[Any] | None" = None,
-        is_enough: Callable[[], bool] = lambda: False,
+        enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
     ) -> None:
-        self._app = app
-        self._limits = limits
-        self._wanted = wanted
+        super().__init__(app, limits, wanted, listener_of(app, wanted, inbox=inbox, labels=labels))
         self._on_item = on_item
-        self._is_enough = is_enough
+        self._enough = enough
+        self._coming: Launches | None = None
         self._told: set[Watch] = set()
         self._left: dict[Watch, Item] = {}  # of which leave is to be taken before they are told
         self._ended: dict[Watch, Item] = {}  # of which more is, or was, read
-        self._listener = listener_of(app, wanted, inbox=inbox, labels=labels)
-        inbox, clock = self._listener.inbox, app.clock
-        self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=inbox, clock=clock)
+        self._rounds = None if wanted.follow else Rounds(self, lambda: self.has_all)
+        self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 
-    def wait(self, watches: Sequence[Watch], launches: "Launches | None" = None) -> None:
-        """Return when all is told, also of `launches`, which are begun here. Raises Signalled, when all is told too."""
-        wait = FleetWait(
-            terms_of(self._app, self._limits, self._wanted),
-            self._listener,
-            on_over=self._over,
-            is_enough=self._is_enough,
-            rounds=None if self._wanted.follow else Rounds(self._app.client, self._limits.interval),
-            coming=launches,
-        )
+    def until_told(self, watches: Sequence[Watch], coming: "Launches | None" = None) -> None:
+        """Return when all is told, also of those `coming`, which are begun here. Raises Signalled, then too."""
+        self._coming = coming
         try:
-            if launches:
-                launches.start()
-            wait.until_all_over(watches)
-            self._tell_rest(watches, launches, None)
-            self._tell_read(wait.left + LAST_LOOK if self._limits.timeout else math.inf)
+            if coming:
+                coming.start()
+            self._until_all_over(watches)
+            self._tell_rest(watches, None)
+            self._tell_read(self.left + LAST_LOOK if self.limits.timeout else math.inf)
         except Signalled as signalled:
-            self._tell_rest(watches, launches, signalled)
+            self._tell_rest(watches, signalled)
             self._reading.stop(0.0, partial(self._unread, signalled=signalled))
             raise
 
-    def _tell_read(self, within: float) -> None:
-        """Tell of each run as it is read, until all are, or so many seconds have passed, or it is enough."""
-        clock, progress = self._app.clock, self._app.progress
-        until = clock.monotonic() + within
-        if self._reading.open:
-            with progress.waiting("reading what the runs left"):
-                self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._is_enough())
-        self._reading.stop(0.0, self._unread)
+    # The wait.
 
-    def _read(self, watch: Watch) -> Item:
-        return read_more(self._app, self._ended[watch], self._wanted)
+    def _until_all_over(self, watches: Sequence[Watch]) -> None:
+        for watch in watches:
+            self.begin(watch)
+        self.set_deadline()
+        with self.app.progress.waiting(self._summary):
+            try:
+                while (self.going or not self.has_all) and not self._enough():
+                    self._poll_next()
+            finally:
+                self.listener.stop()
 
-    def _over(self, watch: Watch) -> None:
-        item = item_of(watch, self._app)
-        if isinstance(item.error, WaitTimeout) and self._app.known.on_leave == "cancel":
+    def _poll_next(self) -> None:
+        """Wait until one run is to be polled, or all are, and do so."""
+        expected = 0 if self.has_all or self._coming is None else self._coming.total
+        if self._rounds and max(len(self.going), expected) > FEW:
+            self._rounds.poll(list(self.going))
+        elif not self.going:
+            self.sleep_until(math.inf)
+        else:
+            nearest = min(self.going, key=lambda watch: watch.due)
+            if self.sleep_until(nearest.due):
+                self.poll(nearest)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether no more runs are to come."""
+        return self._coming is None or self._coming.done
+
+    def set_deadline(self) -> None:
+        if self.has_all and self._deadline == math.inf:
+            super().set_deadline()
+
+    def hear(self, news: Any) -> bool:
+        if not callable(news):
+            return super().hear(news)
+        if (watch := news()) is not None:
+            self.begin(watch)
+        self.set_deadline()
+        return True
+
+    def is_enough(self) -> bool:
+        return self._enough()
+
+    def _summary(self) -> str:
+        if len(self.said) == 1 and self.has_all:
+            return next(iter(self.said.values())) or "waiting"  # its id is in the line above
+        total = self._coming.total if self._coming else len(self.said)
+        refused = self._coming.refused if self._coming else 0
+        finished = f"{len(self.said) - len(self.going)} of {total} runs finished"
+        return f"{finished}, {refused} not started" if refused else finished
+
+    # What became of each.
+
+    def on_over(self, watch: Watch) -> None:
+        item = item_of(watch, self.app)
+        if isinstance(item.error, WaitTimeout) and self.app.known.on_leave == "cancel":
             self._left[watch] = item
-        elif asks_more(self._wanted, item):
+        elif asks_more(self.wanted, item):
             self._ended[watch] = item
             self._reading.give([watch])
         else:
             self._tell(watch, item)
 
-    def _tell_rest(self, watches: Sequence[Watch], launches: "Launches | None", signalled: Signalled | None) -> None:
+    def _tell_rest(self, watches: Sequence[Watch], signalled: Signalled | None) -> None:
         """Tell of all runs but those that are read of. A signal may come at any time: it is called again then."""
-        if launches:
-            launches.stop(LAST_WORDS if signalled else math.inf)
-        for watch in [*watches, *(launches.watches if launches else ())]:
-            if not (watch in self._told or watch in self._left or watch in self._ended):
-                self._end(watch, signalled)
-        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self._app), strict=True):
+        if self._coming:
+            self._coming.stop(LAST_WORDS if signalled else math.inf)
+        for watch in [*watches, *(self._coming.watches if self._coming else ())]:
+            if watch in self._told or watch in self._left or watch in self._ended:
+                continue
+            if signalled:
+                self._left[watch] = interrupted(watch, signalled, self.wanted, self.app)
+            elif watch.over:
+                self.on_over(watch)
+            else:
+                self._left[watch] = _left_behind(watch, self.app)
+        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self.app), strict=True):
             self._tell(watch, item)
 
-    def _end(self, watch: Watch, signalled: Signalled | None) -> None:
-        if signalled:
-            self._left[watch] = interrupted(watch, signalled, self._wanted, self._app)
-        elif watch.over:
-            self._over(watch)
-        else:
-            self._left[watch] = left_behind(watch, self._app)
+    def _tell_read(self, within: float) -> None:
+        """Tell of each run as it is read, until all are, or so many seconds have passed, or it is enough."""
+        clock, progress = self.app.clock, self.app.progress
+        until = clock.monotonic() + within
+        if self._reading.open:
+            with progress.waiting("reading what the runs left"):
+                self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._enough())
+        self._reading.stop(0.0, self._unread)
+
+    def _read(self, watch: Watch) -> Item:
+        return read_more(self.app, self._ended[watch], self.wanted)
 
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
         """Return what became of a run that has ended, of which more was to be read when the wait ended."""
@@ -139,13 +188,27 @@ class Awaiting:
         error: QoderError
         if signalled:
             error = unread(item.run, signalled)
-        elif self._is_enough():
+        elif self._enough():
             error = NotYet(f"run {item.run.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item, NoAnswer("there was no time left"), self._wanted, self._app)
+            error = unreadable(item, NoAnswer("there was no time left"), self.wanted, self.app)
         return item.with_(error=error)
 
     def _tell(self, watch: Watch, item: Item) -> None:
         if watch not in self._told:
             self._on_item(watch, item)
             self._told.add(watch)
+
+
+def _left_behind(watch: Watch, app: App) -> Item:
+    """Return what became of a run that is not waited for any longer because another one failed."""
+    run, run_id = watch.run, watch.observer.run_id
+    error = NotYet(
+        f"run {run_id} keeps running (stopped waiting after another failed)",
+        hint="to wait for it",
+        next=app.wait_again(run_id),
+        run_id=run_id,
+        session_id=watch.session_id,
+        run_state="going" if run else "unknown",
+    )
+    return Item(run_id, run, error)

@@ -15,8 +15,8 @@ from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
+from qoder_cli.runs.awaiting import Item, not_started, printed
 from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
-from qoder_cli.runs.item import Item, not_started, printed
 
 if TYPE_CHECKING:
     from qoder_cli.runs.watch import Watch

@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, WaitTimeout
 from qoder_cli.base.plainfile import keep
 from qoder_cli.output import results
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to the command that starts those
 

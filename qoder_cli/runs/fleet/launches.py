@@ -1,21 +1,23 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, RunSkipped
+from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.runs.awaiting import Item, not_started
 from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.idle import find_going
-from qoder_cli.runs.item import Item, not_started
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Started, Trigger
 from qoder_cli.runs.watch import Watch
@@ -45,33 +47,30 @@ class Plan:
 
 
 class Launches:
-    """Starts the runs that were ordered, so many at a time; `orders` are by their place in `typed`, the input.
+    """Starts the runs that were ordered, so many at a time, and tells the conductor of each, in the caller's thread.
 
-    A run about which the response says nothing yet is read again, unless it is waited for. With `fail_fast` nothing
-    more is sent after an order that did not go well. `on_launched` hears of each order, in the caller's thread: its
-    place, its item, and the run if one was started. It returns the run if that is to be waited for.
+    A run about which the response says nothing yet is read again, unless it is waited for.
     """
 
     def __init__(
         self,
         app: App,
         typed: Sequence[str],
-        orders: dict[int, Order],
+        orders: Sequence[Order | QoderError],
         plan: Plan,
-        *,
+        conductor: Conductor,
         inbox: "queue.SimpleQueue[Any]",
-        on_launched: Callable[[int, Item, Watch | None], Watch | None],
     ) -> None:
         self._app = app
         self._typed = typed
-        self._orders = orders
+        self._orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
-        self._on_launched = on_launched
+        self._conductor = conductor
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
         self._settled: dict[int, Launched] = {}
-        self.watches: list[Watch] = []  # the runs to wait for, as far as orders were told of
+        self.watches: dict[Watch, int] = {}  # the runs to wait for, with their places in the input
 
     @property
     def total(self) -> int:
@@ -80,6 +79,7 @@ class Launches:
 
     @property
     def done(self) -> bool:
+        """Whether every order was told of."""
         return not self._pool.open
 
     @property
@@ -92,20 +92,42 @@ class Launches:
         self._app.connect()
         self._pool.give(self._orders)
 
-    def hear(self, is_enough: Callable[[], bool]) -> None:
-        self._pool.hear(self._app.progress.beat, is_enough)
+    def until_settled(self) -> None:
+        """Return when it was told of every order. Raises Signalled, then too."""
+        try:
+            self.start()
+            with self._app.progress.waiting("starting", leaving="the rest is not started"):
+                self._pool.hear(self._app.progress.beat, self._conductor.is_enough)
+            self.stop(math.inf)
+        except Signalled:
+            self.stop()
+            raise
 
     def stop(self, within: float = LAST_WORDS) -> None:
         """Send nothing more, and tell of every order that is open, within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
+    def ended(self, watch: Watch, item: Item) -> None:
+        """Tell of a run that was waited for."""
+        number = self.watches[watch]
+        self._conductor.put(number, self._plan.excused(item.with_(typed=self._typed[number])))
+
     def _accept(self, number: int, launched: Launched) -> Watch | None:
-        awaited = self._on_launched(number, *launched)
-        self.watches += [awaited] if awaited else []
+        """Tell of an order, and return the run to wait for, if there is one."""
+        item, watch = launched
+        if watch is not None:
+            run_id, run = watch.observer.run_id, watch.run
+            self._app.progress.change(f"run {run_id} of {self._typed[number]}")
+            self._app.known.ci.started(run_id, run.session_id if run else None, number=number)
+        if watch is not None and self._plan.wait:
+            self.watches[watch] = number
+        else:
+            watch = None
+            self._conductor.put(number, self._plan.excused(item))
         if len(self._pool.open) == 1:  # it was the last
             self._app.known.ci.launched()
-        return awaited
+        return watch
 
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before

@@ -1,24 +1,24 @@
 """Many at once: runs of several deployments started and awaited, or several runs awaited, with one answer for all."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
+from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
+from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
-from qoder_cli.runs.fleet.awaited import Awaiting
+from qoder_cli.runs.fleet.awaited import FleetWait
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.fleet.launches import Launches, Plan
-from qoder_cli.runs.item import Item
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
@@ -101,7 +101,25 @@ def run_many(
         for word, order in zip(typed, orders, strict=True)
     ]
     app.progress.note(f"starting runs of {_listed(words)} {app.client.settings.whereabouts}")
-    return _Running(app, typed, orders, plan).run(limits, wanted)
+    verb = "completed" if plan.wait else "started"
+    restart = partial(_restart, app, orders)
+    conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=restart)
+    inbox = SimpleQueue[Any]()
+    launches = Launches(app, typed, orders, plan, conductor, inbox)
+    conductor.put_up_board(launches.watches)
+    with conductor.until_signalled():
+        for number, order in enumerate(orders):
+            if isinstance(order, QoderError):
+                conductor.put(number, Item(typed[number], None, order))
+        if conductor.is_enough():
+            pass
+        elif plan.wait:
+            enough = conductor.is_enough
+            wait = FleetWait(app, limits, wanted, launches.ended, inbox=inbox, enough=enough, labels=typed)
+            wait.until_told([], launches)
+        else:
+            launches.until_settled()
+    return conductor.conclude()
 
 
 def _listed(typed: Sequence[str]) -> str:
@@ -110,81 +128,16 @@ def _listed(typed: Sequence[str]) -> str:
     return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
 
 
-class _Running:
-    """Runs of several deployments, from what was typed to what is printed of each."""
-
-    def __init__(self, app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], plan: Plan) -> None:
-        self._app = app
-        self._typed = typed
-        self._orders = orders
-        self._plan = plan
-        self._numbers: dict[Watch, int] = {}  # the places of awaited runs in the input
-        verb = "completed" if plan.wait else "started"
-        self._conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=self._restart)
-
-    def run(self, limits: Limits, wanted: Wanted) -> int:
-        app, conductor, plan = self._app, self._conductor, self._plan
-        inbox = SimpleQueue[Any]()
-        orders = {number: order for number, order in enumerate(self._orders) if isinstance(order, Order)}
-        launches = Launches(app, self._typed, orders, plan, inbox=inbox, on_launched=self._on_launched)
-        conductor.put_up_board(self._numbers)
-        with conductor.until_signalled():
-            for number, order in enumerate(self._orders):
-                if isinstance(order, QoderError):
-                    conductor.put(number, Item(self._typed[number], None, order))
-            if plan.wait and not conductor.is_enough():
-                Awaiting(
-                    app,
-                    limits,
-                    wanted,
-                    self._on_item,
-                    inbox=inbox,
-                    is_enough=conductor.is_enough,
-                    labels=self._typed,
-                ).wait([], launches)
-            elif not conductor.is_enough():
-                self._until_started(launches)
-        return conductor.conclude()
-
-    def _until_started(self, launches: Launches) -> None:
-        try:
-            launches.start()
-            with self._app.progress.waiting("starting", leaving="the rest is not started"):
-                launches.hear(self._conductor.is_enough)
-            launches.stop(math.inf)
-        except Signalled:
-            launches.stop()
-            raise
-
-    def _restart(self, numbers: Sequence[int]) -> list[str]:
-        """Return the command that gives some of the orders again, under the keys that they had."""
-        orders = [order for number in numbers if isinstance(order := self._orders[number], Order)]
-        ids = [order.deployment_id for order in orders]
-        key = orders[0].key
-        if key is not None and len(orders) > 1:
-            key = key.removesuffix(f":{ids[0]}")
-        words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
-        words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
-        return self._app.command("deploy", "run", *ids, *words)
-
-    def _on_launched(self, number: int, item: Item, watch: Watch | None) -> Watch | None:
-        """Take in what became of one order: the run to wait for, or an item that is told of at once."""
-        if watch is not None:
-            run_id, run = watch.observer.run_id, watch.run
-            self._app.progress.change(f"run {run_id} of {self._typed[number]}")
-            self._app.known.ci.started(run_id, run.session_id if run else None, number=number)
-            if self._plan.wait:
-                self._numbers[watch] = number
-                return watch
-        self._put(number, item)
-        return None
-
-    def _on_item(self, watch: Watch, item: Item) -> None:
-        number = self._numbers[watch]
-        self._put(number, item.with_(typed=self._typed[number]))
-
-    def _put(self, number: int, item: Item) -> None:
-        self._conductor.put(number, self._plan.excused(item))
+def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequence[int]) -> list[str]:
+    """Return the command that gives some of the orders again, under the keys that they had."""
+    orders = [order for number in numbers if isinstance(order := all_orders[number], Order)]
+    ids = [order.deployment_id for order in orders]
+    key = orders[0].key
+    if key is not None and len(orders) > 1:
+        key = key.removesuffix(f":{ids[0]}")
+    words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
+    words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
+    return app.command("deploy", "run", *ids, *words)
 
 
 def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
@@ -219,6 +172,6 @@ def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) ->
                 conductor.put(number, item.with_(typed=typed[number]))
 
         conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-        awaiting = Awaiting(app, limits, wanted, on_item, is_enough=conductor.is_enough, labels=typed)
-        awaiting.wait(list(watches))
+        wait = FleetWait(app, limits, wanted, on_item, enough=conductor.is_enough, labels=typed)
+        wait.until_told(list(watches))
     return conductor.conclude()

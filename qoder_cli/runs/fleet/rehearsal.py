@@ -11,7 +11,7 @@ from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.trigger import Order
 
 AT_A_TIME = 8  # deployments that are read

@@ -12,19 +12,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
-from qoder_cli.base.pool import Task, in_order
+from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.observe import LAGGING
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-    from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.wait import Wait, asked_pause
+from qoder_cli.runs.watch import Watch
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row that show none of the runs, after which a list is not read on; more before the first
@@ -41,18 +39,18 @@ _EARLY = 0.75  # of a pause after which it is over, because checks come earlier 
 # Sessions that have not come to rest; the last word is an older generation's (api/facts.md, 2.2).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 
-Heard = tuple["Watch", ApiError | None]
+Heard = tuple[Watch, ApiError | None]
 
 
 class _Cluster(NamedTuple):
     """Runs that were created close together, from the first to the last."""
 
-    watches: "list[Watch]"
+    watches: list[Watch]
     first: datetime
     last: datetime
 
 
-def _clusters_of(watches: "Sequence[Watch]") -> list[_Cluster]:
+def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
     """Return the runs in groups that were created close together. Runs without a usable time are in none."""
     clusters: list[_Cluster] = []
     dated = ((created, watch) for watch in watches if (created := _created(watch.run)))
@@ -65,7 +63,7 @@ def _clusters_of(watches: "Sequence[Watch]") -> list[_Cluster]:
     return clusters
 
 
-def _is_told_by_session(watch: "Watch") -> bool:
+def _is_told_by_session(watch: Watch) -> bool:
     """Return whether only the run's session tells how it ended."""
     return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
 
@@ -128,20 +126,12 @@ class _Record:
     listed: float = math.nan
 
 
-class _Call(NamedTuple):
-    """What a call is bound to: when it began, the time for its next request, and whether there is none left."""
-
-    now: float
-    within: Callable[[], float]
-    is_late: Callable[[], bool]
-    longest_pause: float
-
-
 class RollCall:
     """Checks on watched runs."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
+    def __init__(self, wait: Wait) -> None:
+        self._wait = wait
+        self._client = wait.app.client
         self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[str, _Record] = {}
@@ -149,29 +139,19 @@ class RollCall:
         self._due: dict[str, Watch] = {}  # runs to read themselves, because no list tells enough
         self._searched = False  # whether the newest runs were read for runs of which only the id is known
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
-        self._call = _Call(0.0, lambda: client.request_timeout, lambda: False, math.inf)
+        self._now = 0.0  # when the call began
 
     @property
     def is_behind(self) -> bool:
         return bool(self._ended or self._due)
 
-    def call(
-        self,
-        going: Sequence["Watch"],
-        *,
-        within: Callable[[], float],
-        is_late: Callable[[], bool],
-        longest_pause: float,
-    ) -> Iterator[Heard | None]:
+    def call(self, going: Sequence[Watch]) -> Iterator[Heard | None]:
         """Check on runs, and yield those that were heard of, with the error if reading one failed.
 
-        It yields None after a page that tells nothing. `within` returns the longest time for the next request in
-        seconds; `is_late` whether there is none left; `longest_pause` is for how long a run that no list shows is
-        left alone. Raises ApiError when a list cannot be read now, Late.
+        It yields None after a page that tells nothing. Raises ApiError when a list cannot be read now, Late.
         """
-        now = self._client.clock.monotonic()
-        self._call = _Call(now, within, is_late, longest_pause)
-        rest = longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
+        self._now = now = self._client.clock.monotonic()
+        rest = self._wait.longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
         self._runs.begin()
         self._sessions.begin()
         if not self.is_behind or now - self._listed >= rest:
@@ -187,7 +167,7 @@ class RollCall:
             if source.down:
                 raise source.down
 
-    def _read_lists(self, going: Sequence["Watch"]) -> Generator[Heard | None, None, set[str]]:
+    def _read_lists(self, going: Sequence[Watch]) -> Generator[Heard | None, None, set[str]]:
         """Read the lists that cost less than the runs they show; return the runs that they were read for."""
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
@@ -202,23 +182,23 @@ class RollCall:
             is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                source.skip(ids, self._call.now + STALE)
+                source.skip(ids, self._now + STALE)
         return listed
 
-    def _clusters(self, going: Sequence["Watch"]) -> Iterator[tuple[_List, _Cluster]]:
+    def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:
         """Yield each list with the runs to read it for: two or more, for one costs no less by itself."""
         known = [watch for watch in going if watch.run and not watch.over]
         by_status = [watch for watch in known if not _is_told_by_session(watch)]
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
         by_session = [watch for watch in known if _is_told_by_session(watch)]
         for source, watches in ((self._runs, by_status), (self._sessions, by_session + stuck)):
-            worth = [each for each in watches if source.skipped.get(each.observer.run_id, -math.inf) <= self._call.now]
+            worth = [each for each in watches if source.skipped.get(each.observer.run_id, -math.inf) <= self._now]
             for cluster in _clusters_of(worth):
                 if len(cluster.watches) > 1:
                     yield source, cluster
 
     def _try(
-        self, source: _List, window: dict[str, str], watches: "Sequence[Watch]"
+        self, source: _List, window: dict[str, str], watches: Sequence[Watch]
     ) -> Generator[Heard | None, None, bool]:
         """Read a list for these runs, and return whether that was worth its requests, as far as is known."""
         try:
@@ -228,7 +208,7 @@ class RollCall:
             return True
 
     def _read_list(
-        self, source: _List, window: dict[str, str], watches: "Sequence[Watch]"
+        self, source: _List, window: dict[str, str], watches: Sequence[Watch]
     ) -> Generator[Heard | None, None, bool]:
         """Read a list until all are shown, or it would cost more than to read each by itself."""
         wanted = {watch.observer.run_id: watch for watch in watches}
@@ -247,12 +227,12 @@ class RollCall:
             yield from [self._take(watch, row) for watch, row in found] or [None]
         return shown >= pages
 
-    def _take(self, watch: "Watch", row: dict[str, Any]) -> Heard | None:
+    def _take(self, watch: Watch, row: dict[str, Any]) -> Heard | None:
         """Take in what a list shows of a run or of its session."""
         record, run = self._record(watch), Run.read(row)
         if run is not None:
             if record.read == -math.inf:
-                record.read = self._call.now
+                record.read = self._now
             watch.observer.take(run)
             record.listed = self._listed
             return watch, None
@@ -261,7 +241,7 @@ class RollCall:
         if text(row.get("status")) in _MOVING:
             record.rested = None
             if not _is_told_by_session(watch):
-                record.read = self._call.now  # session and status agree, which was the question
+                record.read = self._now  # session and status agree, which was the question
             return watch, None
         rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
         if rests != record.rested:
@@ -273,12 +253,12 @@ class RollCall:
         self._due.pop(watch.observer.run_id, None)
         return None
 
-    def _add_due(self, going: Sequence["Watch"], listed: set[str]) -> None:
+    def _add_due(self, going: Sequence[Watch], listed: set[str]) -> None:
         """Add the runs to read themselves though nothing says that they ended, the longest unread first."""
         left = [watch for watch in going if not watch.over and watch.observer.run_id not in self._ended]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
-        longest = max(self._call.longest_pause, len(alone) / READS_PER_SECOND)
+        longest = max(self._wait.longest_pause, len(alone) / READS_PER_SECOND)
         for watch in alone:
             pause = min(self._record(watch).pause, longest)
             if watch.observer.run_id in listed:
@@ -286,29 +266,29 @@ class RollCall:
             if self._unread_for(watch) >= pause * _EARLY:
                 self._due[watch.observer.run_id] = watch
         stale = [watch for watch in left[:SPARE] if self._unread_for(watch) >= STALE]
-        if stale and self._call.now - self._spared >= SPARE * _EARLY:
-            self._spared = self._call.now
+        if stale and self._now - self._spared >= SPARE * _EARLY:
+            self._spared = self._now
             self._due |= {watch.observer.run_id: watch for watch in stale}
 
-    def _ask(self, watches: Sequence["Watch"]) -> Iterator[Heard]:
+    def _ask(self, watches: Sequence[Watch]) -> Iterator[Heard]:
         """Read each run itself, until the server asks for a pause, or is not there for the lists either."""
         enough: list[ApiError] = []
 
-        def look(watch: "Watch") -> ApiError | None:
+        def look(watch: Watch) -> ApiError | None:
             if enough:
                 return enough[0]
             try:
-                watch.observer.look(within=self._call.within())
+                watch.observer.look(within=self._wait.patience())
             except ApiError as error:
                 if error.retry_after or ((self._runs.down or self._sessions.down) and isinstance(error, Unavailable)):
                     enough.append(error)
                 return error
             return None
 
-        errors = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._call.is_late)
+        errors = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._wait.must_stop)
         for watch, error in zip(watches, errors, strict=True):
             record = self._record(watch)
-            record.read = self._call.now
+            record.read = self._now
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
                 watch.observer.take_session(None)  # what it shows of a rest in between is not what the run used
@@ -316,19 +296,87 @@ class RollCall:
                 self._due.clear()  # they are due again at the next check, after a pause
             yield watch, error
 
-    def _record(self, watch: "Watch") -> _Record:
-        first_read = -math.inf if watch.run is None else self._call.now
+    def _record(self, watch: Watch) -> _Record:
+        first_read = -math.inf if watch.run is None else self._now
         return self._records.setdefault(watch.observer.run_id, _Record(first_read))
 
-    def _unread_for(self, watch: "Watch") -> float:
-        return self._call.now - self._record(watch).read
+    def _unread_for(self, watch: Watch) -> float:
+        return self._now - self._record(watch).read
 
     def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list as objects. Raises ApiError, Late."""
         query = {"limit": PAGE, **source.filters, **window}
-        pages = self._client.pages(source.path, query, within=self._call.within(), retry=False)
-        while (page := Task(partial(next, pages, None)).start().result_unless(self._call.is_late)) is not None:
+        pages = self._client.pages(source.path, query, within=self._wait.patience(), retry=False)
+        while (page := Task(partial(next, pages, None)).start().result_unless(self._wait.must_stop)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
                 raise NoAnswer("the response is not a page of a list")
             yield rows
+
+
+class Rounds:
+    """Polls all runs of a wait in rounds."""
+
+    def __init__(self, wait: Wait, has_all: Callable[[], bool]) -> None:
+        self._wait = wait
+        self._has_all = has_all  # whether no more runs are to come
+        self._clock = wait.app.clock
+        self._roll = RollCall(wait)
+        self._due = -math.inf
+        self._pause = 0.0
+        self._trouble = ""  # what was last said to go wrong
+        self._is_in_trouble = False  # in this round
+        self._asked_pause = 0.0  # seconds, in this round
+
+    def poll(self, watches: Sequence[Watch]) -> None:
+        if not self._wait.sleep_until(self._due):
+            return
+        is_last = self._wait.left <= 0
+        if not self._wait.is_late:
+            self._poll(watches)
+        has_polled = all(watch.looked for watch in watches)
+        is_through = has_polled or not self._roll.is_behind
+        if is_last and (self._wait.limits.timeout or is_through):  # --timeout 0 polls each once
+            for watch in watches:
+                self._wait.time_out(watch)
+
+    def _poll(self, watches: Sequence[Watch]) -> None:
+        began, has_failed = self._clock.monotonic(), False
+        self._is_in_trouble, self._asked_pause = False, 0.0
+        try:
+            for heard in self._roll.call(watches):
+                if heard:
+                    watch, error = heard
+                    self._wait.take(watch, error)
+                    if error is not None and not watch.over:
+                        self._say(error)
+                if self._wait.must_stop():
+                    break
+        except Late:
+            return
+        except ApiError as error:
+            has_failed = True
+            for watch in watches:
+                watch.bear(error, self._clock.monotonic())
+                self._wait.conclude(watch)
+            self._say(error)
+        if not self._is_in_trouble:
+            self._trouble = ""
+        is_quick = not has_failed and (any(watch.over for watch in watches) or not self._has_all())
+        self._put_off(began, is_quick=is_quick)
+
+    def _say(self, error: ApiError) -> None:
+        """Say once, of many runs, that polling goes wrong."""
+        self._is_in_trouble, self._asked_pause = True, max(self._asked_pause, asked_pause(error))
+        if error.message != self._trouble:
+            self._trouble = error.message
+            self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
+
+    def _put_off(self, began: float, *, is_quick: bool) -> None:
+        """Plan the next round: soon after one in which a run ended, at once where the last has not asked for all."""
+        first = self._wait.first_pause
+        self._pause = first if is_quick else min(max(self._pause, first) * 2, self._wait.longest_pause)
+        now, jitter = self._clock.monotonic(), self._clock.jitter()
+
+        due = max(now + first * jitter, began + self._pause * jitter)
+        self._due = max(now if self._roll.is_behind else due, now + self._asked_pause)

@@ -13,7 +13,7 @@ from qoder_cli.output.data import Output
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
-from qoder_cli.runs.item import Item
+from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.story import Events
