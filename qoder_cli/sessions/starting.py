@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, UsageError
 from qoder_cli.base.model import Deployment, Run, mapping, text
 from qoder_cli.files.normal import assignments
@@ -14,14 +15,7 @@ from qoder_cli.nouns.write import Create
 from qoder_cli.sessions.answers import Message
 from qoder_cli.sessions.story import Events, events_path
 
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 Body = dict[str, Any]
-
-KEY = "qoder_key"  # of the metadata
-SLACK = 120.0  # seconds by which the list is asked for more than has been created since
-_READ_SINGLY = 20  # sessions
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 # What the service sets itself is refused (api/facts.md, 2.1).
@@ -36,7 +30,7 @@ _FIRST = {
 }
 
 
-def agent_of(app: "App", typed: str, model: str | None) -> Any:
+def agent_of(app: App, typed: str, model: str | None) -> Any:
     """Return the agent as a create names it: NAME, ID, either with @VERSION, or with another model."""
     name, at, version = typed.rpartition("@")
     if not (at and _VERSION.fullmatch(version)):
@@ -94,7 +88,7 @@ def _with_token(resource: Body, token: str | None) -> Body:
     return {**resource, name: token} if name and token else resource
 
 
-def memory(app: "App", typed: str) -> Body:
+def memory(app: App, typed: str) -> Body:
     """Return the memory store that was typed, STORE[:ro]."""
     name = typed.removesuffix(":ro")
     access = {"access": "read_only"} if name != typed else {}
@@ -113,12 +107,12 @@ def like_deployment(found: Deployment, token: str | None) -> Body:
     return _like(raw, pairs, [_first_event(each) for each in raw.get("initial_events") or ()], token)
 
 
-def like_session(app: "App", raw: Body, token: str | None) -> Body:
+def like_session(app: App, raw: Body, token: str | None) -> Body:
     """Return what a session needs to be as another was when it began. Raises ApiError."""
     return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(app, str(raw["id"]))), token)
 
 
-def _first_messages(app: "App", id: str) -> Iterator[Body]:
+def _first_messages(app: App, id: str) -> Iterator[Body]:
     page = next(app.client.pages(events_path(id), {"limit": 100, "order": "asc"}))
     for event in map(mapping, page["data"]):
         kind = str(event.get("type"))
@@ -156,11 +150,11 @@ def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None
     return {name: value for name, value in said.items() if value}
 
 
-def start(app: "App", body: Body) -> tuple[Run, Events]:
-    """Create a session, and return it with what was sent to it afterwards.
+def start(app: App, body: Body) -> tuple[Run, Events]:
+    """Create a session, and return it with what was sent to it afterwards. Raises QoderError.
 
-    A 400 that names `environment_variables` is met by the other form, one that names `initial_events` by sending these
-    once there is a session. Raises QoderError.
+    A 400 that names `environment_variables` is met by the other form, one that names `initial_events` by
+    sending these once there is a session.
     """
     later: Events = []
     while True:
