@@ -84,11 +84,18 @@ def api(
     request = _request(app, typed, path or "", query or [], header or [], body, idempotency_key)
     try:
         _answer(app, request, paginate=paginate, include=include)
+        _tell_command(app, request)
     except ApiError as error:
         from qoder_cli.api.call import explained
 
         raise explained(request, error) from None
     return Exit.OK
+
+
+def _tell_command(app: App, request: "Request") -> None:
+    """Tell a person which command does the same."""
+    if request.operation and app.err.is_terminal:
+        app.progress.note(f"qoder {' '.join(request.operation.command)} does the same; see its --help")
 
 
 def _list(app: App, words: list[str]) -> int:
@@ -101,11 +108,12 @@ def _list(app: App, words: list[str]) -> int:
         [
             {"method": each.method, "path": Words(each.path, least=70), "id": each.id, "kind": each.kind}
             | {"query": ",".join(each.query) or None, "body": ",".join(each.body) or None}
+            | {"command": " ".join(("qoder", *each.command))}
             for each in found
         ],
         data=[each._asdict() for each in found],
         id="id",
-        first=("path", "method", "id", "kind", "query", "body"),
+        first=("path", "method", "command", "id", "kind", "query", "body"),
     )
     if not found:
         app.progress.note("note: no endpoint matches all of these words (searched id, method and path)")

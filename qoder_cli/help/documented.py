@@ -194,6 +194,7 @@ id  operation id
 kind  response kind: model, page, stream or binary
 query, body  arrays of names it accepts
 required  array of names it requires
+command  the command that does the same, as an array of words
 
 event:
 run_id  run id, in JSON lines of several runs

@@ -18,6 +18,7 @@ class Operation(NamedTuple):
     required: tuple[str, ...]
     query: tuple[str, ...]
     body: tuple[str, ...]
+    command: tuple[str, ...]  # the words of the command that does it
 
     def has_path(self, path: str) -> bool:
         """Return whether a path below the base URL is this operation's."""
@@ -33,9 +34,9 @@ def all_operations() -> tuple[Operation, ...]:
     table = (files("qoder_cli.nouns") / "operations.tsv").read_text("utf-8")
     found = []
     for line in table.splitlines():
-        id, method, path, kind, *lists = line.split("\t")
+        id, method, path, kind, *lists, command = line.split("\t")
         required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
-        found.append(Operation(id, method, path, cast(Kind, kind), required, query, body))
+        found.append(Operation(id, method, path, cast(Kind, kind), required, query, body, tuple(command.split())))
     return tuple(found)
 
 

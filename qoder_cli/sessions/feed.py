@@ -74,7 +74,8 @@ class Feed:
     """Puts the events of one session's stream into `inbox`, from a thread of its own, from now or `after` on.
 
     It is opened again after 5, 15, 45, 45… s, and ends for good with the session, and where it is refused or
-    does not exist. Events of the types `deltas` are heard also while they are made.
+    does not exist. Events of the types `deltas` are heard also while they are made. `path` is that of another
+    stream of the session, as a thread's is.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class Feed:
         inbox: "queue.SimpleQueue[Any]",
         after: str | None = None,
         deltas: Sequence[str] = (),
+        path: str | None = None,
     ) -> None:
         self._deltas = tuple(deltas)
         self._client = client
         self._clock = client.clock
         self._session_id = session_id
+        self._path = path or events_path(session_id) + "/stream"
         self._inbox = inbox
         self._cursor = after
         self._known: dict[str, None] = {}
@@ -136,8 +139,7 @@ class Feed:
         return None
 
     def _follow(self) -> None:
-        path = events_path(self._session_id) + "/stream"
-        with self._client.open_stream(path, last_event_id=self._cursor) as (_, chunks):
+        with self._client.open_stream(self._path, last_event_id=self._cursor) as (_, chunks):
             self._inbox.put(Up(self._session_id))
             if self._gap:
                 self._gap = False

@@ -140,7 +140,8 @@ def test_the_list_needs_no_token_and_asks_nobody(qoder: Qoder) -> None:
     ran = qoder("api", "--list")
     assert (ran.code, ran.err, len(ran.out.splitlines())) == (0, "", 98)
     rows = [line.split("\t") for line in ran.out.splitlines()]
-    assert ["POST", "/deployments/{deployment_id}/run", "deployments.run", "model", "-", "-"] in rows
+    path = "/deployments/{deployment_id}/run"
+    assert ["POST", path, "deployments.run", "model", "-", "-", "qoder deploy run"] in rows
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,7 @@ def test_the_list_as_json_has_every_parameter(qoder: Qoder) -> None:
         "required": ["vault_id", "auth"],
         "query": [],
         "body": ["auth", "display_name", "metadata"],
+        "command": ["vault", "put"],
     }
 
 

@@ -481,3 +481,19 @@ def test_a_body_of_200_mb_is_a_clear_error(qoder: Qoder) -> None:
 def test_a_501_is_not_asked_again(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, api_error(501, "feature_not_available", "Not here."))
     assert qoder("run", "get", "drun_1").code == 7
+
+
+SCOPED = ("GET", "/deployments/dep_1/runs/drun_1")
+
+
+def test_get_checks_that_a_run_is_one_of_a_deployment(qoder: Qoder) -> None:
+    qoder.wire.on(*SCOPED, DONE).on(*RUN, DONE)
+    assert qoder("run", "get", "drun_1", "--deployment", "dep_1", "--json").code == 0
+
+
+@pytest.mark.parametrize("answer", [GONE, {**DONE, "id": "drun_2"}, {**DONE, "deployment_id": "dep_2"}])
+def test_get_of_a_run_of_another_deployment_is_not_found(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*SCOPED, answer)
+    ran = qoder("run", "get", "drun_1", "--deployment", "dep_1")
+    assert (ran.code, ran.out) == (5, "")
+    assert "of deployment dep_1" in ran.err

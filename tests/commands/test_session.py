@@ -396,8 +396,27 @@ def test_the_log_of_one_thread_is_shown(qoder: Qoder, service: Service) -> None:
     assert (ran.code, "\tagent\tStatus report" in ran.out) == (0, True), ran.err
     assert qoder("session", "logs", "last", "--thread", thread["id"], "--tail", "3").code == 0
     assert qoder("run", "logs", "last", "--thread", "sthr_gone").code == 5
-    assert qoder("run", "logs", "last", "--thread", thread["id"], "--follow").code == 2
+    ran = qoder("run", "logs", "last", "--thread", thread["id"], "--follow")
+    assert (ran.code, "\tagent\tStatus report" in ran.out) == (0, True)
     assert qoder("run", "logs", "last", "--thread", "evt_1").code == 2
+
+
+def test_a_thread_is_followed_by_its_own_stream(qoder: Qoder, service: Service) -> None:
+    run = qoder("deploy", "run", "dep_demo", "--json").json
+    session = qoder("run", "get", run["id"], "--json").json["session_id"]
+    [thread] = qoder("session", "threads", session, "--json").json
+    ran = qoder("session", "logs", session, "--thread", thread["id"], "--follow")
+    assert (ran.code, "\tagent\tStatus report" in ran.out) == (0, True), ran.err
+    assert f"GET /sessions/{session}/threads/{thread['id']}/stream" in service.asked
+    assert f"GET /sessions/{session}/events/stream" not in service.asked
+
+
+def test_a_thread_is_looked_at_and_archived(qoder: Qoder, service: Service) -> None:
+    id = service.session()
+    [thread] = qoder("session", "threads", id, "--json").json
+    assert qoder("session", "thread", "get", id, thread["id"], "--json").json["id"] == thread["id"]
+    ran = qoder("session", "thread", "archive", id, thread["id"], "--yes")
+    assert ran.code in (0, 6), ran.err  # the thread of the coordinator cannot be
 
 
 def test_models_are_listed(qoder: Qoder, service: Service) -> None:

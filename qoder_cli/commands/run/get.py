@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.errors import ApiError, Exit, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RunOrLast, or_last
+from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
@@ -23,6 +24,14 @@ def get(
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is running.")
     ] = False,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEPLOYMENT",
+            help="Exit 5 unless it is a run of this deployment (id or name).",
+            autocompletion=values.deployments,
+        ),
+    ] = None,
 ) -> int:
     """Show a run's status and details.
 
@@ -38,12 +47,26 @@ def get(
 
     app: App = ctx.obj
     typed = or_last(run, app)
-    found = with_asks(app.client, observer_of(app, names.run(typed, app)).read_once())
+    id = names.run(typed, app)
+    if deployment is not None:
+        _check_is_of(app, id, names.deployment(deployment, app))
+    found = with_asks(app.client, observer_of(app, id).read_once())
     app.show_run(found, **(_evaluated(app, found) if app.output.format == "table" else {}))
     remember_runs(app, [found])
     if exit_status and (error := ending_error(found, app)):
         raise error
     return Exit.OK
+
+
+def _check_is_of(app: App, id: str, deployment: str) -> None:
+    """Raise NotFound unless a run is one of a deployment: the server checks it (api/facts.md, 7.3)."""
+    path = f"/deployments/{segment(deployment)}/runs/{segment(id)}"
+    try:
+        found = mapping(app.client.get(path))
+    except NotFound as error:
+        raise error.about(f"run {id} of deployment {deployment}") from None
+    if (found.get("id"), found.get("deployment_id")) != (id, deployment):
+        raise NotFound(f"run {id} is not one of deployment {deployment}")
 
 
 def _evaluated(app: App, run: Run) -> Fields:

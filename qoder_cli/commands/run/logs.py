@@ -78,10 +78,8 @@ def logs(
     now = datetime.fromtimestamp(app.clock.now(), UTC)
     selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now), thread)
     runs = runs or [or_last(None, app)]
-    if thread is not None and (follow or is_list(runs) or not thread.startswith("sthr_")):
-        raise UsageError(
-            "--thread takes a thread (sthr_…) of one run, and no --follow", hint="see: qoder session threads"
-        )
+    if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
+        raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")
     if is_list(runs) and follow:
         command = app.command("run", "wait", *runs, "--follow")
         raise UsageError("--follow takes a single run", hint="to follow several", next=command)

@@ -37,6 +37,7 @@ QUICK_PAUSE = 0.2  # seconds until it is asked again, doubling, once its end was
 ALERT = 5.0  # seconds for which that is done
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
 _ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
+_THREAD_ENDS = (*_ENDS, "session.thread_status_idle", "session.thread_status_terminated")
 
 
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
@@ -70,7 +71,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, or an ask. Raises NotFound for no session, LostSight."""
     follower = Follower(log, note=app.progress.note)
-    watching = _Watching(observer, app.clock)
+    watching = _Watching(observer, app.clock, _THREAD_ENDS if log.selection.thread else _ENDS)
     try:
         for events in follower.batches(lambda: watching.due):
             printer.show(events)
@@ -101,8 +102,9 @@ def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, 
 class _Watching:
     """Asks now and then whether a run has ended, and at once, for a while, when an event says so."""
 
-    def __init__(self, observer: Observer, clock: Clock) -> None:
+    def __init__(self, observer: Observer, clock: Clock, ends: tuple[str, ...]) -> None:
         self._observer = observer
+        self._ends = ends
         self._clock = clock
         self._pause = CHECK_EVERY
         self._alert_until = -math.inf
@@ -112,7 +114,7 @@ class _Watching:
     def has_ended(self, events: Events) -> bool:
         """Return whether it has ended, asking for it if it is time to, or these events are a reason to."""
         now = self._clock.monotonic()
-        if any(event.get("type") in _ENDS for event in events):
+        if any(event.get("type") in self._ends for event in events):
             self.due, self._pause, self._alert_until = now, QUICK_PAUSE, now + ALERT
         if now < self.due:
             return False
@@ -169,7 +171,7 @@ class Follower:
         """
         log = self._log
         deltas = ("agent.message",) if self._preview else ()
-        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last, deltas=deltas)
+        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last, deltas=deltas, path=log.stream)
         feed.start()
         try:
             while True:

@@ -61,9 +61,10 @@ class SessionLog:
     def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
         self.client = client
         self.session_id = session_id
-        self.path = events_path(session_id)
-        if selection.thread:
-            self.path = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}/events"
+        self.path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
+        if selection.thread:  # its stream does not stand below its events (api/facts.md, 2.1)
+            thread = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}"
+            self.path, self.stream = f"{thread}/events", f"{thread}/stream"
         self.selection = selection
         self._young = young
         self.last: str | None = None
