@@ -13,7 +13,6 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
-    InternalError,
     Interrupted,
     NotFound,
     OutcomeUnknown,
@@ -123,13 +122,6 @@ class Call(Write[Answer]):
         """Return the error of a signal that came when the write was done."""
         said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
         return signalled.in_words(said, run_state="unknown")
-
-    def unprinted(self, error: InternalError, answer: Answer) -> InternalError:
-        """Return the error that an answer could not be printed; a write is done all the same."""
-        if not self._request.is_write:
-            return error
-        message = f"{error.message}; {self._request} is done (HTTP {answer.status}); do not repeat it"
-        return error.with_(run_state="unknown", message=message)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:

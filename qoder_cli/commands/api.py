@@ -79,15 +79,35 @@ def api(
     app: App = ctx.obj
     if list_:
         return _list(app, [word for word in (method, path, *(words or [])) if word])
+    from qoder_cli.api.call import explained
+    from qoder_cli.api.request import Request, read_headers, read_target
+    from qoder_cli.api.show import show_pages, show_stream
+    from qoder_cli.runs.trigger import check_key
+
     typed = _method(method, path, words)
     body = _body(app, typed, text_fields or [], json_fields or [], input, form or [])
-    request = _request(app, typed, path or "", query or [], header or [], body, idempotency_key)
+    own = read_headers(header or [])
+    if body is not None and "content-type" in own and not body.kind.endswith("json"):
+        raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
+    if idempotency_key is not None:
+        if typed == "GET":
+            raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
+        idempotency_key = check_key(idempotency_key, app.keep_secrets())
+    where = read_target(path or "", base_url=app.settings.base_url, query=query or [])
+    request = Request(typed, where, body, own, idempotency_key)
+    if paginate and not request.may_be_list:
+        raise UsageError("--paginate only works for a GET of a list", hint="drop it")
+    if paginate and include:
+        raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
     try:
-        _answer(app, request, paginate=paginate, include=include)
+        if paginate:
+            show_pages(app, request)
+        elif request.is_stream:
+            show_stream(app, request, include=include)
+        else:
+            _call(app, request, include=include)
         _tell_command(app, request)
     except ApiError as error:
-        from qoder_cli.api.call import explained
-
         raise explained(request, error) from None
     return Exit.OK
 
@@ -160,44 +180,6 @@ def _body(
     return body.of_form(form) if form else body.of_fields(texts, values)
 
 
-def _request(
-    app: App,
-    method: str,
-    path: str,
-    query: list[str],
-    header: list[str],
-    body: "Body | None",
-    key: str | None,
-) -> "Request":
-    """Return the request that was typed, checked. Raises UsageError."""
-    from qoder_cli.api.request import Request, read_headers, read_target
-    from qoder_cli.runs.trigger import check_key
-
-    own = read_headers(header)
-    if body is not None and "content-type" in own and not body.kind.endswith("json"):
-        raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
-    if key is not None and method == "GET":
-        raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
-    where = read_target(path, base_url=app.settings.base_url, query=query)
-    return Request(method, where, body, own, None if key is None else check_key(key, app.keep_secrets()))
-
-
-def _answer(app: App, request: "Request", *, paginate: bool, include: bool) -> None:
-    """Send a request and print what comes back, in whichever of three ways it comes."""
-    from qoder_cli.api.show import show_pages, show_stream
-
-    if paginate and not request.may_be_list:
-        raise UsageError("--paginate only works for a GET of a list", hint="drop it")
-    if paginate and include:
-        raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
-    if paginate:
-        show_pages(app, request)
-    elif request.is_stream:
-        show_stream(app, request, include=include)
-    else:
-        _call(app, request, include=include)
-
-
 def _call(app: App, request: "Request", *, include: bool) -> None:
     """Send a request and print its response. Raises what became of it."""
     from qoder_cli.api.call import Call
@@ -217,15 +199,18 @@ def _call(app: App, request: "Request", *, include: bool) -> None:
             raise call.stopped_after(signalled, answer) from None
         raise
     except InternalError as error:  # a full disk does not undo a write
-        raise call.unprinted(error, answer) from None
+        if not request.is_write:
+            raise
+        message = f"{error.message}; {request} is done (HTTP {answer.status}); do not repeat it"
+        raise error.with_(run_state="unknown", message=message) from None
 
 
 def _show(app: App, call: "Call", *, include: bool) -> None:
     from qoder_cli.api.show import show_body, show_head
 
-    if include and call.answer is not None:
-        show_head(app, call.answer)
     if call.answer is not None:
+        if include:
+            show_head(app, call.answer)
         show_body(app, call.answer)
 
 

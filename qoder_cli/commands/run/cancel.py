@@ -52,7 +52,10 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
     for word in typed:
         if known[word] not in requested:
             requested[known[word]] = _request(app, word, known[word], yes=yes)
-    items = _stopped(app, requested)
+    watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
+    limits, wanted = Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")
+    waited = iter(wait_for_all(app, watches, limits, wanted) if watches else [])
+    items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
     if not app.known.is_of_several:
         return finish(app, items[known[typed[0]]])
     out = printed(app, len(typed))
@@ -68,15 +71,14 @@ def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Obs
     """Request a cancellation; return what reads the run then, or what became of it."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
+    observer = None
     try:
         observer = any_observer(app, known)
+        if _ask(app, observer, typed, yes=yes):
+            return observer
+        return Item(typed, observer.run, None)
     except QoderError as error:
-        return Item(typed, None, error)
-    try:
-        is_asked = _ask(app, observer, typed, yes=yes)
-    except QoderError as error:
-        return Item(typed, observer.run, error)
-    return observer if is_asked else Item(typed, observer.run, None)
+        return Item(typed, getattr(observer, "run", None), error)
 
 
 def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
@@ -99,14 +101,6 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     with suppress(OutcomeUnknown):  # whether it was heard shows in whether the run stops
         Cancel(app.client, found.session_id).send()
     return True
-
-
-def _stopped(app: App, requested: dict[Key, Observer | Item]) -> dict[Key, Item]:
-    """Wait until the runs have stopped, and return what became of each."""
-    watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
-    items = wait_for_all(app, watches, Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")) if watches else []
-    waited = iter(items)
-    return {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
 
 
 def _judged(app: App, item: Item) -> Item:

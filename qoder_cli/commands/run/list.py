@@ -111,28 +111,6 @@ class Asked(NamedTuple):
         return path, {"limit": LARGEST_PAGE if self.filtered_here else page_size(self.limit), **filters}
 
 
-class Matches:
-    """The test for what a run shows of itself, applied also to what the server was asked to filter.
-
-    `undated` counts the runs that do not say when they were created, where that was asked.
-    """
-
-    def __init__(self, trigger: Trigger | None, window: Window) -> None:
-        self._trigger = trigger
-        self._window = None if window == ALWAYS else window
-        self.undated = 0
-
-    def __call__(self, item: Object) -> bool:
-        """Return whether a run of a list was asked for."""
-        if self._trigger is not None and mapping(item.get("trigger_context")).get("type") != self._trigger:
-            return False
-        if self._window is None:
-            return True
-        created = parse_timestamp(item.get("created_at"))
-        self.undated += created is None
-        return created is not None and self._window.holds(created)
-
-
 def list_runs(
     ctx: typer.Context,
     deployment: Annotated[
@@ -209,10 +187,26 @@ def _list(app: App, asked: Asked, filters: str) -> None:
     if asked.deployment is not None and asked.window.since is not None:
         pages = _down_to(asked.window.since, pages)
 
-    asks = _asks_sessions(asked, is_whole, app)
+    asks = asked.resolve  # sessions, for what their runs do not say (contract, section 3)
+    if app.output.format == "id" and not asked.statuses:
+        asks = False  # no status is shown and none is needed
+    elif asks is None:
+        is_short = is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
+        asks = is_short or bool(asked.statuses)
     resolver = Resolver(app.client, ask=asks)
-    matches = Matches(asked.trigger, asked.window)
     adopted = app.store.adopted(app.settings.host)
+    undated = 0
+
+    def matches(item: Object) -> bool:
+        """Return whether a run shows what was asked for, also where the server was asked to filter."""
+        nonlocal undated
+        if asked.trigger is not None and mapping(item.get("trigger_context")).get("type") != asked.trigger:
+            return False
+        if asked.window == ALWAYS:
+            return True
+        created = parse_timestamp(item.get("created_at"))
+        undated += created is None
+        return created is not None and asked.window.holds(created)
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or asked.statuses else map(Run, objects)
@@ -224,7 +218,7 @@ def _list(app: App, asked: Asked, filters: str) -> None:
         pages,
         read=read,
         limit=asked.limit,
-        matches=matches if asked.trigger or asked.window != ALWAYS else None,
+        matches=matches,
         sifts=bool(asked.statuses),
         sure=not asked.filtered_here and asked.window == ALWAYS,
         slow=asks and not app.output.is_drawn,
@@ -234,23 +228,13 @@ def _list(app: App, asked: Asked, filters: str) -> None:
     order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
     listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=order))
     remember_runs(app, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
-    if matches.undated:
-        app.progress.warn(f"ignored {matches.undated} runs without a creation time")
+    if undated:
+        app.progress.warn(f"ignored {undated} runs without a creation time")
     if resolver.unread:
         what = "ignored" if asked.statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
         app.progress.warn(f"{what} {resolver.unread} runs: {why}")
     listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
-
-
-def _asks_sessions(asked: Asked, is_whole: bool, app: App) -> bool:
-    """Return whether sessions are asked for what their runs do not say (contract, section 3)."""
-    if app.output.format == "id" and not asked.statuses:
-        return False  # no status is shown and none is needed
-    if asked.resolve is not None:
-        return asked.resolve
-    is_short = is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
-    return is_short or bool(asked.statuses)
 
 
 def _row(app: App) -> Callable[[Run], Fields]:

@@ -80,14 +80,20 @@ def logs(
     runs = runs or [or_last(None, app)]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
         raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")
-    if is_list(runs) and follow:
-        command = app.command("run", "wait", *runs, "--follow")
-        raise UsageError("--follow takes a single run", hint="to follow several", next=command)
     of_sessions = is_of_sessions(ctx)
-    if is_list(runs) and of_sessions:
-        raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
     if is_list(runs):
-        return _show_many(app, named(runs, app, allow_empty=allow_empty), selection, tail)
+        if follow:
+            command = app.command("run", "wait", *runs, "--follow")
+            raise UsageError("--follow takes a single run", hint="to follow several", next=command)
+        if of_sessions:
+            raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
+        from qoder_cli.runs.logs.log_many import show_many
+
+        typed = named(runs, app, allow_empty=allow_empty)
+        for word in typed:
+            ids.run(word)  # before anything is asked, all of them are checked
+        app.pace_reads()
+        return show_many(app, typed, selection, tail)
     chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
     if follow:
         from qoder_cli.runs.logs.follow import follow_run
@@ -118,12 +124,3 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
         app.progress.note(nothing_shown(chosen, selection))
     if not run.is_session:
         remember_runs(app, [run])
-
-
-def _show_many(app: App, typed: list[str], selection: "Selection", tail: int | None) -> int:
-    from qoder_cli.runs.logs.log_many import show_many
-
-    for word in typed:
-        ids.run(word)  # before anything is asked, all of them are checked
-    app.pace_reads()
-    return show_many(app, typed, selection, tail)
