@@ -153,8 +153,8 @@ HANGS = [f"{where}:hang-before*inf" for where in ("session", "run", "list", "eve
 
 def test_whatever_hangs_the_ids_are_told_and_the_time_is_kept(alone: Shell) -> None:
     with sandbox("current", *HANGS, speed=1) as server:
-        words = ("--wait", "-o", "jsonl", "--timeout", "0.5")
-        going = alone.enter(server).begin("deploy", "run", "dep_minute", "dep_slow", "dep_nostart", *words)
+        words = ("--wait", "-o", "jsonl", "--timeout", "10")
+        going = alone.enter(server).hurry().begin("deploy", "run", "dep_minute", "dep_slow", "dep_nostart", *words)
         until(lambda: going.err.count("run drun_") == 3, "the ids")
         until(lambda: '"dep_nostart"' in going.out, "the end of what never began")
         ended = going.end()
@@ -173,7 +173,7 @@ def test_whatever_hangs_a_reader_that_has_enough_is_noticed(alone: Shell) -> Non
 def test_a_command_for_many_ids_reads_them_from_a_file(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         words = ("deploy", "run", *many(server, 120), "--wait", "--timeout", "0", "--parallel", "50")
-        ended = alone.enter(server).qoder(*words)
+        ended = alone.enter(server).hurry().qoder(*words)
         [command] = [line.partition(": ")[2] for line in ended.err.splitlines() if line.startswith("hint: ")]
         command = command.partition(": ")[2]
         assert len(command) < 300
@@ -202,8 +202,8 @@ def _in_bash(alone: Shell, line: str) -> tuple[list[int], Ended]:
 @both
 def test_what_is_listed_is_run_and_told_line_by_line(generation: Generation, alone: Shell) -> None:
     with sandbox(generation) as server:
-        line = "qoder deploy list --status active -q | qoder deploy run - --wait -o jsonl --timeout 2"
-        codes, ended = _in_bash(alone.enter(server), line)
+        line = "qoder deploy list --status active -q | qoder deploy run - --wait -o jsonl --timeout 40"
+        codes, ended = _in_bash(alone.enter(server).hurry(), line)
         items = [json.loads(each) for each in ended.out.splitlines()]
         assert codes == [0, 1]
         assert len(items) == len({item["input"] for item in items}) > 8

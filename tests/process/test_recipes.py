@@ -73,7 +73,7 @@ def test_a_script_approves_what_it_knows_and_denies_the_rest(tmp_path: Path) -> 
 def test_a_run_that_asks_is_approved_and_says_what_it_did(tmp_path: Path, generation: Generation) -> None:
     line = "qoder deploy run dep_ask --wait; echo $?; qoder run approve last --all --yes --wait --result"
     with sandbox(generation) as server:
-        shell = Shell(tmp_path, server).asking_at_once()
+        shell = Shell(tmp_path, server).hurry().quick()
         ended = shell.bash(line)
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-2:] == ["11", "I ran 'git push origin main'."]

@@ -88,18 +88,14 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.005)
 
 
-# Every pause between two tries lasts a twentieth. What is waited for an answer is not shortened.
-_HURRY = """
+# Time goes twenty times as fast for what waits on purpose. What is waited for an answer is not shortened.
+HURRY = """
 import time
-pause = time.sleep
-time.sleep = lambda seconds: pause(seconds / 20)
-"""
-
-
-# The seconds for which a session may pass through its question by itself; where only a status is read, once a minute.
-_ASKING_AT_ONCE = """
-from qoder_cli.runs import observe, wait
-observe.ASKS_FOR = wait.ASKS_FOR = observe.DISAGREEMENT_AFTER = 0.1
+from qoder_cli.base.times import Clock
+sleep, take = Clock.sleep, Clock.take
+Clock.monotonic = lambda self: 20 * time.monotonic()
+Clock.sleep = lambda self, seconds: sleep(self, seconds / 20)
+Clock.take = lambda self, inbox, seconds: take(self, inbox, seconds / 20)
 """
 
 
@@ -248,18 +244,10 @@ class Shell:
         return self
 
     def hurry(self) -> "Shell":
-        """Let what is started from now on pause for less long between two tries, and return itself."""
+        """Let what is started from now on wait for less long, and return itself."""
         folder = self.home / "hurry"
         folder.mkdir()
-        (folder / "sitecustomize.py").write_text(_HURRY)
-        self.env["PYTHONPATH"] = str(folder)
-        return self
-
-    def asking_at_once(self) -> "Shell":
-        """Let a session that asks be held to wait for an answer at once, and return itself."""
-        folder = self.home / "asking"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(_ASKING_AT_ONCE)
+        (folder / "sitecustomize.py").write_text(HURRY)
         self.env["PYTHONPATH"] = str(folder)
         return self
 

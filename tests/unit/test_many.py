@@ -26,7 +26,7 @@ from tests.support.hasty import HastyClock
 from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
-SPEED = 40.0
+SPEED = 100.0
 SEVERAL = ("dep_demo", "dep_fail", "dep_skip", "dep_paused", "dep_nothere", "dep_locked", "dep_nostart")
 RUN_FAILED_OR_SKIPPED = {"legacy": 3, "current": 1}  # a current server has no skips
 
