@@ -1242,7 +1242,7 @@ if sys.platform != "win32":
             session = server.world.start("dep_demo").session
             assert session is not None
             stream = shell.begin("api", "GET", f"/sessions/{session.id}/events/stream", "--include")
-            write = shell.start(*staged(HEARING), "api", "POST", "/deployments/dep_demo/pause", "--json")
+            write = shell.begin("api", "POST", "/deployments/dep_demo/pause", "--json", prologue=HEARING)
             until(lambda: "event-stream" in stream.out, "the head of the stream")
             until(lambda: server.world.deployments["dep_demo"].paused, "the pause")
             write.signal(signal.SIGTERM).says("heard")

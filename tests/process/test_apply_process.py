@@ -15,7 +15,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Answer, Generation, Request
 from qoder_cli.sandbox.world import World
-from tests.support.processes import HEARING, MODULE, PATIENCE, Going, Held, Shell, Terminal, sandbox, staged, until
+from tests.support.processes import HEARING, PATIENCE, Going, Held, Shell, Terminal, sandbox, until
 
 NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 
@@ -103,7 +103,7 @@ def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: P
     held = Held(first=4)
     with sandbox("current", held=held) as server:
         shell = Shell(tmp_path, server)
-        going = shell.start(*staged(HEARING), "deploy", "apply", "-f", folder, "--yes", "--json")
+        going = shell.begin("deploy", "apply", "-f", folder, "--yes", "--json", prologue=HEARING)
         going.says("created new-").signal(signum).says("heard")
         held.released.set()
         ended = going.end()
@@ -138,7 +138,7 @@ def test_a_person_is_asked(tmp_path: Path, typed: str, code: int) -> None:
     folder = write_files(tmp_path / "files", "weekly", description="New")
     with (
         sandbox("current") as server,
-        Terminal(Shell(tmp_path, server), *MODULE, "deploy", "apply", "-f", folder) as terminal,
+        Terminal(Shell(tmp_path, server), "qoder", "deploy", "apply", "-f", folder) as terminal,
     ):
         terminal.shows('+ description: "New"').shows("Create 1 (profile")
         terminal.type(typed)
@@ -152,7 +152,7 @@ def test_what_the_diff_adds_is_green_and_what_it_takes_is_red(tmp_path: Path) ->
     )
     with sandbox("current") as server:
         server.world.add_deployment(name="weekly", metadata={"a": "1"}, description="- a list\n- of two")
-        command = (*MODULE, "deploy", "apply", "-f", folder, "--dry-run")
+        command = ("qoder", "deploy", "apply", "-f", folder, "--dry-run")
         with Terminal(Shell(tmp_path, server), *command) as terminal:
             assert terminal.end() == 0
     assert "\x1b[32m+ metadata.b" in terminal.raw

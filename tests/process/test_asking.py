@@ -12,7 +12,7 @@ if sys.platform == "win32":
     pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
 from tests.support.asking import APPROVE, ASKED, FastClock, Server, call, served
-from tests.support.processes import HURRY, Shell, Terminal, staged, until
+from tests.support.processes import Shell, Terminal, until
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_an_input_of_5_mb_is_cut_and_said_so(shell: Shell, server: Server) -> No
 def test_a_wait_asks_and_goes_on(
     shell: Shell, server: Server, words: tuple[str, ...], keys: str, sent: str | None, code: int
 ) -> None:
-    with Terminal(shell, *staged(HURRY), *words) as terminal:
+    with Terminal(shell.hurry(), "qoder", *words) as terminal:
         terminal.shows("allow? [y]es [n]o [w]hy not [s]top").type(keys)
         assert terminal.end() == code, terminal.screen
     assert [body["events"][0]["result"] for body in server.posted] == ([sent] if sent else [])
@@ -134,7 +134,7 @@ def test_a_wait_asks_and_goes_on(
 
 
 def test_a_denial_may_say_why(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *staged(HURRY), "run", "wait", "drun_1", "--follow") as terminal:
+    with Terminal(shell.hurry(), "qoder", "run", "wait", "drun_1", "--follow") as terminal:
         terminal.shows("[w]hy not").type("w\n")
         terminal.shows("why not?").type("not on a Friday\n")
         assert terminal.end() == 0
@@ -144,7 +144,7 @@ def test_a_denial_may_say_why(shell: Shell, server: Server) -> None:
 
 
 def test_ctrl_c_in_the_question_of_a_wait_leaves_the_run(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *staged(HURRY), "run", "wait", "drun_1", "--follow") as terminal:
+    with Terminal(shell.hurry(), "qoder", "run", "wait", "drun_1", "--follow") as terminal:
         terminal.shows("[s]top").type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.posted == []

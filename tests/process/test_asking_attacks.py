@@ -14,7 +14,7 @@ if sys.platform == "win32":
     pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
 from tests.support.asking import APPROVE, ASKED, FastClock, Server, call, served
-from tests.support.processes import HURRY, Shell, Terminal, staged, until
+from tests.support.processes import Shell, Terminal, until
 
 WAIT = ("run", "wait", "drun_1", "--follow")
 STOP = "allow? [y]es [n]o [w]hy not [s]top"
@@ -37,7 +37,7 @@ def shell(tmp_path: Path, server: Server) -> Iterator[Shell]:
 
 def test_a_replica_that_lags_does_not_have_a_call_answered_twice(shell: Shell, server: Server) -> None:
     server.lag, server.lenient = 2.0, True
-    with Terminal(shell, *staged(HURRY), *WAIT) as terminal:
+    with Terminal(shell.hurry(), "qoder", *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 0
     assert (server.ours, terminal.raw.count(STOP)) == ({"evt_1": 1}, 1)
@@ -48,7 +48,7 @@ def test_an_answer_that_is_refused_does_not_end_a_wait_as_if_nothing_was_started
     shell: Shell, server: Server, status: str
 ) -> None:
     server.goes_wrong = [status]
-    with Terminal(shell, *staged(HURRY), *WAIT) as terminal:
+    with Terminal(shell.hurry(), "qoder", *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == (9 if status == "500" else 11), terminal.screen
     assert any("drun_1 waits for an answer" in line for line in terminal.screen) or status == "500"
@@ -56,7 +56,7 @@ def test_an_answer_that_is_refused_does_not_end_a_wait_as_if_nothing_was_started
 
 @pytest.mark.parametrize("keys", ["\x04", "\n\n\n"])
 def test_no_reply_does_not_end_a_wait_as_if_nothing_was_started(shell: Shell, server: Server, keys: str) -> None:
-    with Terminal(shell, *staged(HURRY), *WAIT) as terminal:
+    with Terminal(shell.hurry(), "qoder", *WAIT) as terminal:
         terminal.shows(STOP).type(keys)
         assert terminal.end() == 11, terminal.screen
     assert server.posted == []
@@ -64,7 +64,7 @@ def test_no_reply_does_not_end_a_wait_as_if_nothing_was_started(shell: Shell, se
 
 def test_a_yes_is_not_dropped_because_a_call_of_a_custom_tool_follows(shell: Shell, server: Server) -> None:
     server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
-    with Terminal(shell, *staged(HURRY), *WAIT) as terminal:
+    with Terminal(shell.hurry(), "qoder", *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 11
     assert server.taken == {"evt_1": 1}

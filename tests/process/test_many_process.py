@@ -18,7 +18,6 @@ from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import (
     HEARING,
-    MODULE,
     MORE_THAN_ONE_SIGNAL,
     Ended,
     Held,
@@ -26,7 +25,6 @@ from tests.support.processes import (
     Terminal,
     an_hour_later,
     sandbox,
-    staged,
     until,
 )
 from tests.support.stored import entries_in
@@ -74,7 +72,7 @@ def test_a_signal_while_they_are_started_leaves_none_unknown(
     held = Held(first=10)
     with sandbox("legacy" if wait else "current", speed=1, held=held) as server:
         ids = many(server, 40)
-        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *wait, "--json")
+        going = alone.enter(server).begin("deploy", "run", *ids, *wait, "--json", prologue=HEARING)
         until(lambda: len(server.world.started()) > 9, "ten runs")
         going.signal(signum).says("heard")
         held.released.set()
@@ -123,7 +121,7 @@ def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Gener
 def test_a_second_signal_ends_it_at_once_and_the_store_knows_what_was_begun(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
         ids = many(server, 12)
-        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, "--json")
+        going = alone.enter(server).begin("deploy", "run", *ids, "--json", prologue=HEARING)
         until(lambda: len(server.world.started()) == 8, "all that start at a time")
         going.signal(signal.SIGINT).says("heard")
         time.sleep(MORE_THAN_ONE_SIGNAL)
@@ -136,7 +134,7 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 12)
         words = ("--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", *ids, *words)
+        going = alone.enter(server).begin("deploy", "run", *ids, *words, prologue=HEARING)
         until(lambda: len(server.world.started()) == 12, "all runs")
         until(lambda: server.world.requests[-1].method == "GET", "the waiting")
         ended = going.signal(signal.SIGINT).end()
@@ -274,8 +272,8 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
             behaviour = Behaviour(turn(seconds=seconds, reason=reason))
             server.world.add_deployment(name=f"job-{number:02}", behaviour=behaviour)
         words = ("deploy", "run", *(f"job-{number:02}" for number in range(30)), "--wait", "--parallel", "30")
-        small = ("sh", "-c", 'stty rows 24; exec "$@"', "sh")
-        with Terminal(alone.enter(server), *small, *MODULE, *words) as terminal:
+
+        with Terminal(alone.enter(server), "qoder", *words, rows=24) as terminal:
             terminal.shows("not shown").shows("of 30 runs finished")
             rows = [line for line in terminal.screen if "drun_" in line]
             assert 0 < len(rows) <= 24 - 4  # below them the totals and the status line; above what was said before
@@ -296,7 +294,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
 def test_a_dash_on_a_terminal_says_that_it_reads_ids(alone: Shell) -> None:
     with (
         sandbox("current", speed=1) as server,
-        Terminal(alone.enter(server), *MODULE, "deploy", "run", "-", "-q") as terminal,
+        Terminal(alone.enter(server), "qoder", "deploy", "run", "-", "-q") as terminal,
     ):
         terminal.shows("enter ids of deployments, one per line; finish with Ctrl-D")
         terminal.type("dep_demo\n\x04")
@@ -325,7 +323,7 @@ def test_however_narrow_the_table_shows_how_each_stands_and_for_how_long(columns
     with sandbox("current", speed=1) as server:
         ids = many(server, 3)
         words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
-        with Terminal(alone.enter(server), *MODULE, *words, columns=columns) as terminal:
+        with Terminal(alone.enter(server), "qoder", *words, columns=columns) as terminal:
             rows = all_running(terminal, 3)
             an_hour_later(server)
             assert terminal.end() == 0
@@ -341,7 +339,7 @@ def test_enter_and_another_width_leave_no_stale_rows(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 3)
         words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
-        with Terminal(alone.enter(server), *MODULE, *words, columns=120) as terminal:
+        with Terminal(alone.enter(server), "qoder", *words, columns=120) as terminal:
             for columns in (80, 50, 30, 120, 40):
                 rows = all_running(terminal, 3)
                 assert [row.split()[0][-7:] for row in rows] == [id[-7:] for id in ids]
@@ -357,7 +355,7 @@ def test_enter_and_another_width_leave_no_stale_rows(alone: Shell) -> None:
 def test_a_run_that_is_called_by_its_id_has_it_once(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         runs = [server.world.start(id).id for id in many(server, 3)]
-        with Terminal(alone.enter(server), *MODULE, "run", "wait", *runs, columns=120) as terminal:
+        with Terminal(alone.enter(server), "qoder", "run", "wait", *runs, columns=120) as terminal:
             rows = all_running(terminal, 3)
             an_hour_later(server)
             terminal.end()

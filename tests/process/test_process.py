@@ -110,7 +110,7 @@ def test_the_next_command_finds_the_run_whose_answer_was_lost_to_a_signal(tmp_pa
             assert (ended.code, ended.out) == (-signum if signum == signal.SIGINT else 143, "")
             assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 128 + signum)
             assert (ended.error["run_state"], ended.error["run_id"]) == ("unknown", None)
-            resumed = shell.run(*staged(HASTY_LOOKS), *ended.error["next"][1:])
+            resumed = shell.qoder(*ended.error["next"][1:], prologue=HASTY_LOOKS)
             assert resumed.code == 0
             assert [resumed.json["id"]] == [run.id for run in server.world.started()]
 
@@ -355,7 +355,7 @@ socket.getaddrinfo = slowly
 """
     with sandbox("current", honour_key=False) as server:
         words = ("deploy", "run", "dep_demo", "--json", "--on-lost", "fail", "--request-timeout", "0.7")
-        ended = alone.enter(server).run(*staged(slow_once), *words)
+        ended = alone.enter(server).qoder(*words, prologue=slow_once)
         assert ended.code in (0, 7, 9)
         assert len(server.world.started()) <= 1
 
@@ -397,7 +397,7 @@ def test_on_leave_cancel_cancels_it_whenever_the_signal_comes(moment: str, alone
         held.released.set()
     with sandbox("current", speed=1, held=held) as server:
         words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).start(*staged(HEARING), *words)
+        going = alone.enter(server).begin(*words, prologue=HEARING)
         until(server.world.started, "a run")
         if moment != "at the trigger":
             going.says("run drun_")
@@ -443,7 +443,7 @@ def slowly(self):
 threading.Thread.start = slowly
 """
     with sandbox("current", speed=1) as server:
-        going = alone.enter(server).start(*staged(busy_machine), "deploy", "run", "dep_minute", "--json")
+        going = alone.enter(server).begin("deploy", "run", "dep_minute", "--json", prologue=busy_machine)
         until(server.world.started, "a run")
         ended = going.signal(signal.SIGINT).end()
         (run,) = server.world.started()
@@ -455,7 +455,7 @@ threading.Thread.start = slowly
 def test_a_signal_at_the_trigger_waits_a_moment_for_the_answer(signum: int, alone: Shell) -> None:
     held = Held()
     with sandbox("current", speed=1, held=held) as server:
-        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", "dep_minute", "--wait", "--json")
+        going = alone.enter(server).begin("deploy", "run", "dep_minute", "--wait", "--json", prologue=HEARING)
         until(server.world.started, "a run")
         going.signal(signum).says("heard")
         held.released.set()
@@ -467,7 +467,7 @@ def test_a_signal_at_the_trigger_waits_a_moment_for_the_answer(signum: int, alon
 
 def test_the_second_ctrl_c_ends_it_at_once(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-before") as server:
-        going = alone.enter(server).start(*staged(HEARING), "deploy", "run", "dep_demo", "--json")
+        going = alone.enter(server).begin("deploy", "run", "dep_demo", "--json", prologue=HEARING)
         until(lambda: server.world.requests, "a request")
         going.signal(signal.SIGINT).says("heard")
         time.sleep(MORE_THAN_ONE_SIGNAL)
@@ -703,7 +703,7 @@ def test_a_full_disk_does_not_keep_a_run_from_being_cancelled_at_a_signal(alone:
     held = Held()
     with sandbox("legacy", speed=1, held=held) as server, FULL.open("wb") as full:
         words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).start(*staged(HEARING), *words, stdout=full)
+        going = alone.enter(server).begin(*words, stdout=full, prologue=HEARING)
         until(server.world.started, "a run")
         going.signal(signal.SIGTERM).says("heard")
         held.released.set()

@@ -21,6 +21,7 @@ PREFIX = "/api/v1/cloud"
 APPROVE = ("qoder", "session", "approve", "sess_1")
 ASKED = "approve evt_1? [y]es [n]o"
 
+
 def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 

@@ -5,6 +5,7 @@ of the interpreter is left out; what happens then is tested with `python -m qode
 """
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -125,11 +127,24 @@ class Nursery:
                 self.news.notify_all()
 
     def start(
-        self, words: list[str], *, env: dict[str, str], cwd: Path, stdin: Any, stdout: Any, stderr: Any
+        self,
+        words: list[str],
+        *,
+        env: dict[str, str],
+        cwd: Path,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        prologue: str = "",
+        leads: bool = False,
     ) -> Process:
-        """Start qoder with these words; the streams are those of subprocess.Popen."""
+        """Start qoder with these words; the streams are those of subprocess.Popen.
+
+        `prologue` is run before. One that `leads` has a session of its own, and the terminal on its stdin.
+        """
         given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
-        request = json.dumps({"words": words, "env": env, "cwd": str(cwd)}).encode()
+        asked = {"words": words, "env": env, "cwd": str(cwd), "prologue": prologue, "leads": leads}
+        request = json.dumps(asked).encode()
         with self._one_at_a_time, self.news:
             socket.send_fds(self._line, [request], [stream.theirs for stream in given])
             self.news.wait_for(lambda: self._births)
@@ -248,6 +263,9 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
         os.dup2(fd, place)
     for fd in fds:
         os.close(fd)
+    if request.get("leads"):
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -258,6 +276,7 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
         exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
+    exec(request.get("prologue", ""), {})
     runpy.run_module("qoder_cli", run_name="__main__")
 
 

@@ -260,12 +260,12 @@ class Shell:
         """Start a command; `env` is added to the environment, `settings` are those of subprocess.Popen."""
         return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **self._given(settings)))
 
-    def begin(self, *words: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
-        """Start qoder."""
+    def begin(self, *words: str, env: dict[str, str] | None = None, prologue: str = "", **settings: Any) -> Going:
+        """Start qoder, after some Python that stands for what the world does to it."""
         whole, given = {**self.env, **(env or {})}, self._given(settings)
         if is_ordinary(whole) and given.keys() == self._given({}).keys():
-            return Going(nursery().start(list(words), env=whole, **given))
-        return self.start(*MODULE, *words, env=env, **settings)
+            return Going(nursery().start(list(words), env=whole, prologue=prologue, **given))
+        return self.start(*(staged(prologue) if prologue else MODULE), *words, env=env, **settings)
 
     def _given(self, settings: dict[str, Any]) -> dict[str, Any]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -287,24 +287,32 @@ class Shell:
 class Terminal:
     """A process on a terminal of its own, as its session's leader: what it writes, and what the screen shows."""
 
-    def __init__(self, shell: Shell, *command: str, columns: int = 80, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, shell: Shell, *command: str, columns: int = 80, rows: int = 50, env: dict[str, str] | None = None
+    ) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self._rows = rows
+        self._set_width(columns)
         self._raw = bytearray()
         self._resized: list[tuple[int, int]] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-ISc", _WITH_TERMINAL, *command],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**shell.env, "TERM": "xterm-256color", **(env or {})},
-            cwd=shell.home,
-            start_new_session=True,
-        )
+        self.process = self._start(shell, command, slave, {**shell.env, "TERM": "xterm-256color", **(env or {})})
         os.close(slave)
         self._hung_up = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @staticmethod
+    def _start(
+        shell: Shell, command: tuple[str, ...], slave: int, env: dict[str, str]
+    ) -> "subprocess.Popen[bytes] | Process":
+        given: dict[str, Any] = {**dict.fromkeys(("stdin", "stdout", "stderr"), slave), "env": env, "cwd": shell.home}
+        if command[0] == "qoder" and is_ordinary(env):
+            return nursery().start(list(command[1:]), leads=True, **given)
+        leader = [sys.executable, "-ISc", _WITH_TERMINAL, *command]
+        return subprocess.Popen(leader, start_new_session=True, **given)
+
+    def _set_width(self, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, columns, 0, 0))
 
     def __enter__(self) -> "Terminal":
         return self
@@ -361,7 +369,7 @@ class Terminal:
             length = len(self._raw)
             time.sleep(0.05)
         self._resized.append((len(self.raw), columns))
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self._set_width(columns)
 
     def shows(self, word: str) -> "Terminal":
         """Wait until the screen shows a word, and return itself."""
