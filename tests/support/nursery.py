@@ -1,7 +1,8 @@
 """A process with qoder's imports behind it, from which tests fork real processes at a fraction of the cost.
 
 What is forked is a process like any other: its own signals, pipes, environment, folder and exit status. Only the start
-of the interpreter is left out; what happens then is tested with `python -m qoder_cli` and the installed programs.
+of the interpreter and its end are left out; what happens then is tested with `python -m qoder_cli` and the installed
+programs.
 """
 
 import atexit
@@ -51,6 +52,8 @@ os._exit(status)
 PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
 PATIENCE = 60.0  # seconds until something is held to hang
+# Imported by most commands as they go on.
+_NEEDED = "certifi encodings.idna filelock httpcore platformdirs.unix rich.live rich.table sqlite3 tomlkit tomllib"
 _LARGEST = 1 << 17  # bytes of a request
 
 
@@ -234,9 +237,11 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
 
 def _import_all() -> None:
     """Import all that commands import, but what is heavy and only some of them need."""
-    for module in walk_packages(qoder_cli.__path__, "qoder_cli."):
-        if not module.name.startswith(("qoder_cli.sandbox", "qoder_cli.files", "qoder_cli.__main__")):
-            import_module(module.name)
+    for found in walk_packages(qoder_cli.__path__, "qoder_cli."):
+        if not found.name.startswith(("qoder_cli.sandbox", "qoder_cli.files", "qoder_cli.__main__")):
+            import_module(found.name)
+    for module in _NEEDED.split():
+        import_module(module)
 
 
 def _tell_ends(line: socket.socket, visitors: dict[int, socket.socket]) -> None:
@@ -277,7 +282,14 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
         exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
     exec(request.get("prologue", ""), {})
-    runpy.run_module("qoder_cli", run_name="__main__")
+    try:
+        runpy.run_module("qoder_cli", run_name="__main__")
+    except SystemExit as end:
+        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does before what costs most: its end
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
 
 
 if __name__ == "__main__":
