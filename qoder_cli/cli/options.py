@@ -292,7 +292,7 @@ def _global(flags: str, help: str, **settings: Any) -> Any:
 
 
 _PROFILE = _global("--profile", "Profile of the config file to use.", metavar="NAME", autocompletion=values.profiles)
-_REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.regions)
+_REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.one_of("region"))
 _TIMEOUT = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", metavar="D")
 _HELP = typer.Option("-h", "--help", help="Show help.", callback=_show_help, is_eager=True, expose_value=False)
 

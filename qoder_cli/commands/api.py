@@ -23,7 +23,7 @@ _JsonFields = Annotated[_Words, typer.Option("-F", metavar="KEY=JSON", help="JSO
 _Form = Annotated[_Words, typer.Option("--form", metavar="KEY=@FILE", help="Upload a form with this file. Repeatable.")]
 _Query = Annotated[_Words, typer.Option("--query", metavar="NAME=VALUE", help="Query parameter. Repeatable.")]
 _Header = Annotated[_Words, typer.Option("--header", metavar="NAME:VALUE", help="Request header. Repeatable.")]
-_Method = Annotated[str | None, argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.methods)]
+_Method = Annotated[str | None, argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"))]
 _Path = Annotated[str | None, argument("PATH", "Request path, e.g. /deployments/dep_1.")]
 _JSON = "Send this JSON unchanged; - reads stdin."
 _Input = Annotated[str | None, typer.Option(metavar="FILE|-", help=_JSON, autocompletion=values.files)]

@@ -18,7 +18,7 @@ from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, val
 
 def completion(
     ctx: typer.Context,
-    shell: Annotated[str, argument("SHELL", "bash, zsh, fish or powershell.", values.shells)],
+    shell: Annotated[str, argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell"))],
     install: Annotated[bool, flag("--install", "Install it in the standard location.")] = False,
 ) -> None:
     """Print or install a shell completion script.

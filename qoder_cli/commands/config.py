@@ -24,8 +24,9 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
 }
 _KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
-_Key = Annotated[str, argument("KEY", _KEYS, values.keys)]
-_KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), values.keys_to_set)]  # no token
+_Key = Annotated[str, argument("KEY", _KEYS, values.one_of("key"))]
+_NO_TOKEN = values.one_of("key", besides="token")  # it is never an argument
+_KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), _NO_TOKEN)]
 _Value = Annotated[str | None, argument("VALUE", "The new value.", values.value_of_key)]
 
 

@@ -38,4 +38,4 @@ class StateChanges(Changes):
     status = "state"
 
     def missing(self, error: NotFound, target: Target) -> NotFound:
-        return explain_missing(error, target.id, self._app)
+        return explain_missing(error, target.id, self.app)

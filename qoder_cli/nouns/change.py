@@ -1,8 +1,10 @@
 """Pausing, archiving, deleting: of one thing or many, each by a write that may be repeated."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -20,10 +22,6 @@ from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-
 
 _SHOWN = 3  # things that the first line names
 
@@ -56,7 +54,7 @@ class Target(NamedTuple):
         return self.id in (raw.get("id"), str(raw.get("version")))
 
 
-def read(app: "App", target: Target, **how: Any) -> dict[str, Any]:
+def read(app: App, target: Target, **how: Any) -> dict[str, Any]:
     """Return a thing as the server shows it; `how` is that of `Client.get`.
 
     Raises ApiError, NotFound also for a response that is another one.
@@ -73,7 +71,7 @@ def read(app: "App", target: Target, **how: Any) -> dict[str, Any]:
 class Ending(ObjectWrite[Resource]):
     """Makes a change of one thing."""
 
-    def __init__(self, app: "App", target: Target, change: Change) -> None:
+    def __init__(self, app: App, target: Target, change: Change) -> None:
         self._app, self._target, self._change = app, target, change
         super().__init__(
             app.client,
@@ -110,6 +108,7 @@ class Ending(ObjectWrite[Resource]):
         return self.look(found)
 
 
+@dataclass(eq=False)
 class Changes:
     """One change of several things, one after the other; each is printed as it becomes known.
 
@@ -118,45 +117,34 @@ class Changes:
     `sheet` the fields of one. `refused` says why the API may refuse it.
     """
 
-    write: type[Ending] = Ending
-    status = "status"  # the column that has a word for what failed
+    write: ClassVar[type[Ending]] = Ending
+    status: ClassVar = "status"  # the column that has a word for what failed
 
-    def __init__(
-        self,
-        app: "App",
-        change: Change,
-        resolve: Callable[[str], Target],
-        is_wanted: Callable[[dict[str, Any]], bool] | None,
-        *,
-        row: Callable[[dict[str, Any]], Fields],
-        sheet: Callable[[dict[str, Any]], Fields],
-        columns: Sequence[str],
-        first: Sequence[str],
-        refused: str = "",
-    ) -> None:
-        self._app = app
-        self._change = change
-        self._resolve = resolve
-        self._is_wanted = is_wanted
-        self._row_of, self._sheet = row, sheet
-        self._columns, self._first = columns, first
-        self._refused = refused
-        self._signalled: Signalled | None = None
-        self._found: dict[str, Target | QoderError] = {}  # by what was typed
-        self._known: dict[Target, Result[Resource]] = {}
+    app: App
+    change: Change
+    resolve: Callable[[str], Target]
+    is_wanted: Callable[[dict[str, Any]], bool] | None
+    row: Callable[[dict[str, Any]], Fields]
+    sheet: Callable[[dict[str, Any]], Fields]
+    columns: Sequence[str]
+    first: Sequence[str]
+    refused: str = ""
+    _signalled: Signalled | None = None
+    _found: dict[str, Target | QoderError] = field(default_factory=dict)  # by what was typed
+    _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
     def make(self, typed: Sequence[str], *, as_list: bool) -> int:
         """Make the change, and return 0 or raise the error that decides the exit code."""
         words: dict[Target, str] = {}
         for word in typed:
             try:
-                target = self._found[word] = self._resolve(word)
+                target = self._found[word] = self.resolve(word)
                 words.setdefault(target, word)
             except QoderError as failure:
                 self._found[word] = failure
-        if self._is_wanted is not None:
+        if self.is_wanted is not None:
             for target in words:
-                self._ask(target, self._is_wanted)
+                self._ask(target, self.is_wanted)
         self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
         try:
             results = self._print(typed) if as_list else [self._print_one(typed[0])]
@@ -174,29 +162,29 @@ class Changes:
     def _ask(self, target: Target, is_wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Settle beforehand what is so already, is not wanted or cannot be read."""
         try:
-            current = read(self._app, target)
+            current = read(self.app, target)
         except ApiError as error:
             missing = isinstance(error, NotFound) and self.missing(error, target)
             self._known[target] = Result(target.id, error=missing or error)
             return
-        if self.write(self._app, target, self._change).is_so(current):
+        if self.write(self.app, target, self.change).is_so(current):
             self._known[target] = Result(target.id, Resource(current))
-            self._app.progress.note(f"{target.id} is already {self._change.state}")
+            self.app.progress.note(f"{target.id} is already {self.change.state}")
         elif not is_wanted(current):
-            refused = UsageError(f"cancelled; {target.id} was not {self._change.participle}")
+            refused = UsageError(f"cancelled; {target.id} was not {self.change.participle}")
             self._known[target] = Result(target.id, error=refused)
 
     def _announce(self, named: list[str]) -> None:
         if len(named) > _SHOWN:
             named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
         if named:
-            where = self._app.client.settings.whereabouts
-            self._app.progress.note(f"{self._change.doing} {', '.join(named)} {where}")
+            where = self.app.client.settings.whereabouts
+            self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
     def _print(self, typed: Sequence[str]) -> list[Result[Resource]]:
         """Make the changes, and print an item for each thing of the input."""
-        output, progress = self._app.output, self._app.progress
-        printed = Printed[Result[Resource]](output, progress, len(typed), row=self._row, first=self._first)
+        output, progress = self.app.output, self.app.progress
+        printed = Printed[Result[Resource]](output, progress, len(typed), row=self._row, first=self.first)
         for number, word in enumerate(typed):
             printed.put(number, self._result(word))
             if printed.broken:
@@ -208,24 +196,24 @@ class Changes:
 
     def _print_one(self, word: str) -> Result[Resource]:
         """Make the change and print the thing; for a person one line is enough."""
-        output, result = self._app.output, self._result(word)
+        output, result = self.app.output, self._result(word)
         if (found := result.found) is None:
             return result
         if output.is_drawn:
             name = text(found.raw.get("name"))
-            output.raw(f"{inert(called(name or found.id, found.id))} is {self._change.state}\n")
+            output.raw(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
         else:
-            shown: Fields = dict(found.raw) if self._change is DELETE else self._sheet(found.raw)
+            shown: Fields = dict(found.raw) if self.change is DELETE else self.sheet(found.raw)
             output.record(shown, data=found.as_json(), id=found.id)
         return result
 
     def _row(self, result: Result[Resource]) -> Fields:
         """Return the row of a list: of what is gone or failed, its id and a word in the column of the status."""
-        if result.found is not None and self._change is not DELETE:
-            return self._row_of(result.found.raw)
-        word = self._change.participle if result.found else result.error.type_name if result.error else "not_attempted"
+        if result.found is not None and self.change is not DELETE:
+            return self.row(result.found.raw)
+        word = self.change.participle if result.found else result.error.type_name if result.error else "not_attempted"
         id = result.found.id if result.found else without_tokens(result.typed)
-        return {**dict.fromkeys(self._columns), "id": id, self.status: Status(word)}
+        return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
 
     def _result(self, word: str) -> Result[Resource]:
         """Return what became of the thing that a word names, having changed it if that is still to be done."""
@@ -237,14 +225,14 @@ class Changes:
         return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
 
     def _changed(self, target: Target) -> Result[Resource]:
-        write = self.write(self._app, target, self._change)
+        write = self.write(self.app, target, self.change)
         try:
             written = write.send()
         except NotFound as error:
             return Result(target.id, error=self.missing(error, target))
         except QoderError as error:
             is_refused = isinstance(error, Rejected) and not error.hint
-            return Result(target.id, error=error.with_(hint=self._refused or None) if is_refused else error)
+            return Result(target.id, error=error.with_(hint=self.refused or None) if is_refused else error)
         except Signalled as signalled:
             self._signalled = signalled
             if write.result is not None:
@@ -253,20 +241,20 @@ class Changes:
                 return Result(target.id, error=write.unknown("interrupted before it was confirmed"))
             return Result(target.id, attempted=False)
         if written.how == "already":
-            self._app.progress.note(f"{target.id} is already {self._change.state}")
+            self.app.progress.note(f"{target.id} is already {self.change.state}")
         elif written.how == "settled":
-            self._app.progress.note(f"{target.id} is {self._change.state} (confirmed by reading it back)")
+            self.app.progress.note(f"{target.id} is {self.change.state} (confirmed by reading it back)")
         return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
         """Return the error that decides the exit code, saying what became of all; None when all went well."""
         error = deciding_error(results)
         fine = sum(each.found is not None for each in results)
-        so_far = f"{fine} of {len(results)} are {self._change.state}" if len(results) > 1 else None
+        so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None
         if self._signalled is None:
             return error and last_words(error, so_far, error.message)
         if fine and so_far is None:
-            so_far = f"it is {self._change.state}"
+            so_far = f"it is {self.change.state}"
         stopped = self._signalled.in_words("stopped by a signal")
         if not isinstance(error, OutcomeUnknown):
             return last_words(stopped, so_far, stopped.message)

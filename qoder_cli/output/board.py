@@ -34,8 +34,11 @@ def board(lines: Sequence[Line], *, height: int, width: int) -> list["Text"]:
 
     The word and the time are always shown; where the terminal is narrow, the run's id goes first, then labels are cut.
     """
-    room = max(height - 1, 1)
-    shown = lines if len(lines) <= room else sorted(lines, key=_badness)[:room]
+    rank = {word: -number for number, word in enumerate(_WORST_LAST)}
+    shown = lines[:]
+    if len(lines) > (room := max(height - 1, 1)):
+        worst = sorted(lines, key=lambda line: (rank.get(line.word, -len(rank)), -(line.seconds or 0.0)))
+        shown = worst[:room]
     return [*_rows(shown, width), _totals(lines, hidden=len(lines) - len(shown))]
 
 
@@ -58,11 +61,6 @@ def _rows(lines: Sequence[Line], width: int) -> Iterator["Text"]:
 
 def _widest(texts: Iterable[str]) -> int:
     return max(map(columns, texts), default=0)
-
-
-def _badness(line: Line) -> tuple[int, float]:
-    rank = _WORST_LAST.index(line.word) if line.word in _WORST_LAST else len(_WORST_LAST)
-    return -rank, -(line.seconds or 0.0)
 
 
 def _totals(lines: Sequence[Line], *, hidden: int) -> "Text":

@@ -116,7 +116,8 @@ def cell(value: Any) -> Cell:
         case Status(word):
             return Cell(((inert(word), COLOURS.get(word, "")),))
         case Outcomes(words):
-            return Cell((*map(_sign, words), ("  (newest →)", "dim")))
+            known = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
+            return Cell((*known, ("  (newest →)", "dim")))
         case Durations(milliseconds):
             return _bars(milliseconds)
         case _:
@@ -130,10 +131,6 @@ def has_time(value: Any) -> bool:
 
 def _one(text: str, faint: str = "") -> Cell:
     return Cell(((text, ""), (faint, "dim")))
-
-
-def _sign(word: str | None) -> tuple[str, str]:
-    return ("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, ""))
 
 
 def _ago(text: str, now: float) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -156,6 +157,7 @@ def present(fields: Fields) -> Fields:
     return {key: value for key, value in fields.items() if value is not None and value != []}
 
 
+@dataclass(eq=False)
 class Rows(Generic[T]):
     """A list that is printed batch after batch, each at once, in constant memory, in a `with` block.
 
@@ -164,24 +166,15 @@ class Rows(Generic[T]):
     table is tab-separated, without header; an absent field is `-`. On a terminal the first batch fixes the columns.
     """
 
-    def __init__(
-        self,
-        output: Output,
-        fields: Callable[[T], Fields],
-        data: Callable[[T], dict[str, Any]],
-        id: str,
-        first: Sequence[str] | None,
-        remedy: str,
-    ) -> None:
-        self._output = output
-        self._fields = fields
-        self._data = data
-        self._id = id
-        self._first = first
-        self._remedy = remedy
-        self._begun = False
-        self._grid: Grid | None = None
-        self._times: list[Any] = []  # one of those shown, if there was any
+    _output: Output
+    _fields: Callable[[T], Fields]
+    _data: Callable[[T], dict[str, Any]]
+    _id: str
+    _first: Sequence[str] | None
+    _remedy: str
+    _begun: bool = False
+    _grid: "Grid | None" = None
+    _times: list[Any] = field(default_factory=list)  # one of those shown, if there was any
 
     def __enter__(self) -> Self:
         return self

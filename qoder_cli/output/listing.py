@@ -1,6 +1,7 @@
 """Lists: the server's pages, filtered here, cut where enough is shown, each page shown while the next is fetched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
@@ -41,6 +42,7 @@ def page_size(limit: int | None) -> int:
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
+@dataclass(eq=False)
 class Listing(Generic[T]):
     """The rows that were asked for, out of the pages of a list.
 
@@ -52,30 +54,22 @@ class Listing(Generic[T]):
     Afterwards `shown` counts rows, and `left_out` says whether rows were left out.
     """
 
-    def __init__(
-        self,
-        pages: Iterable[Mapping[str, Any]],
-        *,
-        read: Callable[[Sequence[Object]], Iterable[T]],
-        limit: int | None,
-        matches: Callable[[Object], bool] | None = None,
-        sifts: bool = False,
-        sure: bool = True,
-        slow: bool = False,
-        key: str = "id",
-    ) -> None:
+    pages: InitVar[Iterable[Mapping[str, Any]]]
+    _: KW_ONLY
+    read: Callable[[Sequence[Object]], Iterable[T]]
+    limit: int | None
+    matches: Callable[[Object], bool] = bool
+    sifts: bool = False
+    sure: bool = True
+    slow: bool = False
+    key: str = "id"
+    shown: int = 0
+    left_out: Literal["more match", "more may match"] | None = None
+    _known: dict[str, None] = field(default_factory=dict)
+    _strange: int = 0  # what was no object
+
+    def __post_init__(self, pages: Iterable[Mapping[str, Any]]) -> None:
         self._pages = OneAhead(iter(pages))
-        self._read = read
-        self._limit = limit
-        self._matches = matches
-        self._sifts = sifts
-        self._sure = sure and not sifts
-        self._slow = slow
-        self._key = key
-        self._known: dict[str, None] = {}
-        self._strange = 0  # what was no object
-        self.shown = 0
-        self.left_out: Literal["more match", "more may match"] | None = None
 
     def print(self, rows: "Rows[T]") -> None:
         """Print the rows as they come. Raises ApiError; those printed before stand."""
@@ -95,30 +89,26 @@ class Listing(Generic[T]):
     def _batches(self) -> Iterator[list[T]]:
         while (page := self._pages.take()) is not None:
             objects = self._new(page["data"])
-            room = None if self._limit is None else self._limit - self.shown
-            if room is None or (room > len(objects) and not self._sifts):
+            room = None if self.limit is None else self.limit - self.shown
+            if room is None or (room > len(objects) and not self.sifts):
                 self._pages.prepare()
-            rows = islice(self._read(objects if self._sifts else objects[:room]), room)
-            for batch in ([row] for row in rows) if self._slow else [list(rows)]:
+            rows = islice(self.read(objects if self.sifts else objects[:room]), room)
+            for batch in ([row] for row in rows) if self.slow else [list(rows)]:
                 self.shown += len(batch)
                 yield batch
-            if self.shown == self._limit:
-                self._judge_rest(page, objects[room:])
-                return
+            if self.shown != self.limit:
+                continue
+            rest = objects[room:]
+            if rest and not self.sifts:
+                self.left_out = "more match"
+            elif rest or next_cursor(page):
+                self.left_out = "more match" if self.sure and not self.sifts else "more may match"
+            return
 
     def _new(self, data: Sequence[Any]) -> list[Object]:
         """Return the objects of a page that match and were not there before."""
         objects = [item for item in data if isinstance(item, dict)]
         self._strange += len(data) - len(objects)
-        new = [item for item in objects if self._is_new(item)]
-        return new if self._matches is None else list(filter(self._matches, new))
-
-    def _is_new(self, item: Object) -> bool:
-        key = item.get(self._key)
-        return key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED)
-
-    def _judge_rest(self, page: Mapping[str, Any], rest: Sequence[Object]) -> None:
-        if rest and not self._sifts:
-            self.left_out = "more match"
-        elif rest or next_cursor(page):
-            self.left_out = "more match" if self._sure else "more may match"
+        keyed = ((item, item.get(self.key)) for item in objects)
+        new = [item for item, key in keyed if key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED)]
+        return list(filter(self.matches, new))

@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, Any, BinaryIO, Literal, TextIO, get_args
 
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
@@ -203,29 +203,44 @@ def silence(stream: TextIO | None) -> None:
 
 
 @contextmanager
-def keys(*, shown: bool) -> Iterator[None]:
-    """Let the terminal echo what is typed while the block runs, or not: an Enter would move what is drawn.
+def _terminal_with(change: Callable[[Any, list[Any]], None]) -> Iterator[int | None]:
+    """Change a terminal's attributes while the block runs; what is yielded is the terminal, None where there is none.
 
     Nothing is changed in the background, where the system would stop a process that tries; nor on Windows.
     """
     try:
         import termios
     except ImportError:
-        yield
+        yield None
         return
     try:
         terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
         before = termios.tcgetattr(terminal)
     except (OSError, ValueError, termios.error):
-        yield
+        yield None
         return
-    changed = [*before]
-    changed[3] = before[3] | termios.ECHO if shown else before[3] & ~termios.ECHO
-    _set_terminal(terminal, changed)
+
+    def set_to(attributes: list[Any]) -> None:
+        with suppress(OSError, termios.error):
+            if os.tcgetpgrp(terminal) == os.getpgrp():
+                termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+
+    changed = [*before[:6], [*before[6]]]
+    change(termios, changed)
+    set_to(changed)
     try:
-        yield
+        yield terminal
     finally:
-        _set_terminal(terminal, before)
+        set_to(before)
+
+
+def keys(*, shown: bool) -> AbstractContextManager[object]:
+    """Let the terminal echo what is typed while the block runs, or not: an Enter would move what is drawn."""
+
+    def echo(termios: Any, attributes: list[Any]) -> None:
+        attributes[3] = attributes[3] & ~termios.ECHO | (termios.ECHO * shown)
+
+    return _terminal_with(echo)
 
 
 def is_ready(stream: IO[str], *, within: float) -> bool:
@@ -246,37 +261,20 @@ def single_keys() -> Iterator[Callable[[], bytes]]:
 
     Ctrl-C and Ctrl-Z mean what they do. Nothing is heard in the background, nor on Windows.
     """
-    try:
-        import select
-        import termios
+    import select
 
-        terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
-        before = termios.tcgetattr(terminal)
-    except (ImportError, OSError, ValueError, termios.error):
-        yield lambda: b""
-        return
-    changed = [*before]
-    changed[3] = before[3] & ~(termios.ECHO | termios.ICANON)
-    changed[6] = [*before[6]]
-    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+    def one_by_one(termios: Any, attributes: list[Any]) -> None:
+        attributes[3] &= ~(termios.ECHO | termios.ICANON)
+        attributes[6][termios.VMIN], attributes[6][termios.VTIME] = 1, 0
 
-    def typed() -> bytes:
-        ready, _, _ = select.select([terminal], [], [], 0)
-        return os.read(terminal, 1024) if ready else b""
+    with _terminal_with(one_by_one) as terminal:
 
-    _set_terminal(terminal, changed)
-    try:
+        def typed() -> bytes:
+            if terminal is None or not select.select([terminal], [], [], 0)[0]:
+                return b""
+            return os.read(terminal, 1024)
+
         yield typed
-    finally:
-        _set_terminal(terminal, before)
-
-
-def _set_terminal(terminal: int, attributes: list[Any]) -> None:
-    import termios
-
-    with suppress(OSError, termios.error):
-        if os.tcgetpgrp(terminal) == os.getpgrp():
-            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def terminal_width() -> int:

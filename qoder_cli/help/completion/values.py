@@ -47,29 +47,13 @@ def words_of(name: str) -> list[str]:
     return list(getattr(import_module(module), variable))
 
 
-def regions(incomplete: str) -> list[str]:
-    """Offer the regions."""
-    return words_of("region")
+def one_of(name: str, besides: str = "") -> Callable[[str], list[str]]:
+    """Return what offers the words that a parameter of this name can be, but for one."""
 
+    def offer(incomplete: str) -> list[str]:
+        return [word for word in words_of(name) if word != besides]
 
-def methods(incomplete: str) -> list[str]:
-    """Offer the methods of HTTP."""
-    return words_of("method")
-
-
-def shells(incomplete: str) -> list[str]:
-    """Offer the shells."""
-    return words_of("shell")
-
-
-def keys(incomplete: str) -> list[str]:
-    """Offer the keys of the config file."""
-    return words_of("key")
-
-
-def keys_to_set(incomplete: str) -> list[str]:
-    """Offer the keys of the config file but the token, which is never an argument."""
-    return [key for key in words_of("key") if key != "token"]
+    return offer
 
 
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
