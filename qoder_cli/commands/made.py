@@ -18,7 +18,7 @@ from qoder_cli.nouns.table import Noun, holder, operation, path_of, words_of
 from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
 
 if TYPE_CHECKING:
-    from qoder_cli.nouns.change import Change
+    from qoder_cli.nouns.change import Change, Changes, Target
     from qoder_cli.nouns.operations import Operation
     from qoder_cli.output.data import Rows
 
@@ -301,9 +301,9 @@ _DELETED_VERSION = Annotated[
 
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
-    from qoder_cli.nouns.change import ARCHIVE, DELETE, Changes, Target
+    from qoder_cli.nouns.change import ARCHIVE, DELETE, Target
     from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import called, fields, name_of
+    from qoder_cli.nouns.shown import called
     from qoder_cli.nouns.write import target_of
 
     change: Change = ARCHIVE if verb == "archive" else DELETE
@@ -332,18 +332,39 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
         said = "" if version else f" {about}"
         return confirmed(app, f"{change.verb.capitalize()} {what}?{said} This cannot be undone.")
 
-    changes = Changes(
+    as_list = is_list(typed["things"])
+    wanted = None if yes else is_wanted
+    return change_things(app, noun, change, words, targets, as_list=as_list, is_wanted=wanted, refused=about)
+
+
+def change_things(
+    app: App,
+    noun: Noun,
+    change: "Change",
+    words: Sequence[str],
+    targets: "dict[str, Target]",
+    *,
+    as_list: bool,
+    is_wanted: Callable[[dict[str, Any]], bool] | None,
+    refused: str = "",
+    changes: "type[Changes] | None" = None,
+) -> int:
+    """Change the things that words stand for. Raises QoderError, as `Changes.make` does."""
+    from qoder_cli.nouns.change import Changes
+    from qoder_cli.nouns.shown import fields, name_of
+
+    made = (changes or Changes)(
         app,
         change,
         targets.__getitem__,
-        None if yes else is_wanted,
+        is_wanted,
         row=lambda raw: {"id": raw.get("id"), "name": name_of(raw), "status": change.participle},
         sheet=lambda raw: fields(raw, (*noun.columns, *noun.more)),
         columns=("id", "name", "status"),
         first=("id", "status", "name"),
-        refused=about,
+        refused=refused,
     )
-    return changes.make(words, as_list=is_list(typed["things"]))
+    return made.make(words, as_list=as_list)
 
 
 def _a(noun: Noun) -> str:

@@ -60,17 +60,17 @@ class ObjectWrite(Write[T]):
         OutcomeUnknown when it cannot be told from someone else's. `look` is the command to look with.
         """
         super().__init__(client, pace=pace)
-        self._method, self._path, self._body = method, path, body
+        self.method, self.path, self.body = method, path, body
         self._parse = parse
         self._what = what
         self._shows = shows
         self._read_it = settle
         self._look = look
         self._repeatable = repeatable
-        self._key = str(uuid.uuid4())
+        self.key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
-        return self.client.prepare(self._method, self._path, body=self._body, headers={"idempotency-key": self._key})
+        return self.client.prepare(self.method, self.path, body=self.body, headers={"idempotency-key": self.key})
 
     def read(self, answer: "Answer") -> T:
         found = self._parse(self.client.understand(answer))
@@ -94,7 +94,7 @@ class ObjectWrite(Write[T]):
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> T | None:
-        if self._method == "DELETE" and error.http_status == 404:
+        if self.method == "DELETE" and error.http_status == 404:
             return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
             return None

@@ -35,6 +35,7 @@ class Change(NamedTuple):
     method: str
     path: str  # behind that of the thing
     state: str
+    body: dict[str, Any] | None = None
 
 
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
@@ -48,6 +49,7 @@ class Target(NamedTuple):
     id: str
     called: str
     look: tuple[str, ...]  # the words of a command
+    query: str = ""  # of its change: on what condition that is made
 
     def is_it(self, raw: dict[str, Any]) -> bool:
         """Return whether an object is this thing."""
@@ -75,7 +77,8 @@ class Ending(ObjectWrite[Resource]):
         self._app, self._target, self._change = app, target, change
         super().__init__(
             app.client,
-            target.path + change.path,
+            target.path + change.path + target.query,
+            change.body,
             method=change.method,
             parse=lambda value: Resource(mapping(value)),
             what=f"{change.doing} {target.id}",
@@ -91,7 +94,8 @@ class Ending(ObjectWrite[Resource]):
             return False
         if self._change is DELETE:
             return str(raw.get("type")).endswith("_deleted")
-        return bool(raw.get("archived_at"))
+        state = self._change.state
+        return bool(raw.get(f"{state}_at")) or state in (raw.get("status"), raw.get("state"))
 
     def look(self, raw: dict[str, Any]) -> Resource | None:
         """Return what was read back if it is as it is to become. Raises CannotBe when it never will be."""
@@ -154,6 +158,10 @@ class Changes:
         if error := self._deciding(results):
             raise error
         return Exit.OK
+
+    def prepare(self, target: Target) -> ObjectWrite[Resource]:
+        """Return the write that changes a thing."""
+        return self.write(self.app, target, self.change)
 
     def missing(self, error: NotFound, target: Target) -> NotFound:
         """Return the error of a thing that is not there."""
@@ -225,7 +233,7 @@ class Changes:
         return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
 
     def _changed(self, target: Target) -> Result[Resource]:
-        write = self.write(self.app, target, self.change)
+        write = self.prepare(target)
         try:
             written = write.send()
         except NotFound as error:

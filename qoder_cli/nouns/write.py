@@ -2,10 +2,11 @@
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from qoder_cli.base import jsontext
 from qoder_cli.base.errors import OutcomeUnknown
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import parse_timestamp, utc_text
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qoder_cli.http.answers import Pending
 
 Body = dict[str, Any]
+Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 KEY = "qoder_key"  # of the metadata
 SLACK = 120.0  # seconds by which the list is asked for more than has been created since
@@ -34,15 +36,16 @@ def target_of(noun: Noun, *ids: str) -> Target:
 class Create(ObjectWrite[Resource]):
     """Creates a thing, once. `held_by` is the id of what holds it.
 
+    With `files`, as field, file name and content, it is sent as a form, and what is no text in it as JSON.
     It carries a key of ours in its metadata, by which a lost answer is settled: the list shows it, or the things
     themselves where lists have no metadata. What has no metadata cannot be told from someone else's.
     """
 
-    def __init__(self, app: "App", noun: Noun, body: Body, *held_by: str) -> None:
-        self._app, self._noun, self._held_by = app, noun, held_by
+    def __init__(self, app: "App", noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
+        self._app, self._noun, self._held_by, self._files = app, noun, held_by, files
         self._mark = str(uuid.uuid4())
         self._began = app.clock.monotonic()
-        made = operation(noun, "create")
+        made = operation(noun, "create") or operation(noun, "upload")
         self._is_marked = made is not None and "metadata" in made.body
         if self._is_marked:
             body = {**body, "metadata": {**body.get("metadata", {}), KEY: self._mark}}
@@ -65,7 +68,7 @@ class Create(ObjectWrite[Resource]):
     def request(self) -> "Pending":
         """Prepare an attempt."""
         self._began = self.client.clock.monotonic()
-        return super().request()
+        return as_form(self, self._files) if self._files else super().request()
 
     def _find(self) -> Resource | None:
         """Return the one with our mark among those created since. Raises OutcomeUnknown where none can tell."""
@@ -93,6 +96,16 @@ class Create(ObjectWrite[Resource]):
         if len(silent) > _READ_SINGLY or not reading.is_whole:
             raise OutcomeUnknown(f"the list of {self._noun.called}s could not be read back to the attempt")
         return None
+
+
+def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
+    """Prepare an attempt as a form: the files, and the fields of the body beside them."""
+    from qoder_cli.http.client import multipart
+
+    texts = {name: [text(value) or jsontext.dump(value)] for name, value in (write.body or {}).items()}
+    content, form = multipart(texts, files)
+    headers = {"content-type": form, "idempotency-key": write.key}
+    return write.client.prepare(write.method, write.path, content=content, headers=headers)
 
 
 def update(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from qoder_cli.base import jsontext
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.output.cells import Fields, cell, has_time, plain
-from qoder_cli.output.screen import Format, Screen, inert, terminal_width
+from qoder_cli.output.screen import Format, Screen, inert, inert_lines, terminal_width
 
 if TYPE_CHECKING:
     from qoder_cli.output.grid import Grid
@@ -98,6 +98,14 @@ class Output:
     def exactly(self, text: str) -> None:
         """Print a text as it is, in every format: what is data, or a file."""
         self.screen.write_exactly(text)
+
+    def content(self, content: bytes) -> None:
+        """Print what is in a file as it is; on a terminal what steers that does not."""
+        if self.screen.is_terminal:
+            shown = inert_lines(content.decode("utf-8", "replace"))
+            self.exactly(shown if shown.endswith("\n") else shown + "\n")
+        else:
+            self.screen.write_exactly(content)
 
     def document(self, value: Any) -> str:
         """Return a JSON document, indented on a terminal, without a newline at its end."""

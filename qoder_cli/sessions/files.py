@@ -1,24 +1,17 @@
 """Files for a session: read here, uploaded once, put into the session."""
 
-import json
 import re
-import uuid
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.nouns.files import read_text, upload
 
-if TYPE_CHECKING:
-    from qoder_cli.http.answers import Pending
-
-LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
-_KEY = "qoder_key"
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
 
@@ -36,57 +29,14 @@ def read_file(typed: str, option: str) -> FileTyped:
     path, mount = (found[1], found[2]) if found and len(found[1]) > 1 else (typed, None)
     if path.startswith("file_") and "." not in path:
         return FileTyped(ids.file_id(path), mount, None)
-    try:
-        with open_at_once(path) as file:
-            content = read_most(file, LARGEST + 1)
-        content.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{option}: {path} is not a UTF-8 text; the API takes texts alone") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: cannot read {path}: {reason_of(error)}", hint="check the file's name") from None
-    if b"\0" in content:
-        raise UsageError(f"{option}: {path} is a binary file; the API takes texts alone")
-    if len(content) > LARGEST:
-        raise UsageError(f"{option}: {path} is larger than {LARGEST // 2**20} MiB", hint="split it")
-    return FileTyped(path, mount, content)
-
-
-class Upload(ObjectWrite[Resource]):
-    """Uploads a file, once; it is found again by a key of ours in its metadata."""
-
-    def __init__(self, app: App, name: str, content: bytes) -> None:
-        self._name, self._content, self._mark = PurePath(name).name, content, str(uuid.uuid4())
-        super().__init__(
-            app.client,
-            "/files",
-            parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
-            what=f"uploading {self._name}",
-            shows=lambda found: found.id.startswith("file_"),
-            settle=self._find,
-            look=app.looking("api", "GET", "/files"),
-        )
-
-    def request(self) -> "Pending":
-        from qoder_cli.http.client import multipart
-
-        metadata = json.dumps({_KEY: self._mark})
-        content, form = multipart({"metadata": [metadata]}, [("file", self._name, self._content)])
-        headers = {"content-type": form, "idempotency-key": self._key}
-        return self.client.prepare("POST", "/files", content=content, headers=headers)
-
-    def _find(self) -> Resource | None:
-        for page in self.client.pages("/files", {"limit": 100, "name": self._name}, within=READ_WITHIN, retry=False):
-            for row in map(mapping, page["data"]):
-                if mapping(row.get("metadata")).get(_KEY) == self._mark:
-                    return Resource(row)
-        return None
+    return FileTyped(path, mount, read_text(path, option))
 
 
 def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
     """Return the resource of a session that a file is, uploaded where it is not on the server yet."""
     id = file.name
     if file.content is not None:
-        id = Upload(app, file.name, file.content).deliver().id
+        id = upload(app, PurePath(file.name).name, file.content).deliver().id
         app.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
     return {"type": "file", "file_id": id, **({"mount_path": file.mount} if file.mount else {})}
 

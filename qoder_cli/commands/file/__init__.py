@@ -3,4 +3,8 @@
 from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(NOUNS["file"])
+COMMANDS = made.commands(
+    NOUNS["file"],
+    upload="qoder_cli.commands.file.upload:upload",
+    download="qoder_cli.commands.file.download:download",
+)

@@ -42,13 +42,13 @@ def result(
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
       qoder run result last --json | jq -r .result"""
-    from qoder_cli.runs import files as delivered
+    from qoder_cli.nouns import downloads
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results
     from qoder_cli.runs.answering import sessions_of
 
     app: App = ctx.obj
-    folder = None if output_dir is None else delivered.prepare_folder(output_dir)
+    folder = None if output_dir is None else downloads.prepare_folder(output_dir)
     typed = or_last(run, app)
     id = sessions_of([typed], app)[0] if is_of_sessions(ctx) else names.run(typed, app)
     found = any_observer(app, id).read_once()
@@ -57,7 +57,7 @@ def result(
     files = []
     if folder is not None:
         for id, name in results.delivered_files(app.client, found, story=results.story_of_turn(app, found)):
-            files.append(str(delivered.download(app.client, id, name, folder)))
+            files.append(str(downloads.download(app.client, id, name, folder)))
             app.progress.note(f"saved {files[-1]}")
         if not files:
             app.progress.note(f"{found.called} delivered no files")

@@ -1,13 +1,13 @@
-"""The files that a run delivered, fetched into a folder: never over another file, never half, never out of it."""
+"""What the server has, fetched into a folder: never over another file, never half, never out of it."""
 
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.base.errors import AuthError, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7), and no mistake shall fill a disk
+LARGEST_SHOWN = 64 * 2**20  # bytes of what is written to standard output, held until all of it is there
 LONGEST_NAME = 255  # bytes of UTF-8: what ext4 and APFS allow; NTFS counts UTF-16, which is never more
 MOST_OF_A_NAME = 10_000  # files
 
@@ -26,52 +27,79 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³
 _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
-def prepare_folder(folder: str) -> Path:
-    """Return the folder for delivered files, made if it is missing. Raises UsageError, before anything is asked."""
+def prepare_folder(folder: str, option: str = "--output-dir") -> Path:
+    """Return the folder for files, made if it is missing. Raises UsageError, before anything is asked."""
     if not folder:
-        raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
+        raise UsageError(f"{option} is empty", hint="is a shell variable unset?")
     path = Path(folder)
     if names_token(folder) and not path.exists():
-        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
+        raise UsageError(f"{option} takes a folder, not a token", hint="set QODER_PAT to it")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise UsageError(
-            f"--output-dir {folder}: {error.strerror or error}", hint="name a folder that can be written"
+            f"{option} {folder}: {error.strerror or error}", hint="name a folder that can be written"
         ) from None
     return path
 
 
-def download(client: "Client", file_id: str, name: str, folder: Path) -> Path:
-    """Fetch a delivered file into the folder and return where it is. Raises ApiError, UsageError.
+def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[bytes]:
+    """Yield what is in a file: the storage host is asked without our token (api/facts.md, 4, files).
 
-    Under its name there is nothing until all of it is there; a file or link of that name is kept, and this
-    one gets a number. The storage host is asked without our token (api/facts.md, 4, files).
+    Raises ApiError, also for more than `largest` bytes, and for a file that the API does not let out.
     """
-    link = mapping(client.get(f"/files/{segment(file_id)}/content"))
+    try:
+        link = mapping(client.get(f"/files/{segment(file_id)}/content"))
+    except AuthError as error:
+        if error.http_status != 403:
+            raise
+        hint = "name a file that an agent made; what was uploaded usually cannot be downloaded"
+        raise error.with_(hint=hint) from None
     url = text(link.get("url"))
     if url is None:
         raise NoAnswer(f"no download link for file {file_id}")
-    part = folder / f".qoder-{os.urandom(8).hex()}.part"
+    yield from client.fetch_elsewhere(url, largest=largest)
+
+
+def download(client: "Client", file_id: str, name: str, folder: Path) -> Path:
+    """Fetch a file into the folder and return where it is. Raises what `content_of` and `save` raise."""
+    return save(content_of(client, file_id, largest=LARGEST_FILE), f"file {file_id}", name, folder)
+
+
+def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
+    """Put content into a new file of the folder, and return where it is.
+
+    Under its name there is nothing until all of it is there; a file that has the name already, or a link, is kept, and
+    this one gets a number. Raises UsageError for what cannot be written.
+    """
+    part = part_of(folder)
     try:
         with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not
-            for chunk in client.fetch_elsewhere(url, largest=LARGEST_FILE):
+            for chunk in content:
                 stream.write(chunk)
         return _move(part, folder, name)
     except OSError as error:
-        raise UsageError(
-            f"file {file_id} cannot be saved in {folder}: {error.strerror or error}",
-            hint="free some space, or name another folder",
-        ) from None
+        raise unsaved(what, folder, error) from None
     finally:
         part.unlink(missing_ok=True)
 
 
+def part_of(folder: Path) -> Path:
+    """Return a name in the folder for what is not whole yet."""
+    return folder / f".qoder-{os.urandom(8).hex()}.part"
+
+
+def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
+    """Return the error that something cannot be written."""
+    reason = f"{what} cannot be saved in {folder}: {error.strerror or error}"
+    return UsageError(reason, hint="free some space, or name another folder")
+
+
 def _move(part: Path, folder: Path, name: str) -> Path:
     """Give a file its name, or the first of those with a number that is free, and return where it is."""
-    for free in _names(safe_name(name)):
+    for free in names(safe_name(name)):
         target = folder / free
         if os.path.lexists(target):
             continue  # also a link that leads nowhere
@@ -96,7 +124,7 @@ def safe_name(name: str) -> str:
     return f"_{safe}" if _DEVICE.match(safe) else safe
 
 
-def _names(name: str) -> Iterator[str]:
+def names(name: str) -> Iterator[str]:
     """Yield a name, and then with a number before its suffix, each short enough for a file."""
     found = _SUFFIX.search(name)
     suffix = found[0] if found and found.start() > 0 else ""

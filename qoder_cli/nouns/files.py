@@ -1,0 +1,75 @@
+"""Files for the API, which takes texts alone: read and checked here, uploaded once."""
+
+import re
+from collections.abc import Mapping
+from typing import IO, Any
+
+from qoder_cli.app import App
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.write import Create
+
+LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
+LONGEST_NAME = 255  # bytes (api/facts.md, 7.2)
+_LARGEST_METADATA = 8 * 2**10 - 100  # bytes of JSON (api/facts.md, 4), less our mark
+_UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def read_text(path: str, option: str = "") -> bytes:
+    """Return what is in a file. Raises UsageError, which names the option, if it cannot be read or is not text."""
+    said = f"{option}: " if option else ""
+    try:
+        with open_at_once(path) as file:
+            content = read_most(file, LARGEST + 1)
+    except (OSError, ValueError) as error:
+        hint = "check the file's name"
+        raise UsageError(f"{said}cannot read {path}: {reason_of(error)}", hint=hint) from None
+    return check_text(content, said + path)
+
+
+def read_stdin(stdin: IO[str] | None) -> bytes:
+    """Return what is on standard input. Raises UsageError if it is closed, cannot be read or is not text."""
+    if stdin is None:
+        raise UsageError("standard input is closed", hint="pipe into it, or name a file")
+    try:
+        binary = getattr(stdin, "buffer", None)
+        content = binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read standard input: {error}", hint="name a file instead") from None
+    return check_text(content, "standard input")
+
+
+def check_text(content: bytes, called: str) -> bytes:
+    """Return the content. Raises UsageError for what the API does not take."""
+    if len(content) > LARGEST:
+        raise UsageError(f"{called} is larger than {LARGEST // 2**20} MiB", hint="split it")
+    if b"\0" in content:
+        raise UsageError(f"{called} is a binary file; the API takes texts alone")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{called} is not a UTF-8 text; the API takes texts alone") from None
+    return content
+
+
+def check_name(name: str) -> str:
+    """Return the name for a file. Raises UsageError for one that the API does not take, or nobody can see."""
+    hint = "give it another one: --name NAME"
+    if not name.strip() or _UNSEEN.search(name):
+        raise UsageError(f"{name!r} is not a name for a file", hint=hint)
+    if len(name.encode()) > LONGEST_NAME:
+        raise UsageError(f"the name {name[:40]}… is longer than {LONGEST_NAME} bytes", hint=hint)
+    return name
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise UsageError for more metadata than a file may have."""
+    if len(jsontext.dump(metadata).encode()) > _LARGEST_METADATA:
+        raise UsageError("--metadata: more than 8 KB", hint="put it into the file")
+
+
+def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:
+    """Return the write that uploads a file, once; `fields` go with it, as `expires_in_seconds`."""
+    return Create(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
