@@ -7,7 +7,7 @@ from typing import IO, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
+from qoder_cli.base.plainfile import read_typed, reason_of
 
 LARGEST = 64 * 2**20  # bytes; send less; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
@@ -56,12 +56,11 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
 
 def of_file(path: str, *, stdin: IO[str] | None) -> Body:
     """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError."""
-    name = "standard input" if path == "-" else path
-    content = _bytes_of_stdin(stdin, "--input") if path == "-" else _bytes_of_file(path, "--input")
+    content = _read("--input", path, stdin)
     try:
         jsontext.parse(content.decode())
     except ValueError as error:
-        raise UsageError(f"--input: {name} is not JSON: {error}", hint="check it with: jq . FILE") from None
+        raise UsageError(f"--input: {_called(path)} is not JSON: {error}", hint="check it with: jq . FILE") from None
     return Body(content)
 
 
@@ -71,9 +70,8 @@ def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
         raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
     if typed != "-" and not typed.startswith("@"):
         return typed
-    content = _bytes_of_stdin(stdin, option) if typed == "-" else _bytes_of_file(typed[1:], option)
     try:
-        return content.decode("utf-8-sig")
+        return _read(option, typed.removeprefix("@"), stdin).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
 
@@ -98,7 +96,7 @@ def of_form(parts: Sequence[str]) -> Body:
                     f"--form has two files named {called} in {name}",
                     hint="to keep relative paths, use a name with []: --form 'files[]=@skill/SKILL.md'",
                 )
-            files.append((name, called, _bytes_of_file(value[1:], "--form")))
+            files.append((name, called, _read("--form", value[1:])))
         else:
             texts.setdefault(name, []).append(value)
     if not files:
@@ -139,25 +137,18 @@ def _twice(name: str) -> UsageError:
     return UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
 
 
-def _bytes_of_stdin(stdin: IO[str] | None, option: str) -> bytes:
+def _read(option: str, path: str, stdin: IO[str] | None = None) -> bytes:
+    name, hint = _called(path), "check the file's name"
+    if path == "-":
+        hint = "pipe into it, or name a file"
     try:
-        if stdin is None:
-            raise UsageError(f"{option}: standard input is closed", hint="pipe into it, or name a file")
-        binary = getattr(stdin, "buffer", None)
-        return _limited(binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode(), "standard input")
+        content = read_typed(path, stdin, LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: cannot read standard input: {error}", hint="name a file instead") from None
-
-
-def _bytes_of_file(path: str, option: str) -> bytes:
-    try:
-        with open_at_once(path) as file:
-            return _limited(read_most(file, LARGEST + 1), path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: cannot read {path}: {reason_of(error)}", hint="check the file's name") from None
-
-
-def _limited(content: bytes, name: str) -> bytes:
+        raise UsageError(f"{option}: cannot read {name}: {reason_of(error)}", hint=hint) from None
     if len(content) > LARGEST:
         raise UsageError(f"{name} is larger than {LARGEST // 2**20} MiB", hint="send less; the API takes 4 to 32 MB")
     return content
+
+
+def _called(path: str) -> str:
+    return "standard input" if path == "-" else path

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from qoder_cli.base.tokens import names_token
 
@@ -25,6 +25,18 @@ def read_most(file: BinaryIO, most: int) -> bytes:
     if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
     return data
+
+
+def read_typed(path: str, stdin: IO[str] | None, most: int) -> bytes:
+    """Return at most so many bytes of a file, of standard input for `-`. Raises OSError, ValueError."""
+    if path != "-":
+        with open_at_once(path) as file:
+            return read_most(file, most)
+    if stdin is None:
+        raise ValueError("it is closed")
+    if hasattr(stdin, "buffer"):
+        return bytes(stdin.buffer.read(most))
+    return stdin.read(most).encode("utf-8", "surrogatepass")
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -76,7 +76,9 @@ def _zones() -> dict[str, str]:
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Accepts no fields but its own."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
@@ -99,17 +101,19 @@ class _Open(BaseModel):
 
 _UNSET: Any = None  # defaults are never looked at: what is not in the file is not checked
 
-_AgentId = Annotated[str, _id("agent_")]
+AgentId = Annotated[str, _id("agent_")]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class _AgentRef(_Strict):
-    id: _AgentId
+class AgentRef(Strict):
+    """An agent, with or without a version."""
+
+    id: AgentId
     type: Literal["agent"]
     version: Annotated[int, Field(ge=1)] = _UNSET
 
 
-class _Schedule(_Strict):
+class Schedule(Strict):
     """All of it belongs together, also in an update."""
 
     type: Literal["cron"]
@@ -126,7 +130,9 @@ _Credits = Annotated[
 ]
 
 
-class _Budget(_Strict):
+class Budget(Strict):
+    """What a run may cost."""
+
     type: Literal["limit"]
     max_credit_cost: _Credits
 
@@ -180,7 +186,7 @@ class _Resource(_Open):
 # Either a text or a mapping: told apart first, so that only the problems of that one are told.
 _TEXT, _MAPPING = "[text]", "[mapping]"
 _BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAPPING)
-_Agent = Annotated[Annotated[_AgentId, Tag(_TEXT)] | Annotated[_AgentRef, Tag(_MAPPING)], _BY_TYPE]
+_Agent = Annotated[Annotated[AgentId, Tag(_TEXT)] | Annotated[AgentRef, Tag(_MAPPING)], _BY_TYPE]
 
 _NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
 _CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
@@ -197,7 +203,7 @@ _EnvironmentVariables = Annotated[
 _MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]
 
 
-class _Deployment(_Strict):
+class _Deployment(Strict):
     """All that a file may say of a deployment; an update may be of any one field."""
 
     id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
@@ -206,7 +212,7 @@ class _Deployment(_Strict):
     agent: _Agent = _UNSET
     environment_id: Annotated[str, _id("env_")] = _UNSET
     environment_variables: _EnvironmentVariables = _UNSET
-    schedule: _Schedule | None = _UNSET
+    schedule: Schedule | None = _UNSET
     message: _Text = _UNSET  # the short form of one user.message; normal.py has written out all but a wrong one
     initial_events: Annotated[
         list[Annotated[_Message | _DefineOutcome, Field(discriminator="type")]],
@@ -215,10 +221,10 @@ class _Deployment(_Strict):
     resources: Annotated[list[_Resource], Field(max_length=500)] = _UNSET
     vault_ids: Annotated[list[Annotated[str, _id("vault_")]], Field(max_length=50)] = _UNSET
     metadata: Annotated[dict[_MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = _UNSET
-    budget: _Budget | None = _UNSET
+    budget: Budget | None = _UNSET
 
 
-_INSIDE: dict[str, type[BaseModel]] = {"agent": _AgentRef, "schedule": _Schedule, "budget": _Budget}
+_INSIDE: dict[str, type[BaseModel]] = {"agent": AgentRef, "schedule": Schedule, "budget": Budget}
 _EVENTS = ("user.message", "user.define_outcome", "system.message")
 _TYPES = (*_EVENTS, *get_args(_Resource.model_fields["type"].annotation))
 _SHAPES = {

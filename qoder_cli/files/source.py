@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO
 
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.files.tree import Problem
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
@@ -61,13 +61,13 @@ def read(path: str, *, stdin: IO[str] | None) -> str:
     Raises Problem for what cannot be read, is longer than 4 MB or is not UTF-8.
     """
     try:
-        data = _bytes_of(path, stdin)
+        data = read_typed(path, stdin, LONGEST + 1)
     except BlockingIOError:
         raise Problem("is a pipe that nothing writes to") from None
     except OSError as error:
         raise Problem(f"cannot be read: {reason_of(error)}") from None
-    except ValueError:  # standard input that is closed
-        raise Problem("is closed") from None
+    except ValueError:
+        raise Problem("standard input is closed") from None
     if len(data) > LONGEST:
         raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a file")
     if data.startswith(_UTF_16):
@@ -77,14 +77,3 @@ def read(path: str, *, stdin: IO[str] | None) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Problem(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8", line=line) from None
-
-
-def _bytes_of(path: str, stdin: IO[str] | None) -> bytes:
-    if path != STDIN:
-        with open_at_once(path) as file:
-            return read_most(file, LONGEST + 1)
-    if stdin is None:
-        raise Problem("standard input is closed")
-    if hasattr(stdin, "buffer"):
-        return bytes(stdin.buffer.read(LONGEST + 1))
-    return stdin.read(LONGEST + 1).encode("utf-8", "surrogatepass")

@@ -17,27 +17,22 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qoder_cli.base import cron
+from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
 from qoder_cli.sandbox.records import variables
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
-AgentId = Annotated[str, StringConstraints(pattern="^agent_")]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 _UNKNOWN = "unknown_field"
 
 
-def _expression(expression: str) -> str:
+def _without_names(expression: str) -> str:
     cron.parse(expression)
     if cron.names_in(expression):
         raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
     return expression
-
-
-def _timezone(name: str) -> str:
-    cron.zone(name)
-    return name
 
 
 def _variables(text: str) -> str:
@@ -47,36 +42,18 @@ def _variables(text: str) -> str:
     return text
 
 
-def _positive(amount: str) -> str:
-    if float(amount) <= 0:
-        raise ValueError("must be above 0")
-    return amount
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _AgentRef(_Strict):
-    id: AgentId
-    type: Literal["agent"]
-    version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
-
-
 def _spelled_out(agent: object) -> object:
     return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
 
 
-Agent = Annotated[_AgentRef, BeforeValidator(_spelled_out)]
+Agent = Annotated[AgentRef, BeforeValidator(_spelled_out)]
 
 
-class _Schedule(_Strict):  # whole also in an update
-    type: Literal["cron"]
-    expression: Annotated[str, AfterValidator(_expression)]
-    timezone: Annotated[str, AfterValidator(_timezone)]
+class _Schedule(Schedule):
+    expression: Annotated[str, AfterValidator(_without_names)]
 
 
-class _OfTypes(_Strict):
+class _OfTypes(Strict):
     """One of several types, with the `fields` of each; `?` marks optional ones."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -99,10 +76,10 @@ class _Rubric(_OfTypes):  # api/facts.md, 3.7
     type: Literal["text", "file"]
     content: Annotated[str, StringConstraints(max_length=262_144)] = ""
     file_id: Annotated[str, StringConstraints(pattern="^file_")] = ""
-    fields = {"text": ("content",), "file": ("file_id",)}
+    fields: ClassVar = {"text": ("content",), "file": ("file_id",)}
 
 
-class _Block(_Strict):
+class _Block(Strict):
     model_config = ConfigDict(strict=True, extra="allow")
     type: str
 
@@ -125,7 +102,7 @@ class SentEvent(_OfTypes):
     result: Literal["allow", "deny"] | None = None
     decision: Literal["approve", "deny"] | None = None  # on older servers, for `result`
     rubric: _Rubric | None = None
-    fields = {
+    fields: ClassVar = {
         "user.message": ("content",),
         "user.interrupt": ("session_thread_id?",),
         "user.tool_confirmation": ("tool_use_id", "result", "deny_message?", "session_thread_id?"),
@@ -144,7 +121,7 @@ class SentEvent(_OfTypes):
 class LegacyEvent(SentEvent):
     """The same, as older servers want it."""
 
-    fields = SentEvent.fields | {
+    fields: ClassVar = SentEvent.fields | {
         "user.tool_confirmation": ("tool_use_id", "decision", "deny_message?", "session_thread_id?")
     }
 
@@ -152,7 +129,7 @@ class LegacyEvent(SentEvent):
 Event = TypeVar("Event", SentEvent, LegacyEvent)
 
 
-class Sent(_Strict, Generic[Event]):
+class Sent(Strict, Generic[Event]):
     """The body of a send."""
 
     events: Annotated[list[Event], Field(min_length=1)]
@@ -167,14 +144,14 @@ class Sent(_Strict, Generic[Event]):
 class _InitialEvent(_OfTypes):
     type: Literal["user.message", "user.define_outcome", "system.message"]
     rubric: _Rubric | None = None
-    fields = SentEvent.fields
+    fields: ClassVar = SentEvent.fields
 
 
 class Resource(_OfTypes):
     """What every session is given (api/facts.md, 1.2 and 4; fields of the SDK)."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
-    fields = {
+    fields: ClassVar = {
         "file": ("file_id", "mount_path?"),
         "github_repository": ("url", "mount_path?", "checkout?", "authorization_token?"),
         "git_repository": ("url", "mount_path?", "checkout?", "password?"),
@@ -182,21 +159,16 @@ class Resource(_OfTypes):
     }
 
 
-class _Budget(_Strict):
-    type: Literal["limit"]
-    max_credit_cost: Annotated[str, StringConstraints(pattern=r"^\d{1,12}(\.\d{1,2})?$"), AfterValidator(_positive)]
-
-
 InitialEvents = Annotated[list[_InitialEvent], Field(min_length=1, max_length=50)]
 
 
-class _Changeable(_Strict):
+class _Changeable(Strict):
     description: Annotated[str, StringConstraints(max_length=2048)] | None = None
     environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
     schedule: _Schedule | None = None
     resources: Annotated[list[Resource], Field(max_length=500)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
-    budget: _Budget | None = None
+    budget: Budget | None = None
 
 
 class Create(_Changeable):
@@ -230,20 +202,20 @@ class _SessionAgent(_OfTypes):
     id: AgentId
     type: Literal["agent", "agent_with_overrides"]
     version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
-    fields = {
+    fields: ClassVar = {
         "agent": ("id", "version?"),
         "agent_with_overrides": ("id", "version?", "model?", "system?", "tools?", "mcp_servers?", "skills?"),
     }
 
 
-class _Session(_Strict):
+class _Session(Strict):
     title: str | None = None
-    budget: _Budget | None = None
+    budget: Budget | None = None
     environment_variables: dict[str, str] | str | None = None  # see `session_variables`
     metadata: dict[MetadataKey, MetadataValue | None] | None = None
 
 
-class _AgentChange(_Strict):
+class _AgentChange(Strict):
     tools: list[dict[str, Any]] = _LEFT_OUT
     mcp_servers: list[dict[str, Any]] = _LEFT_OUT
 

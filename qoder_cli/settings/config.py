@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
@@ -188,8 +188,7 @@ def _token_text(name: str, env: Mapping[str, str]) -> str:
     if name != "QODER_PAT_FILE":
         return env[name]
     try:
-        with open_at_once(os.path.expanduser(env[name])) as stream:
-            return read_most(stream, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
+        return read_typed(os.path.expanduser(env[name]), None, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
     except (OSError, ValueError) as error:
         if is_token(env[name]):
             what = "QODER_PAT_FILE holds a token, not the path of a file"

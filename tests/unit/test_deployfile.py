@@ -838,7 +838,7 @@ def test_standard_input_that_is_closed_is_said_to_be() -> None:
     with pytest.raises(UsageError, match="-: standard input is closed"):
         load(["-"], stdin=None, env={})
     (closed := io.StringIO()).close()
-    with pytest.raises(UsageError, match="-: is closed"):
+    with pytest.raises(UsageError, match="-: standard input is closed"):
         load(["-"], stdin=closed, env={})
 
 
