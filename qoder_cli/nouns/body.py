@@ -48,6 +48,8 @@ def body_of(
     body = said | typed
     if "metadata" in said and "metadata" in typed:
         body["metadata"] = (said["metadata"] or {}) | typed["metadata"]
+    if verb == "update" and isinstance(name := body.get("name"), str) and not name.strip():
+        raise UsageError("the name is blank", hint="is a shell variable unset?")
     if verb == "create" and (missing := [each for each in wanted.body if _is_missing(wanted, body, each)]):
         raise _missing(missing, named)
     return body
@@ -128,6 +130,8 @@ def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dic
 
     plain = document.plain()
     body = {field: value for field, value in plain.items() if field in wanted.body and value is not None}
+    if wanted.id == "agents.create":
+        body.setdefault("tools", [])  # it has none, which a new one would otherwise not mean
     if ignored := [field for field in plain if field not in wanted.body]:
         app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
     if isinstance(body.get("metadata"), dict):

@@ -10,7 +10,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import OutcomeUnknown
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import parse_timestamp, utc_text
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.table import Noun, operation, path_of, words_of
@@ -109,20 +109,37 @@ def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
 
 
 def update(
-    app: "App", target: Target, body: Body, *, shows: Callable[[dict[str, Any]], bool] | None = None
-) -> dict[str, Any]:
-    """Change a thing, and return it as it is then; to do it twice does no harm.
+    app: "App",
+    target: Target,
+    body: Body,
+    *,
+    shows: Callable[[Body], bool] | None = None,
+    before: Body | None = None,
+) -> Body:
+    """Change a thing, and return it as it is then.
 
-    `shows` tells whether an object has the change; by default, whether each of its fields is as it was sent. Raises
-    QoderError.
+    `shows` tells whether an object has the change; by default, whether each of its fields is as it was sent. With
+    `before`, the thing as it was read, a lost answer is told from the change of someone else, which is never
+    overwritten; without it, to do it twice must do no harm. Raises QoderError: a stale `version` is a 409.
     """
 
-    def is_so(found: Resource) -> bool:
-        return target.is_it(found.raw) and (shows or (lambda raw: not differing(raw, body)))(found.raw)
+    def is_so(raw: Body) -> bool:
+        is_there = shows(raw) if shows else not differing(raw, body)
+        return target.is_it(raw) and is_there and (before is None or _has_gone(before, raw, body))
+
+    def is_answered(found: Resource) -> bool:  # by the version that follows: the server may store it in its own way
+        return is_so(found.raw) or (target.is_it(found.raw) and _steps(before, found.raw) == 1)
 
     def look_again() -> Resource | None:
-        found = Resource(read(app, target, within=READ_WITHIN, retry=False))
-        return found if is_so(found) else None
+        found = read(app, target, within=READ_WITHIN, retry=False)
+        steps = _steps(before, found)
+        if is_so(found) and steps in (None, 1):
+            return Resource(found)
+        is_changed = any(not same(value, found.get(name)) for name, value in (before or {}).items() if name in body)
+        if before is not None and (steps or is_changed):
+            said = f"someone else changed {target.id} in the meantime"
+            raise OutcomeUnknown(said) if write.may_have_acted else CannotBe(said)
+        return None
 
     write = ObjectWrite[Resource](
         app.client,
@@ -130,7 +147,7 @@ def update(
         body,
         parse=lambda value: Resource(mapping(value)),
         what=f"updating {target.id}",
-        shows=is_so,
+        shows=is_answered,
         settle=look_again,
         look=app.looking(*target.look),
         repeatable=True,
@@ -138,9 +155,67 @@ def update(
     return write.deliver().raw
 
 
-def differing(found: dict[str, Any], body: Body) -> Body:
+def _steps(before: Body | None, found: Body) -> int | None:
+    """Return by how many versions a thing is newer; None where it has none."""
+    versions = ((before or {}).get("version"), found.get("version"))
+    was, now = (version if isinstance(version, int) else None for version in versions)
+    return None if was is None or now is None else now - was
+
+
+def _has_gone(before: Body, found: Body, body: Body) -> bool:
+    """Return whether what an update takes away is gone: what is left shows in the thing as it was, too."""
+    plain = [name for name in body if name not in ("metadata", "version")]
+    showed = [name for name in plain if covers(before.get(name), body[name])]
+    return not any(same(before.get(name), found.get(name)) for name in showed)
+
+
+def differing(found: Body, body: Body) -> Body:
     """Return what of the body of an update a thing does not show yet; metadata is merged (api/facts.md, 3.8)."""
     known = mapping(found.get("metadata"))
-    left = {name: value for name, value in body.items() if name != "metadata" and value != found.get(name)}
-    wanted = {key: value for key, value in body.get("metadata", {}).items() if known.get(key) != value}
+    left = {name: body[name] for name in body if name not in ("metadata", "version")}
+    left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
+    wanted = {key: value for key, value in (body.get("metadata") or {}).items() if known.get(key) != value}
     return left | ({"metadata": wanted} if wanted else {})
+
+
+def covers(found: Any, sent: Any) -> bool:
+    """Return whether a value shows all that was sent: servers fill in defaults, and what is empty may be absent."""
+    found, sent = telling(found), telling(sent)
+    if isinstance(found, dict) and isinstance(sent, dict):
+        return all(covers(found.get(key), value) for key, value in sent.items())
+    if isinstance(found, list) and isinstance(sent, list):
+        left = list(found)
+        for each in sent:
+            twins = [at for at, one in enumerate(left) if covers(one, each)]
+            if not twins:
+                return False
+            del left[twins[0]]
+        return not left
+    if isinstance(found, dict) and isinstance(sent, str):  # a model
+        return bool(found.get("id") == sent)
+    if isinstance(found, str) and isinstance(sent, str):
+        return found.strip() == sent.strip()
+    return bool(found == sent)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values mean the same."""
+    return bool(telling(one) == telling(other))
+
+
+def telling(value: Any) -> Any:
+    """Return a value without what is as good as absent (api/facts.md, 4): what is empty, and known defaults."""
+    if isinstance(value, dict):
+        kept = {key: telling(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)}
+        if "default_config" in kept:
+            config = mapping(kept["default_config"])
+            kept["default_config"] = {key: item for key, item in config.items() if (key, item) not in _DEFAULTS}
+        kept = {key: item for key, item in kept.items() if item not in _EMPTY}
+        return kept["id"] if set(kept) == {"id"} else kept  # a model that is nothing but its id
+    if isinstance(value, list):
+        return [telling(item) for item in value]
+    return None if value in _EMPTY else value
+
+
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_DEFAULTS = (("enabled", True), ("permission_policy", {"type": "always_allow"}))

@@ -68,7 +68,7 @@ def test_an_object_of_the_api_is_taken_as_it_is() -> None:
     }
     text = jsontext.dump(shown)
     made = read(text, notes=notes, name="copy", model="auto")
-    assert made == {"name": "copy", "model": "auto", "system": "${WHO}", "metadata": {"team": "core"}}
+    assert made == {"name": "copy", "model": "auto", "system": "${WHO}", "metadata": {"team": "core"}, "tools": []}
     assert notes == ["-: ignored id, type, version, which only the server sets"]
     assert read(text, "update")["version"] == 3
 

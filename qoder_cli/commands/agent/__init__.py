@@ -3,4 +3,8 @@
 from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(NOUNS["agent"])
+COMMANDS = made.commands(
+    NOUNS["agent"],
+    create="qoder_cli.commands.agent.create:create",
+    update="qoder_cli.commands.agent.update:update",
+)

@@ -1,0 +1,216 @@
+"""An agent's tools, MCP servers and skills, as options say them (api/facts.md, 4).
+
+An agent without `tools` has none at all. A server of tools needs an entry of its own among the tools, or nobody can
+use what it offers. All of these are arrays that an update replaces whole: here they are changed, and the rest kept.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import mapping, text
+from qoder_cli.nouns.table import NOUNS
+
+if TYPE_CHECKING:
+    from qoder_cli.app import App
+
+Entry = dict[str, Any]
+
+TOOLSET = "agent_toolset_20260401"
+_ASKS = {"type": "always_ask"}
+_TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def tool_names(option: str, typed: str) -> tuple[str, ...]:
+    """Return the tools that were typed: names, or `all` or `none` alone. Raises UsageError."""
+    names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))
+    hint = f"for example {option} Bash,Read, {option} all or {option} none"
+    if wrong := [name for name in names if not _TOOL.fullmatch(name)]:
+        raise UsageError(f"{option}: {wrong[0][:60]!r} is not the name of a tool", hint=hint)
+    if len(names) > 1 and {"all", "none"} & set(names):
+        raise UsageError(f"{option}: all and none must be alone", hint=hint)
+    return names
+
+
+def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
+    """Return an agent's tools with other ones in its toolset, which is all that is touched, and more that ask.
+
+    `names` and `asks` are what was typed, empty where nothing was. What is known of a tool's permission stays. Raises
+    UsageError for a tool that is to ask and is not there.
+    """
+    entries = _entries(tools)
+    at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
+    others = [each for each in entries if not _is_toolset(each)]
+    entry = {} if at is None else entries[at]
+    if names:
+        entry = {} if names == ("none",) else _enabled(entry, names)
+    if asks and not entry and asks != ("none",):
+        raise UsageError("--ask: the agent has no tools that could ask", hint="add --tools all, or a list")
+    if asks and entry:
+        entry = _asking(entry, asks)
+    place = at or 0
+    return [*others[:place], *([entry] if entry else []), *others[place:]]
+
+
+def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
+    """Return an agent's MCP servers and tools with more servers; one of a known name gets another URL."""
+    known, entries = _entries(servers), _entries(tools)
+    for name, url in typed.items():
+        if any(each.get("name") == name for each in known):
+            known = [{**each, "url": url} if each.get("name") == name else each for each in known]
+        else:
+            known.append({"name": name, "type": "url", "url": url})
+    return known, with_toolsets(entries, typed)
+
+
+def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
+    """Return an agent's tools with what lets it use those of MCP servers."""
+    entries = _entries(tools)
+    there = [each.get("mcp_server_name") for each in entries]
+    return entries + [_toolset_of(name) for name in servers if name not in there]
+
+
+def without_servers(servers: Any, tools: Any, names: Iterable[str]) -> tuple[list[Entry], list[Entry]]:
+    """Return an agent's MCP servers and tools without some servers. Raises UsageError for one that it has not."""
+    known, entries = _entries(servers), _entries(tools)
+    for name in names:
+        if not any(each.get("name") == name for each in known):
+            has = ", ".join(str(each.get("name")) for each in known) or "none"
+            raise UsageError(f"--remove-mcp: the agent has no server named {name[:60]!r}", hint=f"choose from: {has}")
+        known = [each for each in known if each.get("name") != name]
+        entries = [each for each in entries if each.get("mcp_server_name") != name]
+    return known, entries
+
+
+def unusable(servers: Any, tools: Any) -> list[str]:
+    """Return the names of the MCP servers whose tools the agent cannot use."""
+    there = [each.get("mcp_server_name") for each in _entries(tools)]
+    return [str(each.get("name")) for each in _entries(servers) if each.get("name") not in there]
+
+
+def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
+    """Return URLs of MCP servers by their names, as typed: NAME=URL. Raises UsageError."""
+    found: dict[str, str] = {}
+    for word in typed or ():
+        name, _, url = word.partition("=")
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # brackets that hold no address
+            parts = urlsplit("")
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", url)
+        if not is_url or not name.strip():
+            hint = "for example --mcp docs=https://mcp.example.com/mcp"
+            raise UsageError(f"--mcp takes NAME=URL, not {name[:60]!r}", hint=hint)
+        if parts.username is not None or parts.password is not None:
+            raise UsageError(
+                f"--mcp {name[:60]}: a URL must not hold a password or a token", hint="put it into a vault"
+            )
+        if name in found:
+            raise UsageError(f"--mcp: {name[:60]!r} is there twice", hint="give each server a name of its own")
+        found[name] = url
+    return found
+
+
+def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
+    """Return an agent's skills with more, each typed as ID or NAME, either with @VERSION. Raises UsageError, ApiError.
+
+    One that it has already stays, in the version typed.
+    """
+    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.write import target_of
+
+    known = _entries(skills)
+    for word in typed:
+        name, at, version = word.rpartition("@")
+        if not (at and _VERSION.fullmatch(version)):
+            name, version = word, ""
+        id = id_of(app, NOUNS["skill"], name)
+        source = read(app, target_of(NOUNS["skill"], id)).get("source")
+        kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
+        entry = {"type": kind, "skill_id": id, **({"version": version} if version else {})}
+        if any(each.get("skill_id") == id for each in known):
+            known = [entry if each.get("skill_id") == id else each for each in known]
+        else:
+            known.append(entry)
+    return known
+
+
+def without_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
+    """Return an agent's skills without some, by id or name. Raises UsageError for one that it has not, ApiError."""
+    from qoder_cli.nouns.named import id_of
+
+    known = _entries(skills)
+    for word in typed:
+        ids = [str(each.get("skill_id")) for each in known]
+        id = word if word in ids else id_of(app, NOUNS["skill"], word)
+        if id not in ids:
+            has = ", ".join(ids) or "none"
+            raise UsageError(f"--remove-skill: the agent has no skill {word[:60]!r}", hint=f"choose from: {has}")
+        known = [each for each in known if each.get("skill_id") != id]
+    return known
+
+
+def _entries(value: Any) -> list[Entry]:
+    return [dict(each) for each in map(mapping, value if isinstance(value, list) else ()) if each]
+
+
+def _is_toolset(entry: Entry) -> bool:
+    return str(entry.get("type")).startswith("agent_toolset")
+
+
+def _toolset_of(server: str) -> Entry:
+    return {"type": "mcp_toolset", "mcp_server_name": server}
+
+
+def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
+    """Return a toolset with these tools, `all` or their names; of what it was, the permissions stay."""
+    policy = mapping(entry.get("default_config")).get("permission_policy")
+    kept = [{"name": each.get("name"), "permission_policy": each.get("permission_policy")} for each in _configs(entry)]
+    kept = [each for each in kept if each["permission_policy"] and (names == ("all",) or each["name"] in names)]
+    changed: Entry = {"type": entry.get("type") or TOOLSET}
+    changed |= {} if names == ("all",) else {"enabled_tools": list(names)}
+    changed |= {"configs": kept} if kept else {}
+    return changed | ({"default_config": {"permission_policy": policy}} if policy else {})
+
+
+def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
+    """Return a toolset of which more tools ask before each use; `all`, or none at all."""
+    configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
+    if asks == ("none",):
+        configs = [_without_policy(each, "always_ask") for each in configs]
+        default = _without_policy(default, "always_ask")
+    elif asks == ("all",):  # what never asked does, too
+        configs = [_without_policy(each, "always_allow") for each in configs]
+        default["permission_policy"] = _ASKS
+    else:
+        _check_there(entry, asks)
+        by_name = {str(each.get("name")): each for each in configs}
+        by_name |= {name: {**by_name.get(name, {"name": name}), "permission_policy": _ASKS} for name in asks}
+        configs = list(by_name.values())
+    configs = [each for each in configs if set(each) != {"name"}]
+    changed = {key: value for key, value in entry.items() if key not in ("configs", "default_config")}
+    return changed | ({"configs": configs} if configs else {}) | ({"default_config": default} if default else {})
+
+
+def _check_there(entry: Entry, names: Sequence[str]) -> None:
+    """Raise UsageError for a tool that is to ask and is not enabled: it would never be used."""
+    enabled = entry.get("enabled_tools") or names
+    off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
+    off += entry.get("disallowed_tools") or []
+    if missing := [name for name in names if name not in enabled or name in off]:
+        has = ", ".join(map(str, enabled)) if entry.get("enabled_tools") else f"all but {', '.join(map(str, off))}"
+        raise UsageError(f"--ask: {missing[0]} is not among the agent's tools ({has})", hint="add it with --tools")
+
+
+def _configs(entry: Entry) -> list[Entry]:
+    return _entries(entry.get("configs"))
+
+
+def _without_policy(config: Entry, kind: str) -> Entry:
+    if mapping(config.get("permission_policy")).get("type") != kind:
+        return config
+    return {key: value for key, value in config.items() if key != "permission_policy"}

@@ -1,0 +1,488 @@
+"""`qoder agent create` and `update`, in the user's words: tools, servers, skills, and nobody's change overwritten."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.nouns import agents
+from qoder_cli.nouns.write import covers, same
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import Qoder
+from tests.support.things import LOSSES, Things, refusal, register
+
+TOOLSET = {"type": "agent_toolset_20260401"}
+ASKS = {"permission_policy": {"type": "always_ask"}}
+DOCS = {"name": "docs", "type": "url", "url": "https://mcp.example.com/docs"}
+DOCS_TOOLS = {"type": "mcp_toolset", "mcp_server_name": "docs"}
+WRITER: dict[str, Any] = {
+    "id": "agent_1",
+    "type": "agent",
+    "name": "helper",
+    "model": "auto",
+    "version": 3,
+    "system": "Be brief.",
+    "tools": [TOOLSET, {"type": "custom", "name": "page", "input_schema": {}}],
+    "mcp_servers": [],
+    "skills": [],
+    "metadata": {"team": "core", "qoder_key": "1"},
+    "archived_at": None,
+}
+NEW = ("agent", "create", "--name", "new", "--model", "auto")
+UPDATE = ("agent", "update", "helper")
+
+
+@pytest.fixture(params=GENERATIONS)
+def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Things:
+    register(monkeypatch, agent="Manage agents")
+    made = Things(qoder, request.param)
+    made.things["/agents"].append(json.loads(json.dumps(WRITER)))
+    made.things["/skills"] = [
+        {"id": "skill_1", "display_title": "notes", "source": "custom"},
+        {"id": "skill_2", "display_title": "search", "source": {"type": "qoder"}},
+    ]
+    return made
+
+
+def sent(service: Things) -> dict[str, Any]:
+    """Return the body of the only write, without our mark."""
+    [(_, _, body)] = service.sent
+    if metadata := {key: value for key, value in body.get("metadata", {}).items() if key != "qoder_key"}:
+        return {**body, "metadata": metadata}
+    return {name: value for name, value in body.items() if name != "metadata"}
+
+
+def helper(service: Things) -> dict[str, Any]:
+    """Return the agent that updates are about, as it is now."""
+    return service.thing("/agents", "agent_1")
+
+
+# Created.
+
+
+@pytest.mark.parametrize(
+    ("words", "tools"),
+    [
+        ((), [TOOLSET]),
+        (("--tools", "all"), [TOOLSET]),
+        (("--tools", "none"), []),
+        (("--tools", "Bash, Read,Bash"), [TOOLSET | {"enabled_tools": ["Bash", "Read"]}]),
+        (("--ask", "Bash"), [TOOLSET | {"configs": [{"name": "Bash", **ASKS}]}]),
+        (("--ask", "all"), [TOOLSET | {"default_config": ASKS}]),
+        (("--ask", "none"), [TOOLSET]),
+        (
+            ("--tools", "Bash", "--ask", "Bash"),
+            [TOOLSET | {"enabled_tools": ["Bash"], "configs": [{"name": "Bash", **ASKS}]}],
+        ),
+    ],
+)
+def test_tools_are_always_sent(qoder: Qoder, service: Things, words: tuple[str, ...], tools: list[Any]) -> None:
+    ran = qoder(*NEW, *words, "--json")
+    assert ran.code == 0
+    assert sent(service) == {"name": "new", "model": "auto", "tools": tools}
+    assert ran.json["tools"] == tools
+    assert ("tools: all" in ran.err) is ("--tools" not in words)
+
+
+def test_a_server_brings_its_tools_along(qoder: Qoder, service: Things) -> None:
+    assert qoder(*NEW, "--tools", "none", "--mcp", f"docs={DOCS['url']}").code == 0
+    assert sent(service)["mcp_servers"] == [DOCS]
+    assert sent(service)["tools"] == [DOCS_TOOLS]
+
+
+def test_skills_are_named_and_keep_their_kind(qoder: Qoder, service: Things) -> None:
+    assert qoder(*NEW, "--skill", "notes@2", "--skill", "skill_2").code == 0
+    assert sent(service)["skills"] == [
+        {"type": "custom", "skill_id": "skill_1", "version": "2"},
+        {"type": "qoder", "skill_id": "skill_2"},
+    ]
+
+
+def test_a_file_has_the_rest_and_options_win(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    file, system = tmp_path / "agent.yaml", tmp_path / "system.md"
+    file.write_text(
+        "name: other\nmodel: {id: auto, effort: low}\nmetadata: {at: home}\nmcp_servers: " + json.dumps([DOCS])
+    )
+    system.write_text("Be kind.\n")
+    words = ("agent", "create", "-f", str(file), "--name", "new", "--system", f"@{system}", "--metadata", "team=core")
+    assert qoder(*words).code == 0
+    assert sent(service) == {
+        "name": "new",
+        "model": {"id": "auto", "effort": "low"},
+        "system": "Be kind.\n",
+        "metadata": {"at": "home", "team": "core"},
+        "mcp_servers": [DOCS],
+        "tools": [TOOLSET, DOCS_TOOLS],
+    }
+
+
+def test_a_file_with_no_tools_for_a_server_is_warned_of(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = json.dumps({"name": "new", "model": "auto", "tools": [], "mcp_servers": [DOCS]})
+    ran = qoder("agent", "create", "-f", "-")
+    assert ran.code == 0
+    assert sent(service)["tools"] == []
+    assert "tools has no mcp_toolset for docs" in ran.err
+
+
+def test_an_agent_without_tools_is_copied_without_tools(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = json.dumps({**WRITER, "tools": None})
+    assert qoder("agent", "create", "-f", "-", "--name", "copy").code == 0
+    assert sent(service)["tools"] == []
+    assert sent(service)["metadata"] == {"team": "core"}
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+def test_a_new_agent_is_printed_in_every_format(qoder: Qoder, service: Things, format: str) -> None:
+    ran = qoder(*NEW, "-o", format)
+    assert ran.code == 0
+    assert "agent_new2" in ran.out
+    planned = qoder(*NEW, "-o", format, "--dry-run")
+    assert planned.code == 0
+    assert ("auto" in planned.out) is (format != "id")
+    assert len(service.sent) == 1
+
+
+BAD = [
+    ("create",),
+    ("create", "--name", "new"),
+    ("create", "--name", " ", "--model", "auto"),
+    (*NEW[1:], "--tools", ""),
+    (*NEW[1:], "--tools", "all,Bash"),
+    (*NEW[1:], "--tools", "Bash Read"),
+    (*NEW[1:], "--tools", "Read", "--ask", "Bash"),
+    (*NEW[1:], "--tools", "none", "--ask", "Bash"),
+    (*NEW[1:], "--ask", "none,Bash"),
+    (*NEW[1:], "--mcp", "docs"),
+    (*NEW[1:], "--mcp", "docs=ftp://example.com"),
+    (*NEW[1:], "--mcp", "=https://example.com"),
+    (*NEW[1:], "--mcp", "docs=https://me:secret@example.com"),
+    (*NEW[1:], "--mcp", "docs=https://[example"),
+    (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
+    (*NEW[1:], "--metadata", "team"),
+    (*NEW[1:], "--system", ""),
+    (*NEW[1:], "--system", "@/no/such/file"),
+    (*NEW[1:], "--system", "-", "-f", "-"),
+    (*NEW[1:], "-f", "/no/such/file"),
+    ("update", "helper"),
+    ("update", "helper", "--name", ""),
+    ("update", "helper", "--tools", "all,none"),
+    ("update", "env_1", "--name", "x"),
+]
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_what_is_wrong_is_told_before_anything_is_sent(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    ran = qoder("agent", *words, "--json")
+    assert ran.code == 2
+    assert "secret" not in ran.err
+    assert service.asked == []
+
+
+def test_a_wrong_file_is_told_with_its_line(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text("name: new\nmodell: auto\ntools: all\n")
+    ran = qoder("agent", "create", "-f", str(file))
+    assert ran.code == 2
+    assert f"{file}:2: modell: unknown field; did you mean model? (known: model, name," in ran.err
+    assert f"{file}:3: tools: must be a list" in ran.err
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_answer_to_a_create_is_settled_by_our_mark(qoder: Qoder, service: Things, loss: str) -> None:
+    service.after = [LOSSES[loss]]
+    ran = qoder(*NEW, "-q")
+    assert (ran.code, ran.out) == (0, "agent_new2\n")
+    assert len(service.sent) == 1
+
+
+def test_a_create_that_never_shows_is_not_sent_again(qoder: Qoder, service: Things) -> None:
+    service.before["POST /agents"] = [httpx.ReadError("reset")]
+    ran = qoder(*NEW, "--json")
+    assert ran.code == 9
+    assert len(service.sent) == 1
+
+
+def test_what_the_server_stored_otherwise_is_warned_of(qoder: Qoder, service: Things) -> None:
+    service.defaults = lambda raw: raw.update(tools=[])
+    ran = qoder(*NEW)
+    assert ran.code == 0
+    assert "the server stored tools differently from what was sent" in ran.err
+
+
+# Changed.
+
+
+def test_only_what_is_typed_is_changed(qoder: Qoder, service: Things) -> None:
+    ran = qoder(*UPDATE, "--model", "ultimate", "--metadata", "at=home", "--remove-metadata", "team", "--json")
+    assert ran.code == 0
+    assert sent(service) == {"model": "ultimate", "version": 3, "metadata": {"at": "home", "team": None}}
+    assert ran.json == {**WRITER, "model": "ultimate", "version": 4, "metadata": {"at": "home", "qoder_key": "1"}}
+    assert '~ model: "auto" -> "ultimate"' in ran.err
+    assert '- metadata.team: "core"' in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "tools"),
+    [
+        (("--tools", "Bash"), [TOOLSET | {"enabled_tools": ["Bash"]}, WRITER["tools"][1]]),
+        (("--tools", "none"), [WRITER["tools"][1]]),
+        (("--ask", "Bash"), [TOOLSET | {"configs": [{"name": "Bash", **ASKS}]}, WRITER["tools"][1]]),
+        (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
+    ],
+)
+def test_of_tools_only_what_is_named_is_touched(
+    qoder: Qoder, service: Things, words: tuple[str, ...], tools: list[Any]
+) -> None:
+    assert qoder(*UPDATE, *words).code == 0
+    assert helper(service)["tools"] == tools
+
+
+def test_permissions_outlive_other_tools(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--tools", "Bash,Read", "--ask", "Bash").code == 0
+    assert qoder(*UPDATE, "--tools", "Bash,Write").code == 0
+    assert qoder(*UPDATE, "--ask", "Write").code == 0
+    asks = [{"name": "Bash", **ASKS}, {"name": "Write", **ASKS}]
+    assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["Bash", "Write"], "configs": asks}
+    assert qoder(*UPDATE, "--ask", "Read").code == 2
+    assert qoder(*UPDATE, "--ask", "none").code == 0
+    assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["Bash", "Write"]}
+
+
+def test_servers_and_skills_are_added_and_removed_one_by_one(qoder: Qoder, service: Things) -> None:
+    more = "https://mcp.example.com/more"
+    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes").code == 0
+    assert qoder(*UPDATE, "--mcp", f"more={more}", "--skill", "search").code == 0
+    assert [each["name"] for each in helper(service)["mcp_servers"]] == ["docs", "more"]
+    assert [each["skill_id"] for each in helper(service)["skills"]] == ["skill_1", "skill_2"]
+    ran = qoder(*UPDATE, "--remove-mcp", "docs", "--remove-skill", "notes")
+    assert ran.code == 0
+    assert [each["name"] for each in helper(service)["mcp_servers"]] == ["more"]
+    assert [each.get("mcp_server_name") for each in helper(service)["tools"]] == [None, None, "more"]
+    assert [each["skill_id"] for each in helper(service)["skills"]] == ["skill_2"]
+    assert "docs" in ran.err
+    for words in (("--remove-mcp", "docs"), ("--remove-skill", "skill_1")):
+        assert qoder(*UPDATE, *words).code == 2
+
+
+def test_a_server_of_a_known_name_gets_the_new_url(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}").code == 0
+    assert qoder(*UPDATE, "--mcp", "docs=https://mcp.example.com/new").code == 0
+    assert helper(service)["mcp_servers"] == [{**DOCS, "url": "https://mcp.example.com/new"}]
+    assert helper(service)["tools"].count(DOCS_TOOLS) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("--model", "auto"), ("--tools", "all"), ("--ask", "none"), ("--metadata", "team=core")]
+)
+def test_what_is_so_already_is_not_sent(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    ran = qoder(*UPDATE, *words, "--json")
+    assert ran.code == 0
+    assert ran.json == WRITER
+    assert "agent_1 is already up to date" in ran.err
+    assert service.sent == []
+
+
+def test_a_preview_sends_nothing(qoder: Qoder, service: Things) -> None:
+    qoder.env["QODER_READ_ONLY"] = "1"
+    ran = qoder(*UPDATE, "--system", "Be long.", "--dry-run", "--json")
+    assert (ran.code, ran.json["system"], service.sent) == (0, "Be long.", [])
+    assert '~ system: "Be brief." -> "Be long."' in ran.err
+    assert qoder(*UPDATE, "--system", "Be long.").code == 2
+    assert service.sent == []
+
+
+def test_an_agent_goes_out_and_comes_back(qoder: Qoder, service: Things) -> None:
+    shown = qoder("agent", "get", "helper", "--json").json
+    qoder.stdin = json.dumps(shown)
+    assert "already up to date" in qoder(*UPDATE, "-f", "-").err
+    qoder.stdin = json.dumps({**shown, "system": "Be long."})
+    assert qoder(*UPDATE, "-f", "-").code == 0
+    assert sent(service) == {"system": "Be long.", "version": 3}
+    ran = qoder(*UPDATE, "-f", "-", "--json")
+    assert ran.code == 6
+    assert "has version 3" in ran.error["message"]
+    assert len(service.sent) == 1
+
+
+def test_an_archived_agent_is_left_alone(qoder: Qoder, service: Things) -> None:
+    helper(service)["archived_at"] = "2026-01-01T00:00:00Z"
+    ran = qoder("agent", "update", "agent_1", "--name", "x", "--json")
+    assert ran.code == 6
+    assert "was archived on 2026-01-01T00:00:00Z" in ran.error["message"]
+    assert service.sent == []
+
+
+def test_an_agent_that_is_not_there_is_not_found(qoder: Qoder, service: Things) -> None:
+    assert qoder("agent", "update", "agent_9", "--name", "x").code == 5
+    assert qoder("agent", "update", "helpr", "--name", "x").code == 5
+    service.things["/agents"].append({"id": "agent_2", "name": "helper"})
+    ran = qoder(*UPDATE, "--name", "x")
+    assert ran.code == 2
+    assert "agent_1, agent_2" in ran.err
+
+
+def test_someone_elses_change_is_shown_and_never_overwritten(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
+    ran = qoder(*UPDATE, "--tools", "none", "--system", "Be long.", "--json")
+    assert ran.code == 6
+    assert "version 3 was read, 4 is there" in ran.error["message"]
+    assert '~ system: "Be brief." -> "Be funny."' in ran.err
+    again = ["qoder", "agent", "update", "helper", "--system", "Be long.", "--tools", "none", "-o", "json"]
+    assert ran.error["next"] == again
+    assert helper(service)["system"] == "Be funny."
+    assert len(service.sent) == 1
+
+
+def test_something_taken_away_is_not_taken_for_done_by_another(qoder: Qoder, service: Things) -> None:
+    helper(service)["tools"] = [TOOLSET | {"enabled_tools": ["Bash"]}]
+    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be funny."})]
+    assert qoder(*UPDATE, "--tools", "all").code == 6
+    assert helper(service)["tools"] == [TOOLSET | {"enabled_tools": ["Bash"]}]
+
+
+def test_the_same_change_by_another_is_as_good(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be long."})]
+    ran = qoder(*UPDATE, "--system", "Be long.", "--json")
+    assert (ran.code, ran.json["version"]) == (0, 4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_answer_to_an_update_is_settled_by_the_version(qoder: Qoder, service: Things, loss: str) -> None:
+    service.after = [LOSSES[loss]]
+    ran = qoder(*UPDATE, "--tools", "Bash", "--json")
+    assert (ran.code, ran.json["version"]) == (0, 4)
+    assert len(service.sent) == 1
+
+
+def test_an_update_that_never_arrived_is_sent_again(qoder: Qoder, service: Things) -> None:
+    service.before["POST /agents/agent_1"] = [httpx.ReadError("reset")]
+    assert qoder(*UPDATE, "--tools", "Bash").code == 0
+    assert (helper(service)["version"], len(service.sent)) == (4, 2)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_answer_and_someone_elses_change_are_unknown(
+    qoder: Qoder, service: Things, loss: str, when: str
+) -> None:
+    def other() -> None:
+        service.change("/agents", "agent_1", {"system": "Be funny."})
+
+    if when == "before":
+        service.meanwhile = [other]
+        lost = LOSSES[loss](httpx.Response(200, json=WRITER))
+        service.before["POST /agents/agent_1"] = [lost]
+    else:
+        service.late, service.after = [other], [LOSSES[loss]]
+    ran = qoder(*UPDATE, "--tools", "Bash", "--json")
+    assert ran.code == 9
+    assert "someone else changed agent_1 in the meantime" in ran.error["message"]
+    assert helper(service)["system"] == "Be funny."
+    assert len(service.sent) == 1
+
+
+def test_defaults_of_the_server_do_not_make_an_update_look_failed(qoder: Qoder, service: Things) -> None:
+    def fill_in(raw: dict[str, Any]) -> None:
+        for tool in raw["tools"]:
+            if tool["type"] == TOOLSET["type"]:
+                config = {"enabled": True, "permission_policy": {"type": "always_allow"}}
+                tool |= {"default_config": config, "disallowed_tools": [], **{"configs": tool.get("configs", [])}}
+                tool.setdefault("enabled_tools", None)
+        raw["model"] = {"id": raw["model"]} if isinstance(raw["model"], str) else raw["model"]
+
+    service.defaults = fill_in
+    service.after = [LOSSES["reset"]]
+    assert qoder(*UPDATE, "--tools", "Bash", "--model", "ultimate").code == 0
+    assert len(service.sent) == 1
+    for words in (("--tools", "Bash"), ("--model", "ultimate"), ("--ask", "none")):
+        assert "already up to date" in qoder(*UPDATE, *words).err
+    assert qoder(*UPDATE, "--ask", "Bash").code == 0
+    assert qoder(*UPDATE, "--tools", "all").code == 0
+    assert helper(service)["tools"][0]["enabled_tools"] is None
+    assert len(service.sent) == 3
+
+
+def test_a_server_that_stores_it_otherwise_is_believed_by_its_version(qoder: Qoder, service: Things) -> None:
+    service.defaults = lambda raw: raw.update(system=raw["system"].upper())
+    ran = qoder(*UPDATE, "--system", "Be long.")
+    assert ran.code == 0
+    assert "the server stored system differently from what was sent" in ran.err
+
+
+def test_a_conflict_of_another_kind_is_told_as_it_is(qoder: Qoder, service: Things) -> None:
+    service.before["POST /agents/agent_1"] = [refusal(409, "conflict_error", "The name is taken.")] * 9
+    ran = qoder(*UPDATE, "--name", "writer", "--json")
+    assert ran.code == 6
+    assert "The name is taken." in ran.error["message"]
+
+
+# Whatever is typed, and whatever an agent has.
+
+_NAMES = st.sampled_from(["Bash", "Read", "Write"])
+_POLICIES = st.sampled_from(["always_ask", "always_allow", "always_deny"]).map(lambda kind: {"type": kind})
+_CONFIGS = st.fixed_dictionaries({"name": _NAMES}, optional={"enabled": st.booleans(), "permission_policy": _POLICIES})
+_TOOLSETS = st.fixed_dictionaries(
+    {"type": st.just(TOOLSET["type"])},
+    optional={
+        "enabled_tools": st.none() | st.lists(_NAMES, unique=True),
+        "disallowed_tools": st.none() | st.lists(_NAMES, unique=True),
+        "configs": st.none() | st.lists(_CONFIGS, max_size=3, unique_by=lambda each: each["name"]),
+        "default_config": st.none() | st.fixed_dictionaries({}, optional={"permission_policy": _POLICIES}),
+    },
+)
+_OTHERS = st.sampled_from([DOCS_TOOLS, {"type": "custom", "name": "page"}])
+_TOOLS = st.none() | st.lists(_TOOLSETS, max_size=1).flatmap(lambda sets: st.permutations([*sets, DOCS_TOOLS]))
+_TYPED = st.sampled_from([(), ("all",), ("none",), ("Bash",), ("Read", "Bash")])
+
+
+@given(_TOOLS, _TYPED, _TYPED)
+def test_tools_of_others_stay_and_twice_is_once(tools: Any, names: tuple[str, ...], asks: tuple[str, ...]) -> None:
+    before = json.dumps(tools)
+    try:
+        changed = agents.with_tools(tools, names, asks)
+    except UsageError:
+        assert asks not in ((), ("none",))
+        return
+    assert json.dumps(tools) == before
+    assert [each for each in changed if each["type"] == "mcp_toolset"] == ([DOCS_TOOLS] if tools else [])
+    sets = [each for each in changed if each["type"] == TOOLSET["type"]]
+    assert len(sets) <= 1
+    if names and names[0] not in ("all", "none"):
+        assert sets[0]["enabled_tools"] == list(names)
+    if names == ("none",):
+        assert sets == []
+    assert agents.with_tools(changed, names, asks) == changed
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_tools_or_a_usage_error(typed: str) -> None:
+    try:
+        names = agents.tool_names("--tools", typed)
+    except UsageError:
+        return
+    assert names
+    assert set(names) == {word.strip() for word in typed.split(",")}
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "x", "allow_x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(_JSON, _JSON)
+def test_what_is_the_same_covers_itself(one: Any, other: Any) -> None:
+    assert covers(one, one)
+    assert same(one, one)
+    if same(one, other):
+        assert covers(one, other)
+        assert covers(other, one)
