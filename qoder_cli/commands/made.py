@@ -333,8 +333,7 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
         return confirmed(app, f"{change.verb.capitalize()} {what}?{said} This cannot be undone.")
 
     as_list = is_list(typed["things"])
-    wanted = None if yes else is_wanted
-    return change_things(app, noun, change, words, targets, as_list=as_list, is_wanted=wanted, refused=about)
+    return change_things(app, noun, change, words, targets, is_wanted, yes=yes, as_list=as_list, refused=about)
 
 
 def change_things(
@@ -343,13 +342,14 @@ def change_things(
     change: "Change",
     words: Sequence[str],
     targets: "dict[str, Target]",
+    is_wanted: Callable[[dict[str, Any]], bool] = bool,
     *,
     as_list: bool,
-    is_wanted: Callable[[dict[str, Any]], bool] | None,
+    yes: bool = False,
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change the things that words stand for. Raises QoderError, as `Changes.make` does."""
+    """Change the things that words stand for; with `yes` nobody is asked. Raises QoderError, as `Changes.make` does."""
     from qoder_cli.nouns.change import Changes
     from qoder_cli.nouns.shown import fields, name_of
 
@@ -357,7 +357,7 @@ def change_things(
         app,
         change,
         targets.__getitem__,
-        is_wanted,
+        None if yes else is_wanted,
         row=lambda raw: {"id": raw.get("id"), "name": name_of(raw), "status": change.participle},
         sheet=lambda raw: fields(raw, (*noun.columns, *noun.more)),
         columns=("id", "name", "status"),

@@ -120,6 +120,9 @@ def _keys(value: Any) -> Any:
 
 
 # A column that is not here is the field of its name, as it is.
+# Who made a version of a memory (api/facts.md, 4).
+_MADE_BY = tuple(f"created_by.{key}" for key in ("session_id", "user_id", "service_account_id", "api_key_id", "type"))
+
 COLUMNS = {
     "id": Column(("id",), _id),
     "name": Column(NAMES, _words),
@@ -135,7 +138,11 @@ COLUMNS = {
     "hosts": Column(("config.networking.allowed_hosts", "auth.networking.allowed_hosts"), _listed),
     "packages": Column(("config.packages",), _packages),
     "setup": Column(("config.setup_script",), _words),
-    "bytes": Column(("size_bytes", "total_size"), _plain),
+    "bytes": Column(("size_bytes", "total_size", "content_size_bytes"), _plain),
+    "sha256": Column(("content_sha256",), _plain),
+    "memory": Column(("memory_id",), _id),
+    "by": Column(_MADE_BY, _plain),
+    "redacted": Column(("redacted_at",), _moment),
     "entries": Column(("entry_count",), _plain),
     "session": Column(("scope.id", "session_id", "data.id"), _id),
     "source": Column(("source.type", "source"), _plain),

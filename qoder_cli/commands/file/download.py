@@ -67,7 +67,7 @@ def download(
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
     as_list = is_list(things)
-    return change_things(app, _FILE, change, words, targets, as_list=as_list, is_wanted=None, changes=Downloads)
+    return change_things(app, _FILE, change, words, targets, as_list=as_list, yes=True, changes=Downloads)
 
 
 def _print(app: App, words: list[str], *, is_saved: bool) -> int:

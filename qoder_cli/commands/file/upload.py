@@ -70,4 +70,4 @@ def upload(
 
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
     as_list = len(paths) > 1
-    return change_things(app, NOUNS["file"], change, paths, targets, as_list=as_list, is_wanted=None, changes=Uploads)
+    return change_things(app, NOUNS["file"], change, paths, targets, as_list=as_list, yes=True, changes=Uploads)

@@ -1,0 +1,161 @@
+"""The memories of a store: named by their paths, and changed only as they were read (api/facts.md, 4 and 7.3)."""
+
+import re
+from hashlib import sha256
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.tokens import names_token
+from qoder_cli.nouns.change import Change, Target, read
+from qoder_cli.nouns.table import Noun, path_of
+from qoder_cli.nouns.write import Create, target_of, update
+
+LARGEST = 100 * 2**10  # bytes of a memory
+REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
+ENTRY = Noun(
+    "memory entry",
+    "memory",
+    "memory_stores.memories",
+    "mem_",
+    ("id", "path", "bytes", "updated"),
+    sample="notes.md",
+    more=("sha256", "metadata", "created"),
+)
+VERSION = Noun(
+    "memory version",
+    "version of a memory",
+    "memory_stores.memory_versions",
+    "memver_",
+    ("id", "path", "operation", "bytes", "by", "created", "redacted"),
+    sample="memver_demo",
+    more=("memory", "sha256"),
+)
+_ID = re.compile("mem_[A-Za-z0-9]+")
+_UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._~-]{0,255}")
+_SHOWN = 2000  # characters of what somebody else wrote
+
+Raw = dict[str, Any]
+
+
+def checked(typed: str) -> str:
+    """Return the path or the id of a memory that was typed. Raises UsageError for what can be neither.
+
+    Paths are relative; a slash before one is taken away.
+    """
+    path = typed.lstrip("/")
+    if not path.strip():
+        raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
+    if names_token(path):
+        raise UsageError("a token was given instead of the path of a memory", hint="set QODER_PAT to it")
+    if _UNSEEN.search(path) or {"", ".", ".."} & set(path.split("/")):
+        raise UsageError(f"{typed[:60]!r} is not the path of a memory", hint="use a path like notes/today.md")
+    return path
+
+
+def version_checked(typed: str) -> str:
+    """Return the id of a version that was typed. Raises UsageError."""
+    if not _VERSION.fullmatch(typed) or names_token(typed):
+        raise UsageError("not the id of a version", hint="see those of a memory: qoder memory history STORE PATH")
+    return typed
+
+
+def find(app: App, store: str, typed: str) -> Raw | None:
+    """Return the memory with this path or id and its content; None where there is none. Raises ApiError."""
+    if _ID.fullmatch(typed):
+        try:
+            return whole(app, store, typed)
+        except NotFound as error:
+            if error.enveloped:
+                return None
+            raise
+    query = {"path_prefix": typed, "limit": 100}
+    for page in app.client.pages(path_of(ENTRY, store), query):
+        for each in map(mapping, page["data"]):
+            # What is below a folder comes as one item of another type.
+            is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
+            if is_one and str(each.get("path")).lstrip("/") == typed:
+                return whole(app, store, str(each["id"]))
+    return None
+
+
+def whole(app: App, store: str, id: str) -> Raw:
+    """Return a memory and its content, which no list need have. Raises ApiError."""
+    return read(app, target_of(ENTRY, store, id), params={"view": "full"})
+
+
+def found(app: App, store: str, typed: str) -> Raw:
+    """Return the memory with this path or id and its content. Raises ApiError, NotFound where there is none."""
+    raw = find(app, store, typed)
+    if raw is None:
+        look = app.looking("memory", "ls", store)
+        raise NotFound(f"there is no memory {typed} in {store}", hint="list them", next=look)
+    return raw
+
+
+def digest(raw: Raw) -> str:
+    """Return the digest of a memory's content. Raises NoAnswer where it says nothing of it."""
+    known = text(raw.get("content_sha256"))
+    if known is None and not isinstance(raw.get("content"), str):
+        raise NoAnswer(f"the response does not show the content of {raw.get('id')}")
+    return known or sha256_of(str(raw["content"]))
+
+
+def sha256_of(content: str) -> str:
+    """Return the digest of a text, as the API has it."""
+    return sha256(content.encode()).hexdigest()
+
+
+def target_as_read(store: str, raw: Raw) -> Target:
+    """Return a memory to be changed only while it is as it was read. Raises NoAnswer."""
+    target = target_of(ENTRY, store, str(raw["id"]))
+    look = ("memory", "cat", store, target.id)
+    return target._replace(
+        called=f"memory {raw.get('path')}", look=look, query=f"?expected_content_sha256={digest(raw)}"
+    )
+
+
+def write(app: App, store: str, typed: str, content: str, *, expected: str | None) -> Raw:
+    """Write a memory over what was read, if that has the `expected` digest, and return it.
+
+    Nothing is sent for what it says already. Raises Rejected, having shown what it says, where somebody else wrote
+    it in between; other QoderErrors.
+    """
+    known = find(app, store, typed)
+    if known is None and (expected or _ID.fullmatch(typed)):
+        found(app, store, typed)
+    if known is not None and expected not in (None, digest(known)):
+        raise _shown(app, store, typed, Rejected(f"{typed} does not have this sha256"), known)
+    ours = sha256_of(content)
+    if known is not None and digest(known) == ours:
+        app.progress.note(f"{typed} already says this; nothing was sent")
+        return known
+    app.progress.note(f"writing {typed} in {store} {app.client.settings.whereabouts}")
+    try:
+        if known is None:
+            return Create(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
+        body = {"content": content, "content_sha256": digest(known)}
+        target = target_of(ENTRY, store, str(known["id"]))._replace(look=("memory", "cat", store, typed))
+        return update(app, target, body, shows=lambda raw: digest(raw) == ours)
+    except Rejected as error:
+        if error.http_status != 409:
+            raise
+        raise _shown(app, store, typed, error, find(app, store, typed)) from None
+
+
+def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:
+    """Show what somebody else wrote, and return the error that nothing was written over it."""
+    if theirs is not None and (content := text(theirs.get("content"))):
+        app.progress.note(f"{typed} now says (sha256 {digest(theirs)}):", always=True)
+        for line in content[:_SHOWN].splitlines():
+            app.progress.note(f"  {line}", always=True)
+    hint = "see what it says now, then write again"
+    next = app.looking("memory", "cat", store, typed)
+    return error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written", hint=hint, next=next)
+
+
+def version(app: App, store: str, id: str) -> Resource:
+    """Return a version of a memory, with its content. Raises ApiError."""
+    return Resource(read(app, target_of(VERSION, store, id), params={"view": "full"}))
