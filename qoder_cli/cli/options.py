@@ -6,7 +6,7 @@ ordinary typer function, and handed to every level of the tree by `cli.main`.
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -28,6 +28,24 @@ MOST = 10_000  # things one command takes: each is held, and shown, until the en
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
 _MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
+
+
+def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
+    """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
+
+    `run` gets the app, and what was typed by name.
+    """
+
+    def command(ctx: typer.Context, **typed: Any) -> Any:
+        return run(ctx.obj, **typed)
+
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    context = Parameter("ctx", kind, annotation=typer.Context)
+    told = [Parameter(name, kind, annotation=annotation, default=default) for name, annotation, default in parameters]
+    command.__signature__ = Signature([context, *told])  # type: ignore[attr-defined]  # what typer reads first
+    command.__annotations__ = {each.name: each.annotation for each in (context, *told)}
+    command.__doc__ = doc
+    return command
 
 
 def argument(metavar: str, help: str, offered: Any = None) -> Any:
@@ -111,16 +129,14 @@ def may_wait(command: Callable[..., int]) -> Callable[..., int]:
     types = {name: type for name, type in Waiting.__annotations__.items() if name not in own}
 
     @wraps(command)
-    def whole(**typed: Any) -> int:
-        return command(waiting=Waiting(**{name: typed.pop(name) for name in types}), **typed)
+    def whole(*app: Any, **typed: Any) -> int:
+        return command(*app, waiting=Waiting(**{name: typed.pop(name) for name in types}), **typed)
 
     shared = [
         Parameter(name, Parameter.KEYWORD_ONLY, annotation=type, default=Waiting._field_defaults[name])
         for name, type in types.items()
     ]
-    told = [each for each in own.values() if each.name != "waiting"] + shared
-    whole.__signature__ = Signature(told)  # type: ignore[attr-defined]  # what typer reads
-    whole.__annotations__ = {each.name: each.annotation for each in told}
+    whole.__signature__ = Signature([*(each for each in own.values() if each.name != "waiting"), *shared])  # type: ignore[attr-defined]
     return whole
 
 

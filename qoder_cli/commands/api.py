@@ -31,7 +31,7 @@ _EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder ap
 
 
 def api(
-    ctx: typer.Context,
+    app: App,
     method: _Method = None,
     path: _Path = None,
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", hidden=True)] = None,
@@ -76,7 +76,6 @@ def api(
 
     Exits 0 on 2xx, 2 if nothing was sent, 4 to 7 on errors that changed
     nothing, 9 if unknown."""
-    app: App = ctx.obj
     if list_:
         return _list(app, [word for word in (method, path, *(words or [])) if word])
     from qoder_cli.api.call import explained

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.cli.options import asking, confirmed, flag
@@ -21,7 +19,7 @@ _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder
 
 
 def login(
-    ctx: typer.Context,
+    app: App,
     with_token: Annotated[bool, flag("--with-token", "Read the token from standard input.")] = False,
     yes: Annotated[bool, flag("--yes -y", "Overwrite a token saved for another server without asking.")] = False,
 ) -> None:
@@ -40,7 +38,6 @@ def login(
 
     Exits 0 when saved, 2 if no token was given, 4 if it was rejected, 7 if
     the server could not be reached."""
-    app: App = ctx.obj
     is_piped = app.stdin is not None and not app.stdin.isatty()
     if with_token and not is_piped:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
@@ -66,7 +63,7 @@ def login(
     _warn_of_overrides(app, settings)
 
 
-def logout(ctx: typer.Context) -> None:
+def logout(app: App) -> None:
     """Remove the token from the config file.
 
     The rest of the profile stays. The token itself is still valid: revoke it
@@ -77,7 +74,6 @@ def logout(ctx: typer.Context) -> None:
       qoder auth logout --profile work
 
     Exits 0 even if there was no token."""
-    app: App = ctx.obj
     file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
     file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
@@ -91,7 +87,7 @@ def logout(ctx: typer.Context) -> None:
         app.progress.note(f"still set, and used: {', '.join(still)}")
 
 
-def status(ctx: typer.Context) -> None:
+def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
     The token is never shown whole. Sends one request.
@@ -102,7 +98,6 @@ def status(ctx: typer.Context) -> None:
 
     Exits 0 if the token is accepted, 4 if it is missing or rejected, 7 if the
     server could not be reached."""
-    app: App = ctx.obj
     settings = app.settings
     error: ApiError | None = None
     accepted: bool | None = True

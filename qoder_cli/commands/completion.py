@@ -8,8 +8,6 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import argument, flag
@@ -17,7 +15,7 @@ from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, val
 
 
 def completion(
-    ctx: typer.Context,
+    app: App,
     shell: Annotated[str, argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell"))],
     install: Annotated[bool, flag("--install", "Install it in the standard location.")] = False,
 ) -> None:
@@ -41,7 +39,6 @@ def completion(
       qoder completion zsh > _qoder
 
     Exits 2 for an unsupported shell, or a folder that cannot be written."""
-    app: App = ctx.obj
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
@@ -30,7 +28,7 @@ _KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), _NO_TOK
 _Value = Annotated[str | None, argument("VALUE", "The new value.", values.value_of_key)]
 
 
-def list_(ctx: typer.Context) -> None:
+def list_(app: App) -> None:
     """List the settings in the config file.
 
     Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
@@ -41,7 +39,6 @@ def list_(ctx: typer.Context) -> None:
       qoder config list --profile work --json
 
     Exits 0 even if nothing is set, 2 if the file is broken."""
-    app: App = ctx.obj
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
     rows = [
@@ -55,7 +52,7 @@ def list_(ctx: typer.Context) -> None:
         app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
-def get(ctx: typer.Context, key: _Key) -> None:
+def get(app: App, key: _Key) -> None:
     """Print one value of the config file.
 
     Reads profile `default` unless --profile is given. Tokens are masked.
@@ -65,7 +62,6 @@ def get(ctx: typer.Context, key: _Key) -> None:
       qoder config get profiles.work.base_url
 
     Exits 2 for an unknown key, 5 if it is not set."""
-    app: App = ctx.obj
     file = _file(app)
     profile, key = _address(app, key)
     value = file.profile(profile).get(key)
@@ -76,7 +72,7 @@ def get(ctx: typer.Context, key: _Key) -> None:
     _print(app, key, _shown(key, value))
 
 
-def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
+def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
     """Set one value in the config file.
 
     Writes to profile `default`, or to that of --profile, which is created if
@@ -88,7 +84,6 @@ def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
       qoder config set profiles.work.workspace_id ws_1
 
     Exits 2 for an unknown key or an invalid value."""
-    app: App = ctx.obj
     profile, key = _address(app, key)
     if key == "token":
         why = "tokens cannot be passed as arguments: they would end up in your shell history"
@@ -102,7 +97,7 @@ def set_(ctx: typer.Context, key: _KeyToSet, value: _Value = None) -> None:
     _warn_of_consequences(app, file, profile, key)
 
 
-def unset(ctx: typer.Context, key: _Key) -> None:
+def unset(app: App, key: _Key) -> None:
     """Remove one value from the config file.
 
     Removes it from profile `default`, or from that of --profile.
@@ -112,7 +107,6 @@ def unset(ctx: typer.Context, key: _Key) -> None:
       qoder config unset profiles.work.region
 
     Exits 0 even if it was not set, 2 for an unknown key."""
-    app: App = ctx.obj
     file = _file(app)
     profile, key = _address(app, key)
     if key not in file.profile(profile):
@@ -123,7 +117,7 @@ def unset(ctx: typer.Context, key: _Key) -> None:
     _warn_of_consequences(app, file, profile, key)
 
 
-def path(ctx: typer.Context) -> None:
+def path(app: App) -> None:
     """Print the path of the config file.
 
     The file may not exist yet. Set QODER_CONFIG to use another.
@@ -133,7 +127,6 @@ def path(ctx: typer.Context) -> None:
       ls -l "$(qoder config path)"
 
     Exits 2 if there is no home folder."""
-    app: App = ctx.obj
     _print(app, "path", without_tokens(str(locate(app.env))))
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.cli.options import flag
@@ -15,7 +13,7 @@ _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
 def doctor(
-    ctx: typer.Context,
+    app: App,
     offline: Annotated[bool, flag("--offline", "Skip checks that contact the server.")] = False,
 ) -> int:
     """Check your setup and suggest fixes.
@@ -37,7 +35,6 @@ def doctor(
     failed check (2, 4 or 7)."""
     from qoder_cli.http.redact import by_shape
 
-    app: App = ctx.obj
     findings = [
         replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
         for each in _findings(app, offline=offline)

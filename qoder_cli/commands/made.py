@@ -1,8 +1,8 @@
 """The commands that every noun has, made from its row of the table: list, get, versions, archive, delete."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from inspect import Parameter, Signature
+from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.cli.options import AllowEmpty, OneRun, Yes, argument, confirmed, flag, is_list, named
+from qoder_cli.cli.options import AllowEmpty, OneRun, Yes, argument, as_command, confirmed, flag, is_list, named
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import Noun, holder, operation, path_of, words_of
@@ -69,24 +69,6 @@ def commands(noun: Noun, *, is_listed: bool = True, **own: Command) -> dict[str,
     if noun.deleted:
         made["delete"] = change_command(noun, "delete")
     return made | own
-
-
-def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
-
-    `run` gets typer's context, and what was typed by name.
-    """
-
-    def command(ctx: typer.Context, **typed: Any) -> Any:
-        return run(ctx.obj, **typed)
-
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    context = Parameter("ctx", kind, annotation=typer.Context)
-    told = [Parameter(name, kind, annotation=annotation, default=default) for name, annotation, default in parameters]
-    command.__signature__ = Signature([context, *told])  # type: ignore[attr-defined]  # what typer reads first
-    command.__annotations__ = {each.name: each.annotation for each in (context, *told)}
-    command.__doc__ = doc
-    return command
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sandbox(
-    ctx: typer.Context,
+    app: App,
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -90,7 +90,6 @@ def sandbox(
       echo-token            errors repeat the token
       cut=S                 event streams close after S seconds
       silent                event streams stay open and send nothing"""
-    app: App = ctx.obj
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
     with folder() as own, _serving(app, generation, speed, port, fault or []) as server:

@@ -25,7 +25,7 @@ _MORE_FILES = typer.Option(
 
 
 def apply(
-    ctx: typer.Context,
+    app: App,
     files: Annotated[list[str] | None, _FILES] = None,
     more_files: Annotated[list[str] | None, _MORE_FILES] = None,
     yes: Yes = False,
@@ -64,7 +64,6 @@ def apply(
     from qoder_cli.deployments.step import without_writing
     from qoder_cli.files.load import load
 
-    app: App = ctx.obj
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
     steps = plan(app, load(paths, stdin=app.stdin, env=app.env), repin=repin, send_secrets=send_secrets)

@@ -2,14 +2,12 @@
 
 from collections import Counter
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
 from qoder_cli.cli.options import AllowEmpty, Deployments, is_list, named
 
 
-def export(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
+def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
     """Export deployments as files for `deploy apply`.
 
     Writes one commented YAML document for each, or JSON with --json (then
@@ -28,7 +26,6 @@ def export(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     found = names.deployments(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown

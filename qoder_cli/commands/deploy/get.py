@@ -1,14 +1,12 @@
 """`qoder deploy get`: look at a deployment."""
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.cli.options import OneDeployment
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.output.views import deployment_fields
 
 
-def get(ctx: typer.Context, deployment: OneDeployment) -> None:
+def get(app: App, deployment: OneDeployment) -> None:
     """Show a deployment and its recent runs.
 
     The last 20 runs are drawn as one symbol each (newest on the right) above
@@ -24,7 +22,6 @@ def get(ctx: typer.Context, deployment: OneDeployment) -> None:
     from qoder_cli.local.remembered import remember_deployments
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     id = names.deployment(deployment, app)
     found = find_deployment(app, id)
     fields = deployment_fields(found, now=app.clock.now())

@@ -15,7 +15,7 @@ Status = Literal["active", "paused"]
 
 
 def list_deployments(
-    ctx: typer.Context,
+    app: App,
     status: Annotated[
         Status | None, typer.Option(metavar="STATUS", help="Only active, or only paused, deployments.")
     ] = None,
@@ -34,7 +34,6 @@ def list_deployments(
     from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
 
-    app: App = ctx.obj
     agent = None if agent is None else agent_id(agent)
     wanted = rows_wanted(limit, all=all)
 

@@ -46,7 +46,7 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
     return _change(ctx.obj, UNPAUSE, deployments, allow_empty, None)
 
 
-def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
+def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
     """Archive deployments. This cannot be undone.
 
     An archived deployment cannot be run or changed. Its schedule stops, it
@@ -57,7 +57,6 @@ def archive(ctx: typer.Context, deployments: Deployments, yes: Yes = False, allo
     Examples:
       qoder deploy archive dep_archived --yes
     """
-    app: App = ctx.obj
     if not yes and not app.may_ask:
         raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
 

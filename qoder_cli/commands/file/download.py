@@ -23,7 +23,7 @@ Folder = Annotated[
 
 
 def download(
-    ctx: typer.Context,
+    app: App,
     things: Files,
     output_dir: Folder = None,
     stdout: Annotated[bool, flag("--stdout", "Write the content of one file to standard output.")] = False,
@@ -43,7 +43,6 @@ def download(
     from qoder_cli.nouns.write import target_of
     from qoder_cli.output.results import Result
 
-    app: App = ctx.obj
     words = named(things, app, what="files")
     if stdout:
         return _print(app, words, is_saved=output_dir is not None)

@@ -12,7 +12,7 @@ from qoder_cli.help.completion import values
 
 
 def upload(
-    ctx: typer.Context,
+    app: App,
     paths: Annotated[list[str], argument("PATH...", "Text files; - is standard input.", values.files)],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name for it; by default that of the file.")] = None,
     metadata: Annotated[
@@ -41,7 +41,6 @@ def upload(
     from qoder_cli.nouns.table import NOUNS
     from qoder_cli.nouns.write import Create
 
-    app: App = ctx.obj
     if name is not None and len(paths) > 1:
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:

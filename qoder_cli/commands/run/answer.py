@@ -12,7 +12,7 @@ from qoder_cli.cli.options import OneRun, Waiting, flag, may_wait, one_named
 
 @may_wait
 def answer(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     call: Annotated[str, typer.Argument(metavar="CALL", help="Id of the call (evt_…), as `pending` lists it.")],
     result: Annotated[str, typer.Option(metavar="TEXT|@FILE|-", help="What the tool returns; - reads stdin.")],
@@ -30,7 +30,6 @@ def answer(
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
     from qoder_cli.runs.answering import answer_call
 
-    app: App = ctx.obj
     then = waiting.then(app)
     said = text_of(result, stdin=app.stdin, option="--result")
     return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, then=then)

@@ -15,7 +15,7 @@ _Hashes = Annotated[list[str] | None, typer.Option(metavar="HEX", help=_SAME)]
 
 @may_wait
 def approve(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     calls: _Calls = None,
     all: _Every = False,
@@ -40,7 +40,6 @@ def approve(
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
     from qoder_cli.runs.answering import decide
 
-    app: App = ctx.obj
     then, hashes = waiting.then(app), input_sha256 or []
     run = one_named(run, app)
     return decide(app, run, calls or [], verb="approve", every=all, yes=yes, hashes=hashes, then=then)
@@ -48,7 +47,7 @@ def approve(
 
 @may_wait
 def deny(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     calls: _Calls = None,
     because: Annotated[str | None, typer.Option(metavar="TEXT", help="Tell the agent why.")] = None,
@@ -68,7 +67,6 @@ def deny(
       qoder session deny sess_demo evt_1 --yes --wait"""
     from qoder_cli.runs.answering import decide
 
-    app: App = ctx.obj
     then, hashes = waiting.then(app), input_sha256 or []
     run = one_named(run, app)
     return decide(app, run, calls or [], verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then)

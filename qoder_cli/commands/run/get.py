@@ -19,7 +19,7 @@ from qoder_cli.runs.turn import with_asks
 
 
 def get(
-    ctx: typer.Context,
+    app: App,
     run: RunOrLast = None,
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with the run's outcome; 8 while it is running.")
@@ -45,7 +45,6 @@ def get(
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     typed = or_last(run, app)
     id = names.run(typed, app)
     if deployment is not None:

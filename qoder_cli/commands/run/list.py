@@ -112,7 +112,7 @@ class Asked(NamedTuple):
 
 
 def list_runs(
-    ctx: typer.Context,
+    app: App,
     deployment: Annotated[
         str | None,
         typer.Argument(
@@ -156,7 +156,6 @@ def list_runs(
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, app)

@@ -12,7 +12,7 @@ from qoder_cli.cli.options import OneRun, Waiting, flag, may_wait, one_named
 
 @may_wait
 def send(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     message: Annotated[
         str, typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What to say; - reads stdin.")
@@ -33,7 +33,6 @@ def send(
       qoder session send sess_demo -m @notes.txt --when-idle"""
     from qoder_cli.runs.answering import ToSay, send_message
 
-    app: App = ctx.obj
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
     then = waiting.then(app, before=when_idle or interrupt)

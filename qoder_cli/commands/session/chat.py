@@ -1,12 +1,10 @@
 """`qoder session chat`: talk with the agent of a session."""
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.cli.options import RunOrLast, or_last
 
 
-def chat(ctx: typer.Context, run: RunOrLast = None) -> int:
+def chat(app: App, run: RunOrLast = None) -> int:
     """Talk with the agent of a session, at a terminal.
 
     Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
@@ -21,6 +19,5 @@ def chat(ctx: typer.Context, run: RunOrLast = None) -> int:
     from qoder_cli.runs.chat import chat as talk
     from qoder_cli.runs.chat import require_terminal
 
-    app: App = ctx.obj
     require_terminal(app)
     return talk(app, target_of(or_last(run, app), app).session_id)

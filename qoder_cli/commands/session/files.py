@@ -11,7 +11,7 @@ from qoder_cli.cli.options import OneRun, Yes, confirmed
 
 
 def files(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     add: Annotated[
         list[str] | None,
@@ -40,7 +40,6 @@ def files(
     from qoder_cli.runs.answering import target_of
     from qoder_cli.sessions import files as mounted
 
-    app: App = ctx.obj
     read = [mounted.read_file(each, "--add") for each in add or ()]
     if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")

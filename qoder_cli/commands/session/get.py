@@ -1,12 +1,10 @@
 """`qoder session get`: look at a session."""
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.cli.options import RunOrLast, or_last
 
 
-def get(ctx: typer.Context, run: RunOrLast = None) -> None:
+def get(app: App, run: RunOrLast = None) -> None:
     """Show a session, and how its latest turn ended.
 
     RUN is a session (sess_…), or a run, whose session is meant. JSON is the
@@ -20,6 +18,5 @@ def get(ctx: typer.Context, run: RunOrLast = None) -> None:
     from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.turn import any_observer
 
-    app: App = ctx.obj
     found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
     app.output.record(session_fields(found), data=found.as_json(), id=found.id)

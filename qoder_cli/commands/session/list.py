@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 def list_sessions(
-    ctx: typer.Context,
+    app: App,
     deployment: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +66,6 @@ def list_sessions(
     from qoder_cli.output.views import SESSION_FIRST, session_row
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, app)

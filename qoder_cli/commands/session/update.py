@@ -11,7 +11,7 @@ from qoder_cli.cli.options import OneRun, flag
 
 
 def update(
-    ctx: typer.Context,
+    app: App,
     run: OneRun,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title.")] = None,
     metadata: Annotated[
@@ -38,7 +38,6 @@ def update(
     from qoder_cli.runs.answering import target_of as session_named
     from qoder_cli.sessions.objects import refuse_archived, session_of
 
-    app: App = ctx.obj
     if budget is not None and no_budget:
         raise UsageError("--budget and --no-budget cannot be used together")
     checked = metadata_of(metadata, None, {}) | ({} if budget is None else {"budget": budget})
