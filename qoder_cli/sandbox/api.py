@@ -6,8 +6,9 @@ from email.utils import formatdate
 from qoder_cli.nouns.operations import of_path
 from qoder_cli.sandbox import catalog, deployments, sessions
 from qoder_cli.sandbox.call import Call, Conditions, Route
+from qoder_cli.sandbox.contents import fetched
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Answer, Refusal, Request, encode
+from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
@@ -27,12 +28,17 @@ ERROR_TYPES = {
 }
 
 ROUTES = (*deployments.ROUTES, *sessions.ROUTES, *catalog.ROUTES)
+_BY_FIRST: dict[str, list[Route]] = {}  # by the first word of their path; of two that match, the later one counts
+for _route in sorted(ROUTES, key=lambda route: -route.path.count("{}")):
+    _BY_FIRST.setdefault(_route.path.partition("/")[0], []).append(_route)
 
 
 def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
     """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
     call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:
+        if request.path.startswith(BLOBS + "/") and request.method == "GET":
+            return _answer(world, request, 200, fetched(world, request))
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
             raise Refusal(403, "This token has no permission for cloud agents.")
@@ -50,7 +56,8 @@ def find(request: Request) -> tuple[Route, list[str]]:
     Raises Refusal: 501 for what only the service has, 405 for another method, 404 otherwise.
     """
     segments = request.segments()
-    found = {route.method: (route, ids) for route in ROUTES if (ids := route.match(segments)) is not None}
+    near = _BY_FIRST.get(segments[0], ()) if segments else ()
+    found = {route.method: (route, ids) for route in near if (ids := route.match(segments)) is not None}
     if request.method in found:
         return found[request.method]
     methods = {operation.method for operation in of_path(request.path.removeprefix(BASE_PATH))} if segments else set()
@@ -90,6 +97,8 @@ def _answer(world: World, request: Request, status: int, reply: object) -> Answe
     if isinstance(reply, Iterator):
         headers |= {"content-type": "text/event-stream", "cache-control": "no-cache"}
         return Answer(status, headers, stream=reply)
+    if isinstance(reply, bytes):
+        return Answer(status, {**headers, "content-type": "application/octet-stream"}, reply)
     return Answer(status, headers, encode(reply))
 
 

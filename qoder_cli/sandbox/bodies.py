@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from qoder_cli.base import cron
 from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
 from qoder_cli.sandbox.records import variables
+from qoder_cli.sandbox.store import merged
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -287,14 +288,6 @@ def deployment_fields(
     if fields.get("schedule") is not None:
         del fields["schedule"]["type"]
     return fields
-
-
-def merged(metadata: dict[str, str], change: dict[str, str | None]) -> dict[str, str]:
-    """Return `metadata` with strings put in and nulls taken out. Raises Refusal beyond 16 keys."""
-    result = {key: value for key, value in (metadata | change).items() if value is not None}
-    if len(result) > 16:
-        raise invalid("metadata has at most 16 keys.", "metadata")
-    return result
 
 
 def _refusal(error: ValidationError) -> Refusal:

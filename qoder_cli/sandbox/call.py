@@ -9,16 +9,16 @@ from operator import attrgetter, ge, gt, le, lt
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-from qoder_cli.sandbox.records import Deployment, Run, Seen, Session
+from qoder_cli.sandbox.records import Deployment, Run, Seen, Session, Thing
 from qoder_cli.sandbox.shapes import Shape, View
 from qoder_cli.sandbox.wire import Refusal, Request, Step, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
 T = TypeVar("T")
-Thing = TypeVar("Thing", Deployment, Run, Session)
+Known = TypeVar("Known", Deployment, Run, Session)
 
 Conditions = Mapping[str, float]  # those of faults.py that hold for a request, with their seconds or 1
-Reply = Shape | Iterator[Step]
+Reply = Shape | bytes | Iterator[Step] | None
 
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
@@ -137,7 +137,7 @@ class Call:
         for name in self.body():
             raise unknown_field(name, name)
 
-    def knows(self, thing: Deployment | Run | Session) -> bool:
+    def knows(self, thing: Deployment | Run | Session | Thing) -> bool:
         """Return whether a thing is visible on this replica."""
         as_of = self.now - self.conditions.get("lagging", 0)
         deleted = getattr(thing, "deleted", None)
@@ -154,7 +154,7 @@ class Call:
     def session(self) -> Session:
         return self._known(self.world.sessions.get(self.ids[0]), "Session")
 
-    def _known(self, thing: Thing | None, kind: str) -> Thing:
+    def _known(self, thing: Known | None, kind: str) -> Known:
         if thing is None or not self.knows(thing):
             raise Refusal(404, f"{kind} not found.")
         return thing
@@ -196,4 +196,5 @@ class Call:
         page, next_page = found[:limit], None
         if len(found) > limit:
             next_page = (_BACK if back else "") + name(page[-1])
-        return self.view.page([show(thing) for thing in page[:: -1 if back else 1]], next_page=next_page)
+        page = page[:: -1 if back else 1]
+        return self.view.page([show(thing) for thing in page], [name(thing) for thing in page], next_page=next_page)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Deployment, Run
+from qoder_cli.sandbox.store import merged
 from qoder_cli.sandbox.world import World
 
 
@@ -18,7 +19,7 @@ def _create_deployment(call: Call) -> Reply:
 
 
 def _update_deployment(call: Call) -> Reply:
-    from qoder_cli.sandbox.bodies import Update, deployment_fields, merged
+    from qoder_cli.sandbox.bodies import Update, deployment_fields
 
     deployment = call.deployment()
     fields = deployment_fields(call.body(), model=Update, latest=call.world.latest_version)

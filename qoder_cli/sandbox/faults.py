@@ -187,7 +187,7 @@ class _Visit:
         unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
         same = replace(self.request, headers=unmarked)
         with suppress(Refusal, ValueError):
-            if segments == ["sessions"]:
+            if deployment is None and segments[0] != "deployments":
                 body = {k: v for k, v in json.loads(same.body).items() if k != "metadata"}
                 same = replace(same, body=encode(body))
             if deployment is None or ("write" in where and "update" not in where):

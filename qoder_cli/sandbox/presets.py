@@ -1,6 +1,7 @@
 """The deployments that are there to try, each with a behaviour of its own."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
 
@@ -78,3 +79,16 @@ PRESETS = (
 def behaviour_of(agent_id: str) -> Behaviour:
     """Return how the sessions of an agent behave."""
     return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), DEMO)
+
+
+def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
+    """Return how an agent with these tools behaves if it asks: it calls its first custom tool, or its commands ask."""
+    for tool in tools:
+        if tool["type"] == "custom":
+            inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")
+            return Behaviour(asking(custom_call(tool["name"], **inputs), seconds=2))
+        default = tool.get("default_config") or {}
+        configs = [default, *(each for each in tool.get("configs") or () if each.get("name", "").lower() == "bash")]
+        if any((each.get("permission_policy") or {}).get("type") == "always_ask" for each in configs):
+            return _ASK
+    return None

@@ -267,6 +267,15 @@ class Session:
 
 
 @dataclass(slots=True)
+class Thing:
+    """Anything else that the API keeps, with its fields as they are shown; those that begin with `_` never are."""
+
+    fields: dict[str, Any]
+    created: float
+    deleted: float | None = None
+
+
+@dataclass(slots=True)
 class Run:
     """A run of a deployment: with a session, with an error, or skipped."""
 

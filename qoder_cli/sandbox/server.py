@@ -154,4 +154,6 @@ def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Serve
         if fault.what == "refused":  # a real server cannot refuse a single connection
             hint = "use drop-before, or point at a port nobody serves"
             raise UsageError(f"{fault} works only in process", hint=hint)
-    return Server(world, faults, _listen(port))
+    listener = _listen(port)
+    world.seed_session()
+    return Server(world, faults, listener)

@@ -9,6 +9,7 @@ from qoder_cli.sandbox.scripts import answer_to, echo
 from qoder_cli.sandbox.shapes import Shape, stamp
 from qoder_cli.sandbox.stream import follow
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
+from qoder_cli.sandbox.work import enqueue
 
 
 def _list_sessions(call: Call) -> Reply:
@@ -46,11 +47,16 @@ def _create_session(call: Call) -> Reply:
     agent = fields["agent"]
     version = agent.get("version") or call.world.latest_version(agent["id"])
     fields["agent"] = {**agent, "type": "agent", "version": version}
+    for home, id in (("agents", agent["id"]), ("environments", fields["environment_id"])):
+        if call.world.is_archived(home, id):
+            raise Refusal(409, f"{home[:-1].capitalize()} is archived.")
     resources = map(without_secrets, fields.get("resources", []))
     fields["resources"] = [call.world.new_resource(resource, at=call.now) for resource in resources]
     if call.view.legacy:
         call.status = 201
-    return call.view.session(call.world.add_session(at=call.now, **fields))
+    session = call.world.add_session(at=call.now, **fields)
+    enqueue(call.world, session)
+    return call.view.session(session)
 
 
 def _update_session(call: Call) -> Reply:

@@ -175,16 +175,16 @@ class View(NamedTuple):
         shape: Shape = {"id": session.event_id(moment), "type": beat.type}
         shape |= session.fields(moment)
         if beat.type.startswith("session.thread_"):
-            shape |= {"session_thread_id": session.thread_id, "agent_name": _AGENT["name"]}
+            shape |= {"session_thread_id": session.thread_id, "agent_name": session.agent.get("name", _AGENT["name"])}
         shape["processed_at"] = at
         if self.legacy:
             shape |= {"session_id": session.id, "turn_id": session.turn_id, "schema_version": "1.0", "created_at": at}
         return shape
 
-    def page(self, data: list[Shape], *, next_page: str | None) -> Shape:
-        """Return a page: only the current generation names the next one (api/facts.md, 3.6)."""
-        ids = [each["id"] for each in data] or [None]
-        shape: Shape = {"data": data, "first_id": ids[0], "last_id": ids[-1], "has_more": next_page is not None}
+    def page(self, data: list[Shape], names: list[str], *, next_page: str | None) -> Shape:
+        """Return a page; cursors call its things by `names`. Older servers name no next one (api/facts.md, 3.6)."""
+        first, last = (names[0], names[-1]) if names else (None, None)
+        shape: Shape = {"data": data, "first_id": first, "last_id": last, "has_more": next_page is not None}
         if not self.legacy:
             shape["next_page"] = next_page
         return shape

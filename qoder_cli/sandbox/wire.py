@@ -12,6 +12,7 @@ GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 BASE_PATH = "/api/v1/cloud"
 FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api/facts.md, 3.1)
+BLOBS = "/blobs"  # where files are fetched from, without a token
 
 # Whole; a closed connection; nothing, ever; in drops; half of it, then a closed connection; no connection.
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]

@@ -14,7 +14,8 @@ from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of
+from qoder_cli.sandbox import samples
+from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of, behaviour_with
 from qoder_cli.sandbox.records import (
     ID_LENGTH,
     PROMPT,
@@ -25,6 +26,7 @@ from qoder_cli.sandbox.records import (
     Run,
     Seen,
     Session,
+    Thing,
     base36,
     variables,
 )
@@ -35,6 +37,7 @@ from qoder_cli.sandbox.wire import Generation, Refusal, Request
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 
+MONTH = 30 * 86400  # seconds
 
 Act = Callable[[float], object]
 
@@ -58,7 +61,7 @@ class World:
     sessions: dict[str, Session] = field(default_factory=dict)  # oldest first
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list, oldest first
     answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
 
     def __post_init__(self, seed: int | None) -> None:
@@ -77,7 +80,22 @@ class World:
 
     def latest_version(self, agent_id: str) -> int:
         """Return the version that an agent without one is pinned to."""
-        return self.agent_versions.get(agent_id, 1)
+        known = self.thing("agents", agent_id)
+        return self.agent_versions.get(agent_id) or (known.fields["version"] if known else 1)
+
+    def thing(self, home: str, key: str) -> Thing | None:
+        """Return the thing of this name in a list, unless it is deleted."""
+        found = self.things.get(home, {}).get(key)
+        return found if found and found.deleted is None else None
+
+    def is_archived(self, home: str, key: str) -> bool:
+        known = self.thing(home, key)
+        return known is not None and known.fields["archived_at"] is not None
+
+    def _behaviour(self, agent_id: str) -> Behaviour:
+        """Return how the sessions of an agent behave: as its tools want it, or as its id says."""
+        known = self.thing("agents", agent_id)
+        return (known and behaviour_with(known.fields["tools"])) or behaviour_of(agent_id)
 
     def refuse_taken(self, name: str, *, besides: Deployment | None = None) -> None:
         """Raise Refusal when an unarchived deployment has this name, and names are unique."""
@@ -91,17 +109,21 @@ class World:
         """Add a deployment, created `at` (default: now). `fields` are those of Deployment."""
         at = self.now() if at is None else at
         made = Deployment(id=id or self.new_id("dep"), name=name, created=at, updated=at, **fields)
-        made.behaviour = fields.get("behaviour") or behaviour_of(made.agent["id"])
+        made.behaviour = fields.get("behaviour") or self._behaviour(made.agent["id"])
         made.replan(self.now())
         self.deployments[made.id] = made
         return made
 
-    def add_session(self, *, at: float, **fields: Any) -> Session:
+    def add_session(self, *, at: float, id: str | None = None, **fields: Any) -> Session:
         """Add a session, created `at`. `fields` are those of Session."""
+        agent = fields["agent"]
         if "behaviour" not in fields:
-            behaviour = behaviour_of(fields["agent"]["id"])
+            behaviour = self._behaviour(agent["id"])
             fields["behaviour"] = behaviour if behaviour.script else DEMO
-        id, turn_id = self.new_id("sess"), self.new_id("turn")
+        if known := self.thing(f"agents/{agent['id']}/versions", str(agent["version"])):
+            fields["agent"] = {**known.fields, **agent}
+        turn_id = id.replace("sess_", "turn_") if id else ""
+        id, turn_id = id or self.new_id("sess"), turn_id or self.new_id("turn")
         made = Session(id=id, turn_id=turn_id, created=at, speed=self.speed, **fields)
         self.sessions[made.id] = made
         return made
@@ -215,10 +237,15 @@ class World:
         with self.lock:
             return [self.add_deployment(name=f"seed-{n:04}", behaviour=behaviour) for n in range(count)]
 
+    def seed_session(self) -> Session:
+        """Add the session that the samples belong to, a month old, and return it."""
+        with self.lock:
+            return self.add_session(id=samples.SESSION, at=self.now() - MONTH, **samples.session())
+
     # Within.
 
     def _furnish(self) -> None:
-        month_ago = self.now() - 30 * 86400
+        month_ago = self.now() - MONTH
         for n, preset in enumerate(reversed(PRESETS)):
             at = month_ago + 60 * n
             made = self.add_deployment(
@@ -235,11 +262,15 @@ class World:
             )
             if preset.archived:
                 self.archive(made, at=at + 86400)
+        self.things = samples.things(month_ago)
 
     def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
         context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})
         run = Run(self.new_id("drun"), deployment, dict(deployment.agent), at, context, origin)
-        if deployment.behaviour.script:
+        archived = self._archived_part(deployment)
+        if archived:
+            run.error = archived
+        elif deployment.behaviour.script:
             run.session = self.add_session(
                 at=at,
                 deployment_id=deployment.id,
@@ -257,6 +288,16 @@ class World:
             run.error = deployment.behaviour.error
         self.runs[run.id] = run
         return run
+
+    def _archived_part(self, deployment: Deployment) -> tuple[str, str] | None:
+        """Return why a deployment cannot start anything: what it needs is archived (api/facts.md, 1.3)."""
+        for what, home, key in (
+            ("environment", "environments", deployment.environment_id),
+            ("agent", "agents", deployment.agent["id"]),
+        ):
+            if self.is_archived(home, key):
+                return f"{what}_archived_error", f"The deployment's {what} is archived."
+        return None
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

@@ -3,14 +3,11 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 
 from qoder_cli.nouns.operations import Operation, all_operations
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.sandbox_desk import BODY, Desk
-
-UNSERVED = "the sandbox does not serve this operation"
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -25,64 +22,112 @@ def current() -> Desk:
 
 # What is served.
 
-SERVED = {
-    *("deployments.create", "deployments.list", "deployments.retrieve", "deployments.update"),
-    *("deployments.pause", "deployments.unpause", "deployments.archive", "deployments.run"),
-    *("deployments.runs.list", "deployments.runs.retrieve", "deployment_runs.list", "deployment_runs.retrieve"),
-    *("sessions.create", "sessions.list", "sessions.retrieve", "sessions.update", "sessions.archive"),
-    *("sessions.cancel", "sessions.delete", "agents.retrieve", "models.list"),
-    *("sessions.events.list", "sessions.events.send", "sessions.events.stream"),
-    *("sessions.threads.list", "sessions.threads.retrieve", "sessions.threads.events.list"),
-    *("sessions.threads.events.stream", "sessions.threads.archive", "sessions.resources.list"),
-    *("sessions.resources.add", "sessions.resources.retrieve", "sessions.resources.update"),
-    *("sessions.resources.delete", "agents.list", "environments.list"),
-    *("files.list", "files.upload", "files.retrieve_metadata"),
+OAUTH = {"type": "mcp_oauth", "access_token": "t-1", "mcp_server_url": "https://mcp.example.com/"}
+SKILL = {"files[]": ("notes/SKILL.md", b"---\nname: notes\ndescription: Notes.\n---\nWrite.\n")}
+SAMPLES = {
+    **{
+        "deployment_id": "dep_demo",
+        "agent_id": "agent_writer",
+        "environment_id": "env_workers",
+        "work_id": "work_demo",
+    },
+    **{"file_id": "file_report", "vault_id": "vault_team", "credential_id": "vcred_github", "version": "1"},
+    **{"skill_id": "skill_release_notes", "memory_store_id": "memstore_project", "memory_id": "mem_1"},
+    **{"memory_version_id": "memver_1", "dream_id": "drm_demo"},
 }
-
-
-BODIES = {
+BODIES: dict[str, Any] = {
+    "agents.create": {"name": "tester", "model": "auto"},
+    "agents.update": {"version": 3},
+    "environments.create": {"name": "tests"},
+    "environments.work.update": {"metadata": {"team": "core"}},
     "deployments.create": BODY,
+    "dreams.create": {"model": "auto", "inputs": [{"type": "memory_store", "memory_store_id": "memstore_project"}]},
+    "memory_stores.create": {"name": "notes"},
+    "memory_stores.memories.create": {"path": "a.md", "content": "A."},
     "sessions.create": {"agent": BODY["agent"], "environment_id": BODY["environment_id"]},
     "sessions.resources.add": {"type": "file", "file_id": "file_1"},
     "sessions.events.send": {"events": [{"type": "user.interrupt"}]},
+    "vaults.create": {"display_name": "keys"},
+    "vaults.credentials.create": {"auth": OAUTH},
+}
+FORMS: dict[str, Any] = {
+    "files.upload": {"file": ("notes.md", b"Remember.")},
+    "skills.create": SKILL,
+    "skills.versions.create": SKILL,
 }
 
 
-def ask(desk: Desk, operation: Operation) -> int:
-    """Ask for an operation, of things that there are, and return the status of the answer; a 501 says the same."""
+def ids_for(desk: Desk, operation: Operation) -> dict[str, str]:
+    """Return the ids of things that there are, by the names of parameters."""
     run = desk.run()
-    ids = {"deployment_id": "dep_demo", "session_id": run["session_id"], "agent_id": run["agent"]["id"]}
+    ids = {**SAMPLES, "session_id": run["session_id"]}
+    ids |= dict.fromkeys(("run_id", "deployment_run_id"), run["id"])
     below = f"/sessions/{run['session_id']}"
     ids["thread_id"] = desk.get(below + "/threads")["data"][0]["id"]
     ids["resource_id"] = desk.post(below + "/resources", {"type": "file", "file_id": "file_0"}).json()["id"]
-    file = {"file": ("notes.md", b"Remember.")}
-    ids["file_id"] = desk.http.post("/files", files=file).json()["id"]
-    ids |= dict.fromkeys(("run_id", "deployment_run_id"), run["id"])
-    path = re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], "x_1"), operation.path)
     if operation.id == "deployments.unpause":
-        path = path.replace("dep_demo", "dep_paused")
-    body = None if operation.method == "GET" else BODIES.get(operation.id, {})
-    if operation.id == "files.upload":
-        return desk.http.post(path, files=file).status_code
-    with desk.http.stream(operation.method, path, json=body) as answer:
-        if answer.status_code == 501:
-            error = httpx.Response(501, content=answer.read()).json()
-            assert (error["type"], error["error"]) == (
-                "error",
-                {"type": "feature_not_available", "message": UNSERVED},
-            )
-        return answer.status_code
+        ids["deployment_id"] = "dep_paused"
+    if operation.id == "environments.work.heartbeat":
+        desk.post("/environments/env_workers/work/work_demo/ack")
+    if operation.id == "dreams.cancel":
+        ids["dream_id"] = desk.post("/dreams", BODIES["dreams.create"]).json()["id"]
+    if operation.id == "vaults.credentials.mcp_oauth_validate":
+        ids["credential_id"] = desk.post("/vaults/vault_team/credentials", {"auth": OAUTH}).json()["id"]
+    return ids
+
+
+def path_for(desk: Desk, operation: Operation) -> str:
+    ids = ids_for(desk, operation)
+    return re.sub(r"\{(\w+)\}", lambda name: ids[name[1]], operation.path)
 
 
 @pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
-def test_every_operation_is_served_or_said_not_to_be(desk: Desk, operation: Operation) -> None:
-    status = ask(desk, operation)
-    refuses = operation.id == "sessions.threads.archive"  # there is only the thread that it is not for
-    assert status in ((409,) if refuses else (200, 201, 202) if operation.id in SERVED else (501,))
+def test_every_operation_is_served(desk: Desk, operation: Operation) -> None:
+    path = path_for(desk, operation)
+    form, body = FORMS.get(operation.id), BODIES.get(operation.id)
+    sent: dict[str, Any] = {"files": form} if form else {} if operation.method == "GET" else {"json": body or {}}
+    with desk.http.stream(operation.method, path, **sent) as answer:
+        refuses = operation.id == "sessions.threads.archive"  # there is only the thread that it is not for
+        assert answer.status_code in ((409,) if refuses else (200, 201, 202))
 
 
-def test_it_serves_no_operation_that_there_is_not() -> None:
-    assert {operation.id for operation in all_operations()} >= SERVED
+@pytest.mark.parametrize(
+    "operation", [each for each in all_operations() if "{" in each.path], ids=lambda operation: operation.id
+)
+def test_what_there_is_not_is_not_found(desk: Desk, operation: Operation) -> None:
+    path = re.sub(r"\{\w+\}", "x_1", operation.path)
+    form, body = FORMS.get(operation.id), BODIES.get(operation.id)
+    sent: dict[str, Any] = {"files": form} if form else {} if operation.method == "GET" else {"json": body or {}}
+    assert desk.refused(operation.method, path, **sent) == (404, "not_found_error", None)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in all_operations() if each.method == "POST" and each.id not in FORMS],
+    ids=lambda operation: operation.id,
+)
+def test_a_field_that_there_is_not_is_refused_by_name(desk: Desk, operation: Operation) -> None:
+    path = path_for(desk, operation)
+    body = {**BODIES.get(operation.id, {}), "tunnel_id": "t"}
+    if operation.id == "sessions.threads.archive":
+        return  # refused either way
+    assert desk.refused("POST", path, json=body) == (400, "invalid_request_error", "tunnel_id")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in all_operations() if {"limit"} & set(each.query) and each.id != "models.list"],
+    ids=lambda operation: operation.id,
+)
+def test_every_list_has_a_limit_and_one_cursor(desk: Desk, operation: Operation) -> None:
+    path = path_for(desk, operation)
+    for limit in ("0", "101", "ten"):
+        assert desk.refused("GET", path, params={"limit": limit}) == (400, "invalid_request_error", "limit")
+    page = desk.get(path, limit=1)
+    assert len(page["data"]) <= 1
+    assert ("next_page" in page) == (desk.generation == "current")
+    two = {"after_id": "x_1", "before_id": "x_2"}
+    assert desk.refused("GET", path, params=two) == (400, "invalid_request_error", "before_id")
 
 
 @pytest.mark.parametrize(
