@@ -4,6 +4,10 @@ from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = {
-    **made.commands(NOUNS["env"]),
+    **made.commands(
+        NOUNS["env"],
+        create="qoder_cli.commands.env.create:create",
+        update="qoder_cli.commands.env.update:update",
+    ),
     "work": ("What waits for the workers of a self-hosted environment", made.commands(NOUNS["env work"])),
 }

@@ -1,0 +1,399 @@
+"""`qoder env create` and `update`, in the user's words: the network is always said, and config is sent whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.nouns.environments import MANAGERS, Typed, changed
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import Qoder
+from tests.support.things import LOSSES, Things, register
+
+OPEN = {"type": "cloud", "networking": {"type": "unrestricted"}}
+LIMITED = {"type": "limited", "allowed_hosts": ["example.com"], "allow_mcp_servers": True}
+CONFIG = {
+    "type": "cloud",
+    "networking": LIMITED,
+    "packages": {"pip": ["pandas", "numpy"], "apt": []},
+    "setup_script": "echo hi",
+}
+DATA: dict[str, Any] = {
+    "id": "env_1",
+    "type": "environment",
+    "name": "data",
+    "description": "For reports",
+    "config": CONFIG,
+    "metadata": {"team": "core"},
+    "archived_at": None,
+}
+NEW = ("env", "create", "--name", "new")
+UPDATE = ("env", "update", "data")
+
+
+@pytest.fixture(params=GENERATIONS)
+def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Things:
+    register(monkeypatch, env="Manage environments")
+    made = Things(qoder, request.param)
+    made.things["/environments"].append(json.loads(json.dumps(DATA)))
+    return made
+
+
+def sent(service: Things) -> dict[str, Any]:
+    """Return the config of the only write."""
+    [(_, _, body)] = service.sent
+    config: dict[str, Any] = body["config"]
+    return config
+
+
+def data(service: Things) -> dict[str, Any]:
+    """Return the environment that updates are about, as it is now."""
+    return service.thing("/environments", "env_1")
+
+
+def limited(**more: Any) -> dict[str, Any]:
+    return {"type": "cloud", "networking": {"type": "limited", **more}}
+
+
+# Created.
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "said"),
+    [
+        ((), OPEN, "network: open"),
+        (("--network", "open"), OPEN, ""),
+        (("--network", "limited"), limited(), ""),
+        (("--allow-host", "example.com"), limited(allowed_hosts=["example.com"]), "network: limited"),
+        (("--allow-host", "*.example.com", "--allow-mcp"), None, "network: limited"),
+        (("--allow-mcp",), limited(allow_mcp_servers=True), "network: limited"),
+        (("--allow-package-managers",), limited(allow_package_managers=True), "network: limited"),
+        (("--setup", "echo hi"), OPEN | {"setup_script": "echo hi"}, "network: open"),
+        (("--self-hosted",), {"type": "self_hosted"}, ""),
+        (
+            ("--pip", "pandas==2.2", "--pip", "numpy", "--npm", "@scope/tool", "--go", "example.com/tool@v1"),
+            OPEN
+            | {"packages": {"pip": ["pandas==2.2", "numpy"], "npm": ["@scope/tool"], "go": ["example.com/tool@v1"]}},
+            "network: open",
+        ),
+    ],
+)
+def test_the_network_is_always_sent(
+    qoder: Qoder, service: Things, words: tuple[str, ...], config: dict[str, Any] | None, said: str
+) -> None:
+    ran = qoder(*NEW, *words, "--json")
+    assert ran.code == 0
+    assert ran.json["config"] == sent(service)
+    if config is not None:
+        assert sent(service) == config
+    assert said in ran.err
+    assert ("network:" in ran.err) is bool(said)
+
+
+def test_the_plain_fields_are_sent(qoder: Qoder, service: Things) -> None:
+    words = ("--scope", "account", "--description", "For reports", "--metadata", "team=core")
+    assert qoder(*NEW, *words).code == 0
+    [(_, _, body)] = service.sent
+    assert body.pop("metadata")["team"] == "core"
+    assert body == {"name": "new", "description": "For reports", "scope": "account", "config": OPEN}
+
+
+def test_a_file_has_a_config_and_options_change_it(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    file, setup = tmp_path / "env.yaml", tmp_path / "setup.sh"
+    file.write_text("name: new\nconfig:\n  networking: {type: limited}\n  packages: {pip: [pandas]}\n")
+    setup.write_text("make\n")
+    words = ("--pip", "numpy", "--allow-host", "example.com", "--setup", f"@{setup}")
+    assert qoder("env", "create", "-f", str(file), *words).code == 0
+    assert sent(service) == {
+        "type": "cloud",
+        "networking": {"type": "limited", "allowed_hosts": ["example.com"]},
+        "packages": {"pip": ["pandas", "numpy"]},
+        "setup_script": "make\n",
+    }
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+def test_a_new_environment_is_printed_in_every_format(qoder: Qoder, service: Things, format: str) -> None:
+    ran = qoder(*NEW, "-o", format)
+    assert ran.code == 0
+    assert "env_new2" in ran.out
+    planned = qoder(*NEW, "-o", format, "--dry-run")
+    assert planned.code == 0
+    assert ("unrestricted" in planned.out) is (format != "id")
+    assert len(service.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create",),
+        ("create", "--name", ""),
+        (*NEW[1:], "--network", "open", "--allow-host", "example.com"),
+        (*NEW[1:], "--network", "open", "--allow-mcp"),
+        (*NEW[1:], "--network", "closed"),
+        (*NEW[1:], "--allow-host", "https://example.com"),
+        (*NEW[1:], "--allow-host", ""),
+        (*NEW[1:], "--pip", "--index-url"),
+        (*NEW[1:], "--pip", "pandas numpy"),
+        (*NEW[1:], "--apt", ""),
+        (*NEW[1:], "--self-hosted", "--pip", "pandas"),
+        (*NEW[1:], "--self-hosted", "--network", "open"),
+        (*NEW[1:], "--self-hosted", "--setup", "make"),
+        (*NEW[1:], "--setup", "x" * (64 * 1024 + 1)),
+        (*NEW[1:], "--setup", "-", "-f", "-"),
+        (*NEW[1:], "--scope", "world"),
+        (*NEW[1:], "--metadata", "team"),
+        ("update", "data"),
+        ("update", "data", "--name", " "),
+        ("update", "data", "--self-hosted", "--allow-mcp"),
+        ("update", "agent_1", "--name", "x"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_sent(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    assert qoder("env", *words, "--json").code == 2
+    assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "config is empty"),
+        ({"type": "self_hosted", "networking": {"type": "limited"}}, "does not take config.networking"),
+        ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "larger than 64 KB"),
+        ([], "config: must be a mapping of fields"),
+    ],
+)
+@pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
+def test_a_config_that_the_api_refuses_is_not_sent(
+    qoder: Qoder, service: Things, words: tuple[str, ...], config: Any, message: str
+) -> None:
+    qoder.stdin = json.dumps({"config": config})
+    ran = qoder("env", *words, "-f", "-", "--json")
+    assert ran.code == 2
+    assert message in ran.error["message"]
+    assert service.asked == []
+
+
+def test_64_kb_of_setup_are_taken_by_bytes(qoder: Qoder, service: Things) -> None:
+    assert qoder(*NEW, "--setup", "ä" * (32 * 1024)).code == 0
+    assert qoder(*NEW, "--setup", "ä" * (32 * 1024) + "x").code == 2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_answer_to_a_create_is_settled_by_our_mark(qoder: Qoder, service: Things, loss: str) -> None:
+    service.after = [LOSSES[loss]]
+    ran = qoder(*NEW, "-q")
+    assert (ran.code, ran.out) == (0, "env_new2\n")
+    assert len(service.sent) == 1
+
+
+def test_a_create_that_never_shows_is_not_sent_again(qoder: Qoder, service: Things) -> None:
+    service.before["POST /environments"] = [httpx.ReadError("reset")]
+    assert qoder(*NEW, "--json").code == 9
+    assert len(service.sent) == 1
+
+
+# Changed.
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        (("--pip", "polars"), {"packages": {"pip": ["pandas", "numpy", "polars"]}}),
+        (("--gem", "rake"), {"packages": {"pip": ["pandas", "numpy"], "gem": ["rake"]}}),
+        (("--remove-package", "numpy"), {"packages": {"pip": ["pandas"]}}),
+        (("--allow-host", "a.example.com"), {"networking": LIMITED | {"allowed_hosts": ["example.com", "a.example.com"]}}),
+        (("--remove-host", "example.com"), {"networking": LIMITED | {"allowed_hosts": []}}),
+        (("--network", "open"), {"networking": {"type": "unrestricted"}}),
+        (("--setup", "make"), {"setup_script": "make"}),
+    ],
+)
+def test_config_is_sent_whole_with_what_was_typed(
+    qoder: Qoder, service: Things, words: tuple[str, ...], change: dict[str, Any]
+) -> None:
+    ran = qoder(*UPDATE, *words, "--json")
+    assert ran.code == 0
+    assert sent(service) == {**CONFIG, "packages": {"pip": ["pandas", "numpy"]}, **change}
+    assert ran.json == {**DATA, "config": sent(service)}
+    assert "config." in ran.err
+
+
+def test_a_setup_script_is_removed_by_an_empty_file(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--setup", "@/dev/null").code == 0
+    assert "setup_script" not in sent(service)
+
+
+def test_a_network_that_is_open_is_limited_by_what_it_allows(qoder: Qoder, service: Things) -> None:
+    data(service)["config"] = OPEN
+    ran = qoder(*UPDATE, "--allow-mcp")
+    assert ran.code == 0
+    assert sent(service) == limited(allow_mcp_servers=True)
+    assert '~ config.networking.type: "unrestricted" -> "limited"' in ran.err
+
+
+def test_a_network_that_is_not_there_is_sent_as_what_it_means(qoder: Qoder, service: Things) -> None:
+    data(service)["config"] = {"type": "cloud"}
+    assert qoder(*UPDATE, "--pip", "pandas").code == 0
+    assert sent(service) == limited() | {"packages": {"pip": ["pandas"]}}
+
+
+def test_a_file_replaces_config_and_a_network_that_it_has_not_stays(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = json.dumps({"config": {"type": "cloud", "packages": {"apt": ["git"]}}})
+    assert qoder(*UPDATE, "-f", "-").code == 0
+    assert sent(service) == {"type": "cloud", "networking": LIMITED, "packages": {"apt": ["git"]}}
+
+
+def test_plain_fields_leave_config_alone(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--description", "", "--remove-metadata", "team").code == 0
+    [(_, _, body)] = service.sent
+    assert body == {"description": "", "metadata": {"team": None}}
+
+
+def test_a_self_hosted_environment_takes_nothing_of_the_cloud(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--self-hosted").code == 0
+    assert sent(service) == {"type": "self_hosted"}
+    ran = qoder(*UPDATE, "--pip", "pandas", "--json")
+    assert ran.code == 2
+    assert "a self-hosted environment does not take --pip" in ran.error["message"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pip", "pandas"),
+        ("--allow-mcp",),
+        ("--network", "limited"),
+        ("--setup", "echo hi"),
+        ("--metadata", "team=core"),
+    ],
+)
+def test_what_is_so_already_is_not_sent(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    ran = qoder(*UPDATE, *words, "--json")
+    assert (ran.code, ran.json, service.sent) == (0, DATA, [])
+    assert "env_1 is already up to date" in ran.err
+
+
+@pytest.mark.parametrize("words", [("--remove-host", "a.example.com"), ("--remove-package", "polars")])
+def test_what_is_not_there_cannot_be_removed(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    ran = qoder(*UPDATE, *words, "--json")
+    assert ran.code == 2
+    assert words[1] in ran.error["message"]
+    assert service.sent == []
+
+
+def test_a_preview_sends_nothing(qoder: Qoder, service: Things) -> None:
+    qoder.env["QODER_READ_ONLY"] = "1"
+    ran = qoder(*UPDATE, "--network", "open", "--dry-run", "--json")
+    assert (ran.code, ran.json["config"]["networking"], service.sent) == (0, {"type": "unrestricted"}, [])
+    assert qoder(*UPDATE, "--network", "open").code == 2
+    assert service.sent == []
+
+
+def test_an_archived_environment_is_left_alone(qoder: Qoder, service: Things) -> None:
+    data(service)["archived_at"] = "2026-01-01T00:00:00Z"
+    ran = qoder("env", "update", "env_1", "--name", "x", "--json")
+    assert ran.code == 6
+    assert service.sent == []
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-package", "numpy"), ("--remove-metadata", "team")])
+def test_a_lost_answer_to_an_update_is_settled_by_reading_back(
+    qoder: Qoder, service: Things, loss: str, words: tuple[str, ...]
+) -> None:
+    service.after = [LOSSES[loss]]
+    assert qoder(*UPDATE, *words).code == 0
+    assert len(service.sent) == 1
+
+
+@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-package", "numpy"), ("--remove-metadata", "team")])
+def test_an_update_that_never_arrived_is_sent_again(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    service.before["POST /environments/env_1"] = [httpx.ReadError("reset")]
+    assert qoder(*UPDATE, *words).code == 0
+    assert len(service.sent) == 2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_answer_and_someone_elses_config_are_unknown(qoder: Qoder, service: Things, loss: str) -> None:
+    other = {"config": {**CONFIG, "packages": {"pip": ["scipy"]}}}
+    service.late, service.after = [lambda: service.change("/environments", "env_1", other)], [LOSSES[loss]]
+    ran = qoder(*UPDATE, "--pip", "polars", "--json")
+    assert ran.code == 9
+    assert "someone else changed env_1 in the meantime" in ran.error["message"]
+    assert data(service)["config"] == other["config"]
+    assert len(service.sent) == 1
+
+
+def test_defaults_of_the_server_do_not_make_an_update_look_failed(qoder: Qoder, service: Things) -> None:
+    def fill_in(raw: dict[str, Any]) -> None:
+        config = raw["config"] = json.loads(json.dumps(raw["config"]))
+        config["networking"] = {"allow_mcp_servers": False, "allow_package_managers": False} | config["networking"]
+        config["networking"].setdefault("allowed_hosts", [])
+        config["packages"] = {manager: [] for manager in MANAGERS} | config.get("packages", {})
+        config.setdefault("setup_script", None)
+
+    service.defaults = fill_in
+    assert qoder(*UPDATE, "--network", "open", "--setup", "@/dev/null").code == 0
+    for words in (("--network", "open"), ("--pip", "pandas")):
+        assert "already up to date" in qoder(*UPDATE, *words).err
+    service.after = [LOSSES["cut"]]
+    assert qoder(*UPDATE, "--remove-package", "numpy").code == 0
+    assert qoder(*NEW).code == 0
+    assert len(service.sent) == 3
+
+
+# Whatever is typed, and whatever the config is.
+
+_PACKAGES = st.dictionaries(
+    st.sampled_from(MANAGERS), st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=2), max_size=2
+)
+_HOSTS = st.lists(st.sampled_from(["a.example", "b.example"]), unique=True)
+_CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.just("cloud"),
+        "networking": st.none()
+        | st.just({"type": "unrestricted"})
+        | st.fixed_dictionaries({"type": st.just("limited")}, optional={"allowed_hosts": _HOSTS}),
+        "packages": st.none() | _PACKAGES,
+        "setup_script": st.none() | st.sampled_from(["", "make"]),
+    },
+)
+_YES = st.sampled_from([None, True])
+
+
+@given(
+    _CONFIGS,
+    st.booleans(),
+    st.builds(
+        Typed,
+        st.sampled_from([None, "open", "limited"]),
+        _HOSTS,
+        _YES,
+        _YES,
+        _PACKAGES,
+        st.none() | st.just("x"),
+        st.just(False),
+        st.just(()),
+        st.just(()),
+    ),
+)
+def test_any_config_says_its_network_and_twice_is_once(known: dict[str, Any], is_new: bool, typed: Typed) -> None:
+    before = json.dumps(known)
+    try:
+        typed.check()
+    except UsageError:
+        assert typed.network == "open"
+        return
+    config = changed(known, typed, is_new=is_new)
+    assert json.dumps(known) == before
+    assert config["networking"]["type"] in ("unrestricted", "limited")
+    assert set(typed.hosts) <= set(config["networking"].get("allowed_hosts", ()))
+    for manager, names in typed.packages.items():
+        assert set(names) <= set(config.get("packages", {}).get(manager, ()))
+    assert changed(config, typed, is_new=is_new) == config
