@@ -183,9 +183,9 @@ class App:
 
     def pace_reads(self, per_second: float | None = None) -> None:
         """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
-        from qoder_cli.http.pace import READS_PER_SECOND
+        from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        self.client.pace.allow(per_second or READS_PER_SECOND)
+        self.client.pace = Pace(self.clock, per_second=per_second or READS_PER_SECOND)
 
     @property
     def may_ask(self) -> bool:

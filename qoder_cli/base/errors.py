@@ -9,7 +9,7 @@ QoderError                     carries the message, the hint and all that the er
 │   ├── AuthError         4    no token, 401, 403
 │   ├── NotFound          5    404
 │   ├── Rejected          6    409 and every other 4xx
-│   │   └── CannotBe      6    (deployments) reading back shows that a write can never come true
+│   │   └── CannotBe      6    reading back shows that a write can never come true
 │   └── Unavailable       7    429, 5xx, 3xx
 │       └── NoAnswer      7    no connection, a cut or unreadable answer
 ├── NotYet                8    the run is still going, or a file differs
@@ -197,6 +197,10 @@ class Rejected(ApiError):
     """The server understood and refused."""
 
     exit = Exit.REJECTED
+
+
+class CannotBe(Rejected):
+    """What a write was to bring about cannot come about any more: it was read back, and is certain."""
 
 
 class Unavailable(ApiError):

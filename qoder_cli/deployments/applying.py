@@ -8,7 +8,16 @@ from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import (
+    ApiError,
+    CannotBe,
+    InternalError,
+    NotFound,
+    OutcomeUnknown,
+    QoderError,
+    Rejected,
+    Signalled,
+)
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import Pool
@@ -17,7 +26,7 @@ from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.planning import archived, there_already
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from qoder_cli.base.errors import NotFound
+from qoder_cli.base.errors import CannotBe, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.deployments.lookup import explain_missing
-from qoder_cli.http.change import CannotBe
 from qoder_cli.nouns.change import ARCHIVE, Change, Changes, Ending, Target
 
 PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused")

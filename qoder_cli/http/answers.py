@@ -28,25 +28,13 @@ _LONGEST_FIELD = 200  # characters
 
 @dataclass
 class Answer:
-    """A complete response: its status, headers and body, with our own token taken out."""
+    """A complete response, with our own token taken out."""
 
     status: int
     headers: "httpx.Headers"
     content: bytes
-
-    @property
-    def body(self) -> str:
-        """The body as text; U+FFFD stands for what is not UTF-8."""
-        return self.content.decode("utf-8", "replace")
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
-
-    @property
-    def kind(self) -> str:
-        """The media type in lowercase; empty when the server names none."""
-        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
+    body: str  # the content as text; U+FFFD stands for what is not UTF-8
+    kind: str  # the media type in lowercase; empty when the server names none
 
 
 class Pending(Task[Answer]):

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
@@ -27,15 +27,13 @@ LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contra
 RESENDS = 2
 
 
-class CannotBe(Rejected):
-    """What a write was to bring about cannot come about any more: it was read back, and is certain."""
-
-
 class ObjectWrite(Write[T]):
     """The write of an object, or of a new one; a lost answer is settled by reading it back."""
 
     can_tell = True
     absent = "reading it back does not show it"
+    unread = "it could not be read back"
+    bears = (ApiError, OutcomeUnknown)
 
     def __init__(
         self,
@@ -102,31 +100,16 @@ class ObjectWrite(Write[T]):
         return self._read_back(looks, error)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        repeats = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
-        return 0.0 if repeats else None
+        if not self._repeatable or meaning is Meaning.DOUBTFUL or resends == RESENDS:
+            return None
+        return 0.0
 
     def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
-        """Return what the first look that shows it shows; `looks` are in seconds from now."""
-        clock = self.client.clock
-        began = clock.monotonic()
-        failure: ApiError | OutcomeUnknown | None = None
-        for look in looks:
-            clock.sleep(max(began + look - clock.monotonic(), 0.0))
-            try:
-                found, failure = self._read_it(), None
-            except CannotBe as known:
-                raise known.with_(
-                    api_type=error.api_type, http_status=error.http_status, request_id=error.request_id
-                ) from error
-            except (ApiError, OutcomeUnknown) as unread:
-                found, failure = None, unread
-            if found is not None:
-                return found
-            if isinstance(failure, AuthError):
-                break
-        if failure is not None:
-            raise OutcomeUnknown(f"it could not be read back: {failure.message}") from failure
-        return None
+        try:
+            return self.look_for(self._read_it, looks)
+        except CannotBe as known:
+            said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+            raise known.with_(**said) from error
 
     def deliver(self) -> T:
         """Send it, and return what it came to. Raises what `send` raises; a signal says what is known."""

@@ -1,6 +1,5 @@
 """The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
 
-import math
 import os
 import re
 import sys
@@ -64,7 +63,7 @@ class Client:
         self.settings = settings
         self.clock = clock
         self.progress = progress
-        self.pace = Pace(clock, per_second=math.inf)  # of reads; a command that makes very many slows it down
+        self.pace: Pace | None = None  # of reads, in a command that makes very many
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
@@ -161,7 +160,7 @@ class Client:
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
-        if method == "GET":
+        if method == "GET" and self.pace:
             self.pace.take()
         longest = timeout or self.request_timeout
         request = self._http.build_request(
@@ -190,7 +189,8 @@ class Client:
         Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event stream, it
         breaks, or nothing at all was heard for 75 s.
         """
-        self.pace.take()
+        if self.pace:
+            self.pace.take()
         request = self._http.build_request(
             "GET",
             self.settings.base_url + path,
@@ -289,7 +289,9 @@ class Client:
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
         # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
         headers = httpx.Headers([(name, self._hide_bytes(value)) for name, value in response.headers.raw])
-        answer = Answer(response.status_code, headers, self._hide_bytes(body))
+        body = self._hide_bytes(body)
+        kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+        answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind)
         if self._debug:
             self._show("<", f"{answer.status} to {request.method} {request.url.path}", headers, answer.content)
         return answer
@@ -344,7 +346,7 @@ class Client:
 
     def accept(self, answer: Answer) -> Answer:
         """Return a 2xx answer; raise the ApiError that any other one means."""
-        if not answer.is_success:
+        if not 200 <= answer.status < 300:
             refuse(answer, self.settings, now=self.server_now())
         return answer
 

@@ -25,7 +25,7 @@ class Pace:
 
     def __init__(self, clock: Clock, *, per_second: float) -> None:
         self._clock = clock
-        self.allow(per_second)
+        self._spacing = _TIGHTER / per_second
         self._next = clock.monotonic()
         self._closed = False
         self._queue = threading.Lock()  # held by the one whose turn is next, so that nobody who wakes late is overtaken
@@ -48,9 +48,6 @@ class Pace:
             self._next = now + self._spacing
             at_turn()
             return 0.0
-
-    def allow(self, per_second: float) -> None:
-        self._spacing = _TIGHTER / per_second
 
     def hold(self, seconds: float) -> None:
         """Give no turn for so long: the server asked for it."""

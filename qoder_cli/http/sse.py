@@ -45,78 +45,53 @@ class _Draft:
     size: int = 0  # bytes of its complete lines, comments not counted
 
 
-class Parser:
-    """Takes a stream chunk by chunk. `limit` is the longest frame in bytes."""
+def read(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:
+    """Yield what a stream says, each as soon as it is complete; `limit` is the longest frame in bytes."""
+    draft, after_cr, at_start = _Draft(), False, True
+    line: list[bytes] = []  # the beginning of the line that is not complete yet
+    size = 0  # of that line
+    for chunk in filter(None, chunks):
+        pieces = _LINE_END.split(chunk[1:] if after_cr and chunk[:1] == b"\n" else chunk)
+        after_cr = chunk.endswith(b"\r")
+        for number, piece in enumerate(pieces, 1):
+            line.append(piece)
+            size += len(piece)
+            if is_too_long := draft.size + size > limit:
+                line = [b"".join(line)[: len(_BOM) + 1]]  # only how it begins
+            if number == len(pieces):
+                break  # the line may go on
+            whole = b"".join(line)
+            if at_start:
+                whole, at_start = whole.removeprefix(_BOM), False
+            if whole[:1] == b":":
+                if not is_too_long:
+                    yield Comment(_text(whole[1:].removeprefix(b" ")))
+            elif whole:
+                draft.size += size
+                _take(whole, draft, is_too_long)
+            else:
+                if draft.size > limit:
+                    yield TooLong()
+                elif draft.data or draft.event:
+                    yield Frame(draft.id, draft.event, _text(b"\n".join(draft.data)))
+                draft = _Draft()
+            line, size = [], 0
 
-    def __init__(self, *, limit: int = FRAME_LIMIT) -> None:
-        self._limit = limit
-        self._draft = _Draft()
-        self._line: list[bytes] = []  # the beginning of the line that is not complete yet
-        self._line_size = 0
-        self._after_cr = False
-        self._at_start = True
 
-    def take(self, chunk: bytes) -> list[Item]:
-        """Return what the next chunk completes, in order."""
-        if not chunk:
-            return []
-        if self._after_cr and chunk[:1] == b"\n":  # the other half of a CRLF
-            chunk = chunk[1:]
-        self._after_cr = chunk.endswith(b"\r") if chunk else False
-        *ends, rest = _LINE_END.split(chunk)
-        found = [item for end in ends if (item := self._end_line(end)) is not None]
-        self._keep(rest)
-        return found
-
-    def _keep(self, piece: bytes) -> None:
-        """Remember a piece of a line; of a frame that is too long already, only how the line begins."""
-        self._line_size += len(piece)
-        self._line.append(piece)
-        if self._is_too_long:
-            self._line = [b"".join(self._line)[: len(_BOM) + 1]]
-
-    @property
-    def _is_too_long(self) -> bool:
-        return self._draft.size + self._line_size > self._limit
-
-    def _end_line(self, piece: bytes) -> Item | None:
-        self._keep(piece)
-        line, size = b"".join(self._line), self._line_size
-        too_long = self._is_too_long
-        self._line, self._line_size = [], 0
-        if self._at_start:
-            line, self._at_start = line.removeprefix(_BOM), False
-        if not line:
-            return self._end_frame()
-        if line[:1] == b":":
-            return Comment(_text(line[1:].removeprefix(b" "))) if not too_long else None
-        self._draft.size += size
-        if too_long:
-            self._draft.data.clear()
-        else:
-            self._set(line)
-        return None
-
-    def _set(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        match name:
-            case b"data":
-                self._draft.data.append(value)
-            case b"event":
-                self._draft.event = _text(value)
-            case b"id" if b"\0" not in value:
-                self._draft.id = _text(value)
-            case _:
-                pass  # `retry` too: how long to wait is decided here
-
-    def _end_frame(self) -> Item | None:
-        draft, self._draft = self._draft, _Draft()
-        if draft.size > self._limit:
-            return TooLong()
-        if draft.data or draft.event:
-            return Frame(draft.id, draft.event, _text(b"\n".join(draft.data)))
-        return None
+def _take(line: bytes, draft: _Draft, is_too_long: bool) -> None:
+    name, _, value = line.partition(b":")
+    value = value.removeprefix(b" ")
+    match name:
+        case _ if is_too_long:
+            draft.data.clear()
+        case b"data":
+            draft.data.append(value)
+        case b"event":
+            draft.event = _text(value)
+        case b"id" if b"\0" not in value:
+            draft.id = _text(value)
+        case _:
+            pass  # `retry` too: how long to wait is decided here
 
 
 def _text(raw: bytes) -> str:

@@ -14,11 +14,12 @@ refusal says that nothing happened. An Idempotency-Key is sent; nothing relies o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 from qoder_cli.base import signals
-from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, AuthError, CannotBe, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.ids import segment
 from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
@@ -84,6 +85,8 @@ class Write(ABC, Generic[T]):
     retries = True  # what certainly did nothing is sent again
     nothing = "nothing was changed"
     absent = ""  # what is said where looking for it shows nothing
+    unread = ""  # what is said where it cannot be looked for
+    bears: tuple[type[Exception], ...] = (ApiError,)  # what a look may fail with, before the next one
 
     def __init__(self, client: "Client", *, timeout: float | None = None, pace: Pace | None = None) -> None:
         self.client = client
@@ -137,6 +140,30 @@ class Write(ABC, Generic[T]):
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds after which to send again what did not show, None for never."""
+        return None
+
+    def look_for(self, find: Callable[[], T | None], looks: Sequence[float]) -> T | None:
+        """Return the first that `find` finds, tried so many seconds from now; None where it finds nothing.
+
+        Raises OutcomeUnknown where it cannot be told, CannotBe.
+        """
+        clock = self.client.clock
+        began = clock.monotonic()
+        failure: Any = None
+        for look in looks:
+            clock.sleep(max(began + look - clock.monotonic(), 0.0))
+            try:
+                if (found := find()) is not None:
+                    return found
+                failure = None
+            except CannotBe:
+                raise
+            except self.bears as unread:
+                failure = unread
+                if isinstance(unread, AuthError):
+                    break
+        if failure is not None:
+            raise OutcomeUnknown(f"{self.unread}: {failure.message}") from failure
         return None
 
     # The protocol.

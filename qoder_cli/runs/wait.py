@@ -14,7 +14,6 @@ from qoder_cli.base.pool import TICK, Late, Task
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Limits
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import Wanted, timed_out, unanswered
-from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.watch import Watch
 
 if TYPE_CHECKING:
@@ -133,15 +132,12 @@ class Wait:
         """Plan the next poll of a run: rarely while its end would be heard."""
         now = self.app.clock.monotonic()
         if self.listener.hears(watch) and not watch.is_alert(now):
-            watch.put_off(now + HEARING_PAUSE, next_pause=self.first_pause)
-        else:
-            if self.listener.is_open(watch) and not watch.is_alert(now):
-                pause = max(pause, self.longest_pause)  # most likely the end is heard before
-            doubled = min(watch.pause * 2, max(self.longest_pause, len(self.said) / READS_PER_SECOND))
-            watch.put_off(now + pause * self.app.clock.jitter(), next_pause=doubled)
-        asks_since = watch.observer.asks_since
-        if asks_since is not None and now < asks_since + ASKS_FOR:
-            watch.due = min(watch.due, asks_since + ASKS_FOR)
+            watch.put_off(now, HEARING_PAUSE, next_pause=self.first_pause)
+            return
+        if self.listener.is_open(watch) and not watch.is_alert(now):
+            pause = max(pause, self.longest_pause)  # most likely the end is heard before
+        doubled = min(watch.pause * 2, max(self.longest_pause, len(self.said) / READS_PER_SECOND))
+        watch.put_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
 
     def sleep_until(self, due: float) -> bool:
         """Sleep, no longer than to the deadline; return False when it ended early, because something came in."""

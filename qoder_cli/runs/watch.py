@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
 
 QUICK_PAUSE = 0.1  # seconds between polls at first once the end was heard but is not read yet, for lists lag
 ALERT = 5.0  # seconds for which such polls are made
@@ -67,10 +67,13 @@ class Watch:
     def is_alert(self, now: float) -> bool:
         return now < self._alert_until
 
-    def put_off(self, due: float, *, next_pause: float) -> None:
-        """Poll next when it is due, unless it was called since the poll began."""
+    def put_off(self, now: float, pause: float, *, next_pause: float) -> None:
+        """Poll next after a pause, unless it was called since the poll began, or will have asked for long enough."""
         if self.due == math.inf:
-            self.due, self.pause = due, next_pause
+            self.due, self.pause = now + pause, next_pause
+        asks_since = self.observer.asks_since
+        if asks_since is not None and now < asks_since + ASKS_FOR:
+            self.due = min(self.due, asks_since + ASKS_FOR)
 
     def oversleep(self, seconds: float) -> None:
         """Leave out the time for which this machine was suspended: the server was not silent."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_moment, stop_reason
 from qoder_cli.http.write import Meaning, Write
@@ -53,6 +53,7 @@ class SessionWrite(Write[Events]):
 
     nothing = "nothing was sent"
     absent = "the session's events do not show it"
+    unread = "the session's events could not be read"
 
     def __init__(self, app: App, session_id: str, events: Events, *, what: str) -> None:
         super().__init__(app.client)
@@ -124,29 +125,11 @@ class _SentOnce(SessionWrite):
 
     @abstractmethod
     def seen(self) -> Events | None:
-        """Return what the events show of it, None for nothing. Raises ApiError, Rejected if it never will."""
+        """Return what the events show of it, None for nothing. Raises ApiError, CannotBe."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
-        """Return what is seen of it, None where nothing is. Raises OutcomeUnknown where it cannot be read."""
-        clock = self.client.clock
         self.client.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        began = clock.monotonic()
-        failure: ApiError | None = None
-        for seconds in LOOKS:
-            clock.sleep(max(began + seconds - clock.monotonic(), 0.0))
-            try:
-                found, failure = self.seen(), None
-            except ApiError as unread:
-                if isinstance(unread, Rejected) and unread.http_status is None:
-                    raise
-                found, failure = None, unread
-            if found is not None:
-                return found
-            if isinstance(failure, AuthError):
-                break
-        if failure is not None:
-            raise OutcomeUnknown(f"the session's events could not be read: {failure.message}") from failure
-        return None
+        return self.look_for(self.seen, LOOKS)
 
 
 class Message(_SentOnce):
@@ -248,7 +231,7 @@ class Answers(_SentOnce):
         others = [_call_of(event) for event in self.events if not self._shown_of(event) and self._has_another(event)]
         if others:
             why = f"{others[0]} no longer waits: {asked.became_of(others[0])} by somebody else"
-            raise OutcomeUnknown(why) if found else Rejected(why)
+            raise OutcomeUnknown(why) if found else CannotBe(why)
         knows_as_much = any(event_key(event) == self._asked_by for event in asked.events)  # else a replica lags
         still = {*asked.unreadable, *(call.id for call in asked.calls)}
         return [] if knows_as_much and not still & named and self._went_on() else None

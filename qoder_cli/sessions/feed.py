@@ -10,7 +10,8 @@ from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
-from qoder_cli.http.sse import Frame, Item, Parser, TooLong
+from qoder_cli.http import sse
+from qoder_cli.http.sse import Frame, TooLong
 from qoder_cli.sessions.story import REMEMBERED, events_path
 
 if TYPE_CHECKING:
@@ -144,19 +145,13 @@ class Feed:
             if self._gap:
                 self._gap = False
                 self._inbox.put(Gap(self._session_id))
-            parser = Parser()
-            for chunk in chunks:
-                for item in parser.take(chunk):
-                    self._wait_for_reader()
-                    if self._is_left or self._take(item):
-                        return
+            for item in sse.read(chunks):
+                while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
+                    time.sleep(_READER_TICK)  # what is not read yet stays with the server
+                if self._is_left or self._take(item):
+                    return
 
-    def _wait_for_reader(self) -> None:
-        """Read no further while the one who listens has much to do: what is not read yet stays with the server."""
-        while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
-            time.sleep(_READER_TICK)
-
-    def _take(self, item: Item) -> bool:
+    def _take(self, item: sse.Item) -> bool:
         match item:
             case Frame():
                 return self._take_frame(item)

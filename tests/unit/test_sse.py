@@ -1,19 +1,21 @@
 """Reading an event stream, however it is cut into pieces and whatever stands in it."""
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.http.sse import Comment, Frame, Item, Parser, TooLong
+from qoder_cli.http import sse
+from qoder_cli.http.sse import Comment, Frame, Item, TooLong
 
 
 def read(stream: bytes, *, size: int = 0, limit: int = 1000) -> list[Item]:
     """Return what a stream has to say when it comes in pieces of `size` bytes."""
-    parser = Parser(limit=limit)
     size = size or max(len(stream), 1)
-    return [item for n in range(0, len(stream), size) for item in parser.take(stream[n : n + size])]
+    return list(sse.read((stream[n : n + size] for n in range(0, len(stream), size)), limit=limit))
 
 
 @pytest.mark.parametrize(
@@ -69,16 +71,14 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=40).map(b"".join), st.lists(st.integers(0, 400), max_size=12), st.integers(1, 80))
 def test_however_it_is_cut_it_says_the_same(stream: bytes, cuts: list[int], limit: int) -> None:
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    parser = Parser(limit=limit)
     pieces = [stream[start:end] for start, end in pairwise(places)]
-    assert [item for piece in pieces for item in parser.take(piece)] == read(stream, limit=limit)
+    assert list(sse.read(pieces, limit=limit)) == read(stream, limit=limit)
 
 
 def test_an_event_of_5_mb_is_read() -> None:
     data = b"\xc3\xa9" * (5 * 2**19)
     stream = b"id: big\ndata: " + data + b"\n\ndata: small\n\n"
-    parser = Parser()
-    found: list[Item] = [item for n in range(0, len(stream), 16_384) for item in parser.take(stream[n : n + 16_384])]
+    found = read(stream, size=16_384, limit=sse.FRAME_LIMIT)
     assert found == [Frame("big", "", data.decode()), Frame(None, "", "small")]
 
 
@@ -92,13 +92,27 @@ def test_a_frame_beyond_the_limit_is_passed_over(size: int) -> None:
 
 
 def test_what_is_passed_over_is_not_kept() -> None:
-    parser = Parser(limit=1000)
-    for _ in range(1000):
-        assert parser.take(b"x" * 1000) == []
-    assert sum(map(len, parser._line)) <= 1000
+    kept: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(1000):
+            yield b"x" * 1000
+            kept.append(sum(map(len, reading.gi_frame.f_locals["line"])))
+
+    reading: Any = sse.read(pieces(), limit=1000)
+    assert list(reading) == []
+    assert max(kept) <= 1000
 
 
 def test_heartbeats_for_ever_are_no_long_frame() -> None:
-    parser = Parser(limit=100)
-    assert [parser.take(b": heartbeat\n") for _ in range(50)] == [[Comment("heartbeat")]] * 50
-    assert parser.take(b"data: x\n\n") == [Frame(None, "", "x")]
+    told = sse.read([*[b": heartbeat\n"] * 50, b"data: x\n\n"], limit=100)
+    assert list(told) == [*[Comment("heartbeat")] * 50, Frame(None, "", "x")]
+
+
+def test_each_is_told_as_soon_as_it_is_complete() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"data: x\n\n: y\n"
+        raise EOFError
+
+    told = sse.read(pieces())
+    assert [next(told), next(told)] == [Frame(None, "", "x"), Comment("y")]

@@ -23,8 +23,9 @@ from qoder_cli.runs.logs.log import (
     following,
     log_of,
 )
-from qoder_cli.runs.observe import ASKS_FOR, LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.runs.turn import any_observer
+from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Preview, Up
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
@@ -33,8 +34,6 @@ ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have
 SILENT = 60.0  # seconds without a sign of life after which a stream is not relied on
 LONGEST_PAUSE = 5.0
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
-QUICK_PAUSE = 0.2  # seconds until it is asked again, doubling, once its end was heard: what is read may lag
-ALERT = 5.0  # seconds for which that is done
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
 _ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
 _THREAD_ENDS = (*_ENDS, "session.thread_status_idle", "session.thread_status_terminated")
@@ -56,8 +55,9 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         with explained(run), Printer(app, selection) as printer:
             for events in log.batches(tail):
                 printer.show(events)
-            if not (observer.ended or _has_ended(observer)):
-                _follow_on(app, observer, log, printer, on_ask)
+            watch = Watch(observer)
+            if not (observer.ended or _has_ended(watch, app.clock)):
+                _follow_on(app, watch, log, printer, on_ask)
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure, not that of the first look
         if on_ask != "wait" and observer.run and observer.needs_answer:
             raise following(app, observer.run, needs_answer(observer.run))
@@ -68,14 +68,16 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         raise following(app, run, signalled.in_words(words, hint="to follow it again")) from None
 
 
-def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
+def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, or an ask. Raises NotFound for no session, LostSight."""
     follower = Follower(log, note=app.progress.note)
-    watching = _Watching(observer, app.clock, _THREAD_ENDS if log.selection.thread else _ENDS)
+    observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else _ENDS
     try:
-        for events in follower.batches(lambda: watching.due):
+        for events in follower.batches(lambda: watch.due):
             printer.show(events)
-            if watching.has_ended(events):
+            if any(event.get("type") in ends for event in events):
+                watch.call(app.clock.monotonic(), is_quick=True)
+            if _has_ended(watch, app.clock):
                 break
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
@@ -99,44 +101,17 @@ def _follow_on(app: App, observer: Observer, log: SessionLog, printer: Printer, 
         ) from error
 
 
-class _Watching:
-    """Asks now and then whether a run has ended, and at once, for a while, when an event says so."""
-
-    def __init__(self, observer: Observer, clock: Clock, ends: tuple[str, ...]) -> None:
-        self._observer = observer
-        self._ends = ends
-        self._clock = clock
-        self._pause = CHECK_EVERY
-        self._alert_until = -math.inf
-        self.due = clock.monotonic()
-        self._put_off(CHECK_EVERY)
-
-    def has_ended(self, events: Events) -> bool:
-        """Return whether it has ended, asking for it if it is time to, or these events are a reason to."""
-        now = self._clock.monotonic()
-        if any(event.get("type") in self._ends for event in events):
-            self.due, self._pause, self._alert_until = now, QUICK_PAUSE, now + ALERT
-        if now < self.due:
-            return False
-        if _has_ended(self._observer):
-            return True
-        now = self._clock.monotonic()
-        self._pause = self._pause * 2 if now < self._alert_until else CHECK_EVERY
-        self._put_off(self._pause)
+def _has_ended(watch: Watch, clock: Clock) -> bool:
+    """Return whether a run has ended, asking if it is time to."""
+    if clock.monotonic() < watch.due:
         return False
-
-    def _put_off(self, pause: float) -> None:
-        """Ask next after a pause, no later than when an agent that asks has done so for long enough."""
-        now, asks_since = self._clock.monotonic(), self._observer.asks_since
-        self.due = now + pause
-        if asks_since is not None and now < asks_since + ASKS_FOR:
-            self.due = min(self.due, asks_since + ASKS_FOR)
-
-
-def _has_ended(observer: Observer) -> bool:
+    watch.due = math.inf
     with suppress(ApiError):
-        observer.look()
-    return observer.ended
+        watch.observer.look()
+    now = clock.monotonic()
+    pause = watch.pause if watch.is_alert(now) else CHECK_EVERY
+    watch.put_off(now, pause, next_pause=pause * 2)
+    return watch.over
 
 
 class Follower:
