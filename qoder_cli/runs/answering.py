@@ -1,7 +1,7 @@
 """Answering an agent as a command does: whose session it is, which calls are meant, what is shown, asked and sent."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -11,17 +11,15 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits, span
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.runs import names
+from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
-from qoder_cli.sessions.asks import STATUSES, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.turn import keys
-
-if TYPE_CHECKING:
-    from qoder_cli.runs.ending import Wanted
 
 MOST_REFUSALS = 60  # of a message by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
@@ -73,34 +71,27 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
 
 def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
     """Return the calls typed, else all that wait but those of custom tools. Raises why they cannot be taken."""
-    unread = f"{len(asked.unreadable)} waiting calls cannot be read ({_listed(asked.unreadable)}); nothing was sent"
     if not typed:
         if asked.unreadable:
-            raise Rejected(
-                unread, hint="to see the session's events", next=app.looking("session", "logs", target.session_id)
-            )
+            count, next = len(asked.unreadable), app.looking("session", "logs", target.session_id)
+            why = f"{count} waiting calls cannot be read ({_listed(asked.unreadable)}); nothing was sent"
+            raise Rejected(why, hint="to see the session's events", next=next)
         calls = [call for call in asked.calls if call.kind != "custom"]
         if asked.calls and not calls:
             _must_fit(app, target, asked.calls[0], verb)
         return calls
     waiting = {call.id: call for call in asked.calls}
     for id in typed:
+        if id in asked.unreadable:
+            raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
+        if id not in waiting and asked.call(id) is None:
+            hint = f"list what waits: qoder run pending {target.id}"
+            why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
+            raise NotFound(why, hint=hint)
         if id not in waiting:
-            _explain(target, asked, id)
+            raise Rejected(f"{named(id)} does not wait: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]
-
-
-def _explain(target: Target, asked: Asked, id: str) -> None:
-    shown = named(id)
-    if id in asked.unreadable:
-        raise Rejected(f"{shown} waits, but what it would do cannot be read; nothing was sent")
-    if asked.call(id) is None:
-        raise NotFound(
-            f"session {target.session_id} has no call {shown}; nothing was sent",
-            hint=f"list what waits: qoder run pending {target.id}",
-        )
-    raise Rejected(f"{shown} does not wait: {asked.became_of(id)}; nothing was sent")
 
 
 def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
@@ -114,25 +105,6 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
-def must_be_shown(calls: Sequence[Call], hashes: Sequence[str]) -> None:
-    """Raise Rejected unless the inputs are those that were looked at; with no hashes nothing is compared."""
-    if hashes and sorted(call.input_sha256 for call in calls) != sorted(each.lower() for each in hashes):
-        raise Rejected(
-            "what waits is not what was looked at (--input-sha256 differs); nothing was sent",
-            hint="see it again: qoder run pending",
-        )
-
-
-def confirmed(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
-    """Show each call, and return those to which a person says yes."""
-    taken = []
-    for call in calls:
-        show_call(app, call)
-        if ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
-            taken.append(call)
-    return taken
-
-
 def sessions_of(typed: Sequence[str], app: App) -> list[str]:
     """Return the ids of the few sessions that were typed. Raises what `target_of` raises, and UsageError for many."""
     if len(typed) > FEW:
@@ -144,47 +116,41 @@ class Then(NamedTuple):
     """What is waited for once something was said, and what is printed of it."""
 
     limits: Limits
-    wanted: "Wanted"
+    wanted: Wanted
     result: bool
 
     def since(self, began: float, app: App) -> "Then":
         """Return it for a wait that began at a time, by the monotonic clock."""
         return self._replace(limits=self.limits.since(began, app.clock))
 
+    def show(self, app: App, observer: Observer) -> int:
+        """Wait, print what it came to, and return 0 or raise what it ended with."""
+        from qoder_cli.runs.awaiting import finish, wait_for
 
-class Turn(NamedTuple):
-    """What there was of a session before something was said to it."""
+        return finish(app, wait_for(app, observer, self.limits, self.wanted), result=self.result)
 
-    session: dict[str, Any]
-    known: set[str]
+    def wait_out(self, app: App, observer: Observer) -> None:
+        """Wait, showing nothing. Raises what ended the wait before the turn did."""
+        from qoder_cli.runs.awaiting import wait_for
+
+        item = wait_for(app, observer, self.limits, self.wanted._replace(follow=False, require_satisfied=False))
+        if item.error and not observer.ended:
+            raise item.error
 
 
-def before(app: App, target: Target) -> Turn:
-    """Return what there is of a session so far. Raises ApiError."""
-    return Turn(session_of(app, target.session_id), events_so_far(app, target.session_id))
+Turn = tuple[dict[str, Any], set[str]]  # a session, and its events, before something was said to it
 
 
-def wait_then(app: App, target: Target, then: Then, turn: Turn | None, said: Events) -> int:
-    """Wait for the ending of what was said, print it, and return 0 or raise what it ended with."""
-    from qoder_cli.runs.awaiting import finish, wait_for
-    from qoder_cli.runs.watch import Watch
+def _before(app: App, target: Target) -> Turn:
+    return session_of(app, target.session_id), events_so_far(app, target.session_id)
 
+
+def _following(app: App, target: Target, turn: Turn | None, said: Events) -> Observer:
+    """Return the observer of what follows; without a turn of the run, or of what the session did last."""
     if turn is None and target.run is not None:
-        observer = observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
-    else:
-        turn = turn or Turn(session_of(app, target.session_id), set())
-        observer = turn_observer(app, turn.session, known=turn.known, after=keys(said))
-    item = wait_for(app, Watch(observer), then.limits, then.wanted)
-    return finish(app, item, result=then.result)
-
-
-def wait_for_new(app: App, session: Run, said: Events, then: Then) -> int:
-    """Wait for the first ending of a new session, or of what was said to it since, and print it as `wait_then`."""
-    from qoder_cli.runs.awaiting import finish, wait_for
-    from qoder_cli.runs.watch import Watch
-
-    observer = turn_observer(app, session.raw, after=keys(said), is_new=not said)
-    return finish(app, wait_for(app, Watch(observer), then.limits, then.wanted), result=then.result)
+        return observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
+    session, known = turn or (session_of(app, target.session_id), set())
+    return turn_observer(app, session, known=known, after=keys(said))
 
 
 def decide(
@@ -210,17 +176,24 @@ def decide(
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=calls)
     taken = chosen(app, target, asked, calls, verb)
-    must_be_shown(taken, hashes)
+    if hashes and sorted(call.input_sha256 for call in taken) != sorted(each.lower() for each in hashes):
+        why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+        raise Rejected(why, hint="see it again: qoder run pending")
     if not taken and not every:
         raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
     if taken and not yes:
-        taken = confirmed(app, taken, verb)
+        taken = [call for call in taken if _is_confirmed(app, call, verb)]
         if not taken:
             raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
     return deliver(app, target, asked, answers, said=_DONE[verb], then=then)
+
+
+def _is_confirmed(app: App, call: Call, verb: str) -> bool:
+    show_call(app, call)
+    return ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y"
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}
@@ -238,7 +211,7 @@ def deliver(
 ) -> int:
     """Send answers to calls that wait, if there are any, and print what became of it, or wait for what follows."""
     goes_on = target.run is not None and is_going(target.run)
-    turn = before(app, target) if then and answers and not goes_on else None
+    turn = _before(app, target) if then and answers and not goes_on else None
     events: Events = []
     if answers:
         names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
@@ -254,9 +227,8 @@ def deliver(
     if still:
         app.progress.note(f"these still wait: {_listed(still)}")
     if then is not None:
-        return wait_then(app, target, then, turn, events)
-    Answered(target, [(call.id, said) for call, _ in answers], still, events).show(app)
-    return Exit.OK
+        return then.show(app, _following(app, target, turn, events))
+    return _show(app, target, [call.id for call, _ in answers], said, still, events)
 
 
 def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
@@ -264,9 +236,8 @@ def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, the
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=[id])
     [call] = chosen(app, target, asked, [id], "answer")
-    return deliver(
-        app, target, asked, [(call, custom_result(call, said, is_error=is_error))], said="answered", then=then
-    )
+    answers = [(call, custom_result(call, said, is_error=is_error))]
+    return deliver(app, target, asked, answers, said="answered", then=then)
 
 
 class ToSay(NamedTuple):
@@ -274,11 +245,10 @@ class ToSay(NamedTuple):
 
     typed: str
     said: str
-    interrupts: bool
     when_idle: bool
 
 
-def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, waits: bool) -> int:
+def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, interrupts: bool, waits: bool) -> int:
     """Send a message to a session, and print it, or wait for what follows if it `waits`. Raises QoderError."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
@@ -290,13 +260,18 @@ def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, wai
             hint="start another run or session",
         )
     app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-    if message.interrupts and then:
-        _interrupt(app, target, then)
+    if interrupts and then and look(app.client, target.session_id).is_busy:
+        session, known = _before(app, target)
+        interruption(app, target.session_id).deliver()
+        patient = then._replace(wanted=then.wanted._replace(on_ask="wait"))
+        patient.wait_out(app, turn_observer(app, session, known=known))
     refusals = 0
+    again = target.command(app, "send", "-m", message.typed, "--when-idle")
     while True:
-        if message.when_idle and then and _until_idle(app, target, then.since(began, app)):
+        if message.when_idle and then and look(app.client, target.session_id).is_busy:
+            then.since(began, app).wait_out(app, turn_observer(app, session_of(app, target.session_id)))
             refusals = 0
-        turn = before(app, target) if waits else None
+        turn = _before(app, target) if waits else None
         try:
             events = Message(app, target.session_id, message.said).deliver()
             break
@@ -304,93 +279,40 @@ def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, wai
             if error.http_status != 409:
                 raise
             if not message.when_idle:
-                raise _busy(app, target, message, error) from error
+                if look(app.client, target.session_id).key is None:
+                    raise error.with_(hint="to send it once the agent is idle", next=again) from error
+                next = target.command(app, "pending")
+                raise error.with_(hint="answer what it waits for first", next=next) from error
             refusals += 1
             timeout = then.limits.timeout if then else None
             if timeout is not None and app.clock.monotonic() - began >= timeout:
                 why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
-                again = _when_idle(app, target, message)
                 raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
             if refusals == MOST_REFUSALS:  # it is idle, and takes no message for another reason
                 raise
             app.clock.sleep(BUSY_PAUSE)
     if waits and then:
-        return wait_then(app, target, then.since(began, app), turn, events)
-    Answered(target, [], [], events).show(app)
+        return then.since(began, app).show(app, _following(app, target, turn, events))
+    return _show(app, target, [], "", [], events)
+
+
+def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> int:
+    """Print what was said to calls (approved, denied, answered), and which still wait; return 0."""
+    if app.output.format == "id":
+        app.output.raw("".join(f"{visible(id)}\n" for id in calls))
+        return Exit.OK
+    data = {
+        "run_id": target.run.id if target.run else None,
+        "session_id": target.session_id,
+        "calls": [{"call": id, "answer": said} for id in calls],
+        "still_waiting": still,
+        "events": events,
+    }
+    fields: Fields = {"run": data["run_id"], "session": Id(target.session_id), "still_waiting": still}
+    if calls:
+        fields = {"run": data["run_id"], "session": Id(target.session_id), said: calls, "still_waiting": still}
+    app.output.record(fields, data=data)
     return Exit.OK
-
-
-def _is_busy(asked: Asked) -> bool:
-    """Return whether the agent works, or waits for an answer."""
-    newest = next((event for event in asked.events if event.get("type") in STATUSES), {})
-    return newest.get("type") == STATUSES[0] or asked.key is not None
-
-
-def _until_idle(app: App, target: Target, then: Then) -> bool:
-    """Wait until the agent neither works nor waits, and return whether that took a wait."""
-    if not _is_busy(look(app.client, target.session_id)):
-        return False
-    _wait_out(app, turn_observer(app, session_of(app, target.session_id)), then)
-    return True
-
-
-def _interrupt(app: App, target: Target, then: Then) -> None:
-    if not _is_busy(look(app.client, target.session_id)):
-        return
-    turn = before(app, target)
-    interruption(app, target.session_id).deliver()
-    patient = then._replace(wanted=then.wanted._replace(on_ask="wait"))
-    _wait_out(app, turn_observer(app, turn.session, known=turn.known), patient)
-
-
-def _wait_out(app: App, observer: Observer, then: Then) -> None:
-    from qoder_cli.runs.awaiting import wait_for
-    from qoder_cli.runs.watch import Watch
-
-    item = wait_for(app, Watch(observer), then.limits, then.wanted._replace(follow=False, require_satisfied=False))
-    if item.error and not observer.ended:
-        raise item.error
-
-
-def _busy(app: App, target: Target, message: ToSay, error: Rejected) -> Rejected:
-    if look(app.client, target.session_id).key is not None:
-        return error.with_(hint="answer what it waits for first", next=target.command(app, "pending"))
-    return error.with_(hint="to send it once the agent is idle", next=_when_idle(app, target, message))
-
-
-def _when_idle(app: App, target: Target, message: ToSay) -> list[str]:
-    return target.command(app, "send", "-m", message.typed, "--when-idle")
-
-
-class Answered(NamedTuple):
-    """What was answered in a session, and what still waits there."""
-
-    target: Target
-    calls: list[tuple[str, str]]  # the id of each call, and what was said: approved, denied, answered
-    still: list[str]
-    events: Events
-
-    def show(self, app: App) -> None:
-        data = {
-            "run_id": self.target.run.id if self.target.run else None,
-            "session_id": self.target.session_id,
-            "calls": [{"call": id, "answer": answer} for id, answer in self.calls],
-            "still_waiting": self.still,
-            "events": self.events,
-        }
-        if app.output.format == "id":
-            app.output.raw("".join(f"{visible(id)}\n" for id, _ in self.calls))
-            return
-        said: dict[str, list[str]] = {}
-        for id, answer in self.calls:
-            said.setdefault(answer, []).append(id)
-        fields: Fields = {
-            "run": data["run_id"],
-            "session": Id(self.target.session_id),
-            **said,
-            "still_waiting": self.still,
-        }
-        app.output.record(fields, data=data)
 
 
 def _listed(those: Sequence[str]) -> str:

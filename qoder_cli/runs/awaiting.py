@@ -37,6 +37,7 @@ from qoder_cli.runs.ending import (
     take_leave,
 )
 from qoder_cli.runs.listen import Listener
+from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 
@@ -162,8 +163,9 @@ def _judged_by_outcome(item: Item, client: "Client") -> Item:
     return item.with_(error=error)
 
 
-def wait_for(app: App, watch: Watch, limits: Limits, wanted: Wanted) -> Item:
-    """Wait until a run has ended or the wait for it is over, and return what became of it, also after a signal."""
+def wait_for(app: App, observer: Observer, limits: Limits, wanted: Wanted) -> Item:
+    """Wait until a run has ended or the wait is over, also by a signal, and return what became of it."""
+    watch = Watch(observer)
     try:
         Wait(app, limits, wanted, listener_of(app, wanted)).until_over(watch)
         return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]

@@ -101,8 +101,7 @@ class Talk:
 
     def _find_out(self) -> None:
         asked = look(self._app.client, self._id)
-        newest = next((event for event in asked.events if event.get("type") in STATUSES), {})
-        self.works = newest.get("type") == STATUSES[0] or asked.key is not None
+        self.works = asked.is_busy
         self._asks_at = self._app.clock.monotonic() if asked.key is not None else None
 
     def _line(self) -> str:

@@ -45,9 +45,8 @@ def run_one(
     if limits is None:
         return _accepted(app, observer, on_skip)
     from qoder_cli.runs.awaiting import finish, wait_for
-    from qoder_cli.runs.watch import Watch
 
-    item = wait_for(app, Watch(observer), limits, wanted._replace(result=False))
+    item = wait_for(app, observer, limits, wanted._replace(result=False))
     if item.error and _is_fine(item.error, on_skip):
         item = item.with_(error=None)
     return finish(app, item, result=wanted.result)

@@ -18,7 +18,7 @@ from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnk
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_moment, stop_reason
 from qoder_cli.http.write import Meaning, Write
-from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, STATUSES, Asked, Call, look
+from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Answers(_SentOnce):
 
     def _went_on(self) -> bool:
         """Return whether the agent went on as after these answers: it was not stopped, and ran nothing denied."""
-        newest = next((event for event in self.asked.events if event.get("type") in STATUSES), {})
+        newest = self.asked.newest
         denied = [event for event in self.events if _result(event) == "deny" and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
         goes_on = ("session.status_running", "session.status_idle")

@@ -95,6 +95,16 @@ class Asked:
     key: str | None = None
     events: Events = field(default_factory=list)
 
+    @property
+    def newest(self) -> dict[str, Any]:
+        """The newest event that says how the session stands; empty when there is none."""
+        return next((event for event in self.events if event.get("type") in STATUSES), {})
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the agent works, or waits for an answer."""
+        return self.newest.get("type") == STATUSES[0] or self.key is not None
+
     def call(self, id: str) -> Call | None:
         return next((Call(self.session_id, event) for event in self.events if _is_call(event, id)), None)
 
@@ -107,9 +117,8 @@ class Asked:
     def became_of(self, id: str) -> str:
         """Return what became of a call that waits no more, in words."""
         if (answer := self.answer_to(id)) is None:
-            newest = next((event for event in self.events if event.get("type") in STATUSES), {})
-            status = str(newest.get("type") or "").rpartition("_")[2] or "unknown"
-            reason = stop_reason(newest)
+            status = str(self.newest.get("type") or "").rpartition("_")[2] or "unknown"
+            reason = stop_reason(self.newest)
             return f"the session moved on ({status}: {reason})" if reason else f"the session moved on ({status})"
         result = str(answer.get("result") or answer.get("decision") or "")
         done = {"allow": "approved", "approve": "approved", "deny": "denied"}.get(result, "answered")

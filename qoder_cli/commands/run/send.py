@@ -39,5 +39,5 @@ def send(
     said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    to_say = ToSay(message, said, interrupt, when_idle)
-    return send_message(app, one_named(run, app), to_say, then, waits=bool(waiting))
+    to_say = ToSay(message, said, when_idle)
+    return send_message(app, one_named(run, app), to_say, then, interrupts=interrupt, waits=bool(waiting))

@@ -26,7 +26,6 @@ from qoder_cli.runs.awaiting import finish, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import any_observer, is_of_sessions
-from qoder_cli.runs.watch import Watch
 
 
 def wait(
@@ -74,7 +73,7 @@ def wait(
         from qoder_cli.runs.answering import sessions_of
 
         [session_id] = sessions_of(typed, app)
-        return finish(app, wait_for(app, Watch(any_observer(app, session_id)), limits, wanted), result=result)
+        return finish(app, wait_for(app, any_observer(app, session_id), limits, wanted), result=result)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
@@ -82,6 +81,5 @@ def wait(
     began = app.clock.monotonic()
     run_id = names.run(typed[0], app, timeout=limits.timeout)
     app.known.ci.started(run_id)
-    watch = Watch(observer_of(app, run_id))
-    item = wait_for(app, watch, limits.since(began, app.clock), wanted)
+    item = wait_for(app, observer_of(app, run_id), limits.since(began, app.clock), wanted)
     return finish(app, item, result=result)

@@ -102,9 +102,11 @@ def new(
     if chat:
         return talk(app, session.id)
     if then and body.get("initial_events"):
-        from qoder_cli.runs.answering import wait_for_new
+        from qoder_cli.runs.turn import turn_observer
+        from qoder_cli.sessions.turn import keys
 
-        return wait_for_new(app, session, events, then.since(began, app))
+        observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
+        return then.since(began, app).show(app, observer)
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
     return Exit.OK
 
