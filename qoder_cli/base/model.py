@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qoder_cli.base.times import milliseconds_between
+from qoder_cli.base.times import milliseconds_between, parse_timestamp
 
 
 def text(value: object) -> str | None:
@@ -110,6 +110,12 @@ class Run(Resource):
     @property
     def error_message(self) -> str | None:
         return text(self.error.get("message"))
+
+    @property
+    def created(self) -> float | None:
+        """When it was created, in unix seconds of the server's clock; None where that cannot be told."""
+        moment = parse_timestamp(self.raw.get("created_at"))
+        return moment.timestamp() if moment else None
 
     @property
     def triggered_at(self) -> str | None:

@@ -18,8 +18,7 @@ from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_re
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.question import ask, named, show_call, visible
-from qoder_cli.sessions.story import Events
-from qoder_cli.sessions.turn import keys
+from qoder_cli.sessions.story import Events, keys
 
 MOST_REFUSALS = 60  # of a message by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew

@@ -3,6 +3,7 @@
 What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, RunSkipped
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
-from qoder_cli.base.times import parse_timestamp
 from qoder_cli.runs.listed import newest_runs
 from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
@@ -34,7 +34,7 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     ApiError, and RunSkipped when a session works that belongs to no run of the newest 100.
     """
     client = app.client
-    runs = sorted(newest_runs(client, deployment_id, NEWEST), key=_created, reverse=True)
+    runs = sorted(newest_runs(client, deployment_id, NEWEST), key=lambda run: run.created or math.inf, reverse=True)
     open_runs = []
     for run in runs:
         match standing(run):
@@ -48,7 +48,7 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     stories.left -= 1
     sessions = _sessions(client, deployment_id)
     old = client.server_now() - YOUNG  # a list may not show the session of a younger run yet
-    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or _created(run) > old]
+    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or (run.created or math.inf) > old]
     for run in [*suspects, *(run for run in open_runs if run not in suspects)]:
         if (stories.left or run in suspects) and not stories.has_ended(run):
             return settle(run)
@@ -63,11 +63,6 @@ def find_going(app: App, deployment_id: str) -> Run | None:
                 run_state="unknown",
             )
     return None
-
-
-def _created(run: Run) -> float:
-    moment = parse_timestamp(run.raw.get("created_at"))
-    return moment.timestamp() if moment else float("inf")
 
 
 @dataclass
@@ -121,7 +116,7 @@ class _Stories:
         try:
             return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
         except NotFound as error:
-            is_old = self._client.server_now() - _created(run) > GONE_AFTER
+            is_old = self._client.server_now() - (run.created or math.inf) > GONE_AFTER
             return error.enveloped and is_old  # a session that is not there does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:

@@ -20,7 +20,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.times import parse_timestamp, span
+from qoder_cli.base.times import span
 from qoder_cli.http.readback import ReadBack
 
 if TYPE_CHECKING:
@@ -141,7 +141,13 @@ class _Search:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
         possible = self._possible(owners)
-        self._mind_what_is_gone(possible)
+        # What an earlier look showed and may be ours must still be listed.
+        gone = sorted(self._store.sighted(self._attempts()) - self._shown.keys())
+        if possible:
+            self._store.sight(self._attempts()[-1], [run.id for run in possible])
+        if gone:
+            names = ", ".join(gone[:_NAMED])
+            raise OutcomeUnknown(f"run {names} was listed before and may be it, and is not listed any more")
         if not self._is_whole:
             shown = f"; these may be it: {_listed(possible)}" if possible else ""
             raise OutcomeUnknown(f"the run list could not be read back far enough{shown}")
@@ -149,25 +155,23 @@ class _Search:
             return None
         ours = [run for run in possible if self._is_ours(run, owners)]
         # Nothing but its age could tell that a possible run is not ours, and it does not.
-        likely = [run for run in possible if (created := _created(run)) is None or self._in_time(created)]
+        likely = [run for run in possible if (created := run.created) is None or self._in_time(created)]
         if len(ours) != 1 or likely != ours:
-            raise OutcomeUnknown(self._too_many(likely or possible))
+            names, count = _listed(likely or possible), len(likely or possible)
+            if any(attempt.ahead is None for attempt in self._attempts()):
+                why = f"cannot match runs, because the server sent no Date header; listed: {names}"
+            elif count > 1:
+                why = f"{count} runs may be it: {names}"
+            else:
+                why = f"run {names} may be it, but not certainly enough to adopt it"
+            raise OutcomeUnknown(why)
         [run] = ours
         self._mind_rivals(run)
-        created = _created(run) or 0.0  # it is ours by its time
+        created = run.created or 0.0  # it is ours by its time
         held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
         if not self._store.claim(held[-1], run.id):  # the newest that can have started it
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
-
-    def _mind_what_is_gone(self, possible: Sequence[Run]) -> None:
-        """Raise OutcomeUnknown where an earlier look showed a run that may be ours, and the list shows it no more."""
-        gone = sorted(self._store.sighted(self._attempts()) - self._shown.keys())
-        if possible:
-            self._store.sight(self._attempts()[-1], [run.id for run in possible])
-        if gone:
-            names = ", ".join(gone[:_NAMED])
-            raise OutcomeUnknown(f"run {names} was listed before and may be it, and is not listed any more")
 
     def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
         """Return the runs that may be ours, read widely."""
@@ -175,7 +179,7 @@ class _Search:
         windows = [_wide(attempt) for attempt in self._attempts()]
 
         def is_possible(run: Run) -> bool:
-            owner, created = owners.get(run.id), _created(run)
+            owner, created = owners.get(run.id), run.created
             # Another's guess does not prove that the run is theirs; the answer to their trigger does.
             is_another = owner is not None and owner.attempt not in mine and not owner.adopted
             may_be_in_time = created is None or any(window is None or window.holds(created) for window in windows)
@@ -188,7 +192,7 @@ class _Search:
     def _is_ours(self, run: Run, owners: "dict[str, Owner]") -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt in {attempt.id for attempt in self._attempts()}
-        created = _created(run)
+        created = run.created
         return is_manual and is_free and created is not None and self._in_time(created)
 
     def _in_time(self, created: float) -> bool:
@@ -204,42 +208,21 @@ class _Search:
             if entry.open and is_other and other.at > since:
                 raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
 
-    def _too_many(self, runs: Sequence[Run]) -> str:
-        names = _listed(runs)
-        if any(attempt.ahead is None for attempt in self._attempts()):
-            return f"cannot match runs, because the server sent no Date header; listed: {names}"
-        if len(runs) > 1:
-            return f"{len(runs)} runs may be it: {names}"
-        return f"run {names} may be it, but not certainly enough to adopt it"
-
 
 def _listed(runs: Sequence[Run]) -> str:
     return ", ".join(run.id for run in runs[:_NAMED])
 
 
-def _created(run: Run) -> float | None:
-    created = parse_timestamp(run.raw.get("created_at"))
-    return created.timestamp() if created else None
-
-
 def last_run(app: App) -> str:
-    """Return the id of the newest run triggered here, settling what was left open. Raises NotFound,
-    OutcomeUnknown.
-    """
-    settings = app.client.settings
+    """Return the id of the newest run triggered here, settling first what was left open. Raises QoderError."""
+    client, settings = app.client, app.client.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)
     if entry is None:
-        raise NotFound(
-            f"no run was started from this machine (profile {settings.profile}, {settings.host})",
-            hint="use a run id, or DEPLOYMENT@last",
-        )
-    return entry.run or _settled(app, entry.attempt)
-
-
-def _settled(app: App, attempt: "Attempt") -> str:
-    """Return the run that an attempt started whose answer was lost."""
-    client = app.client
-
+        why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
+        raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
+    if entry.run:
+        return entry.run
+    attempt = entry.attempt
     what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
     look = app.command("run", "list", attempt.deployment)
     app.progress.note(f"{what} is unconfirmed; looking for its run")

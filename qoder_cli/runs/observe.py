@@ -23,7 +23,6 @@ from qoder_cli.base.outcome import (
     settle,
     standing,
 )
-from qoder_cli.base.times import parse_timestamp
 from qoder_cli.sessions.story import StoryReader, story_of
 
 if TYPE_CHECKING:
@@ -61,6 +60,10 @@ class Observer:
     `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or cannot be.
     `is_fresh`: a run that the server does not show may just not have reached every replica yet.
     """
+
+    begin: Callable[[], SessionStory] | None = None  # makes the story of its session, if that is not a run's
+    also: tuple[str, ...] = ()  # further types of events that the story needs
+    reads_on = False  # whether the story goes on beyond its first ending
 
     def __init__(
         self,
@@ -230,13 +233,13 @@ class Observer:
 
     def _session_of(self, run: Run) -> SessionKnown:
         if self._known is None or self._known.reader.session_id != run.session_id:
-            self._known = SessionKnown(self._new_reader(run))
+            self._known = SessionKnown(StoryReader(self._client, run, begin=self.begin, also=self.also))
         return self._known
 
     def _read_story(
         self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
     ) -> SessionStory:
-        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end)
+        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end or self.reads_on)
         now = self._client.clock.monotonic()
         asks, rest = story.asks, story.rest
         if asks is None or known.asks is None or known.asks[0].key != asks.key:
@@ -246,13 +249,9 @@ class Observer:
         known.asked_until, known.missing = now, None
         return story
 
-    def _new_reader(self, run: Run) -> StoryReader:
-        return StoryReader(self._client, run)
-
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds, by the server's clock; of one without a time what is neither young nor old."""
-        created = parse_timestamp(run.raw.get("created_at"))
-        return YOUNG if created is None else self._client.server_now() - created.timestamp()
+        return YOUNG if run.created is None else self._client.server_now() - run.created
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
@@ -297,11 +296,9 @@ class Observer:
             self._put(run)
 
     def _mind_strange(self, run: Run) -> None:
-        if not is_strange(run):
-            return
-        if standing(run) is Standing.ENDED:
+        if is_strange(run) and standing(run) is Standing.ENDED:
             self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
-        else:
+        elif is_strange(run):
             self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:

@@ -10,8 +10,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory, event_key, in_order, verdict
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.story import StoryReader, events_path, newest_first
-from qoder_cli.sessions.turn import SAID
+from qoder_cli.sessions.story import SAID, StoryReader, events_path, newest_first
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

@@ -30,18 +30,17 @@ def run_one(
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
     trigger = Trigger(app, order)
     try:
-        started = trigger.start()
+        run = trigger.start()
     except Signalled as signalled:
         if trigger.run is None and not trigger.may_have_acted:
             raise
         raise _stopped(app, trigger, signalled) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
-    run = started.run
     app.progress.note(f"run {run.id} of {order.deployment_id}")
     app.known.ci.started(run.id, run.session_id)
     remember_runs(app, [run])
-    observer = observer_of(app, run.id, run=run, adopted=started.adopted)
+    observer = observer_of(app, run.id, run=run, adopted=run.adopted)
     if limits is None:
         return _accepted(app, observer, on_skip)
     from qoder_cli.runs.awaiting import finish, wait_for

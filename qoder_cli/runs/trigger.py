@@ -8,8 +8,8 @@ list rules out a run of ours; a lost answer never by itself.
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -32,13 +32,6 @@ TRIGGER_TIMEOUT = 60.0  # seconds
 RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
-
-
-class Started(NamedTuple):
-    """A run that was triggered. `adopted`: its answer was lost and the list showed it."""
-
-    run: Run
-    adopted: bool = False
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
@@ -64,13 +57,6 @@ class Order:
     typed: str = ""
 
 
-class _Sent(NamedTuple):
-    """An attempt of this command, and when it was sent by the monotonic clock."""
-
-    attempt: "Attempt"
-    at: float
-
-
 class Trigger(Write[Run]):
     """One run to be started, once; `run` is that run, as soon as it is heard of."""
 
@@ -86,8 +72,8 @@ class Trigger(Write[Run]):
         self._order = order
         self._key = order.key or str(uuid.uuid4())
         self._earlier: list[Attempt] = []  # of other commands under this key, unsettled
-        self._sent: list[_Sent] = []  # of this command: those that may have started a run, oldest first
-        self._failed: list[_Sent] = []  # those of them that were answered with a 5xx
+        self._sent: dict[Attempt, float] = {}  # of this command: those that may have started a run, and when
+        self._failed: list[Attempt] = []  # those of them that were answered with a 5xx
 
     @property
     def repeat(self) -> list[str]:
@@ -95,17 +81,17 @@ class Trigger(Write[Run]):
         key = written("--idempotency-key", self._key)
         return self._app.command("deploy", "run", self.deployment_id, *key, *self._order.options)
 
-    def start(self) -> Started:
+    def start(self) -> Run:
         """Start one run and return it, or the run that this key is known to have started.
 
         Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError,
         Closed; Signalled, when `run` and `may_have_acted` say what is known.
         """
         with signals.held(), self._key_to_itself():
-            if (started := self._started_before()) is not None:
-                return started
+            if (run := self._started_before()) is not None:
+                return run
             written = self.send()
-            return Started(written.value, adopted=written.how == "settled")
+            return replace(written.value, adopted=written.how == "settled")
 
     # The write.
 
@@ -122,16 +108,11 @@ class Trigger(Write[Run]):
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error of not knowing whether a run was started; `is_absent`: the list shows none."""
-        hint = "check the deployment's runs before starting another"
+        said = f"unknown whether a run of {self.deployment_id} was started: {why}"
+        hint, next = "check the deployment's runs before starting another", self._to_look
         if is_absent:
-            hint = "check first: qoder run wait last. To retry with the same key"
-        return OutcomeUnknown(
-            f"unknown whether a run of {self.deployment_id} was started: {why}",
-            hint=hint,
-            next=self.repeat if is_absent else self._to_look,
-            run_state="unknown",
-            cause=cause,
-        )
+            hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
+        return OutcomeUnknown(said, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def begin(self) -> None:
         clock, settings = self.client.clock, self.client.settings
@@ -143,25 +124,25 @@ class Trigger(Write[Run]):
             deployment=self.deployment_id,
             key=self._key,
         )
-        self._sent.append(_Sent(attempt, clock.monotonic()))
+        self._sent[attempt] = clock.monotonic()
 
     def did_nothing(self) -> None:
-        self._app.store.settle_nothing(self._sent.pop().attempt)
+        self._app.store.settle_nothing(self._sent.popitem()[0])
 
     def ruled_out(self) -> None:
         """Write down that those that failed started nothing: the list shows it."""
-        for sent in self._failed:
-            self._app.store.settle_nothing(sent.attempt)
+        for attempt in self._failed:
+            self._app.store.settle_nothing(attempt)
         self._failed.clear()
 
     def done(self, value: Run) -> None:
-        self._app.store.settle(self._sent[-1].attempt, value.id)
+        self._app.store.settle([*self._sent][-1], value.id)
         self.ruled_out()
         self._hear_of(value)
 
     def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
         if meaning is not Meaning.LOST:
-            self._failed.append(self._sent[-1])
+            self._failed.append([*self._sent][-1])
         if self._order.on_lost == "fail":
             raise OutcomeUnknown("not looked for, because of --on-lost fail")
         thoroughly = meaning is not Meaning.LOST or self._order.on_lost == "resend"
@@ -197,14 +178,14 @@ class Trigger(Write[Run]):
         """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
         return [*(dated(self.client, each) for each in self._earlier), *map(self._placed, self._sent)]
 
-    def _placed(self, sent: _Sent) -> "Attempt":
-        moment = self.client.on_server_clock(sent.at)
+    def _placed(self, attempt: "Attempt") -> "Attempt":
+        moment = self.client.on_server_clock(self._sent[attempt])
         if moment is None:
-            return sent.attempt
-        ahead = moment - sent.attempt.at
-        if sent.attempt.ahead is None:
-            self._app.store.know_offset(sent.attempt, ahead)
-        return sent.attempt._replace(ahead=ahead)
+            return attempt
+        ahead = moment - attempt.at
+        if attempt.ahead is None:
+            self._app.store.know_offset(attempt, ahead)
+        return attempt._replace(ahead=ahead)
 
     def _hear_of(self, run: Run) -> None:
         self.run = run
@@ -230,7 +211,7 @@ class Trigger(Write[Run]):
         finally:
             store.release_key(self._key, host=host)
 
-    def _started_before(self) -> Started | None:
+    def _started_before(self) -> Run | None:
         """Return the run that an earlier command under this key started. Raises OutcomeUnknown, UsageError."""
         if self._order.key is None:
             return None
@@ -260,9 +241,9 @@ class Trigger(Write[Run]):
                 self._app.store.settle_nothing(attempt)
                 self._earlier.remove(attempt)
         self.is_lost = bool(self._earlier)
-        return Started(run, adopted=True) if run else None
+        return run and replace(run, adopted=True)
 
-    def _reread(self, entry: "Entry") -> Started:
+    def _reread(self, entry: "Entry") -> Run:
         """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
         assert entry.run is not None
         self.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
@@ -279,7 +260,7 @@ class Trigger(Write[Run]):
                 run_state="unknown",
                 cause=error,
             ) from error
-        return Started(self._mine(run), adopted=entry.adopted)
+        return replace(self._mine(run), adopted=entry.adopted)
 
     def _mine(self, run: Run) -> Run:
         if run.deployment_id not in (None, self.deployment_id):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -17,36 +18,20 @@ from qoder_cli.base.outcome import (
     is_going,
     waits_for_answer,
 )
-from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
+from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
 from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.objects import session_of
-from qoder_cli.sessions.story import StoryReader
-from qoder_cli.sessions.turn import SAID, TurnStory, keys
+from qoder_cli.sessions.story import SAID, StoryReader, TurnStory, keys
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 
 class SessionObserver(Observer):
-    """A session: how the turn ends that follows the events `after`, else the turn that was its last.
+    """A session: how one of its turns ends."""
 
-    `known` are the events that were there before. Of a session that `is_new`, it is the first turn.
-    """
-
-    known: Collection[str] = ()
-    after: Collection[str] = ()
-    is_new = False
-
-    def _new_reader(self, run: Run) -> StoryReader:
-        def begin() -> SessionStory:
-            return SessionStory() if self.is_new else TurnStory(known=self.known, after=self.after)
-
-        return StoryReader(self._client, run, begin=begin, also=SAID)
-
-    def _read_story(
-        self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
-    ) -> SessionStory:
-        return super()._read_story(known, within, retry, to_the_end=True)
+    also = SAID
+    reads_on = True
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
@@ -65,9 +50,12 @@ def turn_observer(
     after: Collection[str] = (),
     is_new: bool = False,
 ) -> SessionObserver:
-    """Return the observer of the one session that a command is about, which its last words can tell of."""
+    """Return the observer of the turn that follows the events `after`, else of the last one; the first if it `is_new`.
+
+    `known` are the events that were there before.
+    """
     observer = SessionObserver(app.client, str(session["id"]), run=Run(session))
-    observer.known, observer.after, observer.is_new = known, after, is_new
+    observer.begin = SessionStory if is_new else partial(TurnStory, known=known, after=after)
     app.known.observed = observer
     return observer
 
@@ -95,6 +83,5 @@ def with_asks(client: "Client", run: Run) -> Run:
 
 def events_so_far(app: App, session_id: str) -> set[str]:
     """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
-    begin = TurnStory
-    reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=begin)
+    reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=TurnStory)
     return keys(reader.read(within=None, retry=True, to_the_end=True).events)

@@ -4,14 +4,24 @@ The next reading begins with the page that was the last, if it is still the same
 the beginning again: that costs requests, no wrong answer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
-from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, event_key, event_moment, in_order
+from qoder_cli.base.outcome import (
+    AGENT_EVENTS,
+    ENDING_EVENTS,
+    Asks,
+    Ending,
+    SessionStory,
+    Told,
+    event_key,
+    event_moment,
+    in_order,
+)
 from qoder_cli.base.times import parse_timestamp
 
 if TYPE_CHECKING:
@@ -25,6 +35,10 @@ REMEMBERED = 10_000  # events that are known when they come again
 BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
 FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
+
+
+# What is said to a session, after which a turn begins.
+SAID = ("user.message", "user.tool_confirmation", "user.custom_tool_result", "user.interrupt")
 
 
 def events_path(session_id: str) -> str:
@@ -176,3 +190,61 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 def _from_the_oldest(pages: Pages, query: Mapping[str, Any], seen: set[str]) -> Events:
     events = [event for page in pages({**query, "order": "asc"}) for event in events_of(page)]
     return [event for event in in_order(events)[::-1] if event_key(event) not in seen]
+
+
+class TurnStory(SessionStory):
+    """The part of a session's story that follows the events `after`, which were said to it.
+
+    The events `known` before do not count. Where a list does not show what was said, the turn begins with the
+    first work that was not known. Without `after` it is the whole story, and its last ending counts.
+    """
+
+    def __init__(self, *, known: Collection[str] = (), after: Collection[str] = ()) -> None:
+        super().__init__()
+        self._known = frozenset(known)
+        self._after = frozenset(after)
+
+    def copy(self) -> "TurnStory":
+        other = TurnStory(known=self._known, after=self._after)
+        other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
+        return other
+
+    @property
+    def starts(self) -> frozenset[str]:
+        return self._after
+
+    @property
+    def ending(self) -> Ending | None:
+        if self._after:
+            return super().ending
+        return self._judged.endings[-1].ending if self._judged.rests and self._judged.endings else None
+
+    @property
+    def ending_key(self) -> str | None:
+        if self._after:
+            return super().ending_key
+        return self._judged.endings[-1].key if self.ending else None
+
+    @property
+    def asks(self) -> Asks | None:
+        return super().asks if self._after else self._judged.asks
+
+    def _take(self, event: dict[str, Any], at: float | None) -> None:
+        key = event_key(event)
+        if key in self._after:  # what was said is work that has begun
+            self._told[key] = Told(key, "session.status_running", at, event)
+        elif key not in self._known:
+            super()._take(event, at)
+
+    def _ordered(self) -> list[Told]:
+        ordered = super()._ordered()
+        if not self._after:
+            return ordered
+        places = [n for n, told in enumerate(ordered) if told.key in self._after]
+        places = places[-1:] or [n for n, told in enumerate(ordered) if told.kind == "session.status_running"]
+        return ordered[places[0] :] if places else []
+
+
+def keys(events: Iterable[dict[str, Any]]) -> set[str]:
+    """Return what tells events from all others."""
+    return set(map(event_key, events))

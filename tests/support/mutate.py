@@ -74,7 +74,7 @@ TABLE = [Mutation(*each) for each in (
     ("runs/trigger.py", "attempt)) > CERTAIN:", "attempt)) > 60:"),
     ("runs/trigger.py", "if run.deployment_id not in (None, self.deployment_id):", "if False:"),
     ("runs/trigger.py", "for entry in entries if entry.open]", "for entry in entries]"),
-    ("runs/trigger.py", "settle(self._sent[-1].attempt", "settle(self._sent[0].attempt"),
+    ("runs/trigger.py", "settle([*self._sent][-1],", "settle([*self._sent][0],"),
     # A lost answer: which run is adopted, and what permits a second one.
     ("runs/lost.py", "_Window(math.floor(sent), sent", "_Window(sent, sent"),
     ("runs/lost.py", 'get("type")) == "manual"', 'get("type")) != "schedule"'),

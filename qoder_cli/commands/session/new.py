@@ -103,7 +103,7 @@ def new(
         return talk(app, session.id)
     if then and body.get("initial_events"):
         from qoder_cli.runs.turn import turn_observer
-        from qoder_cli.sessions.turn import keys
+        from qoder_cli.sessions.story import keys
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return then.since(began, app).show(app, observer)

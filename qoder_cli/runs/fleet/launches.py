@@ -19,7 +19,7 @@ from qoder_cli.runs.ending import ending_error, going_on
 from qoder_cli.runs.fleet.conductor import Conductor
 from qoder_cli.runs.idle import find_going
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.trigger import Order, Started, Trigger
+from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import OnSkip
 
@@ -153,9 +153,11 @@ class Launches:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
                 return Item(typed, going, going_on(skipped, going, self._app)), None
-            return self._started(number, trigger.start())
+            run = trigger.start()
+            watch = Watch(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
+            return self._item(watch), watch
         except Closed:
-            return not_started(self._typed[number]), None
+            return not_started(typed), None
         except OutcomeUnknown as unknown:
             error: QoderError = _repeatable(unknown, trigger)
         except QoderError as known:
@@ -164,12 +166,6 @@ class Launches:
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
             error = _unknown(trigger, why) if trigger.may_have_acted else InternalError(why)
         return Item(typed, None, error), None
-
-    def _started(self, number: int, started: Started) -> tuple[Item, Watch]:
-        run = started.run
-        observer = Observer(self._app.client, run.id, run=run, adopted=started.adopted)
-        watch = Watch(observer, label=self._typed[number])
-        return self._item(watch), watch
 
     def _item(self, watch: Watch) -> Item:
         """Return a run that is not waited for, with an error only if it ended badly already."""

@@ -186,8 +186,7 @@ def log_of(app: App, run: Run, selection: Selection) -> SessionLog:
     """Return the log of a run's session. Raises NotYet or NotFound when it has none."""
     if run.session_id is None:
         raise _without_session(app, run)
-    created = parse_timestamp(run.raw.get("created_at"))
-    young = created is not None and app.client.server_now() - created.timestamp() < YOUNG
+    young = run.created is not None and app.client.server_now() - run.created < YOUNG
     return SessionLog(app.client, run.session_id, selection, young=young)
 
 
