@@ -271,9 +271,9 @@ class Signalled(BaseException):
             return Exit.INTERRUPTED
         return Exit.TERMINATED if self.signum == signal.SIGTERM else Exit.HUNG_UP
 
-    def in_words(self, message: str, **details: Any) -> Interrupted:
+    def in_words(self, message: str, *, kind: Exit | None = None, **details: Any) -> Interrupted:
         """Return the error that says `message` and exits with this signal's code."""
-        return Interrupted(message, **details).with_(exit=self.exit)
+        return Interrupted(message, **details).with_(exit=self.exit, kind=kind)
 
 
 class ReaderGone(BaseException):

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, OutcomeUnknown, QoderError, Rejected, Signalled, Unavailable, UsageError
+from qoder_cli.base.errors import (
+    Exit,
+    Interrupted,
+    OutcomeUnknown,
+    QoderError,
+    Rejected,
+    Signalled,
+    Unavailable,
+    UsageError,
+)
 from qoder_cli.base.model import Deployment
 from qoder_cli.http.change import ObjectWrite
 from qoder_cli.http.pace import Closed, Pace, next_try
-from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.names import deployments
 from qoder_cli.sandbox.faults import Faults
@@ -42,7 +50,7 @@ class Desk:
         nowhere = Screen(io.BytesIO())
         self.app = App(env=qoder.env, out=nowhere, err=Screen(self.err), clock=qoder.clock, transport=transport)
 
-    def write(self, **more: Any) -> Write[Deployment]:
+    def write(self, **more: Any) -> ObjectWrite[Deployment]:
         """Return the creation of a deployment, as a command would order it."""
         return ObjectWrite(
             self.app.client,
@@ -106,6 +114,19 @@ def test_a_lost_answer_is_settled_by_the_first_look_that_shows_it(qoder: Qoder, 
     written = desk.write().send()
     assert ([written.value.id], written.how, desk.posts) == (desk.made, "settled", 1)
     assert desk.looks == [0.5]
+
+
+def test_a_signal_before_it_is_confirmed_ends_it_as_unknown(qoder: Qoder, generation: str) -> None:
+    desk = Desk(qoder, generation, "create:drop-after")
+
+    def stop() -> None:
+        raise Signalled(signal.SIGINT)
+
+    desk.only_one = stop  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match="unknown whether creating report succeeded; interrupted") as caught:
+        desk.write().deliver()
+    assert (caught.value.exit, caught.value.type_name) == (130, "outcome_unknown")
+    assert caught.value.next == ["qoder", "deploy", "list"]
 
 
 @pytest.mark.parametrize("fault", NOTHING)
