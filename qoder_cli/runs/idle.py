@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NotFound, RunSkipped
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
+from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.listed import newest_runs
 from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
@@ -63,6 +64,12 @@ def find_going(app: App, deployment_id: str) -> Run | None:
                 run_state="unknown",
             )
     return None
+
+
+def already_going(run: Run, app: App) -> QoderError:
+    """Return the error of a run that is going already, so that none is started."""
+    error = RunSkipped(f"nothing was started: run {run.id} is still running", hint="to wait for it")
+    return going_on(error, run, app)
 
 
 @dataclass

@@ -53,17 +53,19 @@ def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
     for id, name in known.items():
         ids_of.setdefault(name, []).append(id)
     near_to = known if len(names - ids_of.keys()) <= _SUGGESTED_FOR else {}
-    found = {name: _only(name, ids_of.get(name, []), near_to, app) for name in names}
+    found: dict[str, str | QoderError] = {}
+    for name in names:
+        match ids_of.get(name, []):
+            case [only]:
+                found[name] = only
+            case []:
+                hint = nearest(name, near_to, asked(app))
+                found[name] = NotFound(f"no deployment is named {name!r}", hint=hint)
+            case several:
+                listed = ", ".join(several[:_LISTED]) + (" and more" if len(several) > _LISTED else "")
+                why = f"{len(several)} deployments are named {name!r}: {listed}"
+                found[name] = UsageError(why, hint="use an id")
     return [found.get(word, word) for word in typed]
-
-
-def _only(name: str, matches: list[str], known: dict[str, str], app: App) -> str | QoderError:
-    if len(matches) > 1:
-        listed = ", ".join(matches[:_LISTED]) + (" and more" if len(matches) > _LISTED else "")
-        return UsageError(f"{len(matches)} deployments are named {name!r}: {listed}", hint="use an id")
-    if not matches:
-        return NotFound(f"no deployment is named {name!r}", hint=nearest(name, known, asked(app)))
-    return matches[0]
 
 
 def run(typed: str, app: App, *, timeout: float | None = None) -> str:
@@ -87,16 +89,11 @@ def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Fou
     except Late:
         found = dict(finder.found)  # before it stops, which is the reason for whatever it says from then on
         finder.stop()
-        too_late = {
-            word: WaitTimeout(
-                f"run {word} was not identified within {span(timeout)}",
-                hint="to resume waiting",
-                next=app.command("run", "wait", word),
-                run_state="unknown",
-            )
-            for word in words
-        }
-        return too_late | found
+        for word in words:
+            why, next = f"run {word} was not identified within {span(timeout)}", app.command("run", "wait", word)
+            late = WaitTimeout(why, hint="to resume waiting", next=next, run_state="unknown")
+            found.setdefault(word, late)
+        return found
     return finder.found
 
 

@@ -4,13 +4,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
+from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.runs.ending import beside_record, ending_error, going_on, stopped_with
+from qoder_cli.runs.ending import beside_record, ending_error, stopped_with
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
@@ -32,9 +32,17 @@ def run_one(
     try:
         run = trigger.start()
     except Signalled as signalled:
-        if trigger.run is None and not trigger.may_have_acted:
+        if trigger.run is not None:
+            raise stopped_with(signalled, trigger.run, app) from None
+        if not trigger.may_have_acted:
             raise
-        raise _stopped(app, trigger, signalled) from None
+        raise signalled.in_words(
+            f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
+            hint="before starting another, check",
+            next=app.command("run", "wait", "last"),
+            run_state="unknown",
+            kind=Exit.OUTCOME_UNKNOWN,
+        ) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
     app.progress.note(f"run {run.id} of {order.deployment_id}")
@@ -46,29 +54,25 @@ def run_one(
     from qoder_cli.runs.awaiting import finish, wait_for
 
     item = wait_for(app, observer, limits, wanted._replace(result=False))
-    if item.error and _is_fine(item.error, on_skip):
+    if on_skip == "ok" and item.exit_code == Exit.RUN_SKIPPED:
         item = item.with_(error=None)
     return finish(app, item, result=wanted.result)
 
 
 def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
     """Answer --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
-    from qoder_cli.runs.idle import find_going
+    from qoder_cli.runs.idle import already_going, find_going
 
     try:
-        going = find_going(app, order.deployment_id)
+        if (going := find_going(app, order.deployment_id)) is None:
+            return False
+        app.known.ci.ended_as(going, None)
+        app.show_run(going)
+        raise already_going(going, app)
     except RunSkipped:
         if on_skip == "ok":
             return True
         raise
-    if going is None:
-        return False
-    app.known.ci.ended_as(going, None)
-    app.show_run(going)
-    if on_skip == "ok":
-        return True
-    error = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
-    raise going_on(error, going, app)
 
 
 def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
@@ -79,25 +83,11 @@ def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
     run = observer.run
     assert run is not None  # it was just started
     error = ending_error(run, app)
-    if error and (error.exit is Exit.NOT_YET or _is_fine(error, on_skip)):
+    fine = (Exit.NOT_YET, Exit.RUN_SKIPPED) if on_skip == "ok" else (Exit.NOT_YET,)
+    if error and error.exit in fine:
         error = None
     app.known.ci.ended_as(run, error)
     app.show_run(run)
     if error is not None:
         raise beside_record(error, run, app)
     return Exit.OK
-
-
-def _is_fine(error: QoderError, on_skip: OnSkip) -> bool:
-    return on_skip == "ok" and error.exit is Exit.RUN_SKIPPED
-
-
-def _stopped(app: App, trigger: Trigger, signalled: Signalled) -> QoderError:
-    if trigger.run is not None:
-        return stopped_with(signalled, trigger.run, app)
-    return signalled.in_words(
-        f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
-        hint="before starting another, check",
-        next=app.command("run", "wait", "last"),
-        run_state="unknown",
-    ).with_(kind=Exit.OUTCOME_UNKNOWN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, RunSkipped, Signalled
+from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Pool
@@ -15,9 +15,9 @@ from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import Item, not_started
-from qoder_cli.runs.ending import ending_error, going_on
+from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.fleet.conductor import Conductor
-from qoder_cli.runs.idle import find_going
+from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.watch import Watch
@@ -151,8 +151,7 @@ class Launches:
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
-                skipped = RunSkipped(f"nothing was started: run {going.id} is still running", hint="to wait for it")
-                return Item(typed, going, going_on(skipped, going, self._app)), None
+                return Item(typed, going, already_going(going, self._app)), None
             run = trigger.start()
             watch = Watch(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
             return self._item(watch), watch
