@@ -59,28 +59,20 @@ class Cron:
 
     def fires(self, *, after: float, zone: tzinfo) -> Iterator[float]:
         """Yield the unix times at which it fires, strictly after `after`, soonest first; none if it never does."""
-        if self.never:
-            return
-        with suppress(OverflowError):  # the calendar ends with the year 9999
-            yield from self._walk(after, zone)
-
-    def _walk(self, after: float, zone: tzinfo) -> Iterator[float]:
         repeated: list[float] = []  # what comes again once the clock was turned back
-        begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
-        for wall in CronSim(self.text, begin):
-            first = wall.replace(tzinfo=zone).timestamp()
-            while repeated and repeated[0] < first:
-                yield repeated.pop(0)
-            if first > after and _shows(wall, first, zone):
-                yield first
-            again = wall.replace(tzinfo=zone, fold=1).timestamp()
-            if again > max(first, after):
-                repeated.append(again)
-
-
-def _shows(wall: datetime, moment: float, zone: tzinfo) -> bool:
-    """Return whether the clock of a zone shows a time at a moment: it does not for one that a gap leaves out."""
-    return datetime.fromtimestamp(moment, zone).replace(tzinfo=None, fold=0) == wall
+        with suppress(OverflowError):  # the calendar ends with the year 9999
+            begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
+            for wall in () if self.never else CronSim(self.text, begin):
+                first = wall.replace(tzinfo=zone).timestamp()
+                while repeated and repeated[0] < first:
+                    yield repeated.pop(0)
+                # The clock of a zone never shows a time that a gap leaves out.
+                is_shown = datetime.fromtimestamp(first, zone).replace(tzinfo=None, fold=0) == wall
+                if first > after and is_shown:
+                    yield first
+                again = wall.replace(tzinfo=zone, fold=1).timestamp()
+                if again > max(first, after):
+                    repeated.append(again)
 
 
 @cache

@@ -21,6 +21,12 @@ def mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
+    raw = mapping(value)
+    id = text(raw.get("id"))
+    return raw if id and (id.startswith(prefix) or raw.get("type") == kind) else None
+
+
 @dataclass(frozen=True)
 class Resource:
     """Any object of the API, kept exactly as the server sent it."""
@@ -49,20 +55,14 @@ class Run(Resource):
     @classmethod
     def read(cls, value: object) -> "Run | None":
         """Return the run that a parsed answer holds, or None when it is not one."""
-        raw = mapping(value)
-        run_id = text(raw.get("id"))
-        if run_id is None or not (run_id.startswith("drun_") or raw.get("type") == "deployment_run"):
-            return None
-        return cls(raw)
+        raw = _of_kind(value, "drun_", "deployment_run")
+        return None if raw is None else cls(raw)
 
     @classmethod
     def read_session(cls, value: object) -> "Run | None":
         """Return the session that a parsed answer holds, or None when it is not one."""
-        raw = mapping(value)
-        session_id = text(raw.get("id"))
-        if session_id is None or not (session_id.startswith("sess_") or raw.get("type") == "session"):
-            return None
-        return cls({**raw, "type": "session"})
+        raw = _of_kind(value, "sess_", "session")
+        return None if raw is None else cls({**raw, "type": "session"})
 
     @property
     def is_session(self) -> bool:
@@ -168,11 +168,8 @@ class Deployment(Resource):
     @classmethod
     def read(cls, value: object) -> "Deployment | None":
         """Return the deployment that a parsed answer holds, or None when it is not one."""
-        raw = mapping(value)
-        deployment_id = text(raw.get("id"))
-        if deployment_id is None or not (deployment_id.startswith("dep_") or raw.get("type") == "deployment"):
-            return None
-        return cls(raw)
+        raw = _of_kind(value, "dep_", "deployment")
+        return None if raw is None else cls(raw)
 
     @property
     def name(self) -> str | None:

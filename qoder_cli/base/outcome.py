@@ -221,9 +221,13 @@ class SessionStory:
         if not self._is_since(at):
             return
         key = event_key(event)
-        if key in self._told or (is_work and self._knows_earlier_work(at)):
+        if key in self._told:
+            return
+        if is_work and at is None and any(told.kind.startswith("agent.") for told in self._told.values()):
             return
         if is_work and at is not None:
+            if self._work_began is not None and self._work_began <= at:
+                return  # earlier work is known
             self._work_began = at
         self._told[key] = Told(key, kind, at, {} if is_work else event)
 
@@ -234,11 +238,6 @@ class SessionStory:
 
     def _is_since(self, at: float | None) -> bool:
         return at is None or self._since is None or at >= self._since
-
-    def _knows_earlier_work(self, at: float | None) -> bool:
-        if at is None:
-            return any(told.kind.startswith("agent.") for told in self._told.values())
-        return self._work_began is not None and self._work_began <= at
 
     @property
     def ending(self) -> Ending | None:

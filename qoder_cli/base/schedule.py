@@ -76,7 +76,8 @@ def _times(meaning: Cron) -> str:
 
 def _evenly(times: Sequence[int], step: int) -> str:
     """Return times that are `step` minutes apart, around the clock or for a part of the day."""
-    first, every = _clock(times[0]), f"every {_long(step)}"
+    unit, count = ("hour", step // 60) if step % 60 == 0 else ("minute", step)
+    first, every = _clock(times[0]), f"every {unit}" if count == 1 else f"every {count} {unit}s"
     if len(times) * step != _WHOLE_DAY:
         return f"{every} from {first} to {_clock(times[-1])}"
     if step == 60:
@@ -144,11 +145,6 @@ def _step(numbers: Sequence[int]) -> int | None:
     return steps.pop() if len(steps) == 1 else None
 
 
-def _long(minutes: int) -> str:
-    unit, count = ("hour", minutes // 60) if minutes % 60 == 0 else ("minute", minutes)
-    return unit if count == 1 else f"{count} {unit}s"
-
-
 def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
@@ -157,7 +153,8 @@ def _counted(noun: str, numbers: Sequence[int]) -> str:
     """Return numbers with their noun: `day 1`, `hours 8 to 17 and 20`, `every 2nd day from 1 to 31`."""
     step = _step(numbers)
     if step and step > 1 and len(numbers) > _FEW:
-        return f"every {_ordinal(step)} {noun} from {numbers[0]} to {numbers[-1]}"
+        ending = "th" if 10 < step < 20 else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
+        return f"every {step}{ending} {noun} from {numbers[0]} to {numbers[-1]}"
     words: list[str] = []
     rest = list(numbers)
     while rest:
@@ -165,11 +162,6 @@ def _counted(noun: str, numbers: Sequence[int]) -> str:
         words += [f"{row[0]} to {row[-1]}"] if len(row) > 2 else map(str, row)
         rest = rest[len(row) :]
     return f"{noun}{'s' if len(numbers) > 1 else ''} {_listed(words)}"
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if 10 < number < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def _listed(words: Sequence[str], *, last: str = "and") -> str:

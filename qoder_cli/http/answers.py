@@ -4,6 +4,7 @@ import math
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,7 +88,9 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
 
 def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     """Raise the ApiError that a response with another status than 2xx means. `now` is the server's clock."""
-    envelope = _parsed(answer.body)
+    envelope: dict[str, Any] = {}
+    with suppress(ValueError):
+        envelope = mapping(jsontext.parse(answer.body))
     error = mapping(envelope.get("error"))
     kind, hint, retryable = _kind(answer.status, settings)
     retry_after = _retry_after(answer.headers.get("retry-after"), now)
@@ -193,10 +196,3 @@ def http_date(value: str | None) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _parsed(body: str) -> dict[str, Any]:
-    try:
-        return mapping(jsontext.parse(body))
-    except ValueError:
-        return {}

@@ -67,7 +67,14 @@ class Client:
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
-        connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=_headers(settings))
+        headers = {
+            "authorization": f"Bearer {settings.token}",
+            "accept": "application/json",
+            "user-agent": f"qoder-cli/{__version__}",
+        }
+        if settings.workspace_id:
+            headers["qoder-workspace-id"] = settings.workspace_id
+        connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
         self._http = connect(verify=trust)
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
@@ -398,17 +405,6 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]
-
-
-def _headers(settings: Settings) -> dict[str, str]:
-    headers = {
-        "authorization": f"Bearer {settings.token}",
-        "accept": "application/json",
-        "user-agent": f"qoder-cli/{__version__}",
-    }
-    if settings.workspace_id:
-        headers["qoder-workspace-id"] = settings.workspace_id
-    return headers
 
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:

@@ -366,7 +366,10 @@ class Store:
             source = None
             try:
                 if source := self._connection or _look(self.path):
-                    _copy(source, memory)
+                    for table in ("attempts", "sightings", "deployments", "runs"):
+                        if rows := source.execute(f"SELECT * FROM {table}").fetchall():
+                            marks = ", ".join("?" * len(rows[0]))
+                            memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
                 else:
                     take_over(memory, self.path.parent)
             except _failures() as error:
@@ -492,13 +495,6 @@ def _check(path: Path) -> None:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
                 raise OSError(f"{path}{name} is not a file")
-
-
-def _copy(source: "Connection", target: "Connection") -> None:
-    for table in ("attempts", "sightings", "deployments", "runs"):
-        rows = source.execute(f"SELECT * FROM {table}").fetchall()
-        if rows:
-            target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
 
 def _version(connection: "Connection", path: Path) -> int:

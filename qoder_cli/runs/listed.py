@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Ending, Standing, settle, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, settle, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.observe import Observer
@@ -63,7 +63,8 @@ class Resolver:
             return with_asks(self._client, settle(run)) if self.asks else settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            reader = _EndingReader(self._client, str(run.raw.get("id")), run=run)
+            reader = Observer(self._client, str(run.raw.get("id")), run=run)
+            reader.asks_usage = False  # that would be one more request for each row, and no list shows it
             try:
                 reader.reread(run)
                 return reader.run or run
@@ -73,13 +74,6 @@ class Resolver:
             self.unread += 1
             self._failed += has_failed
         return run
-
-
-class _EndingReader(Observer):
-    """Asks a session for its ending only: its usage would be one more request for each row, and no list shows it."""
-
-    def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
-        return {}
 
 
 def recent_runs(app: App, deployment_id: str) -> Fields:

@@ -64,6 +64,7 @@ class Observer:
     begin: Callable[[], SessionStory] | None = None  # makes the story of its session, if that is not a run's
     also: tuple[str, ...] = ()  # further types of events that the story needs
     reads_on = False  # whether the story goes on beyond its first ending
+    asks_usage = True  # whether it asks what the session used
 
     def __init__(
         self,
@@ -255,7 +256,7 @@ class Observer:
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
-        if ending is SESSION_DELETED:
+        if ending is SESSION_DELETED or not self.asks_usage:
             return {}
         if self._session is not None:
             return mapping(self._session.get("usage"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
@@ -65,24 +65,24 @@ class Conductor:
         """Show on a terminal how each thing stands; not where output is piped, whose reader may write there too."""
         if self._app.out.is_piped:
             self._app.progress.settle_for_lines()
-        self._app.progress.put_up(lambda width, height: board(self._lines(dict(numbers)), width=width, height=height))
+        self._app.progress.put_up(
+            lambda width, height: board(list(self._lines(dict(numbers))), width=width, height=height)
+        )
 
-    def _lines(self, numbers: "Mapping[Watch, int]") -> list[Line]:
-        """Return a row for each thing. Called from the thread that draws."""
+    def _lines(self, numbers: "Mapping[Watch, int]") -> Iterator[Line]:
+        """Yield a row for each thing. Called from the thread that draws."""
         watches = {number: watch for watch, number in numbers.items()}
-        return [
-            self._line(typed, self._printed.of(number), watches.get(number)) for number, typed in enumerate(self._typed)
-        ]
-
-    def _line(self, typed: str, item: Item | None, watch: "Watch | None") -> Line:
-        if item is not None:
-            lasted = item.run.duration_ms if item.run else None
-            seconds = None if lasted is None else lasted / 1000
-            return Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
-        if watch is None:
-            return Line(typed, None, "to start", None)
-        status = (watch.run.status if watch.run else None) or "pending"
-        return Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
+        for number, typed in enumerate(self._typed):
+            item, watch = self._printed.of(number), watches.get(number)
+            if item is not None:
+                lasted = item.run.duration_ms if item.run else None
+                seconds = None if lasted is None else lasted / 1000
+                yield Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
+            elif watch is None:
+                yield Line(typed, None, "to start", None)
+            else:
+                status = (watch.run.status if watch.run else None) or "pending"
+                yield Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
 
     def is_enough(self) -> bool:
         if self._printed.broken is None and self._app.out.reader_is_gone:
@@ -141,7 +141,10 @@ def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
     silent = runs.keys() - told.keys()
     if silent and ask:
         told |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
-    amounts = [amount for credits in told.values() if (amount := _amount(credits)) is not None]
+    amounts: list[Decimal] = []
+    for credits in told.values():
+        with suppress(InvalidOperation, ValueError):
+            amounts += filter(Decimal.is_finite, [Decimal(str(credits))])
     if not amounts:
         return None
     total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
@@ -152,8 +155,11 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
     """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
     told: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN
-    with suppress(ApiError, OverflowError):
-        query = {"limit": 100, "include_archived": "true", **_window(created)}
+    query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
+    with suppress(ApiError, OverflowError):  # the latter at the edge of the calendar
+        if moments := [moment for each in created if (moment := parse_timestamp(each))]:
+            query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
+            query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
         pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
         for page in islice(pages, MOST_PAGES):
             for row in map(mapping, page["data"]):
@@ -162,19 +168,3 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
             if len(told) == len(sessions) or app.clock.monotonic() > until:
                 break
     return told
-
-
-def _window(created: Sequence[object]) -> dict[str, str]:
-    """Return the time in which the sessions of runs were created. Raises OverflowError at the edge of the calendar."""
-    moments = [moment for each in created if (moment := parse_timestamp(each))]
-    if not moments:
-        return {}
-    first, last = min(moments) - timedelta(minutes=1), max(moments) + timedelta(minutes=1)
-    return {"created_at[gte]": utc_text(first), "created_at[lte]": utc_text(last)}
-
-
-def _amount(credits: object) -> Decimal | None:
-    with suppress(InvalidOperation, ValueError):
-        amount = Decimal(str(credits))
-        return amount if amount.is_finite() else None
-    return None

@@ -33,7 +33,10 @@ def last_words(
     is_stopped, several = isinstance(error, Interrupted), len(items) > 1
     running = [item.run_id or item.typed for item in items if item.goes_on]
     unknown = [item for item in items if item.is_unknown]
-    parts = [_how_many_succeeded(items, verb), decided.said if decided and several else error.message]
+    fine = [item for item in items if item.attempted and item.error is None]
+    completed = sum(item.run is not None and item.run.status == "completed" for item in items)
+    went = "succeeded" if verb == "completed" and completed != len(fine) else verb
+    parts = [f"{len(fine)} of {len(items)} runs {went}", decided.said if decided and several else error.message]
     if is_stopped:
         parts.append(_counted(len(running), "run keeps running", "runs keep running"))
     cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
@@ -63,12 +66,18 @@ def _next_command(
 ) -> dict[str, Any]:
     """Return what to do next: wait for what is running, else start the rest, else look at what is unknown."""
     hints = [error.hint] if error.hint and error.next is None else []
-    if unknown:
-        hints = [_check_first(unknown)]
-    left = _left_over(items) if restart else []
+    if len(unknown) == 1:
+        hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
+    elif unknown:
+        hints = [f"check the runs of those {len(unknown)} before starting them again (see their warnings)"]
+    left: list[int] = []  # the places of those that were not started and can be, if others were
+    if restart and any(item.run_id for item in items):
+        left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if restart and left:
-            hints.append(_about_left_over(len(left), restart(left)))
+            said = f"{_counted(len(left), 'was', 'were')} not started"
+            command = shlex.join(restart(left))
+            hints.append(f"{said}; to start them: {command}" if len(command) <= LONGEST_HINT else said)
         return {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     if restart and left and error.exit in _STARTS_NOTHING:
         return {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
@@ -77,35 +86,6 @@ def _next_command(
     if unknown:
         return {"next": app.looking("run", "list"), "hint": hints[0]}
     return {"next": error.next, "hint": error.hint}
-
-
-def _how_many_succeeded(items: Sequence[Item], verb: str) -> str:
-    """Say "completed" only of runs that did, where success takes more or less than that."""
-    fine = [item for item in items if item.attempted and item.error is None]
-    if verb == "completed":
-        completed = sum(item.run is not None and item.run.status == "completed" for item in items)
-        verb = verb if completed == len(fine) else "succeeded"
-    return f"{len(fine)} of {len(items)} runs {verb}"
-
-
-def _check_first(unknown: Sequence[Item]) -> str:
-    if len(unknown) == 1:
-        return f"check the runs of {unknown[0].typed} before starting it again (see its warning)"
-    return f"check the runs of those {len(unknown)} before starting them again (see their warnings)"
-
-
-def _left_over(items: Sequence[Item]) -> list[int]:
-    """Return the places of those that were not started and can be, if others were."""
-    if not any(item.run_id for item in items):
-        return []
-    return [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
-
-
-def _about_left_over(count: int, restart: Sequence[str]) -> str:
-    """Return what is said of those that were not started, where the next command is about others."""
-    command = shlex.join(restart)
-    said = f"{_counted(count, 'was', 'were')} not started"
-    return f"{said}; to start them: {command}" if len(command) <= LONGEST_HINT else said
 
 
 def _counted(count: int, one: str, several: str) -> str:

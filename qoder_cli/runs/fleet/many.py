@@ -40,12 +40,14 @@ def orders_for(
     unknown = [each for each in found if isinstance(each, QoderError)]
     if unknown and not keep_going:
         raise _nothing_started(unknown, len(typed), app)
-    return [each if isinstance(each, QoderError) else _order(each, like) for each in found]
-
-
-def _order(deployment_id: str, like: Order) -> Order:
-    key = None if like.key is None else check_key(f"{like.key}:{deployment_id}")
-    return replace(like, deployment_id=deployment_id, key=key)
+    orders: list[Order | QoderError] = []
+    for each in found:
+        if isinstance(each, QoderError):
+            orders.append(each)
+        else:
+            key = None if like.key is None else check_key(f"{like.key}:{each}")
+            orders.append(replace(like, deployment_id=each, key=key))
+    return orders
 
 
 def _refuse_duplicates(
@@ -67,19 +69,17 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
     """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
-    listed = "; ".join(_with_nearest(error, app) for error in unknown[:_LISTED])
+    said = []
+    for error in unknown[:_LISTED]:
+        near = (error.hint or "").removesuffix(asked(app)).strip()
+        said.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
+    listed = "; ".join(said)
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
         hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {asked(app)}",
     )
-
-
-def _with_nearest(error: QoderError, app: App) -> str:
-    """Return an error in words, with what may have been meant."""
-    near = (error.hint or "").removesuffix(asked(app)).strip()
-    return f"{error.message}, {near}" if near.startswith("did you mean") else error.message
 
 
 def run_many(
@@ -100,7 +100,9 @@ def run_many(
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
         for word, order in zip(typed, orders, strict=True)
     ]
-    app.progress.note(f"starting runs of {_listed(words)} {app.client.settings.whereabouts}")
+    if len(words) > _LISTED:
+        words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
+    app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
     verb = "completed" if plan.wait else "started"
     restart = partial(_restart, app, orders)
     conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=restart)
@@ -120,12 +122,6 @@ def run_many(
         else:
             launches.until_settled()
     return conductor.conclude()
-
-
-def _listed(typed: Sequence[str]) -> str:
-    if len(typed) <= _LISTED:
-        return ", ".join(typed)
-    return f"{', '.join(typed[: _LISTED - 1])} and {len(typed) - _LISTED + 1} more deployments"
 
 
 def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequence[int]) -> list[str]:

@@ -93,16 +93,6 @@ class _List:
         last = cluster.last + self._slack + timedelta(seconds=1)
         return {"created_at[gte]": utc_text(cluster.first - self._slack), "created_at[lte]": utc_text(last)}
 
-    @property
-    def is_readable(self) -> bool:
-        return self.down is None and not self.is_refused
-
-    def begin(self) -> None:
-        self.down = None
-
-    def skip(self, run_ids: Sequence[str], until: float) -> None:
-        self.skipped |= dict.fromkeys(run_ids, until)
-
     def mind(self, error: ApiError, *, has_window: bool) -> None:
         """Do without it if the server does not give it so, or not now; raise what concerns every request."""
         if has_window and error.http_status == 400:
@@ -152,8 +142,7 @@ class RollCall:
         """
         self._now = now = self._client.clock.monotonic()
         rest = self._wait.longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
-        self._runs.begin()
-        self._sessions.begin()
+        self._runs.down = self._sessions.down = None  # what was down may be there again
         if not self.is_behind or now - self._listed >= rest:
             self._listed = now
             listed = yield from self._read_lists(going)
@@ -175,14 +164,14 @@ class RollCall:
             self._searched = self._runs.down is None
         listed: set[str] = set()
         for source, cluster in self._clusters(going):
-            if not source.is_readable:
+            if source.down or source.is_refused:
                 continue
             ids = [watch.observer.run_id for watch in cluster.watches]
             listed.update(ids)
             is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                source.skip(ids, self._now + STALE)
+                source.skipped |= dict.fromkeys(ids, self._now + STALE)
         return listed
 
     def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:

@@ -179,7 +179,10 @@ class Follower:
             case Down():
                 self._relied_on = self._delivers = False
                 self._due = self._clock.monotonic() + self._pause
-                self._explain(news)
+                if self._note and news.error:
+                    broke = f"the event stream broke ({news.error.message})"
+                    self._note(f"{'there is no event stream' if news.for_good else broke}; falling back to polling")
+                    self._note = None
             case None:
                 self._relied_on = False
                 yield from self.read_on()
@@ -215,9 +218,3 @@ class Follower:
             patience = LAGGING if isinstance(error, NotFound) else -math.inf
         if now - self._failing_since > patience:
             raise error
-
-    def _explain(self, down: Down) -> None:
-        if self._note and down.error:
-            why = "there is no event stream" if down.for_good else f"the event stream broke ({down.error.message})"
-            self._note(f"{why}; falling back to polling")
-            self._note = None

@@ -76,7 +76,13 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
         try:
             if isinstance(id, QoderError):
                 raise id
-            run = _run(Observer(app.client, id, is_fresh=is_fresh))
+            observer = Observer(app.client, id, is_fresh=is_fresh)
+            try:
+                run = observer.read_once()
+            except ApiError:
+                if observer.run is None:
+                    raise
+                run = observer.run  # without the status that only its session knows
             log.item = Item(word, run)
             batches = log_of(app, run, selection).batches(tail)
             with explained(run):
@@ -88,16 +94,6 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
 
     size = max(1, min(AT_A_TIME, MOST_AHEAD // max(tail or 1, 1)))
     yield from in_order(open_log, typed, at_a_time=size)
-
-
-def _run(observer: Observer) -> Run:
-    """Return a run with its status, or without the one that only its session knows, if that cannot be read."""
-    try:
-        return observer.read_once()
-    except ApiError:
-        if observer.run is None:
-            raise
-        return observer.run
 
 
 def _to_the_end(log: Log) -> Iterator[Events]:
