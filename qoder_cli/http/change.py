@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import CannotBe as CannotBe
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
