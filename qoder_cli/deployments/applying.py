@@ -111,6 +111,15 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
         )
+
+    def as_wanted() -> Deployment | None:
+        found = read_deployment(app, current.id, within=READ_WITHIN, retry=False)
+        if _is_as_wanted(step, found, current):
+            return found
+        if found.archived_at:
+            raise CannotBe(archived(found).message, hint=archived(found).hint)
+        return None
+
     step.write = ObjectWrite(
         app.client,
         f"/deployments/{segment(current.id)}",
@@ -118,7 +127,7 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
         parse=Deployment.read,
         what=f"changing {current.id}",
         shows=lambda found: found.id == current.id,
-        settle=lambda: _as_wanted(app, step, current),
+        settle=as_wanted,
         look=app.looking("deploy", "get", current.id),
         repeatable=True,
         pace=pace,
@@ -175,29 +184,17 @@ def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
 
     reading = ReadBack(app.client, "/deployments")
     named = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_named(each, step)]
-    new = [each for each in named if not _is_older(each, since())]
+    new, from_then = [], since()
+    for each in named:
+        made = parse_timestamp(each.raw.get("created_at"))
+        if from_then is None or made is None or made.timestamp() >= math.floor(from_then):
+            new.append(each)
     if len(new) > 1:
         raise OutcomeUnknown(f"{len(new)} deployments of this name are new: {', '.join(each.id for each in new)}")
     if new:
         return None if step.differs(new[0]) else new[0]
     if not reading.is_whole:
         raise OutcomeUnknown("the list of deployments could not be read back to the attempt")
-    return None
-
-
-def _is_older(found: Deployment, since: float | None) -> bool:
-    """Return whether a deployment was there before a time, by the server's clock."""
-    moment = parse_timestamp(found.raw.get("created_at"))
-    return since is not None and moment is not None and moment.timestamp() < math.floor(since)
-
-
-def _as_wanted(app: App, step: Step, current: Deployment) -> Deployment | None:
-    """Return the deployment if it is as it was to become. Raises CannotBe when it never will be."""
-    found = read_deployment(app, current.id, within=READ_WITHIN, retry=False)
-    if _is_as_wanted(step, found, current):
-        return found
-    if found.archived_at:
-        raise CannotBe(archived(found).message, hint=archived(found).hint)
     return None
 
 

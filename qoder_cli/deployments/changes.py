@@ -8,7 +8,7 @@ stays pinned as it is, for a bare id would pin its latest version.
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -178,7 +178,9 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
         for key in dict.fromkeys((*had, *after)):
-            if before is ABSENT or not _is_filled_in(key, had, after):
+            one, other = ({**filled_in(fields), **fields}.get(key) for fields in (had, after))
+            is_in_both = key in had and key in after
+            if before is ABSENT or is_in_both or _meaning(one) != _meaning(other):  # else a server fills it in
                 yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
     elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
         had_items = before if isinstance(before, list) else []
@@ -189,12 +191,6 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
             yield from found
     elif _meaning(before) != _meaning(after):
         yield Change(spelled(path), before, after)
-
-
-def _is_filled_in(key: str, had: dict[str, Any], has: dict[str, Any]) -> bool:
-    """Return whether a field is what a server fills in, where one of two objects leaves it out."""
-    one, other = ({**filled_in(fields), **fields} for fields in (had, has))
-    return not (key in had and key in has) and _meaning(one.get(key)) == _meaning(other.get(key))
 
 
 def _meaning(value: Any) -> Any:
@@ -223,23 +219,17 @@ def told(change: Change, secrets: Secrets) -> list[str]:
 
 
 def _by_line(before: Any, after: Any) -> list[str]:
-    lines = list(_line_by_line(_lines(before), _lines(after)))
-    if ABSENT not in (before, after) and before.endswith("\n") != after.endswith("\n"):
-        lines.append(("+" if after.endswith("\n") else "-") + "(a line break at the end)")
-    shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
-    return shown + ([f"    … and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else [])
-
-
-def _lines(text: Any) -> list[str]:
-    """Return the lines of a text, of which the last one may end or not."""
-    return [] if text is ABSENT else text.removesuffix("\n").split("\n")
-
-
-def _line_by_line(before: list[str], after: list[str]) -> Iterator[str]:
     """Return the lines that go and come, with their signs, and one line around them."""
     from difflib import unified_diff
 
-    if len(before) + len(after) > _MOST_COMPARED:
-        return chain((f"-{line}" for line in before), (f"+{line}" for line in after))
-    compared = list(unified_diff(before, after, n=1, lineterm=""))[2:]  # without the names of files
-    return (line for line in compared if not line.startswith("@@"))
+    had, has = ([] if text is ABSENT else text.removesuffix("\n").split("\n") for text in (before, after))
+    lines = [*(f"-{line}" for line in had), *(f"+{line}" for line in has)]
+    if len(lines) <= _MOST_COMPARED:
+        compared = list(unified_diff(had, has, n=1, lineterm=""))[2:]  # without the names of files
+        lines = [line for line in compared if not line.startswith("@@")]
+    if ABSENT not in (before, after) and before.endswith("\n") != after.endswith("\n"):
+        lines.append(("+" if after.endswith("\n") else "-") + "(a line break at the end)")
+    shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
+    if len(lines) > _MOST_LINES:
+        shown.append(f"    … and {len(lines) - _MOST_LINES} more lines")
+    return shown

@@ -21,8 +21,10 @@ def show_changes(app: App, steps: Sequence["Step"]) -> None:
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        lines = [_coloured(app, line) for change in step.changes for line in told(change, step.secrets)]
-        app.err.tell("".join(f"  {line}\n" for line in (*lines, *_foreseen(app, step))))
+        for line in (line for change in step.changes for line in told(change, step.secrets)):
+            style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
+            app.err.tell(f"  {app.err.styled(line, style)}\n")
+        app.err.tell("".join(f"  {line}\n" for line in _foreseen(app, step)))
 
 
 def warn_of_plan(app: App, steps: Sequence["Step"]) -> None:
@@ -33,11 +35,6 @@ def warn_of_plan(app: App, steps: Sequence["Step"]) -> None:
         schedule = _new(step, "schedule")
         if schedule and not _fires(app, schedule):
             app.progress.warn(f"{step.known}: this schedule never fires (no such date)")
-
-
-def _coloured(app: App, line: str) -> str:
-    style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1])
-    return app.err.styled(line, style) if style else line
 
 
 def _foreseen(app: App, step: "Step") -> Iterator[str]:

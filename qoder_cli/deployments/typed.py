@@ -31,12 +31,10 @@ OPTIONS = {
 }
 
 
-_FIELDS = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters that are called otherwise
-
-
 def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a file that the parameters by name, `typed`, stand for."""
-    known = {_FIELDS.get(name, name): value for name, value in typed.items() if value not in (None, ())}
+    fields_of = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters that are called otherwise
+    known = {fields_of.get(name, name): value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     if "agent" in fields:
         fields["agent"] = _agent(fields["agent"])
@@ -94,11 +92,10 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declared":
         except UnicodeEncodeError:  # typed in another encoding, or broken
             raise UsageError(f"{OPTIONS[field]}: is not UTF-8") from None
     declared, problems = declare(fields)
-    if problems:
-        told = [f"{_option(problem.path)}: {problem.text}" for problem in problems]
-        raise UsageError("; ".join(dict.fromkeys(told)))
+    told: dict[str, None] = {}
+    for problem in problems:
+        option = next((option for field, option in OPTIONS.items() if problem.path.startswith(field)), problem.path)
+        told[f"{option}: {problem.text}"] = None
+    if told:
+        raise UsageError("; ".join(told))
     return declared
-
-
-def _option(path: str) -> str:
-    return next((option for field, option in OPTIONS.items() if path.startswith(field)), path)

@@ -89,19 +89,16 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
     if pairs is not None and len(dict(pairs)) == len(pairs):
         short["environment_variables"] = dict(pairs)
     if isinstance(events := short.get("initial_events"), list):
-        short["initial_events"] = [_short_event(event) for event in events]
+        short["initial_events"] = list(events)
+        for number, event in enumerate(events):
+            match event:
+                case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
+                    short["initial_events"][number] = {**event, "content": text}
     match short.get("initial_events"):
         case [{"type": "user.message", "content": str(text), **others}] if not others:
             del short["initial_events"]
             short["message"] = text
     return short
-
-
-def _short_event(event: Any) -> Any:
-    match event:
-        case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
-            return {**event, "content": text}
-    return event
 
 
 def _entry(head: str, value: Any, indent: int) -> Iterator[str]:

@@ -96,7 +96,10 @@ class _Loader:
                 raise Problem("appears twice")
             self._files.add(identity)
             for tree in trees(file, source.read(file, stdin=self.stdin), problems):
-                for at, document in _documents(tree):
+                documents: list[tuple[Path, Node]] = [((), tree)]
+                if isinstance(tree.content, list):
+                    documents = [((index,), item) for index, item in enumerate(tree.content)]
+                for at, document in documents if tree.content is not None else ():
                     if len(problems) >= MOST_PROBLEMS:
                         raise Problem("too many problems; stopped here", line=document.line)
                     yield from self._of_document(document, at, file, problems)
@@ -170,14 +173,6 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
             problems += met
             return trees
     return yamlread.trees(text, problems)
-
-
-def _documents(tree: Node) -> Iterator[tuple[Path, Node]]:
-    """Yield the deployments of a document and where they are in it."""
-    if isinstance(tree.content, list):
-        yield from (((index,), item) for index, item in enumerate(tree.content))
-    elif tree.content is not None:
-        yield (), tree
 
 
 def _slips(said: Node, at: Path) -> Iterator[Problem]:

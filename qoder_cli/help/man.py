@@ -34,28 +34,22 @@ def page(context: Any) -> str:
         *(".SH SYNOPSIS", f".B {_inert(path)}", _inert(usage)),
         *([".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")] if (described + more).strip() else []),
     ]
-    for title, rows in [*command.sections(context), *([] if context.parent else _of_the_program(context))]:
-        lines += _listed(title, rows)
+    sections = list(command.sections(context))
+    if not context.parent:
+        options = [row for param in command.params if (row := param.get_help_record(context))]
+        sections += [
+            ("Global options", options),
+            ("Exit status", [(f"{code.value}", f"{code.name.lower()}: {code.meaning}") for code in Exit]),
+            ("Environment", [(", ".join(each.names), each.meaning) for each in VARIABLES]),
+        ]
+    for title, rows in sections:
+        lines += [f".SH {title.upper()}"] if rows else []
+        lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
     others = f".BR {path.split()[0]} (1)" if context.parent else ".BR qoder\\-COMMAND (1), for example"
     lines += [".SH SEE ALSO", others, *([] if context.parent else [".BR qoder\\-deploy\\-run (1)"])]
     return "\n".join(lines) + "\n"
-
-
-def _of_the_program(root: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-    options = [row for param in root.command.params if (row := param.get_help_record(root))]
-    return [
-        ("Global options", options),
-        ("Exit status", [(f"{code.value}", f"{code.name.lower()}: {code.meaning}") for code in Exit]),
-        ("Environment", [(", ".join(each.names), each.meaning) for each in VARIABLES]),
-    ]
-
-
-def _listed(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Return a section of names, each with what it means below it; nothing without any."""
-    lines = [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
-    return [f".SH {title.upper()}", *lines] if lines else []
 
 
 def _paragraphs(text: str) -> Iterator[str]:

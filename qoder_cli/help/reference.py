@@ -65,6 +65,12 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
     own = [param for param in context.command.params if not param.hidden and param not in everywhere]
+    needed: list[str] = []  # without which it refuses, though typer would not
+    if words == ["deploy", "create"]:
+        from qoder_cli.deployments.typed import OPTIONS
+        from qoder_cli.files.normal import REQUIRED
+
+        needed = [OPTIONS[field] for field in REQUIRED]
     refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
     arguments = [
         {
@@ -84,7 +90,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
         "text": text,
         "examples": [line.strip() for line in examples.partition("\n\n")[0].splitlines()],
         "arguments": arguments,
-        "options": [_option(param, _needed(words)) for param in own if param.param_type_name == "option"],
+        "options": [_option(param, needed) for param in own if param.param_type_name == "option"],
     }
 
 
@@ -108,16 +114,6 @@ def _words(param: Any) -> list[str]:
     """Return the words that a parameter can be, where these are fixed."""
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
     return choices or words_of(param.name)
-
-
-def _needed(words: Sequence[str]) -> list[str]:
-    """Return the options without which a command refuses, though typer would not."""
-    if words != ["deploy", "create"]:
-        return []
-    from qoder_cli.deployments.typed import OPTIONS
-    from qoder_cli.files.normal import REQUIRED
-
-    return [OPTIONS[field] for field in REQUIRED]
 
 
 def _exit_codes() -> JSON:

@@ -118,8 +118,12 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     param, option = getattr(mistake, "param", None), getattr(mistake, "option_name", None)
     message = str(mistake.format_message()).rstrip(".")
     if option and hasattr(mistake, "possibilities"):
-        near = _near_option(mistake.ctx, option)
-        return UsageError(f"{path} has no option {option}", hint=f"{near} ({see})" if near else see)
+        options = [param for param in mistake.ctx.command.params if param.param_type_name == "option"]
+        names = {name.strip("-"): name for param in options for name in (*param.opts, *param.secondary_opts)}
+        hint = OPTIONS.get(option)
+        if hint is None and (near := nearest(option.strip("-"), names)):
+            hint = f"did you mean {names[near[0]]}?"
+        return UsageError(f"{path} has no option {option}", hint=f"{hint} ({see})" if hint else see)
     if option and not message.endswith("argument"):
         return UsageError(f"{option} is a flag and takes no value", hint=f"drop the value; {see}")
     if option:
@@ -132,16 +136,6 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
     takes = " ".join(each.metavar for each in arguments)
     return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
-
-
-def _near_option(context: Any, typed: str) -> str | None:
-    """Return what may have been meant by an option; None where that is not known."""
-    if typed in OPTIONS:
-        return OPTIONS[typed]
-    options = [param for param in context.command.params if param.param_type_name == "option"]
-    names = {name.strip("-"): name for param in options for name in (*param.opts, *param.secondary_opts)}
-    near = nearest(typed.strip("-"), names)
-    return f"did you mean {names[near[0]]}?" if near else None
 
 
 def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> UsageError:

@@ -47,6 +47,9 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
     and a state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
+    proxies = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
+    given = list(dict.fromkeys(base[name] for name in proxies if base.get(name)))
+    no_proxy = "*" if "*" in given else ",".join(["127.0.0.1", "localhost", *given])
     tokens = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
     return {
         **dict.fromkeys(servers, base_url),
@@ -55,7 +58,7 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
         "QODER_CONFIG": str(folder / "config.toml"),
         "QODER_STATE_DIR": str(folder / "state"),
         **dict.fromkeys(MISLEADING, ""),
-        **_around_proxies(base),
+        **dict.fromkeys(proxies, no_proxy),
     }
 
 
@@ -64,14 +67,6 @@ def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str,
     folders = [_own_folder(), *filter(None, [base.get("PATH")])]
     env = {**base, **inside, "PATH": os.pathsep.join(folders)}
     return {name: value for name, value in env.items() if value or name not in MISLEADING}
-
-
-def _around_proxies(base: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps clients from using a proxy for this machine."""
-    names = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
-    given = list(dict.fromkeys(base[name] for name in names if base.get(name)))
-    exceptions = "*" if "*" in given else ",".join(["127.0.0.1", "localhost", *given])
-    return dict.fromkeys(names, exceptions)
 
 
 def _own_folder() -> str:

@@ -102,7 +102,13 @@ def load(path: Path) -> ConfigFile:
         return ConfigFile(path)
     except (OSError, ValueError) as error:
         raise _unusable(path, f"cannot be read: {reason_of(error)}") from None
-    text = _decoded(path, data)
+    if len(data) > _LARGEST:
+        raise _unusable(path, f"is larger than {_LARGEST // 2**20} MiB")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _unusable(path, f"is not UTF-8 (at line {line})") from None
     document = _parsed(path, text)
     profiles = _profiles(path, document)
     warnings = []
@@ -160,16 +166,6 @@ def _to_itself(path: Path, target: Path) -> Iterator[None]:
 
 def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
     return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
-
-
-def _decoded(path: Path, data: bytes) -> str:
-    if len(data) > _LARGEST:
-        raise _unusable(path, f"is larger than {_LARGEST // 2**20} MiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _unusable(path, f"is not UTF-8 (at line {line})") from None
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:

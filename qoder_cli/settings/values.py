@@ -113,16 +113,13 @@ def read_token(text: str, *, source: str) -> str:
     if token[0] in "\"'":
         raise UsageError(f"the token from {source} begins with a quote", hint="remove the quotes around the token")
     if odd := _NOT_PRINTABLE.search(token):
+        names = {" ": "a space", "\r": "a line break", "\n": "a line break"}
+        what = names.get(odd[0], "a control character")  # which is never shown
+        if not odd[0].isascii():
+            what = "a character that is not ASCII"
         hint = "copy the token again, without anything around it"
-        raise UsageError(f"the token from {source} contains {_what(odd[0])}", hint=hint)
+        raise UsageError(f"the token from {source} contains {what}", hint=hint)
     return token
-
-
-def _what(odd: str) -> str:
-    """Return what a character is that no token has, without showing it."""
-    if odd in " \r\n":
-        return "a space" if odd == " " else "a line break"
-    return "a control character" if odd.isascii() else "a character that is not ASCII"
 
 
 def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it, or: qoder auth login") -> None:
@@ -163,8 +160,10 @@ def read_base_url(text: str, *, source: str) -> str:
     match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
     if match is None:
         raise _no_url(source)
-    # To look up a host that is a token would tell it to a name server.
-    if _looks_like_token(match["host"]) or has_token(match["path"] or ""):
+    # To look up a host that is a token would tell it to a name server; `pt-portal.example.com` is none, and a JSON web
+    # token has dots in it.
+    host_is_token = is_token(match["host"]) and ("." not in match["host"] or match["host"].startswith("eyJ"))
+    if host_is_token or has_token(match["path"] or ""):
         refuse_token(text, source=source)
     host = _host(match["host"].lower(), source)
     scheme = (match["scheme"] or ("http" if is_loopback(host) else "https")).lower()
@@ -174,11 +173,6 @@ def read_base_url(text: str, *, source: str) -> str:
             hint="use https; http is only allowed for localhost",
         )
     return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
-
-
-def _looks_like_token(host: str) -> bool:
-    """Return whether a host is a token: `pt-portal.example.com` is none, and a JSON web token has dots in it."""
-    return is_token(host) and ("." not in host or host.startswith("eyJ"))
 
 
 def _no_url(source: str) -> UsageError:

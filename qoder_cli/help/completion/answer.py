@@ -7,7 +7,7 @@ nothing); the value so far; and of `words` each value, with what is told of it b
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -70,7 +70,9 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     split: Callable[[str], list[str]] = _typer.shell_completion.split_arg_string
     _, *words = split(env[LINE] + _CURSOR)
     incomplete = words.pop().removesuffix(_CURSOR)
-    asked = Asked(tree, env, words, _profile([*words, *split(env.get(REST, ""))]))
+    parts = [part for word in (*words, *split(env.get(REST, ""))) for part in word.split("=", 1)]
+    profile = next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
+    asked = Asked(tree, env, words, profile)
     option, sign, value = incomplete.partition("=")
     is_value = incomplete.startswith("-") and bool(sign)
     before, begun = (option + sign, value) if is_value else ("", incomplete)
@@ -81,9 +83,3 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     told = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}  # each value once
     rows = [f"{value}\t{about}" for value, about in told.items() if kind == "words" and not _STEERING.search(value)]
     return "".join(f"{line}\n" for line in (kind, before, begun, *rows))
-
-
-def _profile(words: Iterable[str]) -> str | None:
-    """Return the last profile that a line names, None where it names none."""
-    parts = [part for word in words for part in word.split("=", 1)]
-    return next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
