@@ -13,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qoder_cli.runs import names
+from qoder_cli.base.pool import Task
 from qoder_cli.runs.fleet import roll
-from qoder_cli.runs.logs import log_many
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
@@ -26,9 +25,8 @@ HOUR = 3600.0
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for one run at a time: several threads that sleep on one clock would each push it on."""
-    for module in (roll, log_many, names):
-        monkeypatch.setattr(module, "AT_A_TIME", 1)
+    """Ask for one run at a time, in this thread: several that sleep on one clock would each push it on."""
+    monkeypatch.setattr(Task, "start", lambda task: task._run() or task)
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -167,43 +165,43 @@ def test_ids_from_long_ago_that_are_far_apart_are_asked_for_each(current: Crowd)
 
 @pytest.mark.parametrize("windows", ["heeded", "ignored", "refused"])
 def test_many_behind_many_newer_ones_cost_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
-    ids = crowd.begin(200, seconds=3 * HOUR)
+    ids = crowd.begin(100, seconds=3 * HOUR)
     crowd.clock.time += HOUR
-    crowd.begin(1200, seconds=5 * HOUR)
+    crowd.begin(600, seconds=5 * HOUR)
     if windows == "ignored":
         crowd.server.deaf_to = ("created_at",)
     if windows == "refused":
         crowd.server.refuse = _on_lists(lambda a: answer(400) if "created_at[gte]" in a.query else None)
     crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "40")
-    assert crowd.codes == {124: 200}
+    assert crowd.codes == {124: 100}
     assert {item.get("status") for _, item in crowd.told} == {"running"}
     assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-    assert max(map(len, crowd.checks[1:-1])) <= pages(1400) + 1  # the first finds the ids, the last is for the cost
+    assert max(map(len, crowd.checks[1:-1])) <= pages(700) + 1  # the first finds the ids, the last is for the cost
 
 
 def test_strangers_cost_pages_and_no_request_each(crowd: Crowd) -> None:
     stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
     ids = []
-    for _ in range(500):
+    for _ in range(200):
         ids += crowd.begin(1, seconds=600)
         for _ in range(2):
             crowd.world.start(stranger)
         crowd.clock.time += 0.05
     crowd.wait(ids, "--timeout", "40")
-    assert crowd.codes == {124: 500}
-    assert max(map(len, crowd.checks[1:-1])) <= pages(1500)  # the first finds the ids, the last is for the cost
+    assert crowd.codes == {124: 200}
+    assert max(map(len, crowd.checks[1:-1])) <= pages(600)  # the first finds the ids, the last is for the cost
     assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-    assert len(crowd.server.asked) <= pages(1500) + 40 / 5 * pages(1500) * 1.5
+    assert len(crowd.server.asked) <= pages(600) + 40 / 5 * pages(600) * 1.5
 
 
 def test_many_that_end_behind_newer_ones_cost_a_request_each_at_most(crowd: Crowd) -> None:
-    ids = crowd.begin(250, seconds=60, every=0.1)
-    crowd.begin(200, seconds=HOUR, every=0.04)
+    ids = crowd.begin(150, seconds=60, every=0.1)
+    crowd.begin(150, seconds=HOUR, every=0.04)
     crowd.wait(ids)
-    assert crowd.codes == {0: 250}
+    assert crowd.codes == {0: 150}
     of_runs = [asked for asked in crowd.server.asked if asked.path not in LISTS]
-    assert len(of_runs) <= 250 * (crowd.world.generation == "current") + 30
-    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(450)
+    assert len(of_runs) <= 150 * (crowd.world.generation == "current") + 30
+    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(300)
     assert crowd.busiest <= 20
 
 
