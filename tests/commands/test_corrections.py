@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import typer
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.app import App
@@ -356,7 +356,6 @@ def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
     runner.wire.check()
 
 
-@settings(max_examples=60)
 @example(["-o"], "--token", 1, False)
 @example(["run", "--profile"], "--token", 2, False)
 @example(["-o", "--pat", "logs"], "--token", 1, False)

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from qoder_cli.app import App
@@ -364,7 +363,6 @@ class Growing(httpx.BaseTransport):
         return httpx.Response(200, json=body)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
 @given(
     count=st.integers(0, 40),
     sizes=st.lists(st.integers(1, 9), max_size=20),

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.schedule import in_words, next_fires
@@ -155,7 +155,6 @@ CALENDAR = [date(2027, 1, 1) + timedelta(days) for days in range(4 * 366)]
 
 @given(EXPRESSIONS)
 @example("0 0 29 2 *")
-@settings(max_examples=60)
 def test_any_words_say_exactly_when_it_fires(expression: str) -> None:
     words = in_words(expression)
     said_times, said_days = read(words)

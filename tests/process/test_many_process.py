@@ -224,7 +224,7 @@ def test_a_reader_that_takes_one_line_stops_the_launching(alone: Shell) -> None:
 
 def test_the_first_that_ends_can_be_taken(alone: Shell) -> None:
     with sandbox("current", speed=4) as server:
-        line = "qoder deploy run dep_minute dep_demo dep_slow -q | qoder run wait - -o jsonl --timeout 5s | head -n1"
+        line = "qoder deploy run dep_minute dep_demo dep_slow -q | qoder run wait - -o jsonl --timeout 60 | head -n1"
         codes, ended = _in_bash(alone.enter(server), line)
         assert json.loads(ended.out)["deployment_id"] == "dep_demo"
         assert (codes[0], codes[2]) == (0, 0)

@@ -14,7 +14,7 @@ from tests.matrix import Cell, Outcome, cells
 from tests.support.processes import Shell, sandbox
 from tests.support.stored import entries_in
 
-# Without those that need more than the 15 s given: three of the same in a row, and what no real server can do.
+# Without those that take more than a few seconds: three of the same in a row, and what no real server can do.
 QUICK = [cell for cell in cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
 SAMPLE = random.Random(7).sample(QUICK, 20)
 MANY = 16  # processes
@@ -39,7 +39,7 @@ def _folders(parent: Path, count: int) -> list[Path]:
 def play_for_real(cell: Cell, home: Path) -> Outcome:
     """Run a cell as a real process over a real socket, with less patience than users have."""
     faults = [fault.replace("=31536000", "=1").replace("=20", "=1") for fault in cell.faults]
-    words = ["deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "15", "--request-timeout", "2"]
+    words = ["deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "300", "--request-timeout", "2"]
     with sandbox(cell.generation, *faults, speed=5, honour_key=cell.honours_key) as server:
         ended = Shell(home, server).hurry().qoder(*words)
         world = server.world

@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.conftest import TOKEN as PLANTED
 from tests.conftest import Qoder, Ran
 from tests.support.network import listening
 from tests.support.nursery import PATIENCE
+from tests.support.wire import FakeClock
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -225,13 +225,15 @@ class _KeepingAlive(BaseHTTPRequestHandler):
 
 def test_a_write_never_goes_over_a_connection_that_has_idled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_KeepingAlive, "came", [])
+    clock = FakeClock()
+    monkeypatch.setattr("httpcore._sync.http11.time", clock)  # by which a connection idles for too long
     with ThreadingHTTPServer(("127.0.0.1", 0), _KeepingAlive) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
         client = Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress)
         for pause, method in ((0, "GET"), (1.2, "GET"), (0, "POST"), (0, "POST"), (1.2, "POST")):
-            time.sleep(pause)
+            clock.sleep(pause)
             client.prepare(method, "/x").start().result(PATIENCE)
         client.close()
         server.shutdown()

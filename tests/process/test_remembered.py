@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.app import App
@@ -218,7 +218,6 @@ def test_what_is_no_plain_id_is_not_remembered(folder: Path) -> None:
     assert runs_seen(folder) == [("drun_1", "")]
 
 
-@settings(max_examples=60)
 @given(st.lists(st.text() | st.none(), max_size=5))
 def test_whatever_the_names_are_they_only_show(
     tmp_path_factory: pytest.TempPathFactory, names: list[str | None]

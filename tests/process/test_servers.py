@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.support.hostile import WAYS, Server
@@ -145,11 +145,7 @@ def servers(draw: Callable[..., Any]) -> Server:
     return server
 
 
-is_short = settings.get_current_profile_name() == "short"
-
-
 @given(server=servers(), flow=st.sampled_from(list(FLOWS)))
-@settings(suppress_health_check=list(HealthCheck), derandomize=is_short, database=None)
 def test_no_server_breaks_a_promise(server: Server, flow: str) -> None:
     cell = Cell(server, flow)
     verdict = play_alone(cell)

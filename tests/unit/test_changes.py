@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
@@ -320,7 +320,6 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 WANTED = st.fixed_dictionaries({}, optional=FIELDS)
 
 
-@settings(max_examples=150, deadline=None)
 @given(wanted=WANTED, others=WANTED, repin=st.booleans())
 def test_what_is_sent_makes_the_server_match_any_file(
     wanted: dict[str, Any], others: dict[str, Any], repin: bool
@@ -340,7 +339,6 @@ def test_what_is_sent_makes_the_server_match_any_file(
     }
 
 
-@settings(max_examples=50, deadline=None)
 @given(wanted=WANTED)
 def test_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
     fields = spelled_out(wanted)

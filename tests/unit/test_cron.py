@@ -7,7 +7,7 @@ from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import cron
@@ -218,7 +218,6 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
 
 
 @given(expression=EXPRESSIONS, start=MOMENTS)
-@settings(max_examples=60)
 def test_fires_are_those_that_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
     name, after = start
     zone = ZoneInfo(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
@@ -881,7 +881,6 @@ SCRAPS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(SCRAPS | st.text(max_size=5), max_size=30).map("".join), st.booleans())
 @example("name: a\ndescription: >\n \u2028\n", False)
 def test_no_text_does_anything_but_be_read_or_refused(text: str, pure: bool) -> None:
@@ -891,7 +890,6 @@ def test_no_text_does_anything_but_be_read_or_refused(text: str, pure: bool) -> 
         read(text, {"A": "b"})
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=50), st.sampled_from(["", "name: ", "{"]))
 def test_no_bytes_do_either(data: bytes, before: str) -> None:
     with suppress(UsageError):
@@ -905,7 +903,6 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
 def test_any_json_value_is_read_as_the_servers_answers_are(value: Any, indent: int | None, ascii_only: bool) -> None:
     resource = {"type": "file", "value": value}
@@ -925,7 +922,6 @@ FIELD_NAMES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(FIELD_NAMES, JSON_VALUES), st.text(min_size=8).filter(str.strip))
 def test_no_value_of_a_field_breaks_the_checks_or_shows_a_secret(fields: dict[str, Any], secret: str) -> None:
     def planted(value: Any) -> Any:

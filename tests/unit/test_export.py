@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
@@ -484,7 +484,6 @@ SERVERS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(SERVERS)
 @example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
 def test_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
@@ -492,7 +491,6 @@ def test_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
     said(Deployment(raw))
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_other_yaml_tools_read_the_same_texts(text: str) -> None:
     """A file is also read by editors and linters, which know YAML 1.1."""

@@ -1,6 +1,5 @@
 """Waiting for many runs through the lists: what it costs, and that nothing the lists hide makes it say what is not."""
 
-import os
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qoder_cli.base.pool import Task
@@ -617,13 +616,7 @@ def plights(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(
-    max_examples=int(os.environ.get("QODER_TEST_EXAMPLES", "15")),
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(max_examples=settings.default.max_examples // 2)  # type: ignore[union-attr]  # a profile is loaded
 @given(generation=st.sampled_from(GENERATIONS), plight=plights())
 def test_whatever_the_lists_hide_no_end_is_made_up_and_none_is_missed(
     tmp_path: Path, generation: Generation, plight: dict[str, Any]
