@@ -50,13 +50,15 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     """Create a thing, or show what would be sent, and print it."""
     from qoder_cli.commands.made import show
+    from qoder_cli.nouns.shown import name_of
     from qoder_cli.nouns.write import Create
 
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         _show_planned(app, noun, body)
         return Exit.OK
-    app.progress.note(f"creating the {noun.called} {body['name']} {app.client.settings.whereabouts}")
+    called = " ".join(filter(None, (noun.called, name_of(body))))
+    app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
     made = Create(app, noun, body).deliver().raw
     _warn_of_other(app, made, body)
     show(app, noun, made)

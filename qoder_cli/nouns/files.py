@@ -7,7 +7,7 @@ from typing import IO, Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 
@@ -17,40 +17,25 @@ _LARGEST_METADATA = 8 * 2**10 - 100  # bytes of JSON (api/facts.md, 4), less our
 _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def read_text(path: str, option: str = "") -> bytes:
-    """Return what is in a file. Raises UsageError, which names the option, if it cannot be read or is not text."""
+def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
+    """Return what is in a file, or on standard input for `-`.
+
+    Raises UsageError, which names the option, if it cannot be read, is not text or is too large for the API.
+    """
     said = f"{option}: " if option else ""
+    called = "standard input" if path == "-" else path
     try:
-        with open_at_once(path) as file:
-            content = read_most(file, LARGEST + 1)
-    except (OSError, ValueError) as error:
-        hint = "check the file's name"
-        raise UsageError(f"{said}cannot read {path}: {reason_of(error)}", hint=hint) from None
-    return check_text(content, said + path)
-
-
-def read_stdin(stdin: IO[str] | None) -> bytes:
-    """Return what is on standard input. Raises UsageError if it is closed, cannot be read or is not text."""
-    if stdin is None:
-        raise UsageError("standard input is closed", hint="pipe into it, or name a file")
-    try:
-        binary = getattr(stdin, "buffer", None)
-        content = binary.read(LARGEST + 1) if binary else stdin.read(LARGEST + 1).encode()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read standard input: {error}", hint="name a file instead") from None
-    return check_text(content, "standard input")
-
-
-def check_text(content: bytes, called: str) -> bytes:
-    """Return the content. Raises UsageError for what the API does not take."""
-    if len(content) > LARGEST:
-        raise UsageError(f"{called} is larger than {LARGEST // 2**20} MiB", hint="split it")
-    if b"\0" in content:
-        raise UsageError(f"{called} is a binary file; the API takes texts alone")
-    try:
+        content = read_typed(path, stdin, LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UsageError(f"{said}{called} is larger than {LARGEST // 2**20} MiB", hint="split it")
         content.decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{called} is not a UTF-8 text; the API takes texts alone") from None
+        raise UsageError(f"{said}{called} is not a UTF-8 text; the API takes texts alone") from None
+    except (OSError, ValueError) as error:
+        hint = "check the file's name"
+        raise UsageError(f"{said}cannot read {called}: {reason_of(error)}", hint=hint) from None
+    if b"\0" in content:
+        raise UsageError(f"{said}{called} is a binary file; the API takes texts alone")
     return content
 
 

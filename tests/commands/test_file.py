@@ -146,7 +146,7 @@ def test_closed_standard_input_is_said(qoder: Qoder, service: Service) -> None:
     err = io.BytesIO()
     app = App(env=qoder.env, out=Screen(io.BytesIO()), err=Screen(err), stdin=None, transport=qoder.transport)
     assert main(["file", "upload", "-", "--name", "x"], app) == 2
-    assert b"standard input is closed" in err.getvalue()
+    assert b"cannot read standard input: it is closed" in err.getvalue()
 
 
 def test_nothing_is_uploaded_where_writing_is_forbidden(qoder: Qoder, service: Service, notes: Path) -> None:

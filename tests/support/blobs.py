@@ -92,6 +92,7 @@ class Service(httpx.BaseTransport):
         self.answers: dict[str, Any] = {}  # by method and path
         self.lists_metadata = generation == "current"
         self.takes = "files[]"  # the field of a form that has a skill
+        self.replaces_secrets = True
         self._count = 0
         qoder.transport = self
 
@@ -121,6 +122,8 @@ class Service(httpx.BaseTransport):
     def add(self, list_of: str, prefix: str, **fields: Any) -> Object:
         """Put an object into a list, and return it."""
         self._count += 1
+        if any(each.get("id") == f"{prefix}{self._count}" for each in self.things.get(list_of, ())):
+            self._count += 1
         made = {"id": f"{prefix}{self._count}", **fields, "created_at": self._now(), "updated_at": self._now()}
         self.things.setdefault(list_of, []).append(made)
         return made
@@ -194,12 +197,12 @@ class Service(httpx.BaseTransport):
             return {"data": [], "has_more": False}
         if path.endswith("/content"):
             return self._content_of(path)
-        return self._find(path)[1]
+        return _veiled(self._find(path)[1])
 
     def _listed(self, raw: Object, query: dict[str, list[str]]) -> Object:
         left_out = {"content"} if raw.get("type") in ("memory", "memory_version") else set()
         left_out |= set() if self.lists_metadata else {"metadata"}
-        return {key: value for key, value in raw.items() if key not in left_out}
+        return _veiled({key: value for key, value in raw.items() if key not in left_out})
 
     def _content_of(self, path: str) -> Any:
         parts = path.split("/")
@@ -257,6 +260,8 @@ class Service(httpx.BaseTransport):
             )
             return self.add(path, prefix, type=of, **body)
         _, raw = self._find(path)
+        if "auth" in body and not self.replaces_secrets:
+            raise Refused(405, "Not allowed.")
         if body.get("content_sha256", raw.get("content_sha256")) != raw.get("content_sha256"):
             raise Refused(409, "The memory was changed.")
         raw |= body | (_content(body["content"]) if "content" in body else {}) | {"updated_at": self._now()}

@@ -57,7 +57,7 @@ def upload(
     read = {
         path: (
             files.check_name(PurePath(path).name if name is None else name),
-            files.read_stdin(app.stdin) if path == "-" else files.read_text(path),
+            files.read_text(path, stdin=app.stdin),
         )
         for path in dict.fromkeys(paths)
     }
