@@ -30,11 +30,6 @@ class Output:
         self.format = "table" if self.is_wide else format
 
     @property
-    def has_written(self) -> bool:
-        """Whether anything was printed yet."""
-        return self.screen.has_written
-
-    @property
     def is_json(self) -> bool:
         return self.format in ("json", "jsonl")
 
@@ -91,19 +86,11 @@ class Output:
         with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
-    def raw(self, text: str) -> None:
-        """Print lines that are composed already, in every format; they are no commands to a CI system."""
-        self.screen.write(text)
-
-    def exactly(self, text: str) -> None:
-        """Print a text as it is, in every format: what is data, or a file."""
-        self.screen.write_exactly(text)
-
     def content(self, content: bytes) -> None:
         """Print what is in a file as it is; on a terminal what steers that does not."""
         if self.screen.is_terminal:
             shown = inert_lines(content.decode("utf-8", "replace"))
-            self.exactly(shown if shown.endswith("\n") else shown + "\n")
+            self.screen.write_exactly(shown if shown.endswith("\n") else shown + "\n")
         else:
             self.screen.write_exactly(content)
 
@@ -189,11 +176,11 @@ class Rows(Generic[T]):
 
     def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
         if failure is None and (end := self._end()):
-            self._output.raw(end)
+            self._output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
         if batch:
-            self._output.raw(self._text(batch))
+            self._output.screen.write(self._text(batch))
             self._begun = True
 
     def _text(self, batch: Sequence[T]) -> str:

@@ -189,7 +189,7 @@ def _print(app: App, applied: "Applied") -> None:
 
 def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
     """Return the last words when a signal came, having printed what is known of the deployment."""
-    if not app.output.has_written:
+    if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(app, applied)
     if applied.error is None:
