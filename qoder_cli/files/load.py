@@ -15,7 +15,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import NAMES
 from qoder_cli.files import jsonread, source, yamlread
 from qoder_cli.files.check import check
-from qoder_cli.files.normal import REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
+from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
 
 MOST_PROBLEMS = 1000  # of one file that are told
@@ -43,7 +43,8 @@ class Declared:
 
 def missing_for_create(declared: Declared) -> list[str]:
     """Return the names of the fields that a create needs and the file does not have."""
-    return [name for name in REQUIRED if name not in declared.fields]
+    there = {NAMED.get(name, name) for name in declared.fields}
+    return [name for name in REQUIRED if name not in there]
 
 
 def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str]) -> list[Declared]:
@@ -143,6 +144,10 @@ class _Loader:
         if {"message", "initial_events"} <= set(fields):
             text = "is short for initial_events; keep one of the two"
             yield Problem(text, line=fields["message"].line, path=(*at, "message"))
+        for short, whole in NAMED.items():
+            if {short, whole} <= set(fields):
+                text = f"stands for {whole}, too; keep one of the two"
+                yield Problem(text, line=fields[short].line, path=(*at, short))
         for key in ("name", "id"):
             node = fields.get(key)
             if node is None or not isinstance(node.content, str):

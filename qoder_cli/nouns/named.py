@@ -26,7 +26,30 @@ def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = Fa
         return typed
     if not noun.has_name:
         raise UsageError(f"{typed[:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
-    known = list(alive(app, noun, *held_by, archived=archived))
+    return _meant(app, noun, typed, list(alive(app, noun, *held_by, archived=archived)), *held_by)
+
+
+class Names:
+    """Names that are looked up once a command: each noun is listed at most once."""
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._ids: dict[tuple[str, str], str] = {}
+
+    def id_of(self, noun: Noun, typed: str) -> str:
+        """Return the id of what was typed, as `id_of` does."""
+        if ids.id_or_name(typed, noun.prefix, noun.called, f"an id ({noun.prefix}…) or an exact name"):
+            return typed
+        if noun.words not in self._known:
+            self._known[noun.words] = list(alive(self._app, noun))
+        if (noun.words, typed) not in self._ids:
+            self._ids[noun.words, typed] = _meant(self._app, noun, typed, self._known[noun.words])
+        return self._ids[noun.words, typed]
+
+
+def _meant(app: "App", noun: Noun, typed: str, known: list[dict[str, Any]], *held_by: str) -> str:
+    """Return the id of the one of this name. Raises UsageError where several have it, NotFound where none has."""
     found = [each["id"] for each in known if name_of(each) == typed]
     if len(found) > 1:
         hint = f"use an id: {', '.join(found[:_LISTED])}"
