@@ -217,7 +217,10 @@ def at_latest(
             return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
         return None
 
-    pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
+    pinned: list[dict[str, Any]] = []  # the agent that each has, if it is named without a version; else empty
+    for one, current in zip(declared, found, strict=True):
+        agent = mapping(settable(current).get("agent")) if isinstance(current, Deployment) else {}
+        pinned.append(agent if agent.get("id") == one.fields.get("agent") else {})
     ids = sorted({agent["id"] for agent in pinned if agent})
     latest = dict(zip(ids, in_order(latest_of, ids, at_a_time=AT_A_TIME), strict=True))
     anew = list(declared)
@@ -227,12 +230,6 @@ def at_latest(
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
             anew[number] = replace(declared[number], fields=fields)
     return anew
-
-
-def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
-    """Return the agent that a deployment has, if it is named without a version; else empty."""
-    agent = mapping(settable(found).get("agent")) if isinstance(found, Deployment) else {}
-    return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
 def there_already(app: App, step: Step) -> Applied | None:

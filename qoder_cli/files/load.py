@@ -122,7 +122,7 @@ class _Loader:
             fields = said.plain()
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
-        wrong = [*check(fields, said, at=at), *_slips(said, at), *self._between_fields(said, at, file)]
+        wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
@@ -139,6 +139,12 @@ class _Loader:
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
         fields = dict(said.items())
+        variables = fields.get(VARIABLES)
+        if variables and isinstance(variables.content, str) and not _is_servers(said):
+            slips = [name for name, _ in assignments(variables.content) or () if re.match(r"#|export\s", name)]
+            if slips:  # a shell reads them, a server takes them for names
+                what = "must not contain comments or `export`; remove them, or write a mapping"
+                yield Problem(what, line=variables.line, path=(*at, VARIABLES))
         if not {"name", "id"} & set(fields):
             yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
         if {"message", "initial_events"} <= set(fields):
@@ -178,16 +184,6 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
             problems += met
             return trees
     return yamlread.trees(text, problems)
-
-
-def _slips(said: Node, at: Path) -> Iterator[Problem]:
-    """Yield what a shell reads in a text of variables, and a server takes for names."""
-    variables = said.child(VARIABLES)
-    if variables is None or not isinstance(variables.content, str) or _is_servers(said):
-        return
-    if any(re.match(r"#|export\s", name) for name, _ in assignments(variables.content) or ()):
-        what = "must not contain comments or `export`; remove them, or write a mapping"
-        yield Problem(what, line=variables.line, path=(*at, VARIABLES))
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:

@@ -175,7 +175,15 @@ class Rows(Generic[T]):
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
-        if failure is None and (end := self._end()):
+        if failure is not None:
+            return
+        end = ""
+        if self._output.format == "json":
+            before = "\n" if self._begun and self._output.indent else ""
+            end = ("" if self._begun else "[") + before + "]\n"
+        elif self._grid is not None:
+            end = self._output.footer(self._times, *self._grid.left_out(self._remedy))
+        if end:
             self._output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
@@ -209,11 +217,3 @@ class Rows(Generic[T]):
             header = self._grid.header()
         self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
         return header + "".join(map(self._grid.row, cells))
-
-    def _end(self) -> str:
-        if self._output.format == "json":
-            before = "\n" if self._begun and self._output.indent else ""
-            return ("" if self._begun else "[") + before + "]\n"
-        if self._grid is None:
-            return ""
-        return self._output.footer(self._times, *self._grid.left_out(self._remedy))
