@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.cli.options import flag
 from qoder_cli.help.completion import values
@@ -53,6 +54,7 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     from qoder_cli.nouns.shown import name_of
     from qoder_cli.nouns.write import Create
 
+    _warn_of_name(app, noun, body)
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         _show_planned(app, noun, body)
@@ -71,6 +73,19 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
 
     if other := [field for field in differing(found, body) if field in found]:
         app.progress.warn(f"{found['id']}: the server stored {', '.join(other)} differently from what was sent")
+
+
+def _warn_of_name(app: App, noun: Noun, body: Raw) -> None:
+    """Warn of a name that no command will take for one."""
+    from qoder_cli.nouns.shown import name_of
+
+    name = name_of(body)
+    try:
+        is_taken = name is None or not noun.has_name or not ids.id_or_name(name, noun.prefix, noun.called, "")
+    except UsageError:
+        is_taken = False
+    if not is_taken:
+        app.progress.warn("commands will not take this name; use the id")
 
 
 def read_current(app: App, noun: Noun, typed: str) -> Raw:
@@ -111,6 +126,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
         app.progress.note(f"{known} is already up to date")
         show(app, noun, current)
         return Exit.OK
+    _warn_of_name(app, noun, body)
     if not dry_run:
         app.progress.note(f"updating {known} {app.client.settings.whereabouts}")
     if dry_run or not app.progress.is_quiet:

@@ -117,7 +117,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
 def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
     """Return an agent's skills with more, each typed as ID or NAME, either with @VERSION. Raises UsageError, ApiError.
 
-    One that it has already stays, in the version typed.
+    One that it has already stays as it is, but for a version that is typed.
     """
     from qoder_cli.nouns.change import read
     from qoder_cli.nouns.named import id_of
@@ -129,6 +129,8 @@ def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
         if not (at and _VERSION.fullmatch(version)):
             name, version = word, ""
         id = id_of(app, NOUNS["skill"], name)
+        if any(each.get("skill_id") == id and not version for each in known):
+            continue
         source = read(app, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
         entry = {"type": kind, "skill_id": id, **({"version": version} if version else {})}
@@ -170,7 +172,7 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
     """Return a toolset with these tools, `all` or their names; of what it was, the permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
     kept = [{"name": each.get("name"), "permission_policy": each.get("permission_policy")} for each in _configs(entry)]
-    kept = [each for each in kept if each["permission_policy"] and (names == ("all",) or each["name"] in names)]
+    kept = [each for each in kept if each["permission_policy"] and (names == ("all",) or _is_in(each["name"], names))]
     changed: Entry = {"type": entry.get("type") or TOOLSET}
     changed |= {} if names == ("all",) else {"enabled_tools": list(names)}
     changed |= {"configs": kept} if kept else {}
@@ -188,9 +190,9 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
         default["permission_policy"] = _ASKS
     else:
         _check_there(entry, asks)
-        by_name = {str(each.get("name")): each for each in configs}
-        by_name |= {name: {**by_name.get(name, {"name": name}), "permission_policy": _ASKS} for name in asks}
-        configs = list(by_name.values())
+        configs = [{**each, "permission_policy": _ASKS} if _is_in(each.get("name"), asks) else each for each in configs]
+        known = [each.get("name") for each in configs]
+        configs += [{"name": name, "permission_policy": _ASKS} for name in asks if not _is_in(name, known)]
     configs = [each for each in configs if set(each) != {"name"}]
     changed = {key: value for key, value in entry.items() if key not in ("configs", "default_config")}
     return changed | ({"configs": configs} if configs else {}) | ({"default_config": default} if default else {})
@@ -201,9 +203,18 @@ def _check_there(entry: Entry, names: Sequence[str]) -> None:
     enabled = entry.get("enabled_tools") or names
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += entry.get("disallowed_tools") or []
-    if missing := [name for name in names if name not in enabled or name in off]:
+    if missing := [name for name in names if not _is_in(name, enabled) or _is_in(name, off)]:
         has = ", ".join(map(str, enabled)) if entry.get("enabled_tools") else f"all but {', '.join(map(str, off))}"
         raise UsageError(f"--ask: {missing[0]} is not among the agent's tools ({has})", hint="add it with --tools")
+
+
+def _is_in(name: Any, names: Iterable[Any]) -> bool:
+    """Return whether a tool is among some: `web_fetch` and `WebFetch` are one, or its permission would be lost."""
+    return _plain(name) in map(_plain, names)
+
+
+def _plain(name: Any) -> str:
+    return str(name).lower().replace("_", "")
 
 
 def _configs(entry: Entry) -> list[Entry]:

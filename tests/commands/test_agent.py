@@ -254,6 +254,39 @@ def test_permissions_outlive_other_tools(qoder: Qoder, service: Things) -> None:
     assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["Bash", "Write"]}
 
 
+def test_a_tool_in_other_letters_keeps_its_permission(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--tools", "Bash,web_fetch", "--ask", "bash,WebFetch").code == 0
+    asks = [{"name": "bash", **ASKS}, {"name": "WebFetch", **ASKS}]
+    assert helper(service)["tools"][0]["configs"] == asks
+    assert qoder(*UPDATE, "--tools", "BASH", "--ask", "Bash").code == 0
+    assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["BASH"], "configs": asks[:1]}
+
+
+def test_a_skill_that_is_there_stays_in_its_version(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--skill", "notes@2").code == 0
+    assert "already up to date" in qoder(*UPDATE, "--skill", "notes").err
+    assert qoder(*UPDATE, "--skill", "notes@3").code == 0
+    assert helper(service)["skills"][0]["version"] == "3"
+    assert qoder(*UPDATE, "--remove-skill", "notes", "--skill", "notes").code == 0
+    assert "version" not in helper(service)["skills"][0]
+
+
+def test_the_same_model_keeps_what_was_set_for_it(qoder: Qoder, service: Things) -> None:
+    helper(service)["model"] = {"id": "auto", "effort": "high"}
+    assert "already up to date" in qoder(*UPDATE, "--model", "auto").err
+    assert qoder(*UPDATE, "--model", "ultimate").code == 0
+    assert helper(service)["model"] == {"id": "ultimate"}
+
+
+@pytest.mark.parametrize("name", ["agent_1", "env_1", "two\nlines"])
+def test_a_name_that_no_command_takes_is_warned_of(qoder: Qoder, service: Things, name: str) -> None:
+    for words in (("create", "--model", "auto"), ("update", "helper")):
+        ran = qoder("agent", *words, "--name", name, "--dry-run")
+        assert ran.code == 0
+        assert "commands will not take this name; use the id" in ran.err
+    assert "will not take" not in qoder("agent", "update", "helper", "--model", "ultimate").err
+
+
 def test_servers_and_skills_are_added_and_removed_one_by_one(qoder: Qoder, service: Things) -> None:
     more = "https://mcp.example.com/more"
     assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes").code == 0

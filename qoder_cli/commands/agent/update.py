@@ -48,6 +48,8 @@ def update(
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
+    from qoder_cli.nouns.write import covers
+
     app: App = ctx.obj
     body = fields(app, "update", ctx.params)
     if not body and not any(
@@ -62,5 +64,7 @@ def update(
             hint="compare, then remove the version from the file",
             next=app.looking("agent", "get", str(current["id"])),
         )
+    if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
+        del body["model"]  # its effort and the like stay
     wanted = edited.merged(current, body) | changed(app, ctx.params, {**current, **body})
     return edited.update(ctx, NOUNS["agent"], current, wanted, dry_run=dry_run)
