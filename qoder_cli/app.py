@@ -124,10 +124,9 @@ class App:
 
     def keep_secrets(self) -> set[str]:
         """Keep out of stderr also the token that the settings name, as far as these can be read; return all of them."""
-        token = None
         with suppress(Exception):  # an error is being reported, perhaps that of the settings
-            token = self._resolved.token
-        return self._keep_secret(token, *map(self.env.get, _TOKENS))
+            return self._keep_secret(self._resolved.token, *map(self.env.get, _TOKENS))
+        return self._keep_secret(*map(self.env.get, _TOKENS))
 
     @cached_property
     def _resolved(self) -> "Settings":

@@ -17,7 +17,7 @@ from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import as_command, everywhere, show_help
-from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed, plain
 
 _FLAGS = {"max_content_width": 80}
@@ -74,12 +74,20 @@ class Command(_Documented, TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        lists: dict[str, list[Any]] = {"argument": [], "option": []}
-        for param in self.get_params(ctx):
-            if param not in shared_options() and (row := param.get_help_record(ctx)):
-                about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1]).replace("x>=", "at least ")
-                lists[param.param_type_name].append((row[0], about))
-        return [("Arguments", lists["argument"]), ("Options", lists["option"])]
+        own = [param for param in self.get_params(ctx) if param not in shared_options()]
+        return [
+            (
+                title,
+                [_row(row) for param in own if param.param_type_name == kind and (row := param.get_help_record(ctx))],
+            )
+            for title, kind in (("Arguments", "argument"), ("Options", "option"))
+        ]
+
+
+def _row(told: tuple[str, str]) -> tuple[str, str]:
+    """Return a row of help with the range of a number in words."""
+    name, about = told
+    return name, re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", about).replace("x>=", "at least ")
 
 
 class _Listed(NamedTuple):
@@ -221,11 +229,20 @@ def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
     return function
 
 
+class _Root(Tree):
+    """The root, whose contents page fits a terminal of 24 lines."""
+
+    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+        """Return the contents page, with one line for the nouns that are alike."""
+        rows = [(name, ALIKE_TOLD if name == ALIKE[0] else about) for name, about in self.commands_told()]
+        return [("Commands", [row for row in rows if row[0] not in ALIKE[1:]])]
+
+
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
     nouns = {noun: _Listed(partial(load_noun, noun), partial(str, about)) for noun, (_, about) in NOUNS.items()}
-    tree = Tree(program, _ABOUT, nouns, NOUNS_UNDERSTOOD)
+    tree = _Root(program, _ABOUT, nouns, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

@@ -56,9 +56,9 @@ FILTERS: dict[str, tuple[str, Any]] = {
 _MATCHED = {"title": "display_title", "source": "source", "session": "session"}  # columns, filtered here too
 
 
-def commands(noun: Noun, *, is_listed: bool = True, **own: Command) -> dict[str, Command]:
+def commands(noun: Noun, **own: Command) -> dict[str, Command]:
     """Return the commands of a noun by their verbs: those that its operations call for, and its own."""
-    made: dict[str, Command] = {"list": list_command(noun)} if is_listed else {}
+    made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
         made["get"] = get_command(noun)
     made.update((verb, own[verb]) for verb in own if verb in ("create", "update"))
@@ -89,7 +89,7 @@ def held_by(noun: Noun) -> list[tuple[str, Any, Any]]:
     return [("holder", OneRun if above.words == "session" else one_argument(above), Parameter.empty)]
 
 
-def ids_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
+def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
     """Return the id of what holds the things, and take it out of what was typed. Raises UsageError, NotFound."""
     above = holder(noun)
     if above is None:
@@ -105,8 +105,7 @@ def ids_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
-    above = holder(noun)
-    held = [above.sample] if above else []
+    held = [noun.sample_of] if noun.sample_of else []
     return " ".join(["qoder", *words_of(noun, verb, *held), *rest])
 
 
@@ -143,7 +142,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     from qoder_cli.local.remembered import remember_things
     from qoder_cli.nouns.shown import fields, found_at, name_of
 
-    held = ids_of(app, noun, typed)
+    held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
     statuses, name = typed.get("status") or (), typed.get("name")
@@ -198,7 +197,7 @@ _VERSION = Annotated[
 
 
 def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
-    held = ids_of(app, noun, typed)
+    held = holder_of(app, noun, typed)
     show(app, noun, read_one(app, noun, typed["thing"], *held, version=typed.get("version")))
 
 
@@ -284,7 +283,7 @@ _DELETED_VERSION = Annotated[
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     from qoder_cli.nouns.change import ARCHIVE, DELETE, Target
-    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.named import ids_of
     from qoder_cli.nouns.shown import called
     from qoder_cli.nouns.write import target_of
 
@@ -293,12 +292,13 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     yes, version = typed["yes"], typed.get("version")
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
-    held = ids_of(app, noun, typed)
+    held = holder_of(app, noun, typed)
     words = named(typed["things"], app, what=f"{noun.called}s", allow_empty=typed["allow_empty"])
     if version is not None and len(words) > 1:
         raise UsageError(f"--version is that of one {noun.called}", hint="name one")
     # Before anything is changed, all names are looked up: a wrong one changes nothing.
-    targets = {word: target_of(noun, *held, id_of(app, noun, word, *held)) for word in words}
+    found = ids_of(app, noun, words, *held, archived=True)
+    targets = {word: target_of(noun, *held, id) for word, id in found.items()}
     if version is not None:
         whole = targets[words[0]]
         of = Target(

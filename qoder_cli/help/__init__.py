@@ -5,6 +5,13 @@ NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run and manage deployments"),
     "run": ("qoder_cli.commands.run", "Inspect runs, read their logs, wait for them"),
     "session": ("qoder_cli.commands.session", "Start, list, change and end sessions, talk to their agents"),
+    "agent": ("qoder_cli.commands.agent", "Manage agents: their models, tools and instructions"),
+    "env": ("qoder_cli.commands.env", "Manage the environments that sessions run in"),
+    "file": ("qoder_cli.commands.file", "Upload files, download what agents made"),
+    "vault": ("qoder_cli.commands.vault", "Keep secrets for agents"),
+    "skill": ("qoder_cli.commands.skill", "Upload and manage skills"),
+    "memory": ("qoder_cli.commands.memory", "Read and write what agents remember"),
+    "dream": ("qoder_cli.commands.dream", "Have memories tidied up"),
     "model": ("qoder_cli.commands.model", "List the models that agents can use"),
     "auth": ("qoder_cli.commands.auth", "Log in, log out, show which token is in use"),
     "config": ("qoder_cli.commands.config", "Read and edit the config file"),
@@ -15,11 +22,21 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Help topics: commands, options, exit-codes, environment, output"),
 }
 
+# These share a line of it, that of the first: what agents are made of, each with the same verbs.
+ALIKE = ("agent", "env", "file", "vault", "skill", "memory", "dream", "model")
+ALIKE_TOLD = "Agents; likewise env, file, vault, skill, memory, dream, model"
+
 # What people type for these, a noun and a verb below one; understood, and not shown.
 NOUNS_UNDERSTOOD = {
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
     "runs": "run",
     "sessions": "session",
+    "agents": "agent",
+    **dict.fromkeys(("environment", "environments"), "env"),
+    "files": "file",
+    "vaults": "vault",
+    "skills": "skill",
+    "dreams": "dream",
     "models": "model",
     "login": "auth login",
     "logout": "auth logout",

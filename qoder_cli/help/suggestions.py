@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
-from qoder_cli.help import VERBS_UNDERSTOOD
+from qoder_cli.help import ALIKE, VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
 
 # Habits from other tools, and the hints. None names a command that takes something away.
@@ -14,8 +14,8 @@ _LOGIN = "to save a token: `qoder auth login`"
 _RUNS = "to list runs: `qoder run list`"
 _LOGS = "to read the log of a run: `qoder run logs RUN`; DEPLOYMENT@last is the latest run of a deployment"
 _WATCH = "to follow a run to its end: `qoder run wait RUN --follow`"
-_STOP = "to end a run or stop a schedule, see: `qoder run --help`, `qoder deploy --help`"
-_REMOVE = "nothing can be removed for good; see what can be done: `qoder deploy --help`"
+_STOP = "to end a run or a schedule, see: `qoder run --help`, `qoder deploy --help`"
+_REMOVE = "see what can be deleted: `qoder help commands`; a deployment can only be archived"
 _START = "to start a run: `qoder deploy run DEPLOYMENT`"
 _PREVIEW = "to preview the changes of a file: `qoder deploy apply -f FILE --dry-run`"
 _JQ = "pipe JSON to jq: --json | jq FILTER"
@@ -34,7 +34,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("start", "trigger", "retry"), _START),
     **dict.fromkeys(("diff", "validate"), _PREVIEW),
     "edit": "to change a deployment: `qoder deploy update DEPLOYMENT`",
-    "agent": "to list agents: `qoder api GET /agents`",
     "docs": "for the help topics: `qoder help`",
 }
 
@@ -68,7 +67,10 @@ VALUES: dict[str, str] = {
 # Commands that take something away, cannot be undone, let an agent act or change what is saved: never suggested for
 # another word.
 DESTRUCTIVE = frozenset(
-    {"answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "send", "set", "unset"}
+    {
+        *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "send", "set", "unset"),
+        *("put", "redact", "remove", "upload", "write"),
+    }
 )
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
 
@@ -84,7 +86,8 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
         return f"did you mean '{path} {near[0]}'?"
     root = context.find_root()
     verb = VERBS_UNDERSTOOD.get(typed, typed)
-    groups = {name: root.command.get_command(root, name) for name in root.command.list_commands(root)}
+    nouns = [name for name in root.command.list_commands(root) if name not in ALIKE]
+    groups = {name: root.command.get_command(root, name) for name in nouns}
     elsewhere = [
         f"'{root.info_name} {name} {verb}'"
         for name, group in groups.items()

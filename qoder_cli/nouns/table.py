@@ -22,6 +22,7 @@ class Noun(NamedTuple):
     prefix: str  # of its ids; "" where these are numbers
     columns: tuple[str, ...]  # of a list, only ever appended to
     sample: str  # one that the sandbox has, for the examples
+    sample_of: str = ""  # what holds that
     more: tuple[str, ...] = ()  # what `get` shows besides
     archived: str = ""  # what archiving means, a sentence for help and for the question
     deleted: str = ""  # the same for deleting
@@ -60,6 +61,7 @@ _ROWS = (
         "work_",
         ("id", "state", "session", "created", "acknowledged", "started", "heartbeat", "stopped"),
         sample="work_demo",
+        sample_of="workers",
         more=("metadata",),
         has_name=False,
     ),
@@ -91,6 +93,7 @@ _ROWS = (
         "vcred_",
         ("id", "name", "type", "for", "created", "archived"),
         sample="github-token",
+        sample_of="team-secrets",
         more=("network", "hosts", "metadata", "updated"),
         archived="Sessions cannot use it any more.",
         deleted="Its secret cannot be read back.",
@@ -156,6 +159,7 @@ _ROWS = (
         "sthr_",
         ("id", "status", "agent", "parent", "credits", "created"),
         sample="sthr_demo",
+        sample_of="sess_demo",
         archived="It takes no messages any more.",
         has_name=False,
     ),

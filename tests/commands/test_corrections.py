@@ -29,8 +29,7 @@ HINTS = {
     "version": "qoder --version",
     "docs": "qoder help",
     "status": "qoder auth status",
-    "list": "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder session list' or 'qoder model list' or "
-    "'qoder config list'?",
+    "list": "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder session list' or 'qoder config list'?",
     "ls": "'qoder run list'",
     "show": "'qoder run get'",
     "wait drun_1": "did you mean 'qoder run wait' or 'qoder session wait'?",
@@ -51,9 +50,9 @@ HINTS = {
     "output drun_1": "qoder run result RUN",
     "stop drun_1": "qoder run --help",
     "run kill drun_1": "qoder run --help",
-    "rm dep_1": "qoder deploy --help",
-    "deploy remove dep_1": "qoder deploy --help",
-    "deploy delete dep_1": "nothing can be removed for good",
+    "rm dep_1": "qoder help commands",
+    "deploy remove dep_1": "qoder help commands",
+    "deploy delete dep_1": "a deployment can only be archived",
     "deploy nightly": "qoder deploy run DEPLOYMENT",
     "start nightly": "qoder deploy run DEPLOYMENT",
     "run trigger nightly": "qoder deploy run DEPLOYMENT",
@@ -70,7 +69,6 @@ HINTS = {
     "edit nightly": "`qoder deploy update DEPLOYMENT`",
     "deploy diff x.yaml": "`qoder deploy apply -f FILE --dry-run`",
     "validate x.yaml": "`qoder deploy apply -f FILE --dry-run`",
-    "agent list": "`qoder api GET /agents`",
     "deploy run nightly --watch": "--follow",
     "run get drun_1 --watch": "qoder run wait",
     "deploy run nightly --detach": "unless --wait is given",
@@ -131,7 +129,7 @@ def test_a_slip_gets_a_suggestion(qoder: Qoder, typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["deploy run x --web", "run list --user me", "vaults", "vault list", "run list --foo", "agents", "xyz"]
+    "typed", ["deploy run x --web", "run list --user me", "webhooks", "webhook list", "run list --foo", "usages", "xyz"]
 )
 def test_what_is_no_slip_gets_no_suggestion(qoder: Qoder, typed: str) -> None:
     ran = qoder(*shlex.split(typed))
@@ -268,6 +266,8 @@ def test_every_destructive_command_is_known_as_one() -> None:
         *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
         *("list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path"),
+        *("agent", "env", "file", "vault", "skill", "memory", "dream", "thread", "credential", "versions"),
+        *("work", "cat", "check", "download", "history", "ls"),
     }
 
 

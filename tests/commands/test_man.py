@@ -27,8 +27,8 @@ def test_the_pages_are_up_to_date_and_in_the_wheel() -> None:
 
 def test_every_command_has_a_page(qoder: Qoder) -> None:
     paths = [each["path"] for each in qoder("help", "--json").json["commands"]]
-    nouns = {path[0] for path in paths if len(path) > 1}
-    assert set(PAGES) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *([noun] for noun in nouns)))}
+    groups = {tuple(path[:length]) for path in paths for length in range(1, len(path))}
+    assert set(PAGES) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *groups))}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -49,7 +49,7 @@ MISTAKES = {
         "qoder deploy nightly-report",
         "qoder status",
         "qoder logs {run}",
-        "qoder agent list",
+        "qoder webhook list",
         "qoder deploy delete {deployment}",
         "qoder deploy apply nightly.yaml",
         "qoder deploy run nightly-report --input text",

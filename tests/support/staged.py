@@ -35,7 +35,8 @@ def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object])
     run = qoder("deploy", "run", deployment, "--json").json
     if "cancel" not in line:
         later()
-    line = re.sub("sess_demo|sess_…", str(run["session_id"]), line)
+    session = str(run["session_id"])
+    line = re.sub("sess_demo|sess_…", session, line).replace("sthr_demo", session.replace("sess_", "sthr_"))
     if re.search("evt_|HEX", line):
         while not (waiting := qoder("run", "pending", run["id"], "--json").json):
             later()

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
-Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="Agent id or name; @3 behind it pins version 3.")]
-Environment = Annotated[str | None, typer.Option(metavar="ENV", help="Environment id or name.")]
+Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
+Environment = Annotated[str | None, typer.Option(metavar="ENV", help="Environment id (env_…).")]
 Message = Annotated[
     str | None, typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
 ]
 Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Description.")]
 Schedule = Annotated[str | None, typer.Option(metavar="CRON", help="Cron expression, e.g. '0 9 * * 1-5'.")]
 Timezone = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of the schedule, e.g. Europe/Berlin.")]
-Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="VAULT", help="Vault id or name. Repeatable.")]
+Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="ID", help="Vault id (vault_…). Repeatable.")]
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
 ]
@@ -58,7 +58,7 @@ def create(
 
     Exits 6 if the name is taken, 9 if the response was lost and it is unclear
     whether it was created."""
-    from qoder_cli.deployments.planning import Book, creating, with_ids
+    from qoder_cli.deployments.planning import Book, creating
     from qoder_cli.files.load import missing_for_create
 
     app: App = ctx.obj
@@ -68,7 +68,6 @@ def create(
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
-    [declared] = with_ids(app, [declared])
     if taken := Book.of(app).alive(declared.name):
         update = shlex.join(app.command("deploy", "update", taken[0].id))
         raise Rejected(
@@ -112,7 +111,7 @@ def update(
     Exits 0 even if there was nothing to change."""
     from qoder_cli.base.model import mapping
     from qoder_cli.deployments.lookup import find_deployment
-    from qoder_cli.deployments.planning import Book, at_latest, changing, with_ids
+    from qoder_cli.deployments.planning import Book, at_latest, changing
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
@@ -136,7 +135,7 @@ def update(
     fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
     fields |= metadata_of(metadata, remove_metadata, known["metadata"])
     book = Book.of(app) if name not in (None, current.name) else Book()
-    [declared] = with_ids(app, [declare_fields(fields)])
+    declared = declare_fields(fields)
     [pinned] = [declared] if agent is None else at_latest(app, [declared], [current])
     step = changing(pinned, current, book, repin=agent is not None)
     return _write(app, step, dry_run=dry_run, doing="changing")
@@ -190,7 +189,7 @@ def _print(app: App, applied: "Applied") -> None:
 
 def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
     """Return the last words when a signal came, having printed what is known of the deployment."""
-    if not app.out.has_written:
+    if not app.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(app, applied)
     if applied.error is None:

@@ -74,8 +74,8 @@ def cat(
     JSON it is the memory, with its `content`.
 
     Examples:
-      qoder memory cat project notes.md
-      qoder memory cat project notes.md --json | jq -r .content_sha256"""
+      qoder memory cat project conventions.md
+      qoder memory cat project conventions.md --json | jq -r .content_sha256"""
     from qoder_cli.base.errors import NoAnswer, NotFound
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.named import id_of
@@ -113,7 +113,7 @@ def history(
     Piped: id, path, operation, bytes, by, created, redacted.
 
     Examples:
-      qoder memory history project notes.md
+      qoder memory history project conventions.md
       qoder memory history project --since 7d --json"""
     from qoder_cli.base.times import parse_timestamp
     from qoder_cli.commands.run.list import ALWAYS, Window

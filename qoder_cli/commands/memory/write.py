@@ -31,8 +31,8 @@ def write(
     so already. Exits 9 if the response was lost and it is unclear.
 
     Examples:
-      qoder memory write project notes.md -m 'Releases are on Monday.'
-      qoder memory write project notes.md -m @notes.md"""
+      qoder memory write project conventions.md -m 'Releases are on Monday.'
+      qoder memory write project conventions.md -m @notes.md"""
     from qoder_cli.api.body import text_of
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.named import id_of
@@ -69,7 +69,7 @@ def remove(
     meanwhile is not removed (exit 6).
 
     Examples:
-      qoder memory remove project notes.md --yes"""
+      qoder memory remove project conventions.md --yes"""
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.change import DELETE
     from qoder_cli.nouns.named import id_of
@@ -103,7 +103,7 @@ def redact(
     then redact the versions that have it.
 
     Examples:
-      qoder memory redact project memver_demo --yes"""
+      qoder memory redact project memver_1 --yes"""
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.named import id_of
     from qoder_cli.nouns.write import target_of

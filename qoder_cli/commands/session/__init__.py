@@ -14,7 +14,7 @@ COMMANDS = {
     "archive": "qoder_cli.commands.session.archive:archive",
     "delete": "qoder_cli.commands.session.archive:delete",
     "threads": made.list_command(_THREAD),
-    "thread": ("Look at one thread, or archive it", made.commands(_THREAD, is_listed=False)),
+    "thread": ("Look at threads one by one, or archive them", made.commands(_THREAD)),
     "files": "qoder_cli.commands.session.files:files",
     **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

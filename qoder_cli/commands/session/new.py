@@ -70,8 +70,8 @@ def new(
     never created twice.
 
     Examples:
-      qoder session new --agent writer -m "Report on June." --wait --result
-      qoder session new --agent writer@3 -m @task.md --file notes.md --follow
+      qoder session new --agent writer --env default -m "Report on June." --result
+      qoder session new --agent writer@3 --env default --file notes.md -m @task.md
       qoder session new --like last --model ultimate -m "Try again." --result"""
     from qoder_cli.output.views import session_fields
     from qoder_cli.sessions.starting import start

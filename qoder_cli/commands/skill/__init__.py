@@ -3,8 +3,4 @@
 from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(
-    NOUNS["skill"],
-    upload="qoder_cli.commands.skill.upload:upload",
-    download="qoder_cli.commands.skill.download:download",
-)
+COMMANDS = made.commands(NOUNS["skill"])

@@ -158,7 +158,7 @@ class Printer:
         if self._output.format != "table":
             self._rows.show(wanted)
         elif written := "".join(map(self._written, wanted)):
-            self._output.screen.write(written)
+            self._output.raw(written)
 
     def _written(self, event: Event) -> str:
         said = entry(event, everything=bool(self._selection.types))
@@ -167,7 +167,7 @@ class Printer:
     def sum_up(self, credits: object) -> None:
         """Print what the session has cost, as `credits_of` told it."""
         if credits is not None:
-            self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
+            self._output.raw(self._transcript.write(Entry("credits", str(credits)), at=None))
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:
