@@ -11,13 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
-
-if TYPE_CHECKING:
-    from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -138,7 +136,7 @@ class Pool(Generic[T, R]):
         *,
         at_a_time: int,
         inbox: "SimpleQueue[Any]",
-        clock: "Clock",
+        clock: Clock,
     ) -> None:
         self._work = work
         self._tell = tell

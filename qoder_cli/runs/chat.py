@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
-from qoder_cli.output.screen import inert, inert_lines, is_ready, single_keys, terminal_width
+from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, single_keys, terminal_width
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
@@ -20,9 +20,6 @@ from qoder_cli.sessions.objects import refuse_archived, session_of
 from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events
 from qoder_cli.sessions.transcript import entry
-
-if TYPE_CHECKING:
-    from qoder_cli.output.screen import Screen
 
 TICK = 0.1  # seconds after which a key is heard
 PASTED = 0.05  # seconds between two lines that were not typed
@@ -176,7 +173,7 @@ class Talk:
 class Page:
     """What a person sees of a conversation: the agent's text as it is made, all else a line each."""
 
-    def __init__(self, screen: "Screen") -> None:
+    def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._id: str | None = None  # the message that is being made
         self._made = ""  # of it, as far as it was told

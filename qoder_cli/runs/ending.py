@@ -1,7 +1,7 @@
 """How a run ended, as the error that ends the command: in words, with what to do next."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -25,10 +25,8 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
 from qoder_cli.base.times import span
+from qoder_cli.runs.observe import Observer
 from qoder_cli.settings.values import OnAsk
-
-if TYPE_CHECKING:
-    from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
 
@@ -97,7 +95,7 @@ def needs_answer(run: Run) -> NeedsAnswer:
     return NeedsAnswer(waits, hint=_TO_ANSWER, run_state="going")
 
 
-def unanswered(observer: "Observer", wanted: Wanted, app: App) -> QoderError | None:
+def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | None:
     """Return the error that ends a wait for a run that needs an answer; None where a person gives it."""
     if (run := observer.run) is None:
         return None

@@ -6,19 +6,17 @@ What cannot be known with these counts as going: a run too many costs more than 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
+from qoder_cli.http.client import Client
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.listed import newest_runs
 from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
 
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page
@@ -86,7 +84,7 @@ class _Sessions:
         return session_id in self.moving or not (self.is_all or session_id in self.resting)
 
 
-def _sessions(client: "Client", deployment_id: str) -> _Sessions:
+def _sessions(client: Client, deployment_id: str) -> _Sessions:
     """Return what moves of a deployment, on a server that may ignore what it is asked for. Raises AuthError."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING[:2], "limit": NEWEST, "include_archived": "true"}
     found = _Sessions()
@@ -115,7 +113,7 @@ def _sessions(client: "Client", deployment_id: str) -> _Sessions:
 class _Stories:
     """Asks sessions whether their first ending has come, while requests are `left`."""
 
-    def __init__(self, client: "Client", *, left: int) -> None:
+    def __init__(self, client: Client, *, left: int) -> None:
         self._client = client
         self.left = left
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
@@ -10,30 +10,28 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, settle, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
+from qoder_cli.http.client import Client
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.turn import with_asks
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either, and each is tried for 30 s
 
 
-def newest_runs(client: "Client", deployment_id: str, count: int) -> list[Run]:
+def newest_runs(client: Client, deployment_id: str, count: int) -> list[Run]:
     """Return up to `count` (100 at most) of the newest runs, in one page. Raises ApiError."""
     return next(_pages(client, deployment_id, count))
 
 
-def all_runs(client: "Client", deployment_id: str) -> Iterator[Run]:
+def all_runs(client: Client, deployment_id: str) -> Iterator[Run]:
     """Yield all runs, the pages asked for as they are needed. Raises ApiError."""
     for page in _pages(client, deployment_id, 100):
         yield from page
 
 
-def _pages(client: "Client", deployment_id: str, limit: int) -> Iterator[list[Run]]:
+def _pages(client: Client, deployment_id: str, limit: int) -> Iterator[list[Run]]:
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         yield [run for item in page["data"] if (run := Run.read(item))]
 
@@ -44,7 +42,7 @@ class Resolver:
     `unread` counts those that only their session could have told of, which are left as they were sent.
     """
 
-    def __init__(self, client: "Client", *, ask: bool = True) -> None:
+    def __init__(self, client: Client, *, ask: bool = True) -> None:
         self._client = client
         self.asks = ask
         self.unread = 0

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.watch import Watch
     from qoder_cli.sessions.transcript import Showing
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
@@ -37,7 +37,7 @@ class Listener:
         self.inbox = inbox
         self._ears: dict[str, _Ear] = {}
 
-    def attend(self, watch: "Watch") -> None:
+    def attend(self, watch: Watch) -> None:
         """Listen to the session of a run, if it has one and there is room; leave it when the run has ended."""
         session_id = watch.session_id
         if session_id is None:
@@ -55,16 +55,16 @@ class Listener:
             self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
             feed.start()
 
-    def hears(self, watch: "Watch") -> bool:
+    def hears(self, watch: Watch) -> bool:
         ear = self._ear_of(watch)
         return ear is not None and ear.up and ear.delivers and self._client.clock.monotonic() - ear.heard < SILENT
 
-    def is_open(self, watch: "Watch") -> bool:
+    def is_open(self, watch: Watch) -> bool:
         """Return whether its stream is open, be it that it has told of nothing yet."""
         ear = self._ear_of(watch)
         return ear is not None and ear.up
 
-    def _ear_of(self, watch: "Watch") -> _Ear | None:
+    def _ear_of(self, watch: Watch) -> _Ear | None:
         return self._ears.get(watch.session_id or "")
 
     def take(self, news: News) -> tuple[str | None, bool]:

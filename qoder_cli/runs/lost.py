@@ -14,18 +14,16 @@ still on its way. The wide reading forgives nothing, for it is what permits a se
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
+from qoder_cli.http.client import Client
 from qoder_cli.http.readback import ReadBack
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-    from qoder_cli.local.store import Attempt, Owner, Store
+from qoder_cli.local.store import Attempt, Owner, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
 MORE_LOOKS = (16.0, 30.0)  # the same, before anything is sent again or said to have started nothing: lists lag
@@ -35,10 +33,10 @@ ACTED = 120.0  # seconds after which a trigger has acted, as far as one look can
 CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
 _NAMED = 5  # runs that an error lists
 
-Attempts = Callable[[], "Sequence[Attempt]"]
+Attempts = Callable[[], Sequence[Attempt]]
 
 
-def look_for_run(client: "Client", store: "Store", attempts: Attempts, *, thoroughly: bool) -> Run | None:
+def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly: bool) -> Run | None:
     """Return the run that one of the attempts at the same trigger started, claimed for it.
 
     With `thoroughly` None means that nothing was started, as far as this list can tell; without, that none
@@ -58,7 +56,7 @@ def look_for_run(client: "Client", store: "Store", attempts: Attempts, *, thorou
     return search.settled()
 
 
-def age(client: "Client", attempt: "Attempt") -> float:
+def age(client: Client, attempt: Attempt) -> float:
     """Return how many seconds ago an attempt certainly was, on whichever clock it was less."""
     ages = [client.clock.now() - attempt.at]
     if attempt.ahead is not None and client.server_ahead is not None:
@@ -66,7 +64,7 @@ def age(client: "Client", attempt: "Attempt") -> float:
     return max(min(ages), 0.0)
 
 
-def dated(client: "Client", attempt: "Attempt") -> "Attempt":
+def dated(client: Client, attempt: Attempt) -> Attempt:
     """Return an attempt of another command with the server's clock: where it never heard of it, as it is ahead now."""
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
@@ -81,14 +79,14 @@ class _Window(NamedTuple):
         return self.first <= moment <= self.last
 
 
-def _narrow(attempt: "Attempt") -> _Window | None:
+def _narrow(attempt: Attempt) -> _Window | None:
     if attempt.ahead is None:
         return None
     sent = attempt.at + attempt.ahead
     return _Window(math.floor(sent), sent + ADOPT_WITHIN)
 
 
-def _wide(attempt: "Attempt") -> _Window | None:
+def _wide(attempt: Attempt) -> _Window | None:
     """Return the window outside which a run is ruled out, on both clocks; None while one is not known."""
     if attempt.ahead is None:
         return None
@@ -99,7 +97,7 @@ def _wide(attempt: "Attempt") -> _Window | None:
 class _Search:
     """What the run list has shown so far, over several looks: a run that showed once may be ours, whatever follows."""
 
-    def __init__(self, client: "Client", store: "Store", attempts: Attempts) -> None:
+    def __init__(self, client: Client, store: Store, attempts: Attempts) -> None:
         self._client = client
         self._store = store
         self._attempts = attempts
@@ -173,7 +171,7 @@ class _Search:
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
 
-    def _possible(self, owners: "dict[str, Owner]") -> list[Run]:
+    def _possible(self, owners: dict[str, Owner]) -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
         windows = [_wide(attempt) for attempt in self._attempts()]
@@ -189,7 +187,7 @@ class _Search:
 
         return [run for run in self._shown.values() if is_possible(run)]
 
-    def _is_ours(self, run: Run, owners: "dict[str, Owner]") -> bool:
+    def _is_ours(self, run: Run, owners: dict[str, Owner]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt in {attempt.id for attempt in self._attempts()}
         created = run.created

@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory, event_key, in_order, verdict
+from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.story import SAID, StoryReader, events_path, newest_first
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 
 
-def final_message(client: "Client", run: Run, *, story: SessionStory | None = None) -> str | None:
+def final_message(client: Client, run: Run, *, story: SessionStory | None = None) -> str | None:
     """Return the primary thread's last message before the ending of the run or of a turn's `story`.
 
     None without one. Raises ApiError.
@@ -35,7 +33,7 @@ def final_message(client: "Client", run: Run, *, story: SessionStory | None = No
     return None
 
 
-def delivered_files(client: "Client", run: Run, *, story: SessionStory | None = None) -> list[tuple[str, str]]:
+def delivered_files(client: Client, run: Run, *, story: SessionStory | None = None) -> list[tuple[str, str]]:
     """Return id and name of the files delivered before the run's ending, first delivered first. Raises ApiError."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return []
@@ -58,7 +56,7 @@ def message_text(event: dict[str, Any]) -> str:
 
 
 def _back_from_the_ending(
-    client: "Client", run: Run, types: tuple[str, ...], story: SessionStory | None = None
+    client: Client, run: Run, types: tuple[str, ...], story: SessionStory | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield events of these types, newest first, from the ending (if any) back to where it began."""
     path = events_path(run.session_id or "")
@@ -85,7 +83,7 @@ def _back_from_the_ending(
         yield from (event for event in reversed(events[:place]) if event.get("type") in types)
 
 
-def _primary_thread(client: "Client", session_id: str) -> str | None:
+def _primary_thread(client: Client, session_id: str) -> str | None:
     """Return the id of the thread without a parent (api/facts.md, 4, threads)."""
     for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
         for thread in map(mapping, page["data"]):

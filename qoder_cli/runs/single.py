@@ -1,28 +1,22 @@
 """One run of one deployment, from the order to what is printed of it."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, standing
+from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.runs.ending import beside_record, ending_error, stopped_with
+from qoder_cli.runs.ending import Wanted, beside_record, ending_error, stopped_with
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
-if TYPE_CHECKING:
-    from qoder_cli.base.times import Limits
-    from qoder_cli.runs.ending import Wanted
 
-
-def run_one(
-    app: App, order: Order, limits: "Limits | None", wanted: "Wanted", *, if_idle: bool, on_skip: OnSkip
-) -> int:
+def run_one(app: App, order: Order, limits: Limits | None, wanted: Wanted, *, if_idle: bool, on_skip: OnSkip) -> int:
     """Start a run, wait for it within `limits`, print it; return 0 or raise what it ended with."""
     if if_idle and _is_busy(app, order, on_skip):
         return Exit.OK

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -18,15 +17,13 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, span
 from qoder_cli.base.tokens import has_token
+from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Meaning, Write
+from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.settings.values import OnLost, written
-
-if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer, Pending
-    from qoder_cli.local.store import Attempt, Entry
 
 TRIGGER_TIMEOUT = 60.0  # seconds
 RESENDS = 2
@@ -95,11 +92,11 @@ class Trigger(Write[Run]):
 
     # The write.
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         path = f"/deployments/{segment(self.deployment_id)}/run"
         return self.client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=self.timeout)
 
-    def read(self, answer: "Answer") -> Run:
+    def read(self, answer: Answer) -> Run:
         """Return the run that an answer shows. Raises ApiError, and OutcomeUnknown for another deployment's."""
         run = Run.read(self.client.understand(answer))
         if run is None:
@@ -174,11 +171,11 @@ class Trigger(Write[Run]):
             )
         return run
 
-    def _attempts(self) -> "list[Attempt]":
+    def _attempts(self) -> list[Attempt]:
         """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
         return [*(dated(self.client, each) for each in self._earlier), *map(self._placed, self._sent)]
 
-    def _placed(self, attempt: "Attempt") -> "Attempt":
+    def _placed(self, attempt: Attempt) -> Attempt:
         moment = self.client.on_server_clock(self._sent[attempt])
         if moment is None:
             return attempt
@@ -243,7 +240,7 @@ class Trigger(Write[Run]):
         self.is_lost = bool(self._earlier)
         return run and replace(run, adopted=True)
 
-    def _reread(self, entry: "Entry") -> Run:
+    def _reread(self, entry: Entry) -> Run:
         """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
         assert entry.run is not None
         self.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")

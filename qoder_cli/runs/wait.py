@@ -6,7 +6,7 @@ came, or a signal arrived.
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
@@ -14,10 +14,8 @@ from qoder_cli.base.pool import TICK, Late, Task
 from qoder_cli.base.times import LONGEST_RETRY_AFTER, Limits
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import Wanted, timed_out, unanswered
+from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.watch import Watch
-
-if TYPE_CHECKING:
-    from qoder_cli.runs.listen import Listener
 
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
 LONGEST_PAUSE = 5.0
@@ -32,7 +30,7 @@ ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have
 class Wait:
     """Waits for a run. `limits.timeout` counts from when the last run was started; 0: it is read once."""
 
-    def __init__(self, app: App, limits: Limits, wanted: Wanted, listener: "Listener") -> None:
+    def __init__(self, app: App, limits: Limits, wanted: Wanted, listener: Listener) -> None:
         self.app, self.limits, self.wanted, self.listener = app, limits, wanted, listener
         self.longest_pause = LONGEST_PAUSE if limits.interval is None else limits.interval
         self.first_pause = min(FIRST_PAUSE, self.longest_pause)

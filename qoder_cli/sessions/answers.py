@@ -11,18 +11,16 @@ from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_moment, stop_reason
+from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
-
-if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer, Pending
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
 RESENDS = 2  # of what does no harm twice
@@ -63,11 +61,11 @@ class SessionWrite(Write[Events]):
         self._app = app
         self._key = str(uuid.uuid4())
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         headers = {"idempotency-key": self._key}
         return self.client.prepare("POST", events_path(self.session_id), body={"events": self.events}, headers=headers)
 
-    def read(self, answer: "Answer") -> Events:
+    def read(self, answer: Answer) -> Events:
         data = mapping(self.client.understand(answer)).get("data")
         accepted = [event for event in map(mapping, data if isinstance(data, list) else []) if text(event.get("id"))]
         if len(accepted) != len(self.events) or not all(map(self._may_be, accepted, self.events)):
@@ -141,7 +139,7 @@ class Message(_SentOnce):
         self._known: set[str] = set()
         self._began = math.inf  # when it was sent first, by the server's clock
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         """Prepare an attempt, having noted which messages there are already."""
         self._known.update(map(event_key, self._messages(retry=True)))
         self._began = min(self._began, self.client.server_now())
@@ -213,7 +211,7 @@ class Answers(_SentOnce):
                 raise gone.with_(**said) from error
             raise
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         """Prepare an attempt, unless what waits is not what was shown any more. Raises Rejected."""
         self._look()
         if gone := self._gone():

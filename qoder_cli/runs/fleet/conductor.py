@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
@@ -17,10 +17,7 @@ from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Item, not_started, printed
 from qoder_cli.runs.fleet.last_words import Restart, Warnings, last_words
-
-if TYPE_CHECKING:
-    from qoder_cli.runs.watch import Watch
-
+from qoder_cli.runs.watch import Watch
 
 MOST_PAGES = 5  # of sessions, to learn what the runs cost where they do not say so
 _WITHIN = 2.0  # seconds after which no further one is read
@@ -61,7 +58,7 @@ class Conductor:
         self._failed = self._failed or item.is_failure
         self._printed.put(number, item)
 
-    def put_up_board(self, numbers: "Mapping[Watch, int]") -> None:
+    def put_up_board(self, numbers: Mapping[Watch, int]) -> None:
         """Show on a terminal how each thing stands; not where output is piped, whose reader may write there too."""
         if self._app.out.is_piped:
             self._app.progress.settle_for_lines()
@@ -69,7 +66,7 @@ class Conductor:
             lambda width, height: board(list(self._lines(dict(numbers))), width=width, height=height)
         )
 
-    def _lines(self, numbers: "Mapping[Watch, int]") -> Iterator[Line]:
+    def _lines(self, numbers: Mapping[Watch, int]) -> Iterator[Line]:
         """Yield a row for each thing. Called from the thread that draws."""
         watches = {number: watch for watch, number in numbers.items()}
         for number, typed in enumerate(self._typed):

@@ -1,10 +1,11 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
 import math
+import queue
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, Signalled
@@ -22,10 +23,6 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import OnSkip
-
-if TYPE_CHECKING:
-    import queue
-
 
 Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
 
@@ -59,7 +56,7 @@ class Launches:
         orders: Sequence[Order | QoderError],
         plan: Plan,
         conductor: Conductor,
-        inbox: "queue.SimpleQueue[Any]",
+        inbox: queue.SimpleQueue[Any],
     ) -> None:
         self._app = app
         self._typed = typed

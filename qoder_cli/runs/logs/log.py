@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NeedsAnswer, NotFound, NotYet, QoderError
@@ -12,14 +12,12 @@ from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, is_new, mapping, text
 from qoder_cli.base.outcome import event_key, event_time, is_going
 from qoder_cli.base.times import parse_timestamp
+from qoder_cli.http.client import Client
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.observe import LAGGING, YOUNG
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
 from qoder_cli.sessions.transcript import Entry, Transcript, entry
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
 
 Event = dict[str, Any]
 
@@ -58,7 +56,7 @@ class Selection:
 class SessionLog:
     """The events of one session, read on from `last`; one that is `young` may be unknown to replicas."""
 
-    def __init__(self, client: "Client", session_id: str, selection: Selection, *, young: bool = False) -> None:
+    def __init__(self, client: Client, session_id: str, selection: Selection, *, young: bool = False) -> None:
         self.client = client
         self.session_id = session_id
         self.path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
