@@ -69,7 +69,7 @@ class Teller:
 
 @dataclass
 class Known:
-    """What a command has learnt so far, and how it was told to end: `main` needs both, wherever an error comes from."""
+    """What a command has learnt so far, and how it was told to end: `main` needs both."""
 
     started: "list[Run]" = field(default_factory=list)  # what it has triggered
     observed: "Observed | None" = None  # what reads the one run that it is about
@@ -91,7 +91,7 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class App:
-    """One invocation: its environment, streams, clock and shared options; and what is made from them."""
+    """One invocation: its environment, streams, clock and options; and what is made from them."""
 
     env: Mapping[str, str]
     out: Screen
@@ -123,7 +123,7 @@ class App:
         )
 
     def keep_secrets(self) -> set[str]:
-        """Keep out of stderr also the token that the settings name, as far as these can be read; return all of them."""
+        """Keep the token that the settings name out of stderr too; return all tokens that are kept."""
         with suppress(Exception):  # an error is being reported, perhaps that of the settings
             return self._keep_secret(self._resolved.token, *map(self.env.get, _TOKENS))
         return self._keep_secret(*map(self.env.get, _TOKENS))
@@ -145,7 +145,7 @@ class App:
 
     @cached_property
     def client(self) -> "Client":
-        """The HTTP client for the server that the settings name. Raises AuthError when there is no token."""
+        """The HTTP client for the server that the settings name. Raises AuthError without a token."""
         from qoder_cli.http.client import Client
 
         return Client(
@@ -182,7 +182,7 @@ class App:
         self.progress.debug(by_shape(text))
 
     def pace_reads(self, per_second: float | None = None) -> None:
-        """Space the reads of this command from now on, as one that makes very many; in threads it may make them."""
+        """Space the reads of this command from now on: it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
         self.client.pace = Pace(self.clock, per_second=per_second or READS_PER_SECOND)
@@ -202,7 +202,7 @@ class App:
         return self.command(noun(runs[0]), "wait", *runs, *self.known.wait_options)
 
     def looking(self, *words: str) -> list[str]:
-        """Return a command to look with: as `command`, but in a table where only ids were asked for."""
+        """Return a command to look with: in a table where only ids were asked for."""
         command = self.command(*words)
         return command[:-2] if self.flags.output == "id" else command
 

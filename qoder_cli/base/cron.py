@@ -42,7 +42,7 @@ _EXTENDED = re.compile(r"[0-9-]*[LW]+(/.*)?|.*[#?].*", re.DOTALL | re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression. Days of the week count from Sunday, 0; one that can never fire has no days."""
+    """A parsed expression. Weekdays count from Sunday, 0; one that can never fire has no days."""
 
     text: str = field(compare=False)  # as cronsim reads it
     minutes: tuple[int, ...]
@@ -58,7 +58,7 @@ class Cron:
         return not self.days
 
     def fires(self, *, after: float, zone: tzinfo) -> Iterator[float]:
-        """Yield the unix times at which it fires, strictly after `after`, soonest first; none if it never does."""
+        """Yield the unix times at which it fires, strictly after `after`, soonest first."""
         repeated: list[float] = []  # what comes again once the clock was turned back
         with suppress(OverflowError):  # the calendar ends with the year 9999
             begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
@@ -105,7 +105,7 @@ def parse(expression: str) -> Cron:
 
 
 def _checked(part: str, place: int) -> str:
-    """Return a part of the field at a place as cronsim has to read it. Raises ValueError for what cannot be."""
+    """Return a part of the field at a place as cronsim has to read it. Raises ValueError."""
     if _EXTENDED.fullmatch(part):
         raise _invalid(part, place, "; L, W, # and ? are not supported")
     shape = _PART.fullmatch(part.lower())
@@ -129,7 +129,7 @@ def _invalid(part: str, place: int, why: str = "") -> ValueError:
 
 
 def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:
-    """Return a part so that cronsim finds what is meant; it would go on from `5-5/10` to the end of the field."""
+    """Return a part so that cronsim finds what is meant; it would not end `5-5/10` at 5."""
     if first is None:
         return f"*/{step}" if step else "*"
     if place == _WEEKDAY and step and not last:

@@ -135,7 +135,7 @@ class QoderError(Exception):
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that stands under `error` with JSON output: always the same keys, no token in any."""
+        """Return the object under `error` in JSON: always the same keys, no token in any."""
         return {
             "type": self.type_name,
             "exit_code": int(self.exit),
@@ -200,7 +200,7 @@ class Rejected(ApiError):
 
 
 class CannotBe(Rejected):
-    """What a write was to bring about cannot come about any more: it was read back, and is certain."""
+    """What a write was to bring about cannot come about any more, for certain."""
 
 
 class Unavailable(ApiError):
@@ -217,7 +217,7 @@ class NoAnswer(Unavailable):
 
 
 class NotYet(QoderError):
-    """What was asked for is not so yet: the run is going on, a file differs, or it was stopped before its turn."""
+    """What was asked for is not so yet: the run is going on, a file differs, it was not its turn."""
 
     exit = Exit.NOT_YET
 

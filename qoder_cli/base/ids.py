@@ -51,7 +51,7 @@ def file_id(typed: str) -> str:
 
 
 def deployment(typed: str) -> str:
-    """Return the id or the name of a deployment that was typed. Raises UsageError for what can be neither."""
+    """Return the id or the name of a deployment that was typed. Raises UsageError."""
     wanted = "a deployment id (dep_…) or an exact name"
     _check_text(typed, "deployment", wanted)
     if _kind(typed):
@@ -62,13 +62,13 @@ def deployment(typed: str) -> str:
 
 
 def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
-    """Return whether an id was typed for something of a kind, and not its name. Raises UsageError for neither."""
+    """Return whether an id was typed for something, and not its name. Raises UsageError for neither."""
     _check_text(typed, kind, wanted)
     return _kind(typed) is not None and bool(_id(typed, prefix=prefix, wanted=wanted))
 
 
 def run(typed: str) -> str:
-    """Return the words typed for a run: `drun_…`, `sess_…`, `last`, `DEPLOYMENT@last`. Raises UsageError."""
+    """Return what was typed for a run: an id, a session's, `last`, `DEPLOYMENT@last`. Raises UsageError."""
     if typed in LAST:
         return typed
     if of := deployment_of(typed):
@@ -79,7 +79,7 @@ def run(typed: str) -> str:
 
 
 def call(typed: str) -> str:
-    """Return the id of a call of a tool that was typed, which is that of its event. Raises UsageError."""
+    """Return the id of a tool's call that was typed, which is its event's. Raises UsageError."""
     wanted = "the id of a call (evt_…), as `qoder run pending` lists it"
     _check_text(typed, "call", wanted)
     if _kind(typed) not in (None, "event"):
@@ -88,7 +88,7 @@ def call(typed: str) -> str:
 
 
 def may_be_call(id: str) -> bool:
-    """Return whether the id of a call can be an argument of a command as it is, without reading as an option."""
+    """Return whether the id of a call can be an argument of a command as it is."""
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
 
 
@@ -119,7 +119,7 @@ def segment(name: str) -> str:
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:
-    """Return an id that begins with the prefix and contains only what ids are made of. Raises UsageError."""
+    """Return an id that begins with the prefix and is made of what ids are. Raises UsageError."""
     needed = _KINDS[prefix]
     _check_text(typed, needed, wanted)
     kind = _kind(typed)
@@ -144,7 +144,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
 
 
 def _hint(typed: str, prefix: str, wanted: str) -> str:
-    """Return a hint for what has no id's prefix: part of it may be the id, or it is the name of a deployment."""
+    """Return a hint for what has no id's prefix: part of it may be the id, or it is a name."""
     if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
         return f"give the id alone: {alone[0]}"
     if prefix == "drun_" and NOT_OF_AN_ID.search(typed) is None:

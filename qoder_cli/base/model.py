@@ -75,7 +75,7 @@ class Run(Resource):
         return f"session {self.id}" if self.is_session else f"run {self.id}"
 
     def get(self, name: str) -> Any:
-        """Return a field's value, filled in or as sent; None when absent. A session's own status is that of no turn."""
+        """Return a field's value, filled in or as sent. A session's own status is that of no turn."""
         sent = self.raw.get(name)
         if name in ("status", "error") and self.raw.get("type") == "session":
             sent = None
@@ -96,7 +96,7 @@ class Run(Resource):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The run's error `{type, message}`, empty when there is none; one in another shape is taken in as it is."""
+        """The run's error `{type, message}`, empty when there is none."""
         error = self.get("error")
         if isinstance(error, dict) or not error:
             return mapping(error)
@@ -113,13 +113,13 @@ class Run(Resource):
 
     @property
     def created(self) -> float | None:
-        """When it was created, in unix seconds of the server's clock; None where that cannot be told."""
+        """When it was created, in unix seconds of the server's clock; None where it does not say."""
         moment = parse_timestamp(self.raw.get("created_at"))
         return moment.timestamp() if moment else None
 
     @property
     def triggered_at(self) -> str | None:
-        """When the run was triggered, as a timestamp text; the current generation only has when it was created."""
+        """When the run was triggered; the current generation only says when it was created."""
         return text(self.raw.get("triggered_at")) or text(self.raw.get("created_at"))
 
     @property
@@ -204,7 +204,7 @@ class Deployment(Resource):
 
 
 def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
-    """Return whether a key is not `known` yet, and add it. At least the last `most` are kept, at most twice as many."""
+    """Return whether a key is not `known` yet, and add it; the last `most` are kept."""
     if key in known:
         return False
     if len(known) >= 2 * most:

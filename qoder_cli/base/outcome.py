@@ -54,7 +54,7 @@ class Standing(Enum):
 
 
 class Ending(NamedTuple):
-    """The first ending read from a session's events; `status` is None where it cannot be known any more."""
+    """The first ending of a session; `status` is None where it cannot be known any more."""
 
     status: str | None
     at: str | None = None
@@ -62,7 +62,7 @@ class Ending(NamedTuple):
 
 
 class Asks(NamedTuple):
-    """A `requires_action` that nothing has followed yet: its event's key, and the calls that wait for an answer."""
+    """A `requires_action` that nothing has followed: its event's key, and the calls that wait."""
 
     key: str
     event_ids: list[str]
@@ -99,7 +99,7 @@ def is_strange(run: Run) -> bool:
 
 
 def settle(run: Run) -> Run:
-    """Return the run with the status filled in that its own fields decide, without asking its session."""
+    """Return the run with the status filled in that its own fields decide."""
     if run.status is not None or run.derived:
         return run
     match standing(run):
@@ -112,7 +112,7 @@ def settle(run: Run) -> Run:
 
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
-    """Return the run with what its session's first ending fills in; `usage` is the session's own object."""
+    """Return the run with what its session's first ending fills in, and `usage`."""
     derived: dict[str, Any] = {}
     if ending.status or run.raw.get("status") is not None:
         derived["status"] = ending.status  # None takes a status away that the session has overruled
@@ -148,7 +148,7 @@ def verdict(run: Run) -> Exit:
 
 
 class Told(NamedTuple):
-    """One event of a story: its key, its kind, its time in unix seconds (None: it has none), and the event itself."""
+    """One event of a story: its key, kind, time in unix seconds (None: none), and itself."""
 
     key: str
     kind: str
@@ -157,7 +157,7 @@ class Told(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """An ending that no `session.status_running` has followed yet: its event's key, and what it means for the run."""
+    """An ending that nothing has followed yet: its event's key, and what it means."""
 
     key: str
     ending: Ending
@@ -197,7 +197,7 @@ class SessionStory:
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
-        """Add some events, such as a page of a list, and return itself. Anything that is not an event is ignored."""
+        """Add some events, such as a page of a list, and return itself."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
         self._judged = _judge(self._ordered())
@@ -205,7 +205,7 @@ class SessionStory:
 
     @property
     def starts(self) -> frozenset[str]:
-        """The keys of the events with which it begins, where that is not the beginning of the session or the run."""
+        """The keys of the events with which it begins, where that is not the beginning of the run."""
         return frozenset()
 
     @property
@@ -252,7 +252,7 @@ class SessionStory:
 
     @property
     def rest(self) -> Rest | None:
-        """The ending that the session rests at, a success only if all endings were; None while there is none."""
+        """The ending that the session rests at, a success only if all were; None while it works."""
         endings = self._judged.endings
         if not endings or not self._judged.rests:
             return None
@@ -357,7 +357,7 @@ def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], floa
 
 
 def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events each once, oldest first: as they come, but as their times say where these contradict it."""
+    """Return events each once, oldest first: as they come, or as their times say."""
     known: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in _placed(list(events)):
         known.setdefault(event_key(event), (event, at))

@@ -63,7 +63,7 @@ class Task(Generic[R]):
             self._end.put(None)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the call has ended, so many seconds at most, and return whether it has. Raises Signalled."""
+        """Return whether the call has ended, within so many seconds. Raises Signalled."""
         with signals.waiting():
             while seconds > 0 and not self._has_ended:
                 try:
@@ -74,7 +74,7 @@ class Task(Generic[R]):
         return self._has_ended
 
     def result(self, within: float = math.inf) -> R:
-        """Return what the call returns, or raise what it raises. Raises Late when it takes longer (seconds)."""
+        """Return what the call returns, or raise it. Raises Late when it takes longer (seconds)."""
         if not self.wait(within):
             raise Late
         if self._failure is not None:
@@ -82,7 +82,7 @@ class Task(Generic[R]):
         return self._results[0]
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
-        """Do as `result`. Raises Late when `is_late`, asked five times a second, says so; the call goes on."""
+        """Do as `result`; raise Late when `is_late` says so, asked five times a second."""
         while not self.wait(TICK):
             if is_late():
                 raise Late
@@ -160,7 +160,7 @@ class Pool(Generic[T, R]):
             begin(self._work_off)
 
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
-        """Tell of each thing as it is done, until all are, or it is enough. `beat` is called between two looks."""
+        """Tell of each thing as it is done, until all are, or it is enough."""
         while self.open and not is_enough():
             news = self._clock.take(self._inbox, TICK)
             if callable(news):
@@ -168,7 +168,7 @@ class Pool(Generic[T, R]):
             beat()
 
     def stop(self, within: float, give_up: Callable[[T], R]) -> None:
-        """Begin nothing more, wait so many seconds, and tell of all that is open, at last as `give_up` says."""
+        """Begin nothing more, and tell of all that is open: after so many seconds as `give_up` says."""
         self._waiting.clear()
         until = self._clock.monotonic() + within
         while self._threads and self._clock.monotonic() < until:

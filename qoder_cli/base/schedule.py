@@ -22,7 +22,7 @@ _MANY = 8  # times of a day that are no longer listed
 
 
 def in_words(expression: str) -> str:
-    """Return when an expression fires, in words: `every Monday at 09:00`. Raises ValueError as `cron.parse` does."""
+    """Return when an expression fires, in words: `every Monday at 09:00`. Raises ValueError."""
     meaning = cron.parse(expression)
     if meaning.never:
         return "never: there is no such day"
@@ -35,7 +35,7 @@ def in_words(expression: str) -> str:
 
 
 def words_of(schedule: Mapping[str, Any]) -> str | None:
-    """Return a deployment's schedule in words, with its zone; None when there is none that can be understood."""
+    """Return a deployment's schedule in words, with its zone; None when there is none."""
     try:
         words = in_words(text(schedule.get("expression")) or "")
     except ValueError:
@@ -61,7 +61,7 @@ def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> li
 
 
 def _times(meaning: Cron) -> str:
-    """Return the times of a day: `every 15 minutes`, `every hour from 08:00 to 17:00`, `at 08:00 and 20:00`."""
+    """Return the times of a day: `every 15 minutes`, `at 08:00 and 20:00`."""
     times = [60 * hour + minute for hour in meaning.hours for minute in meaning.minutes]
     step = _step(times)
     if step and len(times) > _FEW:
@@ -140,7 +140,7 @@ def _from_monday(weekdays: Collection[int]) -> list[str]:
 
 
 def _step(numbers: Sequence[int]) -> int | None:
-    """Return by how much each number is larger than the one before; None when it is not always as much."""
+    """Return by how much each number is larger than the last; None when that differs."""
     steps = {later - earlier for earlier, later in pairwise(numbers)}
     return steps.pop() if len(steps) == 1 else None
 

@@ -25,7 +25,7 @@ _waits: list[bool] = []
 
 
 def listen() -> None:
-    """Take over the signals; what the parent ignores stays ignored (nohup, background jobs of a shell script)."""
+    """Take over the signals; what the parent ignores (nohup, background jobs) stays ignored."""
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _on_signal)
@@ -40,7 +40,7 @@ def raise_swallowed() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a signal be raised only in a `waiting` or at the end of this block, where it concerns the main thread."""
+    """Let a signal be raised only in a `waiting`, or at the end of this block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -55,7 +55,7 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Let a signal be raised within this block: nothing is lost if it ends at any step. Every wait is in one."""
+    """Let a signal be raised within this block, which loses nothing. Every wait is in one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -68,7 +68,7 @@ def waiting() -> Iterator[None]:
 
 
 def begin_last_words() -> None:
-    """From now on the command only says how it ended: one signal is too late to change that, a second still kills."""
+    """From now on the command only says how it ended: a first signal is too late."""
     _last_words.append(True)
 
 

@@ -41,14 +41,14 @@ def parse_duration(text: str, *, option: str) -> float:
 
 
 class Limits(NamedTuple):
-    """The longest wait and the longest pause in it, in seconds (None: any); `spent` is gone before it begins."""
+    """The longest wait and pause, in seconds (None: any); `spent` is gone before it begins."""
 
     timeout: float | None = None
     interval: float | None = None
     spent: float = 0.0
 
     def since(self, began: float, clock: "Clock") -> "Limits":
-        """Return the limits of a wait that began at a time, by the monotonic clock, with finding out what it is for."""
+        """Return the limits of a wait that began at a time, by the monotonic clock."""
         return self._replace(spent=clock.monotonic() - began)
 
 
@@ -92,7 +92,7 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment of an RFC 3339 timestamp, UTC without a zone (api/facts.md, 3.8); None for others."""
+    """Return the moment of an RFC 3339 timestamp, UTC by default (api/facts.md, 3.8), or None."""
     match = _TIMESTAMP.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return None
@@ -105,7 +105,7 @@ def parse_timestamp(text: object) -> datetime | None:
 
 
 def milliseconds_between(start: object, end: object) -> int | None:
-    """Return the milliseconds from one timestamp text to another, or None when either is missing or they cross."""
+    """Return the milliseconds between two timestamps; None when one is missing or they cross."""
     begin, finish = parse_timestamp(start), parse_timestamp(end)
     if begin is None or finish is None or finish < begin:
         return None
@@ -113,7 +113,7 @@ def milliseconds_between(start: object, end: object) -> int | None:
 
 
 def local_time(text: str, *, zone: tzinfo | None = None) -> str:
-    """Return a server timestamp as local wall-clock time to the second; a text that is no timestamp unchanged."""
+    """Return a server timestamp as local time to the second; another text unchanged."""
     moment = parse_timestamp(text)
     if moment is None:
         return text
@@ -169,7 +169,7 @@ class Clock:
             time.sleep(max(seconds, 0))
 
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
-        """Return the next thing that another thread put into the inbox; None when there is none within the time."""
+        """Return the next thing that is put into the inbox; None when there is none in time."""
         import queue
 
         with signals.waiting():

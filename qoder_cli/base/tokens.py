@@ -28,7 +28,7 @@ NAMES = (
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern, compiled once it is needed: most commands never need it, and it takes a millisecond."""
+    """Return a pattern, compiled once it is needed: it takes a millisecond."""
     return re.compile(pattern)
 
 
@@ -43,7 +43,7 @@ def is_token(text: str) -> bool:
 
 
 def names_token(path: str) -> bool:
-    """Return whether a path or a name has what can hardly be anything but a token; `pt-weekly` may be a folder."""
+    """Return whether a path has what can only be a token; `pt-weekly` may be a folder."""
     return _compiled(_SURE).search(path) is not None
 
 
@@ -57,7 +57,7 @@ def without_tokens(text: str) -> str:
 
 
 def shown(value: Any) -> Any:
-    """Return a JSON value of our own making, such as what a file says, as it may be shown: without tokens."""
+    """Return a JSON value of our own making as it may be shown: without tokens."""
     if isinstance(value, str):
         return without_tokens(value)
     if isinstance(value, list):

@@ -63,7 +63,7 @@ class Pending(Task[Answer]):
             raise no_answer(message, sent=self._reached_server) from None
 
     def about_to_send(self) -> None:
-        """Note that the first byte goes out now. Raises NoAnswer when the caller has given up: then none does."""
+        """Note that the first byte goes out now. Raises NoAnswer when the caller has given up."""
         with self._lock:
             if self._given_up:
                 raise no_answer("stopped before anything was sent", sent=False)
@@ -87,7 +87,7 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
-    """Raise the ApiError that a response with another status than 2xx means. `now` is the server's clock."""
+    """Raise the ApiError that a response but 2xx means; `now` is the server's clock."""
     envelope: dict[str, Any] = {}
     with suppress(ValueError):
         envelope = mapping(jsontext.parse(answer.body))
@@ -125,7 +125,7 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
-    """Return the error class, the hint and whether asking again can help, for a status that is not 2xx."""
+    """Return error class, hint and whether asking again can help, for a status but 2xx."""
     if status == 401:
         return AuthError, f"the token from {settings.token_source} was rejected: {settings.how_to_replace}", False
     if status == 403:
@@ -145,7 +145,7 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
-    """Return a Retry-After in seconds, from a number or a date; None when missing, negative or nonsense."""
+    """Return a Retry-After in seconds, from a number or a date; None for nonsense."""
     if value is None:
         return None
     try:
@@ -157,7 +157,7 @@ def _retry_after(value: str | None, now: float) -> float | None:
 
 
 def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
-    """Return the error that nothing believable came back; `sent` says whether the request can have been heard."""
+    """Return the error of no believable answer; `sent`: the request can have been heard."""
     return NoAnswer(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 

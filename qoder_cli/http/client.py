@@ -106,7 +106,7 @@ class Client:
 
     @property
     def server_ahead(self) -> float | None:
-        """By how many seconds the server's clock is ahead of this machine's; None while no answer has told the time."""
+        """By how many seconds the server's clock is ahead; None while no answer told the time."""
         moment = self.on_server_clock(self.clock.monotonic())
         return None if moment is None else moment - self.clock.now()
 
@@ -119,7 +119,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Any:
-        """Return the parsed JSON answer to a GET; one try takes `within` seconds at most. Raises ApiError."""
+        """Return the JSON answer to a GET, of which one try takes `within` seconds. Raises ApiError."""
 
         def ask() -> Any:
             pending = self.prepare("GET", path, params=params, headers=headers)
@@ -265,7 +265,7 @@ class Client:
 
     @cached_property
     def _escaped_secret(self) -> re.Pattern[bytes]:
-        """The token as JSON may spell it: any character as `\u0041`, a slash, quote or backslash also behind one."""
+        """The token as JSON may spell it: any character as `\u0041`, some behind a backslash."""
 
         def spelled(one: str) -> str:
             behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
@@ -314,7 +314,7 @@ class Client:
             self.progress.debug(f"{sign} {redact.payload(content, headers.get('content-type', ''), token)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
-        """Keep the server's clock less our monotonic one, which nobody sets, by the Date header that came fastest."""
+        """Keep the server's clock less our monotonic one, by the Date that came fastest."""
         moment, now = http_date(date), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
@@ -401,7 +401,7 @@ class Client:
 
 
 def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, str]:
-    """Return a form as it is sent, and its content type: texts by their names, files as name, file name and content."""
+    """Return a form as it is sent, and its content type; a file is name, file name, content."""
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]

@@ -32,7 +32,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
-        """Wait for a turn and call `at_turn` in it, before anyone can close this. Raises Closed when there are none."""
+        """Wait for a turn and call `at_turn` in it. Raises Closed when there are none."""
         with self._queue:
             while (wait := self._turn(at_turn)) > 0:
                 self._clock.sleep(min(wait, _TICK))

@@ -56,7 +56,7 @@ def payload(content: bytes, kind: str, secret: str | None = None) -> str:
 
 
 def body(text: str, secret: str | None = None) -> str:
-    """Return a body without secrets, cut at 2,000 characters: JSON by names and shapes, anything else by shapes."""
+    """Return a body without secrets, cut at 2,000 characters."""
     with suppress(ValueError):
         text = jsontext.dump(_without_secrets(jsontext.parse(text)))
     shown = by_shape(text[:_LONGEST_READ], secret)

@@ -99,7 +99,7 @@ def _text(raw: bytes) -> str:
 
 
 def veiled(pieces: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
-    """Yield bytes that come in pieces without a secret, wherever they are cut. An empty one hides nothing."""
+    """Yield bytes that come in pieces without a secret, wherever they are cut."""
     if not secret:
         yield from pieces
         return

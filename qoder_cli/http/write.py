@@ -48,7 +48,7 @@ class Meaning(Enum):
 
 
 def meaning_of(error: ApiError) -> Meaning:
-    """Return what the error that a write ended with means. Only the API's own envelope speaks for the API."""
+    """Return what a write's error means. Only the API's own envelope speaks for the API."""
     status = error.http_status
     if isinstance(error, NoAnswer) and not error.sent:
         return Meaning.NOTHING
@@ -106,7 +106,7 @@ class Write(ABC, Generic[T]):
 
     @abstractmethod
     def read(self, answer: "Answer") -> T:
-        """Return what a complete answer shows of what the write was to bring about. Raises ApiError for any other."""
+        """Return what an answer shows of what was to come about. Raises ApiError for any other."""
 
     @abstractmethod
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
@@ -131,7 +131,7 @@ class Write(ABC, Generic[T]):
         """Write down that no attempt so far did anything."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        """Return what the attempts came to, None if nothing shows. Raises OutcomeUnknown, ApiError, Signalled."""
+        """Return what the attempts came to, if it shows. Raises OutcomeUnknown, ApiError, Signalled."""
         return None
 
     def already(self, error: ApiError) -> T | None:
@@ -253,7 +253,7 @@ class Write(ABC, Generic[T]):
         return self.result
 
     def _pause(self, error: ApiError, tries: int, spent: float) -> None:
-        """Wait before sending again what did nothing. Raises what it ends with when that is pointless or enough."""
+        """Wait before sending again what did nothing; raise what it ends with if that is pointless."""
         wait = next_try(error, tries=tries, spent=spent, jitter=self.client.clock.jitter())
         if wait is None or not self.retries:
             self._give_up(error)
@@ -309,7 +309,7 @@ class Write(ABC, Generic[T]):
 
 
 class Cancel(Write[Any]):
-    """Asks a session to stop. Nothing settles it: whether it was heard shows in whether the session stops."""
+    """Asks a session to stop. Nothing settles it but that the session stops."""
 
     def __init__(self, client: "Client", session_id: str, *, timeout: float | None = None) -> None:
         super().__init__(client, timeout=timeout)

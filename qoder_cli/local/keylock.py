@@ -23,7 +23,7 @@ class KeyLocks:
         self._file: int | None = None  # opened once: to close any handle of it would let go of every key
 
     def take(self, key: str) -> bool:
-        """Hold a key if nobody does, and return whether that is so now. Raises OSError where nothing can be locked."""
+        """Hold a key if nobody does, and return whether that is so now. Raises OSError."""
         with _guard:
             place = self._place(key)
             if place in _held or not _lock(self._opened(), place[-1]):
@@ -39,7 +39,7 @@ class KeyLocks:
                 _unlock(self._file, place[-1])
 
     def _place(self, key: str) -> tuple[int, str, int]:
-        """Return what stands for a key; two keys that share a byte wait for each other, which does no harm."""
+        """Return what stands for a key; two that share a byte wait for each other."""
         return os.getpid(), str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
 
     def _opened(self) -> int:

@@ -63,7 +63,7 @@ def known_deployments(store: "Store", host: str, profile: str) -> list[KnownDepl
 
 
 def seen_deployments(store: "Store", profile: str | None) -> list[Seen]:
-    """Return the deployments that were seen with a profile, on any host, newest first; with None those rehearsed."""
+    """Return the deployments seen with a profile, newest first; with None those rehearsed."""
     which, values = _whose("deployments", profile)
     query = f"SELECT id, name, NULL, NULL, host FROM deployments WHERE {which} ORDER BY place LIMIT {MOST_DEPLOYMENTS}"
     return _seen(store, query, values)
@@ -94,7 +94,7 @@ def _seen(store: "Store", query: str, values: tuple[str, ...]) -> list[Seen]:
 
 
 def seen_things(store: "Store", profile: str | None, noun: str) -> list[Seen]:
-    """Return what was seen of a noun (`agent`) with a profile, on any host, newest first; with None those rehearsed."""
+    """Return what was seen of a noun (`agent`) with a profile; with None what was rehearsed."""
     which, values = _whose("things", profile)
     query = f"SELECT id, name, NULL, NULL, host FROM things WHERE {which} AND noun = ? ORDER BY place DESC"
     return _seen(store, query, (*values, noun))
@@ -127,7 +127,7 @@ def remember_things(app: Invocation, noun: str, things: Iterable[tuple[Mapping[s
 
 
 def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
-    """Return the ids of runs on this host, triggered here or seen, that begin so; each once, in their order."""
+    """Return the ids of runs on this host, triggered here or seen, that begin so."""
     query = (
         "SELECT id FROM runs WHERE host = :host AND substr(id, 1, length(:prefix)) = :prefix"
         " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
@@ -202,14 +202,14 @@ def _shown(new: KnownDeployment, known: KnownDeployment | None) -> KnownDeployme
 
 
 def _forget_rehearsals(connection: "Connection", app: Invocation, *tables: str) -> None:
-    """In the sandbox, forget those that are over: each has a port of its own, and nothing of it can be asked for."""
+    """In the sandbox, forget those that are over: each has a port of its own."""
     if app.settings.sandbox:
         for table in tables or ("deployments", "runs"):
             connection.execute(f"DELETE FROM {table} WHERE host {_REHEARSED} AND host <> ?", (app.settings.host,))
 
 
 def _newest_first(all: list[KnownDeployment]) -> list[KnownDeployment]:
-    """Return deployments with those whose age is known in the order of it, in the places that they have together."""
+    """Return deployments, those of known age in the order of it, in the places they have."""
     dated = iter(sorted((each for each in all if each.created), key=lambda each: each.created or "", reverse=True))
     return [next(dated) if each.created else each for each in all]
 

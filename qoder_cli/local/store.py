@@ -233,21 +233,21 @@ class Store:
         return claimed
 
     def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
-        """Do this to an attempt, which is written down if it is not yet; return whether the last statement did it."""
+        """Do this to an attempt, written down if need be; return whether the last statement did it."""
         values |= {"id": attempt.id, "host": attempt.host}
         return self.write(partial(_put, attempt=attempt, statements=statements, values=values), insist=insist)
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
-        """Return the attempts on this host, oldest first; all those `since` a time (unix seconds), or all."""
+        """Return the attempts on this host `since` a time (unix seconds), oldest first."""
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
 
     def sight(self, attempt: Attempt, runs: Iterable[str]) -> None:
-        """Write down runs that may be what an attempt started: a list may show them once and then no more."""
+        """Write down runs that may be what an attempt started: a list may hide them later."""
         rows = [(attempt.id, run) for run in runs]
         self.write(lambda connection: connection.executemany("INSERT OR IGNORE INTO sightings VALUES (?, ?)", rows))
 
     def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
-        """Return the runs that may be what these attempts started, as far as looks before this one showed them."""
+        """Return the runs that may be what these attempts started, as earlier looks showed."""
         ids = [attempt.id for attempt in attempts]
         marks = ", ".join("?" * len(ids))
         return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
@@ -285,7 +285,7 @@ class Store:
     # Keys.
 
     def take_key(self, key: str, *, host: str) -> bool:
-        """Return whether the key is now held for a trigger on this host, and by no other process or thread."""
+        """Return whether the key is now held for this, and by no other process or thread."""
         try:
             return self._locks.take(f"{host} {key}")
         except (OSError, RuntimeError) as error:
@@ -300,7 +300,7 @@ class Store:
     # The file.
 
     def read(self, query: str, values: Sequence[object] | dict[str, Any] = (), *, quiet: bool = False) -> list[Any]:
-        """Return the rows of a query. The file is not made for it. A warning, unless `quiet`, where it cannot be."""
+        """Return the rows of a query; a warning, unless `quiet`, where it cannot be."""
         with self._lock:
             if not self._unwritten:
                 try:
@@ -358,7 +358,7 @@ class Store:
         return self._connection
 
     def _in_memory(self) -> "Connection":
-        """Return the tables in memory: with all attempts that can be read, and the changes that were not written."""
+        """Return the tables in memory: what can be read, and the changes that were not written."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(_TABLES + THINGS)
@@ -419,7 +419,7 @@ def _put(
     statements: Iterable[str] = (),
     values: Mapping[str, object] | Sequence[object] = (),
 ) -> bool:
-    """Write an attempt down, unless it is, and return whether the last of these statements changed something."""
+    """Write an attempt down, unless it is; return whether the last statement changed something."""
     put = connection.execute(_PUT, attempt._asdict())
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
@@ -430,7 +430,7 @@ def _put(
 
 
 def _connect(path: Path, patience: float) -> "Connection":
-    """Return a connection to the file, made if it is missing, with its tables. Raises OSError, sqlite3.Error."""
+    """Return a connection to the file, made if missing. Raises OSError, sqlite3.Error."""
     sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check(path)
@@ -498,7 +498,7 @@ def _check(path: Path) -> None:
 
 
 def _version(connection: "Connection", path: Path) -> int:
-    """Return the version of the tables, 0 when there are none. Raises OSError for one newer than this program."""
+    """Return the version of the tables, 0 for none. Raises OSError for a newer one."""
     query = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
     version, tables = connection.execute(query).fetchone()
     if version > VERSION:

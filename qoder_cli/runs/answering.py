@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
 
 def target_of(typed: str, app: App) -> Target:
-    """Return the session that was typed: `sess_…`, or that of a run. Raises what `names.run` does, and Rejected."""
+    """Return the session that was typed, or that of a run. Raises QoderError."""
     word = ids.run(typed)
     if word.startswith("sess_"):
         return Target(typed, word)
@@ -69,7 +69,7 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
 
 
 def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
-    """Return the calls typed, else all that wait but those of custom tools. Raises why they cannot be taken."""
+    """Return the calls typed, else all that wait but those of custom tools. Raises QoderError."""
     if not typed:
         if asked.unreadable:
             count, next = len(asked.unreadable), app.looking("session", "logs", target.session_id)
@@ -105,7 +105,7 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
 
 
 def sessions_of(typed: Sequence[str], app: App) -> list[str]:
-    """Return the ids of the few sessions that were typed. Raises what `target_of` raises, and UsageError for many."""
+    """Return the ids of the few sessions that were typed. Raises QoderError."""
     if len(typed) > FEW:
         raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
     return [target_of(word, app).session_id for word in typed]
@@ -164,7 +164,7 @@ def decide(
     because: str | None = None,
     then: Then | None,
 ) -> int:
-    """Approve or deny (`verb`) calls that wait: show and ask unless `yes`, send, and print what became of it."""
+    """Approve or deny (`verb`) calls that wait: show, ask unless `yes`, send, print."""
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
@@ -208,7 +208,7 @@ def deliver(
     said: str,
     then: Then | None,
 ) -> int:
-    """Send answers to calls that wait, if there are any, and print what became of it, or wait for what follows."""
+    """Send answers to calls that wait, if any, and print what became of it, or wait."""
     goes_on = target.run is not None and is_going(target.run)
     turn = _before(app, target) if then and answers and not goes_on else None
     events: Events = []
@@ -248,7 +248,7 @@ class ToSay(NamedTuple):
 
 
 def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, interrupts: bool, waits: bool) -> int:
-    """Send a message to a session, and print it, or wait for what follows if it `waits`. Raises QoderError."""
+    """Send a message to a session, and print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
     session = session_of(app, target.session_id)

@@ -177,7 +177,7 @@ def wait_for(app: App, observer: Observer, limits: Limits, wanted: Wanted) -> It
 def listener_of(
     app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: Sequence[str] = ()
 ) -> Listener:
-    """Return what listens to sessions, and with `--follow` shows what it hears; `labels` are those of several runs."""
+    """Return what listens to sessions, and with `--follow` shows what it hears."""
     showing = None
     if wanted.follow:
         from qoder_cli.sessions.transcript import Showing
@@ -187,7 +187,7 @@ def listener_of(
 
 
 def item_of(watch: Watch, app: App) -> Item:
-    """Return what became of a run for which the wait is over; one that may be going on, with how to wait again."""
+    """Return what became of a run that is not waited for any more, with how to wait again."""
     run_id, error = watch.observer.run_id, watch.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
         again = app.wait_again(run_id)
@@ -211,7 +211,7 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) ->
 
 
 def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
-    """Do for each of several what `take_leave` does for one, several at a time and 20 a second; return all of them."""
+    """Do for each of several what `take_leave` does for one, several at a time, 20 a second."""
     if app.known.on_leave != "cancel":
         return list(items)
     from qoder_cli.base.pool import in_order
@@ -229,7 +229,7 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
 
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:
-    """Print what became of the one thing, or its `result`; return 0, or raise the error that it ended with."""
+    """Print what became of the one thing, or its `result`; return 0, or raise its error."""
     app.known.ci.ended(item)
     try:
         if item.run is not None:

@@ -255,7 +255,7 @@ class Page:
 
 
 def _is_ordinary(event: dict[str, Any]) -> bool:
-    """Return whether an event says nothing to someone who watches: the agent works, or rests as it should."""
+    """Return whether an event says nothing to someone who watches."""
     kind = event.get("type")
     is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
     return is_rest or kind == "session.status_running" or kind in ("user.interrupt", "user.tool_confirmation")

@@ -129,7 +129,7 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeou
 
 
 def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, app: App) -> QoderError:
-    """Return the last words when a signal ends a wait: which runs keep running, and how to wait for them again."""
+    """Return the last words when a signal ends a wait, with how to wait again."""
     stands = "keeps running" if run else "may be running (no status yet)"
     what = f"{noun(run_ids[0])} {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
     return signalled.in_words(
@@ -143,7 +143,7 @@ def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, a
 
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
-    """Print a run, leave it as `--on-leave` says, and return the last words of a signal that came before."""
+    """Print a run, leave it as `--on-leave` says, and return the last words of a signal."""
     run = settle(run)
     if not app.output.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
@@ -154,7 +154,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
 
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:
-    """Return the error that ends a command, naming its run; with JSON print that run, if nothing was printed yet."""
+    """Return the error that ends a command, naming its run; with JSON print that run."""
     run = settle(run)
     if error.run_id is None:
         run_state: RunState = "going" if is_going(run) else "ended"
@@ -189,7 +189,7 @@ def is_left(error: QoderError, run: Run) -> bool:
 
 
 def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
-    """Cancel a run that a timeout or a signal leaves, if asked to and it is ours; return the error, saying so."""
+    """Cancel a run that is left, if asked to and it is ours; return the error, saying so."""
     if app.known.on_leave != "cancel" or not is_left(error, run):
         return error
     if run.adopted or run.session_id is None:

@@ -85,7 +85,7 @@ class _Sessions:
 
 
 def _sessions(client: Client, deployment_id: str) -> _Sessions:
-    """Return what moves of a deployment, on a server that may ignore what it is asked for. Raises AuthError."""
+    """Return what moves of a deployment, as far as the server heeds the query. Raises AuthError."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING[:2], "limit": NEWEST, "include_archived": "true"}
     found = _Sessions()
     try:
@@ -131,7 +131,7 @@ class _Stories:
         return story.ending is not None
 
     def _tell(self, session_id: str, story: SessionStory, types: Sequence[str]) -> bool:
-        """Tell a story the first page of events; return whether that was all there is, False where none is left."""
+        """Tell a story the first page of events; return whether that was all there is."""
         if not self.left:
             return False
         self.left -= 1

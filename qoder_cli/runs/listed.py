@@ -75,7 +75,7 @@ class Resolver:
 
 
 def recent_runs(app: App, deployment_id: str) -> Fields:
-    """Return the newest 20 runs of a deployment as fields; nothing, with a warning, when they cannot be read."""
+    """Return the newest 20 runs of a deployment as fields; nothing when they cannot be read."""
     resolver = Resolver(app.client)
     try:
         newest = newest_runs(app.client, deployment_id, RECENT)

@@ -29,7 +29,7 @@ class _Ear:
 
 
 class Listener:
-    """Follows the streams of a few sessions, says which run to look at now, and shows events to `showing`."""
+    """Follows the streams of a few sessions, says which run to look at now, and shows events."""
 
     def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Listener:
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: Watch) -> None:
-        """Listen to the session of a run, if it has one and there is room; leave it when the run has ended."""
+        """Listen to the session of a run, if there is room; leave it when the run has ended."""
         session_id = watch.session_id
         if session_id is None:
             return
@@ -68,7 +68,7 @@ class Listener:
         return self._ears.get(watch.session_id or "")
 
     def take(self, news: News) -> tuple[str | None, bool]:
-        """Take in news of a stream; return the session whose run is to be looked at, and whether its end was heard."""
+        """Take in news; return whose run is to be looked at, and whether its end was heard."""
         if (ear := self._ears.get(news.session_id)) is None:
             return None, False
         ear.heard = self._client.clock.monotonic()

@@ -74,7 +74,7 @@ class FleetWait(Wait):
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 
     def until_told(self, watches: Sequence[Watch], coming: "Launches | None" = None) -> None:
-        """Return when all is told, also of those `coming`, which are begun here. Raises Signalled, then too."""
+        """Return when all is told, also of those `coming`. Raises Signalled, when all is told too."""
         self._coming = coming
         try:
             if coming:
@@ -153,7 +153,7 @@ class FleetWait(Wait):
             self._tell(watch, item)
 
     def _tell_rest(self, watches: Sequence[Watch], signalled: Signalled | None) -> None:
-        """Tell of all runs but those that are read of. A signal may come at any time: it is called again then."""
+        """Tell of all runs but those that are read of; again, if a signal comes meanwhile."""
         if self._coming:
             self._coming.stop(LAST_WORDS if signalled else math.inf)
         for watch in [*watches, *(self._coming.watches if self._coming else ())]:

@@ -59,7 +59,7 @@ class Conductor:
         self._printed.put(number, item)
 
     def put_up_board(self, numbers: Mapping[Watch, int]) -> None:
-        """Show on a terminal how each thing stands; not where output is piped, whose reader may write there too."""
+        """Show on a terminal how each thing stands; not where output is piped."""
         if self._app.out.is_piped:
             self._app.progress.settle_for_lines()
         self._app.progress.put_up(
@@ -98,7 +98,7 @@ class Conductor:
                 self.put(number, not_started(typed))
 
     def conclude(self) -> int:
-        """Print the rest, say on stderr how all went, and return 0 or raise the error that decides the exit code."""
+        """Print the rest, say how all went, and return 0 or raise what decides the exit code."""
         items = self._printed.results
         remember_runs(self._app, [item.run for item in items if item.run])
         try:
@@ -120,7 +120,7 @@ class Conductor:
         return last_words(self._app, error, items, verb=self._verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
-        """Say how the items went, how long it took and what it cost; `ask`: there is time to ask for the latter."""
+        """Say how the items went, how long it took and what it cost, if there is time to `ask`."""
         if self._app.progress.is_quiet or len(items) < 2:
             return
         counts = Counter(item.word.replace("_", " ") for item in items)
@@ -149,7 +149,7 @@ def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
 
 
 def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
-    """Return what sessions say that they used, from the list of sessions of that time, as far as it can be read."""
+    """Return what sessions say that they used, as far as their list can be read."""
     told: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}

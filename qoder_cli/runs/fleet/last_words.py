@@ -64,7 +64,7 @@ def _next_command(
     verb: str,
     restart: Restart | None,
 ) -> dict[str, Any]:
-    """Return what to do next: wait for what is running, else start the rest, else look at what is unknown."""
+    """Return what to do next: wait, else start the rest, else look at what is unknown."""
     hints = [error.hint] if error.hint and error.next is None else []
     if len(unknown) == 1:
         hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
@@ -113,7 +113,7 @@ class Warnings:
         self._counts: dict[tuple[str, str | None], int] = {}
 
     def take(self, item: Item) -> None:
-        """Warn of one that came to nothing or is unknown; no more once many have gone wrong in the same words."""
+        """Warn of one that came to nothing; no more once many did in the same words."""
         error = item.error
         has_run = item.run_id is not None and not item.is_unknown
         if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):

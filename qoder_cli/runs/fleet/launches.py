@@ -189,7 +189,7 @@ def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
 
 
 def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
-    """Return the error with the command that repeats the trigger under its key, unless it has a better one."""
+    """Return the error with the command that repeats the trigger, unless it has a better one."""
     if error.next is not None or error.run_id is not None:
         return error
     hint = "check its runs first; to look for its run and repeat it with the same key"

@@ -137,7 +137,7 @@ def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequen
 
 
 def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
-    """Wait for the runs typed, and print what became of each; return 0 or raise what decides the exit code."""
+    """Wait for the runs typed, and print each; return 0 or raise what decides the exit code."""
     for word in typed:
         ids.run(word)
     app.pace_reads()

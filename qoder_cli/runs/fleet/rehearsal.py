@@ -19,7 +19,7 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 
 
 def show_request(app: App, order: Order) -> int:
-    """Print the request of one order, and return 0. Raises why it would be refused, as the command itself would."""
+    """Print the request of one order, and return 0. Raises why it would be refused."""
     request = _request(app, order)
     fields: Fields = {**request, "body": "{}"}
     if (error := _refusal(app, order.deployment_id)) is not None:
@@ -33,7 +33,7 @@ def show_request(app: App, order: Order) -> int:
 
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
-    """Print the requests, an error for what cannot be ordered; return 0 or raise what the command would."""
+    """Print the requests, an error for what cannot be ordered; return 0 or raise."""
     from qoder_cli.runs.fleet.last_words import Warnings, last_words
 
     app.pace_reads()

@@ -51,7 +51,7 @@ class _Cluster(NamedTuple):
 
 
 def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
-    """Return the runs in groups that were created close together. Runs without a usable time are in none."""
+    """Return the runs in groups that were created close together; those without a time in none."""
     clusters: list[_Cluster] = []
     dated = ((created, watch) for watch in watches if (created := _created(watch.run)))
     for created, watch in sorted(dated, key=itemgetter(0)):
@@ -69,13 +69,13 @@ def _is_told_by_session(watch: Watch) -> bool:
 
 
 def _created(run: Run | None) -> datetime | None:
-    """Return when a run was created; None also at the edge of the calendar, where no slack can be added."""
+    """Return when a run was created; None at the edge of the calendar, too."""
     moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
     return moment if moment and 1 < moment.year < 9999 else None
 
 
 class _List:
-    """A list that shows many runs at once, and what is known of this server's; `slack`: how far times differ."""
+    """A list that shows many runs at once, and what is known of this server's."""
 
     def __init__(self, path: str, filters: dict[str, Any], slack: timedelta) -> None:
         self.path = path
@@ -87,14 +87,14 @@ class _List:
         self._slack = slack
 
     def window(self, cluster: _Cluster) -> dict[str, str]:
-        """Return the query for rows of this time; the current generation shows and compares whole seconds."""
+        """Return the query for rows of this time, in whole seconds."""
         if not self.has_window:
             return {}
         last = cluster.last + self._slack + timedelta(seconds=1)
         return {"created_at[gte]": utc_text(cluster.first - self._slack), "created_at[lte]": utc_text(last)}
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
-        """Do without it if the server does not give it so, or not now; raise what concerns every request."""
+        """Do without it if the server does not give it so; raise what concerns every request."""
         if has_window and error.http_status == 400:
             self.has_window = False
             return
@@ -108,7 +108,7 @@ class _List:
 
 @dataclass
 class _Record:
-    """What is remembered of a run: when it was read itself, the next pause, how it rested, when a list had it."""
+    """What is remembered of a run: when it was read, the next pause, how it rested."""
 
     read: float
     pause: float = FIRST_PAUSE
@@ -157,7 +157,7 @@ class RollCall:
                 raise source.down
 
     def _read_lists(self, going: Sequence[Watch]) -> Generator[Heard | None, None, set[str]]:
-        """Read the lists that cost less than the runs they show; return the runs that they were read for."""
+        """Read the lists that cost less than the runs they show; return the runs read for."""
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
             yield from self._try(self._runs, {}, unread)
@@ -189,7 +189,7 @@ class RollCall:
     def _try(
         self, source: _List, window: dict[str, str], watches: Sequence[Watch]
     ) -> Generator[Heard | None, None, bool]:
-        """Read a list for these runs, and return whether that was worth its requests, as far as is known."""
+        """Read a list for these runs, and return whether that was worth its requests."""
         try:
             return (yield from self._read_list(source, window, watches))
         except ApiError as error:
@@ -243,7 +243,7 @@ class RollCall:
         return None
 
     def _add_due(self, going: Sequence[Watch], listed: set[str]) -> None:
-        """Add the runs to read themselves though nothing says that they ended, the longest unread first."""
+        """Add the runs to read themselves though nothing says that they ended."""
         left = [watch for watch in going if not watch.over and watch.observer.run_id not in self._ended]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
@@ -260,7 +260,7 @@ class RollCall:
             self._due |= {watch.observer.run_id: watch for watch in stale}
 
     def _ask(self, watches: Sequence[Watch]) -> Iterator[Heard]:
-        """Read each run itself, until the server asks for a pause, or is not there for the lists either."""
+        """Read each run itself, until the server asks for a pause, or is not there."""
         enough: list[ApiError] = []
 
         def look(watch: Watch) -> ApiError | None:
@@ -362,7 +362,7 @@ class Rounds:
             self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
 
     def _put_off(self, began: float, *, is_quick: bool) -> None:
-        """Plan the next round: soon after one in which a run ended, at once where the last has not asked for all."""
+        """Plan the next round: soon after one in which a run ended, at once if not all were asked."""
         first = self._wait.first_pause
         self._pause = first if is_quick else min(max(self._pause, first) * 2, self._wait.longest_pause)
         now, jitter = self._clock.monotonic(), self._clock.jitter()

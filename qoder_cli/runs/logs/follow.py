@@ -69,7 +69,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 
 
 def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
-    """Print what happens until the run's first ending, or an ask. Raises NotFound for no session, LostSight."""
+    """Print what happens until the run's first ending, or an ask. Raises NotFound, LostSight."""
     follower = Follower(log, note=app.progress.note)
     observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else _ENDS
     try:

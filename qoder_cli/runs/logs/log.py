@@ -28,7 +28,7 @@ USAGE_WITHIN = 5.0  # seconds to be told what a session has cost, which is only 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted: of these `types` (none: all), not before `since`; of one `thread`, or of all."""
+    """Which events are wanted: of these `types` (none: all), since a time, of one `thread`."""
 
     types: tuple[str, ...] = ()
     since: datetime | None = None
