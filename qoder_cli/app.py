@@ -48,11 +48,8 @@ class Observed(Protocol):
 class Teller:
     """Reports a command's runs. This one reports to nobody; with --ci it is ci.reporting.Ci."""
 
-    def expect(self, typed: Sequence[str]) -> None:
-        """Be told how several things were named."""
-
-    def expect_one(self, typed: str) -> None:
-        """Be told how the one thing was named."""
+    def expect(self, typed: Sequence[str] | str) -> None:
+        """Be told how several things were named, or the one."""
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Tell of a run that is not waited for yet; `number` is its place among several."""

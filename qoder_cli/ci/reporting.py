@@ -41,11 +41,11 @@ class Ci(Teller):
         self._told: dict[str, Value] = {}
         self._told_at = float("-inf")
 
-    def expect(self, typed: Sequence[str]) -> None:
-        self._typed = typed
-
-    def expect_one(self, typed: str) -> None:
-        self._word = typed
+    def expect(self, typed: Sequence[str] | str) -> None:
+        if isinstance(typed, str):
+            self._word = typed
+        else:
+            self._typed = typed
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Report a run that is not waited for yet; `number` is its place among several."""

@@ -219,7 +219,7 @@ class Client:
         try:
             is_accepted = 200 <= response.status_code < 300
             with self._transport_failures():
-                head = self._answer(request, response, b"" if is_accepted else b"".join(_limited(response)))
+                head = self._answer(request, response, b"" if is_accepted else _body(response))
             self.accept(head)
             if head.kind != "text/event-stream":
                 raise no_answer(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
@@ -286,7 +286,7 @@ class Client:
             response = http.send(request, stream=True)
             self._note_clock(response.headers.get("date"), asked)
             try:
-                return self._answer(request, response, b"".join(_limited(response)))
+                return self._answer(request, response, _body(response))
             finally:
                 response.close()
                 # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
@@ -339,12 +339,8 @@ class Client:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
                         raise no_answer(f"HTTP {response.status_code} from {parts.hostname}: no file")
-                    size = 0
-                    for chunk in response.iter_bytes():
-                        size += len(chunk)
-                        if size > largest:
-                            raise no_answer(f"the file is larger than {largest:,} bytes", retryable=False)
-                        yield chunk
+                    why = f"the file is larger than {largest:,} bytes"
+                    yield from _limited(response.iter_bytes(), largest, why)
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
                     f"cannot download the file from {parts.hostname}: {type(failure).__name__}",
@@ -441,10 +437,16 @@ def _trust(url: str) -> Any:
         raise UsageError(f"cannot read the certificates: {error}", hint=hint) from None
 
 
-def _limited(response: httpx.Response) -> Iterator[bytes]:
+def _body(response: httpx.Response) -> bytes:
+    why = f"the response is larger than {BODY_LIMIT // 2**20} MiB"
+    return b"".join(_limited(response.iter_bytes(), BODY_LIMIT, why))
+
+
+def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:
+    """Yield the pieces of a body. Raises NoAnswer, saying why, for more bytes than `most`."""
     size = 0
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > BODY_LIMIT:
-            raise no_answer(f"the response is larger than {BODY_LIMIT // 2**20} MiB", retryable=False)
-        yield chunk
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise no_answer(why, retryable=False)
+        yield piece

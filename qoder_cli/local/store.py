@@ -271,9 +271,6 @@ class Store:
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
 
-    def is_adopted(self, host: str, run_id: str) -> bool:
-        return bool(self._entries("run = ? AND host = ? AND is_adopted", run_id, host))
-
     def adopted(self, host: str) -> frozenset[str]:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 

@@ -310,7 +310,7 @@ class Observer:
 
 def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
     """Return the observer of the one run that a command is about; one adopted here once stays so."""
-    adopted = adopted or app.store.is_adopted(app.settings.host, run_id)
+    adopted = adopted or run_id in app.store.adopted(app.settings.host)
     app.known.observed = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return app.known.observed
 

@@ -142,7 +142,7 @@ def run(
             return show_requests(app, typed, orders)
         plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
         return run_many(app, typed, orders, plan, limits, wanted)
-    app.known.ci.expect_one(deployments[0])
+    app.known.ci.expect(deployments[0])
     id = names.deployment(deployments[0], app)
     order = replace(order, deployment_id=id, typed=deployments[0])
     if dry_run:

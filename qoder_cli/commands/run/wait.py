@@ -57,10 +57,7 @@ def wait(
     runs = runs or [or_last(None, app)]
     typed = named(runs, app, allow_empty=allow_empty)
     as_list = is_list(runs)
-    if as_list:
-        app.known.ci.expect(typed)
-    else:
-        app.known.ci.expect_one(typed[0])
+    app.known.ci.expect(typed if as_list else typed[0])
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
