@@ -1,14 +1,16 @@
 """Answering an agent as a command does: whose session it is, which calls are meant, what is shown, asked and sent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import Exit, NotFound, Rejected, UsageError, WaitTimeout
-from qoder_cli.base.model import Run
+from qoder_cli.base.errors import ApiError, Exit, NotFound, Rejected, UsageError, WaitTimeout
+from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
-from qoder_cli.base.times import Limits, span
+from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import Limits, parse_timestamp, parse_when, span, utc_text
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.runs import names
 from qoder_cli.runs.ending import Wanted
@@ -20,6 +22,8 @@ from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events, keys
 
+AT_A_TIME = 8  # sessions
+GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 MOST_REFUSALS = 60  # of a message by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
 FEW = 8  # sessions at a time, which have no list that shows how they stand
@@ -66,6 +70,64 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
         return {"answer": target.command(app, "answer", call.id, "--result", "-")}
     shown = ("--input-sha256", call.input_sha256, "--yes")
     return {verb: target.command(app, verb, call.id, *shown) for verb in ("approve", "deny")}
+
+
+Batches = Iterator[list[Waiting]]
+
+
+def in_targets(app: App, typed: Sequence[str]) -> Batches:
+    """Yield what waits in each of the sessions that were typed. Raises QoderError."""
+    for target in [target_of(word, app) for word in typed]:
+        session = session_of(app, target.session_id)
+        yield waiting_in(app, target, look(app.client, target.session_id), session)
+
+
+def everywhere(app: App, since: str) -> Batches:
+    """Yield what waits in the idle sessions created `since`. Raises ApiError.
+
+    One that cannot be read is warned of, and decides how the command ends.
+    """
+    now = datetime.fromtimestamp(app.clock.now(), UTC)
+    start = parse_when(since, option="--since", now=now)
+    app.pace_reads()
+    looked, failures = 0, list[ApiError]()
+
+    def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
+        id = str(session["id"])
+        try:
+            return waiting_in(app, Target(id, id), look(app.client, id), session)
+        except ApiError as error:
+            return error
+
+    with app.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
+        for found in in_order(read, _idle_sessions(app, start), at_a_time=AT_A_TIME):
+            looked += 1
+            app.progress.beat()
+            if isinstance(found, NotFound) and found.enveloped:
+                continue  # deleted meanwhile
+            if isinstance(found, ApiError):
+                failures.append(found)
+                if len(failures) >= GIVE_UP_AFTER:
+                    raise found
+            elif found:
+                with app.progress.aside():
+                    yield found
+    app.progress.note(f"looked at {looked} idle sessions created since {utc_text(start)}")
+    if failures:
+        app.progress.warn(f"{len(failures)} sessions could not be read")
+        raise failures[0]
+
+
+def _idle_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    query = {"statuses[]": ("idle",), "created_at[gte]": utc_text(start), "limit": 100}
+    for page in app.client.pages("/sessions", query):
+        for session in map(mapping, page["data"]):
+            id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
+            is_meant = session.get("status") in (None, "idle") and not session.get("archived_at")
+            if id and id not in seen and is_meant and (created is None or created >= start):
+                seen.add(id)
+                yield session
 
 
 def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import qoder_cli
 from qoder_cli.local.store import JOURNALS, NAME
-from qoder_cli.runs.fleet.last_words import IDS
+from qoder_cli.runs.fleet.conductor import IDS
 from tests.conftest import Qoder
 from tests.generate import PARTS, README, readme
 from tests.support.crowd import Town

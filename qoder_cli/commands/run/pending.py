@@ -32,7 +32,7 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
-    from qoder_cli.runs import pending as waiting
+    from qoder_cli.runs import answering as waiting
 
     app: App = ctx.obj
     if runs and ctx.get_parameter_source("since") is not None and since != "24h":

@@ -34,7 +34,7 @@ def show_request(app: App, order: Order) -> int:
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
     """Print the requests, an error for what cannot be ordered; return 0 or raise."""
-    from qoder_cli.runs.fleet.last_words import Warnings, last_words
+    from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
