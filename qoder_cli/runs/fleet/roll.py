@@ -83,7 +83,7 @@ class _List:
         self.is_refused = False  # this server does not give it
         self.has_window = True  # this server takes a window of time
         self.down: ApiError | None = None  # why it cannot be read now
-        self.skipped: dict[str, float] = {}  # by run: until when it is not worth reading
+        self.skipped: dict[Watch, float] = {}  # until when it is not worth reading for a run
         self._slack = slack
 
     def window(self, cluster: _Cluster) -> dict[str, str]:
@@ -124,9 +124,9 @@ class RollCall:
         self._client = wait.app.client
         self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
-        self._records: dict[str, _Record] = {}
-        self._ended: dict[str, Watch] = {}  # runs to read themselves, because a list shows their session at rest
-        self._due: dict[str, Watch] = {}  # runs to read themselves, because no list tells enough
+        self._records: dict[Watch, _Record] = {}
+        self._ended: dict[Watch, None] = {}  # to read themselves, because a list shows their session at rest
+        self._due: dict[Watch, None] = {}  # to read themselves, because no list tells enough
         self._searched = False  # whether the newest runs were read for runs of which only the id is known
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
         self._now = 0.0  # when the call began
@@ -147,31 +147,30 @@ class RollCall:
             self._listed = now
             listed = yield from self._read_lists(going)
             self._add_due(going, listed)
-        batch = dict(islice(chain(self._ended.items(), self._due.items()), BATCH))
-        for id in batch:
-            self._ended.pop(id, None)
-            self._due.pop(id, None)
-        yield from self._ask([watch for watch in batch.values() if not watch.over])
+        batch = list(dict.fromkeys(islice(chain(self._ended, self._due), BATCH)))
+        for watch in batch:
+            self._ended.pop(watch, None)
+            self._due.pop(watch, None)
+        yield from self._ask([watch for watch in batch if not watch.over])
         for source in (self._runs, self._sessions):
             if source.down:
                 raise source.down
 
-    def _read_lists(self, going: Sequence[Watch]) -> Generator[Heard | None, None, set[str]]:
+    def _read_lists(self, going: Sequence[Watch]) -> Generator[Heard | None, None, set[Watch]]:
         """Read the lists that cost less than the runs they show; return the runs read for."""
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
             yield from self._try(self._runs, {}, unread)
             self._searched = self._runs.down is None
-        listed: set[str] = set()
+        listed: set[Watch] = set()
         for source, cluster in self._clusters(going):
             if source.down or source.is_refused:
                 continue
-            ids = [watch.observer.run_id for watch in cluster.watches]
-            listed.update(ids)
+            listed.update(cluster.watches)
             is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
             is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                source.skipped |= dict.fromkeys(ids, self._now + STALE)
+                source.skipped |= dict.fromkeys(cluster.watches, self._now + STALE)
         return listed
 
     def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:
@@ -181,7 +180,7 @@ class RollCall:
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
         by_session = [watch for watch in known if _is_told_by_session(watch)]
         for source, watches in ((self._runs, by_status), (self._sessions, by_session + stuck)):
-            worth = [each for each in watches if source.skipped.get(each.observer.run_id, -math.inf) <= self._now]
+            worth = [each for each in watches if source.skipped.get(each, -math.inf) <= self._now]
             for cluster in _clusters_of(worth):
                 if len(cluster.watches) > 1:
                     yield source, cluster
@@ -219,14 +218,13 @@ class RollCall:
     def _take(self, watch: Watch, row: dict[str, Any]) -> Heard | None:
         """Take in what a list shows of a run or of its session."""
         record, run = self._record(watch), Run.read(row)
+        if run is not None or _is_told_by_session(watch):
+            record.listed = self._listed
         if run is not None:
             if record.read == -math.inf:
                 record.read = self._now
             watch.observer.take(run)
-            record.listed = self._listed
             return watch, None
-        if _is_told_by_session(watch):
-            record.listed = self._listed
         if text(row.get("status")) in _MOVING:
             record.rested = None
             if not _is_told_by_session(watch):
@@ -238,26 +236,26 @@ class RollCall:
         elif self._unread_for(watch) < record.pause:
             return watch, None
         watch.observer.take_session(row)
-        self._ended[watch.observer.run_id] = watch
-        self._due.pop(watch.observer.run_id, None)
+        self._ended[watch] = None
+        self._due.pop(watch, None)
         return None
 
-    def _add_due(self, going: Sequence[Watch], listed: set[str]) -> None:
+    def _add_due(self, going: Sequence[Watch], listed: set[Watch]) -> None:
         """Add the runs to read themselves though nothing says that they ended."""
-        left = [watch for watch in going if not watch.over and watch.observer.run_id not in self._ended]
+        left = [watch for watch in going if not watch.over and watch not in self._ended]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
         longest = max(self._wait.longest_pause, len(alone) / READS_PER_SECOND)
         for watch in alone:
             pause = min(self._record(watch).pause, longest)
-            if watch.observer.run_id in listed:
+            if watch in listed:
                 pause = max(pause, UNSEEN)
             if self._unread_for(watch) >= pause * _EARLY:
-                self._due[watch.observer.run_id] = watch
+                self._due[watch] = None
         stale = [watch for watch in left[:SPARE] if self._unread_for(watch) >= STALE]
         if stale and self._now - self._spared >= SPARE * _EARLY:
             self._spared = self._now
-            self._due |= {watch.observer.run_id: watch for watch in stale}
+            self._due |= dict.fromkeys(stale)
 
     def _ask(self, watches: Sequence[Watch]) -> Iterator[Heard]:
         """Read each run itself, until the server asks for a pause, or is not there."""
@@ -287,7 +285,7 @@ class RollCall:
 
     def _record(self, watch: Watch) -> _Record:
         first_read = -math.inf if watch.run is None else self._now
-        return self._records.setdefault(watch.observer.run_id, _Record(first_read))
+        return self._records.setdefault(watch, _Record(first_read))
 
     def _unread_for(self, watch: Watch) -> float:
         return self._now - self._record(watch).read
