@@ -14,6 +14,8 @@ from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
+from qoder_cli.base.model import shortened
+
 _WEEKDAY = 4  # the place of that field
 _ANY_DAY = datetime(2000, 1, 1)
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
@@ -124,8 +126,7 @@ def _checked(part: str, place: int) -> str:
 
 def _invalid(part: str, place: int, why: str = "") -> ValueError:
     name, takes = _FIELDS[place]
-    shown = part if len(part) <= 20 else part[:20] + "…"
-    return ValueError(f"invalid {name} {shown!r} ({takes}{why})")
+    return ValueError(f"invalid {name} {shortened(part, 20)!r} ({takes}{why})")
 
 
 def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:

@@ -106,9 +106,11 @@ class QoderError(Exception):
         self.run_id = run_id
         self.session_id = session_id
         self.run_state = run_state
-        self.api_type: str | None = cause.api_type if cause else api_type
-        self.http_status: int | None = cause.http_status if cause else http_status
-        self.request_id: str | None = cause.request_id if cause else request_id
+        if cause:
+            api_type, http_status, request_id = cause.api_type, cause.http_status, cause.request_id
+        self.api_type: str | None = api_type
+        self.http_status: int | None = http_status
+        self.request_id: str | None = request_id
         self._is_made = True
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import shortened
 from qoder_cli.base.tokens import names_token
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
@@ -175,7 +176,7 @@ def _check_text(typed: str, what: str, wanted: str) -> None:
 
 def _shown(typed: str) -> str:
     """Return what was typed in quotes, readable in every script; what does not show is escaped."""
-    return repr(typed if len(typed) <= 60 else typed[:60] + "…")
+    return repr(shortened(typed, 60))
 
 
 def _kind(typed: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qoder_cli.base.times import milliseconds_between, parse_timestamp
+from qoder_cli.base.times import milliseconds_between, unix
 
 
 def text(value: object) -> str | None:
@@ -19,6 +19,16 @@ def text(value: object) -> str | None:
 def mapping(value: object) -> dict[str, Any]:
     """Return `value` when it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def array(value: object) -> list[Any]:
+    """Return `value` when it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def shortened(value: str, most: int) -> str:
+    """Return a text of so many characters at most, and `…` where some are left out."""
+    return value if len(value) <= most else value[:most] + "…"
 
 
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
@@ -114,8 +124,7 @@ class Run(Resource):
     @property
     def created(self) -> float | None:
         """When it was created, in unix seconds of the server's clock; None where it does not say."""
-        moment = parse_timestamp(self.raw.get("created_at"))
-        return moment.timestamp() if moment else None
+        return unix(self.raw.get("created_at"))
 
     @property
     def triggered_at(self) -> str | None:
@@ -199,8 +208,7 @@ class Deployment(Resource):
     @property
     def next_fires(self) -> list[str]:
         """Up to five upcoming fires as timestamp texts, nearest first."""
-        fires = self.schedule.get("upcoming_runs_at")
-        return [fire for fire in fires if text(fire)] if isinstance(fires, list) else []
+        return [fire for fire in array(self.schedule.get("upcoming_runs_at")) if text(fire)]
 
 
 def is_new(key: str, known: dict[str, None], *, most: int) -> bool:

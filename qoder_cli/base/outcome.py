@@ -5,14 +5,13 @@ was not; how it went must be read from the session's events (api/facts.md, 1.3 a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.times import milliseconds_between, parse_timestamp
+from qoder_cli.base.model import Run, array, mapping, text
+from qoder_cli.base.times import milliseconds_between, unix
 
 T = TypeVar("T")
 
@@ -233,8 +232,7 @@ class SessionStory:
 
     def is_of_its_time(self, event: dict[str, Any]) -> bool:
         """Return whether an event may be of the run: it is not older, as far as its time is known."""
-        moment = event_moment(event)
-        return self._is_since(moment.timestamp() if moment else None)
+        return self._is_since(event_at(event))
 
     def _is_since(self, at: float | None) -> bool:
         return at is None or self._since is None or at >= self._since
@@ -344,14 +342,15 @@ def event_key(event: Mapping[str, Any]) -> str:
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
     """Return events oldest first, each with its time in unix seconds, or that of the one before it."""
-    placed = list(zip(events, map(event_moment, events), strict=True))
-    known = [moment for _, moment in placed if moment]
+    placed = list(zip(events, map(event_at, events), strict=True))
+    known = [at for _, at in placed if at is not None]
     if known and known[0] > known[-1]:
         placed.reverse()
     found: list[tuple[dict[str, Any], float | None]] = []
     last: float | None = None
-    for event, moment in placed:
-        last = moment.timestamp() if moment else last
+    for event, at in placed:
+        if at is not None:
+            last = at
         found.append((event, last))
     return found
 
@@ -377,22 +376,23 @@ def event_time(event: Mapping[str, Any]) -> str | None:
     return text(event.get("processed_at")) or text(event.get("created_at"))
 
 
-def event_moment(event: Mapping[str, Any]) -> datetime | None:
-    """Return when an event happened; None where it does not say."""
-    return parse_timestamp(event.get("processed_at")) or parse_timestamp(event.get("created_at"))
+def event_at(event: Mapping[str, Any]) -> float | None:
+    """Return when an event happened, in unix seconds; None where it does not say."""
+    for name in ("processed_at", "created_at"):
+        if (at := unix(event.get(name))) is not None:
+            return at
+    return None
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (api/facts.md, 2.6)."""
-    ids = mapping(event.get("stop_reason")).get("event_ids")
-    return [id for id in ids if text(id)] if isinstance(ids, list) else []
+    return [id for id in array(mapping(event.get("stop_reason")).get("event_ids")) if text(id)]
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
     """Return each outcome's newest evaluation from a session (api/facts.md, 2.2 and 2.6)."""
-    sent = session.get("outcome_evaluations")
-    newest = {str(one.get("outcome_id")): one for one in map(mapping, sent if isinstance(sent, list) else [])}
-    return list(newest.values())
+    sent = map(mapping, array(session.get("outcome_evaluations")))
+    return list({str(one.get("outcome_id")): one for one in sent}.values())
 
 
 def stop_reason(event: dict[str, Any]) -> str | None:

@@ -104,12 +104,18 @@ def parse_timestamp(text: object) -> datetime | None:
         return None
 
 
+def unix(text: object) -> float | None:
+    """Return a timestamp in unix seconds; None for what is none."""
+    moment = parse_timestamp(text)
+    return moment.timestamp() if moment else None
+
+
 def milliseconds_between(start: object, end: object) -> int | None:
     """Return the milliseconds between two timestamps; None when one is missing or they cross."""
-    begin, finish = parse_timestamp(start), parse_timestamp(end)
+    begin, finish = unix(start), unix(end)
     if begin is None or finish is None or finish < begin:
         return None
-    return round((finish - begin).total_seconds() * 1000)
+    return round((finish - begin) * 1000)
 
 
 def local_time(text: str, *, zone: tzinfo | None = None) -> str:

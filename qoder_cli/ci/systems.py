@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
+from qoder_cli.base.model import shortened
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
@@ -153,9 +154,7 @@ def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
 
 def _row(item: "Item") -> str:
     run = item.run
-    error = item.error.message if item.error else ""
-    if len(error) > LONGEST_SHOWN:
-        error = error[:LONGEST_SHOWN] + "…"
+    error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
     code = "" if item.exit_code is None else str(item.exit_code)
     cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
     if run is not None:

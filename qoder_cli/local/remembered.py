@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from qoder_cli.base.model import Deployment, Run, text
+from qoder_cli.base.model import Deployment, Run, shortened, text
 from qoder_cli.local.store import THINGS
 from qoder_cli.output.screen import inert
 
@@ -218,4 +218,4 @@ def _plain(value: str | None) -> str | None:
     """Return text that only shows, is not too long and can be written; None where there is none."""
     value = (value or "").encode("utf-8", "backslashreplace").decode()  # JSON can have halves of surrogate pairs
     shown = inert(value[: _LONGEST + 1]).strip()
-    return (shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…") or None
+    return shortened(shown, _LONGEST) or None

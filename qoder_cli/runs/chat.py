@@ -13,12 +13,11 @@ from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, single
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
-from qoder_cli.runs.result import message_text
 from qoder_cli.sessions.answers import Message, interruption
 from qoder_cli.sessions.asks import KINDS, STATUSES, look
 from qoder_cli.sessions.objects import refuse_archived, session_of
 from qoder_cli.sessions.question import line_of, prompted
-from qoder_cli.sessions.story import Events
+from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
 
 TICK = 0.1  # seconds after which a key is heard

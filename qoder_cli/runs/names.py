@@ -1,7 +1,6 @@
 """From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -19,7 +18,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import parse_timestamp, span
+from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
 
 _SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
@@ -172,12 +171,12 @@ class _Finder:
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
         looks = in_order(lambda id: self._or_error(lambda: self._session(id)), sessions, at_a_time=AT_A_TIME)
-        of_deployment: dict[str, dict[str, datetime | None]] = {}  # to sessions and when they were created
+        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and when they were created
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
             else:
-                created = parse_timestamp(session.get("created_at"))
+                created = unix(session.get("created_at"))
                 of_deployment.setdefault(str(session["deployment_id"]), {})[id] = created
         for deployment_id, those in of_deployment.items():
             self._look_in_deployment(deployment_id, those)
@@ -193,7 +192,7 @@ class _Finder:
             raise NotFound(why, hint=f"use qoder session; {asked(self._app)}")
         return session
 
-    def _look_in_deployment(self, deployment_id: str, sessions: "dict[str, datetime | None]") -> None:
+    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
         """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
         from qoder_cli.runs.listed import all_runs
 
@@ -205,8 +204,8 @@ class _Finder:
                 if found.session_id in wanted:
                     self.found[found.session_id] = found.id
                     wanted.discard(found.session_id)
-                begun = parse_timestamp(found.raw.get("created_at"))
-                if not wanted or (oldest and begun and (oldest - begun).total_seconds() > _SESSION_AGE):
+                begun = found.created
+                if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
                     break  # newest first (api/facts.md, 1.3): what follows is older still
 
         failure = self._or_error(look)

@@ -11,7 +11,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory, event_key, in_order, verdict
 from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.story import SAID, StoryReader, events_path, newest_first
+from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_text, newest_first
 
 _ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 
@@ -44,15 +44,6 @@ def delivered_files(client: Client, run: Run, *, story: SessionStory | None = No
         if (file_id := text(event.get("file_id")))
     ]
     return found[::-1]
-
-
-def message_text(event: dict[str, Any]) -> str:
-    """Return the text of a message: its text blocks, or the plain string that older servers send."""
-    content = event.get("content")
-    if isinstance(content, str):
-        return content
-    blocks = content if isinstance(content, list) else []
-    return "".join(text(mapping(block).get("text")) or "" for block in blocks)
 
 
 def _back_from_the_ending(

@@ -15,12 +15,12 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
-from qoder_cli.base.model import mapping, text
-from qoder_cli.base.outcome import event_key, event_moment, stop_reason
+from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.outcome import event_at, event_key, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.story import APART, PAGE, Events, events_path, newest_first
+from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
 RESENDS = 2  # of what does no harm twice
@@ -67,7 +67,7 @@ class SessionWrite(Write[Events]):
 
     def read(self, answer: Answer) -> Events:
         data = mapping(self.client.understand(answer)).get("data")
-        accepted = [event for event in map(mapping, data if isinstance(data, list) else []) if text(event.get("id"))]
+        accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
         if len(accepted) != len(self.events) or not all(map(self._may_be, accepted, self.events)):
             raise NoAnswer("the response does not show what was accepted")
         return accepted
@@ -147,12 +147,13 @@ class Message(_SentOnce):
 
     def seen(self) -> Events | None:
         listed = self._messages(retry=False, until=self._known)
-        return [event for event in listed if self._is_new(event) and _said(event) == _said(self.events[0])][-1:] or None
+        ours = message_text(self.events[0])
+        return [event for event in listed if self._is_new(event) and message_text(event) == ours][-1:] or None
 
     def _is_new(self, event: dict[str, Any]) -> bool:
         """Return whether an event was not there before: a replica that lags may not have shown it then."""
-        moment = event_moment(event)
-        is_older = moment is not None and moment.timestamp() < self._began - APART
+        at = event_at(event)
+        is_older = at is not None and at < self._began - APART
         return event_key(event) not in self._known and not is_older
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
@@ -166,12 +167,6 @@ class Message(_SentOnce):
             if until is None or any(event_key(event) in until for event in found):
                 break
         return found
-
-
-def _said(event: dict[str, Any]) -> str:
-    content = event.get("content")
-    blocks = content if isinstance(content, list) else [{"text": content}]
-    return "".join(text(mapping(block).get("text")) or "" for block in blocks)
 
 
 class Answers(_SentOnce):
@@ -283,7 +278,9 @@ def _call_of(event: dict[str, Any]) -> str:
 
 def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
     """Return whether an answer says the same as ours, as far as the list shows what it says."""
-    return _result(event) in (None, _result(ours)) and ("content" not in event or _said(event) == _said(ours))
+    if "content" in event and message_text(event) != message_text(ours):
+        return False
+    return _result(event) in (None, _result(ours))
 
 
 def _result(event: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import event_key, event_time, stop_reason, waiting_calls
+from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_answer
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.sessions.story import PAGE, Events, events_of, events_path, newest_first
@@ -215,38 +216,38 @@ class Waiting:
 
     def row(self, now: float) -> Fields:
         """Return the row of a table at a time, in unix seconds."""
-        from qoder_cli.base.times import parse_timestamp
-
-        asked = event_time(self.call.event) if self.call else None
-        since = parse_timestamp(asked)
-        return {
-            "run": Id(self.run_id) if self.run_id else None,
+        deployment, call = text(self.session.get("deployment_id")), self.call
+        row: Fields = {
+            "run": self.run_id and Id(self.run_id),
             "session": Id(str(self.session.get("id"))),
-            "deployment": Id(deployment) if (deployment := text(self.session.get("deployment_id"))) else None,
+            "deployment": deployment and Id(deployment),
             "call": Id(self.id),
-            "kind": self.call.kind if self.call else "unreadable",
-            "name": Words(self.call.name, least=14) if self.call else None,
-            "input": Words(short(self.call.input), least=12) if self.call else None,
-            "asked": Moment(asked) if asked else None,
-            "waits": Milliseconds(max(0, round(1000 * (now - since.timestamp())))) if since else None,
+            "kind": "unreadable",
+            **dict.fromkeys(("name", "input", "asked", "waits")),
             "credits": mapping(self.session.get("usage")).get("total_credits"),
         }
+        if call:
+            name, given = Words(call.name, least=14), Words(short(call.input), least=12)
+            row |= {"kind": call.kind, "name": name, "input": given}
+            if asked := event_time(call.event):
+                row["asked"] = Moment(asked)
+            if since := unix(asked):
+                row["waits"] = Milliseconds(max(0, round(1000 * (now - since))))
+        return row
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON shows: the whole input, and the commands that answer, as words."""
-        call = self.call
+        told = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
+        if (call := self.call) is not None:
+            told |= {"kind": call.kind, "input": call.input, "input_sha256": call.input_sha256}
+            told |= {name: text(call.event.get(name)) for name in ("name", "mcp_server_name")}
+            told |= {"thread": call.thread, "asked_at": event_time(call.event)}
         return {
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
             "deployment_id": self.session.get("deployment_id"),
             "call": self.id,
-            "kind": call.kind if call else None,
-            "name": text(call.event.get("name")) if call else None,
-            "mcp_server_name": text(call.event.get("mcp_server_name")) if call else None,
-            "input": call.input if call else None,
-            "input_sha256": call.input_sha256 if call else None,
-            "thread": call.thread if call else None,
-            "asked_at": event_time(call.event) if call else None,
+            **told,
             "credits": mapping(self.session.get("usage")).get("total_credits"),
             "answer": self.commands,
         }

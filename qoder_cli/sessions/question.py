@@ -12,6 +12,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext, signals
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.model import shortened
 from qoder_cli.output.screen import NARROWEST, keys, terminal_width
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
@@ -71,7 +72,7 @@ def visible(text: str) -> str:
 
 def named(text: str) -> str:
     """Return a name or an id of others as a message can have it: visible and not long."""
-    return visible(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
+    return visible(shortened(text, _LONGEST_NAME))
 
 
 def ask(app: App, question: str, choices: str) -> str:

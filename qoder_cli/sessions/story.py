@@ -5,12 +5,11 @@ the beginning again: that costs requests, no wrong answer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping, next_cursor, text
+from qoder_cli.base.model import Run, array, mapping, next_cursor, text
 from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
@@ -18,11 +17,11 @@ from qoder_cli.base.outcome import (
     Ending,
     SessionStory,
     Told,
+    event_at,
     event_key,
-    event_moment,
     in_order,
 )
-from qoder_cli.base.times import parse_timestamp
+from qoder_cli.base.times import unix
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -51,6 +50,14 @@ def events_of(page: dict[str, Any]) -> Events:
     return [event for event in map(mapping, page["data"]) if event]
 
 
+def message_text(event: dict[str, Any]) -> str:
+    """Return the text of a message: its text blocks, or the plain string that older servers send."""
+    content = event.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(text(mapping(block).get("text")) or "" for block in array(content))
+
+
 def last_id(page: dict[str, Any], events: Events) -> str | None:
     """Return the id of the last event of a page."""
     return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
@@ -58,10 +65,10 @@ def last_id(page: dict[str, Any], events: Events) -> str | None:
 
 def story_of(run: Run, now: float) -> SessionStory:
     """Return an empty story of a run's session, in which what is older than the run does not count."""
-    created = parse_timestamp(run.raw.get("created_at")) or parse_timestamp(run.raw.get("triggered_at"))
-    if created is None or created.timestamp() > now + FUTURE:
+    created = run.created or unix(run.raw.get("triggered_at"))
+    if created is None or created > now + FUTURE:
         return SessionStory()
-    return SessionStory(since=created.timestamp() - APART)
+    return SessionStory(since=created - APART)
 
 
 class StoryReader:
@@ -140,18 +147,19 @@ class StoryReader:
 class _Course(NamedTuple):
     """The course that times take through the pages of one reading: the last of them, and what they did before."""
 
-    latest: datetime | None = None
+    latest: float | None = None
     rises: bool = False
     falls: bool = False
 
 
 def _further(course: _Course, events: Events) -> _Course:
     latest, rises, falls = course
-    for moment in filter(None, map(event_moment, events)):
-        if latest is not None:
-            rises = rises or moment > latest
-            falls = falls or moment < latest
-        latest = moment
+    for at in map(event_at, events):
+        if at is not None and latest is not None:
+            rises = rises or at > latest
+            falls = falls or at < latest
+        if at is not None:
+            latest = at
     return _Course(latest, rises, falls)
 
 
@@ -166,7 +174,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
     for page in pages({**query, "order": "desc"}):
         events = events_of(page)
         new = [event for event in events if event_key(event) not in seen]
-        times = [moment.timestamp() if (moment := event_moment(event)) else None for event in new]
+        times = list(map(event_at, new))
         is_all = not seen and page.get("has_more") is not True and not page.get("next_page")
         if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
             yield in_order(new)[::-1]

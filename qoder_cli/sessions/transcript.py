@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import is_new, mapping, text
+from qoder_cli.base.model import array, is_new, mapping, shortened, text
 from qoder_cli.base.outcome import event_key, event_time, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.output.grid import columns, cut_inside, wrapped
@@ -84,7 +84,7 @@ def _content(content: object) -> str:
     """Return content as text: blocks, or the plain string that older servers send; the kind of what is no text."""
     if isinstance(content, str):
         return content
-    blocks = map(mapping, content if isinstance(content, list) else [])
+    blocks = map(mapping, array(content))
     return "".join(text(block.get("text")) or _no_text(block) for block in blocks)
 
 
@@ -110,7 +110,7 @@ def short(given: object) -> str:
     only = values[0] if len(values) == 1 else None
     said = only if isinstance(only, str) else jsontext.dump(given) if given else ""
     line = inert(" ".join(said[: 10 * INPUT_LIMIT].split()))
-    return line if len(line) <= INPUT_LIMIT else line[:INPUT_LIMIT] + "…"
+    return shortened(line, INPUT_LIMIT)
 
 
 def _tool_result(event: dict[str, Any]) -> Entry:

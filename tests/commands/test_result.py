@@ -382,7 +382,7 @@ def test_the_beginning_of_an_adopted_runs_id_is_not_enough_to_cancel_it(
     run = {**LEGACY, "id": LONG}
     qoder.wire.on("GET", f"/deployment_runs/{LONG}", run, run)
     qoder("run", "get", LONG)
-    monkeypatch.setattr(Store, "is_adopted", lambda *those: True)
+    monkeypatch.setattr(Store, "adopted", lambda *those: frozenset({LONG}))
     ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
     assert (ran.code, qoder.wire.asked("POST")) == (2, [])
     assert f"qoder run cancel {LONG}" in ran.error["hint"]

@@ -195,7 +195,7 @@ TABLE = [Mutation(*each) for each in (
      "                continue"),
     ("sessions/answers.py", "if knows_as_much and not still", "if not still"),
     ("sessions/answers.py", "if len(found) == len(named):", "if found:"),
-    ("sessions/answers.py", "return _result(event) in (None, _result(ours)) and", "return"),
+    ("sessions/answers.py", "return _result(event) in (None, _result(ours))", "return True"),
     ("sessions/answers.py", "raise OutcomeUnknown(why) if found else CannotBe(why)", "raise CannotBe(why)"),
     ("sessions/answers.py", " and self._went_on() else None", " else None"),
     ("sessions/answers.py", "return event_key(event) not in self._known and not is_older", "return not is_older"),
