@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
-from inspect import signature
 from itertools import pairwise, takewhile
 from typing import Annotated, Any, NamedTuple
 
@@ -16,7 +15,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
-from qoder_cli.cli.options import as_command, everywhere, show_help
+from qoder_cli.cli.options import everywhere, show_help, unfolded
 from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed, plain
 
@@ -186,11 +185,8 @@ def shared_options() -> tuple[Any, ...]:
 
 @cache
 def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] = Command) -> Any:
-    told = [each for each in signature(function).parameters.values() if each.name != "app"]
-    if len(told) < len(signature(function).parameters):
-        function = as_command(function, function.__doc__ or "", [(p.name, p.annotation, p.default) for p in told])
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, cls=kind, context_settings=_FLAGS, add_help_option=False)(function)
+    app.command(name, cls=kind, context_settings=_FLAGS, add_help_option=False)(unfolded(function))
     return typer.main.get_command(app)
 
 

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from inspect import Parameter, Signature, signature
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -33,11 +32,12 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
     """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
 
-    `run` gets the app, and what was typed by name.
+    `run` gets the app, or typer's context if it asks for `ctx`, and what was typed by name.
     """
+    wants_context = "ctx" in signature(run).parameters
 
     def command(ctx: typer.Context, **typed: Any) -> Any:
-        return run(ctx.obj, **typed)
+        return run(ctx if wants_context else ctx.obj, **typed)
 
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
@@ -48,6 +48,32 @@ def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str
     return command
 
 
+def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command as typer reads one: a named tuple that it takes stands for the options that are its fields.
+
+    Those that the command has itself are left out.
+    """
+    own = signature(command).parameters
+    folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
+    if not folded and "app" not in own:
+        return command
+    fields = {name: [field for field in options._fields if field not in own] for name, options in folded.items()}
+    parameters: list[tuple[str, Any, Any]] = []
+    for name, each in own.items():
+        if options := folded.get(name):
+            defaults = options._field_defaults
+            parameters += [(field, options.__annotations__[field], defaults[field]) for field in fields[name]]
+        elif name not in ("app", "ctx"):
+            parameters.append((name, each.annotation, each.default))
+
+    def run(ctx: typer.Context, **typed: Any) -> Any:
+        for name, options in folded.items():
+            typed[name] = options(**{field: typed.pop(field) for field in fields[name]})
+        return command(ctx.obj if "app" in own else ctx, **typed)
+
+    return as_command(run, command.__doc__ or "", parameters)
+
+
 def argument(metavar: str, help: str, offered: Any = None) -> Any:
     """Return an argument of a command; `offered` is what completion offers for it."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
@@ -56,6 +82,11 @@ def argument(metavar: str, help: str, offered: Any = None) -> Any:
 def flag(names: str, help: str) -> Any:
     """Return an option that is on or off; `names` are separated by spaces."""
     return typer.Option(*names.split(), help=help)
+
+
+def option(name: str, metavar: str, help: str) -> Any:
+    """Return an option that takes a value."""
+    return typer.Option(name, metavar=metavar, help=help)
 
 
 # What is named on a command line.
@@ -99,8 +130,8 @@ WhenAsked = Annotated[
 class Waiting(NamedTuple):
     """What is to be waited for once something was said, as it was typed. These are the options, too."""
 
-    wait: Annotated[bool, flag("--wait -w", "Then wait for the outcome; exit with it.")] = False
-    follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the events to stderr.")] = False
+    wait: Annotated[bool, flag("--wait -w", "Wait for the outcome, and exit with it.")] = False
+    follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the session's events to stderr.")] = False
     result: Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")] = False
     timeout: Timeout = None
     on_ask: WhenAsked = None
@@ -121,23 +152,6 @@ class Waiting(NamedTuple):
         app.known.wait_options = words_to_wait(result=self.result, on_ask=self.on_ask)
         wanted = Wanted(self.follow, on_ask=when_asked(app, self.on_ask, follow=self.follow))
         return Then(limits, wanted, self.result) if wait else None
-
-
-def may_wait(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of Waiting, but those that it has itself; it is called with them as `waiting`."""
-    own = signature(command).parameters
-    types = {name: type for name, type in Waiting.__annotations__.items() if name not in own}
-
-    @wraps(command)
-    def whole(*app: Any, **typed: Any) -> int:
-        return command(*app, waiting=Waiting(**{name: typed.pop(name) for name in types}), **typed)
-
-    shared = [
-        Parameter(name, Parameter.KEYWORD_ONLY, annotation=type, default=Waiting._field_defaults[name])
-        for name, type in types.items()
-    ]
-    whole.__signature__ = Signature([*(each for each in own.values() if each.name != "waiting"), *shared])  # type: ignore[attr-defined]
-    return whole
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:

@@ -2,49 +2,45 @@
 
 import shlex
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
-from qoder_cli.cli.options import OneDeployment, flag
+from qoder_cli.cli.options import OneDeployment, flag, option
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
 
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
-Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="agent_…, or agent_…@3 to pin version 3.")]
-Environment = Annotated[str | None, typer.Option(metavar="ENV", help="Environment id (env_…).")]
-Message = Annotated[
-    str | None, typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
-]
-Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Description.")]
-Schedule = Annotated[str | None, typer.Option(metavar="CRON", help="Cron expression, e.g. '0 9 * * 1-5'.")]
-Timezone = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of the schedule, e.g. Europe/Berlin.")]
-Vaults = Annotated[list[str] | None, typer.Option("--vault", metavar="ID", help="Vault id (vault_…). Repeatable.")]
-Metadata = Annotated[
-    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
-]
-Budget = Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits per run.")]
-DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
+_ZONE = option("--timezone", "ZONE", "Time zone of the schedule, e.g. Europe/Berlin.")
+_PROMPT = typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
+_KEY = typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
+_DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 
-def create(
-    ctx: typer.Context,
-    name: Name = None,
-    agent: Agent = None,
-    environment: Environment = None,
-    message: Message = None,
-    description: Description = None,
-    schedule: Schedule = None,
-    timezone: Timezone = None,
-    vaults: Vaults = None,
-    metadata: Metadata = None,
-    budget: Budget = None,
-    dry_run: DryRun = False,
-) -> int:
+class Fields(NamedTuple):
+    """The fields of a deployment that can be typed. These are the options, too."""
+
+    name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
+    agent: Annotated[str | None, option("--agent", "AGENT", "agent_…, or agent_…@3 to pin version 3.")] = None
+    environment: Annotated[str | None, option("--environment", "ENV", "Environment id (env_…).")] = None
+    message: Annotated[str | None, _PROMPT] = None
+    description: Annotated[str | None, option("--description", "TEXT", "Description.")] = None
+    schedule: Annotated[str | None, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
+    timezone: Annotated[str | None, _ZONE] = None
+    vaults: Annotated[list[str] | None, option("--vault", "ID", "Vault id (vault_…). Repeatable.")] = None
+    metadata: Annotated[list[str] | None, _KEY] = None
+    budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
+
+    def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
+        """Return what is said of schedule and metadata, whole: with what is known of them already."""
+        wanted = schedule_of(self.schedule, self.timezone, schedule)
+        return wanted | metadata_of(self.metadata, removed, metadata)
+
+
+def create(app: App, said: Fields, dry_run: _DryRun = False) -> int:
     """Create a deployment. Fails if the name is taken.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -61,9 +57,8 @@ def create(
     from qoder_cli.deployments.planning import Book, creating
     from qoder_cli.files.load import missing_for_create
 
-    app: App = ctx.obj
-    fields = read_fields(app, ctx.params)
-    declared = declare_fields(fields | schedule_of(schedule, timezone, {}) | metadata_of(metadata, None, {}))
+    fields = read_fields(app, said._asdict())
+    declared = declare_fields(fields | said.whole(None, {}, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
@@ -78,25 +73,16 @@ def create(
 
 
 def update(
-    ctx: typer.Context,
+    app: App,
     deployment: OneDeployment,
-    name: Name = None,
-    agent: Agent = None,
-    environment: Environment = None,
-    message: Message = None,
-    description: Description = None,
-    schedule: Schedule = None,
-    timezone: Timezone = None,
+    said: Fields,
     no_schedule: Annotated[bool, flag("--no-schedule", "Remove the schedule.")] = False,
-    vaults: Vaults = None,
     no_vault: Annotated[bool, flag("--no-vault", "Remove all vaults.")] = False,
-    metadata: Metadata = None,
     remove_metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Remove a metadata key. Repeatable.")
     ] = None,
-    budget: Budget = None,
     no_budget: Annotated[bool, flag("--no-budget", "Remove the budget.")] = False,
-    dry_run: DryRun = False,
+    dry_run: _DryRun = False,
 ) -> int:
     """Update a deployment. Only the settings you pass are changed.
 
@@ -115,29 +101,31 @@ def update(
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
-    app: App = ctx.obj
     cleared: dict[str, Any] = {}
-    for is_cleared, given, option, nothing in (
-        (no_schedule, schedule or timezone, "schedule", {"schedule": None}),
-        (no_vault, vaults, "vault", {"vault_ids": []}),
-        (no_budget, budget, "budget", {"budget": None}),
+    for is_cleared, given, name, nothing in (
+        (no_schedule, said.schedule or said.timezone, "schedule", {"schedule": None}),
+        (no_vault, said.vaults, "vault", {"vault_ids": []}),
+        (no_budget, said.budget, "budget", {"budget": None}),
     ):
         if is_cleared and given:
-            raise UsageError(f"--{option} and --no-{option} cannot be used together")
+            raise UsageError(f"--{name} and --no-{name} cannot be used together")
         cleared |= nothing if is_cleared else {}
-    fields = read_fields(app, ctx.params) | cleared
-    typed = fields | schedule_of(schedule, timezone, ANY_SCHEDULE) | metadata_of(metadata, remove_metadata, {})
+    fields = read_fields(app, said._asdict()) | cleared
+    typed = (
+        fields
+        | schedule_of(said.schedule, said.timezone, ANY_SCHEDULE)
+        | metadata_of(said.metadata, remove_metadata, {})
+    )
     if not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(typed)  # what is wrong is told before anything is asked
     current = find_deployment(app, names.deployment(deployment, app))
     known = settable(current)
-    fields |= schedule_of(schedule, timezone, mapping(known["schedule"]))
-    fields |= metadata_of(metadata, remove_metadata, known["metadata"])
-    book = Book.of(app) if name not in (None, current.name) else Book()
+    fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
+    book = Book.of(app) if said.name not in (None, current.name) else Book()
     declared = declare_fields(fields)
-    [pinned] = [declared] if agent is None else at_latest(app, [declared], [current])
-    step = changing(pinned, current, book, repin=agent is not None)
+    [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
+    step = changing(pinned, current, book, repin=said.agent is not None)
     return _write(app, step, dry_run=dry_run, doing="changing")
 
 

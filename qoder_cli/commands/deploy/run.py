@@ -12,8 +12,7 @@ from qoder_cli.cli.options import (
     Interval,
     ReportToCi,
     RequireSatisfied,
-    Timeout,
-    WhenAsked,
+    Waiting,
     is_list,
     named,
     when_asked,
@@ -27,19 +26,8 @@ PARALLEL = 8  # runs that are started at a time
 def run(
     ctx: typer.Context,
     deployments: Deployments,
-    wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the run to finish; exit with its outcome.")
-    ] = False,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Like --wait, and stream the session's events to stderr."),
-    ] = False,
-    result: Annotated[
-        bool,
-        typer.Option("--result", help="Like --wait, and print the agent's final message instead of the run."),
-    ] = False,
+    waiting: Waiting,
     require_satisfied: RequireSatisfied = False,
-    timeout: Timeout = None,
     interval: Interval = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Never start a second run under this key.")
@@ -57,7 +45,6 @@ def run(
         OnLeave,
         typer.Option(help="On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."),
     ] = "detach",
-    on_ask: WhenAsked = None,
     parallel: Annotated[
         int,
         typer.Option(min=1, max=100, metavar="N", help="Start up to N deployments at once; 20 per second at most."),
@@ -115,7 +102,7 @@ def run(
 
     app: App = ctx.obj
     app.known.on_leave = on_leave
-    wait = wait or result or follow
+    wait, follow, result, timeout, on_ask = waiting._replace(wait=bool(waiting))
     if require_satisfied and not wait:
         raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
     if on_ask and not wait:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import OneRun, Waiting, Yes, argument, flag, may_wait, one_named
+from qoder_cli.cli.options import OneRun, Waiting, Yes, argument, flag, one_named
 
 _SAME = "Refuse (exit 6) unless the input is the one with this hash. Once for each call."
 _Calls = Annotated[list[str] | None, argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")]
@@ -13,7 +13,6 @@ _Every = Annotated[bool, flag("--all", "All calls that wait in this session.")]
 _Hashes = Annotated[list[str] | None, typer.Option(metavar="HEX", help=_SAME)]
 
 
-@may_wait
 def approve(
     app: App,
     run: OneRun,
@@ -45,7 +44,6 @@ def approve(
     return decide(app, run, calls or [], verb="approve", every=all, yes=yes, hashes=hashes, then=then)
 
 
-@may_wait
 def deny(
     app: App,
     run: OneRun,

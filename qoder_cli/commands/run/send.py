@@ -7,10 +7,9 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import OneRun, Waiting, flag, may_wait, one_named
+from qoder_cli.cli.options import OneRun, Waiting, flag, one_named
 
 
-@may_wait
 def send(
     app: App,
     run: OneRun,

@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import Waiting, flag, may_wait
+from qoder_cli.cli.options import Waiting, flag
 
 if TYPE_CHECKING:
     from qoder_cli.sessions.files import FileTyped
@@ -17,7 +17,6 @@ def _several(name: str, metavar: str, help: str) -> Any:
     return typer.Option(name, metavar=metavar, help=f"{help} Repeatable.")
 
 
-@may_wait
 def new(
     ctx: typer.Context,
     message: Annotated[
