@@ -6,7 +6,7 @@ ordinary typer function, and handed to every level of the tree by `cli.main`.
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from itertools import islice
@@ -197,6 +197,18 @@ def words_to_wait(
     words += ["--require-satisfied"] if require_satisfied else []
     words += written("--on-ask", on_ask) if on_ask and on_ask != "stop" else []
     return tuple(words)
+
+
+def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[str]:
+    """Return the options that were given, as words, to be repeated; `without` are parameters."""
+    words: list[str] = []
+    for param in ctx.command.params:
+        value = ctx.params.get(str(param.name))
+        if param.param_type_name != "option" or param.name in without or value in (None, (), [], param.default):
+            continue
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [param.opts[0]] if each is True else written(param.opts[0], str(each))
+    return words
 
 
 def is_list(typed: Sequence[str]) -> bool:

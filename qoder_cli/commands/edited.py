@@ -1,4 +1,4 @@
-"""A thing made, or changed, from a file and options: what changes is shown, sent, and confirmed by reading it back."""
+"""A thing made, or changed, from a file and options: what changes is shown, sent and confirmed."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, Rejected, UsageError
-from qoder_cli.cli.options import flag
+from qoder_cli.cli.options import flag, options_typed
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import Noun, operation, words_of
 
@@ -38,13 +38,14 @@ def several(name: str, metavar: str, help: str) -> Any:
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
-    """Return a text as it was typed, of a file for `@FILE`, of standard input for `-`. Raises UsageError."""
+    """Return a text as typed, of a file for `@FILE`, of stdin for `-`. Raises UsageError."""
     from qoder_cli.api.body import text_of
 
     if typed is None:
         return None
     if typed == "-" and file == "-":
-        raise UsageError(f"{option} - and --file - both read standard input", hint=f"use {option} @FILE")
+        said = f"{option} - and --file - both read standard input"
+        raise UsageError(said, hint=f"use {option} @FILE")
     return text_of(typed, stdin=app.stdin, option=option)
 
 
@@ -71,8 +72,9 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
     """Warn of fields that the server stored in another way than they were sent."""
     from qoder_cli.nouns.write import differing
 
-    if other := [field for field in differing(found, body) if field in found]:
-        app.progress.warn(f"{found['id']}: the server stored {', '.join(other)} differently from what was sent")
+    if other := ", ".join(field for field in differing(found, body) if field in found):
+        said = f"the server stored {other} differently from what was sent"
+        app.progress.warn(f"{found['id']}: {said}")
 
 
 def _warn_of_name(app: App, noun: Noun, body: Raw) -> None:
@@ -80,16 +82,18 @@ def _warn_of_name(app: App, noun: Noun, body: Raw) -> None:
     from qoder_cli.nouns.shown import name_of
 
     name = name_of(body)
+    if name is None or not noun.has_name:
+        return
     try:
-        is_taken = name is None or not noun.has_name or not ids.id_or_name(name, noun.prefix, noun.called, "")
+        reads_as_id = ids.id_or_name(name, noun.prefix, noun.called, "")
     except UsageError:
-        is_taken = False
-    if not is_taken:
+        reads_as_id = True
+    if reads_as_id:
         app.progress.warn("commands will not take this name; use the id")
 
 
 def read_current(app: App, noun: Noun, typed: str) -> Raw:
-    """Return the thing that is to be changed, by its id or name. Raises Rejected where it is archived."""
+    """Return the thing to be changed, by its id or name. Raises Rejected if it is archived."""
     from qoder_cli.commands.made import read_one
 
     current = read_one(app, noun, typed)
@@ -102,18 +106,19 @@ def read_current(app: App, noun: Noun, typed: str) -> Raw:
 
 
 def merged(current: Raw, body: Raw) -> Raw:
-    """Return the fields of an update with all metadata that is wanted: it is merged, and null removes a key."""
+    """Return the fields of an update with all metadata: it is merged, and null removes a key."""
     if "metadata" not in body:
         return body
     metadata = {**(current.get("metadata") or {}), **(body["metadata"] or {})}
-    return {**body, "metadata": {key: value for key, value in metadata.items() if value is not None}}
+    kept = {key: value for key, value in metadata.items() if value is not None}
+    return {**body, "metadata": kept}
 
 
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, Any], *, dry_run: bool) -> int:
     """Make a thing what is wanted, and print it as it is then.
 
-    `current` is the thing as it was read, `wanted` has whole fields. Raises Rejected, having shown what someone else
-    changed in the meantime.
+    `current` is the thing as it was read, `wanted` has whole fields. Raises Rejected, having shown
+    what someone else changed in the meantime.
     """
     from qoder_cli.commands.made import show
     from qoder_cli.nouns.write import same, target_of
@@ -121,7 +126,8 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
 
     app: App = ctx.obj
     known, id = f"{noun.called} {current['id']}", str(current["id"])
-    body = _body(noun, current, {name: value for name, value in wanted.items() if not same(current.get(name), value)})
+    differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
+    body = _body(noun, current, differs)
     if not body:
         app.progress.note(f"{known} is already up to date")
         show(app, noun, current)
@@ -130,9 +136,9 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
     if not dry_run:
         app.progress.note(f"updating {known} {app.client.settings.whereabouts}")
     if dry_run or not app.progress.is_quiet:
-        _tell(app, current, {name: wanted[name] for name in body if name in wanted})
+        _tell(app, current, differs)
     if dry_run:
-        _show_planned(app, noun, {**current, **{name: wanted[name] for name in body if name in wanted}})
+        _show_planned(app, noun, {**current, **differs})
         return Exit.OK
     try:
         found = change(app, target_of(noun, id), body, before=current)
@@ -146,7 +152,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
 
 
 def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
-    """Return the body that changes some fields: metadata is merged, and the version is the one that was read."""
+    """Return the body that changes fields: metadata is merged, the version is what was read."""
     from qoder_cli.base.model import mapping
 
     if not changed:
@@ -163,7 +169,7 @@ def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
 
 
 def _explained(ctx: typer.Context, noun: Noun, current: Raw, error: Rejected) -> Rejected:
-    """Return the error of a conflict: where it is someone else's change, that is shown, and can be looked at."""
+    """Return the error of a conflict: where it is someone else's change, that is shown."""
     from qoder_cli.nouns.change import read
     from qoder_cli.nouns.write import target_of
 
@@ -173,34 +179,14 @@ def _explained(ctx: typer.Context, noun: Noun, current: Raw, error: Rejected) ->
     if was == now:
         return error
     app.progress.note(f"what someone else changed in {current['id']}:")
-    _tell(app, current, {name: value for name, value in newer.items() if name not in ("version", "updated_at")})
-    versions = f"version {was} was read, {now} is there"
+    _tell(app, current, {**newer, **{name: current.get(name) for name in ("version", "updated_at")}})
+    said = f"{current['id']} was changed by someone else in the meantime"
+    again = app.command(*words_of(noun, "update", str(current["id"])), *options_typed(ctx))
     return error.with_(
-        message=f"{current['id']} was changed by someone else in the meantime ({versions}); nothing was changed",
+        message=f"{said} (version {was} was read, {now} is there); nothing was changed",
         hint="check that change, then run it again",
-        next=again(ctx),
+        next=None if "-" in ctx.params.values() else again,  # standard input was read
     )
-
-
-def again(ctx: typer.Context) -> list[str] | None:
-    """Return the command as it was typed, to be run once more; None where it read standard input."""
-    options: list[str] = []
-    arguments: list[str] = []
-    for parameter in ctx.command.params:
-        value = ctx.params.get(str(parameter.name))
-        if value in (None, False, (), []):
-            continue
-        each = list(value) if isinstance(value, list | tuple) else [value]
-        if "-" in each:
-            return None
-        if parameter.param_type_name == "argument":
-            arguments += map(str, each)
-        else:
-            name = max(parameter.opts, key=len)
-            options += [name] if value is True else [word for one in each for word in (name, str(one))]
-    noun_and_verb = ctx.command_path.split()[1:]
-    app: App = ctx.obj
-    return app.command(*noun_and_verb, *arguments, *options)
 
 
 def _tell(app: App, current: Raw, wanted: Raw) -> None:

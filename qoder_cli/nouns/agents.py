@@ -1,7 +1,8 @@
 """An agent's tools, MCP servers and skills, as options say them (api/facts.md, 4).
 
-An agent without `tools` has none at all. A server of tools needs an entry of its own among the tools, or nobody can
-use what it offers. All of these are arrays that an update replaces whole: here they are changed, and the rest kept.
+An agent without `tools` has none at all. A server of tools needs an entry of its own among the
+tools, or nobody can use what it offers. All of these are arrays that an update replaces whole: here
+they are changed, and the rest kept.
 """
 
 import re
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from qoder_cli.app import App
 
 Entry = dict[str, Any]
+Both = tuple[list[Entry], list[Entry]]  # servers and tools
 
 TOOLSET = "agent_toolset_20260401"
 _ASKS = {"type": "always_ask"}
@@ -36,10 +38,10 @@ def tool_names(option: str, typed: str) -> tuple[str, ...]:
 
 
 def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
-    """Return an agent's tools with other ones in its toolset, which is all that is touched, and more that ask.
+    """Return an agent's tools with other ones in its toolset, and more of them that ask.
 
-    `names` and `asks` are what was typed, empty where nothing was. What is known of a tool's permission stays. Raises
-    UsageError for a tool that is to ask and is not there.
+    `names` and `asks` are what was typed, empty where nothing was. What is known of a tool's
+    permission stays. Raises UsageError for a tool that is to ask and is not there.
     """
     entries = _entries(tools)
     at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
@@ -48,15 +50,15 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
     if names:
         entry = {} if names == ("none",) else _enabled(entry, names)
     if asks and not entry and asks != ("none",):
-        raise UsageError("--ask: the agent has no tools that could ask", hint="add --tools all, or a list")
+        raise UsageError("--ask: the agent has no tools that could ask", hint="add --tools all")
     if asks and entry:
         entry = _asking(entry, asks)
     place = at or 0
     return [*others[:place], *([entry] if entry else []), *others[place:]]
 
 
-def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Return an agent's MCP servers and tools with more servers; one of a known name gets another URL."""
+def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> Both:
+    """Return an agent's MCP servers and tools with more; one of a known name gets another URL."""
     known, entries = _entries(servers), _entries(tools)
     for name, url in typed.items():
         if any(each.get("name") == name for each in known):
@@ -73,13 +75,13 @@ def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
     return entries + [_toolset_of(name) for name in servers if name not in there]
 
 
-def without_servers(servers: Any, tools: Any, names: Iterable[str]) -> tuple[list[Entry], list[Entry]]:
-    """Return an agent's MCP servers and tools without some servers. Raises UsageError for one that it has not."""
+def without_servers(servers: Any, tools: Any, names: Iterable[str]) -> Both:
+    """Return an agent's MCP servers and tools without some. Raises UsageError for what it has not."""
     known, entries = _entries(servers), _entries(tools)
     for name in names:
         if not any(each.get("name") == name for each in known):
-            has = ", ".join(str(each.get("name")) for each in known) or "none"
-            raise UsageError(f"--remove-mcp: the agent has no server named {name[:60]!r}", hint=f"choose from: {has}")
+            hint = f"choose from: {', '.join(str(each.get('name')) for each in known) or 'none'}"
+            raise UsageError(f"--remove-mcp: the agent has no server {name[:60]!r}", hint=hint)
         known = [each for each in known if each.get("name") != name]
         entries = [each for each in entries if each.get("mcp_server_name") != name]
     return known, entries
@@ -100,7 +102,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
             parts = urlsplit(url)
         except ValueError:  # brackets that hold no address
             parts = urlsplit("")
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", url)
+        is_url = parts.scheme in ("http", "https") and parts.hostname and not re.search(r"\s", url)
         if not is_url or not name.strip():
             hint = "for example --mcp docs=https://mcp.example.com/mcp"
             raise UsageError(f"--mcp takes NAME=URL, not {name[:60]!r}", hint=hint)
@@ -109,15 +111,16 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
                 f"--mcp {name[:60]}: a URL must not hold a password or a token", hint="put it into a vault"
             )
         if name in found:
-            raise UsageError(f"--mcp: {name[:60]!r} is there twice", hint="give each server a name of its own")
+            raise UsageError(f"--mcp: {name[:60]!r} is there twice", hint="give each its own name")
         found[name] = url
     return found
 
 
 def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills with more, each typed as ID or NAME, either with @VERSION. Raises UsageError, ApiError.
+    """Return an agent's skills with more, each typed as ID or NAME, either with @VERSION.
 
-    One that it has already stays as it is, but for a version that is typed.
+    One that it has already stays as it is, but for a version that is typed. Raises UsageError,
+    ApiError.
     """
     from qoder_cli.nouns.change import read
     from qoder_cli.nouns.named import id_of
@@ -142,7 +145,7 @@ def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
 
 
 def without_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills without some, by id or name. Raises UsageError for one that it has not, ApiError."""
+    """Return an agent's skills without some. Raises UsageError for one that it has not, ApiError."""
     from qoder_cli.nouns.named import id_of
 
     known = _entries(skills)
@@ -150,8 +153,8 @@ def without_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]
         ids = [str(each.get("skill_id")) for each in known]
         id = word if word in ids else id_of(app, NOUNS["skill"], word)
         if id not in ids:
-            has = ", ".join(ids) or "none"
-            raise UsageError(f"--remove-skill: the agent has no skill {word[:60]!r}", hint=f"choose from: {has}")
+            hint = f"choose from: {', '.join(ids) or 'none'}"
+            raise UsageError(f"--remove-skill: the agent has no skill {word[:60]!r}", hint=hint)
         known = [each for each in known if each.get("skill_id") != id]
     return known
 
@@ -169,12 +172,14 @@ def _toolset_of(server: str) -> Entry:
 
 
 def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
-    """Return a toolset with these tools, `all` or their names; of what it was, the permissions stay."""
+    """Return a toolset with these tools, `all` or their names; the permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
-    kept = [{"name": each.get("name"), "permission_policy": each.get("permission_policy")} for each in _configs(entry)]
-    kept = [each for each in kept if each["permission_policy"] and (names == ("all",) or _is_in(each["name"], names))]
+    is_all = names == ("all",)
+    kept = [{key: each.get(key) for key in ("name", "permission_policy")} for each in _configs(entry)]
+    kept = [each for each in kept if is_all or _is_in(each["name"], names)]
+    kept = [each for each in kept if each["permission_policy"]]
     changed: Entry = {"type": entry.get("type") or TOOLSET}
-    changed |= {} if names == ("all",) else {"enabled_tools": list(names)}
+    changed |= {} if is_all else {"enabled_tools": list(names)}
     changed |= {"configs": kept} if kept else {}
     return changed | ({"default_config": {"permission_policy": policy}} if policy else {})
 
@@ -190,12 +195,15 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
         default["permission_policy"] = _ASKS
     else:
         _check_there(entry, asks)
-        configs = [{**each, "permission_policy": _ASKS} if _is_in(each.get("name"), asks) else each for each in configs]
+        policy = {"permission_policy": _ASKS}
+        for at, each in enumerate(configs):
+            configs[at] = each | (policy if _is_in(each.get("name"), asks) else {})
         known = [each.get("name") for each in configs]
-        configs += [{"name": name, "permission_policy": _ASKS} for name in asks if not _is_in(name, known)]
+        configs += [{"name": name, **policy} for name in asks if not _is_in(name, known)]
     configs = [each for each in configs if set(each) != {"name"}]
-    changed = {key: value for key, value in entry.items() if key not in ("configs", "default_config")}
-    return changed | ({"configs": configs} if configs else {}) | ({"default_config": default} if default else {})
+    changed = {**entry, "configs": configs, "default_config": default}
+    empty = [key for key in ("configs", "default_config") if not changed[key]]
+    return {key: value for key, value in changed.items() if key not in empty}
 
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
@@ -204,12 +212,13 @@ def _check_there(entry: Entry, names: Sequence[str]) -> None:
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += entry.get("disallowed_tools") or []
     if missing := [name for name in names if not _is_in(name, enabled) or _is_in(name, off)]:
-        has = ", ".join(map(str, enabled)) if entry.get("enabled_tools") else f"all but {', '.join(map(str, off))}"
-        raise UsageError(f"--ask: {missing[0]} is not among the agent's tools ({has})", hint="add it with --tools")
+        has = ", ".join(map(str, entry.get("enabled_tools") or ["all but", *off]))
+        said = f"--ask: {missing[0]} is not among the agent's tools ({has})"
+        raise UsageError(said, hint="add it with --tools")
 
 
 def _is_in(name: Any, names: Iterable[Any]) -> bool:
-    """Return whether a tool is among some: `web_fetch` and `WebFetch` are one, or its permission would be lost."""
+    """Return whether a tool is among some: `web_fetch` and `WebFetch` are one."""
     return _plain(name) in map(_plain, names)
 
 

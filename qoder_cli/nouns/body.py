@@ -1,7 +1,7 @@
 """The body of a create or an update: what a file says, and what options say, which win.
 
-A file is read as one of deployments is, with `${VAR}` filled in; an object as the API shows it, which says its type, is
-taken as it is, without what only the server sets.
+A file is read as one of deployments is, with `${VAR}` filled in. An object as the API shows it,
+which says its type, is taken as it is, without what only the server sets.
 """
 
 import json
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from qoder_cli.files.tree import Node, Problem
 
 # What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
-_TEXTS = ("name", "display_name", "display_title", "description", "system", "instructions", "scope", "path", "content")
+_NAMES = ("name", "display_name", "display_title")
+_TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
 _MAPPINGS = ("metadata", "config", "auth", "output_behavior")
 
@@ -34,9 +35,9 @@ def body_of(
 ) -> dict[str, Any]:
     """Return the body of a noun's `create` or `update`, checked before anything is sent.
 
-    `options` has every field that an option stands for, None where it was not typed; `called` are the options that are
-    not called as their fields. Metadata of both is taken together. Raises UsageError: also for required fields of a
-    create that neither has.
+    `options` has every field that an option stands for, None where it was not typed; `called` are
+    the options that are not called as their fields. Metadata of both is taken together. Raises
+    UsageError: also for required fields of a create that neither has.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
@@ -50,21 +51,23 @@ def body_of(
         body["metadata"] = (said["metadata"] or {}) | typed["metadata"]
     if verb == "update" and isinstance(name := body.get("name"), str) and not name.strip():
         raise UsageError("the name is blank", hint="is a shell variable unset?")
-    if verb == "create" and (missing := [each for each in wanted.body if _is_missing(wanted, body, each)]):
+    missing = [each for each in wanted.body if _is_missing(wanted, body, each)]
+    if missing and verb == "create":
         raise _missing(missing, named)
     return body
 
 
 def pairs(option: str, typed: Sequence[str] | None) -> dict[str, str]:
-    """Return names and values of a repeatable option. Raises UsageError for what is not KEY=VALUE."""
+    """Return names and values of a repeatable option. Raises UsageError if not KEY=VALUE."""
     split = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
-        raise UsageError(f"{option}: expected KEY=VALUE, got {wrong[0][:80]!r}", hint=f"e.g. {option} team=core")
+        hint = f"e.g. {option} team=core"
+        raise UsageError(f"{option}: expected KEY=VALUE, got {wrong[0][:80]!r}", hint=hint)
     return {key: value for key, _, value in split}
 
 
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
-    """Return the metadata of an update, which is merged: null removes a key. None where nothing was typed."""
+    """Return the metadata of an update, where null removes a key; None if nothing was typed."""
     return dict.fromkeys(removed or ()) | pairs("--metadata", typed) or None
 
 
@@ -81,14 +84,12 @@ def _is_missing(wanted: Operation, body: Mapping[str, Any], field: str) -> bool:
 
 
 def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
-    """Return the error of required fields that are missing or blank: their options, and their names in a file."""
+    """Return the error of required fields that are missing or blank: their options, and in a file."""
     told = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
-    if not told:
-        plural = "s" if len(fields) > 1 else ""
-        return UsageError(f"missing required field{plural}: {', '.join(fields)}", hint="give a file: -f FILE")
     told += [f"{field} (only in a file)" for field in fields if field not in named]
     plural = "s" if len(told) > 1 else ""
-    return UsageError(f"missing required option{plural}: {', '.join(told)}", hint="pass it, or give a file: -f FILE")
+    hint = "pass it, or give a file: -f FILE"
+    return UsageError(f"missing required option{plural}: {', '.join(told)}", hint=hint)
 
 
 def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
         else:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
-            known = {problem.path for problem in problems}  # what follows from them is not told as well
+            known = {problem.path for problem in problems}  # what follows from them is not told
             wrong = _wrong(document, wanted, is_create=wanted.id.endswith(".create"))
             problems += [problem for problem in wrong if problem.path not in known]
     except Problem as problem:
@@ -125,11 +126,11 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
 
 
 def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dict[str, Any]:
-    """Return what can be set of an object of the API, without the mark of its creation (nouns/write.py)."""
+    """Return what can be set of an object of the API, without the mark of its creation."""
     from qoder_cli.nouns.write import KEY
 
     plain = document.plain()
-    body = {field: value for field, value in plain.items() if field in wanted.body and value is not None}
+    body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
     if wanted.id == "agents.create":
         body.setdefault("tools", [])  # it has none, which a new one would otherwise not mean
     if ignored := [field for field in plain if field not in wanted.body]:
@@ -146,16 +147,18 @@ def _wrong(document: "Node", wanted: Operation, *, is_create: bool) -> Iterator[
     for name, node in document.items():
         field = str(name)
         if field not in wanted.body:
-            near = "".join(f"; did you mean {each}?" for each in nearest(field.lower(), wanted.body))
+            near = "".join(f"; did you mean {each}?" for each in nearest(field, wanted.body))
             text = f"unknown field{near} (known: {', '.join(wanted.body)})"
         else:
-            text = _wrong_value(field, node, may_be_null=not is_create and field not in ("name", "version"))
+            may_be_null = not is_create and field not in ("name", "version")
+            text = _wrong_value(field, node, may_be_null=may_be_null)
         if text:
             yield Problem(text, line=node.line, path=(field,))
     if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
         for key, value in metadata.items():
             if not isinstance(value.content, str) and not (value.content is None and not is_create):
-                yield Problem("must be text; put it in quotes", line=value.line, path=("metadata", key))
+                text, path = "must be text; put it in quotes", ("metadata", key)
+                yield Problem(text, line=value.line, path=path)
 
 
 def _wrong_value(field: str, node: "Node", *, may_be_null: bool) -> str:

@@ -1,8 +1,10 @@
 """The config of an environment, as options say it (api/facts.md, 4 and 7.3).
 
-The API replaces it whole, refuses an empty one, and takes one without `networking` to be limited: so it is always said.
+The API replaces it whole, refuses an empty one, and takes one without `networking` to be limited:
+so it is always said.
 """
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,8 +25,8 @@ class Typed(NamedTuple):
 
     network: str | None
     hosts: Sequence[str]
-    allow_mcp: bool | None
-    allow_managers: bool | None
+    allow_mcp: bool
+    allow_managers: bool
     packages: Mapping[str, Sequence[str]]
     setup: str | None
     self_hosted: bool
@@ -34,16 +36,17 @@ class Typed(NamedTuple):
     @property
     def options(self) -> list[str]:
         """The options of a cloud environment that were typed."""
-        return [
-            *(["--network"] if self.network else []),
-            *(["--allow-host"] if self.hosts else []),
-            *(["--allow-mcp"] if self.allow_mcp is not None else []),
-            *(["--allow-package-managers"] if self.allow_managers is not None else []),
-            *(f"--{manager}" for manager, names in self.packages.items() if names),
-            *(["--setup"] if self.setup is not None else []),
-            *(["--remove-host"] if self.without_hosts else []),
-            *(["--remove-package"] if self.without_packages else []),
-        ]
+        typed = {
+            "--network": self.network,
+            "--allow-host": self.hosts,
+            "--allow-mcp": self.allow_mcp,
+            "--allow-package-managers": self.allow_managers,
+            **{f"--{manager}": names for manager, names in self.packages.items()},
+            "--setup": self.setup is not None,
+            "--remove-host": self.without_hosts,
+            "--remove-package": self.without_packages,
+        }
+        return [option for option, value in typed.items() if value]
 
     def __bool__(self) -> bool:
         return bool(self.options or self.self_hosted)
@@ -57,25 +60,29 @@ class Typed(NamedTuple):
             )
         limiting = [each for each in self.options if each.startswith("--allow-")]
         if self.network == "open" and limiting:
-            raise UsageError(f"--network open and {limiting[0]} cannot be used together", hint="use --network limited")
+            said = f"--network open and {limiting[0]} cannot be used together"
+            raise UsageError(said, hint="use --network limited")
         for host in self.hosts:
             if not _HOST.fullmatch(host):
-                raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint="for example a.example.com")
+                hint = "for example a.example.com"
+                raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint=hint)
         for manager, names in self.packages.items():
             for name in names:
                 if not name or name.startswith("-") or re.search(r"\s", name):
-                    raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint="name one package each time")
+                    hint = "name one package each time"
+                    raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
 
 
 def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
-    """Return the whole config with what was typed; the rest of what is `known` stays. Raises UsageError."""
+    """Return the whole config with what was typed; the rest stays. Raises UsageError."""
     config = dict(mapping(known))
     kind = "self_hosted" if typed.self_hosted else config.get("type") or "cloud"
     if kind == "self_hosted":
         if typed.options:
             raise UsageError(f"a self-hosted environment does not take {typed.options[0]}")
         return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
-    config = {"type": kind, **config, "networking": _networking(config.get("networking"), typed, is_new=is_new)}
+    networking = _networking(config.get("networking"), typed, is_new=is_new)
+    config = {"type": kind, **config, "networking": networking}
     if packages := _packages(mapping(config.get("packages")), typed):
         config["packages"] = packages
     else:
@@ -90,43 +97,46 @@ def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
 def check_config(config: Any) -> None:
     """Raise UsageError for a config that the API refuses, or reads otherwise than it looks."""
     if not isinstance(config, dict) or not config:
-        raise UsageError("config is empty, and the API refuses that", hint="omit it, or give it a type")
-    extra = [key for key in _OF_CLOUD if config.get(key)] if config.get("type") == "self_hosted" else []
-    if extra:
-        raise UsageError(f"a self-hosted environment does not take config.{extra[0]}", hint="remove it")
+        raise UsageError("config is empty, and the API refuses that", hint="give it a type")
+    extra = [key for key in _OF_CLOUD if config.get(key)]
+    if extra and config.get("type") == "self_hosted":
+        said = f"a self-hosted environment does not take config.{extra[0]}"
+        raise UsageError(said, hint="remove it")
     if len(str(config.get("setup_script") or "").encode(errors="replace")) > LONGEST_SETUP:
-        raise UsageError("the setup script is larger than 64 KB", hint="move what is long into a file that it fetches")
+        hint = "move what is long into a file that it fetches"
+        raise UsageError("the setup script is larger than 64 KB", hint=hint)
 
 
 def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
-    """Return the network, which is limited where that is what is said, by itself or by what it is to allow."""
+    """Return the network; what it is to allow makes it a limited one."""
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
     networking = dict(mapping(known)) or default
-    is_limited = typed.network == "limited" or any(option.startswith("--allow-") for option in typed.options)
+    allows = any(option.startswith("--allow-") for option in typed.options)
     if typed.network == "open":
         return {"type": "unrestricted"}
-    if is_limited and networking.get("type") != "limited":
+    if (allows or typed.network == "limited") and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(networking.get("allowed_hosts") or ())
     for host in typed.without_hosts:
         if host not in hosts:
-            raise UsageError(f"--remove-host: {host[:60]!r} is not allowed", hint=f"choose from: {_few(hosts)}")
+            hint = f"choose from: {_few(hosts)}"
+            raise UsageError(f"--remove-host: {host[:60]!r} is not allowed", hint=hint)
         hosts.remove(host)
     hosts += [host for host in dict.fromkeys(typed.hosts) if host not in hosts]
     networking |= {"allowed_hosts": hosts} if hosts or networking.get("allowed_hosts") else {}
-    networking |= {} if typed.allow_mcp is None else {"allow_mcp_servers": typed.allow_mcp}
-    return networking | ({} if typed.allow_managers is None else {"allow_package_managers": typed.allow_managers})
+    networking |= {"allow_mcp_servers": True} if typed.allow_mcp else {}
+    return networking | ({"allow_package_managers": True} if typed.allow_managers else {})
 
 
 def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
     """Return all packages by their managers, more and fewer."""
-    packages = {manager: list(names) if isinstance(names, list) else names for manager, names in known.items()}
-    listed = {manager: names for manager, names in packages.items() if isinstance(names, list)}
+    packages = copy.deepcopy(dict(known))
+    listed = [names for names in packages.values() if isinstance(names, list)]
     for name in typed.without_packages:
-        holders = [names for names in listed.values() if name in names]
+        holders = [names for names in listed if name in names]
         if not holders:
-            has = _few([each for names in listed.values() for each in names])
-            raise UsageError(f"--remove-package: {name[:60]!r} is not there", hint=f"choose from: {has}")
+            hint = f"choose from: {_few([each for names in listed for each in names])}"
+            raise UsageError(f"--remove-package: {name[:60]!r} is not there", hint=hint)
         for names in holders:
             names.remove(name)
     for manager, added in typed.packages.items():

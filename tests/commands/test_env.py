@@ -364,7 +364,7 @@ _CONFIGS = st.fixed_dictionaries(
         "setup_script": st.none() | st.sampled_from(["", "make"]),
     },
 )
-_YES = st.sampled_from([None, True])
+_YES = st.booleans()
 
 
 @given(

@@ -119,7 +119,7 @@ def test_what_is_missing_names_option_and_field(text: str | None, options: dict[
 
 
 def test_what_no_option_gives_is_asked_of_a_file() -> None:
-    assert told(None, noun="dream", model="auto") == "missing required field: inputs"
+    assert told(None, noun="dream", model="auto") == "missing required option: inputs (only in a file)"
 
 
 def test_text_in_another_encoding_is_refused() -> None:

@@ -15,10 +15,11 @@ from qoder_cli.cli.options import (
     Waiting,
     is_list,
     named,
+    options_typed,
     when_asked,
     words_to_wait,
 )
-from qoder_cli.settings.values import OnLeave, OnLost, OnSkip, written
+from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
 PARALLEL = 8  # runs that are started at a time
 
@@ -111,7 +112,7 @@ def run(
     asked = when_asked(app, on_ask, follow=follow, several=is_list(deployments))
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets())
-    order = Order("", key, on_lost, _words_to_repeat(ctx))
+    order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
     wanted = Wanted(follow, require_satisfied, result, asked)
     if is_list(deployments):
         from qoder_cli.runs.fleet.launches import Plan
@@ -137,16 +138,6 @@ def run(
 
         return show_request(app, order)
     return run_one(app, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip)
-
-
-def _words_to_repeat(ctx: typer.Context) -> tuple[str, ...]:
-    """Return the options that were given, as words, that a repetition under the same key needs too."""
-    words: list[str] = []
-    for param in ctx.command.params:
-        value = ctx.params.get(str(param.name))
-        if param.param_type_name == "option" and param.name not in _NOT_REPEATED and value not in (None, param.default):
-            words += [param.opts[0]] if value is True else written(param.opts[0], str(value))
-    return tuple(words)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")

@@ -78,7 +78,8 @@ def create(
     config = body.get("config") or {}
     body["config"] = changed(config, typed, is_new=True)
     check_config(body["config"])
-    if network is None and not config.get("networking") and (networking := body["config"].get("networking")):
+    networking = body["config"].get("networking")
+    if networking and network is None and not config.get("networking"):
         is_open = networking["type"] == "unrestricted"
         told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {told}")
@@ -86,15 +87,15 @@ def create(
 
 
 def fields(app: App, verb: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], "Typed"]:
-    """Return what a file and the plain options say, and what the others say of the config. Raises UsageError."""
+    """Return what a file and plain options say, and others of the config. Raises UsageError."""
     from qoder_cli.nouns.body import body_of, metadata_change
     from qoder_cli.nouns.environments import MANAGERS, Typed, check_config
 
     typed = Typed(
         network=params["network"],
         hosts=params["allow_host"] or (),
-        allow_mcp=params["allow_mcp"] or None,
-        allow_managers=params["allow_package_managers"] or None,
+        allow_mcp=params["allow_mcp"],
+        allow_managers=params["allow_package_managers"],
         packages={manager: params[manager] for manager in MANAGERS if params[manager]},
         setup=edited.text_typed(app, "--setup", params["setup"], params["file"]),
         self_hosted=params["self_hosted"],
