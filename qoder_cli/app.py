@@ -121,9 +121,10 @@ class App:
 
     def keep_secrets(self) -> set[str]:
         """Keep the token that the settings name out of stderr too; return all tokens that are kept."""
+        token = None
         with suppress(Exception):  # an error is being reported, perhaps that of the settings
-            return self._keep_secret(self._resolved.token, *map(self.env.get, _TOKENS))
-        return self._keep_secret(*map(self.env.get, _TOKENS))
+            token = self._resolved.token
+        return self._keep_secret(token, *map(self.env.get, _TOKENS))
 
     @cached_property
     def _resolved(self) -> "Settings":

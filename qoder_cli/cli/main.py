@@ -73,20 +73,12 @@ class Command(_Documented, TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        own = [param for param in self.get_params(ctx) if param not in shared_options()]
-        return [
-            (
-                title,
-                [_row(row) for param in own if param.param_type_name == kind and (row := param.get_help_record(ctx))],
-            )
-            for title, kind in (("Arguments", "argument"), ("Options", "option"))
-        ]
-
-
-def _row(told: tuple[str, str]) -> tuple[str, str]:
-    """Return a row of help with the range of a number in words."""
-    name, about = told
-    return name, re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", about).replace("x>=", "at least ")
+        lists: dict[str, list[Any]] = {"argument": [], "option": []}
+        for param in self.get_params(ctx):
+            if param not in shared_options() and (row := param.get_help_record(ctx)):
+                about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1]).replace("x>=", "at least ")
+                lists[param.param_type_name].append((row[0], about))
+        return [("Arguments", lists["argument"]), ("Options", lists["option"])]
 
 
 class _Listed(NamedTuple):

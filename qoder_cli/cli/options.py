@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -272,7 +272,15 @@ def _lines_of_stdin(app: App, what: str) -> Iterator[str]:
     if app.stdin is not None and app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         app.progress.note(f"enter ids of {what}, one per line; finish with {end}")
-    for number, line in enumerate(_raw_lines(app.stdin), 1):
+    source, number = getattr(app.stdin, "buffer", app.stdin), 0  # undecoded where possible: a pipe is always UTF-8
+    while source is not None:
+        try:
+            line = source.readline(_LONGEST_LINE)  # a long one is cut
+        except (UnicodeDecodeError, OSError) as error:
+            raise UsageError(f"cannot read standard input: {error}", hint=_PIPE_IDS) from None
+        if not line:
+            return
+        number += 1
         if number > _MOST_LINES:
             raise UsageError("standard input has more than a million lines", hint=_PIPE_IDS)
         if len(line) == _LONGEST_LINE:
@@ -285,18 +293,6 @@ def _lines_of_stdin(app: App, what: str) -> Iterator[str]:
         name = text.removeprefix("\ufeff").strip()
         if name and not name.startswith("#"):
             yield name
-
-
-def _raw_lines(stdin: "IO[str] | None") -> Iterator[str | bytes]:
-    """Yield lines, long ones cut; undecoded where possible: a pipe is always UTF-8."""
-    if stdin is None:
-        return
-    source = getattr(stdin, "buffer", stdin)
-    try:
-        while line := source.readline(_LONGEST_LINE):
-            yield line
-    except (UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"cannot read standard input: {error}", hint=_PIPE_IDS) from None
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, values
 
@@ -43,7 +44,7 @@ def completion(
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)
     if not install:
-        app.output.exactly(text)
+        app.out.write_exactly(text)
         return
     if not (paths := places(shell, app.env)):
         hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
@@ -56,22 +57,17 @@ def completion(
 
 def _write(app: App, path: Path, text: str) -> None:
     """Write the script all at once; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
         is_ours = path.is_file() and MADE_BY.encode() in path.read_bytes()
         if os.path.lexists(path) and not is_ours:
             names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
             kept = path.replace(next(name for name in names if not os.path.lexists(name)))
             app.progress.note(f"kept the old file as {kept}")
-        part.replace(path.resolve())
+        replace_file(path.resolve(), text.encode())
     except OSError as error:
         why = f"cannot write {path}: {error.strerror}"
         raise UsageError(why, hint="drop --install to print it instead") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:

@@ -162,7 +162,7 @@ def _print(app: App, key: str, value: str) -> None:
     if app.output.is_json:
         app.output.record({key: value})
     else:
-        app.output.raw(inert(value) + "\n")
+        app.out.write(inert(value) + "\n")
 
 
 def _warn_of_consequences(app: App, before: ConfigFile, profile: str, key: str) -> None:

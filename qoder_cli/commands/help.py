@@ -50,12 +50,12 @@ def help(
     elif man:
         from qoder_cli.help.man import page
 
-        app.output.raw(page(_command(words, root) if words and not is_topic else root))
+        app.out.write(page(_command(words, root) if words and not is_topic else root))
     elif not words:
-        app.output.raw("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
-        app.output.raw("qoder help COMMAND      the help of a command, same as --help\n")
+        app.out.write("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
+        app.out.write("qoder help COMMAND      the help of a command, same as --help\n")
     elif is_topic:
-        app.output.raw(_TEXTS[words[0]](root))
+        app.out.write(_text(words[0], root))
     else:
         show_help(_command(words, root), app.out)
 
@@ -71,20 +71,22 @@ def _command(words: list[str], root: Any) -> Any:
         raise UsageError(error.message, hint=topics if len(words) == 1 else error.hint) from None
 
 
-def _commands(root: Any) -> str:
-    told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
-    return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
-
-
-def _options(root: Any) -> str:
-    formatter = root.make_formatter()
-    formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
-    return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
-
-
-def _exit_codes(root: Any) -> str:
-    rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
-    return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
+def _text(topic: str, root: Any) -> str:
+    """Return what there is to read about one of TOPICS."""
+    match topic:
+        case "commands":
+            told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
+            return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
+        case "options":
+            formatter = root.make_formatter()
+            formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
+            return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
+        case "exit-codes":
+            rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
+            return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
+        case "environment":
+            return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
+    return _output()
 
 
 SAFE_TO_REPEAT = f"""
@@ -97,17 +99,13 @@ the error waits for those that are still running, or else starts those that were
 """
 
 
-def _environment(root: Any) -> str:
-    return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
-
-
 _PRECEDENCE = """\
 An option overrides the environment, which overrides the config file. Empty variables count as
 unset. Deployment files can refer to any other variable.
 """
 
 
-def _output(root: Any) -> str:
+def _output() -> str:
     columns, fields = reference.columns(), reference.fields()
     others = "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
     return _flowed(f"""\
@@ -185,13 +183,5 @@ def _row(name: str, meaning: str, width: int | None = None) -> str:
     """Return a row of two columns, the first as wide as the name or as given."""
     return _filled(name + meaning, indent=" " * (width or len(name))) + "\n"
 
-
-_TEXTS = {
-    "commands": _commands,
-    "options": _options,
-    "exit-codes": _exit_codes,
-    "environment": _environment,
-    "output": _output,
-}
 
 COMMANDS = {"help": help}

@@ -283,7 +283,7 @@ _DELETED_VERSION = Annotated[
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     from qoder_cli.nouns.change import ARCHIVE, DELETE, Target
-    from qoder_cli.nouns.named import ids_of
+    from qoder_cli.nouns.named import Names
     from qoder_cli.nouns.shown import called
     from qoder_cli.nouns.write import target_of
 
@@ -297,8 +297,8 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     if version is not None and len(words) > 1:
         raise UsageError(f"--version is that of one {noun.called}", hint="name one")
     # Before anything is changed, all names are looked up: a wrong one changes nothing.
-    found = ids_of(app, noun, words, *held, archived=True)
-    targets = {word: target_of(noun, *held, id) for word, id in found.items()}
+    names = Names(app, *held, archived=True)
+    targets = {word: target_of(noun, *held, names.id_of(noun, word)) for word in words}
     if version is not None:
         whole = targets[words[0]]
         of = Target(

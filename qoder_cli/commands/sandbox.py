@@ -95,7 +95,11 @@ def sandbox(
     with folder() as own, _serving(app, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
         inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
-        return run(command, environment(app.env, inside)) if command else _serve(app, inside)
+        if command:
+            return run(command, environment(app.env, inside))
+        app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
+        app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
+        return 128 + until_signal()
 
 
 @contextmanager
@@ -125,13 +129,6 @@ def _serving(app: App, generation: Generation, speed: float, port: int, orders: 
             how.append(f"faults: {', '.join(map(str, faults.on_order))}")
         app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
         yield server
-
-
-def _serve(app: App, inside: dict[str, str]) -> int:
-    """Print what to export, and serve until a signal; 128 and its number is the exit code."""
-    app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-    app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
-    return 128 + until_signal()
 
 
 COMMANDS = {"sandbox": sandbox}

@@ -22,6 +22,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import parse_timestamp
+from qoder_cli.deployments.changes import LATEST
 from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.planning import archived, there_already
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
@@ -200,7 +201,8 @@ def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
     """Return whether all is as wanted; that an agent is pinned anew shows in its version."""
-    if step.repins and settable(found).get("agent") == settable(current).get("agent"):
+    repins = any(change.path == "agent.version" and change.after == LATEST for change in step.changes)
+    if repins and settable(found).get("agent") == settable(current).get("agent"):
         return False
     return step.shows and not step.differs(found)
 

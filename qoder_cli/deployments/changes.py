@@ -52,20 +52,17 @@ class Secrets:
 
     def are_at(self, place: str) -> bool:
         """Return whether a place must not be shown; the variables may stand there as one text."""
-        return place in self._places or (place == VARIABLES and self._has_variables)
-
-    @property
-    def _has_variables(self) -> bool:
-        return any(place.startswith(f"{VARIABLES}.") for place in self._places)
+        begins = f"{VARIABLES}."
+        return place in self._places or (place == VARIABLES and any(each.startswith(begins) for each in self._places))
 
     def _out_of_variables(self, text: str) -> str:
         pairs = assignments(text)
-        if pairs is None:
-            return HIDDEN if self._has_variables else text
-        hidden = {name for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
-        if not hidden:
+        if not self.are_at(VARIABLES):
             return text
-        return "\n".join(f"{name}={HIDDEN if name in hidden else value}" for name, value in pairs)
+        if pairs is None:
+            return HIDDEN
+        shown = {name: HIDDEN for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
+        return "\n".join(f"{name}={shown.get(name, value)}" for name, value in pairs) if shown else text
 
 
 class Change(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, Rejected
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
@@ -15,11 +15,14 @@ from qoder_cli.deployments.changes import creation, difference
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.load import Declared, missing_for_create
-from qoder_cli.files.normal import EMPTY, settable
+from qoder_cli.files.normal import EMPTY, NAMED, settable
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.http.change import LOOKS
+from qoder_cli.nouns.named import Names
+from qoder_cli.nouns.table import NOUNS
 
 AT_A_TIME = 8  # deployments or agents that are read
+_NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of the fields that take names
 _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
 
@@ -61,6 +64,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     deployment; ApiError.
     """
     app.connect()
+    declared = with_ids(app, declared)
     names = [one.name or "" for one in declared if one.id is None]
     book = Book.of(app, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
     _read_missing(app, [one.id for one in declared if one.id and one.id not in book.by_id], book)
@@ -79,6 +83,44 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     if problems := list(_problems(steps, book)):
         raise BadFiles(problems)
     return steps
+
+
+def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
+    """Return deployments with the ids of what they name: agents, environments and vaults, each noun listed once.
+
+    Where ids alone are named, nothing is asked. Raises BadFiles for names in files that mean nothing or several
+    things; of options, which have no file, UsageError and NotFound; ApiError.
+    """
+    names = Names(app)
+    problems: list[str] = []
+
+    def id_of(one: Declared, field: str, typed: str) -> str:
+        noun = NOUNS[_NOUNS[field]]
+        if typed.startswith(noun.prefix):
+            return typed
+        try:
+            return names.id_of(noun, typed)
+        except (UsageError, NotFound) as error:
+            if not one.source or error.http_status:  # an option is wrong, or the list is not there
+                raise
+            text = "; ".join(filter(None, (error.message, error.hint)))
+            problems.append(Problem(text, line=one.line, path=(field,)).told(one.source))
+            return typed
+
+    def resolved(one: Declared, field: str, value: Any) -> Any:
+        if field not in _NOUNS or not value:
+            return value
+        if isinstance(value, dict):
+            return {**value, "id": id_of(one, field, value["id"])}
+        return [id_of(one, field, each) for each in value] if isinstance(value, list) else id_of(one, field, value)
+
+    found = []
+    for one in declared:
+        fields = {NAMED.get(field, field): resolved(one, field, value) for field, value in one.fields.items()}
+        found.append(replace(one, fields=fields))
+    if problems:
+        raise BadFiles(problems)
+    return found
 
 
 def _read_missing(app: App, ids: Sequence[str], book: Book) -> None:
@@ -175,7 +217,10 @@ def at_latest(
             return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
         return None
 
-    pinned = [_pinned(*pair) for pair in zip(declared, found, strict=True)]
+    pinned: list[dict[str, Any]] = []  # the agent that each has, if it is named without a version; else empty
+    for one, current in zip(declared, found, strict=True):
+        agent = mapping(settable(current).get("agent")) if isinstance(current, Deployment) else {}
+        pinned.append(agent if agent.get("id") == one.fields.get("agent") else {})
     ids = sorted({agent["id"] for agent in pinned if agent})
     latest = dict(zip(ids, in_order(latest_of, ids, at_a_time=AT_A_TIME), strict=True))
     anew = list(declared)
@@ -185,12 +230,6 @@ def at_latest(
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
             anew[number] = replace(declared[number], fields=fields)
     return anew
-
-
-def _pinned(declared: Declared, found: Deployment | QoderError | None) -> dict[str, Any]:
-    """Return the agent that a deployment has, if it is named without a version; else empty."""
-    agent = mapping(settable(found).get("agent")) if isinstance(found, Deployment) else {}
-    return agent if agent and agent.get("id") == declared.fields.get("agent") else {}
 
 
 def there_already(app: App, step: Step) -> Applied | None:

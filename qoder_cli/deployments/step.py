@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.changes import LATEST, Change, Secrets, difference, secrets_of
+from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_of
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY, settable
 from qoder_cli.output.cells import Fields, Status
@@ -61,11 +61,6 @@ class Step:
     @property
     def is_open(self) -> bool:
         return self.error is None and bool(self.changes)
-
-    @property
-    def repins(self) -> bool:
-        """Whether the agent is pinned to its latest version, whichever that is."""
-        return any(change.path == "agent.version" and change.after == LATEST for change in self.changes)
 
     @property
     def shows(self) -> bool:

@@ -20,12 +20,14 @@ OPTIONS = {
     "name": "--name",
     "agent": "--agent",
     "environment_id": "--environment",
+    "environment": "--environment",
     "initial_events": "--message",
     "message": "--message",
     "description": "--description",
     "schedule.timezone": "--timezone",
     "schedule": "--schedule",
     "vault_ids": "--vault",
+    "vaults": "--vault",
     "metadata": "--metadata",
     "budget": "--budget",
 }
@@ -33,8 +35,7 @@ OPTIONS = {
 
 def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a file that the parameters by name, `typed`, stand for."""
-    fields_of = {"environment": "environment_id", "vaults": "vault_ids"}  # parameters that are called otherwise
-    known = {fields_of.get(name, name): value for name, value in typed.items() if value not in (None, ())}
+    known = {name: value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     if "agent" in fields:
         fields["agent"] = _agent(fields["agent"])
@@ -50,9 +51,9 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agent(typed: str) -> Any:
-    id, at, version = typed.partition("@")
-    if not at:
-        return id
+    id, at, version = typed.rpartition("@")
+    if not at or not (typed.startswith("agent_") or _VERSION.fullmatch(version)):
+        return typed  # a name may have an @
     if not _VERSION.fullmatch(version):
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)

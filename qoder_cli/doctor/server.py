@@ -89,7 +89,7 @@ def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
         is_well = True
     except AuthError as error:
         yield Finding("server", responded())
-        meaning, fix = "rejected", settings.how_to_replace
+        meaning, fix = "rejected", settings.advice
         if error.http_status != 401:
             meaning, fix = "accepted, but may not read deployments", f"use a token with this permission: {fix}"
         if settings.base_url in REGIONS.values():

@@ -65,7 +65,7 @@ def _of(resolved: Settings, file: ConfigFile, flags: Flags, env: Mapping[str, st
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
     if resolved.token is None or resolved.token_source is None:
-        yield failed("token", f"no token for {resolved.host}", fix=resolved.why_no_token, exit=Exit.AUTH)
+        yield failed("token", f"no token for {resolved.host}", fix=resolved.advice, exit=Exit.AUTH)
     else:
         whence = _whence(resolved.token_source, places(TOKEN_VARIABLES, "token"))
         yield Finding("token", f"{mask(resolved.token)}, {whence}")

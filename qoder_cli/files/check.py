@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import ErrorDetails
 
 from qoder_cli.base import cron
-from qoder_cli.base.ids import NOT_OF_AN_ID
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import NOT_OF_AN_ID, id_or_name
 from qoder_cli.base.model import mapping
 from qoder_cli.files.normal import ENV_NAME, READ_ONLY, RESERVED, assignments
 from qoder_cli.files.tree import Node, Path, Problem, spelled
@@ -41,6 +42,22 @@ def _matches(pattern: str, or_else: str) -> AfterValidator:
 
 def _id(prefix: str) -> AfterValidator:
     return _matches(f"{prefix}.+", f"must be an id that begins with {prefix}")
+
+
+def _id_or_name(prefix: str, kind: str) -> AfterValidator:
+    """Return the validator of what names a thing of the API: its id, or what people call it."""
+
+    def check(text: str) -> str:
+        wanted = f"an id ({prefix}…) or a name"
+        if text.startswith(prefix) and text != prefix:
+            return text  # an id, whatever it is made of
+        try:
+            id_or_name(text, prefix, kind, wanted)
+        except UsageError as error:
+            raise ValueError(f"must be {wanted}", f"must be {wanted}: {error.message}") from None
+        return text
+
+    return AfterValidator(check)
 
 
 def _alone(id: str) -> str:
@@ -186,7 +203,16 @@ class _Resource(_Open):
 # Either a text or a mapping: told apart first, so that only the problems of that one are told.
 _TEXT, _MAPPING = "[text]", "[mapping]"
 _BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAPPING)
-_Agent = Annotated[Annotated[AgentId, Tag(_TEXT)] | Annotated[AgentRef, Tag(_MAPPING)], _BY_TYPE]
+_AgentNamed = Annotated[str, _id_or_name("agent_", "agent")]
+
+
+class _NamedAgent(AgentRef):
+    """An agent by its id or its name, with or without a version."""
+
+    id: _AgentNamed
+
+
+_Agent = Annotated[Annotated[_AgentNamed, Tag(_TEXT)] | Annotated[_NamedAgent, Tag(_MAPPING)], _BY_TYPE]
 
 _NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
 _CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
@@ -211,6 +237,7 @@ class _Deployment(Strict):
     description: Annotated[str, Field(max_length=2048)] | None = _UNSET
     agent: _Agent = _UNSET
     environment_id: Annotated[str, _id("env_")] = _UNSET
+    environment: Annotated[str, _id_or_name("env_", "environment")] = _UNSET
     environment_variables: _EnvironmentVariables = _UNSET
     schedule: Schedule | None = _UNSET
     message: _Text = _UNSET  # the short form of one user.message; normal.py has written out all but a wrong one
@@ -220,6 +247,7 @@ class _Deployment(Strict):
     ] = _UNSET
     resources: Annotated[list[_Resource], Field(max_length=500)] = _UNSET
     vault_ids: Annotated[list[Annotated[str, _id("vault_")]], Field(max_length=50)] = _UNSET
+    vaults: Annotated[list[Annotated[str, _id_or_name("vault_", "vault")]], Field(max_length=50)] = _UNSET
     metadata: Annotated[dict[_MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = _UNSET
     budget: Budget | None = _UNSET
 
@@ -228,7 +256,7 @@ _INSIDE: dict[str, type[BaseModel]] = {"agent": AgentRef, "schedule": Schedule, 
 _EVENTS = ("user.message", "user.define_outcome", "system.message")
 _TYPES = (*_EVENTS, *get_args(_Resource.model_fields["type"].annotation))
 _SHAPES = {
-    "agent": "an agent's id, or a mapping of id and version",
+    "agent": "an agent's id or name, or a mapping of id and version",
     "environment_variables": "a mapping of names and values, or a text of NAME=VALUE lines",
     "schedule": "a mapping of expression and timezone, or null",
     "budget": "an amount in credits, or null",

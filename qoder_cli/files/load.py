@@ -15,7 +15,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import NAMES
 from qoder_cli.files import jsonread, source, yamlread
 from qoder_cli.files.check import check
-from qoder_cli.files.normal import REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
+from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
 
 MOST_PROBLEMS = 1000  # of one file that are told
@@ -43,7 +43,8 @@ class Declared:
 
 def missing_for_create(declared: Declared) -> list[str]:
     """Return the names of the fields that a create needs and the file does not have."""
-    return [name for name in REQUIRED if name not in declared.fields]
+    there = {NAMED.get(name, name) for name in declared.fields}
+    return [name for name in REQUIRED if name not in there]
 
 
 def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str]) -> list[Declared]:
@@ -121,7 +122,7 @@ class _Loader:
             fields = said.plain()
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
-        wrong = [*check(fields, said, at=at), *_slips(said, at), *self._between_fields(said, at, file)]
+        wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
@@ -138,11 +139,21 @@ class _Loader:
 
     def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
         fields = dict(said.items())
+        variables = fields.get(VARIABLES)
+        if variables and isinstance(variables.content, str) and not _is_servers(said):
+            slips = [name for name, _ in assignments(variables.content) or () if re.match(r"#|export\s", name)]
+            if slips:  # a shell reads them, a server takes them for names
+                what = "must not contain comments or `export`; remove them, or write a mapping"
+                yield Problem(what, line=variables.line, path=(*at, VARIABLES))
         if not {"name", "id"} & set(fields):
             yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
         if {"message", "initial_events"} <= set(fields):
             text = "is short for initial_events; keep one of the two"
             yield Problem(text, line=fields["message"].line, path=(*at, "message"))
+        for short, whole in NAMED.items():
+            if {short, whole} <= set(fields):
+                text = f"stands for {whole}, too; keep one of the two"
+                yield Problem(text, line=fields[short].line, path=(*at, short))
         for key in ("name", "id"):
             node = fields.get(key)
             if node is None or not isinstance(node.content, str):
@@ -173,16 +184,6 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
             problems += met
             return trees
     return yamlread.trees(text, problems)
-
-
-def _slips(said: Node, at: Path) -> Iterator[Problem]:
-    """Yield what a shell reads in a text of variables, and a server takes for names."""
-    variables = said.child(VARIABLES)
-    if variables is None or not isinstance(variables.content, str) or _is_servers(said):
-        return
-    if any(re.match(r"#|export\s", name) for name, _ in assignments(variables.content) or ()):
-        what = "must not contain comments or `export`; remove them, or write a mapping"
-        yield Problem(what, line=variables.line, path=(*at, VARIABLES))
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:

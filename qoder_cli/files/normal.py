@@ -30,6 +30,7 @@ EMPTY: dict[str, Any] = {
 }
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
+NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by an id or a name, and the field of the ids
 WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
 VARIABLES = "environment_variables"
@@ -44,6 +45,7 @@ _INSIDE = {
 }
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")
+_AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -108,6 +110,8 @@ def assignments(text: str) -> list[tuple[str, str]] | None:
 
 
 def _agent(agent: Any) -> Any:
+    if isinstance(agent, str) and (found := _AT_VERSION.fullmatch(agent)):
+        agent = {"id": found[1], "version": int(found[2])}
     if not isinstance(agent, dict):
         return agent
     if set(agent) <= {"id", "type"} and isinstance(agent.get("id"), str) and agent.get("type", "agent") == "agent":
@@ -175,6 +179,7 @@ _NORMAL: dict[str, Callable[[Any], Any]] = {
     "initial_events": lambda said: [_event(each) for each in said] if isinstance(said, list) else said,
     "resources": lambda said: [] if said is None else said,
     "vault_ids": lambda said: [] if said is None else said,
+    "vaults": lambda said: [] if said is None else said,
     "metadata": lambda said: {} if said is None else said,
     "budget": _budget,
 }

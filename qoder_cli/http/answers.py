@@ -127,10 +127,10 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
     """Return error class, hint and whether asking again can help, for a status but 2xx."""
     if status == 401:
-        return AuthError, f"the token from {settings.token_source} was rejected: {settings.how_to_replace}", False
+        return AuthError, f"the token from {settings.token_source} was rejected: {settings.advice}", False
     if status == 403:
         lacking = f"the token from {settings.token_source} (profile {settings.profile}) lacks permission for this"
-        return AuthError, f"{lacking}; to use another, {settings.how_to_replace}", False
+        return AuthError, f"{lacking}; to use another, {settings.advice}", False
     if status == 404:
         return NotFound, f"check the id and the profile ({settings.profile})", False
     if status == 429:

@@ -59,7 +59,7 @@ class Client:
         debug: bool = False,
     ) -> None:
         if settings.token is None:
-            raise AuthError(f"not logged in to {settings.host}", hint=settings.why_no_token)
+            raise AuthError(f"not logged in to {settings.host}", hint=settings.advice)
         self.settings = settings
         self.clock = clock
         self.progress = progress

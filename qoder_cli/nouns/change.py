@@ -209,7 +209,7 @@ class Changes:
             return result
         if output.is_drawn:
             name = text(found.raw.get("name"))
-            output.raw(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
+            self.app.out.write(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
         else:
             shown: Fields = dict(found.raw) if self.change is DELETE else self.sheet(found.raw)
             output.record(shown, data=found.as_json(), id=found.id)

@@ -1,5 +1,6 @@
 """What the server has, fetched into a folder: never over another file, never half, never out of it."""
 
+import errno
 import os
 import re
 import tempfile
@@ -24,6 +25,7 @@ MOST_OF_A_NAME = 10_000  # files
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
 # What Windows takes for a device, whatever follows behind a dot; on every system, because folders are shared.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # what a folder meets that comes too late to a name
 _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
@@ -79,7 +81,7 @@ def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
         with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not
             for chunk in content:
                 stream.write(chunk)
-        return _move(part, folder, name)
+        return move(part, folder, name)
     except OSError as error:
         raise unsaved(what, folder, error) from None
     finally:
@@ -97,20 +99,25 @@ def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
     return UsageError(reason, hint="free some space, or name another folder")
 
 
-def _move(part: Path, folder: Path, name: str) -> Path:
-    """Give a file its name, or the first of those with a number that is free, and return where it is."""
-    for free in names(safe_name(name)):
+def move(part: Path, folder: Path, name: str) -> Path:
+    """Give a file or a folder its name, or the first of those with a number that is free, and return where it is.
+
+    Raises OSError, UsageError.
+    """
+    is_folder = part.is_dir()
+    for free in _names(safe_name(name)):
         target = folder / free
         if os.path.lexists(target):
             continue  # also a link that leads nowhere
         try:
-            target.open("xb").close()  # the name is ours now, whoever else looks for one
-        except FileExistsError:
-            continue
-        try:
+            if not is_folder:
+                target.open("xb").close()  # the name is ours now, whoever else looks for one
             os.replace(part, target)
-        except OSError:
-            target.unlink(missing_ok=True)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or (is_folder and error.errno in _TAKEN):
+                continue
+            if not is_folder:
+                target.unlink(missing_ok=True)
             raise
         return target
     raise UsageError(f"{folder} has {MOST_OF_A_NAME:,} files of one name", hint="name another folder")
@@ -124,7 +131,7 @@ def safe_name(name: str) -> str:
     return f"_{safe}" if _DEVICE.match(safe) else safe
 
 
-def names(name: str) -> Iterator[str]:
+def _names(name: str) -> Iterator[str]:
     """Yield a name, and then with a number before its suffix, each short enough for a file."""
     found = _SUFFIX.search(name)
     suffix = found[0] if found and found.start() > 0 else ""

@@ -1,6 +1,6 @@
 """Things that are named by their id or by their exact name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids
@@ -16,47 +16,52 @@ _LISTED = 10  # ids or names that an error has
 
 
 def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
-    """Return the id of what was typed, as `ids_of` does."""
-    return ids_of(app, noun, [typed], *held_by, archived=archived)[typed]
+    """Return the id of what was typed, as `Names.id_of` does."""
+    return Names(app, *held_by, archived=archived).id_of(noun, typed)
 
 
-def ids_of(app: "App", noun: Noun, typed: Sequence[str], *held_by: str, archived: bool = False) -> dict[str, str]:
-    """Return the ids of what was typed: an id as it is, a name by listing a noun's things, once for all.
+class Names:
+    """Names that are looked up once a command: each noun is listed at most once.
 
-    `held_by` is the id of what holds them; with `archived` a name that nothing else has may be that of something
-    archived. Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest.
+    `held_by` is the id of what holds the things; with `archived` a name that nothing else has may be that of something
+    archived.
     """
-    wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
-    found, names = {}, []
-    for word in typed:
-        if ids.id_or_name(word, noun.prefix, noun.called, wanted):
-            found[word] = word
-        elif noun.has_name:
-            names.append(word)
-        else:
-            raise UsageError(f"{word[:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
-    known = list(alive(app, noun, *held_by, archived=archived)) if names else []
-    for name in names:
-        if name not in found:
-            found[name] = _named(app, noun, name, known, held_by)
-            app.progress.note(f"{name} is {found[name]}")
-    return found
 
+    def __init__(self, app: "App", *held_by: str, archived: bool = False) -> None:
+        self._app = app
+        self._held_by, self._archived = held_by, archived
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._ids: dict[tuple[str, str], str] = {}
 
-def _named(app: "App", noun: Noun, name: str, known: Sequence[dict[str, Any]], held_by: Sequence[str]) -> str:
-    """Return the id of the one that has a name. Raises UsageError where several have it, NotFound where none has."""
-    same = [each for each in known if name_of(each) == name]
-    same = [each for each in same if not each.get("archived_at")] or same
-    if len(same) > 1:
-        hint = f"use an id: {', '.join(each['id'] for each in same[:_LISTED])}"
-        raise UsageError(f"{len(same)} {noun.called}s are named {name!r}", hint=hint)
-    if same:
-        return str(same[0]["id"])
-    near = ids.nearest(name, [known_as for each in known if (known_as := name_of(each))], most=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"use an id ({noun.prefix}…)"
-    raise NotFound(
-        f"no {noun.called} is named {name!r}", hint=hint, next=app.looking(*words_of(noun, "list", *held_by))
-    )
+    def id_of(self, noun: Noun, typed: str) -> str:
+        """Return the id of what was typed: an id as it is, a name by listing the noun's things.
+
+        Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names.
+        """
+        wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
+        if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
+            return typed
+        if not noun.has_name:
+            raise UsageError(f"{typed[:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
+        if noun.words not in self._known:
+            self._known[noun.words] = list(alive(self._app, noun, *self._held_by, archived=self._archived))
+        if (noun.words, typed) not in self._ids:
+            found = self._ids[noun.words, typed] = self._meant(noun, typed, self._known[noun.words])
+            self._app.progress.note(f"{typed} is {found}")
+        return self._ids[noun.words, typed]
+
+    def _meant(self, noun: Noun, typed: str, known: list[dict[str, Any]]) -> str:
+        found = [each for each in known if name_of(each) == typed]
+        found = [each for each in found if not each.get("archived_at")] or found
+        if len(found) > 1:
+            hint = f"use an id: {', '.join(each['id'] for each in found[:_LISTED])}"
+            raise UsageError(f"{len(found)} {noun.called}s are named {typed!r}", hint=hint)
+        if found:
+            return str(found[0]["id"])
+        near = ids.nearest(typed, [name for each in known if (name := name_of(each))], most=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"use an id ({noun.prefix}…)"
+        next = self._app.looking(*words_of(noun, "list", *self._held_by))
+        raise NotFound(f"no {noun.called} is named {typed!r}", hint=hint, next=next)
 
 
 def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[dict[str, Any]]:

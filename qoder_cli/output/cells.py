@@ -1,6 +1,5 @@
 """Values that know how they look: as plain text in a pipe, as a cell on a terminal."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base.times import local_time, parse_timestamp, span
@@ -118,8 +117,12 @@ def cell(value: Any) -> Cell:
         case Outcomes(words):
             known = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
             return Cell((*known, ("  (newest →)", "dim")))
-        case Durations(milliseconds):
-            return _bars(milliseconds)
+        case Durations(milliseconds) if lasted := [each for each in milliseconds if each is not None]:
+            step = max(*lasted, 1) / len(_BARS)  # the longest is full
+            bars = (" " if each is None else _BARS[min(int(each / step), len(_BARS) - 1)] for each in milliseconds)
+            return _one("".join(bars), f"  up to {span(max(lasted) / 1000)}")
+        case Durations():
+            return _one("-")
         case _:
             return _one(plain(value))
 
@@ -144,16 +147,6 @@ def _ago(text: str, now: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit} ago"
     return f"{int(seconds)}s ago" if seconds >= 1 else "now"
-
-
-def _bars(milliseconds: Sequence[int | None]) -> Cell:
-    """Return a bar for each duration, the longest being full; a space where there is none."""
-    known = [each for each in milliseconds if each is not None]
-    if not known:
-        return _one("-")
-    step = max(*known, 1) / len(_BARS)
-    bars = (" " if each is None else _BARS[min(int(each / step), len(_BARS) - 1)] for each in milliseconds)
-    return _one("".join(bars), f"  up to {span(max(known) / 1000)}")
 
 
 def _elsewhere(text: str, zone: str | None) -> str:

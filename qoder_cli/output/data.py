@@ -30,11 +30,6 @@ class Output:
         self.format = "table" if self.is_wide else format
 
     @property
-    def has_written(self) -> bool:
-        """Whether anything was printed yet."""
-        return self.screen.has_written
-
-    @property
     def is_json(self) -> bool:
         return self.format in ("json", "jsonl")
 
@@ -91,19 +86,11 @@ class Output:
         with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
-    def raw(self, text: str) -> None:
-        """Print lines that are composed already, in every format; they are no commands to a CI system."""
-        self.screen.write(text)
-
-    def exactly(self, text: str) -> None:
-        """Print a text as it is, in every format: what is data, or a file."""
-        self.screen.write_exactly(text)
-
     def content(self, content: bytes) -> None:
         """Print what is in a file as it is; on a terminal what steers that does not."""
         if self.screen.is_terminal:
             shown = inert_lines(content.decode("utf-8", "replace"))
-            self.exactly(shown if shown.endswith("\n") else shown + "\n")
+            self.screen.write_exactly(shown if shown.endswith("\n") else shown + "\n")
         else:
             self.screen.write_exactly(content)
 
@@ -188,12 +175,20 @@ class Rows(Generic[T]):
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
-        if failure is None and (end := self._end()):
-            self._output.raw(end)
+        if failure is not None:
+            return
+        end = ""
+        if self._output.format == "json":
+            before = "\n" if self._begun and self._output.indent else ""
+            end = ("" if self._begun else "[") + before + "]\n"
+        elif self._grid is not None:
+            end = self._output.footer(self._times, *self._grid.left_out(self._remedy))
+        if end:
+            self._output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
         if batch:
-            self._output.raw(self._text(batch))
+            self._output.screen.write(self._text(batch))
             self._begun = True
 
     def _text(self, batch: Sequence[T]) -> str:
@@ -222,11 +217,3 @@ class Rows(Generic[T]):
             header = self._grid.header()
         self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
         return header + "".join(map(self._grid.row, cells))
-
-    def _end(self) -> str:
-        if self._output.format == "json":
-            before = "\n" if self._begun and self._output.indent else ""
-            return ("" if self._begun else "[") + before + "]\n"
-        if self._grid is None:
-            return ""
-        return self._output.footer(self._times, *self._grid.left_out(self._remedy))

@@ -88,13 +88,8 @@ class _Column:
 
 def _apart(ids: Iterable[str]) -> int:
     """Return how many characters at their beginning tell different ids apart."""
-    known = sorted(set(ids))
-    return 1 + max((_shared(*pair) for pair in pairwise(known)), default=0)
-
-
-def _shared(one: str, other: str) -> int:
-    """Return how many characters at their beginning two texts have in common."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    pairs = (zip(one, other, strict=False) for one, other in pairwise(sorted(set(ids))))
+    return 1 + max((sum(1 for _ in takewhile(lambda both: both[0] == both[1], pair)) for pair in pairs), default=0)
 
 
 class Grid:
@@ -129,7 +124,17 @@ class Grid:
         return self.row([Cell(((column.header, "bold"),)) for column in self._columns])
 
     def row(self, cells: Sequence[Cell]) -> str:
-        return GAP.join(self._drawn(cells[n], self._columns[n]) for n in self._shown).rstrip(" ") + "\n"
+        drawn = []
+        for column, cell in ((self._columns[n], cells[n]) for n in self._shown):
+            length = columns(cell.text)
+            may_be_cut = cell.kind == "words" or (cell.kind == "id" and column.width < column.wanted)
+            if length > column.width and may_be_cut:
+                self._has_cut = True
+                drawn.append(column.cut(cell))
+            else:
+                styled = "".join(self._styled(text, style) for text, style in cell.pieces)
+                drawn.append(styled + " " * (column.width - length))
+        return GAP.join(drawn).rstrip(" ") + "\n"
 
     def left_out(self, remedy: str) -> list[str]:
         """Return what to say of the columns that are not shown, with what shows them, also what was cut."""
@@ -161,11 +166,3 @@ class Grid:
         for column in columns_shown:
             if column.wanted - column.width <= room:  # half an id is no better than a short one
                 room -= column.grow(room)
-
-    def _drawn(self, cell: Cell, column: _Column) -> str:
-        length = columns(cell.text)
-        is_short = cell.kind == "words" or (cell.kind == "id" and column.width < column.wanted)
-        if length > column.width and is_short:
-            self._has_cut = True
-            return column.cut(cell)
-        return "".join(self._styled(text, style) for text, style in cell.pieces) + " " * (column.width - length)

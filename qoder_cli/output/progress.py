@@ -21,7 +21,8 @@ LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 class Progress:
     """Notes, warnings, and the status line of a wait.
 
-    On a terminal the status line is animated; elsewhere each change is a line, with a heartbeat every 30 s. When
+    On a terminal the status line is animated; elsewhere, and unless it `moves`, each change is a line, with a heartbeat
+    every 30 s. A `board` stands above the status line of a wait, drawn again and again for a width and a height. When
     `is_quiet`, only warnings are said. When `rings`, a terminal's bell rings after a long wait.
     """
 
@@ -30,9 +31,9 @@ class Progress:
         self._clock = clock
         self.is_quiet = quiet
         self._rings = rings
-        self._moves = screen.is_animated
+        self.moves = screen.is_animated
+        self.board: Callable[[int, int], list[Text]] | None = None
         self._live: Live | None = None
-        self._board: Callable[[int, int], list[Text]] | None = None
         self._status: Callable[[], str] = str
         self._leaving = ""
         self._drawn: list[int] = []  # columns of the lines that the terminal shows
@@ -70,14 +71,6 @@ class Progress:
         """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
-    def put_up(self, board: "Callable[[int, int], list[Text]]") -> None:
-        """Show this above the status line of the next wait; it is drawn again and again, for a width and a height."""
-        self._board = board
-
-    def settle_for_lines(self) -> None:
-        """Report changes as lines on a terminal too: others may write to it, which could not be taken back."""
-        self._moves = False
-
     @contextmanager
     def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
         """Show, while the block runs, what is waited for, for how long, and what Ctrl-C leads to.
@@ -86,8 +79,8 @@ class Progress:
         """
         self._set_status(status)
         self._began = self._last_line = self._clock.monotonic()
-        self._leaving = leaving or ("the run keeps running" if self._board is None else "the runs keep running")
-        if self.is_quiet or not self._moves:
+        self._leaving = leaving or ("the run keeps running" if self.board is None else "the runs keep running")
+        if self.is_quiet or not self.moves:
             yield
         else:
             with keys(shown=False):
@@ -150,7 +143,7 @@ class Progress:
             get_renderable=self._picture,
             console=console,
             transient=True,  # it goes when the wait is over
-            refresh_per_second=8 if self._board is None else 4,
+            refresh_per_second=8 if self.board is None else 4,
             redirect_stdout=False,  # standard output is data, and not rich's to touch
             redirect_stderr=False,
         )
@@ -181,5 +174,5 @@ class Progress:
         line.append(f" {inert(self._status())} {span(seconds)}")
         line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
         width, height = self._live.console.size if self._live else (0, 0)
-        self._lines = [*(self._board(width, height - _MARGIN) if self._board else []), line]
+        self._lines = [*(self.board(width, height - _MARGIN) if self.board else []), line]
         return Group(*self._lines)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
@@ -140,16 +141,11 @@ class Printed(Generic[R]):
             except (ReaderGone, InternalError) as broken:
                 self.broken = broken
 
-    def _ready(self) -> list[R]:
-        """Return what can be printed now and is not yet."""
-        if self._output.format == "jsonl":
-            return self._come[self._shown :]
-        left = self._results[self._shown :]
-        end = left.index(None) if None in left else len(left)
-        return [each for each in left[:end] if each is not None]
-
     def _show_ready(self) -> None:
-        if not (ready := self._ready()):
+        ready = self._come[self._shown :]
+        if self._output.format != "jsonl":  # in the order of the input
+            ready = [each for each in takewhile(bool, self._results[self._shown :]) if each]
+        if not ready:
             return
         shown = [each for each in ready if each.found is not None or self._output.format != "id"]
         with self._progress.aside() if self._output.screen.is_terminal else nullcontext():

@@ -14,13 +14,18 @@ LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
 def run_fields(run: Run) -> Fields:
     """Return everything a run shows, in order; absent fields are None."""
+    waiting = status_from = None
+    if "requires_action" in run.derived:
+        waiting = ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
+    if run.derived.keys() - {"requires_action"}:  # the server did not send it
+        status_from = "session" if run.session_id else "run"
     return {
         "id": text(run.raw.get("id")),  # a list may hold anything
         "deployment": run.deployment_id,
         "status": Status(run.status) if run.status else None,
         "adopted": "yes" if run.adopted else None,
-        "status_from": _source(run),
-        "requires_action": _waiting_calls(run),
+        "status_from": status_from,
+        "requires_action": waiting,
         "error_type": run.error_type,
         "error_message": run.error_message,
         "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
@@ -290,20 +295,6 @@ def _list(value: Any) -> list[Any]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return list(map(mapping, _list(value)))
-
-
-def _source(run: Run) -> str | None:
-    """Return what a status was read from that the server did not send; None when it did."""
-    if not run.derived.keys() - {"requires_action"}:
-        return None
-    return "session" if run.session_id else "run"
-
-
-def _waiting_calls(run: Run) -> str | None:
-    """Return the ids of the calls that wait for an answer in one line; None when none is known to."""
-    if "requires_action" not in run.derived:
-        return None
-    return ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
 
 
 def _moment(value: Any) -> Moment | None:

@@ -360,7 +360,7 @@ def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, int
 def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> int:
     """Print what was said to calls (approved, denied, answered), and which still wait; return 0."""
     if app.output.format == "id":
-        app.output.raw("".join(f"{visible(id)}\n" for id in calls))
+        app.out.write("".join(f"{visible(id)}\n" for id in calls))
         return Exit.OK
     data = {
         "run_id": target.run.id if target.run else None,

@@ -145,7 +145,7 @@ def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, a
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     """Print a run, leave it as `--on-leave` says, and return the last words of a signal."""
     run = settle(run)
-    if not app.output.has_written:
+    if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             app.show_run(run)
     if not is_going(run):
@@ -161,7 +161,7 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
         if is_going(run) and isinstance(error, ApiError):
             run_state = "unknown"
         error = error.with_(**naming(run, run_state))
-    if app.output.is_json and not app.output.has_written:
+    if app.output.is_json and not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
             app.show_run(run)
     return error

@@ -98,6 +98,6 @@ def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:
     elif app.flags.output == "id":
         app.show_run(run)
     elif message:
-        app.output.exactly(inert_lines(message).rstrip("\n") + "\n")
+        app.out.write_exactly(inert_lines(message).rstrip("\n") + "\n")
     elif verdict(run) is Exit.OK:
         app.progress.note(f"run {run.id} left no final message")

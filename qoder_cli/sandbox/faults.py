@@ -36,13 +36,15 @@ DISRUPTIONS = {
 # A stranger comes once if not told otherwise.
 CONDITIONS = {
     **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
-    **dict.fromkeys(("skew", "lagging", "half-written", "cut"), "seconds"),
+    **dict.fromkeys(("lagging", "half-written", "cut"), "seconds"),
+    "skew": "offset",
 }
 # What each kind of value looks like, and how it is told of.
 _VALUES = {
-    "seconds": (r"\d+(\.\d+)?", "seconds, for example {}=3"),
-    "text": (".+", "a URL, for example {}=https://example.com/"),
-    "status": (r"([2345]\d\d)?", "a status, for example {}=502"),
+    "seconds": (r"=\d+(\.\d+)?", "seconds, for example {}=3"),
+    "offset": (r"=[+-]?\d+(\.\d+)?", "seconds, for example {}=3"),
+    "text": ("=.+", "a URL, for example {}=https://example.com/"),
+    "status": (r"=?([2345]\d\d)?", "a status, for example {}=502"),
     "none": ("", "no value"),
 }
 
@@ -94,27 +96,19 @@ def parse(text: str) -> Fault:
     if not (value.isascii() and value.isprintable()):
         raise _wrong(text, "VALUE is printable ASCII")
     if not _STATUS.fullmatch(what):
-        _check_value(text, what, equals + value)
+        kind = (DISRUPTIONS | CONDITIONS).get(what)
+        if kind is None:
+            words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS]
+            raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
+        pattern, example = _VALUES[kind]
+        fits = re.fullmatch(pattern, equals + value)
+        if not fits or (kind in ("seconds", "offset") and abs(float(value)) >= _LONGEST):
+            raise _wrong(text, f"{what} takes {example.format(what)}")
     if times is not None and (float(times) == 0 or what == "skew"):
         raise _wrong(text, "TIMES is at least 1, and skew takes none")
     if times is None:
         times = "inf" if what in CONDITIONS and what != "stranger" else "1"
     return Fault(where, what, value, float(times))
-
-
-def _check_value(text: str, what: str, given: str) -> None:
-    """Raise UsageError unless `what` is a known word, and `given` ("" or "=…") is what it takes."""
-    kind = (DISRUPTIONS | CONDITIONS).get(what)
-    if kind is None:
-        words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS]
-        raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
-    pattern, example = _VALUES[kind]
-    if what == "skew":
-        pattern = "[+-]?" + pattern
-    sign = "" if kind == "none" else "=?" if kind == "status" else "="
-    fits = re.fullmatch(sign + pattern, given)
-    if not fits or (kind == "seconds" and abs(float(given[1:])) >= _LONGEST):
-        raise _wrong(text, f"{what} takes {example.format(what)}")
 
 
 def _wrong(text: str, why: str) -> UsageError:

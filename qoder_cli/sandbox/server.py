@@ -132,8 +132,13 @@ class Server:
         self._listener.close()
 
 
-def _listen(port: int) -> socket.socket:
-    """Return a socket that listens on loopback, on any free port for 0. Raises OSError."""
+def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
+    """Serve a world from a thread. Raises OSError when the port is taken, UsageError for a fault of tests only."""
+    faults = faults or Faults()
+    for fault in faults.on_order:
+        if fault.what == "refused":  # a real server cannot refuse a single connection
+            hint = "use drop-before, or point at a port nobody serves"
+            raise UsageError(f"{fault} works only in process", hint=hint)
     # The protocol has to be named: asyncio sends small writes at once (TCP_NODELAY) only where it is.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -144,16 +149,5 @@ def _listen(port: int) -> socket.socket:
     except BaseException:
         listener.close()
         raise
-    return listener
-
-
-def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world from a thread. Raises OSError when the port is taken, UsageError for a fault of tests only."""
-    faults = faults or Faults()
-    for fault in faults.on_order:
-        if fault.what == "refused":  # a real server cannot refuse a single connection
-            hint = "use drop-before, or point at a port nobody serves"
-            raise UsageError(f"{fault} works only in process", hint=hint)
-    listener = _listen(port)
     world.seed_session()
     return Server(world, faults, listener)

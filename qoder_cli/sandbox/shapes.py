@@ -98,13 +98,18 @@ class View(NamedTuple):
             **{name: getattr(deployment, name) for name in _PLAIN},
             "paused_reason": None,
             "resources": deployment.resources,
-            "schedule": self._schedule(deployment),
+            "schedule": None,
             "status": "paused" if deployment.paused else "active",
             "vault_ids": deployment.vault_ids,
             "created_at": stamp(deployment.created),
             "updated_at": stamp(deployment.updated),
             "archived_at": deployment.archived and stamp(deployment.archived),
         }
+        if deployment.schedule is not None:
+            shape["schedule"] = {**deployment.schedule, "type": "cron"}
+            if deployment.last_run is not None:
+                shape["schedule"]["last_run_at"] = stamp(deployment.last_run)
+            shape["schedule"]["upcoming_runs_at"] = [stamp(moment) for moment in deployment.upcoming(self.now)]
         if deployment.paused:
             shape["paused_reason"] = {"type": "manual"}
             if deployment.paused_error is not None:
@@ -116,14 +121,6 @@ class View(NamedTuple):
         if deployment.budget:
             shape["budget"] = deployment.budget
         return shape
-
-    def _schedule(self, deployment: Deployment) -> Shape | None:
-        if deployment.schedule is None:
-            return None
-        shape: Shape = {**deployment.schedule, "type": "cron"}
-        if deployment.last_run is not None:
-            shape["last_run_at"] = stamp(deployment.last_run)
-        return shape | {"upcoming_runs_at": [stamp(moment) for moment in deployment.upcoming(self.now)]}
 
     def session(self, session: Session) -> Shape:
         """Return a session (api/facts.md, 2.2 and 7.2)."""

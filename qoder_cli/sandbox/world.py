@@ -67,7 +67,24 @@ class World:
     def __post_init__(self, seed: int | None) -> None:
         self.lock = threading.RLock()
         self._random = random.Random(seed)
-        self._furnish()
+        month_ago = self.now() - MONTH
+        for n, preset in enumerate(reversed(PRESETS)):
+            at = month_ago + 60 * n
+            made = self.add_deployment(
+                id=preset.id,
+                name=preset.title or preset.word,
+                at=at,
+                behaviour=preset.behaviour,
+                description=preset.description,
+                agent={"id": preset.agent, "type": "agent", "version": 1},
+                initial_events=PROMPT,
+                schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
+                budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
+                paused=preset.paused,
+            )
+            if preset.archived:
+                self.archive(made, at=at + 86400)
+        self.things = samples.things(month_ago)
 
     def now(self) -> float:
         """Return the server's own clock, in unix seconds."""
@@ -243,26 +260,6 @@ class World:
             return self.add_session(id=samples.SESSION, at=self.now() - MONTH, **samples.session())
 
     # Within.
-
-    def _furnish(self) -> None:
-        month_ago = self.now() - MONTH
-        for n, preset in enumerate(reversed(PRESETS)):
-            at = month_ago + 60 * n
-            made = self.add_deployment(
-                id=preset.id,
-                name=preset.title or preset.word,
-                at=at,
-                behaviour=preset.behaviour,
-                description=preset.description,
-                agent={"id": preset.agent, "type": "agent", "version": 1},
-                initial_events=PROMPT,
-                schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
-                budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
-                paused=preset.paused,
-            )
-            if preset.archived:
-                self.archive(made, at=at + 86400)
-        self.things = samples.things(month_ago)
 
     def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
         context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})

@@ -36,8 +36,6 @@ SERVER_VARIABLES = (*BASE_URL_VARIABLES, "QODER_REGION")
 WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
 PROFILE_VARIABLE = "QODER_PROFILE"
 
-_OF_THE_SANDBOX = "set QODER_PAT to the token that `qoder sandbox` printed"
-
 
 @dataclass(frozen=True)
 class Found:
@@ -51,9 +49,8 @@ class Found:
 class Settings:
     """What a command works with: the server and the token, each with where it came from.
 
-    `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `why_no_token`
-    says how to get one where `token` is None, `how_to_replace` how another is used where the server refuses it;
-    `warnings` are for stderr, once.
+    `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `advice` says how to get a
+    token where `token` is None, and how another is used where the server refuses it; `warnings` are for stderr, once.
     """
 
     base_url: str
@@ -66,8 +63,7 @@ class Settings:
     sandbox: bool = False
     read_only: bool = False
     warnings: tuple[str, ...] = ()
-    why_no_token: str = ""
-    how_to_replace: str = ""
+    advice: str = ""
 
     @property
     def host(self) -> str:
@@ -100,8 +96,12 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     name = profile_name(flags, env)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
-    if by_profile:
-        warnings += _overruled(flags, env)
+    if by_profile:  # what would have mattered without it
+        names = list(TOKEN_VARIABLES)
+        names += SERVER_VARIABLES if asked is None else ()
+        names += [WORKSPACE_VARIABLE] if flags.workspace is None else []
+        if ignored := [name for name in names if env.get(name)]:
+            warnings.append(f"--profile {flags.profile} overrides: {', '.join(ignored)}")
     server = sandbox or asked
     if server is None:
         server, differing = _first_of(BASE_URL_VARIABLES, seen, lambda name: read_base_url(env[name], source=name))
@@ -110,23 +110,31 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
         region = seen.get("QODER_REGION") or None
         server = _server_of({"": None, "QODER_REGION": region}) or own_server(file, name)
     if sandbox:
-        warnings += _powerless(flags, asked, sandbox)
-    why = ""
-    if token is None:
-        token, why = _token_of_profile(file, name, server, _how_to_log_in(flags, env, sandbox))
+        ignored = [asked.source] if asked and asked.value != sandbox.value else []
+        ignored += ["--profile"] if flags.profile is not None else []
+        warnings += [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
+    advice = ""
+    if token is None and (saved := file.profile(name).get("token")) is not None:
+        home, source = own_server(file, name).value, file.key(name, "token")
+        if origin(home) == origin(server.value):
+            token = Found(read_token(saved, source=source), source)
+        else:
+            advice = (
+                f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
+                f"set QODER_PAT, or log in to it: qoder auth login --profile NAME --base-url {server.value}"
+            )
     return Settings(
         base_url=server.value,
         base_url_source=server.source,
         profile=name,
-        token=token.value if token else None,
-        token_source=token.source if token else None,
+        token=getattr(token, "value", None),
+        token_source=getattr(token, "source", None),
         workspace_id=_workspace(flags, seen, file, name),
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),
         warnings=(*file.warnings, *warnings),
-        why_no_token=why,
-        how_to_replace=_how_to_replace(token, flags, sandbox),
+        advice=advice or _advice(token, flags, env),
     )
 
 
@@ -199,21 +207,6 @@ def _token_text(name: str, env: Mapping[str, str]) -> str:
         ) from None
 
 
-def _token_of_profile(file: ConfigFile, name: str, server: Found, why: str) -> tuple[Found | None, str]:
-    """Return the profile's token where it may go to this server; otherwise None and the reason."""
-    saved = file.profile(name).get("token")
-    if saved is None:
-        return None, why
-    home = own_server(file, name).value
-    if origin(home) == origin(server.value):
-        source = file.key(name, "token")
-        return Found(read_token(saved, source=source), source), why
-    return None, (
-        f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
-        f"set QODER_PAT, or log in to it: qoder auth login --profile NAME --base-url {server.value}"
-    )
-
-
 def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
     try:
         path = locate(env)
@@ -245,48 +238,19 @@ def _request_timeout(flags: "Flags") -> float | None:
     return seconds
 
 
-def _overruled(flags: "Flags", env: Mapping[str, str]) -> list[str]:
-    """Return the warning that names the variables that would have mattered without `--profile`."""
-    names = list(TOKEN_VARIABLES)
-    if flags.base_url is None and flags.region is None:
-        names += SERVER_VARIABLES
-    if flags.workspace is None:
-        names.append(WORKSPACE_VARIABLE)
-    ignored = [name for name in names if env.get(name)]
-    return [f"--profile {flags.profile} overrides: {', '.join(ignored)}"] if ignored else []
-
-
-def _powerless(flags: "Flags", asked: Found | None, sandbox: Found) -> list[str]:
-    """Return the warning that names the options that change nothing inside the sandbox."""
-    ignored = [asked.source] if asked and asked.value != sandbox.value else []
-    if flags.profile is not None:
-        ignored.append("--profile")
-    return [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
-
-
-def _how_to_log_in(flags: "Flags", env: Mapping[str, str], sandbox: Found | None) -> str:
-    """Return how to get a token where there is none."""
-    if sandbox:
-        return _OF_THE_SANDBOX
-    if flags.profile is not None:
-        return f"run: {_login(flags)}"
-    other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)
-    how = f"rename {other} to" if other else "set"
-    return f"{how} QODER_PAT, or run: {_login(flags)}"
-
-
-def _how_to_replace(token: Found | None, flags: "Flags", sandbox: Found | None) -> str:
-    """Return how to have another token used: one that is saved does not count while a variable has one."""
-    if sandbox:
-        return _OF_THE_SANDBOX
-    if token is None or token.source not in TOKEN_VARIABLES:
-        return f"run: {_login(flags)}"
-    if token.source == "QODER_PAT_FILE":
-        return f"replace the token in that file, or unset QODER_PAT_FILE and run: {_login(flags)}"
-    return f"set {token.source} to a valid token, or unset it and run: {_login(flags)}"
-
-
-def _login(flags: "Flags") -> str:
+def _advice(token: Found | None, flags: "Flags", env: Mapping[str, str]) -> str:
+    """Return how to get a token, or another: one that is saved does not count while a variable has one."""
     import shlex
 
-    return shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])
+    login = "run: " + shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])
+    if env.get("QODER_SANDBOX"):
+        return "set QODER_PAT to the token that `qoder sandbox` printed"
+    if token is None and flags.profile is None:
+        other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)
+        how = f"rename {other} to" if other else "set"
+        return f"{how} QODER_PAT, or {login}"
+    if token is None or token.source not in TOKEN_VARIABLES:
+        return login
+    if token.source == "QODER_PAT_FILE":
+        return f"replace the token in that file, or unset QODER_PAT_FILE and {login}"
+    return f"set {token.source} to a valid token, or unset it and {login}"

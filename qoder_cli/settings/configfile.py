@@ -5,7 +5,6 @@ with a section `[profiles.NAME]` for each profile and the keys `token`, `region`
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,15 @@ def load(path: Path) -> ConfigFile:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _unusable(path, f"is not UTF-8 (at line {line})") from None
-    document = _parsed(path, text)
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except ValueError as error:  # also an integer of 5,000 digits
+        end = f"at the end, line {text.count(chr(10)) + 1}"
+        raise _unusable(path, f"is not TOML: {str(error).replace('at end of document', end)}") from None
+    except RecursionError:
+        raise _unusable(path, "is nested too deeply") from None
     profiles = _profiles(path, document)
     warnings = []
     if os.name == "posix" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
@@ -133,16 +140,21 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
     if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
         raise _unusable(path, "is not a regular file; nothing was changed", hint="set QODER_CONFIG to a file")
     target = Path(os.path.realpath(path))
+    import filelock
     import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
 
     try:
         _make_private_folder(target.parent)
-        with _to_itself(path, target):
+        # The system lets go of the lock when its holder dies, however it does.
+        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
             edited = _edited(file.text, profile, values)
             if edited is None or not _differs_only(file.text, edited, profile, values):
                 raise _unusable(path, "has a layout that cannot be edited safely", hint="edit it by hand")
             replace_file(target, edited.encode())
+    except filelock.Timeout:
+        what = f"the config file {path} is being changed by another qoder; nothing was changed"
+        raise UsageError(what, hint="try again") from None
     except (OSError, ValueError, NotImplementedError) as error:
         raise UsageError(
             f"cannot write the config file {path}: {reason_of(error)}; nothing was changed",
@@ -150,34 +162,8 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
         ) from None
 
 
-@contextmanager
-def _to_itself(path: Path, target: Path) -> Iterator[None]:
-    """Keep all others from changing the file; the system lets go of the lock when its holder dies, however it does."""
-    import filelock
-
-    try:
-        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
-            yield
-    except filelock.Timeout:
-        raise UsageError(
-            f"the config file {path} is being changed by another qoder; nothing was changed", hint="try again"
-        ) from None
-
-
 def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
     return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # also an integer of 5,000 digits
-        end = f"at the end, line {text.count(chr(10)) + 1}"
-        raise _unusable(path, f"is not TOML: {str(error).replace('at end of document', end)}") from None
-    except RecursionError:
-        raise _unusable(path, "is nested too deeply") from None
 
 
 def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -27,7 +27,7 @@ WRITER: dict[str, Any] = {
     "model": "auto",
     "version": 3,
     "system": "Be brief.",
-    "tools": [TOOLSET, {"type": "custom", "name": "page", "input_schema": {}}],
+    "tools": [TOOLSET, {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {"type": "object"}}],
     "mcp_servers": [],
     "skills": [],
     "metadata": {"team": "core", "qoder_key": "1"},
@@ -41,11 +41,9 @@ UPDATE = ("agent", "update", "helper")
 def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Things:
     register(monkeypatch, agent="Manage agents")
     made = Things(qoder, request.param)
-    made.things["/agents"].append(json.loads(json.dumps(WRITER)))
-    made.things["/skills"] = [
-        {"id": "skill_1", "display_title": "notes", "source": "custom"},
-        {"id": "skill_2", "display_title": "search", "source": {"type": "qoder"}},
-    ]
+    made.keep("agents", WRITER)
+    made.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
+    made.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
     return made
 
 
@@ -59,7 +57,7 @@ def sent(service: Things) -> dict[str, Any]:
 
 def helper(service: Things) -> dict[str, Any]:
     """Return the agent that updates are about, as it is now."""
-    return service.thing("/agents", "agent_1")
+    return service.thing("agent_1")
 
 
 # Created.
@@ -140,7 +138,7 @@ def test_an_agent_without_tools_is_copied_without_tools(qoder: Qoder, service: T
 def test_a_new_agent_is_printed_in_every_format(qoder: Qoder, service: Things, format: str) -> None:
     ran = qoder(*NEW, "-o", format)
     assert ran.code == 0
-    assert "agent_new2" in ran.out
+    assert service.made in ran.out
     planned = qoder(*NEW, "-o", format, "--dry-run")
     assert planned.code == 0
     assert ("auto" in planned.out) is (format != "id")
@@ -197,7 +195,7 @@ def test_a_wrong_file_is_told_with_its_line(qoder: Qoder, service: Things, tmp_p
 def test_a_lost_answer_to_a_create_is_settled_by_our_mark(qoder: Qoder, service: Things, loss: str) -> None:
     service.after = [LOSSES[loss]]
     ran = qoder(*NEW, "-q")
-    assert (ran.code, ran.out) == (0, "agent_new2\n")
+    assert (ran.code, ran.out) == (0, f"{service.made}\n")
     assert len(service.sent) == 1
 
 
@@ -222,7 +220,9 @@ def test_only_what_is_typed_is_changed(qoder: Qoder, service: Things) -> None:
     ran = qoder(*UPDATE, "--model", "ultimate", "--metadata", "at=home", "--remove-metadata", "team", "--json")
     assert ran.code == 0
     assert sent(service) == {"model": "ultimate", "version": 3, "metadata": {"at": "home", "team": None}}
-    assert ran.json == {**WRITER, "model": "ultimate", "version": 4, "metadata": {"at": "home", "qoder_key": "1"}}
+    assert ran.json == {**helper(service), "version": 4}
+    assert helper(service)["metadata"] == {"at": "home", "qoder_key": "1"}
+    assert helper(service)["model"] == {"id": "ultimate"}
     assert '~ model: "auto" -> "ultimate"' in ran.err
     assert '- metadata.team: "core"' in ran.err
 
@@ -354,14 +354,15 @@ def test_an_archived_agent_is_left_alone(qoder: Qoder, service: Things) -> None:
 def test_an_agent_that_is_not_there_is_not_found(qoder: Qoder, service: Things) -> None:
     assert qoder("agent", "update", "agent_9", "--name", "x").code == 5
     assert qoder("agent", "update", "helpr", "--name", "x").code == 5
-    service.things["/agents"].append({"id": "agent_2", "name": "helper"})
+    service.keep("agents", {**WRITER, "id": "agent_2"})
     ran = qoder(*UPDATE, "--name", "x")
     assert ran.code == 2
-    assert "agent_1, agent_2" in ran.err
+    assert "agent_1" in ran.err
+    assert "agent_2" in ran.err
 
 
 def test_someone_elses_change_is_shown_and_never_overwritten(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
+    service.meanwhile = [lambda: service.change("agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
     ran = qoder(*UPDATE, "--tools", "none", "--system", "Be long.", "--json")
     assert ran.code == 6
     assert "version 3 was read, 4 is there" in ran.error["message"]
@@ -374,13 +375,13 @@ def test_someone_elses_change_is_shown_and_never_overwritten(qoder: Qoder, servi
 
 def test_something_taken_away_is_not_taken_for_done_by_another(qoder: Qoder, service: Things) -> None:
     helper(service)["tools"] = [TOOLSET | {"enabled_tools": ["Bash"]}]
-    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be funny."})]
+    service.meanwhile = [lambda: service.change("agent_1", {"system": "Be funny."})]
     assert qoder(*UPDATE, "--tools", "all").code == 6
     assert helper(service)["tools"] == [TOOLSET | {"enabled_tools": ["Bash"]}]
 
 
 def test_the_same_change_by_another_is_as_good(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [lambda: service.change("/agents", "agent_1", {"system": "Be long."})]
+    service.meanwhile = [lambda: service.change("agent_1", {"system": "Be long."})]
     ran = qoder(*UPDATE, "--system", "Be long.", "--json")
     assert (ran.code, ran.json["version"]) == (0, 4)
 
@@ -405,7 +406,7 @@ def test_a_lost_answer_and_someone_elses_change_are_unknown(
     qoder: Qoder, service: Things, loss: str, when: str
 ) -> None:
     def other() -> None:
-        service.change("/agents", "agent_1", {"system": "Be funny."})
+        service.change("agent_1", {"system": "Be funny."})
 
     if when == "before":
         service.meanwhile = [other]

@@ -15,7 +15,8 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
-from qoder_cli.sandbox.records import Deployment
+from qoder_cli.sandbox.records import ENVIRONMENT, Deployment
+from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
@@ -206,6 +207,8 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 def test_what_is_no_deployment_as_documented_is_no_bug_here(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
+    if (field, value) == ("agent", "x"):  # which reads as a name
+        qoder.wire.on("GET", "/agents", page(), repeat=True)
     qoder("deploy", "list")  # so that this is asked in any case
     for words in (("export", "dep_1"), ("export", "dep_1", "--json"), ("get", "dep_1", "--json")):
         exported = qoder("deploy", *words)
@@ -219,6 +222,61 @@ def test_what_is_no_deployment_as_documented_is_no_bug_here(qoder: Qoder, field:
 
 
 # Creating and changing.
+
+
+NAMED = "agent: {}\nenvironment: default\nvaults: [team-secrets, vault_1]\nmessage: Report.\n"
+
+
+@pytest.mark.parametrize("agent", ["writer", "writer@2", "{id: writer, version: 2}"])
+def test_names_in_files_are_looked_up_once_and_compared_by_their_ids(desk: Desk, agent: str) -> None:
+    texts = (f"name: {name}\n{NAMED.format(agent)}" for name in ("weekly", "monthly"))
+    file = desk.file(*texts, name="a.yaml")
+    planned = desk.apply(file, "--dry-run", "--json")
+    assert planned.code == 0
+    assert f'+ environment_id: "{ENVIRONMENT}"' in planned.err
+    assert '+ vault_ids[0]: "vault_team"' in planned.err
+    assert f'"{WRITER}"' in planned.err
+    assert planned.err.count(f"writer is {WRITER}") == 1
+    assert desk.writes == []
+    lists = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?limit=100"]
+    assert desk.asked == [*lists, f"GET {LIST}"]
+
+    assert desk.apply(file).code == 0
+    for _, body in desk.writes:
+        assert body["agent"] in (WRITER, {"id": WRITER, "type": "agent", "version": 2})
+        assert (body["environment_id"], body["vault_ids"]) == (ENVIRONMENT, ["vault_team", "vault_1"])
+        assert not {"environment", "vaults"} & set(body)
+    ran = desk.apply(file, "--exit-code", "--json")
+    assert (ran.code, actions(ran)) == (0, [("unchanged", 0)] * 2)
+
+
+def test_ids_alone_send_no_request_more(desk: Desk) -> None:
+    one = {**NEW, "environment": NEW["environment_id"], "vaults": ["vault_1"]}
+    del one["environment_id"]
+    assert desk.apply_these(one, words=("--dry-run",)).code == 0
+    assert desk.asked == [f"GET {LIST}"]
+
+
+def test_names_of_nothing_or_of_two_are_told_with_their_lines(desk: Desk) -> None:
+    for _ in range(2):
+        assert desk.qoder("api", "POST", "/agents", "-f", "name=twin", "-f", "model=auto").code == 0
+    desk.world.requests.clear()
+    first = "name: a\nagent: twin\nenvironment: defaults\nmessage: Hi."
+    second = "name: b\nagent: writer\nenvironment: default\nvaults: [nothing]\nmessage: Hi."
+    ran = desk.apply(desk.file(first, second, name="a.yaml"), "--json")
+    assert (ran.code, desk.writes) == (2, [])
+    lines = ran.error["message"].splitlines()
+    assert lines[0] == "3 problems in deployment files; nothing was sent"
+    assert re.search(r"a.yaml:1: agent: 2 agents are named 'twin'; use an id: agent_\w+, agent_\w+$", lines[1])
+    assert lines[2].endswith("a.yaml:1: environment: no environment is named 'defaults'; did you mean 'default'?")
+    assert "a.yaml:6: vaults: no vault is named 'nothing'" in lines[3]
+
+
+def test_a_list_that_cannot_be_read_is_told_as_it_is(desk: Desk) -> None:
+    desk.goes_wrong("any:503*inf")
+    ran = desk.apply_these({**NEW, "agent": "writer"})
+    assert ran.code == 7
+    assert desk.writes == []
 
 
 def test_what_is_not_there_is_created(desk: Desk) -> None:

@@ -170,14 +170,12 @@ def test_without_a_token_the_way_to_one_is_said(
 ) -> None:
     found = settings(written(config, "[profiles.bare]\n"), env, **flags)
     assert found.token is None
-    assert found.why_no_token == hint
+    assert found.advice == hint
 
 
 def test_a_saved_token_for_another_host_is_explained(config: Path) -> None:
     found = settings(written(config, TWO_PROFILES), base_url=HERE)
-    assert (
-        "the token of profile default is for api.qoder.com.cn and is not sent to 127.0.0.1:8080" in found.why_no_token
-    )
+    assert "the token of profile default is for api.qoder.com.cn and is not sent to 127.0.0.1:8080" in found.advice
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from qoder_cli.base.errors import InternalError, Signalled
 from qoder_cli.output.data import Output
 from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.records import ENVIRONMENT
+from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
 from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk
@@ -19,6 +21,7 @@ from tests.support.wire import page
 AGENT, ENV = "agent_1", "env_1"
 NEEDED = ("--name", "weekly", "--agent", AGENT, "--environment", ENV, "-m", "Report.")
 BODY = {"name": "weekly", "agent": AGENT, "environment_id": ENV, "initial_events": EVENTS}
+LISTED = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?limit=100"]
 VERBS = pytest.mark.parametrize("verb", ["create", "update"])
 
 
@@ -79,6 +82,53 @@ def test_one_is_created_with_what_it_needs(desk: Desk) -> None:
 def test_each_option_is_a_field(desk: Desk, words: tuple[str, ...], fields: dict[str, Any]) -> None:
     assert create(desk, *words).code == 0
     assert desk.writes == [("/deployments", {**BODY, **fields})]
+
+
+def test_names_are_sent_as_ids_and_looked_up_once(desk: Desk) -> None:
+    words = ("--agent", "writer@2", "--environment", "default", "--vault", "team-secrets", "--vault", "vault_1")
+    ran = create(desk, *words)
+    assert ran.code == 0
+    agent = {"id": WRITER, "type": "agent", "version": 2}
+    named = {"agent": agent, "environment_id": ENVIRONMENT, "vault_ids": ["vault_team", "vault_1"]}
+    [(_, body)] = desk.writes
+    assert body == {**BODY, **named}
+    assert [each for each in desk.asked if not each.split()[1].startswith("/deployments")] == LISTED
+    assert f"writer is {WRITER}" in ran.err
+
+    [made] = desk.named("weekly")
+    desk.world.requests.clear()
+    ran = update(desk, made.id, *words)
+    assert (ran.code, desk.writes) == (0, [])
+    assert "already up to date" in ran.err
+    assert update(desk, made.id, "--agent", "reviewer", "--no-vault").code == 0
+    assert desk.writes == [(f"/deployments/{made.id}", {"agent": "agent_reviewer", "vault_ids": []})]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--agent", "writr"), 5, "no agent is named 'writr'"),
+        (("--agent", "env_1"), 2, "--agent: must be an id (agent_…) or a name: 'env_1' is an environment"),
+        (("--agent", "agent_1@latest"), 2, "--agent: invalid version 'latest'"),
+        (("--environment", "defaults"), 5, "no environment is named 'defaults'"),
+        (("--environment", "agent_1"), 2, "--environment: must be an id (env_…) or a name"),
+        (("--vault", "team"), 5, "no vault is named 'team'"),
+        (("--vault", ""), 2, "--vault: must be an id (vault_…) or a name: the vault is empty"),
+        (("--agent", "twin"), 2, "2 agents are named 'twin'"),
+    ],
+)
+@VERBS
+def test_a_name_of_nothing_or_of_two_changes_nothing(
+    desk: Desk, verb: str, words: tuple[str, ...], code: int, message: str
+) -> None:
+    for _ in range(2):
+        assert desk.qoder("api", "POST", "/agents", "-f", "name=twin", "-f", "model=auto").code == 0
+    desk.world.requests.clear()
+    before = NEEDED if verb == "create" else ("dep_demo",)
+    ran = desk.qoder("deploy", verb, *before, *words, "--json")
+    assert (ran.code, ran.error["message"][: len(message)], desk.writes) == (code, message, [])
+    if "twin" in words:
+        assert ran.error["hint"].count("agent_") == 2
 
 
 def test_the_message_may_come_from_standard_input(desk: Desk) -> None:
@@ -348,7 +398,7 @@ def test_a_bad_value_names_its_option_before_anything_is_asked(
 @VERBS
 def test_all_that_is_wrong_is_told_at_once(qoder: Qoder, verb: str) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
-    ran = qoder("deploy", verb, *before, "--budget", "lots", "--environment", "x", "--name", "", "--json")
+    ran = qoder("deploy", verb, *before, "--budget", "lots", "--environment", "agent_1", "--name", "", "--json")
     assert [ran.error["message"].count(option) for option in ("--budget:", "--environment:", "--name:")] == [1, 1, 1]
 
 

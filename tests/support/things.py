@@ -1,9 +1,7 @@
-"""A server for agents and environments: they are created, changed and read; what it does can be lost on the way."""
+"""The sandbox's agents and environments, where answers are lost and others change things in between."""
 
 import json
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -11,13 +9,13 @@ import pytest
 
 from qoder_cli.cli.main import command_tree
 from qoder_cli.help import NOUNS
+from qoder_cli.sandbox.records import Thing
 from qoder_cli.sandbox.wire import Generation
-from tests.conftest import Qoder
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.sessions import PREFIX, Service
 
 Raw = dict[str, Any]
-_PATH = re.compile(r"(/(?:agents|environments|skills|vaults))(?:/([^/]+))?")
-_PREFIXES = {"/agents": "agent_", "/environments": "env_"}
 
 
 def refusal(status: int, kind: str, message: str) -> httpx.Response:
@@ -35,7 +33,7 @@ LOSSES: dict[str, Callable[[httpx.Response], httpx.Response | Exception]] = {
 
 
 class Things(Service):
-    """The service, with things that can be written.
+    """The sandbox's agents and environments, under other conditions.
 
     `after` are losses of the answers to writes; `meanwhile` is done before each write arrives, `late` after it;
     `defaults` are what the server adds to what it is sent.
@@ -43,6 +41,7 @@ class Things(Service):
 
     def __init__(self, qoder: Qoder, generation: Generation, *faults: str) -> None:
         super().__init__(qoder, generation, *faults)
+        self.things.clear()
         self.after: list[Callable[[httpx.Response], httpx.Response | Exception]] = []
         self.meanwhile: list[Callable[[], object]] = []
         self.late: list[Callable[[], object]] = []
@@ -50,60 +49,47 @@ class Things(Service):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix(PREFIX)
-        found = _PATH.fullmatch(path)
-        is_write = request.method == "POST"
-        if found and is_write and self.meanwhile:
-            self.meanwhile.pop(0)()
-        if found is None or self.before.get(f"{request.method} {path}") or not (is_write or found[2]):
+        if request.method != "POST":
             return super().handle_request(request)
-        self.asked.append(f"{request.method} {path}")
-        if not is_write:
-            return self._answer(found[1], found[2])
-        body = json.loads(request.read())
-        self.sent.append((request.method, path, body))
-        done = self._write(found[1], found[2], body)
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        is_refused = bool(self.before.get(f"POST {path}"))
+        done = super().handle_request(request)
+        if is_refused or done.status_code >= 400:
+            return done
+        raw = self.thing(json.loads(done.read())["id"])
+        self.defaults(raw)
+        done = httpx.Response(done.status_code, json=raw)
         if self.late:
             self.late.pop(0)()
-        if self.after and done.status_code < 400:
-            lost = self.after.pop(0)(done)
-            if isinstance(lost, Exception):
-                raise lost
-            return lost
-        return done
+        lost = self.after.pop(0)(done) if self.after else done
+        if isinstance(lost, Exception):
+            raise lost
+        return lost
 
-    def thing(self, list: str, id: str) -> Raw:
-        """Return one of the things."""
-        return next(each for each in self.things[list] if each["id"] == id)
+    @property
+    def made(self) -> str:
+        """The id of the newest agent or environment."""
+        kept = [each for list in ("agents", "environments") for each in self.world.things[list].values()]
+        return str(max(kept, key=lambda each: each.created).fields["id"])
 
-    def _answer(self, list: str, id: str) -> httpx.Response:
-        known = [each for each in self.things.get(list, ()) if each["id"] == id]
-        return httpx.Response(200, json=known[0]) if known else refusal(404, "not_found_error", "not found")
+    def keep(self, list: str, raw: Raw) -> None:
+        """Keep something that was always there."""
+        self.world.things[list][raw["id"]] = Thing(json.loads(json.dumps(raw)), self.world.now() - 60)
 
-    def _write(self, list: str, id: str | None, body: Raw) -> httpx.Response:
-        if id is None:
-            made = {"id": f"{_PREFIXES[list]}new{len(self.things[list])}", **body}
-            made |= {"version": 1} if list == "/agents" else {}
-            made["created_at"] = datetime.fromtimestamp(self.world.now(), UTC).isoformat()
-            self.things[list].append(made)
-            self.defaults(made)
-            return httpx.Response(200, json=made)
-        known = self.thing(list, id)
-        if list == "/agents" and body.get("version") is None:
-            return refusal(400, "invalid_request_error", "Field 'version' is required.")
-        if body.get("version") != known.get("version") and list == "/agents":
-            message = f"Version conflict. Expected version {known.get('version')}, got {body['version']}."
-            return refusal(409, "conflict_error", message)
-        self.change(list, id, body)
-        return httpx.Response(200, json=known)
+    def thing(self, id: str) -> Raw:
+        """Return the fields of an agent or an environment, as they are now."""
+        return next(held[id].fields for held in self.world.things.values() if id in held)
 
-    def change(self, list: str, id: str, body: Raw) -> None:
-        """Change one of the things as the API does, whoever it is."""
-        known = self.thing(list, id)
-        metadata = {**known.get("metadata", {}), **body.get("metadata", {})}
-        known |= {name: value for name, value in body.items() if name != "version"}
-        known["metadata"] = {key: value for key, value in metadata.items() if value is not None}
-        if list == "/agents":
-            known["version"] += 1
+    def change(self, id: str, body: Raw) -> None:
+        """Change an agent or an environment, as someone else does."""
+        known = self.thing(id)
+        list = f"{known['type']}s"
+        version = {"version": known["version"]} if "version" in known else {}
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        url = f"https://api.qoder.com{PREFIX}/{list}/{id}"
+        answer = WorldTransport.handle_request(self, httpx.Request("POST", url, json=body | version, headers=headers))
+        assert answer.status_code == 200, answer.read()
         self.defaults(known)
 
 

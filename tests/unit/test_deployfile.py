@@ -445,14 +445,27 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
     ("text", "problems"),
     [
         ("nmae: a", ["2: nmae: unknown field; did you mean name?"]),
-        ("environment: env_1", ["2: environment: unknown field; did you mean environment_id?"]),
-        ("Vaults: []", ["2: Vaults: unknown field; did you mean vault_ids?"]),
+        ("enviroment: env_1", ["2: enviroment: unknown field; did you mean environment?"]),
+        ("Vaults: []", ["2: Vaults: unknown field; did you mean vaults?"]),
+        ("environment: agent_1", [
+            "2: environment: must be an id (env_…) or a name: 'agent_1' is an agent, not an environment"]),
+        ("environment: ''", ["2: environment: must be an id (env_…) or a name: the environment is empty"]),
+        ("environment: null", ["2: environment: must be text, not null"]),
+        ("environment: a\nenvironment_id: env_1", [
+            "2: environment: stands for environment_id, too; keep one of the two"]),
+        ("vaults: [a, dep_1]", [
+            "2: vaults[1]: must be an id (vault_…) or a name: 'dep_1' is a deployment, not a vault"]),
+        ("vaults: a", ["2: vaults: must be a list"]),
+        ("vaults: []\nvault_ids: []", ["2: vaults: stands for vault_ids, too; keep one of the two"]),
+        ("vault_ids: [keys]", ["2: vault_ids[0]: must be an id that begins with vault_"]),
+        ("environment_id: default", ["2: environment_id: must be an id that begins with env_"]),
         ("zzz: 1", ["2: zzz: unknown field"]),
         ("timezone: UTC", ["2: timezone: unknown field; did you mean schedule.timezone?"]),
         ("agent:\n  id: agent_1\n  verison: 2", ["4: agent.verison: unknown field; did you mean version?"]),
-        ("agent: 5", ["2: agent: must be an agent's id, or a mapping of id and version"]),
-        ("agent: reviewer", ["2: agent: must be an id that begins with agent_"]),
-        ("agent: {id: agent_, version: 1}", ["2: agent.id: must be an id that begins with agent_"]),
+        ("agent: 5", ["2: agent: must be an agent's id or name, or a mapping of id and version"]),
+        ("agent: env_1", ["2: agent: must be an id (agent_…) or a name: 'env_1' is an environment, not an agent"]),
+        ("agent: {id: agent_, version: 1}", [
+            "2: agent.id: must be an id (agent_…) or a name: 'agent_' is not an agent id"]),
         ("agent: {id: agent_1, version: 0}", ["2: agent.version: must be at least 1"]),
         ("agent: {id: agent_1, version: true}", ["2: agent.version: must be a whole number"]),
         ("agent: {id: agent_1, version: 1.0}", ["2: agent.version: must be a whole number"]),

@@ -42,7 +42,8 @@ def apply(
     files directly in it are read. Deployments are matched by id if the file
     has one, otherwise by name. Only differences are sent. Absent fields are
     unchanged, except that `metadata` is replaced as a whole; an agent without
-    a version keeps its pinned version. ${VAR} is expanded from the
+    a version keeps its pinned version. `agent`, `environment` and `vaults`
+    take names too. ${VAR} is expanded from the
     environment, but not in the output of `deploy get --json`
     (`"type": "deployment"`). In environment_variables its value is shown as
     [hidden], and so are tokens and passwords of resources.

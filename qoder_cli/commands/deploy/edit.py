@@ -24,13 +24,13 @@ class Fields(NamedTuple):
     """The fields of a deployment that can be typed. These are the options, too."""
 
     name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
-    agent: Annotated[str | None, option("--agent", "AGENT", "agent_…, or agent_…@3 to pin version 3.")] = None
-    environment: Annotated[str | None, option("--environment", "ENV", "Environment id (env_…).")] = None
+    agent: Annotated[str | None, option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.")] = None
+    environment: Annotated[str | None, option("--environment", "ENV", "Environment id or name.")] = None
     message: Annotated[str | None, _PROMPT] = None
     description: Annotated[str | None, option("--description", "TEXT", "Description.")] = None
     schedule: Annotated[str | None, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
     timezone: Annotated[str | None, _ZONE] = None
-    vaults: Annotated[list[str] | None, option("--vault", "ID", "Vault id (vault_…). Repeatable.")] = None
+    vaults: Annotated[list[str] | None, option("--vault", "VAULT", "Vault id or name. Repeatable.")] = None
     metadata: Annotated[list[str] | None, _KEY] = None
     budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 
@@ -54,7 +54,7 @@ def create(app: App, said: Fields, dry_run: _DryRun = False) -> int:
 
     Exits 6 if the name is taken, 9 if the response was lost and it is unclear
     whether it was created."""
-    from qoder_cli.deployments.planning import Book, creating
+    from qoder_cli.deployments.planning import Book, creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
     fields = read_fields(app, said._asdict())
@@ -63,6 +63,7 @@ def create(app: App, said: Fields, dry_run: _DryRun = False) -> int:
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
+    [declared] = with_ids(app, [declared])
     if taken := Book.of(app).alive(declared.name):
         update = shlex.join(app.command("deploy", "update", taken[0].id))
         raise Rejected(
@@ -97,7 +98,7 @@ def update(
     Exits 0 even if there was nothing to change."""
     from qoder_cli.base.model import mapping
     from qoder_cli.deployments.lookup import find_deployment
-    from qoder_cli.deployments.planning import Book, at_latest, changing
+    from qoder_cli.deployments.planning import Book, at_latest, changing, with_ids
     from qoder_cli.files.normal import settable
     from qoder_cli.runs import names
 
@@ -123,7 +124,7 @@ def update(
     known = settable(current)
     fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
     book = Book.of(app) if said.name not in (None, current.name) else Book()
-    declared = declare_fields(fields)
+    [declared] = with_ids(app, [declare_fields(fields)])
     [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
     step = changing(pinned, current, book, repin=said.agent is not None)
     return _write(app, step, dry_run=dry_run, doing="changing")
@@ -177,7 +178,7 @@ def _print(app: App, applied: "Applied") -> None:
 
 def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
     """Return the last words when a signal came, having printed what is known of the deployment."""
-    if not app.output.has_written:
+    if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(app, applied)
     if applied.error is None:

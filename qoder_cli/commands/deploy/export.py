@@ -45,5 +45,5 @@ def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) 
     having = Counter(deployment.name for deployment in known.values())
     for number, deployment in enumerate(known.values()):
         written = as_file(deployment, by_id=having[deployment.name] > 1)
-        app.output.exactly(("---\n" if number else "") + written)
+        app.out.write_exactly(("---\n" if number else "") + written)
     return Exit.OK

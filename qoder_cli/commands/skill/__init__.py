@@ -3,4 +3,8 @@
 from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(NOUNS["skill"])
+COMMANDS = made.commands(
+    NOUNS["skill"],
+    upload="qoder_cli.commands.skill.upload:upload",
+    download="qoder_cli.commands.skill.download:download",
+)

@@ -81,9 +81,9 @@ class Conductor:
     def put_up_board(self, numbers: Mapping[Watch, int]) -> None:
         """Show on a terminal how each thing stands; not where output is piped."""
         if self._app.out.is_piped:
-            self._app.progress.settle_for_lines()
-        self._app.progress.put_up(
-            lambda width, height: board(list(self._lines(dict(numbers))), width=width, height=height)
+            self._app.progress.moves = False
+        self._app.progress.board = lambda width, height: board(
+            list(self._lines(dict(numbers))), width=width, height=height
         )
 
     def _lines(self, numbers: Mapping[Watch, int]) -> Iterator[Line]:

@@ -156,7 +156,7 @@ class Printer:
         if self._output.format != "table":
             self._rows.show(wanted)
         elif written := "".join(map(self._written, wanted)):
-            self._output.raw(written)
+            self._output.screen.write(written)
 
     def _written(self, event: Event) -> str:
         said = entry(event, everything=bool(self._selection.types))
@@ -165,7 +165,7 @@ class Printer:
     def sum_up(self, credits: object) -> None:
         """Print what the session has cost, as `credits_of` told it."""
         if credits is not None:
-            self._output.raw(self._transcript.write(Entry("credits", str(credits)), at=None))
+            self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:

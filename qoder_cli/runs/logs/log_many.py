@@ -132,7 +132,7 @@ class _Lines:
     def _head(self, run: Run) -> None:
         about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
         head = inert(f"==> {run.id} ({about}) <==")
-        self._app.output.raw(f"{self._between}{self._app.out.styled(head, 'bold')}\n")
+        self._app.out.write(f"{self._between}{self._app.out.styled(head, 'bold')}\n")
         self._between = "\n"
 
 
@@ -149,20 +149,20 @@ class _Array:
         found = run.as_json() if run else _missing(log.item)
         found.pop("events", None)  # a key of that name would not be the last one
         opening = self._nested({**found, "events": []}, depth=1)
-        self._output.raw(self._comma + self._line(1) + opening[: opening.rindex("]")])
+        self._output.screen.write(self._comma + self._line(1) + opening[: opening.rindex("]")])
         comma = ""
         for batch in events:
             wanted = [self._line(3) + self._nested(event, depth=3) for event in batch if self._selection.takes(event)]
             if wanted:
-                self._output.raw(comma + ",".join(wanted))
+                self._output.screen.write(comma + ",".join(wanted))
                 comma = ","
         closing = self._nested(_of_input(log.item), depth=1).removeprefix("{")
-        self._output.raw((self._line(2) if comma else "") + "]," + closing)
+        self._output.screen.write((self._line(2) if comma else "") + "]," + closing)
         self._comma = ","
         return bool(comma)
 
     def close(self) -> None:
-        self._output.raw(self._line(0) + "]\n")
+        self._output.screen.write(self._line(0) + "]\n")
 
     def _line(self, depth: int) -> str:
         indent = self._output.indent

@@ -1,0 +1,343 @@
+"""Skills: read from a folder or a zip, compared with what the server has, uploaded once, and unpacked safely."""
+
+import io
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Rejected, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.plainfile import open_at_once, read_most, read_typed, reason_of
+from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.nouns import downloads
+from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.table import NOUNS, path_of
+from qoder_cli.nouns.write import Create, Part, as_form
+
+if TYPE_CHECKING:
+    from qoder_cli.http.answers import Pending
+
+Files = Mapping[str, bytes]  # by their paths below the skill's root
+Raw = dict[str, Any]
+
+LARGEST = 50 * 2**20  # bytes (api/facts.md, 3.7)
+UNPACKED = 4 * LARGEST  # bytes that a zip of the server may become
+MAIN = "SKILL.md"
+_SKILL = NOUNS["skill"]
+_MOST = 10_000  # files
+_LONGEST = 1024  # characters of a path
+_READ_SINGLY = 50  # skills whose names their lists do not tell
+_IGNORED = ("__MACOSX", "__pycache__")  # what systems and Python leave lying about, as does all that begins with a dot
+_NAME = re.compile(r"\w[\w .-]{0,63}")
+_DRIVE = re.compile("[A-Za-z]:")
+_FORM = re.compile(r"\bfiles?\b")
+# What zipfile raises for a file that is not one, is broken, or is made in a way that it does not know.
+_BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+
+
+class Unfit(Exception):
+    """What is not a skill that can be uploaded, or unpacked; it says why."""
+
+
+def read(path: str) -> Files:
+    """Return the files of a skill in a folder or a zip. Raises UsageError, before anything is sent."""
+    try:
+        if os.path.isdir(path):
+            files = _checked(_of_folder(Path(path)))
+        else:
+            content = read_typed(path, None, LARGEST + 1)
+            if len(content) > LARGEST:
+                raise Unfit(f"is larger than {LARGEST // 2**20} MiB")
+            files = rooted(unzipped(content, LARGEST))
+        if MAIN not in files:
+            raise Unfit(f"has no {MAIN} at its root")
+    except Unfit as error:
+        hint = f"name a folder, or a zip, with {MAIN} at its root"
+        raise UsageError(f"{path} {error}", hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {reason_of(error)}", hint="check the name") from None
+    return files
+
+
+def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files in a folder. Raises Unfit for what is neither a file nor a folder, OSError."""
+    left = LARGEST
+    for place, folders, names in os.walk(folder, onerror=_fail):
+        folders[:] = sorted(name for name in folders if not _is_ignored(name))
+        for name in sorted(names) + folders:
+            path = Path(place) / name
+            below = path.relative_to(folder).as_posix()
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise Unfit(f"has {below!r}, which is a link or not a file")
+            if stat.S_ISREG(mode) and not _is_ignored(below):
+                with open_at_once(path) as file:
+                    content = read_most(file, left + 1)
+                left -= len(content)
+                if left < 0:
+                    raise Unfit(f"is larger than {LARGEST // 2**20} MiB")
+                yield below, content
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def unzipped(content: bytes, most: int) -> Files:
+    """Return the files in a zip, of at most so many bytes. Raises Unfit."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _checked(_members(archive, most))
+    except _BROKEN as error:
+        raise Unfit(f"is not a zip that can be read ({error})") from None
+    except Exception as error:
+        if type(error).__module__ not in ("zlib", "_lzma", "struct"):  # the latter is loaded by zipfile, where it is
+            raise
+        raise Unfit(f"is not a zip that can be read ({error})") from None
+
+
+def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]:
+    members = archive.infolist()
+    if len(members) > _MOST or sum(member.file_size for member in members) > most:
+        raise Unfit(f"has more than {_MOST:,} files, or {most // 2**20} MiB of them")
+    for member in members:
+        name = member.orig_filename  # the other one ends at the first NUL
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
+            raise Unfit(f"has {name!r}, which is a link, not a file or encrypted")
+        if member.is_dir():
+            _check(name.rstrip("/"))
+            continue
+        with archive.open(member) as file:  # which gives no more than was declared
+            content = file.read(member.file_size + 1)
+        if len(content) != member.file_size:
+            raise Unfit(f"has {name!r}, which is not as large as it says")
+        yield name, content
+
+
+def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
+    """Return files by their names. Raises Unfit for what is unsafe to unpack anywhere: paths, or two of one name."""
+    files: dict[str, bytes] = {}
+    known: set[str] = set()
+    for name, content in members:
+        _check(name)
+        if len(files) == _MOST:
+            raise Unfit(f"has more than {_MOST:,} files")
+        plain = normalize("NFC", name).casefold()
+        if plain in known:
+            raise Unfit(f"has two files named {name!r}")
+        known.add(plain)
+        if not _is_ignored(name):
+            files[name] = content
+    folders = {plain[:at] for plain in known for at in range(len(plain)) if plain[at] == "/"}
+    if both := folders & known:
+        raise Unfit(f"has {min(both)!r} both as a file and as a folder")
+    return files
+
+
+def _check(name: str) -> None:
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or "\\" in name or _DRIVE.match(name) or len(name) > _LONGEST:
+        raise Unfit(f"has {name[:80]!r}, which leads out of it or is not a path")
+    if not name.isprintable():
+        raise Unfit(f"has {name[:80]!r}, which contains control characters")
+
+
+def _is_ignored(name: str) -> bool:
+    return any(part.startswith(".") or part in _IGNORED for part in name.split("/"))
+
+
+def rooted(files: Files) -> Files:
+    """Return the files of a zip below its root, or below the one folder that it has."""
+    tops = {name.partition("/")[0] for name in files}
+    if MAIN in files or len(tops) != 1 or f"{min(tops)}/{MAIN}" not in files:
+        return files
+    return {name.partition("/")[2]: content for name, content in files.items()}
+
+
+def zipped(files: Files) -> bytes:
+    """Return the zip of some files: of the same files always the same."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name)
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(member, files[name])
+    return made.getvalue()
+
+
+def name_in(files: Files, path: str) -> str:
+    """Return the name that the front matter of SKILL.md gives. Raises UsageError."""
+    from qoder_cli.files.tree import Problem
+    from qoder_cli.files.yamlread import trees
+
+    try:
+        found = re.match(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", files[MAIN].decode("utf-8-sig"), re.DOTALL)
+        if found is None:
+            raise Problem("does not begin with front matter between two lines of ---", line=1)
+        [document] = trees(found[1], [])
+        named = document.child("name")
+        name = named and named.content
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise Problem("its front matter has no name, of letters, digits, hyphens", line=1)
+        return name
+    except UnicodeDecodeError:
+        why = "is not UTF-8"
+    except ValueError:
+        why = "its front matter is not one mapping"
+    except Problem as problem:
+        why = problem.text
+    hint = "write a name: and a description: between two lines of --- at its beginning"
+    raise UsageError(f"{path}: {MAIN}: {why}", hint=hint) from None
+
+
+def find(app: App, name: str) -> Raw | None:
+    """Return the skill of this name that is not one of the API's own; None where there is none.
+
+    Raises UsageError where several have it; ApiError.
+    """
+    ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
+    named = [each for each in ours if name in (each.get("name"), each.get("display_title"))]
+    if not named:
+        silent = [each for each in ours if "name" not in each and newest(each) is not None]
+        if len(silent) > _READ_SINGLY:
+            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(silent)} skills were compared")
+        named = [each for each in silent[:_READ_SINGLY] if _version(app, each).get("name") == name]
+    if len(named) > 1:
+        found = ", ".join(str(each["id"]) for each in named)
+        raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
+    return next(iter(named), None)
+
+
+def _source(raw: Raw) -> str | None:
+    return text(raw.get("source")) or text(mapping(raw.get("source")).get("type"))
+
+
+def newest(raw: Raw) -> str | None:
+    """Return the number of a skill's newest version, as it is in paths."""
+    found = raw.get("latest_version")
+    return None if found in (None, "") else str(found)
+
+
+def _version(app: App, skill: Raw) -> Raw:
+    return mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(newest(skill) or '')}"))
+
+
+def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
+    """Return the zip of a version as it comes, which is not JSON (api/facts.md, 4). Raises ApiError."""
+    client = app.client
+    path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
+
+    def ask() -> bytes:
+        pending = client.prepare("GET", path, headers={"accept": "*/*"})
+        return client.accept(pending.start().result(client.request_timeout)).content
+
+    return client.patiently(ask) if retry else ask()
+
+
+def is_same(app: App, skill: Raw, files: Files) -> bool:
+    """Return whether a skill's newest version has these files. Where that cannot be told, it is said on stderr."""
+    version = newest(skill)
+    if version is None:
+        return False
+    try:
+        return rooted(unzipped(content_of(app, str(skill["id"]), version), UNPACKED)) == files
+    except (ApiError, Unfit) as error:
+        app.progress.note(f"cannot compare it with version {version} ({error}); uploading it")
+        return False
+
+
+def create(app: App, name: str, fields: Raw, files: Files) -> Raw:
+    """Create a skill, once, and return it. Raises QoderError."""
+    return _sent(app, name, files, lambda parts: Create(app, _SKILL, fields, files=parts))
+
+
+def add_version(app: App, skill: Raw, name: str, files: Files) -> Raw:
+    """Add a version to a skill, once, and return the version. Raises QoderError."""
+    return _sent(app, name, files, lambda parts: _NewVersion(app, skill, files, parts))
+
+
+def _sent(app: App, name: str, files: Files, write: Callable[[list[Part]], ObjectWrite[Resource]]) -> Raw:
+    """Send files as the official SDK does, and as the documents say where the API asks for that (api/facts.md, 4)."""
+    parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
+    try:
+        return write(parts).deliver().raw
+    except Rejected as error:
+        if error.http_status != 400 or not _FORM.search(error.message):
+            raise
+    app.progress.note("the API takes a zip alone; sending one")
+    return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
+
+
+class _NewVersion(ObjectWrite[Resource]):
+    """Adds a version. Nothing marks one as ours; a newer one than was there before, with our files, is as good."""
+
+    def __init__(self, app: App, skill: Raw, files: Files, parts: list[Part]) -> None:
+        self._app, self._files, self._parts = app, files, parts
+        self._id, self._before = str(skill["id"]), _number(newest(skill))
+        super().__init__(
+            app.client,
+            f"{path_of(_SKILL, self._id)}/versions",
+            parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
+            what=f"adding a version to {self._id}",
+            shows=lambda found: _number(found.raw.get("version")) > self._before,
+            settle=self._find,
+            look=app.looking("skill", "versions", self._id),
+        )
+
+    def request(self) -> "Pending":
+        return as_form(self, self._parts)
+
+    def _find(self) -> Resource | None:
+        for page in self.client.pages(self.path, {"limit": 100}, within=READ_WITHIN, retry=False):
+            for row in map(mapping, page["data"]):
+                number = str(row.get("version"))
+                if _number(number) > self._before and self._is_ours(number):
+                    return Resource(row)
+        return None
+
+    def _is_ours(self, number: str) -> bool:
+        try:
+            return rooted(unzipped(content_of(self._app, self._id, number, retry=False), UNPACKED)) == self._files
+        except Unfit as error:
+            raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
+
+
+def _number(version: Any) -> int:
+    return int(version) if str(version).isdecimal() else 0
+
+
+def unpack(content: bytes, name: str, folder: Path) -> Path:
+    """Unpack a zip of the server into a new folder within a folder, and return where it is.
+
+    It is there whole or not at all; what has its name already is kept. Raises NoAnswer for what is unsafe to unpack,
+    UsageError for what cannot be written.
+    """
+    try:
+        files = rooted(unzipped(content, UNPACKED))
+        for part in {part for path in files for part in path.split("/")}:
+            if downloads.safe_name(part) != part:
+                raise Unfit(f"has {part!r}, which not every system takes as a name")
+    except Unfit as error:
+        raise NoAnswer(f"the response {error}", hint="to keep it as it came: --zip") from None
+    part_folder = downloads.part_of(folder)
+    try:
+        for path, held in files.items():
+            target = part_folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                file.write(held)
+        part_folder.mkdir(exist_ok=True)
+        return downloads.move(part_folder, folder, name)
+    except OSError as error:
+        raise downloads.unsaved(f"skill {name}", folder, error) from None
+    finally:
+        shutil.rmtree(part_folder, ignore_errors=True)
