@@ -1,11 +1,8 @@
 """Proxies and certificates, with real sockets on this machine and a real process."""
 
 import io
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +25,7 @@ from tests.conftest import TOKEN as PLANTED
 from tests.conftest import Qoder, Ran
 from tests.support.network import listening
 from tests.support.nursery import PATIENCE
+from tests.support.processes import Ended, Shell
 from tests.support.wire import FakeClock
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
@@ -36,11 +34,8 @@ TOKEN = "pt-0123456789abcdef"
 AGENTS = ("--base-url", "https://agents.invalid")
 
 
-def qoder(tmp_path: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
-    environment = {**inherited, "HOME": str(tmp_path), "QODER_PAT": TOKEN, **variables}
-    command = [sys.executable, "-m", "qoder_cli", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+def qoder(tmp_path: Path, *words: str, **variables: str) -> Ended:
+    return Shell(tmp_path).qoder(*words, env={"QODER_PAT": TOKEN, **variables})
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +56,21 @@ def test_a_certificate_that_ssl_cert_file_names_is_trusted(tmp_path: Path, autho
     authority.cert_pem.write_to_path(str(trusted))
     words = ("deploy", "get", "dep_1", "--json", "--base-url", f"https://127.0.0.1:{tls}")
     ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted))
-    assert (ran.returncode, '"over TLS"' in ran.stdout) == (0, True), ran.stderr
+    assert (ran.code, '"over TLS"' in ran.out) == (0, True), ran.err
 
 
 @pytest.mark.parametrize("verb", ["get", "run"])
 def test_a_certificate_that_nobody_vouches_for_is_exit_7_at_once(tmp_path: Path, tls: int, verb: str) -> None:
     ran = qoder(tmp_path, "deploy", verb, "dep_1", "--base-url", f"https://127.0.0.1:{tls}")
-    assert (ran.returncode, ran.stdout) == (7, "")
-    assert "certificate verification failed for" in ran.stderr
-    assert "SSL_CERT_FILE" in ran.stderr
-    assert "retrying" not in ran.stderr
+    assert (ran.code, ran.out) == (7, "")
+    assert "certificate verification failed for" in ran.err
+    assert "SSL_CERT_FILE" in ran.err
+    assert "retrying" not in ran.err
 
 
 def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     ran = qoder(tmp_path, "deploy", "get", "dep_1", SSL_CERT_FILE=str(tmp_path / "missing.pem"))
-    assert (ran.returncode, "SSL_CERT_FILE" in ran.stderr) == (2, True), ran.stderr
+    assert (ran.code, "SSL_CERT_FILE" in ran.err) == (2, True), ran.err
 
 
 @pytest.fixture
@@ -117,7 +112,7 @@ def test_loopback_is_never_proxied(tmp_path: Path) -> None:
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{port}")
         inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
         ran = qoder(tmp_path, "deploy", "get", "dep_demo", "-q", **proxies, **inside)
-    assert (ran.returncode, ran.stdout, heard) == (0, "dep_demo\n", [])
+    assert (ran.code, ran.out, heard) == (0, "dep_demo\n", [])
 
 
 HEADERS = [
@@ -178,9 +173,9 @@ def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
 )
 def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str, variable: str) -> None:
     ran = qoder(tmp_path, "deploy", "get", "dep_1", *AGENTS, **{variable: proxy})
-    assert (ran.returncode, "Traceback" in ran.stderr, "hunter2" in ran.stderr) == (2, False, False), ran.stderr
-    assert f"(from {variable}): " in ran.stderr
-    assert f"hint: correct {variable}, or unset it" in ran.stderr
+    assert (ran.code, "Traceback" in ran.err, "hunter2" in ran.err) == (2, False, False), ran.err
+    assert f"(from {variable}): " in ran.err
+    assert f"hint: correct {variable}, or unset it" in ran.err
 
 
 def test_a_proxy_that_is_not_in_effect_is_in_nobodys_way(tmp_path: Path, authority: trustme.CA, tls: int) -> None:
@@ -189,7 +184,7 @@ def test_a_proxy_that_is_not_in_effect_is_in_nobodys_way(tmp_path: Path, authori
     words = ("deploy", "get", "dep_1", "-q", "--base-url", f"https://127.0.0.1:{tls}")
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "gopher://[")
     ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted), **proxies)
-    assert (ran.returncode, ran.stdout) == (0, "dep_1\n"), ran.stderr
+    assert (ran.code, ran.out) == (0, "dep_1\n"), ran.err
 
 
 def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> None:
