@@ -1,1 +1,1 @@
-"""What is measured: `python -m tests.bench`, `tests.bench_lists`…"""
+"""What is measured: `python -m tests.bench`, `tests.bench.lists`…"""

@@ -1,4 +1,4 @@
-"""A folder of deployments applied: `python -m tests.bench_apply [DEPLOYMENTS]`.
+"""A folder of deployments applied: `python -m tests.bench.apply [DEPLOYMENTS]`.
 
 For both generations of server, whose answers take 0.1 s: so many deployments (200) are created, applied again, changed,
 and exported. Prints wall time, peak memory, processor time and what the server counted.

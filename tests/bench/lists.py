@@ -1,4 +1,4 @@
-"""Lists side by side in one run: `python -m tests.bench_lists [ROUNDS] [RUNS]`.
+"""Lists side by side in one run: `python -m tests.bench.lists [ROUNDS] [RUNS]`.
 
 Prints, for both generations of server, what `run list --all -o jsonl` of 10,000 runs takes beside the official SDK, a
 loop of curl and jq, and a bare loop of httpx and json: median wall time and peak memory. The commands take turns, so

@@ -1,4 +1,4 @@
-"""Many at once: `python -m tests.bench_many [DEPLOYMENTS] [RUNS]`.
+"""Many at once: `python -m tests.bench.many [DEPLOYMENTS] [RUNS]`.
 
 For both generations of server: so many deployments (200) whose runs take 2 s are triggered and awaited, and so many
 runs (2,000) that go on are awaited from standard input while nothing changes, and then end. Prints wall time, peak

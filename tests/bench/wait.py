@@ -1,4 +1,4 @@
-"""From a run's end on the server to the command's exit: `python -m tests.bench_wait [RUNS]`.
+"""From a run's end on the server to the command's exit: `python -m tests.bench.wait [RUNS]`.
 
 Prints the median and the worst delay over so many runs of about 3 s, and how many requests a run of one minute costs,
 with the event stream and with it broken, on both generations. Real processes against a sandbox on this machine.
