@@ -373,6 +373,23 @@ def test_someone_elses_change_is_shown_and_never_overwritten(qoder: Qoder, servi
     assert len(service.sent) == 1
 
 
+def test_what_came_from_standard_input_is_not_proposed_again(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [lambda: service.change("agent_1", {"system": "Be funny."})]
+    qoder.stdin = "Be long."
+    ran = qoder(*UPDATE, "--system", "-", "--json")
+    assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 1)
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+def test_an_update_is_printed_in_every_format(qoder: Qoder, service: Things, format: str) -> None:
+    for words in (("--dry-run",), (), ()):
+        ran = qoder(*UPDATE, "--system", "Be long.", *words, "-o", format)
+        assert ran.code == 0
+        assert "agent_1" in ran.out
+        assert ("Be long." in ran.out) is (format != "id")
+    assert len(service.sent) == 1
+
+
 def test_something_taken_away_is_not_taken_for_done_by_another(qoder: Qoder, service: Things) -> None:
     helper(service)["tools"] = [TOOLSET | {"enabled_tools": ["Bash"]}]
     service.meanwhile = [lambda: service.change("agent_1", {"system": "Be funny."})]

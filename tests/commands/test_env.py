@@ -225,6 +225,16 @@ def test_config_is_sent_whole_with_what_was_typed(
     assert "config." in ran.err
 
 
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+def test_an_update_is_printed_in_every_format(qoder: Qoder, service: Things, format: str) -> None:
+    for words in (("--dry-run",), (), ()):
+        ran = qoder(*UPDATE, "--pip", "polars", *words, "-o", format)
+        assert ran.code == 0
+        assert "env_1" in ran.out
+        assert ("polars" in ran.out) is (format != "id")
+    assert len(service.sent) == 1
+
+
 def test_a_setup_script_is_removed_by_an_empty_file(qoder: Qoder, service: Things) -> None:
     assert qoder(*UPDATE, "--setup", "@/dev/null").code == 0
     assert "setup_script" not in sent(service)
