@@ -5,8 +5,6 @@ A GET is asked again as ever. A write is sent once: its 4xx did nothing, and no 
 is sent again as a GET is, under the same key: whether that is honoured is the server's affair (api/facts.md, 3.5).
 """
 
-from typing import TYPE_CHECKING
-
 from qoder_cli.api.request import Request
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -19,13 +17,10 @@ from qoder_cli.base.errors import (
     Rejected,
     Signalled,
 )
-from qoder_cli.http.answers import WITHOUT_BODY, Answer, no_answer, not_json
+from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Write, meaning_of
 from qoder_cli.nouns.operations import Operation, of_path, readable
-
-if TYPE_CHECKING:
-    from qoder_cli.http.answers import Pending
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"
@@ -72,7 +67,7 @@ class Call(Write[Answer]):
                 raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN) from None
             raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         """Prepare it, and say before a write what is written where."""
         request = self._request
         self.answer = None

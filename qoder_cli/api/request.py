@@ -71,12 +71,6 @@ class Request:
         return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
 
     @property
-    def may_be_list(self) -> bool:
-        """Whether it may ask for a list: nothing that is known of it is against that."""
-        is_other = self.operation is not None and self.operation.kind != "page"
-        return not (self.is_write or self.is_stream or is_other)
-
-    @property
     def all_headers(self) -> dict[str, str]:
         """The headers to send, but for those that every request has."""
         headers = {}

@@ -78,10 +78,7 @@ def api(
     nothing, 9 if unknown."""
     if list_:
         return _list(app, [word for word in (method, path, *(words or [])) if word])
-    from qoder_cli.api.call import explained
     from qoder_cli.api.request import Request, read_headers, read_target
-    from qoder_cli.api.show import show_pages, show_stream
-    from qoder_cli.runs.trigger import check_key
 
     typed = _method(method, path, words)
     body = _body(app, typed, text_fields or [], json_fields or [], input, form or [])
@@ -91,13 +88,19 @@ def api(
     if idempotency_key is not None:
         if typed == "GET":
             raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
+        from qoder_cli.runs.trigger import check_key
+
         idempotency_key = check_key(idempotency_key, app.keep_secrets())
     where = read_target(path or "", base_url=app.settings.base_url, query=query or [])
     request = Request(typed, where, body, own, idempotency_key)
-    if paginate and not request.may_be_list:
+    is_no_list = request.operation is not None and request.operation.kind != "page"
+    if paginate and (request.is_write or request.is_stream or is_no_list):
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")
     if paginate and include:
         raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
+    from qoder_cli.api.call import explained
+    from qoder_cli.api.show import show_pages, show_stream
+
     try:
         if paginate:
             show_pages(app, request)

@@ -67,7 +67,15 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     declared = with_ids(app, declared)
     names = [one.name or "" for one in declared if one.id is None]
     book = Book.of(app, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
-    _read_missing(app, [one.id for one in declared if one.id and one.id not in book.by_id], book)
+
+    def read(id: str) -> Deployment | QoderError:
+        try:
+            return find_deployment(app, id)
+        except ApiError as error:
+            return error
+
+    missing = [one.id for one in declared if one.id and one.id not in book.by_id]
+    book.by_id.update(zip(missing, in_order(read, missing, at_a_time=AT_A_TIME), strict=True))
     if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
         book.by_name = Book.of(app).by_name
     found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
@@ -121,16 +129,6 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     if problems:
         raise BadFiles(problems)
     return found
-
-
-def _read_missing(app: App, ids: Sequence[str], book: Book) -> None:
-    def read(id: str) -> Deployment | QoderError:
-        try:
-            return find_deployment(app, id)
-        except ApiError as error:
-            return error
-
-    book.by_id.update(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
 
 
 def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
@@ -12,11 +12,9 @@ from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_of
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY, settable
+from qoder_cli.http.write import Write
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Result
-
-if TYPE_CHECKING:
-    from qoder_cli.http.write import Write
 
 FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
 
@@ -38,7 +36,7 @@ class Step:
     changes: Sequence[Change] = ()
     body: Mapping[str, Any] | None = None
     error: QoderError | None = None
-    write: "Write[Deployment] | None" = None  # once it is under way
+    write: Write[Deployment] | None = None  # once it is under way
 
     @property
     def place(self) -> str | None:

@@ -113,7 +113,10 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
         lines = _escaped(value).removesuffix("\n").split("\n")
         yield from (f"{pad}  {line}" if line else "" for line in lines)
     else:
-        word = _word(_escaped(value)) if isinstance(value, str) else _number(jsontext.dump(value))
+        word = _word(_escaped(value)) if isinstance(value, str) else jsontext.dump(value)
+        if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text, but not `1.0e+30`
+            whole, fraction, sign, exponent = found.groups()
+            word = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
         yield f"{pad}{head} {word}"
 
 
@@ -145,14 +148,6 @@ def _word(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
     return _spelled(jsontext.dump(text))
-
-
-def _number(text: str) -> str:
-    """Return a number of JSON for YAML, of which 1.1 takes `1e30` for a text, but not `1.0e+30`."""
-    if (found := _WITH_EXPONENT.fullmatch(text)) is None:
-        return text
-    whole, fraction, sign, exponent = found.groups()
-    return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
 
 
 def _comment(note: str) -> str:

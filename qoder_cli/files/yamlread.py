@@ -67,7 +67,9 @@ class _Reader(Reading):
         self._anchors[event.anchor] = None
         content: Scalar | list[Node] | dict[str, Node]
         if isinstance(event, yaml.ScalarEvent):
-            content = _meaning(event)
+            content = word = _text(event)
+            if event.implicit[0]:  # neither quoted, nor a block, nor tagged
+                content = jsontext.parse(word) if _NUMBER.fullmatch(word) else _WORDS.get(word, word)
         elif isinstance(event, yaml.SequenceStartEvent):
             content = []
             while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
@@ -126,13 +128,6 @@ def _text(event: Any) -> str:
     return str(event.value)
 
 
-def _meaning(event: Any) -> Scalar:
-    word: Scalar = _text(event)
-    if event.implicit[0]:  # neither quoted, nor a block, nor tagged
-        word = jsontext.parse(event.value) if _NUMBER.fullmatch(event.value) else _WORDS.get(event.value, word)
-    return word
-
-
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, met = (mark.line + 1, text[mark.index : mark.index + 1]) if mark else (1, "")
@@ -142,13 +137,8 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
     what = f"not YAML: {error.problem or error.context or 'it cannot be read'}"
     if error.problem and error.context and error.context_mark:
         what += f" ({error.context}, line {error.context_mark.line + 1})"
-    return Problem(what + _advice(error.problem or "", "".join(text.splitlines()[line - 1 : line])), line=line)
-
-
-def _advice(problem: str, line: str) -> str:
-    """Return what to do about a text that needs quotes, where that is what is wrong."""
-    if "mapping values are not allowed" in problem:
-        return "; put a text with a colon and a space in quotes"
-    if "${" in line and re.search(r"',' or '[]}]'", problem):
-        return "; inside { } and [ ], put ${NAME} in quotes"
-    return ""
+    if "mapping values are not allowed" in what:
+        what += "; put a text with a colon and a space in quotes"
+    elif "${" in "".join(text.splitlines()[line - 1 : line]) and re.search(r"',' or '[]}]'", what):
+        what += "; inside { } and [ ], put ${NAME} in quotes"
+    return Problem(what, line=line)

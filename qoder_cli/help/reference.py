@@ -21,11 +21,10 @@ def everything(root: Any) -> JSON:
 
 def of_topic(topic: str, root: Any) -> JSON:
     """Return what there is about one of TOPICS."""
-    if topic == "commands":
-        return commands(root)
-    if topic == "options":
-        return {"everywhere": commands(root)["everywhere"]}
-    return {"exit-codes": _exit_codes, "environment": _environment, "output": _output}[topic]()
+    of = {"exit-codes": _exit_codes, "environment": _environment, "output": _output}
+    if topic in of:
+        return of[topic]()
+    return commands(root) if topic == "commands" else {"everywhere": commands(root)["everywhere"]}
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:

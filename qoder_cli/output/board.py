@@ -34,12 +34,18 @@ def board(lines: Sequence[Line], *, height: int, width: int) -> list["Text"]:
 
     The word and the time are always shown; where the terminal is narrow, the run's id goes first, then labels are cut.
     """
+    from rich.text import Text
+
     rank = {word: -number for number, word in enumerate(_WORST_LAST)}
     shown = lines[:]
     if len(lines) > (room := max(height - 1, 1)):
         worst = sorted(lines, key=lambda line: (rank.get(line.word, -len(rank)), -(line.seconds or 0.0)))
         shown = worst[:room]
-    return [*_rows(shown, width), _totals(lines, hidden=len(lines) - len(shown))]
+    counts = Counter(line.word for line in lines)
+    totals = [Text(f"{count} {inert(word)}", style=_style(word)) for word, count in counts.most_common()]
+    if hidden := len(lines) - len(shown):
+        totals.append(Text(f"{hidden} not shown", style="dim"))
+    return [*_rows(shown, width), Text(" · ", no_wrap=True, overflow="ellipsis").join(totals)]
 
 
 def _rows(lines: Sequence[Line], width: int) -> Iterator["Text"]:
@@ -61,15 +67,6 @@ def _rows(lines: Sequence[Line], width: int) -> Iterator["Text"]:
 
 def _widest(texts: Iterable[str]) -> int:
     return max(map(columns, texts), default=0)
-
-
-def _totals(lines: Sequence[Line], *, hidden: int) -> "Text":
-    from rich.text import Text
-
-    counts = Counter(line.word for line in lines)
-    parts = [Text(f"{count} {inert(word)}", style=_style(word)) for word, count in counts.most_common()]
-    parts += [Text(f"{hidden} not shown", style="dim")] if hidden else []
-    return Text(" · ", no_wrap=True, overflow="ellipsis").join(parts)
 
 
 def _style(word: str) -> str:

@@ -174,21 +174,16 @@ def format_typed(words: Sequence[str]) -> Format:
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
             break
-        asked = _format_in(word, following)
+        name, is_bound, value = word.partition("=")
+        asked = None
+        if word == "--json":
+            asked = "json"
+        elif name in ("--output", "--format"):
+            asked = value if is_bound else following
+        elif cluster := _CLUSTER.fullmatch(word):
+            asked = "id" if cluster["quiet"] else cluster["value"] or following
         typed = next((format for format in get_args(Format) if format == asked), typed)
     return typed
-
-
-def _format_in(word: str, following: str) -> str | None:
-    """Return what an option that chooses the format is given; None when the word is no such option."""
-    name, is_bound, value = word.partition("=")
-    if word == "--json":
-        return "json"
-    if name in ("--output", "--format"):
-        return value if is_bound else following
-    if cluster := _CLUSTER.fullmatch(word):
-        return "id" if cluster["quiet"] else cluster["value"] or following
-    return None
 
 
 def silence(stream: TextIO | None) -> None:

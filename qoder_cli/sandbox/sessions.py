@@ -112,8 +112,13 @@ def _send_events(call: Call) -> Reply:
     waiting, answers, said = session.waiting(call.now), list[Shape](), list[Shape]()
     for n, event in enumerate(events):
         kind = event["type"]
-        if answer_to(event):
-            _check_answer(event, waiting, f"events.{n}")
+        if id := answer_to(event):
+            param = next(name for name in ("tool_use_id", "custom_tool_use_id") if name in event)
+            named = waiting.pop(id, None)
+            if named is None:
+                raise invalid(f"{param}: no call with this id waits for an answer.", f"events.{n}.{param}")
+            if (named.beat.type == "agent.custom_tool_use") != (param == "custom_tool_use_id"):
+                raise invalid(f"{param}: {named.beat.type} wants another answer.", f"events.{n}.{param}")
             answers.append(event)
         elif kind != "user.interrupt":
             said.append(event)
@@ -134,16 +139,6 @@ def _send_events(call: Call) -> Reply:
         call.status = 202
     shown = [call.view.event(session, moment) for moment in session.past(call.now)[before:]]
     return {"data": [event for event in shown if event["type"].startswith(("user.", "system."))]}
-
-
-def _check_answer(event: Shape, waiting: dict[str, Moment], where: str) -> None:
-    """Take the call that an event answers from those that wait. Raises Refusal if it is none."""
-    param = next(name for name in ("tool_use_id", "custom_tool_use_id") if name in event)
-    call = waiting.pop(event[param], None)
-    if call is None:
-        raise invalid(f"{param}: no call with this id waits for an answer.", f"{where}.{param}")
-    if (call.beat.type == "agent.custom_tool_use") != (param == "custom_tool_use_id"):
-        raise invalid(f"{param}: {call.beat.type} wants another answer.", f"{where}.{param}")
 
 
 def _list_events(call: Call) -> Reply:

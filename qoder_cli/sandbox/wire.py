@@ -87,22 +87,20 @@ class Answer:
 
     def steps(self) -> Iterator[Step]:
         """Yield what to send, and the seconds to wait. Raises Broken."""
-        for step in self.stream or self._pieces():
+        if self.delivery == "slow" and self.stream is None:  # in drops of a byte or more
+            size = len(self.body) or 1
+            if self.seconds:
+                size = max(round(_SHORTEST_PAUSE * size / self.seconds), 1)
+            starts = range(0, len(self.body), size)
+            for start in starts:
+                yield self.seconds / len(starts)
+                yield self.body[start : start + size]
+            return
+        for step in self.stream or filter(None, [self.body]):
             if self.delivery == "cut" and isinstance(step, bytes):
                 yield step[: len(step) // 2]
                 raise Broken
             yield step
-
-    def _pieces(self) -> Iterator[Step]:
-        """Yield the body: at once, or in drops of a byte or more."""
-        size, length = len(self.body), len(self.body)
-        if self.delivery == "slow" and self.seconds:
-            size = round(_SHORTEST_PAUSE * length / self.seconds)
-        starts = range(0, length, max(size, 1))
-        for start in starts:
-            if self.delivery == "slow":
-                yield self.seconds / len(starts)
-            yield self.body[start : start + max(size, 1)]
 
 
 def encode(value: object) -> bytes:

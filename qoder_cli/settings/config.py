@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
@@ -16,6 +15,7 @@ from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, loc
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
     REGIONS,
+    Flags,
     host_of,
     is_loopback,
     is_on,
@@ -25,9 +25,6 @@ from qoder_cli.settings.values import (
     read_token,
     read_workspace,
 )
-
-if TYPE_CHECKING:
-    from qoder_cli.settings.values import Flags
 
 # In the order in which they win.
 TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_PAT_FILE")
@@ -79,7 +76,7 @@ class Settings:
         return is_loopback(self.host)
 
 
-def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False) -> Settings:
+def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
     """Return the settings for one invocation. A missing token is no failure here.
 
     With `may_create` the profile of `--profile` need not exist yet. Raises UsageError for a bad value, for a
@@ -138,7 +135,7 @@ def resolve(flags: "Flags", env: Mapping[str, str], *, may_create: bool = False)
     )
 
 
-def profile_name(flags: "Flags", env: Mapping[str, str]) -> str:
+def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
     """Return the profile that is read and written: that of `--profile`, else of QODER_PROFILE, else `default`."""
     if flags.profile is not None:
         return flags.profile
@@ -217,7 +214,7 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
     return load(path)
 
 
-def _workspace(flags: "Flags", env: Mapping[str, str], file: ConfigFile, profile: str) -> str | None:
+def _workspace(flags: Flags, env: Mapping[str, str], file: ConfigFile, profile: str) -> str | None:
     if flags.workspace is not None:
         return read_workspace(flags.workspace, source="--workspace")
     if text := env.get(WORKSPACE_VARIABLE):
@@ -227,7 +224,7 @@ def _workspace(flags: "Flags", env: Mapping[str, str], file: ConfigFile, profile
     return None
 
 
-def _request_timeout(flags: "Flags") -> float | None:
+def _request_timeout(flags: Flags) -> float | None:
     if flags.request_timeout is None:
         return None
     from qoder_cli.base.times import parse_duration
@@ -238,7 +235,7 @@ def _request_timeout(flags: "Flags") -> float | None:
     return seconds
 
 
-def _advice(token: Found | None, flags: "Flags", env: Mapping[str, str]) -> str:
+def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
     """Return how to get a token, or another: one that is saved does not count while a variable has one."""
     import shlex
 
