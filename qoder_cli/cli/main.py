@@ -15,7 +15,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
-from qoder_cli.cli.options import everywhere, show_help, unfolded
+from qoder_cli.cli.options import Untold, everywhere, show_help, unfolded
 from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed, plain
 
@@ -82,10 +82,11 @@ class Command(_Documented, TyperCommand):
 
 
 class _Listed(NamedTuple):
-    """A command of a group: what builds it, and what returns its line of help."""
+    """A command of a group: what builds it, what returns its line of help, whether it has a place in lists."""
 
     load: Callable[[], Any]
     summary: Callable[[], str]
+    is_told: bool = True
 
 
 class Tree(_Documented, TyperGroup):
@@ -106,7 +107,7 @@ class Tree(_Documented, TyperGroup):
         self._understood = understood
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(self._listed)
+        return [name for name, each in self._listed.items() if each.is_told]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
@@ -127,7 +128,7 @@ class Tree(_Documented, TyperGroup):
 
     def commands_told(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
-        return [(name, listed.summary()) for name, listed in self._listed.items()]
+        return [(name, self._listed[name].summary()) for name in self.list_commands(None)]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return what completion offers: the commands, without building any, and options."""
@@ -205,7 +206,7 @@ def _verb(verb: str, command: Any) -> _Listed:
     def summary() -> str:
         return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
-    return _Listed(lambda: _build(verb, function_of(command)), summary)
+    return _Listed(lambda: _build(verb, function_of(command)), summary, not isinstance(command, Untold))
 
 
 def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -74,6 +74,10 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     return as_command(run, command.__doc__ or "", parameters)
 
 
+class Untold(str):
+    """A command, as `module:function`, for programs rather than people: it works, and no list has it."""
+
+
 def argument(metavar: str, help: str, offered: Any = None) -> Any:
     """Return an argument of a command; `offered` is what completion offers for it."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)

@@ -8,17 +8,15 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import Message
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 
-from qoder_cli import help
-from qoder_cli.cli import main
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import Qoder
+from tests.support.things import register
 
 PREFIX = "/api/v1/cloud"
 NOUNS = ("file", "vault", "skill", "memory", "dream", "env")
@@ -31,9 +29,7 @@ Object = dict[str, Any]
 
 def registered(patch: pytest.MonkeyPatch) -> None:
     """Let the program know the nouns of these tests."""
-    for noun in NOUNS:
-        patch.setitem(help.NOUNS, noun, (f"qoder_cli.commands.{noun}", "A noun"))
-    patch.setattr(main, "command_tree", cache(main.command_tree.__wrapped__))  # it is built once
+    register(patch, **dict.fromkeys(NOUNS, "A noun"))
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -81,6 +77,7 @@ class Service(httpx.BaseTransport):
         self.qoder, self.generation = qoder, generation
         self.things: dict[str, list[Object]] = {
             "/vaults": [{"id": "vault_1", "type": "vault", "display_name": "team-secrets"}],
+            "/environments": [{"id": "env_1", "type": "environment", "name": "default"}],
             "/memory_stores": [{"id": "memstore_1", "type": "memory_store", "name": "project"}],
         }
         self.contents: dict[str, bytes] = {}
@@ -166,7 +163,7 @@ class Service(httpx.BaseTransport):
             return httpx.Response(refused.status, json={"type": "error", "error": told}, headers=headers)
         if isinstance(found, bytes):
             return httpx.Response(200, content=found, headers=headers)
-        return httpx.Response(200, json=found, headers=headers)
+        return httpx.Response(200, content=json.dumps(found), headers=headers | {"content-type": "application/json"})
 
     def _lost(self, fault: str, answer: httpx.Response | None, request: httpx.Request) -> httpx.Response:
         match fault.removeprefix("done-"):
@@ -251,6 +248,8 @@ class Service(httpx.BaseTransport):
             done: dict[str, Object] = {
                 "redact": {"redacted_at": self._now(), "content": None},
                 "cancel": {"status": "canceled"},
+                "stop": {"state": "stopping"},
+                "ack": {"acknowledged_at": self._now()},
             }
             raw.update(done.get(kind, {}))
             return raw

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from shutil import make_archive
 from typing import Any
 
 FILES = {
@@ -11,6 +12,7 @@ FILES = {
     "task.md": "Report on June.\n",
     "data.csv": "month,runs\n6,30\n",
     "build.json": '{"build": 512}\n',
+    "release-notes/SKILL.md": "---\nname: release-notes\ndescription: Writes them.\n---\n",
     "lookup.sh": "#!/bin/sh\necho build 512 is green\n",
 }
 
@@ -18,8 +20,10 @@ FILES = {
 def put_files(folder: Path) -> None:
     """Write the files that examples name."""
     for name, content in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content)
         (folder / name).chmod(0o755)
+    make_archive(str(folder / "release-notes"), "zip", folder / "release-notes")
 
 
 def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object]) -> str:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.cli.main import command_tree
+from qoder_cli.cli import main
 from qoder_cli.help import NOUNS
 from qoder_cli.sandbox.records import Thing
 from qoder_cli.sandbox.wire import Generation
@@ -98,4 +99,5 @@ def register(monkeypatch: pytest.MonkeyPatch, **nouns: str) -> None:
     for noun, about in nouns.items():
         if noun not in NOUNS:
             monkeypatch.setitem(NOUNS, noun, (f"qoder_cli.commands.{noun}", about))
-            command_tree.cache_clear()
+            # It is built once: the one of this test goes with it.
+            monkeypatch.setattr(main, "command_tree", cache(main.command_tree.__wrapped__))

@@ -1,0 +1,182 @@
+"""`qoder env work`: what waits for the workers of a self-hosted environment (api/facts.md, 4 and 7.3).
+
+What only workers do, poll, ack, heartbeat and update, is for programs: no list of commands has it.
+"""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import Resource, mapping
+from qoder_cli.cli.options import argument, flag
+from qoder_cli.commands.edited import Metadata, RemoveMetadata
+from qoder_cli.commands.made import change_things, one_argument, show
+from qoder_cli.nouns.change import Change, Changes, Ending, Target
+from qoder_cli.nouns.table import NOUNS, path_of
+
+_ENV, _WORK = NOUNS["env"], NOUNS["env work"]
+Env: Any = one_argument(_ENV)
+Work: Any = Annotated[str, argument("WORK", "Work item (work_…).")]
+
+NO_HEARTBEAT = "NO_HEARTBEAT"  # what a first heartbeat expects
+_STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping")
+_ACK = Change("acknowledge", "acknowledging", "acknowledged", "POST", "/ack", "acknowledged")
+_WORKER = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+class _Stop(Ending):
+    def is_so(self, raw: dict[str, Any]) -> bool:
+        stops = raw.get("state") in ("stopping", "stopped") or raw.get("stop_requested_at") or raw.get("stopped_at")
+        return self._target.is_it(raw) and bool(stops)
+
+    def look(self, raw: dict[str, Any]) -> Resource | None:
+        is_over = raw.get("state") == "stopped" or raw.get("stopped_at")
+        return super().look(raw) if is_over or not self._change.body else None
+
+
+class _Stops(Changes):
+    write = _Stop
+
+
+def stats(ctx: typer.Context, env: Env) -> None:
+    """Show how much work waits in an environment, and how many workers ask.
+
+    Examples:
+      qoder env work stats workers"""
+    from qoder_cli.nouns.named import id_of
+
+    app: App = ctx.obj
+    id = id_of(app, _ENV, env)
+    found = mapping(app.client.get(f"{path_of(_WORK, id)}/stats"))
+    app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=id)
+
+
+def stop(
+    ctx: typer.Context,
+    env: Env,
+    work: Work,
+    force: Annotated[bool, flag("--force", "At once, without letting its worker end it.")] = False,
+) -> int:
+    """Stop a work item.
+
+    Exits 0 if it is stopping, or has stopped already.
+
+    Examples:
+      qoder env work stop workers work_demo"""
+    change = _STOP._replace(body={"force": True}) if force else _STOP
+    return _change(ctx.obj, env, work, change, _Stops)
+
+
+def ack(ctx: typer.Context, env: Env, work: Work) -> int:
+    """Acknowledge a work item, for a worker that polled it.
+
+    Examples:
+      qoder env work ack workers work_demo"""
+    return _change(ctx.obj, env, work, _ACK)
+
+
+def _change(app: App, env: str, work: str, change: Change, changes: type[Changes] = Changes) -> int:
+    target = _target(app, env, work)
+    return change_things(app, _WORK, change, [work], {work: target}, yes=True, as_list=False, changes=changes)
+
+
+def _target(app: App, env: str, work: str) -> Target:
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.write import target_of
+
+    id = id_of(app, _WORK, work)
+    return target_of(_WORK, id_of(app, _ENV, env), id)
+
+
+def poll(
+    ctx: typer.Context,
+    env: Env,
+    worker: Annotated[str, typer.Option(metavar="ID", help="What this worker is called.")],
+    block_ms: Annotated[
+        int | None, typer.Option(min=1, max=999, metavar="N", help="Wait so many milliseconds for work.")
+    ] = None,
+    reclaim_older_than_ms: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Take over what was not acknowledged for so long.")
+    ] = None,
+) -> None:
+    """Ask for a work item, as a worker. JSON is null when nothing waits.
+
+    Asked once: a lost response is not asked for again.
+
+    Examples:
+      qoder env work poll workers --worker w1 --block-ms 500 --json"""
+    from qoder_cli.http.answers import WITHOUT_BODY
+    from qoder_cli.nouns.named import id_of
+
+    app: App = ctx.obj
+    if not _WORKER.fullmatch(worker):
+        raise UsageError("--worker must be 1 to 256 printable ASCII characters without spaces")
+    asked = {"block_ms": block_ms, "reclaim_older_than_ms": reclaim_older_than_ms}
+    query = {name: value for name, value in asked.items() if value is not None}
+    path = f"{path_of(_WORK, id_of(app, _ENV, env))}/poll"
+    client = app.client
+    pending = client.prepare("GET", path, params=query, headers={"worker-id": worker})
+    answer = client.accept(pending.start().result(client.request_timeout))
+    found = None if answer.status in WITHOUT_BODY else client.understand(answer)
+    if isinstance(found, dict):
+        show(app, _WORK, found)
+        return
+    if app.output.is_json:
+        app.output.screen.write("null\n")
+    app.progress.note("note: no work is waiting")
+
+
+def heartbeat(
+    ctx: typer.Context,
+    env: Env,
+    work: Work,
+    expected: Annotated[
+        str, typer.Option(metavar="TIME", help="The last_heartbeat before; without one it is the first.")
+    ] = NO_HEARTBEAT,
+    ttl: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="How long the lease shall last.")] = None,
+) -> None:
+    """Tell that a work item is still being worked on.
+
+    Exits 6 if another worker took over.
+
+    Examples:
+      qoder env work heartbeat workers work_demo --ttl 60"""
+    from qoder_cli.http.change import ObjectWrite
+
+    app: App = ctx.obj
+    target = _target(app, env, work)
+    query = {"expected_last_heartbeat": expected} | ({"desired_ttl_seconds": str(ttl)} if ttl else {})
+    write = ObjectWrite[Resource](
+        app.client,
+        f"{target.path}/heartbeat?{urlencode(query)}",
+        parse=lambda value: Resource({"id": target.id, **mapping(value)}),
+        what=f"the heartbeat of {target.id}",
+        shows=lambda found: "last_heartbeat" in found.raw,
+        settle=lambda: None,  # that of another worker looks the same
+        look=app.looking(*target.look),
+    )
+    found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which it has from here
+    app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=target.id)
+
+
+def update(
+    ctx: typer.Context, env: Env, work: Work, metadata: Metadata = None, remove_metadata: RemoveMetadata = None
+) -> None:
+    """Set metadata of a work item.
+
+    Examples:
+      qoder env work update workers work_demo --metadata host=builder-3"""
+    from qoder_cli.nouns.body import metadata_change
+    from qoder_cli.nouns.write import update as change
+
+    app: App = ctx.obj
+    wanted = metadata_change(metadata, remove_metadata)
+    if wanted is None:
+        raise UsageError("nothing to update", hint="pass --metadata or --remove-metadata")
+    target = _target(app, env, work)
+    app.progress.note(f"updating {target.id} {app.client.settings.whereabouts}")
+    show(app, _WORK, change(app, target, {"metadata": wanted}))
