@@ -286,3 +286,72 @@ def test_a_refusal_is_told(qoder: Qoder, service: Service) -> None:
     service.refusals[LIST] = [Refused(400, "path is invalid")]
     ran = qoder("memory", "write", "project", "a.md", "-m", "x", "--json")
     assert (ran.code, "path is invalid" in ran.error["message"]) == (6, True)
+
+
+# The stores themselves, and dreams.
+
+
+@pytest.mark.parametrize("fault", [None, *LOST])
+def test_a_store_is_created_once(qoder: Qoder, service: Service, fault: str | None) -> None:
+    service.faults["POST /memory_stores"] = [fault] if fault else []
+    ran = qoder("memory", "create", "--name", "team", "--description", "What we agreed on", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["id"] == service.things["/memory_stores"][1]["id"]
+    assert ran.json["description"] == "What we agreed on"
+    assert len(service.sent) == 1
+
+
+@pytest.mark.parametrize("fault", UNDONE)
+def test_a_store_that_does_not_show_is_unknown(qoder: Qoder, service: Service, fault: str) -> None:
+    service.faults["POST /memory_stores"] = [fault]
+    assert (qoder("memory", "create", "--name", "team").code, len(service.sent)) == (9, 1)
+
+
+def test_a_store_is_updated_where_it_differs(qoder: Qoder, service: Service) -> None:
+    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core")
+    assert qoder(*words, "--dry-run").code == 0
+    assert service.sent == []
+    assert qoder(*words).code == 0
+    assert service.sent[0][2] == {"description": "new", "metadata": {"team": "core"}}
+    assert qoder(*words).code == 0
+    assert len(service.sent) == 1
+    assert qoder("memory", "update", "project").code == 2
+    assert qoder("memory", "create").code == 2
+
+
+def test_a_dream_is_created_from_stores_and_sessions(qoder: Qoder, service: Service) -> None:
+    words = ["dream", "create", "--from", "project", "--from", "sess_1", "--from", "sess_2", "--model", "auto"]
+    ran = qoder(*words, "--instructions", "Be brief.", "--into", "project", "--json")
+    assert ran.code == 0, ran.err
+    assert service.sent[0][2] == {
+        "inputs": [
+            {"type": "memory_store", "memory_store_id": "memstore_1"},
+            {"type": "sessions", "session_ids": ["sess_1", "sess_2"]},
+        ],
+        "model": "auto",
+        "instructions": "Be brief.",
+        "output_behavior": {"type": "update_existing", "memory_store_id": "memstore_1"},
+    }
+    assert ran.json["id"] == "drm_1"
+    service.faults["POST /dreams"] = ["done-reset"]
+    assert (qoder(*words).code, len(service.sent)) == (9, 2)  # nothing marks one as ours
+
+
+@pytest.mark.parametrize("words", [["--model", "auto"], ["--from", "sess_1"], ["--from", "drm_1", "--model", "auto"]])
+def test_a_dream_that_cannot_be_meant(qoder: Qoder, service: Service, words: list[str]) -> None:
+    assert (qoder("dream", "create", *words).code, service.sent) == (2, [])
+
+
+@pytest.mark.parametrize("fault", [None, *LOST, *UNDONE])
+def test_dreams_are_cancelled(qoder: Qoder, service: Service, fault: str | None) -> None:
+    ids = [service.add("/dreams", "drm_", type="dream", status="running")["id"] for _ in range(2)]
+    service.faults["/cancel"] = [fault] if fault else []
+    ran = qoder("dream", "cancel", *ids, "--json")
+    assert (ran.code, [each["status"] for each in ran.json]) == (0, ["canceled"] * 2), ran.err
+
+
+def test_a_dream_that_has_ended_is_not_cancelled(qoder: Qoder, service: Service) -> None:
+    id = service.add("/dreams", "drm_", type="dream", status="completed")["id"]
+    service.refusals["/cancel"] = [Refused(409, "It has completed.")]
+    ran = qoder("dream", "cancel", id, "--json")
+    assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)

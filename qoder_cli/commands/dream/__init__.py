@@ -3,4 +3,8 @@
 from qoder_cli.commands import made
 from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(NOUNS["dream"])
+COMMANDS = made.commands(
+    NOUNS["dream"],
+    create="qoder_cli.commands.dream.create:create",
+    cancel="qoder_cli.commands.dream.cancel:cancel",
+)
