@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
 from qoder_cli.runs.watch import Watch
-from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Up
+from qoder_cli.sessions.feed import Feed, News
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -72,25 +72,22 @@ class Listener:
         if (ear := self._ears.get(news.session_id)) is None:
             return None, False
         ear.heard = self._client.clock.monotonic()
-        match news:
-            case Up() | Gap():
-                ear.up = True
+        was_up, ear.up = ear.up, news.kind != "down"
+        match news.kind:
+            case "up" | "gap":
                 if self._showing:
                     self._showing.catch_up(news.session_id)
                 return news.session_id, False
-            case Down():
-                was_up, ear.up, ear.delivers = ear.up, False, False
+            case "down":
+                ear.delivers = False
                 if was_up:
                     return news.session_id, False
-            case Heard(event=event):
-                ear.up = True
-                ear.delivers = ear.delivers or event.get("session_id") in (None, news.session_id)
+            case "heard":
+                ear.delivers = ear.delivers or news.event.get("session_id") in (None, news.session_id)
                 if self._showing:
-                    self._showing.hear(event, session_id=news.session_id)
-                has_ended = ear.story.tell([event]).ending is not None
-                return (news.session_id if event.get("type") in _ENDS else None), has_ended
-            case Alive():
-                ear.up = True
+                    self._showing.hear(news.event, session_id=news.session_id)
+                has_ended = ear.story.tell([news.event]).ending is not None
+                return (news.session_id if news.event.get("type") in _ENDS else None), has_ended
         return None, False
 
     def stop(self) -> None:

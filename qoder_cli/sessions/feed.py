@@ -3,7 +3,7 @@
 import queue
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
@@ -28,47 +28,24 @@ _TICK = 0.2  # seconds after which a pause notices that it is not needed any mor
 _READER_TICK = 0.01  # seconds, real ones: a thread is waited for, not the time
 
 
-class Heard(NamedTuple):
-    """A complete event, each once."""
+Kind = Literal[
+    "heard",  # a complete event, each once
+    "preview",  # a part of a message that is being made; it comes whole later, under the same id
+    "up",  # the stream is open: what happens from now on is heard, and since the last event heard before
+    "gap",  # something was missed: what happened since the last event must be read from the list
+    "alive",  # a sign of life
+    "down",  # the stream ended, could not be opened, or broke; unless `for_good`, it will be opened again
+]
 
+
+class News(NamedTuple):
+    """What a session's stream tells."""
+
+    kind: Kind
     session_id: str
-    event: dict[str, Any]
-
-
-class Up(NamedTuple):
-    """The stream is open: what happens from now on is heard, and what happened since the last event heard before."""
-
-    session_id: str
-
-
-class Alive(NamedTuple):
-    """A sign of life."""
-
-    session_id: str
-
-
-class Gap(NamedTuple):
-    """Something was missed: what happened since the last event must be read from the list."""
-
-    session_id: str
-
-
-class Down(NamedTuple):
-    """The stream ended, or could not be opened, or broke; unless `for_good`, it will be opened again."""
-
-    session_id: str
-    error: ApiError | None
+    event: dict[str, Any] = {}  # noqa: RUF012  # nobody writes to it
+    error: ApiError | None = None
     for_good: bool = False
-
-
-class Preview(NamedTuple):
-    """A part of a message that is being made; it comes whole later, under the same id."""
-
-    session_id: str
-    event: dict[str, Any]
-
-
-News = Preview | Heard | Up | Alive | Gap | Down
 
 
 class Feed:
@@ -123,7 +100,7 @@ class Feed:
                 self._cursor, self._gap = None, True  # the server does not know this event any more
                 continue
             failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
-            self._inbox.put(Down(self._session_id, error, self._over))
+            self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
             self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], min((error and error.retry_after) or 0.0, 60.0)))
             failures += 1
 
@@ -141,10 +118,10 @@ class Feed:
 
     def _follow(self) -> None:
         with self._client.open_stream(self._path, last_event_id=self._cursor) as (_, chunks):
-            self._inbox.put(Up(self._session_id))
+            self._tell("up")
             if self._gap:
                 self._gap = False
-                self._inbox.put(Gap(self._session_id))
+                self._tell("gap")
             for item in sse.read(chunks):
                 while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                     time.sleep(_READER_TICK)  # what is not read yet stays with the server
@@ -156,9 +133,9 @@ class Feed:
             case Frame():
                 return self._take_frame(item)
             case TooLong():
-                self._inbox.put(Gap(self._session_id))
+                self._tell("gap")
             case _:
-                self._inbox.put(Alive(self._session_id))
+                self._tell("alive")
         return False
 
     def _take_frame(self, frame: Frame) -> bool:
@@ -171,16 +148,16 @@ class Feed:
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
             raise NoAnswer(f"event stream error: {message or '(no message)'}")
         if kind == "ping":
-            self._inbox.put(Alive(self._session_id))
+            self._tell("alive")
         if kind in _PREVIEWS and self._deltas:
-            self._inbox.put(Preview(self._session_id, event))
+            self._tell("preview", event)
         if not event or kind in ("ping", *_PREVIEWS):
             return False
         event_id = text(event.get("id"))
         if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
             self._cursor = event_id
         if is_new(event_key(event), self._known, most=REMEMBERED):
-            self._inbox.put(Heard(self._session_id, event))
+            self._tell("heard", event)
         self._over = kind in _LAST
         return self._over
 
@@ -193,6 +170,9 @@ class Feed:
         named = {"id": self._client.hide(frame.id or ""), "type": self._client.hide(frame.event)}
         missing = {name: value for name, value in named.items() if value and name not in event}
         return {**missing, **event} if event else {}
+
+    def _tell(self, kind: Kind, event: dict[str, Any] = {}) -> None:  # noqa: B006  # nobody writes to it
+        self._inbox.put(News(kind, self._session_id, event))
 
     def _pause(self, seconds: float) -> None:
         until = self._clock.monotonic() + seconds

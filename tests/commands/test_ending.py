@@ -345,15 +345,15 @@ def test_an_end_is_heard_within_six_seconds_where_a_stream_is_open_but_silent(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, started: dict[str, Any]
 ) -> None:
     from qoder_cli.runs import listen
-    from qoder_cli.sessions.feed import Alive, Up
+    from qoder_cli.sessions.feed import News
     from tests.support.listen import FakeFeed
 
     class Heartbeats(FakeFeed):
         made: list[FakeFeed] = []  # noqa: RUF012  (what FakeFeed declares)
 
         def start(self) -> None:
-            self.inbox.put(Up(self.session_id))
-            qoder.clock.at_sleep = lambda: self.inbox.put(Alive(self.session_id))
+            self.inbox.put(News("up", self.session_id))
+            qoder.clock.at_sleep = lambda: self.inbox.put(News("alive", self.session_id))
 
     began = qoder.clock.time
     monkeypatch.setattr(listen, "Feed", Heartbeats)

@@ -12,7 +12,7 @@ from qoder_cli.runs import listen
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.watch import Watch
-from qoder_cli.sessions.feed import Alive, Down, Gap, Heard, Up
+from qoder_cli.sessions.feed import News
 from tests.conftest import Qoder
 from tests.support.listen import FakeFeed
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
@@ -46,7 +46,7 @@ def test_what_is_said_while_a_run_is_looked_at_is_a_reason_to_look_again_at_once
     def look(request: Any) -> Any:
         looks.append(qoder.clock.time)
         if len(looks) == 2:  # the stream opens after the server has read the run, and before we have its answer
-            feeds[0].inbox.put(Up("sess_1"))
+            feeds[0].inbox.put(News("up", "sess_1"))
             until(feeds[0].inbox.empty, "what came is heard while an answer is waited for")
         return DONE if len(looks) > 2 else LEGACY
 
@@ -63,15 +63,15 @@ def test_what_is_said_makes_a_run_the_next_to_look_at(feeds: list[FakeFeed]) -> 
     listener.attend(watch)
     [feed] = feeds
     said: list[tuple[Any, tuple[str | None, bool]]] = [
-        (Up("sess_1"), ("sess_1", False)),
-        (Heard("sess_1", WORK[0]), ("sess_1", False)),  # idle before any work: worth a look, but no ending
-        (Alive("sess_1"), (None, False)),
-        (Heard("sess_1", event("status_running")), (None, False)),
-        (Heard("sess_1", {"type": "agent.message"}), (None, False)),
-        (Gap("sess_1"), ("sess_1", False)),
-        (Heard("sess_1", idle("end_turn")), ("sess_1", True)),
-        (Down("sess_1", None), ("sess_1", False)),
-        (Down("sess_1", NoAnswer("broken")), (None, False)),  # it was down already
+        (News("up", "sess_1"), ("sess_1", False)),
+        (News("heard", "sess_1", WORK[0]), ("sess_1", False)),  # idle before any work: worth a look, but no ending
+        (News("alive", "sess_1"), (None, False)),
+        (News("heard", "sess_1", event("status_running")), (None, False)),
+        (News("heard", "sess_1", {"type": "agent.message"}), (None, False)),
+        (News("gap", "sess_1"), ("sess_1", False)),
+        (News("heard", "sess_1", idle("end_turn")), ("sess_1", True)),
+        (News("down", "sess_1"), ("sess_1", False)),
+        (News("down", "sess_1", error=NoAnswer("broken")), (None, False)),  # it was down already
     ]
     for news, answer in said:
         feed.inbox.put(news)
@@ -85,25 +85,25 @@ def test_a_silent_stream_is_not_relied_on(feeds: list[FakeFeed]) -> None:
     watch = watching(clock)
     listener.attend(watch)
     assert not listener.hears(watch)
-    feeds[0].inbox.put(Up("sess_1"))
+    feeds[0].inbox.put(News("up", "sess_1"))
     heard(listener)
     assert not listener.hears(watch)  # a proxy may hold back all but the heartbeats
-    feeds[0].inbox.put(Alive("sess_1"))
+    feeds[0].inbox.put(News("alive", "sess_1"))
     heard(listener)
     assert not listener.hears(watch)
-    feeds[0].inbox.put(Heard("sess_1", {**event("status_running", 8), "session_id": "sess_2"}))
+    feeds[0].inbox.put(News("heard", "sess_1", {**event("status_running", 8), "session_id": "sess_2"}))
     heard(listener)
     assert not listener.hears(watch)  # an event of another session
-    feeds[0].inbox.put(Heard("sess_1", event("status_running")))
+    feeds[0].inbox.put(News("heard", "sess_1", event("status_running")))
     heard(listener)
     assert listener.hears(watch)
     clock.time += 61
     assert not listener.hears(watch)
-    feeds[0].inbox.put(Alive("sess_1"))
+    feeds[0].inbox.put(News("alive", "sess_1"))
     heard(listener)
     assert listener.hears(watch)
-    feeds[0].inbox.put(Down("sess_1", None))
-    feeds[0].inbox.put(Up("sess_1"))
+    feeds[0].inbox.put(News("down", "sess_1"))
+    feeds[0].inbox.put(News("up", "sess_1"))
     heard(listener)
     heard(listener)
     assert not listener.hears(watch)  # the next connection has to tell of something first
@@ -143,15 +143,15 @@ def test_an_end_that_is_heard_is_confirmed_at_once_and_reading_is_rare(
         made: list[FakeFeed] = []  # noqa: RUF012  (what FakeFeed declares)
 
         def start(self) -> None:
-            self.inbox.put(Up(self.session_id))
-            self.inbox.put(Heard(self.session_id, {"type": "span.model_request_start"}))
+            self.inbox.put(News("up", self.session_id))
+            self.inbox.put(News("heard", self.session_id, {"type": "span.model_request_start"}))
             qoder.clock.at_sleep = self.tell
 
         def tell(self) -> None:
             if qoder.clock.time - began >= 50:
                 qoder.clock.at_sleep = lambda: None
-                self.inbox.put(Heard(self.session_id, event("status_running")))
-                self.inbox.put(Heard(self.session_id, idle("end_turn")))
+                self.inbox.put(News("heard", self.session_id, event("status_running")))
+                self.inbox.put(News("heard", self.session_id, idle("end_turn")))
 
     began = qoder.clock.time
     monkeypatch.setattr(listen, "Feed", Telling)
@@ -174,7 +174,7 @@ def test_an_end_that_was_heard_is_looked_for_quickly_where_the_run_lags_behind(
 
         def start(self) -> None:
             for said in (event("status_running"), idle("end_turn")):
-                self.inbox.put(Heard(self.session_id, said))
+                self.inbox.put(News("heard", self.session_id, said))
 
     monkeypatch.setattr(listen, "Feed", Telling)
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *[LEGACY] * 4, DONE)

@@ -19,7 +19,7 @@ from qoder_cli.http.sse import FRAME_LIMIT
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions.feed import Alive, Down, Feed, Heard, Up
+from qoder_cli.sessions.feed import Feed, News
 from tests.conftest import TOKEN
 from tests.support.inprocess import WorldTransport
 from tests.support.wire import FakeClock, api_error
@@ -90,27 +90,27 @@ def until_over(inbox: "queue.SimpleQueue[Any]") -> Iterator[Any]:
     while True:
         item = inbox.get(timeout=10)
         yield item
-        if isinstance(item, Down) and item.for_good:
+        if item.kind == "down" and item.for_good:
             return
 
 
 def heard(news: list[Any]) -> list[Any]:
-    return [item.event for item in news if isinstance(item, Heard)]
+    return [item.event for item in news if item.kind == "heard"]
 
 
 def kinds(news: list[Any]) -> list[str]:
-    return [type(item).__name__ for item in news]
+    return [item.kind for item in news]
 
 
 def test_it_tells_of_events_and_ends_with_the_session() -> None:
     streams = Streams([frame(event(1)), b": heartbeat\n\n", frame(event(2)), frame(ENDED), frame(event(3))])
     assert streams.follow(after="evt_0") == [
-        Up(SESSION),
-        Heard(SESSION, event(1)),
-        Alive(SESSION),
-        Heard(SESSION, event(2)),
-        Heard(SESSION, ENDED),
-        Down(SESSION, None, for_good=True),
+        News("up", SESSION),
+        News("heard", SESSION, event(1)),
+        News("alive", SESSION),
+        News("heard", SESSION, event(2)),
+        News("heard", SESSION, ENDED),
+        News("down", SESSION, for_good=True),
     ]
     [request] = streams.asked
     assert request.url.path.endswith("/sessions/sess_1/events/stream")
@@ -125,7 +125,7 @@ def test_it_goes_on_after_the_last_complete_event(breaks: list[Any]) -> None:
     news = streams.follow()
     assert heard(news) == [event(1), event(2), ENDED]
     assert streams.cursors == [None, "evt_1", "evt_2"]
-    assert kinds(news) == ["Up", "Heard", "Down"] * 2 + ["Up", "Heard", "Down"]
+    assert kinds(news) == ["up", "heard", "down"] * 2 + ["up", "heard", "down"]
 
 
 def test_it_comes_back_after_5_15_and_45_seconds() -> None:
@@ -175,7 +175,7 @@ def test_where_there_is_no_stream_it_gives_up(status: int, kind: type[ApiError])
 )
 def test_whatever_else_goes_wrong_it_comes_back(answer: Any, told: str) -> None:
     news = Streams(answer).follow()
-    [error] = [item.error for item in news if isinstance(item, Down) and item.error]
+    [error] = [item.error for item in news if item.kind == "down" and item.error]
     assert isinstance(error, Unavailable)
     assert told in error.message
     assert heard(news) == [ENDED]
@@ -185,18 +185,18 @@ def test_a_cursor_that_is_not_known_any_more_leaves_a_gap() -> None:
     streams = Streams([frame(event(1))], api_error(409, "conflict_error", "Invalid cursor."), [frame(event(5))])
     news = streams.follow()
     assert streams.cursors == [None, "evt_1", None, "evt_5"]
-    assert kinds(news) == ["Up", "Heard", "Down", "Up", "Gap", "Heard", "Down", "Up", "Heard", "Down"]
+    assert kinds(news) == ["up", "heard", "down", "up", "gap", "heard", "down", "up", "heard", "down"]
     assert streams.times[1] == streams.times[2]
 
 
 def test_a_conflict_that_is_not_about_the_cursor_is_a_failure() -> None:
-    assert kinds(Streams((409, {})).follow()) == ["Down", "Up", "Heard", "Down"]
+    assert kinds(Streams((409, {})).follow()) == ["down", "up", "heard", "down"]
 
 
 def test_an_event_that_is_too_long_leaves_a_gap() -> None:
     parts = [b"data: ", *[b"x" * 2**20] * (FRAME_LIMIT // 2**20 + 1), b"\n\n"]
     news = Streams([frame(event(1)), *parts, frame(event(3))]).follow()
-    assert kinds(news)[:4] == ["Up", "Heard", "Gap", "Heard"]
+    assert kinds(news)[:4] == ["up", "heard", "gap", "heard"]
 
 
 def test_an_event_of_5_mb_is_heard_whole() -> None:
@@ -234,7 +234,7 @@ def test_what_is_an_event(raw: bytes, events: list[Any]) -> None:
 def test_pings_and_previews_do_not_move_the_cursor() -> None:
     pings = frame("{}", kind="ping", id="evt_9") + frame({"type": "event_start", "event": {}}, id="evt_2")
     streams = Streams([frame(event(1)) + pings])
-    assert kinds(streams.follow())[2] == "Alive"
+    assert kinds(streams.follow())[2] == "alive"
     assert streams.cursors == [None, "evt_1"]
 
 
@@ -251,7 +251,7 @@ def test_after_stop_it_says_nothing_and_ends() -> None:
     feed = Feed(client_on(streams, streams.clock), SESSION, inbox=inbox)
     streams.clock.at_sleep = feed.stop
     feed.start()
-    assert isinstance(inbox.get(timeout=10), Down)
+    assert inbox.get(timeout=10).kind == "down"
     assert feed.stopped
     assert inbox.empty()
     assert len(streams.asked) == 1
@@ -298,7 +298,7 @@ def follow_run(deployment: str, *faults: str, after_first: bool = True) -> tuple
 
 
 def is_end(news: list[Any]) -> bool:
-    return bool(news) and isinstance(news[-1], Heard) and news[-1].event["type"] == "session.status_idle"
+    return bool(news) and news[-1].kind == "heard" and news[-1].event["type"] == "session.status_idle"
 
 
 @pytest.mark.parametrize(
@@ -307,12 +307,12 @@ def is_end(news: list[Any]) -> bool:
 def test_a_minute_in_the_sandbox_is_heard_whole_and_in_order(faults: tuple[str, ...]) -> None:
     news, events, _ = follow_run("dep_minute", *faults)
     assert heard(news) == events
-    assert kinds(news).count("Down") >= len(faults)
+    assert kinds(news).count("down") >= len(faults)
 
 
 def test_a_silent_stream_is_down_after_75_seconds() -> None:
     news, _, clock = follow_run("dep_demo", "stream:silent*1")
-    [down] = [item for item in news if isinstance(item, Down)]
+    [down] = [item for item in news if item.kind == "down"]
     assert isinstance(down.error, NoAnswer)
     assert sum(clock.slept) >= STREAM_SILENCE
 

@@ -26,7 +26,7 @@ from qoder_cli.runs.logs.log import (
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.runs.turn import any_observer
 from qoder_cli.runs.watch import Watch
-from qoder_cli.sessions.feed import Alive, Down, Feed, Gap, Heard, News, Preview, Up
+from qoder_cli.sessions.feed import Feed, News
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
 
@@ -163,20 +163,19 @@ class Follower:
             feed.stop()
 
     def _react(self, news: News | None) -> Iterator[Events]:
-        match news:
-            case Preview(event=event):
-                if self._preview:
-                    self._preview(event)
-            case Heard(event=event):
+        match news and news.kind:
+            case "preview" if news and self._preview:
+                self._preview(news.event)
+            case "heard" if news:
                 self._delivers = True
                 self._rely()
-                yield self._log.new_of([event])
-            case Alive() | Up() | Gap():
+                yield self._log.new_of([news.event])
+            case "alive" | "up" | "gap" as kind:
                 if self._delivers:
                     self._rely()
-                if not isinstance(news, Alive):
+                if kind != "alive":
                     yield from self.read_on()
-            case Down():
+            case "down" if news:
                 self._relied_on = self._delivers = False
                 self._due = self._clock.monotonic() + self._pause
                 if self._note and news.error:
