@@ -13,7 +13,7 @@ from qoder_cli.base.tokens import names_token
 
 def open_at_once(path: str | Path) -> BinaryIO:
     """Return the file, open for reading, also a pipe (`<(…)`). Raises OSError; ValueError for no path."""
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  # the caller closes it
     if hasattr(os, "O_NONBLOCK"):
         os.set_blocking(file.fileno(), True)
     return file
@@ -60,8 +60,9 @@ def reason_of(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe with nobody at the other end is never waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def state_folder(env: Mapping[str, str]) -> Path:

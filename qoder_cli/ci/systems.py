@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.model import shortened
-from qoder_cli.base.plainfile import reason_of
+from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
 from qoder_cli.output.screen import inert, inert_lines
 
@@ -103,7 +103,7 @@ class GitHub(_Files):
         with self._writing(variable):
             if not (path := self._app.env.get(variable)):
                 raise ValueError("not set")
-            with open(path, "ab", opener=_without_waiting) as file:
+            with open(path, "ab", opener=without_waiting) as file:
                 file.write(text.encode("utf-8", "replace"))
 
 
@@ -178,11 +178,6 @@ def _ends_in_our_table(path: str | None) -> bool:
         text = file.read(LOOKED_AT).decode("utf-8", "replace")
     _, head, rows = text.rpartition(_HEAD)
     return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody empties is an error then, and never waited for."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _data(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -40,10 +40,6 @@ from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -115,8 +111,14 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
     if not asks_more(wanted, item):
         return item
     try:
-        if wanted.require_satisfied:
-            item = _judged_by_outcome(item, app.client)
+        if wanted.require_satisfied and item.error is None and item.run is not None:
+            id = item.run.session_id
+            session = mapping(app.client.get(f"/sessions/{segment(id)}")) if id else {}
+            results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
+            if results != {"satisfied"}:
+                why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
+                said, hint = f"run {item.run.id} completed, but {why}", f"see: qoder run get {item.run.id}"
+                item = item.with_(error=RunFailed(said, hint=hint, **naming(item.run, "ended")))
         if wanted.result and item.run is not None:
             from qoder_cli.runs.result import final_message, story_of_turn
 
@@ -144,23 +146,6 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
         cause=error,
         **naming(run, "ended"),
     )
-
-
-def _judged_by_outcome(item: Item, client: "Client") -> Item:
-    """Return a completed run as failed when its outcome evaluations are missing or not all satisfied."""
-    if item.error is not None or item.run is None:
-        return item
-    session = client.get(f"/sessions/{segment(item.run.session_id)}") if item.run.session_id else {}
-    results = {text(one.get("result")) or "unknown" for one in evaluations(mapping(session))}
-    if results == {"satisfied"}:
-        return item
-    why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
-    error = RunFailed(
-        f"run {item.run.id} completed, but {why}",
-        hint=f"see: qoder run get {item.run.id}",
-        **naming(item.run, "ended"),
-    )
-    return item.with_(error=error)
 
 
 def wait_for(app: App, observer: Observer, limits: Limits, wanted: Wanted) -> Item:

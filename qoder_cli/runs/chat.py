@@ -25,6 +25,7 @@ PASTED = 0.05  # seconds between two lines that were not typed
 QUIET = 20.0  # seconds without an event after which it is asked whether the agent still works
 SHOWN_BEFORE = 20  # events of what was said before
 _ESC, _CTRL_D = b"\x1b", b"\x04"
+_ORDINARY = ("session.status_running", "user.interrupt", "user.tool_confirmation")  # say nothing to who watches
 _RESTS = ("session.status_idle", "session.status_terminated", "session.deleted")
 
 
@@ -212,7 +213,9 @@ class Page:
             for line in inert_lines(message_text(event)).split("\n"):
                 for row in wrapped(line.expandtabs(4), terminal_width() - 3):
                     self._line(f"> {row}", "bold")
-        elif (said := entry(event)) and not _is_ordinary(event):
+        elif kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action"):
+            return  # it rests as it should
+        elif kind not in _ORDINARY and (said := entry(event)):
             self.end_line()
             first = said.text.split("\n")[0]
             self._line(f"  {said.label} {first}", "red" if said.style == "red" else "dim")
@@ -251,10 +254,3 @@ class Page:
                 fitted, self._column = fitted + "\n", 0
             fitted, self._column = fitted + character, self._column + width
         return fitted
-
-
-def _is_ordinary(event: dict[str, Any]) -> bool:
-    """Return whether an event says nothing to someone who watches."""
-    kind = event.get("type")
-    is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
-    return is_rest or kind == "session.status_running" or kind in ("user.interrupt", "user.tool_confirmation")

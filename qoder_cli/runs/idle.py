@@ -14,7 +14,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
 from qoder_cli.http.client import Client
 from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.listed import newest_runs
+from qoder_cli.runs.listed import pages_of_runs
 from qoder_cli.runs.observe import YOUNG
 from qoder_cli.sessions.story import PAGE, events_path, story_of
 
@@ -33,7 +33,8 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     ApiError, and RunSkipped when a session works that belongs to no run of the newest 100.
     """
     client = app.client
-    runs = sorted(newest_runs(client, deployment_id, NEWEST), key=lambda run: run.created or math.inf, reverse=True)
+    newest = next(pages_of_runs(client, deployment_id, NEWEST))
+    runs = sorted(newest, key=lambda run: run.created or math.inf, reverse=True)
     open_runs = []
     for run in runs:
         match standing(run):

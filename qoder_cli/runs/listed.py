@@ -20,18 +20,8 @@ AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either, and each is tried for 30 s
 
 
-def newest_runs(client: Client, deployment_id: str, count: int) -> list[Run]:
-    """Return up to `count` (100 at most) of the newest runs, in one page. Raises ApiError."""
-    return next(_pages(client, deployment_id, count))
-
-
-def all_runs(client: Client, deployment_id: str) -> Iterator[Run]:
-    """Yield all runs, the pages asked for as they are needed. Raises ApiError."""
-    for page in _pages(client, deployment_id, 100):
-        yield from page
-
-
-def _pages(client: Client, deployment_id: str, limit: int) -> Iterator[list[Run]]:
+def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
+    """Yield a deployment's runs, newest first, in pages of so many (100 at most). Raises ApiError."""
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         yield [run for item in page["data"] if (run := Run.read(item))]
 
@@ -78,7 +68,7 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return the newest 20 runs of a deployment as fields; nothing when they cannot be read."""
     resolver = Resolver(app.client)
     try:
-        newest = newest_runs(app.client, deployment_id, RECENT)
+        newest = next(pages_of_runs(app.client, deployment_id, RECENT))
     except ApiError as error:
         app.progress.warn(f"could not read its runs: {error.message}")
         return {}

@@ -1,6 +1,7 @@
 """From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -157,10 +158,10 @@ class _Finder:
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
-        from qoder_cli.runs.listed import newest_runs
+        from qoder_cli.runs.listed import pages_of_runs
 
         try:
-            newest = newest_runs(self._app.client, deployment_id, 1)
+            newest = next(pages_of_runs(self._app.client, deployment_id, 1))
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
@@ -194,13 +195,13 @@ class _Finder:
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
         """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
-        from qoder_cli.runs.listed import all_runs
+        from qoder_cli.runs.listed import pages_of_runs
 
         wanted = set(sessions)
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
         def look() -> None:
-            for found in all_runs(self._app.client, deployment_id):
+            for found in chain.from_iterable(pages_of_runs(self._app.client, deployment_id)):
                 if found.session_id in wanted:
                     self.found[found.session_id] = found.id
                     wanted.discard(found.session_id)

@@ -221,7 +221,9 @@ class Answers(_SentOnce):
         found = list(filter(None, map(self._shown_of, self.events)))
         if len(found) == len(named):
             return found
-        others = [_call_of(event) for event in self.events if not self._shown_of(event) and self._has_another(event)]
+        open_ = [event for event in self.events if not self._shown_of(event)]
+        answered = [(event, asked.answer_to(_call_of(event))) for event in open_]
+        others = [_call_of(event) for event, other in answered if other and other.get("type") == event["type"]]
         if others:
             why = f"{others[0]} no longer waits: {asked.became_of(others[0])} by somebody else"
             raise OutcomeUnknown(why) if found else CannotBe(why)
@@ -233,10 +235,6 @@ class Answers(_SentOnce):
         """Return the event among those of the newest look that says the same of the same call."""
         said = (event for event in self.asked.events if event.get("type") == ours["type"])
         return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
-
-    def _has_another(self, ours: dict[str, Any]) -> bool:
-        answer = self.asked.answer_to(_call_of(ours))
-        return answer is not None and answer.get("type") == str(ours["type"])
 
     def _went_on(self) -> bool:
         """Return whether the agent went on as after these answers: it was not stopped, and ran nothing denied."""

@@ -107,7 +107,16 @@ class Feed:
     def _listen(self) -> ApiError | None:
         """Follow one connection to its end, and return what ended it, or None for a proper end."""
         try:
-            self._follow()
+            with self._client.open_stream(self._path, last_event_id=self._cursor) as (_, chunks):
+                self._tell("up")
+                if self._gap:
+                    self._gap = False
+                    self._tell("gap")
+                for item in sse.read(chunks):
+                    while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
+                        time.sleep(_READER_TICK)  # what is not read yet stays with the server
+                    if self._is_left or self._take(item):
+                        break
         except ApiError as error:
             is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
             self._over = is_refused or error.http_status in _NO_STREAM
@@ -116,29 +125,11 @@ class Feed:
             return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
-    def _follow(self) -> None:
-        with self._client.open_stream(self._path, last_event_id=self._cursor) as (_, chunks):
-            self._tell("up")
-            if self._gap:
-                self._gap = False
-                self._tell("gap")
-            for item in sse.read(chunks):
-                while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
-                    time.sleep(_READER_TICK)  # what is not read yet stays with the server
-                if self._is_left or self._take(item):
-                    return
-
-    def _take(self, item: sse.Item) -> bool:
-        match item:
-            case Frame():
-                return self._take_frame(item)
-            case TooLong():
-                self._tell("gap")
-            case _:
-                self._tell("alive")
-        return False
-
-    def _take_frame(self, frame: Frame) -> bool:
+    def _take(self, frame: sse.Item) -> bool:
+        """Report an item, and return whether the stream has nothing more to say."""
+        if not isinstance(frame, Frame):
+            self._tell("gap" if isinstance(frame, TooLong) else "alive")
+            return False
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
         if frame.data.strip() == "[DONE]":

@@ -78,17 +78,13 @@ def named(text: str) -> str:
 def ask(app: App, question: str, choices: str) -> str:
     """Return the letter of the choice that a person types now, or the one it begins with. Raises UsageError."""
     _forget_keys(app)
+    words = {*choices.split(), *(word[0] for word in choices.split())}
     for _ in range(_TRIES):
         reply = line_of(app, f"{question} ")
         letter = reply.strip().lower()
-        if letter and letter in _words(choices):
+        if letter and letter in words:
             return letter[0]
     raise UsageError("no choice was made; nothing was sent", hint="type one of the letters in brackets")
-
-
-def _words(choices: str) -> set[str]:
-    """Return what may be typed for choices such as `yes no stop`: each word, or its first letter."""
-    return {*choices.split(), *(word[0] for word in choices.split())}
 
 
 def prompted(app: App, session_id: str) -> bool:

@@ -85,12 +85,14 @@ def _content(content: object) -> str:
     if isinstance(content, str):
         return content
     blocks = map(mapping, array(content))
-    return "".join(text(block.get("text")) or _no_text(block) for block in blocks)
-
-
-def _no_text(block: dict[str, Any]) -> str:
-    kind = text(block.get("type"))
-    return f"[{kind}]" if kind and kind != "text" else ""
+    said = ""
+    for block in blocks:
+        kind = text(block.get("type"))
+        if words := text(block.get("text")):
+            said += words
+        elif kind and kind != "text":
+            said += f"[{kind}]"
+    return said
 
 
 def called(event: dict[str, Any]) -> str:
