@@ -27,7 +27,7 @@ class Pace:
         self._clock = clock
         self._spacing = _TIGHTER / per_second
         self._next = clock.monotonic()
-        self._closed = False
+        self.is_closed = False
         self._queue = threading.Lock()  # held by the one whose turn is next, so that nobody who wakes late is overtaken
         self._lock = threading.Lock()
 
@@ -40,7 +40,7 @@ class Pace:
     def _turn(self, at_turn: Callable[[], None]) -> float:
         """Take the turn if it has come, and return how long it takes until then, in seconds."""
         with self._lock:
-            if self._closed:
+            if self.is_closed:
                 raise Closed
             now = self._clock.monotonic()
             if now < self._next:
@@ -54,13 +54,9 @@ class Pace:
         with self._lock:
             self._next = max(self._next, self._clock.monotonic() + seconds)
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
     def close(self) -> None:
         with self._lock:
-            self._closed = True
+            self.is_closed = True
 
 
 def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.model import mapping
-from qoder_cli.base.times import parse_timestamp
+from qoder_cli.base.times import unix
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -45,25 +45,15 @@ class ReadBack:
         pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):
-                if at := parse_timestamp(row.get("created_at")):
-                    created.append(at.timestamp())
+                if (at := unix(row.get("created_at"))) is not None:
+                    created.append(at)
                 yield row
             moment = until()
-            if moment is not None and _is_past(moment, created):
+            is_told = len(created) >= STRETCH and created == sorted(created, reverse=True)
+            if moment is not None and is_told and created[-1] < min(created[0], moment):
                 self.is_whole = True
                 return
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:
                 return
-        self.is_whole = _says_that_it_ends(page)
-
-
-def _is_past(moment: float, created: list[float]) -> bool:
-    """Return whether rows come newest first, as far as their times tell, and have passed the moment."""
-    if len(created) < STRETCH or created != sorted(created, reverse=True):
-        return False
-    return created[-1] < min(created[0], moment)
-
-
-def _says_that_it_ends(page: dict[str, Any]) -> bool:
-    says_something = page.get("has_more") is False or "next_page" in page
-    return says_something or len(page.get("data") or ()) < _SMALLEST_LIMIT
+        says_something = page.get("has_more") is False or "next_page" in page
+        self.is_whole = says_something or len(page.get("data") or ()) < _SMALLEST_LIMIT

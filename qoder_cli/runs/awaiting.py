@@ -175,10 +175,8 @@ def item_of(watch: Watch, app: App) -> Item:
     """Return what became of a run that is not waited for any more, with how to wait again."""
     run_id, error = watch.observer.run_id, watch.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
-        again = app.wait_again(run_id)
-        if isinstance(error, NeedsAnswer):
-            again = app.command(noun(run_id), "pending", run_id)
-        error = error.with_(run_id=run_id, session_id=watch.session_id, next=again)
+        next = error.next or app.wait_again(run_id)
+        error = error.with_(run_id=run_id, session_id=watch.session_id, next=next)
     elif error is None and watch.run:
         error = ending_error(watch.run, app)
     return Item(run_id, watch.run, error)

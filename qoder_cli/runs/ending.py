@@ -88,11 +88,12 @@ def going_on(error: QoderError, run: Run, app: App) -> QoderError:
     return error.with_(next=error.next or app.wait_again(run.id), **naming(run, run_state))
 
 
-def needs_answer(run: Run) -> NeedsAnswer:
-    """Return the error of a run that waits for an answer."""
+def needs_answer(run: Run, app: App) -> NeedsAnswer:
+    """Return the error of a run that waits for an answer, with the command that shows what it waits for."""
     calls = mapping(run.get("requires_action")).get("event_ids") or []
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
-    return NeedsAnswer(waits, hint=_TO_ANSWER, run_state="going")
+    next = app.command(noun(run.id), "pending", run.id)
+    return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
 def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | None:
@@ -100,14 +101,14 @@ def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | Non
     if (run := observer.run) is None:
         return None
     if wanted.on_ask != "prompt":
-        return needs_answer(run)
+        return needs_answer(run, app)
     from qoder_cli.sessions.question import prompted
 
     try:
         if not (run.session_id and prompted(app, run.session_id)):
-            return needs_answer(run)
+            return needs_answer(run, app)
     except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
-        asks, why = needs_answer(run), error.message.removesuffix("; nothing was sent")
+        asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
         said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
         return asks.with_(message=f"{asks.message}: {why}", **said)
     except QoderError as error:

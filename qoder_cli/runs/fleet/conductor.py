@@ -131,13 +131,12 @@ class Conductor:
         error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
         broken = self._printed.broken
         if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
-            raise self._last_words(broken, items) if isinstance(broken, InternalError) else broken
+            if not isinstance(broken, InternalError):
+                raise broken
+            error = broken
         if error is None:
             return Exit.OK
-        raise self._last_words(error, items)
-
-    def _last_words(self, error: QoderError, items: Sequence[Item]) -> QoderError:
-        return last_words(self._app, error, items, verb=self._verb, restart=self._restart)
+        raise last_words(self._app, error, items, verb=self._verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
         """Say how the items went, how long it took and what it cost, if there is time to `ask`."""

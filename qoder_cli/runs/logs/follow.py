@@ -60,7 +60,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
                 _follow_on(app, watch, log, printer, on_ask)
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure, not that of the first look
         if on_ask != "wait" and observer.run and observer.needs_answer:
-            raise following(app, observer.run, needs_answer(observer.run))
+            raise following(app, observer.run, needs_answer(observer.run, app))
     except Signalled as signalled:
         if observer.ended:
             raise

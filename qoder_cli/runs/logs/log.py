@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NeedsAnswer, NotFound, NotYet, QoderError
+from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, is_new, mapping, text
 from qoder_cli.base.outcome import event_key, event_time, is_going
@@ -205,10 +205,8 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 def following(app: App, run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that is still running, with the command that follows it."""
-    next = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
-    if isinstance(error, NeedsAnswer):
-        next = app.command(noun(run.id), "pending", run.id)
-    return going_on(error.with_(next=next), run, app)
+    again = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
+    return going_on(error.with_(next=error.next or again), run, app)
 
 
 def _without_session(app: App, run: Run) -> QoderError:
