@@ -305,7 +305,7 @@ def test_operations_keep_their_path(qoder: Qoder, columns: Callable[[int], None]
     header, *rows, footer = qoder("api", "--list").out.splitlines()
     assert header.split() == ["method", "path"]
     assert [row[-3:] for row in rows if "…" in row] == ["re…"]
-    assert footer == "hidden: id, kind, query, body · -o wide shows all"
+    assert footer == "hidden: id, kind, query, body, command · -o wide shows all"
 
 
 def test_wide_is_a_table_where_there_is_no_more_to_show(qoder: Qoder) -> None:

@@ -46,7 +46,7 @@ def test_a_message_is_sent_and_the_reply_appears_as_it_is_made(shell: Shell, ser
         terminal.type("\x04")  # while it works, or behind it: either way it is left
         assert terminal.end() == 0
     assert "to come back: qoder session chat sess_" in terminal.raw
-    [session] = server.world.sessions.values()
+    session = [*server.world.sessions.values()][-1]  # the newest
     said = [moment for moment in session.past(server.world.now()) if moment.beat.type == "user.message"]
     assert [moment.beat.fields["content"][0]["text"] for moment in said] == [WIDE]
 
@@ -85,7 +85,7 @@ def test_it_is_left_while_the_agent_works(shell: Shell, server: Server, key: str
         terminal.shows("tool Bash").type(key)
         assert terminal.end() == 0
     assert "the agent keeps working" in terminal.raw
-    [session] = server.world.sessions.values()
+    session = [*server.world.sessions.values()][-1]  # the newest
     assert session.status(server.world.now()) == "running"
 
 
