@@ -14,12 +14,11 @@ from qoder_cli.nouns import files
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Service, form_of, registered
+from tests.support.blobs import LOST, UNDONE, Service, form_of
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    registered(monkeypatch)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     return Service(qoder, request.param)
 
 

@@ -9,15 +9,14 @@ import pytest
 from qoder_cli.nouns import memories
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service, registered
+from tests.support.blobs import LOST, UNDONE, Object, Refused, Service
 
 LIST = "/memory_stores/memstore_1/memories"
 VERSIONS = "/memory_stores/memstore_1/memory_versions"
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    registered(monkeypatch)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     return Service(qoder, request.param)
 
 

@@ -13,15 +13,14 @@ import pytest
 from qoder_cli.nouns import skills
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service, form_of, registered, zipped
+from tests.support.blobs import LOST, UNDONE, Object, Refused, Service, form_of, zipped
 
 MAIN = b"---\nname: release-notes\ndescription: Writes them.\n---\n# How\n"
 FILES = {"SKILL.md": MAIN, "scripts/run.py": b"print()\n"}
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    registered(monkeypatch)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     return Service(qoder, request.param)
 
 

@@ -11,7 +11,7 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service, registered
+from tests.support.blobs import LOST, UNDONE, Object, Refused, Service
 
 LIST = "/vaults/vault_1/credentials"
 SECRET = 's3cret-Value/with"quotes" and spaces'
@@ -19,8 +19,7 @@ TOKEN = "tok-0123456789abcdef"
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    registered(monkeypatch)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     qoder.stdin = f"{SECRET}\n"
     return Service(qoder, request.param)
 

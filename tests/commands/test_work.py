@@ -6,14 +6,13 @@ import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service, registered
+from tests.support.blobs import LOST, UNDONE, Object, Refused, Service
 
 LIST = "/environments/env_1/work"
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    registered(monkeypatch)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     return Service(qoder, request.param)
 
 

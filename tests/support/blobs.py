@@ -12,24 +12,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
-import pytest
 
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import Qoder
-from tests.support.things import register
 
 PREFIX = "/api/v1/cloud"
-NOUNS = ("file", "vault", "skill", "memory", "dream", "env")
 # What becomes of a write: it is done or not, and how the answer is lost.
 LOST = ("done-reset", "done-502", "done-html", "done-cut", "done-timeout")
 UNDONE = ("reset", "502", "html")
 
 Object = dict[str, Any]
-
-
-def registered(patch: pytest.MonkeyPatch) -> None:
-    """Let the program know the nouns of these tests."""
-    register(patch, **dict.fromkeys(NOUNS, "A noun"))
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
