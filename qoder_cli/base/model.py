@@ -68,12 +68,6 @@ class Run(Resource):
         raw = _of_kind(value, "drun_", "deployment_run")
         return None if raw is None else cls(raw)
 
-    @classmethod
-    def read_session(cls, value: object) -> "Run | None":
-        """Return the session that a parsed answer holds, or None when it is not one."""
-        raw = _of_kind(value, "sess_", "session")
-        return None if raw is None else cls({**raw, "type": "session"})
-
     @property
     def is_session(self) -> bool:
         """Whether this is a session, whose last turn is shown as a run is."""

@@ -32,20 +32,13 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
     """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
 
-    `run` gets the app, or typer's context if it asks for `ctx`, and what was typed by name.
+    `run` gets the app, and what was typed by name.
     """
-    wants_context = "ctx" in signature(run).parameters
 
     def command(ctx: typer.Context, **typed: Any) -> Any:
-        return run(ctx if wants_context else ctx.obj, **typed)
+        return run(ctx.obj, **typed)
 
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    context = Parameter("ctx", kind, annotation=typer.Context)
-    told = [Parameter(name, kind, annotation=annotation, default=default) for name, annotation, default in parameters]
-    command.__signature__ = Signature([context, *told])  # type: ignore[attr-defined]  # what typer reads first
-    command.__annotations__ = {each.name: each.annotation for each in (context, *told)}
-    command.__doc__ = doc
-    return command
+    return _declared(command, doc, parameters)
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +64,17 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
             typed[name] = options(**{field: typed.pop(field) for field in fields[name]})
         return command(ctx.obj if "app" in own else ctx, **typed)
 
-    return as_command(run, command.__doc__ or "", parameters)
+    return _declared(run, command.__doc__ or "", parameters)
+
+
+def _declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    context = Parameter("ctx", kind, annotation=typer.Context)
+    told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
+    command.__signature__ = Signature(told)  # type: ignore[attr-defined]  # what typer reads first
+    command.__annotations__ = {each.name: each.annotation for each in told}
+    command.__doc__ = doc
+    return command
 
 
 class Untold(str):

@@ -30,7 +30,11 @@ def show_changes(app: App, steps: Sequence["Step"]) -> None:
 def warn_of_plan(app: App, steps: Sequence["Step"]) -> None:
     """Warn of new schedules that never fire, and of new names that nobody can type."""
     for step in steps:
-        if not _can_be_typed(_new(step, "name")):
+        try:
+            can_be_typed = not ids.deployment(_new(step, "name") or "any").startswith("dep_")
+        except UsageError:
+            can_be_typed = False
+        if not can_be_typed:
             app.progress.warn(f"{step.known}: commands will not take this name; use its id")
         schedule = _new(step, "schedule")
         if schedule and not _fires(app, schedule):
@@ -56,14 +60,6 @@ def _foreseen(app: App, step: "Step") -> Iterator[str]:
 def _new(step: "Step", name: str) -> Any:
     """Return what a step sets a field to, None where it does not."""
     return (step.body or {}).get(name) if step.is_open else None
-
-
-def _can_be_typed(name: str | None) -> bool:
-    """Return whether commands take it for the name of a deployment, if there is one."""
-    try:
-        return name is None or not ids.deployment(name).startswith("dep_")
-    except UsageError:
-        return False
 
 
 def _fires(app: App, schedule: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,9 @@ def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
 def _judge(name: str, places: list[Path], instead: str) -> Finding:
     if not places:
         return warning(name, "not on PATH", fix=f"add {sysconfig.get_path('scripts')} to PATH, or {instead}")
-    told = [f"{path} ({_whose(path)})" for path in places]
+    other = "another program, such as the Qoder IDE's launcher"
+    whose = ["this one" if is_this(path) else "another installation" if _is_ours(path) else other for path in places]
+    told = [f"{path} ({owner})" for path, owner in zip(places, whose, strict=True)]
     found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
     if is_this(places[0]):
         return Finding(name, found)
@@ -70,12 +72,6 @@ def _is_ours(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as stream:
         return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
     return False
-
-
-def _whose(path: Path) -> str:
-    if is_this(path):
-        return "this one"
-    return "another installation" if _is_ours(path) else "another program, such as the Qoder IDE's launcher"
 
 
 def how_to_add(packages: Sequence[str]) -> str:

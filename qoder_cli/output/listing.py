@@ -88,7 +88,11 @@ class Listing(Generic[T]):
 
     def _batches(self) -> Iterator[list[T]]:
         while (page := self._pages.take()) is not None:
-            objects = self._new(page["data"])
+            objects = [item for item in page["data"] if isinstance(item, dict)]
+            self._strange += len(page["data"]) - len(objects)
+            keyed = ((item, item.get(self.key)) for item in objects)  # what was there before is left out
+            new = (item for item, key in keyed if key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED))
+            objects = list(filter(self.matches, new))
             room = None if self.limit is None else self.limit - self.shown
             if room is None or (room > len(objects) and not self.sifts):
                 self._pages.prepare()
@@ -104,11 +108,3 @@ class Listing(Generic[T]):
             elif rest or next_cursor(page):
                 self.left_out = "more match" if self.sure and not self.sifts else "more may match"
             return
-
-    def _new(self, data: Sequence[Any]) -> list[Object]:
-        """Return the objects of a page that match and were not there before."""
-        objects = [item for item in data if isinstance(item, dict)]
-        self._strange += len(data) - len(objects)
-        keyed = ((item, item.get(self.key)) for item in objects)
-        new = [item for item, key in keyed if key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED)]
-        return list(filter(self.matches, new))

@@ -64,19 +64,14 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
 
 def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
     """Return `base` with `inside`, and our `qoder` first on PATH."""
-    folders = [_own_folder(), *filter(None, [base.get("PATH")])]
+    # The folder of this program's console script, or else of its Python: where pipx has put the script, its own Python
+    # is elsewhere, and `python` inside stays the user's.
+    own = Path(sys.argv[0]).absolute().parent
+    if not any((own / name).is_file() for name in ("qoder", "qoder.exe")):
+        own = Path(sys.executable).parent
+    folders = [str(own), *filter(None, [base.get("PATH")])]
     env = {**base, **inside, "PATH": os.pathsep.join(folders)}
     return {name: value for name, value in env.items() if value or name not in MISLEADING}
-
-
-def _own_folder() -> str:
-    """Return the folder of this program's console script, or else of its Python.
-
-    Where pipx has put the script, its own Python is elsewhere: `python` inside stays the user's.
-    """
-    script = Path(sys.argv[0]).absolute().parent
-    holds_it = any((script / name).is_file() for name in ("qoder", "qoder.exe"))
-    return str(script if holds_it else Path(sys.executable).parent)
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> int:

@@ -61,7 +61,7 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-code
     """
-    from qoder_cli.deployments.planning import plan
+    from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import without_writing
     from qoder_cli.files.load import load
 
@@ -76,20 +76,21 @@ def apply(
     _tell_what_is_left(app, steps, paths)
     if only_look:
         _print_applied(app, list(map(without_writing, steps)))
-        options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
-        return _would(steps, app.command("deploy", "apply", *paths, *options, "--yes"), exit_code=exit_code)
+        if error := first_by_rank(step.error for step in steps if step.error):
+            raise error
+        if is_open and exit_code:
+            options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
+            would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
+            command = app.command("deploy", "apply", *paths, *options, "--yes")
+            raise NotYet(would, hint="to apply", next=command)
+        return Exit.OK
     if is_open and not yes:
-        _ask(app, steps)
+        if not app.may_ask:
+            raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
+        if not confirmed(app, f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"):
+            raise UsageError("cancelled; nothing was applied")
+        look_again(app, steps)
     return _apply(app, steps)
-
-
-def _would(steps: Sequence["Step"], command: list[str], *, exit_code: bool) -> int:
-    if error := first_by_rank(step.error for step in steps if step.error):
-        raise error
-    count = sum(step.is_open for step in steps)
-    if count and exit_code:
-        raise NotYet(f"{count} of {len(steps)} deployments would change", hint="to apply", next=command)
-    return Exit.OK
 
 
 def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
@@ -121,17 +122,6 @@ def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) 
             app.progress.warn(f"{step.known}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
 
 
-def _ask(app: App, steps: Sequence["Step"]) -> None:
-    """Ask whether it shall be written, and look once more at what was asked about."""
-    from qoder_cli.deployments.planning import look_again
-
-    if not app.may_ask:
-        raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
-    if not confirmed(app, f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"):
-        raise UsageError("cancelled; nothing was applied")
-    look_again(app, steps)
-
-
 def _in_words(steps: Sequence["Step"]) -> str:
     """Return how many are to be created and changed."""
     new = sum(step.is_open and step.current is None for step in steps)
@@ -152,7 +142,13 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
 
     def on_done(number: int, applied: "Applied") -> None:
         done[number] = applied
-        _tell(app, applied, so_far=f"applying: {len(done)} of {len(steps)}")
+        if applied.error is not None:
+            said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
+            names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
+            app.progress.warn(said if names_it else f"{applied.known}: {said}")
+        elif applied.action in ("created", "changed"):
+            so_far = f"applying: {len(done)} of {len(steps)}"
+            app.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
@@ -169,15 +165,6 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
     except InternalError as unwritten:  # a full disk does not make undone what was done
         raise last_words(unwritten, _so_far(items()), unwritten.message) from None
     return _conclude(items(), signalled)
-
-
-def _tell(app: App, applied: "Applied", *, so_far: str) -> None:
-    if applied.error is not None:
-        said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
-        names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
-        app.progress.warn(said if names_it else f"{applied.known}: {said}")
-    elif applied.action in ("created", "changed"):
-        app.progress.change(f"{applied.action} {applied.known}", status=so_far)
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
