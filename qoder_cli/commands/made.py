@@ -10,7 +10,6 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.base.times import parse_timestamp
 from qoder_cli.cli.options import AllowEmpty, OneRun, Yes, argument, as_command, confirmed, flag, is_list, named
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
@@ -139,7 +138,7 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
-    from qoder_cli.local.remembered import remember_things
+    from qoder_cli.local.remembered import MOST_THINGS, remember_things
     from qoder_cli.nouns.shown import fields, found_at, name_of
 
     held = holder_of(app, noun, typed)
@@ -148,18 +147,19 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     statuses, name = typed.get("status") or (), typed.get("name")
 
     def matches(raw: dict[str, Any]) -> bool:
-        created = parse_timestamp(raw.get("created_at"))
         session = typed.get("session")
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
             and session in (None, found_at(raw, "scope.id"))
-            and (window == ALWAYS or (created is not None and window.holds(created)))
+            and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
+    seen: list[dict[str, Any]] = []
+
     def read(objects: Sequence[dict[str, Any]]) -> list[Resource]:
-        remember_things(app, noun.words, [(each, name_of(each)) for each in objects])
+        seen.extend(objects[: MOST_THINGS - len(seen)])
         return list(map(Resource, objects))
 
     query: dict[str, Any] = {"limit": page_size(wanted)} if noun.is_paged else {}
@@ -174,6 +174,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     listing.print(
         app.output.rows(fields=lambda each: fields(each.raw, noun.columns), data=Resource.as_json, first=noun.columns)
     )
+    remember_things(app, noun.words, [(each, name_of(each)) for each in seen])
     listing.conclude(app.progress, none=f"no {noun.called}s found")
 
 

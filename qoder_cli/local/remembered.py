@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 MOST_DEPLOYMENTS = 300  # of one host and profile
+MOST_THINGS = 300  # of one noun, host and profile
 MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
@@ -104,7 +105,7 @@ def remember_things(app: Invocation, noun: str, things: Iterable[tuple[Mapping[s
     """Remember what was seen of a noun, objects and their names, and forget what is archived."""
     where = app.settings.host, app.settings.profile, noun
     found = [(id, name, raw.get("archived_at")) for raw, name in things if (id := text(raw.get("id")))]
-    plain = [(id, _plain(name), gone) for id, name, gone in found if _ID.fullmatch(id)][:MOST_DEPLOYMENTS]
+    plain = [(id, _plain(name), gone) for id, name, gone in found if _ID.fullmatch(id)][:MOST_THINGS]
 
     def put(connection: "Connection") -> None:
         connection.execute(THINGS)
@@ -119,7 +120,7 @@ def remember_things(app: Invocation, noun: str, things: Iterable[tuple[Mapping[s
         connection.execute(
             f"DELETE FROM things WHERE {mine} AND id NOT IN"
             f" (SELECT id FROM things WHERE {mine} ORDER BY place DESC LIMIT ?)",
-            (*where, *where, MOST_DEPLOYMENTS),
+            (*where, *where, MOST_THINGS),
         )
 
     if plain:

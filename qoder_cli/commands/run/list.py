@@ -69,6 +69,11 @@ class Window(NamedTuple):
         """Return whether a moment lies within."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
 
+    def has(self, moment: object) -> bool:
+        """Return whether a timestamp as the server wrote it lies within."""
+        at = parse_timestamp(moment)
+        return at is not None and self.holds(at)
+
     def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, str]:
         """Return the window as two parameters of a request, wider by the slack: what is left over is filtered here."""
         query = {}

@@ -9,7 +9,6 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.times import parse_timestamp
 from qoder_cli.cli.options import flag
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
@@ -72,13 +71,12 @@ def list_sessions(
     agent = None if agent is None else id_of(app, NOUNS["agent"], agent)
 
     def matches(item: Object) -> bool:
-        created = parse_timestamp(item.get("created_at"))
         return (
             (include_archived or not text(item.get("archived_at")))
             and (not status or item.get("status") in status)
             and of in (None, item.get("deployment_id"))
             and agent in (None, mapping(item.get("agent")).get("id"))
-            and (window == ALWAYS or (created is not None and window.holds(created)))
+            and (window == ALWAYS or window.has(item.get("created_at")))
         )
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
