@@ -13,6 +13,7 @@ from qoder_cli.nouns.operations import Operation, all_operations, of_path
 from qoder_cli.nouns.write import KEY
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.sessions import PREFIX, Service
 
 FORMATS = ("table", "wide", "json", "jsonl", "id")
@@ -29,6 +30,7 @@ class Case(NamedTuple):
     body: Any = None
     before: tuple[str, ...] = ()
     stdin: str | None = None
+    code: int = 0
 
 
 LIST = {"limit": "20"}
@@ -41,6 +43,11 @@ DEPLOYMENT = {
     "environment_id": "{env}",
     "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}],
 }
+
+OAUTH = (
+    "api POST /vaults/vault_team/credentials -f display_name=mcp -f auth[type]=mcp_oauth -f auth[access_token]=secret"
+    " -f auth[mcp_server_url]=https://mcp.example.com"
+)
 
 CASES = {
     "agents.archive": Case("agent archive writer --yes"),
@@ -62,7 +69,7 @@ CASES = {
     "deployments.pause": Case("deploy pause dep_demo"),
     "deployments.retrieve": Case("deploy get dep_demo"),
     "deployments.run": Case("deploy run dep_demo"),
-    "deployments.runs.list": Case("run list --deployment dep_demo --no-resolve", query=LIST),
+    "deployments.runs.list": Case("run list dep_demo --no-resolve", query=LIST),
     "deployments.runs.retrieve": Case("run get {run} --deployment dep_demo"),
     "deployments.unpause": Case("deploy unpause dep_demo", before=("deploy pause dep_demo",)),
     "deployments.update": Case("deploy update dep_demo --description Reports.", body={"description": "Reports."}),
@@ -127,7 +134,7 @@ CASES = {
     "memory_stores.update": Case("memory update project --description Ours.", body={"description": "Ours."}),
     "models.list": Case("model list", query={}),
     "sessions.archive": Case("session archive {session} --yes"),
-    "sessions.cancel": Case("session cancel {session}"),
+    "sessions.cancel": Case("session cancel {going_session} --yes"),
     "sessions.create": Case(
         "session new --agent writer --env default --title Draft",
         body={"agent": "{agent}", "environment_id": "{env}", "title": "Draft"},
@@ -148,7 +155,7 @@ CASES = {
         "session files {mounted} --renew {repository}", body={"authorization_token": "ghp-secret"}
     ),
     "sessions.retrieve": Case("session get {session}"),
-    "sessions.threads.archive": Case("session thread archive {session} {thread} --yes"),
+    "sessions.threads.archive": Case("session thread archive {session} {thread} --yes", code=6),
     "sessions.threads.events.list": Case("session logs {session} --thread {thread}", query={"limit": "100"}),
     "sessions.threads.events.stream": Case("run logs {going} --thread {going_thread} --follow"),
     "sessions.threads.list": Case("session threads {session}", query=LIST),
@@ -169,7 +176,7 @@ CASES = {
     "vaults.credentials.create": Case("vault put team-secrets API_KEY --env", stdin="secret-value"),
     "vaults.credentials.delete": Case("vault credential delete team-secrets github-token --yes"),
     "vaults.credentials.list": Case("vault credential list team-secrets", query=LIST),
-    "vaults.credentials.mcp_oauth_validate": Case("vault check team-secrets"),
+    "vaults.credentials.mcp_oauth_validate": Case("vault check team-secrets", before=(OAUTH,)),
     "vaults.credentials.retrieve": Case("vault credential get team-secrets github-token"),
     "vaults.credentials.update": Case(
         "vault put team-secrets API_KEY --env",
@@ -197,7 +204,7 @@ class Recorder(Service):
         query = dict(parse_qsl(request.url.query.decode()))
         path = request.url.path.removeprefix(PREFIX)
         self.requests.append((request.method, path, query, request.read()))
-        return super().handle_request(request)
+        return WorldTransport.handle_request(self, request)  # none of what other tests put in its place
 
 
 class Scene:
@@ -232,13 +239,14 @@ class Scene:
             case "session":
                 return self.service.session()
             case "mounted":
-                repository = {"type": "github_repository", "url": "https://github.com/org/repo"}
-                return self.service.session(resources=[repository, {"type": "file", "file_id": self.of("file")}])
+                line = f"session new --agent writer --env default --file {self.of('file')}"
+                return str(self.qoder(*line.split(), "--repo", "https://github.com/org/repo", "-q").out.strip())
             case "thread":
                 return "sthr_" + self.of("session").removeprefix("sess_")
+            case "going_session":
+                return str(self.qoder("run", "get", self.of("going"), "--json").json["session_id"])
             case "going_thread":
-                run = self.qoder("run", "get", self.of("going"), "--json").json
-                return "sthr_" + str(run["session_id"]).removeprefix("sess_")
+                return "sthr_" + self.of("going_session").removeprefix("sess_")
             case "run" | "going":
                 return str(self.qoder("deploy", "run", "dep_demo", "-q").out.strip())
             case "repository" | "resource":
@@ -280,7 +288,7 @@ def sent_by(operation: Operation, scene: Scene, case: Case, format: str) -> tupl
     scene.service.requests.clear()
     qoder.stdin = case.stdin or ""
     ran = qoder(*words, "-o", format)
-    assert ran.code == 0, (words, ran.err)
+    assert ran.code == case.code, (words, ran.err)
     found = [
         (query, content)
         for method, path, query, content in scene.service.requests
