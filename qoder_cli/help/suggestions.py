@@ -69,7 +69,7 @@ VALUES: dict[str, str] = {
 DESTRUCTIVE = frozenset(
     {
         *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "send", "set", "unset"),
-        *("put", "redact", "remove", "upload", "write"),
+        *("put", "redact", "remove", "stop", "upload", "write"),
     }
 )
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them

@@ -242,14 +242,14 @@ def altered_twice(word: str) -> set[str]:
     return {twice for once in altered(word, letters) for twice in altered(once, letters)}
 
 
-def groups() -> Iterator[Any]:
-    """Yield the contexts of the program and of every noun that has commands."""
-    root = typer.Context(TREE, info_name="qoder")
-    yield root
-    for noun in TREE.list_commands(root):
-        command = TREE.get_command(root, noun)
+def groups(context: Any = None) -> Iterator[Any]:
+    """Yield the contexts of the program, of every noun that has commands, and of those within a noun."""
+    context = context or typer.Context(TREE, info_name="qoder")
+    yield context
+    for name in context.command.list_commands(context):
+        command = context.command.get_command(context, name)
         if hasattr(command, "list_commands"):
-            yield typer.Context(command, info_name=noun, parent=root)
+            yield from groups(typer.Context(command, info_name=name, parent=context))
 
 
 def names_something_destructive(text: str, typed: str) -> list[str]:
@@ -267,7 +267,7 @@ def test_every_destructive_command_is_known_as_one() -> None:
         *("list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path"),
         *("agent", "env", "file", "vault", "skill", "memory", "dream", "thread", "credential", "versions"),
-        *("work", "cat", "check", "download", "history", "ls"),
+        *("work", "cat", "check", "download", "history", "ls", "stats"),
     }
 
 

@@ -101,7 +101,7 @@ CASES = {
     "environments.work.poll": Case("env work poll workers --worker w1", query={}),
     "environments.work.retrieve": Case("env work get workers work_demo"),
     "environments.work.stats": Case("env work stats workers"),
-    "environments.work.stop": Case("env work stop workers work_demo --force --yes", body={"force": True}),
+    "environments.work.stop": Case("env work stop workers work_demo --force", body={"force": True}),
     "environments.work.update": Case(
         "env work update workers work_demo --metadata team=core", body={"metadata": {"team": "core"}}
     ),

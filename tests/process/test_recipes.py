@@ -54,6 +54,7 @@ def test_a_recipe_works(tmp_path: Path, name: str) -> None:
     with sandbox("current") as server:
         server.world.seed_runs(30, deployment_id="dep_scheduled", every=3600.0)
         shell = Shell(tmp_path, server).quick().hurry()
+        shell.env["REPORTS_API_KEY"] = "a-secret"
         ended = shell.start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
     assert (ended.code, "rror" in ended.err) == (0, False), ended.err
 
