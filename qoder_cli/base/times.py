@@ -11,8 +11,6 @@ from qoder_cli.base.errors import UsageError
 if TYPE_CHECKING:
     import queue
 
-TRIES = 5  # of a request that may be tried again
-TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
 LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
 
 _AGE = "".join(rf"(?:(?P<{unit}>\d+){unit[0]})?" for unit in ("weeks", "days", "hours", "minutes", "seconds"))
@@ -154,11 +152,6 @@ def span(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
-
-
-def may_wait(pause: float, spent: float) -> bool:
-    """Return whether to pause (seconds) and try again, after so many seconds spent on the tries before."""
-    return spent + pause <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < pause <= LONGEST_RETRY_AFTER)
 
 
 class Clock:

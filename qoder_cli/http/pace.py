@@ -4,8 +4,10 @@ import threading
 from collections.abc import Callable
 
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.times import TRIES, Clock, may_wait
+from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
 
+TRIES = 5  # of a request that may be tried again
+TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
 WRITES_PER_SECOND = 20.0  # what the API advises (api/facts.md, 3.7)
 # Of a command that makes very many, though a server may be asked 50 times (api/facts.md, 3.7); a little less than 20,
 # so that a busy machine, which lets some wait, never sends one too many in a second.
@@ -62,4 +64,5 @@ class Pace:
 def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
     """Return the seconds to wait before trying again; None when that is pointless or enough."""
     wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
-    return wait if error.retryable and tries < TRIES and may_wait(wait, spent) else None
+    in_time = spent + wait <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < wait <= LONGEST_RETRY_AFTER)
+    return wait if error.retryable and tries < TRIES and in_time else None

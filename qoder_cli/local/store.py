@@ -127,13 +127,6 @@ class Entry(NamedTuple):
         return self.run is None and not self.nothing
 
 
-class Owner(NamedTuple):
-    """The id of the attempt that has a run, and whether it adopted the run."""
-
-    attempt: str
-    adopted: bool
-
-
 class Store:
     """What this machine's user has triggered and seen; threads may share it.
 
@@ -252,10 +245,10 @@ class Store:
         marks = ", ".join("?" * len(ids))
         return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
 
-    def owners(self, host: str) -> dict[str, Owner]:
-        """Return which attempt has each run on this host; of several that answers named it to, the first."""
-        query = "SELECT run, id, is_adopted FROM attempts WHERE run IS NOT NULL AND host = ? ORDER BY number DESC"
-        return {run: Owner(id, bool(adopted)) for run, id, adopted in self.read(query, (host,))}
+    def owners(self, host: str) -> dict[str, Entry]:
+        """Return what each run on this host is of; of several that answers named it to, the first."""
+        entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
+        return {entry.run: entry for entry in entries if entry.run}
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the newest attempt with this profile on this host that started something, or may have.

@@ -23,7 +23,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
 from qoder_cli.http.client import Client
 from qoder_cli.http.readback import ReadBack
-from qoder_cli.local.store import Attempt, Owner, Store
+from qoder_cli.local.store import Attempt, Entry, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
 MORE_LOOKS = (16.0, 30.0)  # the same, before anything is sent again or said to have started nothing: lists lag
@@ -171,7 +171,7 @@ class _Search:
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
 
-    def _possible(self, owners: dict[str, Owner]) -> list[Run]:
+    def _possible(self, owners: dict[str, Entry]) -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
         windows = [_wide(attempt) for attempt in self._attempts()]
@@ -179,7 +179,7 @@ class _Search:
         def is_possible(run: Run) -> bool:
             owner, created = owners.get(run.id), run.created
             # Another's guess does not prove that the run is theirs; the answer to their trigger does.
-            is_another = owner is not None and owner.attempt not in mine and not owner.adopted
+            is_another = owner is not None and owner.attempt.id not in mine and not owner.adopted
             may_be_in_time = created is None or any(window is None or window.holds(created) for window in windows)
             context = run.raw.get("trigger_context")
             is_scheduled = (text(context) or text(mapping(context).get("type"))) == "schedule"
@@ -187,9 +187,9 @@ class _Search:
 
         return [run for run in self._shown.values() if is_possible(run)]
 
-    def _is_ours(self, run: Run, owners: dict[str, Owner]) -> bool:
+    def _is_ours(self, run: Run, owners: dict[str, Entry]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
-        is_free = run.id not in owners or owners[run.id].attempt in {attempt.id for attempt in self._attempts()}
+        is_free = run.id not in owners or owners[run.id].attempt.id in {attempt.id for attempt in self._attempts()}
         created = run.created
         return is_manual and is_free and created is not None and self._in_time(created)
 

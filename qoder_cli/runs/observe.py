@@ -1,6 +1,7 @@
 """Reading one run until its ending is known, with the least that has to be asked."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -167,6 +168,12 @@ class Observer:
             elif self._age(run) >= YOUNG:
                 raise
         return self.ended
+
+    def read_if_unclear(self) -> None:
+        """Read a run of which its trigger's answer says too little, as far as it can be read."""
+        if self.adopted or (self.run and standing(Run(self.run.raw)) is Standing.HALF_WRITTEN):
+            with suppress(ApiError):
+                self.read_once()
 
     def read_once(self) -> Run:
         """Read without waiting for the run; a half-written one three times, a 404 for 30 s. Raises ApiError."""

@@ -1,12 +1,8 @@
 """One run of one deployment, from the order to what is printed of it."""
 
-from contextlib import suppress
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
@@ -71,9 +67,7 @@ def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
 
 def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
     """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
-    if observer.adopted or (observer.run and standing(Run(observer.run.raw)) is Standing.HALF_WRITTEN):
-        with suppress(ApiError):
-            observer.read_once()
+    observer.read_if_unclear()
     run = observer.run
     assert run is not None  # it was just started
     error = ending_error(run, app)

@@ -21,7 +21,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.base.plainfile import state_folder
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
-from qoder_cli.local.store import Attempt, Entry, Owner, Store
+from qoder_cli.local.store import Attempt, Entry, Store
 from tests.conftest import Qoder
 from tests.support.stored import entries_in
 
@@ -75,7 +75,7 @@ def test_an_attempt_is_open_until_it_is_settled(store: Store) -> None:
     store.settle(attempt, "drun_1")
     assert store.entries(HOST) == [Entry(attempt, "drun_1")]
     assert not store.entries(HOST)[0].open
-    assert store.owners(HOST) == {"drun_1": Owner(attempt.id, adopted=False)}
+    assert store.owners(HOST) == {"drun_1": Entry(attempt, "drun_1")}
 
 
 def test_that_nothing_was_started_never_overwrites_a_run(store: Store) -> None:
@@ -113,7 +113,7 @@ def test_a_run_is_claimed_once(store: Store, tmp_path: Path) -> None:
     assert not store.claim(first, "drun_2")
     assert not store.claim(second, "drun_1")
     assert entries_in(tmp_path / "state") == [Entry(first, "drun_1", adopted=True), Entry(second)]
-    assert store.owners(HOST) == {"drun_1": Owner(first.id, adopted=True)}
+    assert store.owners(HOST) == {"drun_1": Entry(first, "drun_1", adopted=True)}
     assert store.adopted(HOST) == {"drun_1"}
     assert store.adopted(HOST) & {"drun_1", "drun_2"} == {"drun_1"}
     assert "drun_1" not in store.adopted("elsewhere")
@@ -139,7 +139,7 @@ def test_a_claim_is_reopened_by_the_answer_that_names_the_run_to_another(store: 
     wrong, right = begin(store, host="elsewhere" if elsewhere else HOST), begin(store)
     assert store.claim(wrong, "drun_1")
     store.settle(right, "drun_1")
-    assert store.owners(HOST) == {"drun_1": Owner(right.id, adopted=False)}
+    assert store.owners(HOST) == {"drun_1": Entry(right, "drun_1")}
     [entry] = [entry for entry in store.entries(wrong.host) if entry.attempt == wrong]
     assert entry == (Entry(wrong, "drun_1", adopted=True) if elsewhere else Entry(wrong))
     assert entry.open != elsewhere
@@ -157,7 +157,7 @@ def test_a_server_that_honours_the_key_names_one_run_to_two_attempts(store: Stor
     store.settle(first, "drun_1")
     store.settle(second, "drun_1")
     assert [entry.run for entry in store.of_key("k", host=HOST)] == ["drun_1", "drun_1"]
-    assert store.owners(HOST) == {"drun_1": Owner(first.id, adopted=False)}
+    assert store.owners(HOST) == {"drun_1": Entry(first, "drun_1")}
 
 
 def test_last_is_the_newest_that_may_have_started_something(store: Store) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, Signalled
-from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
@@ -139,7 +137,14 @@ class Launches:
         if self._plan.fail_fast and self._plan.excused(self._settled[number][0]).is_failure:
             self._pace.close()
         with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
-            self._ask_more(number)
+            # What the response did not say: why it was refused, or how a half-written run stands.
+            item, watch = self._settled[number]
+            if isinstance(item.error, ApiError):
+                explained = explain_refusal(item.error, self._orders[number].deployment_id, self._app)
+                self._settled[number] = item.with_(error=explained), None
+            if watch and not self._plan.wait:
+                watch.observer.read_if_unclear()
+                self._settled[number] = self._item(watch), watch
         self._under_way.pop(number, None)
         return self._settled[number]
 
@@ -169,18 +174,6 @@ class Launches:
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
         return Item(watch.label or "", watch.run, error)
-
-    def _ask_more(self, number: int) -> None:
-        """Ask what the response did not say: why it was refused, or how a half-written run stands."""
-        item, watch = self._settled[number]
-        if isinstance(item.error, ApiError):
-            explained = explain_refusal(item.error, self._orders[number].deployment_id, self._app)
-            self._settled[number] = item.with_(error=explained), None
-        is_unclear = item.run and (item.run.adopted or standing(Run(item.run.raw)) is Standing.HALF_WRITTEN)
-        if watch and is_unclear and not self._plan.wait:
-            with suppress(ApiError):
-                watch.observer.read_once()
-            self._settled[number] = self._item(watch), watch
 
 
 def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
