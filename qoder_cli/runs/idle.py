@@ -5,7 +5,6 @@ What cannot be known with these counts as going: a run too many costs more than 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from qoder_cli.app import App
@@ -46,13 +45,19 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     if len(open_runs) <= stories.left:
         return next((settle(run) for run in open_runs if not stories.has_ended(run)), None)
     stories.left -= 1
-    sessions = _sessions(client, deployment_id)
+    moving, own, resting, is_all = _sessions(client, deployment_id)
     old = client.server_now() - YOUNG  # a list may not show the session of a younger run yet
-    suspects = [run for run in open_runs if sessions.may_move(run.session_id) or (run.created or math.inf) > old]
+
+    def may_move(run: Run) -> bool:
+        """Return whether its session is, or may be, at work."""
+        is_seen_at_rest = is_all or run.session_id in resting
+        return run.session_id in moving or not is_seen_at_rest or (run.created or math.inf) > old
+
+    suspects = [run for run in open_runs if may_move(run)]
     for run in [*suspects, *(run for run in open_runs if run not in suspects)]:
         if (stories.left or run in suspects) and not stories.has_ended(run):
             return settle(run)
-    for session_id in sessions.own - {run.session_id for run in runs}:
+    for session_id in own - {run.session_id for run in runs}:
         if not stories.ended(session_id, SessionStory()):
             raise RunSkipped(
                 f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
@@ -71,44 +76,30 @@ def already_going(run: Run, app: App) -> QoderError:
     return going_on(error, run, app)
 
 
-@dataclass
-class _Sessions:
-    """What one page of sessions tells; those in `own` say that they work, and for the deployment."""
-
-    moving: set[str] = field(default_factory=set)
-    own: set[str] = field(default_factory=set)
-    resting: set[str] = field(default_factory=set)
-    is_all: bool = False
-
-    def may_move(self, session_id: str | None) -> bool:
-        """Return whether a session is, or may be, at work."""
-        return session_id in self.moving or not (self.is_all or session_id in self.resting)
-
-
-def _sessions(client: Client, deployment_id: str) -> _Sessions:
-    """Return what moves of a deployment, as far as the server heeds the query. Raises AuthError."""
+def _sessions(client: Client, deployment_id: str) -> tuple[set[str], set[str], set[str], bool]:
+    """Return the sessions that work, those of them of the deployment, those at rest, and whether these are all."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING[:2], "limit": NEWEST, "include_archived": "true"}
-    found = _Sessions()
+    moving, own, resting = set[str](), set[str](), set[str]()
     try:
         page = next(client.pages("/sessions", query))
     except AuthError:
         raise
     except ApiError:
-        return found
+        return moving, own, resting, False
     rows = list(map(mapping, page["data"]))
     has_more = bool(text(page.get("next_page"))) or page.get("has_more") is True
-    found.is_all = not has_more and all(text(row.get("id")) for row in rows)
+    is_all = not has_more and all(text(row.get("id")) for row in rows)
     for row in rows:
         id, status = text(row.get("id")), text(row.get("status"))
         if id is None:
             continue
         if status in AT_REST:
-            found.resting.add(id)
+            resting.add(id)
         else:
-            found.moving.add(id)
+            moving.add(id)
             if row.get("deployment_id") == deployment_id:
-                found.own.add(id)
-    return found
+                own.add(id)
+    return moving, own, resting, is_all
 
 
 class _Stories:

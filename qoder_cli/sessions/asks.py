@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import event_key, event_time, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_answer
@@ -224,7 +224,7 @@ class Waiting:
             "call": Id(self.id),
             "kind": "unreadable",
             **dict.fromkeys(("name", "input", "asked", "waits")),
-            "credits": mapping(self.session.get("usage")).get("total_credits"),
+            "credits": Run(self.session).credits,
         }
         if call:
             name, given = Words(call.name, least=14), Words(short(call.input), least=12)
@@ -248,6 +248,6 @@ class Waiting:
             "deployment_id": self.session.get("deployment_id"),
             "call": self.id,
             **told,
-            "credits": mapping(self.session.get("usage")).get("total_credits"),
+            "credits": Run(self.session).credits,
             "answer": self.commands,
         }

@@ -21,7 +21,7 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.plainfile import keep
 from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.local.remembered import remember_runs
@@ -180,7 +180,7 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
         for page in islice(pages, MOST_PAGES):
             for row in map(mapping, page["data"]):
                 if (id := text(row.get("id"))) in sessions:
-                    told[str(id)] = mapping(row.get("usage")).get("total_credits")
+                    told[str(id)] = Run(row).credits
             if len(told) == len(sessions) or app.clock.monotonic() > until:
                 break
     return told

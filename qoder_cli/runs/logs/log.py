@@ -176,7 +176,7 @@ def credits_of(app: App, run: Run, selection: Selection) -> object:
         return run.credits
     with suppress(ApiError):
         session = app.client.get(f"/sessions/{segment(run.session_id)}", within=USAGE_WITHIN, retry=False)
-        return mapping(mapping(session).get("usage")).get("total_credits")
+        return Run(mapping(session)).credits
     return None
 
 
