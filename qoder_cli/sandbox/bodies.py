@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from qoder_cli.base import cron
 from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
 from qoder_cli.sandbox.records import variables
-from qoder_cli.sandbox.store import merged
+from qoder_cli.sandbox.store import merged, without_secrets
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -196,7 +196,6 @@ class Update(_Changeable):
 
 
 _EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_ids": [], "metadata": {}}
-_SECRETS = {"authorization_token", "password"}  # of a resource; never shown again
 
 
 class _SessionAgent(_OfTypes):
@@ -264,11 +263,6 @@ def session_fields(
             raise invalid("environment_variables: a name is not allowed.", "environment_variables")
         fields["environment_variables"] = named
     return fields
-
-
-def without_secrets(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return a resource as it is shown."""
-    return {name: value for name, value in resource.items() if name not in _SECRETS}
 
 
 def deployment_fields(

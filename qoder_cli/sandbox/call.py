@@ -63,13 +63,13 @@ class Query:
         given = [(_COMPARE[bound], self.moment(f"created_at[{bound}]")) for bound in bounds]
         return lambda moment: all(holds(moment, limit) for holds, limit in given if limit is not None)
 
-    def limit(self) -> int:
-        """Return the limit: from 1 to 100, 20 unless given."""
-        value = self.one("limit")
+    def number(self, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:
+        """Return a whole number from `least` to `most`."""
+        value = self.one(name)
         if value is None:
-            return 20
-        if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= 100:
-            raise invalid("limit must be between 1 and 100.", "limit")
+            return default
+        if not value.isascii() or not value.isdigit() or not least <= int(value[:10]) <= most:
+            raise invalid(f"{name} must be between {least} and {most}.", name)
         return int(value)
 
     def descending(self, *, default: str) -> bool:
@@ -179,7 +179,7 @@ class Call:
         Older servers ignore a `page` cursor. Raises Refusal.
         """
         query, rest, back = self.query, list(things)[:: -1 if descending else 1], False
-        limit = query.limit()
+        limit = query.number("limit", 20, least=1, most=100)
         given = [(cursor, value) for cursor in _CURSORS if (value := query.one(cursor)) is not None]
         if len(given) > 1:
             raise invalid("page, after_id and before_id are mutually exclusive.", given[1][0])

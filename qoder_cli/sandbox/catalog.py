@@ -1,22 +1,22 @@
-"""What is special about agents, environments, vaults, credentials and dreams (api/facts.md, 4 and 7.3)."""
+"""What is special about agents, environments, credentials and dreams (api/facts.md, 4 and 7.3)."""
 
+from dataclasses import replace
 from typing import Any
 
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox import contents, work
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.records import ENVIRONMENT, Thing
+from qoder_cli.sandbox.kept import FORMS
+from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.shapes import Shape, stamp
-from qoder_cli.sandbox.store import Act, Kind, archive, create, only, require, retrieve, routes, visible
+from qoder_cli.sandbox.store import Act, Kind, array, only, require, retrieve, routes, visible, without_secrets
 from qoder_cli.sandbox.wire import Refusal, invalid
 
 _TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
 _TOOLSETS = ("agent_toolset_20260401", "browser_toolset_20260714", "mcp_toolset", "custom")
 _PACKAGES = ("apt", "cargo", "gem", "go", "npm", "pip")
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
-_LARGEST_SETUP = 64 * 1024
-_SECRETS = ("token", "secret_value", "access_token", "refresh_token", "client_secret")
 _AUTHS = {  # the fields of each type, `?` marks optional ones
     "static_bearer": ("token", "mcp_server_url"),
     "environment_variable": ("secret_name", "secret_value", "networking?", "injection_location?"),
@@ -26,9 +26,7 @@ _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}",
 
 
 def _agent(call: Call, said: Shape, old: Thing | None) -> None:
-    if old is None:
-        said["version"] = 1
-    else:
+    if old is not None:
         given, now = said.get("version"), old.fields["version"]
         if given is None:
             raise invalid("Field 'version' is required.", "version")
@@ -40,46 +38,46 @@ def _agent(call: Call, said: Shape, old: Thing | None) -> None:
     for n, tool in enumerate(said.get("tools") or ()):
         _check_tool(tool, f"tools.{n}")
     multiagent = said.get("multiagent")
-    if multiagent is not None and not 1 <= len(multiagent.get("agents") or ()) <= 21:  # 20, and an adviser
+    if multiagent is not None and not 1 <= len(array(multiagent, "agents", "multiagent.")) <= 21:  # 20, and an adviser
         raise invalid("multiagent.agents has 1 to 20 agents.", "multiagent.agents")
 
 
 def _model(model: Any) -> Shape:
     model = {"id": model} if isinstance(model, str) else model
-    if not isinstance(model.get("id"), str) or not model["id"]:
-        raise invalid("Missing required field: model.id", "model.id")
-    return dict(model)
+    require(model, ("id",), "model.")
+    return {**model}
 
 
 def _check_tool(tool: Any, where: str) -> None:
     """Raise Refusal for what is no tool, or names one that there is not."""
     if not isinstance(tool, dict) or tool.get("type") not in _TOOLSETS:
         raise invalid(f"{where}.type must be one of {', '.join(_TOOLSETS)}.", f"{where}.type")
-    if tool["type"] == "custom":
-        require(tool, ("name", "description", "input_schema"), f"{where}.")
-    if tool["type"] == "mcp_toolset":
-        require(tool, ("mcp_server_name",), f"{where}.")
-    if tool["type"] == _TOOLSETS[0]:
-        configured = [each.get("name") for each in tool.get("configs") or ()]
-        for name in (*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ()), *configured):
-            if str(name).lower().replace("_", "") not in _TOOLS:
-                raise invalid(f'Unknown tool "{name}".', where)
+    needed = {"custom": ("name", "description", "input_schema"), "mcp_toolset": ("mcp_server_name",)}
+    require(tool, needed.get(tool["type"], ()), f"{where}.")
+    objects = [tool.get("input_schema") or {}, tool.get("default_config") or {}, *array(tool, "configs", f"{where}.")]
+    objects += [each.get("permission_policy") or {} for each in objects if isinstance(each, dict)]
+    if not all(isinstance(each, dict) for each in objects):
+        raise invalid(f"{where} has something else where an object is.", where)
+    names = [*array(tool, "enabled_tools", f"{where}."), *array(tool, "disallowed_tools", f"{where}.")]
+    names += [each.get("name") for each in array(tool, "configs", f"{where}.")]
+    for name in names if tool["type"] == _TOOLSETS[0] else ():
+        if str(name).lower().replace("_", "") not in _TOOLS:
+            raise invalid(f'Unknown tool "{name}".', where)
 
 
 def _keep_version(call: Call, agent: Thing, how: str) -> None:
-    version = Thing(dict(agent.fields), call.now)
-    call.world.things.setdefault(f"agents/{agent.fields['id']}/versions", {})[str(agent.fields["version"])] = version
+    call.world.keep("agents.versions", agent.fields["id"], at=call.now, **agent.fields)
 
 
 def _get_agent(kind: Kind, operation: Operation, call: Call) -> Reply:
-    """Return an agent. Those that deployments and sessions were given without further ado exist too."""
+    """Return an agent; those that deployments and sessions merely name exist too."""
     [id], world, version = call.ids, call.world, call.query.one("version")
-    if world.thing(kind.path, id) is None:
+    if world.thing(kind.form.path, id) is None:
         users = [each.agent["id"] for each in world.deployments.values()]
         users += [each.agent["id"] for each in world.sessions.values()]
         if id in world.agent_versions or id in users:
             known = {"name": id, "version": world.latest_version(id), "archived_at": None}
-            return {"id": id, "type": kind.type, **kind.empty, **known}
+            return {"id": id, "type": kind.form.type, **kind.form.empty, **known}
     if version is None:
         return retrieve(kind, operation, call)
     kind.known(call)
@@ -101,49 +99,36 @@ def _environment(call: Call, said: Shape, old: Thing | None) -> None:
     network = only(config.get("networking") or {}, _LIMITED, "config.networking")
     if network.get("type", "limited") not in ("limited", "unrestricted"):
         raise invalid("config.networking.type must be limited or unrestricted.", "config.networking.type")
-    if len(config.get("setup_script") or "") > _LARGEST_SETUP:
+    if len(str(config.get("setup_script") or "")) > 64 * 1024:
         raise invalid("config.setup_script has at most 64 KB.", "config.setup_script")
     only(config.get("packages") or {}, (*_PACKAGES, "type"), "config.packages")
-    limited = network.get("type", "limited") == "limited"
-    said["config"] = {**config, "networking": _LIMITED | network if limited else network}  # absent: limited
+    if network.get("type") != "unrestricted":  # nor where nothing is said of it
+        network = _LIMITED | network
+    said["config"] = {**config, "networking": network}
 
 
 def _refuse_used(call: Call, environment: Thing) -> None:
-    id = environment.fields["id"]
-    if any(session.environment_id == id for session in call.world.sessions.values()):
+    if any(session.environment_id == environment.key for session in call.world.sessions.values()):
         raise Refusal(409, "A session refers to this environment.")
 
 
-def _create_vault(kind: Kind, operation: Operation, call: Call) -> Reply:
-    made = create(kind, operation, call)
-    assert isinstance(made, dict)
-    return {**made, "credentials": []}
+def _show_vault(call: Call, vault: Thing, verb: str) -> Shape:
+    return {**vault.fields, "credentials": []} if verb == "create" else vault.fields
 
 
 def _credential(call: Call, said: Shape, old: Thing | None) -> None:
     """Check `auth`, and forget its secrets. In an update, it changes what it gives."""
     if "auth" not in said:
         return
-    auth, home = said["auth"], KINDS["vaults.credentials"].home(call)
-    if auth.get("type") not in _AUTHS or (old is not None and auth["type"] != old.fields["auth"]["type"]):
+    auth = said["auth"]
+    if auth.get("type") not in [*_AUTHS] or (old is not None and auth["type"] != old.fields["auth"]["type"]):
         raise invalid("auth.type is not one that this can be.", "auth.type")
     fields = _AUTHS[auth["type"]]
     only(auth, ("type", *(name.rstrip("?") for name in fields)), "auth")
     if old is None:
         require(auth, [name for name in fields if not name.endswith("?")], "auth.")
-    shown = {**(old.fields["auth"] if old else {}), **_without_secrets(auth)}
-    for other in call.world.things.get(home, {}).values():
-        names = [(each.get("mcp_server_url"), each.get("secret_name")) for each in (other.fields["auth"], shown)]
-        if other is not old and other.deleted is None and not other.fields["archived_at"] and names[0] == names[1]:
-            raise Refusal(409, "The vault has a credential for this already.")
-    said["auth"] = shown
-    if old is None:
         said["vault_id"] = call.ids[0]
-
-
-def _without_secrets(auth: Shape) -> Shape:
-    kept = {name: value for name, value in auth.items() if name not in _SECRETS}
-    return {name: _without_secrets(value) if isinstance(value, dict) else value for name, value in kept.items()}
+    said["auth"] = {**(old.fields["auth"] if old else {}), **without_secrets(auth)}
 
 
 def _validate(kind: Kind, operation: Operation, call: Call) -> Reply:
@@ -152,22 +137,16 @@ def _validate(kind: Kind, operation: Operation, call: Call) -> Reply:
     auth = credential.fields["auth"]
     if auth["type"] != "mcp_oauth":
         raise invalid("Only credentials of the type mcp_oauth can be validated.")
-    refresh = {"status": "refreshed" if "refresh" in auth else "no_refresh_token", "http_response": None}
-    return {
-        "type": "vault_credential_validation",
-        "credential_id": credential.fields["id"],
-        "vault_id": call.ids[0],
-        "status": "valid",
-        "has_refresh_token": "refresh" in auth,
-        "validated_at": stamp(call.now),
-        "refresh": refresh,
-        "mcp_probe": {"method": "initialize", "http_response": _PROBED},
-    }
+    has_token = "refresh" in auth
+    valid = {"type": "vault_credential_validation", "status": "valid", "validated_at": stamp(call.now)}
+    ids = {"credential_id": credential.fields["id"], "vault_id": call.ids[0], "has_refresh_token": has_token}
+    refresh = {"status": "refreshed" if has_token else "no_refresh_token", "http_response": None}
+    return {**valid, **ids, "refresh": refresh, "mcp_probe": {"method": "initialize", "http_response": _PROBED}}
 
 
 def _dream(call: Call, said: Shape, old: Thing | None) -> None:
     said["model"] = _model(said["model"])
-    behaviour = said.setdefault("output_behavior", {"type": "create_new"})
+    behaviour = said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
     stores = [each for each in said["inputs"] if isinstance(each, dict) and each.get("type") == "memory_store"]
     for n, each in enumerate(said["inputs"]):
         if each not in stores and not (isinstance(each, dict) and each.get("type") == "sessions"):
@@ -177,8 +156,7 @@ def _dream(call: Call, said: Shape, old: Thing | None) -> None:
     for each in (*stores, *([behaviour] if behaviour["type"] == "update_existing" else [])):
         if call.world.thing("memory_stores", str(each.get("memory_store_id"))) is None:
             raise Refusal(404, "Memory store not found.")
-    dreams = call.world.things.get("dreams", {}).values()
-    if any(dream.fields["status"] in ("pending", "running") for dream in dreams):
+    if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
         raise Refusal(409, "Another dream is under way.")  # one at a time (api/facts.md, 7.3)
 
 
@@ -189,21 +167,17 @@ def _begin_dream(call: Call, dream: Thing, how: str) -> None:
     def run(at: float) -> None:
         if fields["status"] == "pending":
             agent = {"id": WRITER, "type": "agent", "version": world.latest_version(WRITER)}
-            prompt = [
-                {"type": "user.message", "content": [{"type": "text", "text": fields["instructions"] or "Dream."}]}
-            ]
-            session = world.add_session(at=at, agent=agent, environment_id=ENVIRONMENT, initial_events=prompt)
+            session = world.add_session(at=at, agent=agent, environment_id=ENVIRONMENT, initial_events=PROMPT)
             fields.update(status="running", session_id=session.id)
 
     def complete(at: float) -> None:
         if fields["status"] == "running":
-            output = contents.dreamt(world, fields, at=at)
+            output = contents.dreamt(replace(call, now=at), fields)
             usage = {"input_tokens": 1200, "output_tokens": 300}
             fields.update(status="completed", outputs=[output], usage=usage, ended_at=stamp(at))
 
-    if how == "created":
-        world.postpone(1 / world.speed, run)
-        world.postpone(4 / world.speed, complete)
+    world.postpone(1 / world.speed, run)
+    world.postpone(4 / world.speed, complete)
 
 
 def _cancel_dream(kind: Kind, operation: Operation, call: Call) -> Reply:
@@ -215,41 +189,20 @@ def _cancel_dream(kind: Kind, operation: Operation, call: Call) -> Reply:
     return visible(dream)
 
 
-def _archive_dream(kind: Kind, operation: Operation, call: Call) -> Reply:
-    if kind.known(call).fields["status"] in ("pending", "running"):
-        raise Refusal(409, "The dream has not ended.")
-    return archive(kind, operation, call)
-
-
-_AGENT: Shape = {
-    **{"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": [], "mcp_servers": []},
-    **{"multiagent": None, "metadata": {}, "version": 1},
-}
-_ENVIRONMENT: Shape = {"name": "", "description": "", "config": {}, "scope": "organization", "metadata": {}}
-_CREDENTIAL: Shape = {"vault_id": "", "display_name": None, "auth": {}, "metadata": {}}
-_DREAM: Shape = {
-    **{"status": "pending", "inputs": [], "model": {}, "instructions": None, "output_behavior": {}, "outputs": []},
-    **{"session_id": None, "usage": None, "error": None, "ended_at": None},
-}
-
 KINDS = {
-    "agents": Kind("agents", "agent", "agent", _AGENT, _agent, _keep_version),
-    "agents.versions": Kind("agents/{}/versions", "agent", "agent", _AGENT, key="version"),
-    "environments": Kind("environments", "environment", "env", _ENVIRONMENT, _environment, leaves=_refuse_used),
-    "vaults": Kind("vaults", "vault", "vault", {"display_name": "", "metadata": {}}, name="display_name"),
-    "vaults.credentials": Kind(
-        "vaults/{}/credentials", "vault_credential", "vcred", _CREDENTIAL, _credential, name="display_name"
-    ),
-    "dreams": Kind("dreams", "dream", "drm", _DREAM, _dream, _begin_dream, dated=("created_at", "archived_at")),
+    **{name: Kind(form) for name, form in FORMS.items()},
+    "agents": Kind(FORMS["agents"], _agent, _keep_version),
+    "environments": Kind(FORMS["environments"], _environment, leaves=_refuse_used),
+    "vaults": Kind(FORMS["vaults"], show=_show_vault),
+    "vaults.credentials": Kind(FORMS["vaults.credentials"], _credential),
+    "dreams": Kind(FORMS["dreams"], _dream, _begin_dream),
     **contents.KINDS,
     **work.KINDS,
 }
 _OWN: dict[str, Act] = {
     "agents.retrieve": _get_agent,
-    "vaults.create": _create_vault,
     "vaults.credentials.mcp_oauth_validate": _validate,
     "dreams.cancel": _cancel_dream,
-    "dreams.archive": _archive_dream,
     **contents.OWN,
     **work.OWN,
 }

@@ -82,13 +82,12 @@ def behaviour_of(agent_id: str) -> Behaviour:
 
 
 def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
-    """Return how an agent with these tools behaves if it asks: it calls its first custom tool, or its commands ask."""
+    """Return how an agent with these tools behaves if it asks: for a custom tool's result, or for an approval."""
     for tool in tools:
         if tool["type"] == "custom":
             inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")
             return Behaviour(asking(custom_call(tool["name"], **inputs), seconds=2))
-        default = tool.get("default_config") or {}
-        configs = [default, *(each for each in tool.get("configs") or () if each.get("name", "").lower() == "bash")]
-        if any((each.get("permission_policy") or {}).get("type") == "always_ask" for each in configs):
+        configs = [tool.get("default_config") or {}, *(tool.get("configs") or ())]
+        if any(each.get("permission_policy") == {"type": "always_ask"} for each in configs):
             return _ASK
     return None

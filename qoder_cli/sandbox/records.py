@@ -268,8 +268,9 @@ class Session:
 
 @dataclass(slots=True)
 class Thing:
-    """Anything else that the API keeps, with its fields as they are shown; those that begin with `_` never are."""
+    """Anything else that the API keeps. `fields` are as shown; those that begin with `_` never are."""
 
+    key: str  # in its list
     fields: dict[str, Any]
     created: float
     deleted: float | None = None

@@ -1,113 +1,73 @@
-"""What is there to try besides deployments: the samples that the help of the commands names.
-
-All of it is data, so that a world costs next to nothing to furnish.
-"""
+"""What is there to try besides deployments: the samples that the help of the commands names."""
 
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, TITLE, Thing
-from qoder_cli.sandbox.shapes import stamp
+from qoder_cli.sandbox.records import ENVIRONMENT
 
 Fields = dict[str, Any]
 
-WRITER, REVIEWER = "agent_writer", "agent_reviewer"
-SESSION = "sess_demo"
-_OWN_HOSTS = "env_workers"
-_VAULT, _SKILL, _STORE = "vault_team", "skill_release_notes", "memstore_project"
-_TIMES = ("acknowledged_at", "started_at", "latest_heartbeat_at", "stop_requested_at", "stopped_at")
-_ARCHIVED = ("agent", "environment", "vault", "vault_credential", "memory_store", "dream")  # what can be
-_HEAD = "---\nname: {name}\ndescription: {description}\n---\n{text}\n"
-_BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
-_NOTES = "# Notes\n\nUploads are retried once.\n"
-_REPORT = "# Status report\n\n2 commits since yesterday. All checks pass.\n"
-_SYSTEMS = ("You write.", "You write short reports.", "You write short reports from the history of a repository.")
+WRITER, REVIEWER, SESSION = "agent_writer", "agent_reviewer", "sess_demo"
+_WORKERS, _VAULT = "env_workers", "vault_team"
+_SKILL, _STORE = "skill_release_notes", "memstore_project"
+_SYSTEMS = ("You write.", "You write reports.", "You write short reports of what was changed.")
 _SKILLS = ("List the merged changes.", "List the merged changes, grouped by label.")
-_MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md": "Ask in the team's channel.\n"}
+_OPEN, _OF_SESSION = {"type": "unrestricted"}, {"type": "session", "id": SESSION}
+_HEAD = "---\nname: release-notes\ndescription: Writes release notes.\n---\n"
+_FILES = (
+    ("file_notes", "notes.md", "# Notes\n\nUploads are retried once.\n", None),
+    ("file_report", "report.md", "# Status report\n\nAll checks pass.\n", _OF_SESSION),
+)
+_MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md": "Ask the team.\n"}
 
 
-def session() -> Fields:
-    """Return the fields of the session that there is."""
-    agent = {"id": WRITER, "type": "agent", "version": 1}
-    return {"agent": agent, "environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
-
-
-def things(at: float) -> dict[str, dict[str, Thing]]:
-    """Return everything by the path of its list, created `at`."""
-    made: dict[str, dict[str, Thing]] = {}
-    for home, type, shown in _shown(at):
-        key = shown["version"] if home.endswith("/versions") else shown["id"]
-        dates = {"created_at": stamp(at), "updated_at": stamp(at)}
-        archives = {"archived_at": None} if type in _ARCHIVED else {}
-        made.setdefault(home, {})[str(key)] = Thing({"type": type, **shown, **dates, **archives}, at)
-    return made
-
-
-def _shown(at: float) -> Iterator[tuple[str, str, Fields]]:
-    """Yield the path of a list, and the type and the fields of a thing in it."""
-    toolset: Fields = {"type": "agent_toolset_20260401"}
-    asks = {"name": "Bash", "permission_policy": {"type": "always_ask"}}
+def samples() -> Iterator[tuple[str, str, Fields]]:
+    """Yield things: what they are, the id of what holds them, and their fields."""
+    toolset, model = {"type": "agent_toolset_20260401"}, {"id": "ultimate"}
+    writer: Fields = {"id": WRITER, "name": "writer", "model": model, "description": "Writes."}
     for n, system in enumerate(_SYSTEMS, 1):
-        writer = _agent(WRITER, "writer", "Writes reports.", system, n, [toolset])
-        yield f"agents/{WRITER}/versions", "agent", writer
+        writer |= {"system": system, "tools": [toolset], "version": n}
+        yield "agents.versions", WRITER, dict(writer)
+    asks = {"name": "Bash", "permission_policy": {"type": "always_ask"}}
     tools = [{**toolset, "enabled_tools": ["Read", "Grep", "Bash"], "configs": [asks]}]
-    reviewer = _agent(REVIEWER, "reviewer", "Reviews changes.", "You review changes.", 1, tools)
-    yield f"agents/{REVIEWER}/versions", "agent", reviewer
-    yield "agents", "agent", writer
-    yield "agents", "agent", reviewer
+    reviewer: Fields = {"id": REVIEWER, "name": "reviewer", "model": model, "tools": tools}
+    yield "agents.versions", REVIEWER, dict(reviewer)
+    yield "agents", "", writer
+    yield "agents", "", reviewer
 
-    config = {"type": "cloud", "networking": {"type": "unrestricted"}, "packages": {"pip": ["pytest"]}}
-    for id, name, of in ((ENVIRONMENT, "default", config), (_OWN_HOSTS, "workers", {"type": "self_hosted"})):
-        common = {"description": "", "scope": "organization", "metadata": {}}
-        yield "environments", "environment", {"id": id, "name": name, "config": of, **common}
-    work = {"id": "work_demo", "environment_id": _OWN_HOSTS, "data": {"type": "session", "id": SESSION}}
-    yield (
-        f"environments/{_OWN_HOSTS}/work",
-        "work",
-        {**work, "state": "queued", "metadata": {}, **dict.fromkeys(_TIMES)},
-    )
+    config = {"type": "cloud", "networking": _OPEN, "packages": {"pip": ["pytest"]}}
+    yield "environments", "", {"id": ENVIRONMENT, "name": "default", "config": config}
+    yield "environments", "", {"id": _WORKERS, "name": "workers", "config": {"type": "self_hosted"}}
+    work = {"id": "work_demo", "environment_id": _WORKERS, "data": _OF_SESSION}
+    yield "environments.work", _WORKERS, work
 
-    for id, name, text, scope in (
-        ("file_notes", "notes.md", _NOTES, None),
-        ("file_report", "report.md", _REPORT, {"type": "session", "id": SESSION}),
-    ):
-        size = {"mime_type": "text/markdown", "size_bytes": len(text), "downloadable": scope is not None}
-        kept: Fields = {"metadata": {}, "status": "ready", "expires_at": None, "_content": text.encode()}
-        yield "files", "file", {"id": id, "filename": name, **size, "scope": scope, **kept}
+    for id, name, text, scope in _FILES:
+        file: Fields = {"id": id, "filename": name, "size_bytes": len(text), "scope": scope}
+        file |= {"mime_type": "text/markdown", "_content": text.encode()}
+        yield "files", "", {**file, "downloadable": scope is not None}
 
-    yield "vaults", "vault", {"id": _VAULT, "display_name": "team-secrets", "metadata": {}}
-    auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": {"type": "unrestricted"}}
-    credential = {"id": "vcred_github", "vault_id": _VAULT, "display_name": "github-token", "auth": auth}
-    yield f"vaults/{_VAULT}/credentials", "vault_credential", {**credential, "metadata": {}}
+    yield "vaults", "", {"id": _VAULT, "display_name": "team-secrets"}
+    auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": _OPEN}
+    named = {"id": "vcred_github", "vault_id": _VAULT, "display_name": "github-token"}
+    yield "vaults.credentials", _VAULT, {**named, "auth": auth}
 
-    about = {"name": "release-notes", "description": "Writes release notes."}
-    skill = {"id": _SKILL, "display_title": "release-notes", "source": "custom", "metadata": {}}
-    yield "skills", "skill", {**skill, "_name": "release-notes"}
+    yield "skills", "", {"id": _SKILL, "display_title": "release-notes", "_name": "release-notes"}
     for n, text in enumerate(_SKILLS, 1):
-        files = {"SKILL.md": _HEAD.format(**about, text=text).encode()}
-        numbered: Fields = {"id": f"skillver_{n}", "skill_id": _SKILL, "version": str(n), "_files": files}
-        yield f"skills/{_SKILL}/versions", "skill_version", {**numbered, **about, "directory": "release-notes"}
+        version: Fields = {"id": f"skillver_{n}", "skill_id": _SKILL, "version": str(n)}
+        version |= {"name": "release-notes", "directory": "release-notes"}
+        version |= {"description": "Writes release notes.", "_files": {"SKILL.md": f"{_HEAD}{text}\n".encode()}}
+        yield "skills.versions", _SKILL, version
 
-    store = {"id": _STORE, "name": "project", "description": "What the project agreed on.", "metadata": {}}
-    yield "memory_stores", "memory_store", store
+    yield "memory_stores", "", {"id": _STORE, "name": "project", "description": "What was agreed on."}
     for n, (path, text) in enumerate(_MEMORIES.items(), 1):
         fields: Fields = {"memory_store_id": _STORE, "path": path, "content": text}
-        fields |= {"content_sha256": sha256(text.encode()).hexdigest(), "content_size_bytes": len(text)}
-        memory = {"id": f"mem_{n}", **fields, "memory_version_id": f"memver_{n}", "metadata": {}}
-        yield f"memory_stores/{_STORE}/memories", "memory", memory
-        version: Fields = {"id": f"memver_{n}", "memory_id": f"mem_{n}", "operation": "created", "created_by": _BY}
-        redacted = {"redacted_at": None, "redacted_by": None}
-        yield f"memory_stores/{_STORE}/memory_versions", "memory_version", {**version, **fields, **redacted}
+        digest, memory, version_id = sha256(text.encode()).hexdigest(), f"mem_{n}", f"memver_{n}"
+        fields |= {"content_sha256": digest, "content_size_bytes": len(text)}
+        yield "memory_stores.memories", _STORE, {"id": memory, "memory_version_id": version_id, **fields}
+        yield "memory_stores.memory_versions", _STORE, {"id": version_id, "memory_id": memory, **fields}
 
     source = {"type": "memory_store", "memory_store_id": _STORE}
-    dream: Fields = {"id": "drm_demo", "status": "completed", "inputs": [source], "model": {"id": "ultimate"}}
-    dream |= {"instructions": None, "output_behavior": {"type": "update_existing", "memory_store_id": _STORE}}
-    dream |= {"outputs": [{**source, "files_touched": ["conventions.md"]}], "session_id": SESSION, "error": None}
-    yield "dreams", "dream", dream | {"usage": {"input_tokens": 1200, "output_tokens": 300}, "ended_at": stamp(at + 4)}
-
-
-def _agent(id: str, name: str, description: str, system: str, version: int, tools: list[Fields]) -> Fields:
-    shape: Fields = {"id": id, "name": name, "description": description, "model": {"id": "ultimate"}}
-    shape |= {"system": system, "tools": tools, "skills": [], "mcp_servers": [], "multiagent": None}
-    return shape | {"metadata": {}, "version": version}
+    dream: Fields = {"id": "drm_demo", "status": "completed", "inputs": [source], "model": model}
+    dream |= {"output_behavior": {**source, "type": "update_existing"}, "session_id": SESSION}
+    yield "dreams", "", {**dream, "outputs": [{**source, "files_touched": ["conventions.md"]}]}

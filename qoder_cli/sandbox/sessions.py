@@ -7,6 +7,7 @@ from qoder_cli.sandbox.call import Call, Reply, Route
 from qoder_cli.sandbox.records import Moment, Session
 from qoder_cli.sandbox.scripts import answer_to, echo
 from qoder_cli.sandbox.shapes import Shape, stamp
+from qoder_cli.sandbox.store import without_secrets
 from qoder_cli.sandbox.stream import follow
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
 from qoder_cli.sandbox.work import enqueue
@@ -37,7 +38,7 @@ def _list_sessions(call: Call) -> Reply:
 
 
 def _create_session(call: Call) -> Reply:
-    from qoder_cli.sandbox.bodies import SessionCreate, session_fields, without_secrets
+    from qoder_cli.sandbox.bodies import SessionCreate, session_fields
 
     said = session_fields(call.body(), model=SessionCreate, metadata={}, legacy=call.view.legacy)
     fields = {name: value for name, value in said.items() if value is not None}

@@ -1,61 +1,51 @@
-"""What the API keeps besides deployments and sessions, and what all of it can be asked for (api/facts.md, 4).
+"""What anything that the API keeps can be asked for: it is the same for every kind (api/facts.md, 4).
 
-The routes follow `nouns/operations.tsv`: create, retrieve, list, update, archive and delete are the same for every
-kind; catalog.py, contents.py and work.py say what is special.
+The routes follow `nouns/operations.tsv`; catalog.py, contents.py and work.py say what is special.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.nouns.operations import Operation, all_operations
 from qoder_cli.sandbox.call import Call, Reply, Route
+from qoder_cli.sandbox.kept import Form
 from qoder_cli.sandbox.records import Thing
 from qoder_cli.sandbox.shapes import Shape, stamp
 from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
-from qoder_cli.sandbox.world import World
 
 Change = Callable[[Call, Shape, Thing | None], None]
 
 
 class Kind(NamedTuple):
-    """Things of one kind. Fields that begin with `_` are never shown; all hooks raise Refusal."""
+    """Things of one kind, and what is special about them: all hooks raise Refusal."""
 
-    path: str  # of their list, `{}` for the id of what holds them
-    type: str
-    prefix: str  # of their ids
-    empty: Mapping[str, Any]  # what they are shown with where nothing was said, in order
+    form: Form
     accept: Change = lambda call, said, old: None  # what was said becomes fields; `old` is changed
     changed: Callable[[Call, Thing, str], None] = lambda call, thing, how: None  # created, modified or deleted
     show: Callable[[Call, Thing, str], Shape] = lambda call, thing, verb: visible(thing)
-    guard: Callable[[Call], None] = lambda call: None  # called before anything is done
     leaves: Callable[[Call, Thing], None] = lambda call, thing: None  # called before it is deleted
-    name: str = "name"  # the field that a filter by name means
-    key: str = "id"  # the field that names it in a path
-    dated: tuple[str, ...] = ("created_at", "updated_at", "archived_at")
-    place: str = ""  # the word by which a fault names its requests
-
-    @property
-    def called(self) -> str:
-        return self.type.replace("_", " ").capitalize()
+    guard: Callable[[Call], None] = lambda call: None  # called before anything is done
 
     def home(self, call: Call) -> str:
         """Return the path of the list that a request is about."""
-        return self.path.format(*call.ids)
+        return self.form.path.format(*call.ids)
 
     def known(self, call: Call, key: str = "") -> Thing:
         """Return the thing that the path names, or the one with this key. Raises Refusal."""
-        found = call.world.thing(self.home(call), key or call.ids[self.path.count("{}")])
+        found = call.world.thing(self.home(call), key or call.ids[self.form.path.count("{}")])
         if found is None or not call.knows(found):
-            raise Refusal(404, f"{self.called} not found.")
+            raise Refusal(404, f"{self.form.called} not found.")
         return found
 
     def unarchived(self, call: Call) -> Thing:
         """Return the same. Raises Refusal also when it is archived."""
         found = self.known(call)
         if found.fields.get("archived_at") is not None:
-            raise Refusal(409, f"{self.called} is archived.")
+            raise Refusal(409, f"{self.form.called} is archived.")
         return found
 
 
@@ -75,6 +65,17 @@ def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dic
     return result
 
 
+_SECRETS = {"authorization_token", "password", "token", "secret_value"}
+_SECRETS |= {"access_token", "refresh_token", "client_secret"}
+
+
+def without_secrets(said: Shape) -> Shape:
+    """Return what was said as it is shown: its secrets are forgotten."""
+    kept = {name: value for name, value in said.items() if name not in _SECRETS}
+    inner = {name: without_secrets(value) for name, value in kept.items() if isinstance(value, dict)}
+    return kept | inner
+
+
 # What each field of a body is, and how that is called.
 _TEXT, _OBJECT, _LIST = (str, "a text"), (dict, "an object"), (list, "an array")
 _FORMS: dict[str, tuple[Any, str]] = {
@@ -90,19 +91,18 @@ _FORMS: dict[str, tuple[Any, str]] = {
 
 
 def check(name: str, value: Any) -> None:
-    """Raise Refusal unless `value` is what a field of a body can be; null is for updates to judge."""
+    """Raise Refusal unless `value` is what a field of a body can be; null is for updates."""
     form, called = _FORMS[name]
     if value is None:
         return
-    if not isinstance(value, form) or (form is int and value is True):
+    is_scope = name != "scope" or value in ("organization", "account")
+    if not isinstance(value, form) or (form is int and value is True) or not is_scope:
         raise invalid(f"{name} must be {called}.", name)
     if name in ("name", "display_name", "display_title") and not 1 <= len(value) <= 256:
         raise invalid(f"{name} must have 1 to 256 characters.", name)
-    if name == "scope" and value not in ("organization", "account"):
-        raise invalid(f"{name} must be {called}.", name)
     for key, text in value.items() if name == "metadata" else ():
         if len(key) > 64 or not isinstance(text, str | None) or len(text or "") > 512:
-            raise invalid("metadata has keys of 64 characters at most, and texts of 512.", f"metadata.{key[:64]}")
+            raise invalid("metadata has keys of at most 64 characters, texts of 512.", f"metadata.{key[:64]}")
 
 
 def said(operation: Operation, call: Call) -> Shape:
@@ -120,7 +120,7 @@ def said(operation: Operation, call: Call) -> Shape:
 def require(fields: Mapping[str, Any], names: Iterable[str], within: str = "") -> None:
     """Raise Refusal for the first of some names that is missing, or empty."""
     for name in sorted(names):
-        if fields.get(name) in (None, "", [], {}) and not (name == "content" and fields.get(name) == ""):
+        if not fields.get(name) and (fields.get(name) is None or name not in ("content", "metadata")):
             raise invalid(f"Missing required field: {within}{name}", within + name)
 
 
@@ -134,17 +134,12 @@ def only(fields: Any, names: Iterable[str], within: str) -> Shape:
     return fields
 
 
-def add(world: World, kind: Kind, home: str, fields: Shape, *, at: float, key: str = "") -> Thing:
-    """Keep a new thing of these fields."""
-    shown = {"id": fields.pop("id", None) or world.new_id(kind.prefix), "type": kind.type}
-    dates = {name: None if name == "archived_at" else stamp(at) for name in kind.dated}
-    made = Thing({**shown, **{name: _copy(value) for name, value in kind.empty.items()}, **fields, **dates}, at)
-    world.things.setdefault(home, {})[key or made.fields[kind.key]] = made
-    return made
-
-
-def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, list | dict) else value
+def array(fields: Shape, name: str, within: str) -> list[Any]:
+    """Return an array that a field is, [] where there is none. Raises Refusal."""
+    value = fields.get(name) or []
+    if not isinstance(value, list):
+        raise invalid(f"{within}{name} must be an array.", within + name)
+    return value
 
 
 def create(kind: Kind, operation: Operation, call: Call, fields: Shape | None = None) -> Reply:
@@ -154,7 +149,7 @@ def create(kind: Kind, operation: Operation, call: Call, fields: Shape | None = 
     fields = {name: value for name, value in fields.items() if value is not None}
     if "metadata" in fields:
         fields["metadata"] = merged({}, fields["metadata"])
-    made = add(call.world, kind, kind.home(call), fields, at=call.now)
+    made = call.world.keep(kind.form.what, *call.ids[:1], at=call.now, **fields)
     kind.changed(call, made, "created")
     if call.view.legacy:
         call.status = 201
@@ -167,13 +162,13 @@ def retrieve(kind: Kind, operation: Operation, call: Call) -> Reply:
 
 
 def update(kind: Kind, operation: Operation, call: Call) -> Reply:
-    """Change the fields that are given: metadata is merged, anything else is replaced (api/facts.md, 3.8)."""
+    """Change the fields that are given: metadata is merged, all else replaced (api/facts.md, 3.8)."""
     thing, fields = kind.unarchived(call), said(operation, call)
     for name, value in fields.items():
         if value is None and name in ("name", "config", "path", "content", "auth", "model"):
             raise invalid(f"{name} cannot be null.", name)
-        if value is None and name in kind.empty:
-            fields[name] = _copy(kind.empty[name])
+        if value is None and name != "version":
+            fields[name] = copy(kind.form.empty[name])
     if "metadata" in fields:
         fields["metadata"] = merged(thing.fields["metadata"], fields["metadata"])
     kind.accept(call, fields, thing)
@@ -205,26 +200,21 @@ def delete(kind: Kind, operation: Operation, call: Call) -> Reply:
     kind.leaves(call, thing)
     thing.deleted = call.now
     kind.changed(call, thing, "deleted")
-    return {"id": thing.fields[kind.key], "type": f"{kind.type}_deleted"}
+    return {"id": thing.key, "type": f"{kind.form.type}_deleted"}
 
 
 def listed(kind: Kind, operation: Operation, call: Call) -> Reply:
     """Return a page of those that pass the filters of the operation."""
     keep = filters(kind, operation, call)
-    things = [thing for thing in call.world.things.get(kind.home(call), {}).values() if call.knows(thing)]
-    return call.page(
-        things,
-        lambda thing: kind.show(call, thing, "list"),
-        keep=keep,
-        name=lambda thing: str(thing.fields[kind.key]),
-    )
+    things = filter(call.knows, call.world.things.get(kind.home(call), {}).values())
+    return call.page(things, lambda thing: kind.show(call, thing, "list"), keep=keep, name=attrgetter("key"))
 
 
 _OF_PAGES = ("limit", "page", "after_id", "before_id", "view", "depth", "path_prefix", "include_archived")
 
 
 def filters(kind: Kind, operation: Operation, call: Call) -> Callable[[Thing], bool]:
-    """Return what tells whether a thing passes the filters that the query has. Raises Refusal for a wrong value."""
+    """Return what tells whether a thing passes the filters of the query. Raises Refusal."""
     query = call.query
     bounds = [name[11:-1] for name in operation.query if name.startswith("created_at[")]
     created, archived = query.within(*bounds), query.truth("include_archived")
@@ -234,52 +224,47 @@ def filters(kind: Kind, operation: Operation, call: Call) -> Callable[[Thing], b
         if name.endswith("[]") and (several := query.several(plain)):
             wanted.append(({"ids": "id", "statuses": "status"}[plain], several))
         elif value is not None and plain not in _OF_PAGES and "[" not in name:
-            wanted.append((kind.name if name == "name" else name, {value}))
+            wanted.append((kind.form.name if name == "name" else name, {value}))
 
     def keep(thing: Thing) -> bool:
         if not created(float(int(thing.created))):
             return False
         if thing.fields.get("archived_at") is not None and archived is not True:
             return False
-        return all(str(found_in(thing.fields, name)) in values for name, values in wanted)
+        fields = {**thing.fields.get("created_by", {}), **thing.fields}
+        if isinstance(fields.get("scope"), dict):
+            fields["scope_id"] = fields["scope"]["id"]
+        return all(str(fields.get(name)) in values for name, values in wanted)
 
     return keep
 
 
-def found_in(fields: Shape, name: str) -> Any:
-    """Return what a filter asks for: a field, who made it, or the session that it came from."""
-    if name == "scope_id":
-        return (fields["scope"] or {}).get("id")
-    return fields.get(name, fields.get("created_by", {}).get(name))
-
-
 _PLAIN: dict[str, Act] = {
-    "create": create,
-    "retrieve": retrieve,
-    "retrieve_metadata": retrieve,
-    "update": update,
-    "archive": archive,
-    "delete": delete,
-    "list": listed,
+    **{"create": create, "retrieve": retrieve, "retrieve_metadata": retrieve, "update": update},
+    **{"archive": archive, "delete": delete, "list": listed},
 }
 
 
 def routes(kinds: Mapping[str, Kind], own: Mapping[str, Act]) -> Iterable[Route]:
-    """Yield the routes of the operations on some kinds, by what the ids of these begin with; `own` go before."""
+    """Yield the routes of the operations on some kinds; `own` functions go before those here."""
     for operation in all_operations():
         collection, _, verb = operation.id.rpartition(".")
         if (kind := kinds.get(collection)) is None:
             continue
         act = own.get(operation.id) or _PLAIN[verb]
         path = re.sub(r"\{\w+\}", "{}", operation.path).removeprefix("/")
-        place = kind.place or kind.type
-        where = (place,) if operation.method == "GET" else ("write", place)
-        yield Route(operation.method, path, where, partial(_guarded, kinds, kind, partial(act, kind, operation)))
+        where = ("write",) if operation.method != "GET" else ()
+        yield Route(
+            operation.method,
+            path,
+            (*where, kind.form.type),
+            partial(_guarded, kinds, kind, partial(act, kind, operation)),
+        )
 
 
 def _guarded(kinds: Mapping[str, Kind], kind: Kind, act: Callable[[Call], Reply], call: Call) -> Reply:
-    if "{}" in kind.path:  # what holds it has to be there
-        above = next(each for each in kinds.values() if kind.path.startswith(each.path + "/{}/"))
+    if "{}" in kind.form.path:  # what holds it has to be there
+        above = next(each for each in kinds.values() if kind.form.path.startswith(each.form.path + "/{}/"))
         above.known(call)
     kind.guard(call)
     return act(call)

@@ -2,26 +2,23 @@
 
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox.call import Call, Reply
+from qoder_cli.sandbox.kept import FORMS
 from qoder_cli.sandbox.records import Session, Thing
 from qoder_cli.sandbox.shapes import Shape, stamp
-from qoder_cli.sandbox.store import Act, Kind, add, said, visible
+from qoder_cli.sandbox.store import Act, Kind, said, visible
 from qoder_cli.sandbox.wire import Refusal, invalid
 from qoder_cli.sandbox.world import World
 
 _RECLAIM = 5000  # ms after which what nobody acknowledged is given to someone else
-_TTL = (10, 60, 600)  # seconds: at least, unless asked otherwise, at most
 _POLLING = 30  # seconds for which a worker counts as polling
-_NONE = "NO_HEARTBEAT"  # what the first heartbeat expects to be the last one
 
 
 def enqueue(world: World, session: Session) -> None:
     """Let the workers of a session's environment know of it, where it has its own."""
     environment = world.thing("environments", session.environment_id)
     if environment is not None and environment.fields["config"]["type"] == "self_hosted":
-        fields = {"environment_id": session.environment_id, "data": {"type": "session", "id": session.id}}
-        add(
-            world, KINDS["environments.work"], f"environments/{session.environment_id}/work", fields, at=session.created
-        )
+        id, data = session.environment_id, {"type": "session", "id": session.id}
+        world.keep("environments.work", id, at=session.created, environment_id=id, data=data)
 
 
 def _of_own_hosts(call: Call) -> None:
@@ -30,31 +27,16 @@ def _of_own_hosts(call: Call) -> None:
 
 
 def _environment(call: Call) -> Thing:
-    found = call.world.thing("environments", call.ids[0])
-    assert found is not None  # the route has seen to it
-    return found
-
-
-def _items(kind: Kind, call: Call) -> list[Thing]:
-    return list(call.world.things.get(kind.home(call), {}).values())
-
-
-def _number(call: Call, name: str, default: int, least: int, most: float) -> int:
-    value = call.query.one(name)
-    if value is None:
-        return default
-    if not value.isascii() or not value.isdigit() or not least <= int(value[:9]) <= most:
-        raise invalid(f"{name} must be a number from {least} to {most:g}.", name)
-    return int(value)
+    return call.world.things["environments"][call.ids[0]]
 
 
 def _poll(kind: Kind, operation: Operation, call: Call) -> Reply:
     """Give the oldest item that nobody has to a worker; null when there is none."""
-    _number(call, "block_ms", 1, 1, 999)  # it never waits: nothing can come meanwhile
-    reclaim = _number(call, "reclaim_older_than_ms", _RECLAIM, 0, 10**9) / 1000
+    call.query.number("block_ms", 1, least=1, most=999)  # it never waits: nothing can come meanwhile
+    reclaim = call.query.number("reclaim_older_than_ms", _RECLAIM) / 1000
     worker = call.request.headers.get("worker-id", "")
     _environment(call).fields.setdefault("_polls", {})[worker] = call.now
-    for item in _items(kind, call):
+    for item in call.world.alive(kind.home(call)):
         taken = item.fields.get("_taken")
         if item.fields["state"] == "queued" and (taken is None or taken + reclaim <= call.now):
             item.fields.update(_taken=call.now, _worker=worker)
@@ -63,15 +45,13 @@ def _poll(kind: Kind, operation: Operation, call: Call) -> Reply:
 
 
 def _stats(kind: Kind, operation: Operation, call: Call) -> Reply:
-    queued = [item.fields for item in _items(kind, call) if item.fields["state"] == "queued"]
+    queued = [item.fields for item in call.world.alive(kind.home(call)) if item.fields["state"] == "queued"]
     polls = _environment(call).fields.get("_polls", {}).values()
-    return {
-        "type": "work_queue_stats",
-        "depth": sum("_taken" not in item for item in queued),
-        "pending": sum("_taken" in item for item in queued),
-        "oldest_queued_at": queued[0]["created_at"] if queued else None,
-        "workers_polling": sum(at > call.now - _POLLING for at in polls),
-    }
+    taken = sum("_taken" in item for item in queued)
+    oldest = next((item["created_at"] for item in queued), None)
+    polling = sum(at > call.now - _POLLING for at in polls)
+    counts: Shape = {"type": "work_queue_stats", "depth": len(queued) - taken, "pending": taken}
+    return {**counts, "oldest_queued_at": oldest, "workers_polling": polling}
 
 
 def _of_worker(kind: Kind, call: Call) -> Shape:
@@ -96,10 +76,9 @@ def _heartbeat(kind: Kind, operation: Operation, call: Call) -> Reply:
     """Extend the lease of a worker that knows the last heartbeat."""
     fields = _of_worker(kind, call)
     call.expect_no_fields()
-    least, usual, most = _TTL
-    ttl = min(max(_number(call, "desired_ttl_seconds", usual, 0, 10**9), least), most)
+    ttl = min(max(call.query.number("desired_ttl_seconds", 60), 10), 600)
     expected = call.query.one("expected_last_heartbeat")
-    if expected is not None and expected != (fields["latest_heartbeat_at"] or _NONE):
+    if expected is not None and expected != (fields["latest_heartbeat_at"] or "NO_HEARTBEAT"):
         raise Refusal(412, "Another worker took over.", type="precondition_failed_error")
     if fields["state"] == "queued":
         raise Refusal(409, "The item is not acknowledged.")
@@ -108,13 +87,8 @@ def _heartbeat(kind: Kind, operation: Operation, call: Call) -> Reply:
         fields["latest_heartbeat_at"] = stamp(call.now, digits=6)
         fields["started_at"] = fields["started_at"] or stamp(call.now)
         fields["state"] = "active"
-    return {
-        "type": "work_heartbeat",
-        "last_heartbeat": fields["latest_heartbeat_at"],
-        "lease_extended": goes_on,
-        "state": fields["state"],
-        "ttl_seconds": ttl,
-    }
+    lease: Shape = {"type": "work_heartbeat", "lease_extended": goes_on, "ttl_seconds": ttl}
+    return {**lease, "last_heartbeat": fields["latest_heartbeat_at"], "state": fields["state"]}
 
 
 def _stop(kind: Kind, operation: Operation, call: Call) -> Reply:
@@ -129,13 +103,7 @@ def _stop(kind: Kind, operation: Operation, call: Call) -> Reply:
     return visible(item)
 
 
-_WORK: Shape = {
-    **{"environment_id": "", "data": {}, "state": "queued", "metadata": {}, "acknowledged_at": None},
-    **{"started_at": None, "latest_heartbeat_at": None, "stop_requested_at": None, "stopped_at": None},
-}
-KINDS = {
-    "environments.work": Kind("environments/{}/work", "work", "work", _WORK, guard=_of_own_hosts, dated=("created_at",))
-}
+KINDS = {"environments.work": Kind(FORMS["environments.work"], guard=_of_own_hosts)}
 OWN: dict[str, Act] = {
     "environments.work.poll": _poll,
     "environments.work.stats": _stats,

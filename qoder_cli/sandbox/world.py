@@ -14,9 +14,10 @@ from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from qoder_cli.sandbox import samples
+from qoder_cli.sandbox.kept import FORMS
 from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of, behaviour_with
 from qoder_cli.sandbox.records import (
+    ENVIRONMENT,
     ID_LENGTH,
     PROMPT,
     TITLE,
@@ -30,6 +31,7 @@ from qoder_cli.sandbox.records import (
     base36,
     variables,
 )
+from qoder_cli.sandbox.samples import SESSION, WRITER, samples
 from qoder_cli.sandbox.scripts import Beat, Behaviour
 from qoder_cli.sandbox.shapes import stamp
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
@@ -84,7 +86,8 @@ class World:
             )
             if preset.archived:
                 self.archive(made, at=at + 86400)
-        self.things = samples.things(month_ago)
+        for what, held_by, fields in samples():
+            self.keep(what, held_by, at=month_ago, **fields)
 
     def now(self) -> float:
         """Return the server's own clock, in unix seconds."""
@@ -104,6 +107,21 @@ class World:
         """Return the thing of this name in a list, unless it is deleted."""
         found = self.things.get(home, {}).get(key)
         return found if found and found.deleted is None else None
+
+    def alive(self, home: str) -> list[Thing]:
+        """Return what a list has, oldest first."""
+        return [thing for thing in self.things.get(home, {}).values() if thing.deleted is None]
+
+    def keep(self, what: str, held_by: str = "", *, at: float, **fields: Any) -> Thing:
+        """Add a thing, created `at`; `what` is what the ids of its operations begin with."""
+        form = FORMS[what]
+        shown = {"id": fields.get("id") or self.new_id(form.prefix), "type": form.type}
+        empty = {name: value.copy() if isinstance(value, list | dict) else value for name, value in form.empty.items()}
+        dates = {name: None if name == "archived_at" else stamp(at) for name in form.dated}
+        whole = {**shown, **empty, **fields, **dates}
+        made = Thing(str(whole[form.key]), whole, at)
+        self.things.setdefault(form.path.format(held_by), {})[made.key] = made
+        return made
 
     def is_archived(self, home: str, key: str) -> bool:
         known = self.thing(home, key)
@@ -256,17 +274,20 @@ class World:
 
     def seed_session(self) -> Session:
         """Add the session that the samples belong to, a month old, and return it."""
+        agent = {"id": WRITER, "type": "agent", "version": 1}
+        about = {"environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
         with self.lock:
-            return self.add_session(id=samples.SESSION, at=self.now() - MONTH, **samples.session())
+            return self.add_session(id=SESSION, at=self.now() - MONTH, agent=agent, **about)
 
     # Within.
 
     def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
         context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})
         run = Run(self.new_id("drun"), deployment, dict(deployment.agent), at, context, origin)
-        archived = self._archived_part(deployment)
-        if archived:
-            run.error = archived
+        needs = {"agent": deployment.agent["id"], "environment": deployment.environment_id}
+        archived = [what for what, id in needs.items() if self.is_archived(f"{what}s", id)]
+        if archived:  # api/facts.md, 1.3
+            run.error = f"{archived[0]}_archived_error", f"The deployment's {archived[0]} is archived."
         elif deployment.behaviour.script:
             run.session = self.add_session(
                 at=at,
@@ -285,16 +306,6 @@ class World:
             run.error = deployment.behaviour.error
         self.runs[run.id] = run
         return run
-
-    def _archived_part(self, deployment: Deployment) -> tuple[str, str] | None:
-        """Return why a deployment cannot start anything: what it needs is archived (api/facts.md, 1.3)."""
-        for what, home, key in (
-            ("environment", "environments", deployment.environment_id),
-            ("agent", "agents", deployment.agent["id"]),
-        ):
-            if self.is_archived(home, key):
-                return f"{what}_archived_error", f"The deployment's {what} is archived."
-        return None
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

@@ -1,6 +1,7 @@
 """The rehearsal server is as strict as the API, and says of what it does not serve that it does not."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -405,3 +406,49 @@ def test_a_cursor_that_leads_nowhere_is_refused(current: Desk, cursor: dict[str,
 
 def test_a_query_that_nobody_knows_is_let_be(desk: Desk) -> None:
     assert desk.get("/deployments", colour="red")["data"]
+
+
+# Whatever is said, it is answered.
+
+ODD: tuple[Any, ...] = (None, 0, True, "", "x", [], [1], ["x"], [None], [{}], {}, {"x": 1}, {"permission_policy": "x"})
+TOOL = {"type": "custom", "name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+# What a field may be, whether that is in an array, and the fields in it that may be odd.
+WHOLE: tuple[tuple[str, bool, dict[str, Any], tuple[str, ...]], ...] = (
+    ("tools", True, {"type": "agent_toolset_20260401"}, ("configs", "enabled_tools", "default_config", "type")),
+    ("tools", True, TOOL, ("name", "description", "input_schema")),
+    ("multiagent", False, {"type": "coordinator"}, ("agents",)),
+    ("model", False, {"id": "auto"}, ("id", "effort")),
+    ("config", False, {"type": "cloud"}, ("type", "networking", "packages", "setup_script")),
+    ("auth", False, OAUTH, ("type", "access_token", "mcp_server_url", "refresh")),
+    ("inputs", True, {"type": "memory_store"}, ("type", "memory_store_id")),
+    ("inputs", True, {"type": "sessions"}, ("session_ids",)),
+    ("output_behavior", False, {"type": "update_existing"}, ("type", "memory_store_id")),
+    ("metadata", False, {}, ("team",)),
+)
+
+
+def odd_values(field: str) -> Iterator[Any]:
+    yield from ODD
+    for name, is_in_array, whole, inner in WHOLE:
+        for part in inner if name == field else ():
+            for value in ODD:
+                yield [{**whole, part: value}] if is_in_array else {**whole, part: value}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in all_operations() if each.body and each.id not in FORMS and "session" not in each.id],
+    ids=lambda operation: operation.id,
+)
+def test_an_odd_value_is_refused_or_taken(current: Desk, operation: Operation) -> None:
+    path, body = path_for(current, operation), BODIES.get(operation.id, {})
+    for field in operation.body:
+        for value in odd_values(field):
+            answer = current.post(path, {**body, field: value})
+            assert answer.status_code in (200, 400, 404, 409), (field, value, answer.text)
+            if answer.is_success:
+                current.clock.sleep(5)  # what it leads to, a dream for example, is done
+                assert current.http.get(path.removesuffix("/stop")).status_code == 200
+            if answer.is_success and field == "tools":
+                session = {"agent": answer.json()["id"], "environment_id": "env_1"}
+                assert current.post("/sessions", session).status_code == 200

@@ -76,7 +76,7 @@ class Things(Service):
 
     def keep(self, list: str, raw: Raw) -> None:
         """Keep something that was always there."""
-        self.world.things[list][raw["id"]] = Thing(json.loads(json.dumps(raw)), self.world.now() - 60)
+        self.world.things[list][raw["id"]] = Thing(raw["id"], json.loads(json.dumps(raw)), self.world.now() - 60)
 
     def thing(self, id: str) -> Raw:
         """Return the fields of an agent or an environment, as they are now."""

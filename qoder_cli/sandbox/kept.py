@@ -1,0 +1,75 @@
+"""How things of each kind are shown where nothing was said of them (api/facts.md, 4)."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Fields = dict[str, Any]
+_ONCE = ("created_at",)
+_WHOLE = ("created_at", "updated_at", "archived_at")
+_DIGEST: Fields = {"content": None, "content_sha256": None, "content_size_bytes": None}
+
+
+class Form(NamedTuple):
+    """Things of one kind as they are shown, their fields in order."""
+
+    what: str  # what the ids of their operations begin with
+    type: str
+    prefix: str  # of their ids
+    empty: Mapping[str, Any]
+    dated: tuple[str, ...] = _WHOLE
+    key: str = "id"  # the field that names one in a path
+    name: str = "name"  # the field that a filter by name means
+
+    @property
+    def path(self) -> str:
+        """The path of their list, `{}` for the id of what holds them."""
+        return self.what.replace(".", "/{}/")
+
+    @property
+    def called(self) -> str:
+        return self.type.replace("_", " ").capitalize()
+
+
+_AGENT: Fields = {
+    **{"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []},
+    **{"mcp_servers": [], "multiagent": None, "metadata": {}, "version": 1},
+}
+_STORE: Fields = {"name": "", "description": "", "metadata": {}}
+_ENVIRONMENT: Fields = {**_STORE, "config": {}, "scope": "organization"}
+_TIMES = ("acknowledged_at", "started_at", "latest_heartbeat_at", "stop_requested_at", "stopped_at")
+_WORK: Fields = {"data": {}, "state": "queued", "metadata": {}, **dict.fromkeys(_TIMES)}
+_FILE: Fields = {
+    **{"filename": "", "mime_type": "text/plain", "size_bytes": 0, "downloadable": False},
+    **{"scope": None, "metadata": {}, "status": "ready", "expires_at": None},
+}
+_VAULT: Fields = {"display_name": "", "metadata": {}}
+_CREDENTIAL: Fields = {"vault_id": "", "display_name": None, "auth": {}, "metadata": {}}
+_SKILL: Fields = {"display_title": "", "source": "custom", "metadata": {}}
+_SKILL_VERSION: Fields = {"skill_id": "", "version": "", "name": "", "description": ""}
+_MEMORY: Fields = {"memory_store_id": "", "path": "", **_DIGEST, "metadata": {}}
+BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
+_MEMORY_VERSION: Fields = {
+    **{"memory_store_id": "", "memory_id": "", "operation": "created", "path": "", **_DIGEST},
+    **{"created_by": BY, "redacted_at": None, "redacted_by": None},
+}
+_DREAM: Fields = {
+    **{"status": "pending", "inputs": [], "model": {}, "instructions": None, "outputs": []},
+    **{"output_behavior": {}, "session_id": None, "usage": None, "error": None, "ended_at": None},
+}
+
+_ROWS = (
+    Form("agents", "agent", "agent", _AGENT),
+    Form("agents.versions", "agent", "agent", _AGENT, key="version"),
+    Form("environments", "environment", "env", _ENVIRONMENT),
+    Form("environments.work", "work", "work", _WORK, _ONCE),
+    Form("files", "file", "file", _FILE, _ONCE, name="filename"),
+    Form("vaults", "vault", "vault", _VAULT, name="display_name"),
+    Form("vaults.credentials", "vault_credential", "vcred", _CREDENTIAL, name="display_name"),
+    Form("skills", "skill", "skill", _SKILL, _WHOLE[:2], name="_name"),
+    Form("skills.versions", "skill_version", "skillver", _SKILL_VERSION, _ONCE, "version"),
+    Form("memory_stores", "memory_store", "memstore", _STORE),
+    Form("memory_stores.memories", "memory", "mem", _MEMORY, _WHOLE[:2]),
+    Form("memory_stores.memory_versions", "memory_version", "memver", _MEMORY_VERSION, _ONCE),
+    Form("dreams", "dream", "drm", _DREAM, ("created_at", "archived_at")),
+)
+FORMS = {form.what: form for form in _ROWS}

@@ -1,0 +1,150 @@
+"""The official SDK finds in the sandbox what its own examples look for."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.world import World
+
+qca = pytest.importorskip("qca", reason="the official SDK (qca-sdk) is not installed")
+
+TOOLSET = [{"type": "agent_toolset_20260401"}]
+LOOKUP = {
+    "type": "custom",
+    "name": "lookup_order",
+    "description": "Looks an order up.",
+    "input_schema": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
+}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in [name for name in os.environ if name.startswith("QODER_") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with (
+        serve(World(speed=20)) as server,
+        qca.Managed(base_url=server.base_url, pat=server.world.token, max_retries=0, timeout=20) as made,
+    ):
+        yield made
+
+
+def session(client: Any, *, tools: Any = TOOLSET, **fields: Any) -> str:
+    """Create an environment, an agent and a session of both, and return the session's id."""
+    environment = client.environments.create(name="env", config={"type": "cloud"})
+    agent = client.agents.create(name="agent", model={"id": "ultimate"}, tools=tools)
+    made = client.sessions.create(environment_id=environment.id, agent=agent.id, **fields)
+    return str(made.id)
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "user.message", "content": [{"type": "text", "text": text}]}
+
+
+def ask(client: Any, id: str, event: dict[str, Any]) -> list[Any]:
+    """Send an event, and return what follows it until the session is idle."""
+    [sent] = client.sessions.events.send(id, events=[event]).data
+    with client.sessions.events.stream(id, extra_headers={"Last-Event-ID": sent.id}) as stream:
+        return until_idle(stream)
+
+
+def until_idle(stream: Any) -> list[Any]:
+    seen = []
+    for event in stream:
+        seen.append(event)
+        if event.type == "session.status_idle":
+            return seen
+    raise AssertionError("the stream ended before the session was idle")
+
+
+def text_of(events: list[Any]) -> str:
+    [message] = [event for event in events if event.type == "agent.message"]
+    return str(message.content[0].text)
+
+
+def test_models_are_listed(client: Any) -> None:
+    assert {model.id: model.is_enabled for model in client.models.list().data} == {"auto": True, "ultimate": True}
+
+
+def test_a_session_answers_again_and_again(client: Any) -> None:
+    id = session(client)
+    assert [text_of(ask(client, id, said(text))) for text in ("One.", "Two.")] == ["You said: One.", "You said: Two."]
+    types = [event.type for event in client.sessions.events.list(id, order="asc", limit=2)]  # over several pages
+    assert (types.count("user.message"), types.count("agent.message")) == (2, 2)
+    assert client.sessions.delete(id).type == "session_deleted"
+
+
+def test_a_custom_tool_gets_its_result_from_the_client(client: Any) -> None:
+    id = session(client, tools=[LOOKUP])
+    events = ask(client, id, said("Where is it?"))
+    [call] = [event for event in events if event.type == "agent.custom_tool_use"]
+    assert (call.name, list(call.input), events[-1].stop_reason.event_ids) == ("lookup_order", ["order_id"], [call.id])
+    result = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "is_error": False}
+    after = ask(client, id, {**result, "content": [{"type": "text", "text": "It is on its way."}]})
+    assert "It is on its way." in text_of(after)
+
+
+def test_what_a_session_is_given_is_kept_and_can_be_removed_afterwards(client: Any) -> None:
+    file = client.files.upload(file=("code.txt", b"secret code"))
+    skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
+    assert (skill.display_title, skill.latest_version) == ("code", "1")
+    mounted = [{"type": "file", "file_id": file.id, "mount_path": "/data/code.txt"}]
+    id = session(client, resources=mounted, environment_variables={"CODE": "1"})
+    assert text_of(ask(client, id, said("Read it."))) == "You said: Read it."
+    with pytest.raises(qca.ConflictError):
+        client.files.delete(file.id)
+    client.sessions.delete(id)
+    assert (client.files.delete(file.id).type, client.skills.delete(skill.id).type) == ("file_deleted", "skill_deleted")
+
+
+def test_a_session_reads_a_memory_store(client: Any) -> None:
+    store = client.memory_stores.create(name="memory")
+    for path in ("projects/a.md", "MEMORY.md"):
+        client.memory_stores.memories.create(store.id, path=path, content=f"In {path}.")
+    id = session(client, resources=[{"type": "memory_store", "memory_store_id": store.id, "access": "read_only"}])
+    assert text_of(ask(client, id, said("Plan it."))) == "You said: Plan it."
+    assert client.memory_stores.delete(store.id).type == "memory_store_deleted"
+
+
+def test_a_deployment_runs(client: Any) -> None:
+    environment = client.environments.create(name="env", config={"type": "cloud"})
+    agent = client.agents.create(name="agent", model={"id": "ultimate"}, tools=TOOLSET)
+    deployment = client.deployments.create(
+        name="hello", environment_id=environment.id, agent=agent.id, initial_events=[said("Hello.")]
+    )
+    run = client.deployments.run(deployment.id)
+    types: list[str] = []
+    while types[-1:] != ["session.status_idle"]:
+        types = [event.type for event in client.sessions.events.list(run.session_id, order="asc")]
+    assert "agent.message" in types
+    assert client.deployments.archive(deployment.id).archived_at
+    assert client.agents.archive(agent.id).archived_at
+    assert client.environments.archive(environment.id).archived_at
+
+
+def test_a_dream_consolidates_a_store(client: Any) -> None:
+    store = client.memory_stores.create(name="input")
+    client.memory_stores.memories.create(store.id, path="source.md", content="The code is 1.")
+    dream = client.dreams.create(inputs=[{"type": "memory_store", "memory_store_id": store.id}], model="ultimate")
+    seen = [dream.status]
+    while dream.status in ("pending", "running"):
+        dream = client.dreams.retrieve(dream.id)
+        seen.append(dream.status)
+    assert list(dict.fromkeys(seen)) == ["pending", "running", "completed"]
+    [output] = dream.outputs
+    memories = {memory.path: memory for memory in client.memory_stores.memories.list(output.memory_store_id)}
+    read = client.memory_stores.memories.retrieve(memories["source.md"].id, memory_store_id=output.memory_store_id)
+    assert read.content == "The code is 1."
+    client.sessions.delete(dream.session_id)
+    assert client.dreams.archive(dream.id).archived_at
+
+
+def test_a_message_is_previewed_as_it_is_written(client: Any) -> None:
+    id = session(client)
+    with client.sessions.events.stream(id, event_deltas=["agent.message"]) as stream:
+        client.sessions.events.send(id, events=[said("Explain it.")])
+        events = until_idle(stream)
+    pieces = [event.to_dict()["delta"]["content"]["text"] for event in events if event.type == "event_delta"]
+    assert "".join(pieces) == text_of(events) == "You said: Explain it."
