@@ -49,7 +49,7 @@ def give_up(step: Step) -> Applied:
 
 
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
-    """Apply steps, several at a time and 20 writes a second; return the signal that ended it early, if one did.
+    """Apply steps, several at a time; return the signal that ended it early, if one did.
 
     `on_done` hears of each step, with its place, in this thread; after a signal also of those that were stopped. If a
     signal comes while it hears of one, it hears of that one again.
@@ -159,7 +159,7 @@ def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
-    """Return whether an answer to a create is about what was sent: of another name or agent, it is another deployment.
+    """Return whether an answer to a create is about what was sent, by its name and its agent.
 
     What else the server kept differently is told once it was read back.
     """
@@ -175,7 +175,7 @@ def _is_named(found: Deployment, step: Step) -> bool:
 
 
 def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
-    """Return the deployment that a create whose answer was lost has made: of this name, and as it was wanted.
+    """Return the deployment that a create whose answer was lost has made, as it was wanted.
 
     `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown where the list cannot tell.
     """

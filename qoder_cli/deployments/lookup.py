@@ -17,7 +17,7 @@ _NEAR_ID = 0.85  # ids made in the same minute already share half of their chara
 
 
 def read_deployment(app: App, id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
-    """Return a deployment by its id; `within` and `retry` are those of `Client.get`. Raises ApiError."""
+    """Return a deployment; `within` and `retry` are those of `Client.get`. Raises ApiError."""
     try:
         found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
     except NotFound as error:
@@ -69,7 +69,7 @@ def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
 
 
 def refusal_of(found: Deployment, app: App) -> Rejected | None:
-    """Return the error that a deployment as it is cannot be run; None when nothing is known against it."""
+    """Return the error that a deployment cannot be run; None when nothing is known against it."""
     if found.archived_at:
         return Rejected(
             f"deployment {found.id} was archived on {found.archived_at}",

@@ -203,7 +203,7 @@ def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
 def at_latest(
     app: App, declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
 ) -> list[Declared]:
-    """Return deployments as declared, with the latest version of an agent that each has and names without one.
+    """Return deployments with the latest version of an agent that each has and names without one.
 
     So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be
     read, as no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags),

@@ -60,7 +60,7 @@ def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str])
 
 
 def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
-    """Return what fields of no file declare, and what is wrong with them; `${` means nothing there."""
+    """Return what fields of no file declare, and what is wrong; `${` means nothing there."""
     [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
     normal = spelled_out(said.plain())
     return Declared("", 0, normal, None), check(normal, said)

@@ -51,7 +51,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def settable(deployment: Deployment) -> dict[str, Any]:
-    """Return all that can be set of a server's deployment, in normal form, defaults where it is absent.
+    """Return all that can be set of a server's deployment, in normal form, with defaults.
 
     Only what can be written in a file: not the reserved key in metadata, nor values there that are no text.
     """

@@ -96,7 +96,7 @@ class Node:
 
 @dataclass
 class Reading:
-    """What is known while one file is read; `problems` that leave the rest readable are gathered."""
+    """What is known while a file is read; `problems` that leave the rest readable are gathered."""
 
     problems: list[Problem]
     _values: int = 0

@@ -1,4 +1,4 @@
-"""What the program says of itself: the contents page, topics, reference, suggestions, completion."""
+"""What the program says of itself: contents, topics, reference, suggestions, completion."""
 
 # A noun, the module that has its commands, and its line in `qoder --help`.
 NOUNS = {

@@ -1,4 +1,4 @@
-"""Man pages in roff: what `--help` says of a command, and of the program also what is true of all commands."""
+"""Man pages in roff: what `--help` says of a command, and of the program what is true of all."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ _MANUAL = "Qoder Cloud Agents"
 
 
 def pages(context: Any) -> Iterator[tuple[str, str]]:
-    """Yield the names of the pages, such as `qoder-deploy-run`, and their texts: of a command and of all below it."""
+    """Yield names (`qoder-deploy-run`) and texts of the pages of a command and of all below it."""
     command = context.command
     yield context.command_path.replace(" ", "-"), page(context)
     for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
@@ -66,7 +66,7 @@ def _verbatim(lines: Iterable[str]) -> list[str]:
 
 
 def _inert(text: str) -> str:
-    """Return text that no roff takes for a request; words between backticks are bold, hyphens are those of a shell."""
+    """Return text that is no request of roff; what is in backticks is bold, hyphens are a shell's."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)

@@ -1,4 +1,4 @@
-"""The live table of a wait for many runs: a row each (the worst ones where not all fit), and a line of totals."""
+"""The live table of a wait for many runs: a row each, the worst where not all fit, and totals."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

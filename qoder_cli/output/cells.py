@@ -20,14 +20,14 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as the server wrote it; on a terminal in local time, or how long before `now` (unix seconds)."""
+    """A timestamp as it was sent; on a terminal in local time, or how long before `now` (unix seconds)."""
 
     text: str
     now: float | None = None
 
 
 class Fire(NamedTuple):
-    """A moment to come, as the server wrote it; on a terminal in local time and in the zone of its schedule."""
+    """A moment to come, as it was sent; on a terminal in local time and in the zone of its schedule."""
 
     text: str
     zone: str | None
@@ -46,7 +46,7 @@ class Status(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Statuses, the newest last: a sign each on a terminal, a letter each in a pipe. None: unknown."""
+    """Statuses, the newest last: signs on a terminal, letters in a pipe. None: unknown."""
 
     words: tuple[str | None, ...]
 
@@ -150,7 +150,7 @@ def _ago(text: str, now: float) -> str:
 
 
 def _elsewhere(text: str, zone: str | None) -> str:
-    """Return the same moment on the clocks of a zone; nothing where they show the same, or the zone is unknown."""
+    """Return the moment on the clocks of a zone; nothing where they show the same, or it is unknown."""
     from zoneinfo import ZoneInfo
 
     moment = parse_timestamp(text)

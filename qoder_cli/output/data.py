@@ -1,4 +1,4 @@
-"""Data on standard output, in the format asked for: objects and lists, drawn, in columns, as JSON, or as ids."""
+"""Data on standard output, in the format asked for: drawn, in columns, as JSON, or as ids."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first
 
 
 class Output:
-    """Prints one object or many as a table, JSON, JSON lines or ids; `is_wide` is a table of every column."""
+    """Prints one object or many; `is_wide` is a table of every column."""
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
@@ -82,7 +82,7 @@ class Output:
         id: str,
         first: Sequence[str] | None = None,
     ) -> None:
-        """Print a whole list: `data` (or the rows) as JSON, the rows as a table, or the field named `id`."""
+        """Print a list: `data` (or the rows) as JSON, the rows as a table, or the field named `id`."""
         with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
@@ -102,7 +102,7 @@ class Output:
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below what is drawn: the zone of the times among the values, and what else to say."""
+        """Return the faint line below what is drawn: the zone of its times, and what else to say."""
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
         said = " · ".join([*zone, *more])
         return self.screen.styled(said, "dim") + "\n" if said else ""
@@ -154,7 +154,7 @@ def present(fields: Fields) -> Fields:
 
 @dataclass(eq=False)
 class Rows(Generic[T]):
-    """A list that is printed batch after batch, each at once, in constant memory, in a `with` block.
+    """A list that is printed batch after batch, in constant memory, in a `with` block.
 
     JSON is one array, begun with the first batch (or at the end, when there was none) and closed when the block ends
     well: cut short by an error it stays unclosed, and before the first batch nothing at all is written. In a pipe a

@@ -1,4 +1,4 @@
-"""How text fits into the columns of a terminal, where a character may take two; and a table there, row by row."""
+"""How text fits into the columns of a terminal, of which a character may take two; and a table."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ def cut(text: str, width: int) -> str:
 
 
 def cut_inside(text: str, width: int) -> str:
-    """Return a text in exactly `width` columns: filled up with spaces, or without a piece of its middle."""
+    """Return a text in exactly `width` columns: filled up, or without a piece of its middle."""
     if columns(text) <= width:
         return cut(text, width)
     head = _sized(text, width // 2)
@@ -39,7 +39,7 @@ def cut_inside(text: str, width: int) -> str:
 
 
 def wrapped(line: str, width: int) -> list[str]:
-    """Return a line in pieces that fit the width, broken at spaces only: a longer word is left to the terminal."""
+    """Return a line in pieces that fit the width, broken at spaces only, however long a word is."""
     pieces, room = [""], width
     for word in re.findall(r"\s*\S+|\s+$", line):
         length = columns(word)
@@ -59,7 +59,7 @@ def _sized(text: str, width: int) -> str:
 
 
 class _Column:
-    """A column: what its values want, the least they can do with, and what they get, in columns of the terminal."""
+    """A column: what its values want, the least they can do with, and what they get."""
 
     def __init__(self, name: str, cells: Sequence[Cell]) -> None:
         self.header = name.replace("_", " ")
@@ -137,7 +137,7 @@ class Grid:
         return GAP.join(drawn).rstrip(" ") + "\n"
 
     def left_out(self, remedy: str) -> list[str]:
-        """Return what to say of the columns that are not shown, with what shows them, also what was cut."""
+        """Return what to say of the columns that are not shown, and of what was cut."""
         hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
         said = [f"hidden: {', '.join(hidden)}"] if hidden else []
         return [*said, remedy] if hidden or self._has_cut else []

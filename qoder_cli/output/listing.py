@@ -1,4 +1,4 @@
-"""Lists: the server's pages, filtered here, cut where enough is shown, each page shown while the next is fetched."""
+"""Lists: the server's pages, filtered and cut here, each shown while the next is fetched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
@@ -38,7 +38,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
 
 
 def page_size(limit: int | None) -> int:
-    """Return the size of page with which a limit is reached in the fewest requests and with the fewest rows."""
+    """Return the size of page that reaches a limit in the fewest requests and with the fewest rows."""
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
@@ -78,7 +78,7 @@ class Listing(Generic[T]):
                 rows.show(batch)
 
     def conclude(self, progress: "Progress", *, none: str) -> None:
-        """Say at the end of standard error what is to be said about the list; `none` if it had no rows."""
+        """Say on stderr what is to be said about the list; `none` if it had no rows."""
         if self._strange:
             progress.warn(f"ignored {self._strange} items in the server's list that are not objects")
         if self.left_out:

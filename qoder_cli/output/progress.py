@@ -95,7 +95,7 @@ class Progress:
             self._screen.tell("\a")
 
     def change(self, news: str, *, status: str | None = None) -> None:
-        """Say what has changed in the wait, unless a terminal shows it in its status line or table anyway."""
+        """Say what has changed in the wait, unless a terminal shows it anyway."""
         if status is not None:
             self._set_status(status)
         if self._live is None and not self.is_quiet:

@@ -1,4 +1,4 @@
-"""What came of each thing that was asked for: printed as it becomes known, with one exit code for all."""
+"""What came of each thing that was asked for, printed as it comes; one exit code for all."""
 
 import dataclasses
 import re
@@ -57,7 +57,7 @@ class Result(Generic[T]):
         return message if named else f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array (contract, section 3): what was found, or the error, and what was typed."""
+        """Return the item of a JSON array (contract, 3): what was found or the error, and what was typed."""
         if self.found is not None:
             found = self.found.as_json()
         else:
@@ -74,7 +74,7 @@ def deciding_error(results: Iterable[Result[Any]]) -> QoderError | None:
 
 
 def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, **changes: Any) -> QoderError:
-    """Return the error that ends a command for several things; `parts` say what became of all of them.
+    """Return the error that ends a command for several things; `parts` say what became of all.
 
     With `is_unknown` nobody can say of some what was done: where a signal stopped that, the error is called so.
     """
@@ -120,7 +120,7 @@ class Printed(Generic[R]):
         return self._results[number]
 
     def put(self, number: int, result: R) -> None:
-        """Take in what became of the thing with this number in the input, once, and print what can be printed now."""
+        """Take in what became of the thing with this number, once, and print what can be printed now."""
         if self._results[number] is None:
             self._results[number] = result
             self._come.append(result)

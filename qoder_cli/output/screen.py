@@ -31,25 +31,25 @@ _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
 def inert(text: str) -> str:
-    """Return text that only shows: characters that steer a terminal become `\\n`, `\\t` or `\\u001b`."""
+    """Return text that only shows: what steers a terminal becomes `\\n`, `\\t` or `\\u001b`."""
     return _STEERING.sub(lambda match: _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
 
 
 def inert_lines(text: str) -> str:
-    """Return text of several lines that only shows: its line breaks and tabs stay, everything else is made inert."""
+    """Return text of several lines that only shows: all but its line breaks and tabs is made inert."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(inert, line.split("\t"))) for line in lines)
 
 
 def commandless(text: str) -> str:
-    """Return text in which no CI system finds a command: `::` that begins a line is `: :`, and `##[` is `## [`."""
+    """Return text without commands of a CI system: `::` that begins a line is `: :`, `##[` is `## [`."""
     if "::" not in text and "##" not in text:
         return text
     return _COMMAND.sub(lambda command: command[0].replace("::", ": :").replace("##", "## "), text)
 
 
 class Screen:
-    """One of the two streams. `binary` is None when the stream is closed: what is written is dropped."""
+    """One of the two streams. `binary` is None for a closed one: what is written is dropped."""
 
     def __init__(
         self, binary: BinaryIO | None, *, is_terminal: bool = False, color: bool = False, moves: bool = True
@@ -64,7 +64,7 @@ class Screen:
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
-        """Return the screen for one of the interpreter's streams, with the environment's word on colour."""
+        """Return the screen for one of the interpreter's streams; the environment decides on colour."""
         if stream is None:
             return cls(None)
         is_terminal, is_dumb = stream.isatty(), env.get("TERM") == "dumb"
@@ -80,7 +80,7 @@ class Screen:
         return screen
 
     def keep_secrets(self, tokens: Iterable[str]) -> None:
-        """Never show tokens here, also as JSON spells them: they may have been typed as anything."""
+        """Never show tokens here, also as JSON spells them: they may be typed as anything."""
         for token in tokens:
             self._secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
 
@@ -112,7 +112,7 @@ class Screen:
 
     @property
     def reader_is_gone(self) -> bool:
-        """Whether nobody reads a pipe any more; anything else, and Windows, shows it at the next write only."""
+        """Whether nobody reads a pipe any more; anything else, and Windows, shows that only when written to."""
         if not self.is_piped or self._binary is None or sys.platform == "win32":
             return False
         import select
@@ -141,7 +141,7 @@ class Screen:
         return fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False)
 
     def styled(self, text: str, style: str) -> str:
-        """Return the text in a style (or in none, if that is empty), where this stream has colour."""
+        """Return the text in a style, if there is one and this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 
@@ -161,7 +161,7 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
 
 
 def plain(words: Sequence[str]) -> list[str]:
-    """Return a command line with what it may say in other tools' ways, `--json=true` and `-o=json`, in ours."""
+    """Return a command line with what other tools spell `--json=true` and `-o=json` spelled our way."""
     end = words.index("--") if "--" in words else len(words)
     ours = ["--json" if word == "--json=true" else re.sub(r"^-o=", "-o", word) for word in words[:end]]
     return [*ours, *words[end:]]
@@ -187,7 +187,7 @@ def format_typed(words: Sequence[str]) -> Format:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Flush a stream; if nobody takes it, point it at nothing, so that the interpreter's flush does not complain."""
+    """Flush a stream; if nobody takes it, point it at nothing: the interpreter flushes it once more."""
     if stream is None:
         return
     try:
@@ -230,7 +230,7 @@ def _terminal_with(change: Callable[[Any, list[Any]], None]) -> Iterator[int | N
 
 
 def keys(*, shown: bool) -> AbstractContextManager[object]:
-    """Let the terminal echo what is typed while the block runs, or not: an Enter would move what is drawn."""
+    """Let the terminal echo what is typed meanwhile, or not: an Enter would move what is drawn."""
 
     def echo(termios: Any, attributes: list[Any]) -> None:
         attributes[3] = attributes[3] & ~termios.ECHO | (termios.ECHO * shown)
@@ -239,10 +239,7 @@ def keys(*, shown: bool) -> AbstractContextManager[object]:
 
 
 def is_ready(stream: IO[str], *, within: float) -> bool:
-    """Return whether there is a line to read from a terminal within so many seconds; False where that cannot be told.
-
-    On Windows that is everywhere.
-    """
+    """Return whether a terminal has a line within so many seconds; False where there is no telling (Windows)."""
     import select
 
     with suppress(OSError, ValueError):
@@ -273,7 +270,7 @@ def single_keys() -> Iterator[Callable[[], bytes]]:
 
 
 def terminal_width() -> int:
-    """Return the terminal's width in columns; of a narrower one than can be drawn for, lines run over."""
+    """Return the terminal's width in columns; where it is narrower than the least, lines run over."""
     try:
         columns = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns
         return max(columns, NARROWEST) if columns else 80

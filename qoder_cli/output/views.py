@@ -108,7 +108,7 @@ def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool)
 
 
 def missing_row(typed: str, word: str) -> Fields:
-    """Return the row of a run that does not exist, or could not be read: what was typed, and one word for why.
+    """Return the row of a run that could not be read: what was typed, and one word for why.
 
     What was typed stands below what it is the id of, so that the first column has ids of runs alone; a deployment's
     name and everything else below `deployment`.
@@ -131,7 +131,7 @@ DEPLOYMENT_FIRST = (
 
 
 def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fields:
-    """Return what a deployment shows, in order; absent fields are None, and lists have a line for each value.
+    """Return what a deployment shows, in order; absent fields are None, lists have a line a value.
 
     With `now` (unix seconds) the next fires are worked out from there where the server tells none.
     """
@@ -187,7 +187,7 @@ SESSION_FIRST = ("id", "title", "status", "created", "agent", "deployment", "cre
 
 
 def session_fields(session: Run) -> Fields:
-    """Return what a session shows, with the outcome of its latest turn where that is known; absent fields are None."""
+    """Return what a session shows, with the outcome of its latest turn; absent fields are None."""
     raw, turn = session.raw, run_fields(session)
     budget = mapping(raw.get("budget")).get("max_credit_cost")
     model = mapping(raw.get("agent")).get("model")
@@ -249,7 +249,7 @@ def _agent(agent: Any) -> str | None:
 
 
 def _variable_names(variables: Any) -> str | None:
-    """Return the names alone: values may be secrets. They stand between `;` or newlines (api/facts.md, 1.2)."""
+    """Return the names alone, as values may be secrets; `;` or newlines part them (api/facts.md, 1.2)."""
     names = list(mapping(variables))
     for pair in (text(variables) or "").replace("\n", ";").split(";"):
         names += [pair.partition("=")[0].strip()] if pair.strip() else []
@@ -276,7 +276,7 @@ def _without_login(url: Any) -> str | None:
 
 
 def _first_message(events: list[dict[str, Any]]) -> str | None:
-    """Return the first message's text, cut; its content is blocks, or plain text in the older generation."""
+    """Return the first message's text, cut; its content is blocks, or a plain text."""
     content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
     said = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
     words = " ".join(said.split())

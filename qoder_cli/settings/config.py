@@ -136,20 +136,20 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
 
 
 def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
-    """Return the profile that is read and written: that of `--profile`, else of QODER_PROFILE, else `default`."""
+    """Return the profile of `--profile`, else of QODER_PROFILE, else `default`."""
     if flags.profile is not None:
         return flags.profile
     return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:
-    """Return a profile's own base URL, which is where its token may go. Raises UsageError for a bad one."""
+    """Return a profile's own base URL, where its token may go. Raises UsageError for a bad one."""
     values = {file.key(profile, key): file.profile(profile).get(key) for key in ("base_url", "region")}
     return _server_of(values) or Found(REGIONS["global"], "default")
 
 
 def _server_of(values: Mapping[str, str | None]) -> Found | None:
-    """Return the server that a base URL names, else a region; each stands by what messages call it, None if not set."""
+    """Return the server of a base URL, else of a region; each by what messages call it, None if unset."""
     (url_source, url), (region_source, region) = values.items()
     if url is not None:
         return Found(read_base_url(url, source=url_source), url_source)
@@ -161,7 +161,7 @@ def _server_of(values: Mapping[str, str | None]) -> Found | None:
 def _first_of(
     names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
 ) -> tuple[Found | None, list[str]]:
-    """Return the value of the first variable that is set, and the warning that others differ from it."""
+    """Return the value of the first variable that is set, and a warning if others differ."""
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []
@@ -236,7 +236,7 @@ def _request_timeout(flags: Flags) -> float | None:
 
 
 def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
-    """Return how to get a token, or another: one that is saved does not count while a variable has one."""
+    """Return how to get a token, or another: a saved one does not count beside a variable."""
     import shlex
 
     login = "run: " + shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])

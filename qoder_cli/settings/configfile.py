@@ -201,7 +201,7 @@ def _suggested(key: str, *near: str) -> str:
 
 
 def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:
-    """Return the text with the changes made, its comments and layout kept; None where tomlkit cannot."""
+    """Return the text with the changes made, comments and layout kept; None where tomlkit cannot."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
     from tomlkit.items import InlineTable
