@@ -121,7 +121,6 @@ class RollCall:
 
     def __init__(self, wait: Wait) -> None:
         self._wait = wait
-        self._client = wait.app.client
         self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[Watch, _Record] = {}
@@ -140,7 +139,7 @@ class RollCall:
 
         It yields None after a page that tells nothing. Raises ApiError when a list cannot be read now, Late.
         """
-        self._now = now = self._client.clock.monotonic()
+        self._now = now = self._wait.app.client.clock.monotonic()
         rest = self._wait.longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
         self._runs.down = self._sessions.down = None  # what was down may be there again
         if not self.is_behind or now - self._listed >= rest:
@@ -168,7 +167,7 @@ class RollCall:
                 continue
             listed.update(cluster.watches)
             is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
-            is_young = self._client.server_now() - cluster.last.timestamp() < LAGGING
+            is_young = self._wait.app.client.server_now() - cluster.last.timestamp() < LAGGING
             if not (is_worth_it or is_young):
                 source.skipped |= dict.fromkeys(cluster.watches, self._now + STALE)
         return listed
@@ -293,7 +292,7 @@ class RollCall:
     def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list as objects. Raises ApiError, Late."""
         query = {"limit": PAGE, **source.filters, **window}
-        pages = self._client.pages(source.path, query, within=self._wait.patience(), retry=False)
+        pages = self._wait.app.client.pages(source.path, query, within=self._wait.patience(), retry=False)
         while (page := Task(partial(next, pages, None)).start().result_unless(self._wait.must_stop)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
