@@ -205,7 +205,6 @@ class App:
         return command[:-2] if self.flags.output == "id" else command
 
     def show_run(self, run: "Run", **more: Any) -> None:
-        """Print one run in the format asked for; a table shows the fields `more` too."""
         from qoder_cli.base.outcome import is_going
 
         fields: Fields = {}

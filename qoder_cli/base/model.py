@@ -64,7 +64,6 @@ class Run(Resource):
 
     @classmethod
     def read(cls, value: object) -> "Run | None":
-        """Return the run that a parsed answer holds, or None when it is not one."""
         raw = _of_kind(value, "drun_", "deployment_run")
         return None if raw is None else cls(raw)
 
@@ -95,7 +94,6 @@ class Run(Resource):
 
     @property
     def session_id(self) -> str | None:
-        """The session in which the agent works, once there is one."""
         return self.id if self.is_session else text(self.raw.get("session_id"))
 
     @property
@@ -108,7 +106,6 @@ class Run(Resource):
 
     @property
     def error_type(self) -> str | None:
-        """What kind of error, in the API's words."""
         return text(self.error.get("type")) or ("unknown_error" if self.error else None)
 
     @property
@@ -141,7 +138,6 @@ class Run(Resource):
 
     @property
     def agent(self) -> str | None:
-        """The agent as `agent_…@version`."""
         agent = mapping(self.raw.get("agent"))
         agent_id, version = text(agent.get("id")), agent.get("version")
         return f"{agent_id}@{version}" if agent_id and version is not None else agent_id
@@ -170,7 +166,6 @@ class Deployment(Resource):
 
     @classmethod
     def read(cls, value: object) -> "Deployment | None":
-        """Return the deployment that a parsed answer holds, or None when it is not one."""
         raw = _of_kind(value, "dep_", "deployment")
         return None if raw is None else cls(raw)
 
@@ -196,7 +191,6 @@ class Deployment(Resource):
 
     @property
     def schedule(self) -> dict[str, Any]:
-        """The schedule, empty for a manual-only deployment."""
         return mapping(self.raw.get("schedule"))
 
     @property

@@ -117,7 +117,6 @@ class OneAhead(Generic[T]):
             self._next = Task(lambda: next(self._items, None)).start()
 
     def take(self) -> T | None:
-        """Return the next item, None at the end. Raises what getting it raised."""
         task, self._next = self._next, None
         return next(self._items, None) if task is None else task.result()
 

@@ -109,7 +109,6 @@ def _months(meaning: Cron) -> str:
 
 
 def _in_months(meaning: Cron) -> str:
-    """Return in which months that is, where the days do not say so themselves."""
     months = _months(meaning)
     if not months or not (_every_date(meaning) or meaning.either_day):
         return ""
@@ -140,7 +139,6 @@ def _from_monday(weekdays: Collection[int]) -> list[str]:
 
 
 def _step(numbers: Sequence[int]) -> int | None:
-    """Return by how much each number is larger than the last; None when that differs."""
     steps = {later - earlier for earlier, later in pairwise(numbers)}
     return steps.pop() if len(steps) == 1 else None
 

@@ -67,7 +67,6 @@ class Ci(Teller):
             self._tell({"run_ids": [plain(run) for run, _ in ids], "session_ids": [plain(of) for _, of in ids]})
 
     def ended(self, item: Item, *, number: int = 0) -> None:
-        """Take in what became of one thing; it is reported at the end."""
         self._items[number] = item
         if item.run is not None:
             self._ids[number] = item.run.id, item.run.session_id
@@ -117,7 +116,6 @@ class Ci(Teller):
         self._tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
     def _tell_result(self) -> None:
-        """Report the final message of a run that has ended, where the system can take it."""
         run = self._items[0].run if self._items else None
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):

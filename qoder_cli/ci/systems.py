@@ -83,7 +83,6 @@ class GitHub(_Files):
         self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
 
     def sum_up(self, items: "Sequence[Item]") -> None:
-        """Add a row for each item to the step's summary, below an earlier command's if any."""
         if not items:
             return
         text = "".join(map(_row, items[:MOST_ROWS]))
@@ -137,7 +136,6 @@ def _output(name: str, value: Value) -> str:
 
 
 def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
-    """Set and remove variables of a dotenv file, all at once; the rest of it stays."""
     variables = {f"QODER_{name.upper()}": value for name, value in values.items()}
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
         raise ValueError("it is not a file of variables")

@@ -145,7 +145,6 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
-    """Return a Retry-After in seconds, from a number or a date; None for nonsense."""
     if value is None:
         return None
     try:

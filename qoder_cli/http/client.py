@@ -404,7 +404,6 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
 
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
-    """Return what asks a server, by way of a proxy where there is one. Raises UsageError."""
     try:
         client = httpx.Client(
             transport=transport,

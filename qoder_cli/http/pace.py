@@ -40,7 +40,6 @@ class Pace:
                 self._clock.sleep(min(wait, _TICK))
 
     def _turn(self, at_turn: Callable[[], None]) -> float:
-        """Take the turn if it has come, and return how long it takes until then, in seconds."""
         with self._lock:
             if self.is_closed:
                 raise Closed

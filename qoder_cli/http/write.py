@@ -202,7 +202,6 @@ class Write(ABC, Generic[T]):
                         resends += 1
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
-        """Return the error that nobody knows what it did, and why."""
         reasons = [*why]
         if cause:
             reasons.insert(0, cause.message.rstrip("."))
@@ -278,7 +277,6 @@ class Write(ABC, Generic[T]):
         self._give_up(error, why, conflicts=error.http_status == 409)
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, conflicts: bool = False) -> NoReturn:
-        """Raise the error that nothing was changed, or that this is not certain."""
         if self.is_lost or (conflicts and self._has_failed):
             raise self.unknown(why, cause=error) from error
         self.ruled_out()

@@ -123,7 +123,6 @@ class Entry(NamedTuple):
 
     @property
     def open(self) -> bool:
-        """Whether nobody knows yet what became of it."""
         return self.run is None and not self.nothing
 
 
@@ -183,14 +182,12 @@ class Store:
     # Attempts.
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
-        """Write down what is about to be sent, and return it."""
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
         self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(partial(_put, attempt=attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
-        """Write down how far the server's clock is ahead, and return the attempt that knows it."""
         attempt = attempt._replace(ahead=ahead)
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
         self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)

@@ -123,7 +123,6 @@ class _Search:
         self._is_whole = reading.is_whole and all_are_runs
 
     def _reach(self) -> float | None:
-        """Return how far back the list has to be read, None for all of it."""
         windows = [_wide(attempt) for attempt in self._attempts()]
         return None if None in windows else min(window.first for window in windows if window)
 

@@ -100,7 +100,6 @@ class Observer:
 
     @property
     def story(self) -> SessionStory:
-        """What is known of the session's events."""
         if self._known:
             return self._known.reader.story
         return story_of(self.run, self._client.server_now()) if self.run else SessionStory()

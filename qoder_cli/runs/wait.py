@@ -40,7 +40,6 @@ class Wait:
         self._awake_at = app.clock.monotonic()  # when this thread last looked at the clock
 
     def until_over(self, watch: Watch) -> None:
-        """Return when the wait for a run is over. Raises Signalled."""
         self.begin(watch)
         self.set_deadline()
         with self.app.progress.waiting(lambda: self.said[watch] or "waiting"):  # its id is in the line above
@@ -72,7 +71,6 @@ class Wait:
         return self.limits.timeout != 0 and self.left < -LAST_LOOK
 
     def patience(self) -> float:
-        """Return the seconds that the next request may take."""
         return min(self.app.client.request_timeout, max(self.left, LAST_LOOK))
 
     def poll(self, watch: Watch) -> None:
@@ -114,7 +112,6 @@ class Wait:
             self.conclude(watch)
 
     def conclude(self, watch: Watch) -> None:
-        """Tell of a run for which the wait is over, once."""
         if watch.over and watch in self.going:
             del self.going[watch]
             self.on_over(watch)
@@ -169,7 +166,6 @@ class Wait:
                 watch.oversleep(asleep)
 
     def hear(self, news: Any) -> bool:
-        """Take in what came in, and return whether it changes what to do next."""
         session_id, has_ended = self.listener.take(news)
         called = [each for each in self.going if session_id and each.session_id == session_id]
         for each in called:

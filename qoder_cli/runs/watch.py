@@ -41,17 +41,14 @@ class Watch:
 
     @property
     def name(self) -> str:
-        """What the run is called in a line about it."""
         return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to wait for."""
         return self.error is not None or self.observer.ended
 
     @property
     def is_known(self) -> bool:
-        """Whether there certainly is such a run."""
         return self.run is not None or self.observer.may_lag
 
     def begin(self, now: float, pause: float) -> None:
@@ -82,7 +79,6 @@ class Watch:
             self._missing_since += seconds
 
     def note_look(self, error: ApiError | None, now: float) -> bool:
-        """Take in that it was asked for, and how; return whether this was the first time."""
         is_first, self.looked = not self.looked, True
         if error is None:
             self._heard, self._missing_since = now, None

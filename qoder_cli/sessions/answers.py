@@ -92,7 +92,6 @@ class SessionWrite(Write[Events]):
         return LOOKS[resends] if resends < RESENDS else None
 
     def deliver(self) -> Events:
-        """Send it, and return the events that were accepted. Raises what `send` raises, and Interrupted."""
         try:
             return self.send().value
         except Signalled as signalled:

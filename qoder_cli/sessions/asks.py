@@ -63,7 +63,6 @@ class Call:
 
     @property
     def thread(self) -> str | None:
-        """The thread of the agent that wants it, where the event says."""
         return text(self.event.get("session_thread_id"))
 
     @cached_property
@@ -215,7 +214,6 @@ class Waiting:
     commands: dict[str, list[str]] = field(default_factory=dict)
 
     def row(self, now: float) -> Fields:
-        """Return the row of a table at a time, in unix seconds."""
         deployment, call = text(self.session.get("deployment_id")), self.call
         row: Fields = {
             "run": self.run_id and Id(self.run_id),

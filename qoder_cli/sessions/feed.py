@@ -86,7 +86,6 @@ class Feed:
         begin(self._run)
 
     def stop(self) -> None:
-        """Want nothing more, and return at once; the thread ends by itself."""
         self._is_left = True
 
     def _run(self) -> None:

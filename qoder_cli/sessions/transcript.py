@@ -214,7 +214,6 @@ class Margin:
                 self.room -= self._width + len(_BAR)
 
     def beside(self, lines: str, label: str) -> str:
-        """Return lines, each ended by a newline, with the label before each."""
         if not self._labels:
             return lines
         shown = self._labels.get(label) or inert(label)

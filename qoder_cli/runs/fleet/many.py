@@ -66,7 +66,6 @@ def _refuse_duplicates(
 
 
 def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
-    """Return the error of names that are not known, or that several deployments have."""
     if total == 1:
         return unknown[0]
     said = []

@@ -215,7 +215,6 @@ class RollCall:
         return shown >= pages
 
     def _take(self, watch: Watch, row: dict[str, Any]) -> Heard | None:
-        """Take in what a list shows of a run or of its session."""
         record, run = self._record(watch), Run.read(row)
         if run is not None or _is_told_by_session(watch):
             record.listed = self._listed

@@ -102,7 +102,6 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
 
 
 def _has_ended(watch: Watch, clock: Clock) -> bool:
-    """Return whether a run has ended, asking if it is time to."""
     if clock.monotonic() < watch.due:
         return False
     watch.due = math.inf
@@ -209,7 +208,6 @@ class Follower:
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 
     def _bear(self, error: ApiError) -> None:
-        """Go on after trouble, or raise it when there is no point any more."""
         now = self._clock.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
         patience = LONGEST_SILENCE

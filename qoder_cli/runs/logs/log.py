@@ -163,7 +163,6 @@ class Printer:
         return self._transcript.write(said, at=event_time(event)) if said else ""
 
     def sum_up(self, credits: object) -> None:
-        """Print what the session has cost, as `credits_of` told it."""
         if credits is not None:
             self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
 

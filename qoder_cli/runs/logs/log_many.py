@@ -173,7 +173,6 @@ class _Array:
 
 
 def _missing(item: Item) -> Event:
-    """Return what stands in the place of a run that cannot be read."""
     return {"id": None, "error": item.error.as_json() if item.error else None}
 
 
