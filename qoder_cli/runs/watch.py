@@ -93,14 +93,16 @@ class Watch:
         if not self.is_known:
             self.end(error)
             return
-        run_id, hint = self.observer.run_id, "wait for it again; do not start another"
-        lost = LostSight(
-            f"lost track of {noun(run_id)} {run_id}; it may still be running: {error.message}",
-            hint=f"log in again, then {hint}" if isinstance(error, AuthError) else hint,
-            run_state="unknown",
-            cause=error,
-        )
-        self.end(lost)
+        hint = "wait for it again; do not start another"
+        if isinstance(error, AuthError):
+            hint = f"log in again, then {hint}"
+        self.end(self.lost(error, hint))
+
+    def lost(self, error: ApiError, hint: str) -> LostSight:
+        """Return the error that track of the run is lost."""
+        id = self.observer.run_id
+        said = f"lost track of {noun(id)} {id}; it may still be running: {error.message}"
+        return LostSight(said, hint=hint, run_id=id, session_id=self.session_id, run_state="unknown", cause=error)
 
     def end(self, error: QoderError) -> None:
         if not self.over:

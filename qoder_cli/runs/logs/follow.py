@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, Signalled
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
@@ -90,15 +90,9 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
     except ApiError as error:
         if isinstance(error, NotFound) and error.enveloped:
             raise
-        raise LostSight(
-            f"lost track of {noun(observer.run_id)} {observer.run_id}; it may still be running: {error.message}",
-            hint="to follow it again",
-            next=app.command(noun(observer.run_id), "logs", observer.run_id, "--follow", *app.known.wait_options),
-            run_id=observer.run_id,
-            session_id=observer.run.session_id if observer.run else None,
-            run_state="unknown",
-            cause=error,
-        ) from error
+        id = observer.run_id
+        again = app.command(noun(id), "logs", id, "--follow", *app.known.wait_options)
+        raise watch.lost(error, "to follow it again").with_(next=again) from error
 
 
 def _has_ended(watch: Watch, clock: Clock) -> bool:
