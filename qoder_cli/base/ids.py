@@ -41,11 +41,6 @@ _SEPARATORS = re.compile(r"[\s,;|]+")
 _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
 
 
-def agent_id(typed: str) -> str:
-    """Return the agent that was typed. Raises UsageError for what cannot be the id of one."""
-    return _id(typed, prefix="agent_", wanted="an agent id (agent_…)")
-
-
 def file_id(typed: str) -> str:
     """Return the file that was typed. Raises UsageError for what cannot be the id of one."""
     return _id(typed, prefix="file_", wanted="a file id (file_…)")

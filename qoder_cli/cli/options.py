@@ -91,9 +91,14 @@ def flag(names: str, help: str) -> Any:
     return typer.Option(*names.split(), help=help)
 
 
-def option(name: str, metavar: str, help: str) -> Any:
-    """Return an option that takes a value."""
-    return typer.Option(name, metavar=metavar, help=help)
+def option(name: str, metavar: str, help: str, offered: Any = None) -> Any:
+    """Return an option that takes a value; `offered` is what completion offers for it."""
+    return typer.Option(name, metavar=metavar, help=help, autocompletion=offered)
+
+
+def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
+    """Return an option that may be repeated."""
+    return option(name, metavar, f"{help} Repeatable.", offered)
 
 
 # What is named on a command line.
@@ -101,6 +106,10 @@ _DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", v
 _DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
 _RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
 _RUNS = argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
+_AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", values.things("agent"))
+_MODEL = option("--model", "ID", "Model; see qoder model list.", values.things("model"))
+AgentTyped = Annotated[str | None, _AGENT]
+ModelTyped = Annotated[str | None, _MODEL]
 OneDeployment = Annotated[str, _DEPLOYMENT]
 Deployments = Annotated[list[str], _DEPLOYMENTS]
 OneRun = Annotated[str, _RUN]

@@ -32,11 +32,6 @@ File = Annotated[
 DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 
-def several(name: str, metavar: str, help: str) -> Any:
-    """Return an option that may be repeated."""
-    return typer.Option(name, metavar=metavar, help=f"{help} Repeatable.")
-
-
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
     """Return a text as typed, of a file for `@FILE`, of stdin for `-`. Raises UsageError."""
     from qoder_cli.api.body import text_of

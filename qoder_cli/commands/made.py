@@ -228,7 +228,10 @@ def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = 
 
 def show(app: App, noun: Noun, raw: dict[str, Any]) -> None:
     """Print one of a noun's things in the format asked for."""
-    from qoder_cli.nouns.shown import fields
+    from qoder_cli.local.remembered import remember_things
+    from qoder_cli.nouns.shown import fields, name_of
+
+    remember_things(app, noun.words, [(raw, name_of(raw))])
 
     shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
     app.output.record(shown, data=raw, id=str(raw.get("id")))

@@ -23,7 +23,8 @@ MOST_THINGS = 300  # of one noun, host and profile
 MOST_RUNS = 50  # that are taken, or offered, at a time
 MOST_KEPT_RUNS = 1000  # of one host and profile; more than are taken at a time, for a short id may be of an older one
 _LONGEST = 256  # characters of a name
-_ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+_ID = re.compile(r"d(ep|run)_[A-Za-z0-9_-]{1,128}", re.ASCII)  # anything else could mean something to a shell
+_THING = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,128}", re.ASCII)  # the same; models have no prefix
 _DEPLOYMENTS = "SELECT id, name, created FROM deployments WHERE host = ? AND profile = ? ORDER BY place"
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
 
@@ -87,25 +88,25 @@ def _whose(table: str, profile: str | None) -> tuple[str, tuple[str, ...]]:
     return f"{table}.profile = ? AND NOT {table}.host {_REHEARSED}", (profile,)
 
 
-def _seen(store: "Store", query: str, values: tuple[str, ...]) -> list[Seen]:
+def _seen(store: "Store", query: str, values: tuple[str, ...], plain: re.Pattern[str] = _ID) -> list[Seen]:
     """Return the rows that can be ours: what another program wrote is not offered to a shell."""
     rows = store.read(query, values, quiet=True)
     texts = [[text(column) or "" for column in row] for row in rows]
-    return [Seen(*row) for row in texts if _ID.fullmatch(row[0])]
+    return [Seen(*row) for row in texts if plain.fullmatch(row[0])]
 
 
 def seen_things(store: "Store", profile: str | None, noun: str) -> list[Seen]:
     """Return what was seen of a noun (`agent`) with a profile; with None what was rehearsed."""
     which, values = _whose("things", profile)
     query = f"SELECT id, name, NULL, NULL, host FROM things WHERE {which} AND noun = ? ORDER BY place DESC"
-    return _seen(store, query, (*values, noun))
+    return _seen(store, query, (*values, noun), _THING)
 
 
 def remember_things(app: Invocation, noun: str, things: Iterable[tuple[Mapping[str, object], str | None]]) -> None:
     """Remember what was seen of a noun, objects and their names, and forget what is archived."""
     where = app.settings.host, app.settings.profile, noun
     found = [(id, name, raw.get("archived_at")) for raw, name in things if (id := text(raw.get("id")))]
-    plain = [(id, _plain(name), gone) for id, name, gone in found if _ID.fullmatch(id)][:MOST_THINGS]
+    plain = [(id, _plain(name), gone) for id, name, gone in found if _THING.fullmatch(id)][:MOST_THINGS]
 
     def put(connection: "Connection") -> None:
         connection.execute(THINGS)

@@ -25,9 +25,11 @@ from qoder_cli.local.remembered import (
     remember_deployments,
     remember_names,
     remember_runs,
+    remember_things,
     run_ids_with_prefix,
     seen_deployments,
     seen_runs,
+    seen_things,
 )
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
@@ -566,6 +568,44 @@ def test_garbage_starts_nothing(shell: str, tmp_path: Path, what: str) -> None:
     app = tmp_path / "own place"
     put_in_the_way(app, what)
     assert tab(shell, tmp_path, list(NOTHING), QODER_STATE_DIR=str(app)).offers == NOTHING
+
+
+def test_things_of_a_noun_are_remembered_the_newest_first_until_they_are_archived(folder: Path) -> None:
+    app = state_in(folder)
+    writer, gone = {"id": "agent_1"}, {"id": "agent_2"}
+    remember_things(app, "agent", [(writer, "writer"), (gone, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None)])
+    remember_things(app, "agent", [({**gone, "archived_at": "2026-06-14T08:54:06Z"}, "old")])
+    remember_things(app, "model", [({"id": "claude-4.5"}, None)])
+    with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
+        assert [(each.id, each.name) for each in seen_things(store, "default", "agent")] == [("agent_1", "writer")]
+        assert [each.id for each in seen_things(store, "default", "model")] == ["claude-4.5"]
+        assert seen_things(store, "work", "agent") == []
+
+
+def test_a_store_of_an_earlier_program_learns_of_things(folder: Path) -> None:
+    app = state_in(folder)
+    remember_deployments(app, [deployment("dep_1")])
+    app.store.write(lambda connection: connection.execute("DROP TABLE IF EXISTS things"))
+    with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
+        assert seen_things(store, "default", "agent") == []
+    remember_things(app, "agent", [({"id": "agent_1"}, "writer")])
+    with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
+        assert [each.id for each in seen_things(store, "default", "agent")] == ["agent_1"]
+    assert seen(folder) == [("dep_1", "nightly")]
+
+
+THINGS = {
+    "qoder agent get ": {"agent_1"},
+    "qoder agent archive wr": {"writer"},
+    "qoder session new --agent wr": {"writer"},
+    "qoder deploy create --agent agent_": {"agent_1"},
+}
+
+
+def test_tab_offers_the_things_of_a_noun_by_id_and_name(folder: Path, tmp_path: Path) -> None:
+    remember_things(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
+    app.close()
+    assert tab("bash", tmp_path, list(THINGS), QODER_STATE_DIR=str(folder)).offers == THINGS
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])  # what stands behind the cursor fish cannot be told in a script

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.cli.options import ModelTyped, several
 from qoder_cli.commands import edited
-from qoder_cli.commands.edited import Description, DryRun, File, Metadata, several
+from qoder_cli.commands.edited import Description, DryRun, File, Metadata
+from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
-Model = Annotated[str | None, typer.Option(metavar="ID", help="Model; see qoder model list.")]
 System = Annotated[str | None, typer.Option(metavar="TEXT|@FILE|-", help="Instructions; - reads stdin.")]
 Tools = Annotated[
     str | None, typer.Option(metavar="TOOLS", help="all, none, or names, e.g. Bash,Read. A new agent has all.")
@@ -21,13 +22,13 @@ Ask = Annotated[
     typer.Option(metavar="TOOLS", help="Tools that need approval before each use: names, all or none."),
 ]
 Mcp = Annotated[list[str] | None, several("--mcp", "NAME=URL", "MCP server, with all its tools.")]
-Skill = Annotated[list[str] | None, several("--skill", "SKILL[@VERSION]", "Skill id or name.")]
+Skill = Annotated[list[str] | None, several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))]
 
 
 def create(
     ctx: typer.Context,
     name: Name = None,
-    model: Model = None,
+    model: ModelTyped = None,
     description: Description = None,
     system: System = None,
     tools: Tools = None,

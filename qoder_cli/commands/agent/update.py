@@ -6,8 +6,9 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
+from qoder_cli.cli.options import ModelTyped, several
 from qoder_cli.commands import edited
-from qoder_cli.commands.agent.create import Ask, Mcp, Model, Name, Skill, System, Tools, changed, fields
+from qoder_cli.commands.agent.create import Ask, Mcp, Name, Skill, System, Tools, changed, fields
 from qoder_cli.commands.edited import Description, DryRun, File, Metadata, RemoveMetadata
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.table import NOUNS
@@ -20,17 +21,17 @@ def update(
     ctx: typer.Context,
     agent: Agent,  # type: ignore[valid-type]  # made from the table
     name: Name = None,
-    model: Model = None,
+    model: ModelTyped = None,
     description: Description = None,
     system: System = None,
     tools: Tools = None,
     ask: Ask = None,
     mcp: Mcp = None,
     remove_mcp: Annotated[
-        list[str] | None, edited.several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
+        list[str] | None, several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
     ] = None,
     skills: Skill = None,
-    remove_skill: Annotated[list[str] | None, edited.several("--remove-skill", "SKILL", "Remove a skill.")] = None,
+    remove_skill: Annotated[list[str] | None, several("--remove-skill", "SKILL", "Remove a skill.")] = None,
     metadata: Metadata = None,
     remove_metadata: RemoveMetadata = None,
     file: File = None,

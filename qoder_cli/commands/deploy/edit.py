@@ -8,13 +8,16 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
-from qoder_cli.cli.options import OneDeployment, flag, option
+from qoder_cli.cli.options import AgentTyped, OneDeployment, flag, option
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
+from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
 
 _ZONE = option("--timezone", "ZONE", "Time zone of the schedule, e.g. Europe/Berlin.")
+_ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
+_VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
 _PROMPT = typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
 _KEY = typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
 _DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
@@ -24,13 +27,13 @@ class Fields(NamedTuple):
     """The fields of a deployment that can be typed. These are the options, too."""
 
     name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
-    agent: Annotated[str | None, option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.")] = None
-    environment: Annotated[str | None, option("--environment", "ENV", "Environment id or name.")] = None
+    agent: AgentTyped = None
+    environment: Annotated[str | None, _ENV] = None
     message: Annotated[str | None, _PROMPT] = None
     description: Annotated[str | None, option("--description", "TEXT", "Description.")] = None
     schedule: Annotated[str | None, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
     timezone: Annotated[str | None, _ZONE] = None
-    vaults: Annotated[list[str] | None, option("--vault", "VAULT", "Vault id or name. Repeatable.")] = None
+    vaults: Annotated[list[str] | None, _VAULT] = None
     metadata: Annotated[list[str] | None, _KEY] = None
     budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.ids import agent_id
 from qoder_cli.base.model import Deployment, mapping, text
-from qoder_cli.cli.options import flag
+from qoder_cli.cli.options import flag, option
+from qoder_cli.help.completion import values
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
 
 Status = Literal["active", "paused"]
@@ -19,7 +19,10 @@ def list_deployments(
     status: Annotated[
         Status | None, typer.Option(metavar="STATUS", help="Only active, or only paused, deployments.")
     ] = None,
-    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only deployments of this agent (agent_…).")] = None,
+    agent: Annotated[
+        str | None,
+        option("--agent", "AGENT", "Only deployments of this agent (id or name).", values.things("agent")),
+    ] = None,
     include_archived: Annotated[bool, flag("--include-archived", "Include archived deployments.")] = False,
     limit: Limit = None,
     all: All = False,
@@ -32,9 +35,11 @@ def list_deployments(
       qoder deploy list --json | jq -r '.[].name'
     """
     from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
+    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.table import NOUNS
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
 
-    agent = None if agent is None else agent_id(agent)
+    agent = None if agent is None else id_of(app, NOUNS["agent"], agent)
     wanted = rows_wanted(limit, all=all)
 
     def matches(item: Object) -> bool:

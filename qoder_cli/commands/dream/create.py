@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.cli.options import ModelTyped, several
 from qoder_cli.commands import edited
 from qoder_cli.nouns.table import NOUNS
 
@@ -14,9 +15,9 @@ def create(
     ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
-        edited.several("--from", "STORE|SESSION", "Memory store or session (sess_…)."),
+        several("--from", "STORE|SESSION", "Memory store or session (sess_…)."),
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="ID", help="Model; see qoder model list.")] = None,
+    model: ModelTyped = None,
     instructions: Annotated[
         str | None, typer.Option(metavar="TEXT|@FILE|-", help="What to look for; - reads stdin.")
     ] = None,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import flag
+from qoder_cli.cli.options import flag, several
 from qoder_cli.commands import edited
-from qoder_cli.commands.edited import Description, DryRun, File, Metadata, several
+from qoder_cli.commands.edited import Description, DryRun, File, Metadata
 from qoder_cli.nouns.table import NOUNS
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.cli.options import several
 from qoder_cli.commands import edited
-from qoder_cli.commands.edited import Description, DryRun, File, Metadata, RemoveMetadata, several
+from qoder_cli.commands.edited import Description, DryRun, File, Metadata, RemoveMetadata
 from qoder_cli.commands.env import create as new
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.table import NOUNS

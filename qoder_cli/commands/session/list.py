@@ -9,7 +9,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.cli.options import flag
+from qoder_cli.cli.options import flag, option
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.output.listing import All, Limit, Listing, Object, page_size, rows_wanted
@@ -37,7 +37,8 @@ def list_sessions(
         ),
     ] = None,
     agent: Annotated[
-        str | None, typer.Option(metavar="AGENT", help="Only sessions of this agent (id or name).")
+        str | None,
+        option("--agent", "AGENT", "Only sessions of this agent (id or name).", values.things("agent")),
     ] = None,
     status: Annotated[
         list[Status] | None,

@@ -7,14 +7,11 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import Waiting, flag
+from qoder_cli.cli.options import AgentTyped, Waiting, flag, option, several
+from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
     from qoder_cli.sessions.files import FileTyped
-
-
-def _several(name: str, metavar: str, help: str) -> Any:
-    return typer.Option(name, metavar=metavar, help=f"{help} Repeatable.")
 
 
 def new(
@@ -23,30 +20,32 @@ def new(
         str | None,
         typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What the agent shall do; - reads stdin."),
     ] = None,
-    agent: Annotated[
-        str | None, typer.Option(metavar="AGENT", help="Agent id or name; @3 behind it pins version 3.")
-    ] = None,
+    agent: AgentTyped = None,
     environment: Annotated[
-        str | None,
-        typer.Option("--env", metavar="ENV", help="Environment id or name; default: the only one."),
+        str | None, option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
     ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title.")] = None,
-    vaults: Annotated[list[str] | None, _several("--vault", "VAULT", "Vault id or name.")] = None,
+    vaults: Annotated[
+        list[str] | None, several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
+    ] = None,
     files: Annotated[
-        list[str] | None, _several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
+        list[str] | None, several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
     ] = None,
     repositories: Annotated[
-        list[str] | None, _several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
+        list[str] | None, several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
     ] = None,
     with_repo_token: Annotated[
         bool, flag("--with-repo-token", "Read the token of the repositories from standard input.")
     ] = False,
     memories: Annotated[
-        list[str] | None, _several("--memory", "STORE[:ro]", "Memory store id or name; :ro forbids writing.")
+        list[str] | None,
+        several("--memory", "STORE[:ro]", "Memory store id or name; :ro forbids writing.", values.things("memory")),
     ] = None,
-    variables: Annotated[list[str] | None, _several("--var", "NAME=VALUE", "Environment variable.")] = None,
+    variables: Annotated[list[str] | None, several("--var", "NAME=VALUE", "Environment variable.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="ID", help="Model for this session alone.")] = None,
+    model: Annotated[
+        str | None, option("--model", "ID", "Model for this session alone.", values.things("model"))
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Begin as a run, a session or a deployment did; other options override."),
