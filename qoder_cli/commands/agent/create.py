@@ -1,44 +1,37 @@
 """`qoder agent create`, and the options that an update has too."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import ModelTyped, several
+from qoder_cli.cli.options import ModelTyped, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.edited import Description, DryRun, File, Metadata
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS
 
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
-System = Annotated[str | None, typer.Option(metavar="TEXT|@FILE|-", help="Instructions; - reads stdin.")]
-Tools = Annotated[
-    str | None, typer.Option(metavar="TOOLS", help="all, none, or names, e.g. Bash,Read. A new agent has all.")
-]
-Ask = Annotated[
-    str | None,
-    typer.Option(metavar="TOOLS", help="Tools that need approval before each use: names, all or none."),
-]
-Mcp = Annotated[list[str] | None, several("--mcp", "NAME=URL", "MCP server, with all its tools.")]
-Skill = Annotated[list[str] | None, several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))]
+_TOOLS = option("--tools", "TOOLS", "all, none, or names, e.g. Bash,Read. A new agent has all.")
+_ASK = option("--ask", "TOOLS", "Tools that need approval before each use: names, all or none.")
+_SYSTEM = option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")
+_SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))
 
 
-def create(
-    ctx: typer.Context,
-    name: Name = None,
-    model: ModelTyped = None,
-    description: Description = None,
-    system: System = None,
-    tools: Tools = None,
-    ask: Ask = None,
-    mcp: Mcp = None,
-    skills: Skill = None,
-    metadata: Metadata = None,
-    file: File = None,
-    dry_run: DryRun = False,
-) -> int:
+class Said(NamedTuple):
+    """What is said of an agent. These are the options of create and update, too."""
+
+    name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
+    model: ModelTyped = None
+    description: Description = None
+    system: Annotated[str | None, _SYSTEM] = None
+    tools: Annotated[str | None, _TOOLS] = None
+    ask: Annotated[str | None, _ASK] = None
+    mcp: Annotated[list[str] | None, several("--mcp", "NAME=URL", "MCP server, with all its tools.")] = None
+    skills: Annotated[list[str] | None, _SKILLS] = None
+    metadata: Metadata = None
+    file: File = None
+
+
+def create(app: App, said: Said, dry_run: DryRun = False) -> int:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
@@ -54,15 +47,14 @@ def create(
       qoder agent create --name reader --model auto --tools none --dry-run"""
     from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 
-    app: App = ctx.obj
-    body = fields(app, "create", ctx.params)
+    body = fields(app, "create", said._asdict())
     has_tools = "tools" in body
     if not has_tools:
         names = [str(each.get("name")) for each in body.get("mcp_servers", ())]
         body["tools"] = with_toolsets([{"type": TOOLSET}], names)
-        if tools is None:
+        if said.tools is None:
             app.progress.note("tools: all (--tools chooses them)")
-    body |= changed(app, ctx.params, body)
+    body |= changed(app, said._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
     return edited.create(app, NOUNS["agent"], body, dry_run=dry_run)
@@ -74,9 +66,9 @@ def fields(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     from qoder_cli.nouns.body import body_of, metadata_change
 
     agents.servers_typed(typed["mcp"])
-    for option in ("tools", "ask"):
-        if typed[option] is not None:
-            agents.tool_names(f"--{option}", typed[option])
+    for name in ("tools", "ask"):
+        if typed[name] is not None:
+            agents.tool_names(f"--{name}", typed[name])
     options = {name: typed[name] for name in ("name", "model", "description")}
     options["system"] = edited.text_typed(app, "--system", typed["system"], typed["file"])
     options["metadata"] = metadata_change(typed["metadata"], typed.get("remove_metadata"))

@@ -6,35 +6,25 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
-from qoder_cli.cli.options import ModelTyped, several
+from qoder_cli.cli.options import several
 from qoder_cli.commands import edited
-from qoder_cli.commands.agent.create import Ask, Mcp, Name, Skill, System, Tools, changed, fields
-from qoder_cli.commands.edited import Description, DryRun, File, Metadata, RemoveMetadata
+from qoder_cli.commands.agent.create import Said, changed, fields
+from qoder_cli.commands.edited import DryRun, RemoveMetadata
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.table import NOUNS
 
 Agent = one_argument(NOUNS["agent"])
+_REMOVE_MCP = several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
 _ARRAYS = ("tools", "ask", "mcp", "remove_mcp", "skills", "remove_skill")  # parameters that change one
 
 
 def update(
     ctx: typer.Context,
     agent: Agent,  # type: ignore[valid-type]  # made from the table
-    name: Name = None,
-    model: ModelTyped = None,
-    description: Description = None,
-    system: System = None,
-    tools: Tools = None,
-    ask: Ask = None,
-    mcp: Mcp = None,
-    remove_mcp: Annotated[
-        list[str] | None, several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
-    ] = None,
-    skills: Skill = None,
+    said: Said,
+    remove_mcp: Annotated[list[str] | None, _REMOVE_MCP] = None,
     remove_skill: Annotated[list[str] | None, several("--remove-skill", "SKILL", "Remove a skill.")] = None,
-    metadata: Metadata = None,
     remove_metadata: RemoveMetadata = None,
-    file: File = None,
     dry_run: DryRun = False,
 ) -> int:
     """Update an agent. Only what you pass is changed.
@@ -53,9 +43,7 @@ def update(
 
     app: App = ctx.obj
     body = fields(app, "update", ctx.params)
-    if not body and not any(
-        ctx.params[each] for each in ("tools", "ask", "mcp", "remove_mcp", "skills", "remove_skill")
-    ):
+    if not body and not any(ctx.params[each] for each in _ARRAYS):
         raise UsageError("nothing to update", hint="pass at least one option; see qoder agent update --help")
     current = edited.read_current(app, NOUNS["agent"], str(agent))
     meant, there = body.pop("version", None), current.get("version")

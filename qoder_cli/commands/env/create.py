@@ -1,12 +1,12 @@
 """`qoder env create`, and the options that an update has too."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import flag, several
+from qoder_cli.cli.options import flag, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.edited import Description, DryRun, File, Metadata
 from qoder_cli.nouns.table import NOUNS
@@ -14,51 +14,38 @@ from qoder_cli.nouns.table import NOUNS
 if TYPE_CHECKING:
     from qoder_cli.nouns.environments import Typed
 
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name.")]
-Network = Annotated[
-    Literal["open", "limited"] | None,
-    typer.Option("--network", help="What it can reach: open is everything, limited what is allowed."),
-]
-AllowHost = Annotated[list[str] | None, several("--allow-host", "HOST", "Allow this host; implies limited.")]
-AllowMcp = Annotated[bool, flag("--allow-mcp", "Allow MCP servers; implies limited.")]
-AllowManagers = Annotated[bool, flag("--allow-package-managers", "Allow package registries; implies limited.")]
-Pip = Annotated[list[str] | None, several("--pip", "PACKAGE", "Python package.")]
-Apt = Annotated[list[str] | None, several("--apt", "PACKAGE", "Debian package.")]
-Npm = Annotated[list[str] | None, several("--npm", "PACKAGE", "Node.js package.")]
-Cargo = Annotated[list[str] | None, several("--cargo", "PACKAGE", "Rust package.")]
-Gem = Annotated[list[str] | None, several("--gem", "PACKAGE", "Ruby package.")]
-Go = Annotated[list[str] | None, several("--go", "PACKAGE", "Go package.")]
-Setup = Annotated[
-    str | None, typer.Option(metavar="TEXT|@FILE|-", help="Script run before each session, at most 64 KB.")
-]
-Scope = Annotated[
-    Literal["organization", "account"] | None,
-    typer.Option("--scope", help="Who can use it: organization or account."),
-]
-SelfHosted = Annotated[bool, flag("--self-hosted", "Its sessions run on workers of your own.")]
+_SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
+_NETWORK = typer.Option("--network", help="What it can reach: open is everything, limited what is allowed.")
+_SCOPE = typer.Option("--scope", help="Who can use it: organization or account.")
+_MCP = flag("--allow-mcp", "Allow MCP servers; implies limited.")
+_MANAGERS = flag("--allow-package-managers", "Allow package registries; implies limited.")
+_OWN = flag("--self-hosted", "Its sessions run on workers of your own.")
+_Several = list[str] | None
 
 
-def create(
-    ctx: typer.Context,
-    name: Name = None,
-    network: Network = None,
-    allow_host: AllowHost = None,
-    allow_mcp: AllowMcp = False,
-    allow_package_managers: AllowManagers = False,
-    pip: Pip = None,
-    apt: Apt = None,
-    npm: Npm = None,
-    cargo: Cargo = None,
-    gem: Gem = None,
-    go: Go = None,
-    setup: Setup = None,
-    scope: Scope = None,
-    self_hosted: SelfHosted = False,
-    description: Description = None,
-    metadata: Metadata = None,
-    file: File = None,
-    dry_run: DryRun = False,
-) -> int:
+class Said(NamedTuple):
+    """What is said of an environment. These are the options of create and update, too."""
+
+    name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
+    network: Annotated[Literal["open", "limited"] | None, _NETWORK] = None
+    allow_host: Annotated[_Several, several("--allow-host", "HOST", "Allow this host; implies limited.")] = None
+    allow_mcp: Annotated[bool, _MCP] = False
+    allow_package_managers: Annotated[bool, _MANAGERS] = False
+    pip: Annotated[_Several, several("--pip", "PACKAGE", "Python package.")] = None
+    apt: Annotated[_Several, several("--apt", "PACKAGE", "Debian package.")] = None
+    npm: Annotated[_Several, several("--npm", "PACKAGE", "Node.js package.")] = None
+    cargo: Annotated[_Several, several("--cargo", "PACKAGE", "Rust package.")] = None
+    gem: Annotated[_Several, several("--gem", "PACKAGE", "Ruby package.")] = None
+    go: Annotated[_Several, several("--go", "PACKAGE", "Go package.")] = None
+    setup: Annotated[str | None, _SETUP] = None
+    scope: Annotated[Literal["organization", "account"] | None, _SCOPE] = None
+    self_hosted: Annotated[bool, _OWN] = False
+    description: Description = None
+    metadata: Metadata = None
+    file: File = None
+
+
+def create(app: App, said: Said, dry_run: DryRun = False) -> int:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
@@ -73,13 +60,12 @@ def create(
       qoder env create --name closed --allow-host example.com --dry-run"""
     from qoder_cli.nouns.environments import changed, check_config
 
-    app: App = ctx.obj
-    body, typed = fields(app, "create", ctx.params)
+    body, typed = fields(app, "create", said._asdict())
     config = body.get("config") or {}
     body["config"] = changed(config, typed, is_new=True)
     check_config(body["config"])
     networking = body["config"].get("networking")
-    if networking and network is None and not config.get("networking"):
+    if networking and said.network is None and not config.get("networking"):
         is_open = networking["type"] == "unrestricted"
         told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {told}")

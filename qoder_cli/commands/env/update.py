@@ -8,8 +8,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import several
 from qoder_cli.commands import edited
-from qoder_cli.commands.edited import Description, DryRun, File, Metadata, RemoveMetadata
-from qoder_cli.commands.env import create as new
+from qoder_cli.commands.edited import DryRun, RemoveMetadata
+from qoder_cli.commands.env.create import Said, fields
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.table import NOUNS
 
@@ -19,26 +19,10 @@ Env = one_argument(NOUNS["env"])
 def update(
     ctx: typer.Context,
     env: Env,  # type: ignore[valid-type]  # made from the table
-    name: new.Name = None,
-    network: new.Network = None,
-    allow_host: new.AllowHost = None,
+    said: Said,
     remove_host: Annotated[list[str] | None, several("--remove-host", "HOST", "Do not allow this host.")] = None,
-    allow_mcp: new.AllowMcp = False,
-    allow_package_managers: new.AllowManagers = False,
-    pip: new.Pip = None,
-    apt: new.Apt = None,
-    npm: new.Npm = None,
-    cargo: new.Cargo = None,
-    gem: new.Gem = None,
-    go: new.Go = None,
     remove_package: Annotated[list[str] | None, several("--remove-package", "PACKAGE", "Remove a package.")] = None,
-    setup: new.Setup = None,
-    scope: new.Scope = None,
-    self_hosted: new.SelfHosted = False,
-    description: Description = None,
-    metadata: Metadata = None,
     remove_metadata: RemoveMetadata = None,
-    file: File = None,
     dry_run: DryRun = False,
 ) -> int:
     """Update an environment. Only what you pass is changed.
@@ -57,7 +41,7 @@ def update(
     from qoder_cli.nouns.environments import changed, check_config
 
     app: App = ctx.obj
-    body, typed = new.fields(app, "update", ctx.params)
+    body, typed = fields(app, "update", ctx.params)
     if not body and not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder env update --help")
     current = edited.read_current(app, NOUNS["env"], str(env))
