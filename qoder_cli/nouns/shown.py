@@ -1,7 +1,7 @@
 """What the columns of a noun show: declared by where the API has them (api/facts.md, section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import mapping, text
@@ -13,30 +13,12 @@ Raw = dict[str, Any]
 NAMES = ("name", "display_title", "display_name", "filename", "secret_name")
 
 
-class Column(NamedTuple):
-    """Where a column comes from: the first of some keys that is there (`a.b` is one within another), and how it looks.
-
-    `of` makes a value of what was found there; None keeps it absent.
-    """
-
-    keys: tuple[str, ...]
-    of: Callable[[Any], Any]
+Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it absent
 
 
-def _id(value: Any) -> Any:
-    return Id(value) if text(value) else None
-
-
-def _words(value: Any) -> Any:
-    return Words(value) if text(value) else None
-
-
-def _moment(value: Any) -> Any:
-    return Moment(value) if text(value) else None
-
-
-def _status(value: Any) -> Any:
-    return Status(value) if text(value) else None
+def _text(kind: Callable[[str], Any]) -> Look:
+    """Return what shows a text, and nothing else, as one kind of it."""
+    return lambda value: kind(value) if text(value) else None
 
 
 def _plain(value: Any) -> Any:
@@ -54,7 +36,7 @@ def _joined(names: Sequence[Any]) -> Any:
     return Words(", ".join(str(each) for each in names if each)) if names else None
 
 
-def _named(*keys: str) -> Callable[[Any], Any]:
+def _named(*keys: str) -> Look:
     """Return what lists the objects of an array by the first of some keys that each has."""
 
     def told(value: Any) -> Any:
@@ -115,61 +97,45 @@ def _listed(value: Any) -> Any:
 
 
 def _keys(value: Any) -> Any:
-    names = [name for name in mapping(value) if name != "qoder_key"]  # our own mark
-    return _joined(names)
+    return _joined([name for name in mapping(value) if name != "qoder_key"])  # our own mark
 
 
-# A column that is not here is the field of its name, as it is.
-# Who made a version of a memory (api/facts.md, 4).
-_MADE_BY = tuple(f"created_by.{key}" for key in ("session_id", "user_id", "service_account_id", "api_key_id", "type"))
+_id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
 
-COLUMNS = {
-    "id": Column(("id",), _id),
-    "name": Column(NAMES, _words),
-    "model": Column(("model",), _model),
-    "version": Column(("version", "latest_version"), _plain),
-    "tools": Column(("tools",), _tools),
-    "asks": Column(("tools",), _asks),
-    "skills": Column(("skills",), _named("skill_id", "name", "type")),
-    "mcp": Column(("mcp_servers",), _named("name", "url")),
-    "type": Column(("config.type", "auth.type", "mime_type", "type"), _plain),
-    "for": Column(("auth.mcp_server_url", "auth.secret_name"), _words),
-    "network": Column(("config.networking.type", "auth.networking.type"), _plain),
-    "hosts": Column(("config.networking.allowed_hosts", "auth.networking.allowed_hosts"), _listed),
-    "packages": Column(("config.packages",), _packages),
-    "setup": Column(("config.setup_script",), _words),
-    "bytes": Column(("size_bytes", "total_size", "content_size_bytes"), _plain),
-    "sha256": Column(("content_sha256",), _plain),
-    "memory": Column(("memory_id",), _id),
-    "by": Column(_MADE_BY, _plain),
-    "redacted": Column(("redacted_at",), _moment),
-    "entries": Column(("entry_count",), _plain),
-    "session": Column(("scope.id", "session_id", "data.id"), _id),
-    "source": Column(("source.type", "source"), _plain),
-    "inputs": Column(("inputs",), _inputs),
-    "outputs": Column(("outputs",), _inputs),
-    "agent": Column(("agent.name", "agent.id", "agent"), _words),
-    "parent": Column(("parent_thread_id",), _id),
-    "credits": Column(("usage.total_credits",), _plain),
-    "enabled": Column(("is_enabled",), _plain),
-    "efforts": Column(("efforts",), _listed),
-    "context": Column(("default_context_window", "max_input_tokens"), _plain),
-    "status": Column(("status",), _status),
-    "state": Column(("state",), _status),
-    "description": Column(("description",), _words),
-    "instructions": Column(("instructions",), _words),
-    "system": Column(("system",), _words),
-    "error": Column(("error.message", "error"), _plain),
-    "metadata": Column(("metadata",), _keys),
-    "created": Column(("created_at",), _moment),
-    "updated": Column(("updated_at",), _moment),
-    "archived": Column(("archived_at",), _moment),
-    "ended": Column(("ended_at",), _moment),
-    "expires": Column(("expires_at",), _moment),
-    "acknowledged": Column(("acknowledged_at",), _moment),
-    "started": Column(("started_at",), _moment),
-    "heartbeat": Column(("latest_heartbeat_at",), _moment),
-    "stopped": Column(("stopped_at",), _moment),
+# How columns look, and where each comes from: the first of some keys that is there; `a.b` is one within another.
+# Without keys it is the field of its name, and so is a column that is not here, as it is.
+_LOOKS: dict[Look, str] = {
+    _id: "id parent=parent_thread_id memory=memory_id session=scope.id,session_id,data.id",
+    _words: f"""
+        name={",".join(NAMES)} description instructions system setup=config.setup_script
+        for=auth.mcp_server_url,auth.secret_name agent=agent.name,agent.id,agent""",
+    _moment: """
+        created=created_at updated=updated_at archived=archived_at ended=ended_at
+        expires=expires_at acknowledged=acknowledged_at started=started_at
+        stopped=stopped_at redacted=redacted_at heartbeat=latest_heartbeat_at""",
+    _status: "status state",
+    _plain: """
+        version=version,latest_version type=config.type,auth.type,mime_type,type
+        network=config.networking.type,auth.networking.type sha256=content_sha256
+        bytes=size_bytes,total_size,content_size_bytes entries=entry_count
+        source=source.type,source credits=usage.total_credits enabled=is_enabled
+        context=default_context_window,max_input_tokens error=error.message,error
+        by=created_by.session_id,created_by.user_id,created_by.service_account_id,created_by.api_key_id,created_by.type
+        """,
+    _listed: "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
+    _model: "model",
+    _tools: "tools",
+    _asks: "asks=tools",
+    _named("skill_id", "name", "type"): "skills",
+    _named("name", "url"): "mcp=mcp_servers",
+    _packages: "packages=config.packages",
+    _inputs: "inputs outputs",
+    _keys: "metadata",
+}
+_COLUMNS = {
+    name: ((keys or name).split(","), look)
+    for look, told in _LOOKS.items()
+    for name, _, keys in (each.partition("=") for each in told.split())
 }
 
 
@@ -185,9 +151,9 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
     """Return what an object shows in some columns; absent ones are None."""
     shown: Fields = {}
     for name in columns:
-        column = COLUMNS.get(name, Column((name,), _plain))
-        found = (found_at(raw, key) for key in column.keys)
-        shown[name] = column.of(next((value for value in found if value is not None), None))
+        keys, look = _COLUMNS.get(name, ([name], _plain))
+        found = (found_at(raw, key) for key in keys)
+        shown[name] = look(next((value for value in found if value is not None), None))
     return shown
 
 

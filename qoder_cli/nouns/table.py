@@ -7,7 +7,7 @@ it goes into a file of its own below `commands/`.
 
 import re
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base.ids import segment
 from qoder_cli.nouns.operations import Operation, all_operations
@@ -24,6 +24,7 @@ class Noun(NamedTuple):
     sample: str  # one that the sandbox has, for the examples
     sample_of: str = ""  # what holds that
     more: tuple[str, ...] = ()  # what `get` shows besides
+    created: str = ""  # what help says of creating one from plain fields
     archived: str = ""  # what archiving means, a sentence for help and for the question
     deleted: str = ""  # the same for deleting
     numbered: tuple[str, ...] = ()  # columns of its versions
@@ -31,133 +32,105 @@ class Noun(NamedTuple):
     is_paged: bool = True
 
 
+def noun(words: str, called: str, operations: str, prefix: str, *, columns: str, **more: Any) -> Noun:
+    """Return a row, whose columns are words of one text."""
+    more |= {name: tuple(more[name].split()) for name in ("more", "numbered") if name in more}
+    return Noun(words, called, operations, prefix, tuple(columns.split()), **more)
+
+
 _ROWS = (
-    Noun(
-        "agent",
-        "agent",
-        "agents",
-        "agent_",
-        ("id", "name", "model", "version", "tools", "skills", "mcp", "updated", "archived"),
+    noun(
+        *("agent", "agent", "agents", "agent_"),
+        columns="id name model version tools skills mcp updated archived",
+        more="description asks system metadata created",
+        numbered="version name model tools skills mcp updated",
         sample="writer",
-        more=("description", "asks", "system", "metadata", "created"),
         archived="Nothing can use it any more.",
-        numbered=("version", "name", "model", "tools", "skills", "mcp", "updated"),
     ),
-    Noun(
-        "env",
-        "environment",
-        "environments",
-        "env_",
-        ("id", "name", "type", "network", "packages", "updated", "archived"),
+    noun(
+        *("env", "environment", "environments", "env_"),
+        columns="id name type network packages updated archived",
+        more="description hosts setup scope metadata created",
         sample="default",
-        more=("description", "hosts", "setup", "scope", "metadata", "created"),
         archived="No new session can use it.",
         deleted="The API refuses while any session refers to it, even a deleted one.",
     ),
-    Noun(
-        "env work",
-        "work item",
-        "environments.work",
-        "work_",
-        ("id", "state", "session", "created", "acknowledged", "started", "heartbeat", "stopped"),
+    noun(
+        *("env work", "work item", "environments.work", "work_"),
+        columns="id state session created acknowledged started heartbeat stopped",
+        more="metadata",
         sample="work_demo",
         sample_of="workers",
-        more=("metadata",),
         has_name=False,
     ),
-    Noun(
-        "file",
-        "file",
-        "files",
-        "file_",
-        ("id", "name", "bytes", "type", "session", "downloadable", "expires", "created"),
+    noun(
+        *("file", "file", "files", "file_"),
+        columns="id name bytes type session downloadable expires created",
+        more="status metadata",
         sample="notes.md",
-        more=("status", "metadata"),
         deleted="The API refuses while an active session uses it.",
     ),
-    Noun(
-        "vault",
-        "vault",
-        "vaults",
-        "vault_",
-        ("id", "name", "created", "archived"),
+    noun(
+        *("vault", "vault", "vaults", "vault_"),
+        columns="id name created archived",
+        more="metadata updated",
         sample="team-secrets",
-        more=("metadata", "updated"),
+        created="Put secrets into it with qoder vault put.",
         archived="Sessions cannot use its credentials any more.",
         deleted="Its credentials are deleted too.",
     ),
-    Noun(
-        "vault credential",
-        "credential",
-        "vaults.credentials",
-        "vcred_",
-        ("id", "name", "type", "for", "created", "archived"),
+    noun(
+        *("vault credential", "credential", "vaults.credentials", "vcred_"),
+        columns="id name type for created archived",
+        more="network hosts metadata updated",
         sample="github-token",
         sample_of="team-secrets",
-        more=("network", "hosts", "metadata", "updated"),
         archived="Sessions cannot use it any more.",
         deleted="Its secret cannot be read back.",
     ),
-    Noun(
-        "skill",
-        "skill",
-        "skills",
-        "skill_",
-        ("id", "name", "source", "version", "updated"),
+    noun(
+        *("skill", "skill", "skills", "skill_"),
+        columns="id name source version updated",
+        more="description metadata created",
+        numbered="version name description created",
         sample="release-notes",
-        more=("description", "metadata", "created"),
         deleted="All its versions are deleted.",
-        numbered=("version", "name", "description", "created"),
     ),
-    Noun(
-        "memory",
-        "memory store",
-        "memory_stores",
-        "memstore_",
-        ("id", "name", "entries", "bytes", "status", "updated", "archived"),
+    noun(
+        *("memory", "memory store", "memory_stores", "memstore_"),
+        columns="id name entries bytes status updated archived",
+        more="description metadata created",
         sample="project",
-        more=("description", "metadata", "created"),
+        created="Agents are told its description: say what it is for.",
         archived="Nothing can be written to it any more.",
         deleted="Its memories are deleted too.",
     ),
-    Noun(
-        "dream",
-        "dream",
-        "dreams",
-        "drm_",
-        ("id", "status", "model", "inputs", "outputs", "session", "created", "ended"),
+    noun(
+        *("dream", "dream", "dreams", "drm_"),
+        columns="id status model inputs outputs session created ended",
+        more="instructions error archived",
         sample="drm_demo",
-        more=("instructions", "error", "archived"),
         archived="It disappears from lists.",
         has_name=False,
     ),
-    Noun(
-        "model",
-        "model",
-        "models",
-        "",
-        ("id", "name", "enabled", "price_factor", "efforts", "context", "source"),
+    noun(
+        *("model", "model", "models", ""),
+        columns="id name enabled price_factor efforts context source",
         sample="ultimate",
         has_name=False,
         is_paged=False,
     ),
-    Noun(
-        "session",
-        "session",
-        "sessions",
-        "sess_",
-        ("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
+    noun(
+        *("session", "session", "sessions", "sess_"),
+        columns="id title status agent deployment environment credits created",
         sample="sess_demo",
         archived="It takes no messages any more; its events stay.",
         deleted="Its events are deleted too.",
         has_name=False,
     ),
-    Noun(
-        "session thread",
-        "thread",
-        "sessions.threads",
-        "sthr_",
-        ("id", "status", "agent", "parent", "credits", "created"),
+    noun(
+        *("session thread", "thread", "sessions.threads", "sthr_"),
+        columns="id status agent parent credits created",
         sample="sthr_demo",
         sample_of="sess_demo",
         archived="It takes no messages any more.",
@@ -165,7 +138,7 @@ _ROWS = (
     ),
 )
 
-NOUNS = {noun.words: noun for noun in _ROWS}
+NOUNS = {each.words: each for each in _ROWS}
 
 
 @cache

@@ -57,7 +57,7 @@ CASES = {
     ),
     "agents.list": Case("agent list --include-archived", query={**LIST, "include_archived": "true"}),
     "agents.retrieve": Case("agent get writer --version 1", query={"version": "1"}),
-    "agents.update": Case("agent update writer --description Writes.", body={"description": "Writes.", "version": 3}),
+    "agents.update": Case("agent update writer --description Drafts.", body={"description": "Drafts.", "version": 3}),
     "agents.versions.list": Case("agent versions writer", query=LIST),
     "deployment_runs.list": Case("run list --no-resolve", query=LIST),
     "deployment_runs.retrieve": Case("run get {run}"),
