@@ -96,7 +96,12 @@ def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
             fix += "; tokens only work in their own region: try --region global or cn"
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     except ApiError as error:
-        yield failed("server", error.message, fix=_cure(error), exit=Exit.UNAVAILABLE)
+        cure = _CHECK_URL
+        if isinstance(error, NoAnswer) and (error.hint or not error.sent):
+            cure = error.hint or "check the network, and the base URL above"
+        elif error.http_status is not None and error.http_status >= 429:
+            cure = "try again later: your setup is fine"
+        yield failed("server", error.message, fix=cure, exit=Exit.UNAVAILABLE)
     if (ahead := client.server_ahead) is not None:
         yield _clock(ahead)
     if is_well:
@@ -110,15 +115,6 @@ def _page(client: "Client", path: str) -> list[Any]:
     if not isinstance(data, list):
         raise NoAnswer(f"{client.settings.host} responded with JSON that is not the API's")
     return data
-
-
-def _cure(error: ApiError) -> str:
-    """Return what to do about a server that does not respond as the API does."""
-    if isinstance(error, NoAnswer) and (error.hint or not error.sent):
-        return error.hint or "check the network, and the base URL above"
-    if error.http_status is not None and error.http_status >= 429:
-        return "try again later: your setup is fine"
-    return _CHECK_URL
 
 
 def _clock(ahead: float) -> Finding:

@@ -39,24 +39,20 @@ class _Reader(Reading):
         opening, line = self.next(), self._line
         self.count(path, line)
         if opening == "{":
-            return Node(line, self._members(path))
+            content: dict[str, Node] = {}
+            for _ in self._each("}"):
+                if self.next() != '"':
+                    raise self._unexpected('a key in quotes, like "name"')
+                at, key = self._line, str(self._scalar("a key"))
+                self._take(":")
+                self.add(content, key, self.value((*path, key)), line=at, path=(*path, key))
+            return Node(line, content)
         if opening != "[":
             return Node(line, self._scalar("a value"))
         items: list[Node] = []
         for _ in self._each("]"):
             items.append(self.value((*path, len(items))))
         return Node(line, items)
-
-    def _members(self, path: Path) -> dict[str, Node]:
-        content: dict[str, Node] = {}
-        for _ in self._each("}"):
-            if self.next() != '"':
-                raise self._unexpected('a key in quotes, like "name"')
-            line, key = self._line, str(self._scalar("a key"))
-            self._take(":")
-            inside = (*path, key)
-            self.add(content, key, self.value(inside), line=line, path=inside)
-        return content
 
     def _each(self, closing: str) -> Iterator[None]:
         """Yield at each member or item, past the comma before it; take what closes them."""

@@ -21,12 +21,15 @@ Path = tuple[str | int, ...]  # of keys and places in lists
 
 def spelled(path: Path) -> str:
     """Return a path as people read it: `initial_events[0].content`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def _name(key: str) -> str:
-    return key if _PLAIN_NAME.fullmatch(key) else repr(key if len(key) <= 40 else key[:40] + "…")
+    said = ""
+    for part in path:
+        if isinstance(part, int):
+            said += f"[{part}]"
+        elif _PLAIN_NAME.fullmatch(part):
+            said += f".{part}"
+        else:
+            said += "." + repr(part[:40] + "…" * (len(part) > 40))
+    return said.removeprefix(".")
 
 
 class Problem(Exception):

@@ -75,18 +75,13 @@ class _Reader(Reading):
             while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
                 content.append(self._value(item, (*path, len(content))))
         else:
-            content = self._members(path)
+            content = {}
+            while not isinstance(member := next(self._events), yaml.MappingEndEvent):
+                at, key = _line(member), self._key(member, path)
+                value = self._value(next(self._events), (*path, key))
+                self.add(content, key, value, line=at, path=(*path, key))
         node = self._anchors[event.anchor] = Node(line, content)
         return node
-
-    def _members(self, path: Path) -> dict[str, Node]:
-        content: dict[str, Node] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            line, key = _line(event), self._key(event, path)
-            inside = (*path, key)
-            value = self._value(next(self._events), inside)
-            self.add(content, key, value, line=line, path=inside)
-        return content
 
     def _key(self, event: Any, path: Path) -> str:
         """Return a key, which is text whatever it looks like."""

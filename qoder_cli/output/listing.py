@@ -58,7 +58,7 @@ class Listing(Generic[T]):
     _: KW_ONLY
     read: Callable[[Sequence[Object]], Iterable[T]]
     limit: int | None
-    matches: Callable[[Object], bool] = bool
+    matches: Callable[[Object], bool] = lambda item: True
     sifts: bool = False
     sure: bool = True
     slow: bool = False
