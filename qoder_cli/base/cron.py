@@ -14,7 +14,7 @@ from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
-from qoder_cli.base.model import shortened
+from qoder_cli.base.tokens import shortened
 
 _WEEKDAY = 4  # the place of that field
 _ANY_DAY = datetime(2000, 1, 1)

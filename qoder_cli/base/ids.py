@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import shortened
-from qoder_cli.base.tokens import names_token
+from qoder_cli.base.tokens import names_token, shortened
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
 

@@ -26,11 +26,6 @@ def array(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def shortened(value: str, most: int) -> str:
-    """Return a text of so many characters at most, and `…` where some are left out."""
-    return value if len(value) <= most else value[:most] + "…"
-
-
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     raw = mapping(value)
     id = text(raw.get("id"))

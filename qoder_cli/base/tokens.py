@@ -56,6 +56,11 @@ def without_tokens(text: str) -> str:
     return text
 
 
+def shortened(value: str, most: int) -> str:
+    """Return a text of so many characters at most, and `…` where some are left out."""
+    return value if len(value) <= most else value[:most] + "…"
+
+
 def shown(value: Any) -> Any:
     """Return a JSON value of our own making as it may be shown: without tokens."""
     if isinstance(value, str):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.model import shortened
 from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
+from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert, inert_lines
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from qoder_cli.base.model import Deployment, Run, shortened, text
+from qoder_cli.base.model import Deployment, Run, text
+from qoder_cli.base.tokens import shortened
 from qoder_cli.local.store import THINGS
 from qoder_cli.output.screen import inert
 

@@ -12,7 +12,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext, signals
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
-from qoder_cli.base.model import shortened
+from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import NARROWEST, keys, terminal_width
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import array, is_new, mapping, shortened, text
+from qoder_cli.base.model import array, is_new, mapping, text
 from qoder_cli.base.outcome import event_key, event_time, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
+from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
