@@ -8,6 +8,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, Rejected, UsageError
+from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, options_typed
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import Noun, operation, words_of
@@ -104,7 +105,7 @@ def merged(current: Raw, body: Raw) -> Raw:
     """Return the fields of an update with all metadata: it is merged, and null removes a key."""
     if "metadata" not in body:
         return body
-    metadata = {**(current.get("metadata") or {}), **(body["metadata"] or {})}
+    metadata = {**mapping(current.get("metadata")), **mapping(body["metadata"])}
     kept = {key: value for key, value in metadata.items() if value is not None}
     return {**body, "metadata": kept}
 
@@ -148,8 +149,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
 
 def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
     """Return the body that changes fields: metadata is merged, the version is what was read."""
-    from qoder_cli.base.model import mapping
-
     if not changed:
         return {}
     body = dict(changed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.nouns.table import NOUNS
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def without_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]
 
 
 def _entries(value: Any) -> list[Entry]:
-    return [dict(each) for each in map(mapping, value if isinstance(value, list) else ()) if each]
+    return [dict(each) for each in map(mapping, array(value)) if each]
 
 
 def _is_toolset(entry: Entry) -> bool:
@@ -208,11 +208,11 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
     """Raise UsageError for a tool that is to ask and is not enabled: it would never be used."""
-    enabled = entry.get("enabled_tools") or names
+    enabled = array(entry.get("enabled_tools"))
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
-    off += entry.get("disallowed_tools") or []
-    if missing := [name for name in names if not _is_in(name, enabled) or _is_in(name, off)]:
-        has = ", ".join(map(str, entry.get("enabled_tools") or ["all but", *off]))
+    off += array(entry.get("disallowed_tools"))
+    if missing := [name for name in names if not _is_in(name, enabled or names) or _is_in(name, off)]:
+        has = ", ".join(map(str, enabled or ["all but", *off]))
         said = f"--ask: {missing[0]} is not among the agent's tools ({has})"
         raise UsageError(said, hint="add it with --tools")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import array, mapping
 
 MANAGERS = ("pip", "apt", "npm", "cargo", "gem", "go")
 LONGEST_SETUP = 64 * 1024  # bytes
@@ -116,7 +116,7 @@ def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
         return {"type": "unrestricted"}
     if (allows or typed.network == "limited") and networking.get("type") != "limited":
         networking = {"type": "limited"}
-    hosts = list(networking.get("allowed_hosts") or ())
+    hosts = list(array(networking.get("allowed_hosts")))
     for host in typed.without_hosts:
         if host not in hosts:
             hint = f"choose from: {_few(hosts)}"
@@ -140,7 +140,7 @@ def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
         for names in holders:
             names.remove(name)
     for manager, added in typed.packages.items():
-        names = packages.setdefault(manager, [])
+        names = packages[manager] = array(packages.get(manager))
         names += [name for name in dict.fromkeys(added) if name not in names]
     return {manager: names for manager, names in packages.items() if names}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
@@ -40,7 +40,7 @@ def _named(*keys: str) -> Look:
     """Return what lists the objects of an array by the first of some keys that each has."""
 
     def told(value: Any) -> Any:
-        found = map(mapping, value) if isinstance(value, list) else ()
+        found = map(mapping, array(value))
         return _joined([next((text(each.get(key)) for key in keys if text(each.get(key))), "") for each in found])
 
     return told
@@ -49,13 +49,13 @@ def _named(*keys: str) -> Look:
 def tool_names(tools: Any) -> list[str]:
     """Return the names of an agent's tools: `all` for the whole toolset; none where it has no tools at all."""
     found: list[str] = []
-    for tool in map(mapping, tools if isinstance(tools, list) else ()):
+    for tool in map(mapping, array(tools)):
         kind = str(tool.get("type"))
         if kind.startswith("agent_toolset"):
-            configs = map(mapping, tool.get("configs") or ())
+            configs = map(mapping, array(tool.get("configs")))
             off = [str(each.get("name")) for each in configs if each.get("enabled") is False]
-            off += map(str, tool.get("disallowed_tools") or ())
-            found += tool.get("enabled_tools") or [f"all but {' '.join(off)}" if off else "all"]
+            off += map(str, array(tool.get("disallowed_tools")))
+            found += array(tool.get("enabled_tools")) or [f"all but {' '.join(off)}" if off else "all"]
         elif kind.startswith("browser_toolset"):
             found.append("browser")
         elif kind != "mcp_toolset":  # told with its server
@@ -70,10 +70,10 @@ def _tools(value: Any) -> Any:
 def _asks(value: Any) -> Any:
     """Return the tools that ask before each use (api/facts.md, 4 and 7.2)."""
     found = []
-    for tool in map(mapping, value if isinstance(value, list) else ()):
+    for tool in map(mapping, array(value)):
         default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")
         found += ["all"] if default == "always_ask" else []
-        for one in map(mapping, tool.get("configs") or ()):
+        for one in map(mapping, array(tool.get("configs"))):
             policy = mapping(one.get("permission_policy")).get("type")
             found += [str(one.get("name"))] if policy == "always_ask" else []
     return _joined(found)
@@ -81,12 +81,14 @@ def _asks(value: Any) -> Any:
 
 def _packages(value: Any) -> Any:
     held = mapping(value)
-    return _joined([f"{manager}: {' '.join(map(str, names))}" for manager, names in held.items() if names])
+    return _joined(
+        [f"{manager}: {' '.join(map(str, array(names) or [names]))}" for manager, names in held.items() if names]
+    )
 
 
 def _inputs(value: Any) -> Any:
     found = []
-    for each in map(mapping, value if isinstance(value, list) else ()):
+    for each in map(mapping, array(value)):
         sessions = each.get("session_ids")
         found.append(each.get("memory_store_id") or (f"{len(sessions)} sessions" if isinstance(sessions, list) else ""))
     return _joined(found)

@@ -37,6 +37,7 @@ _LONGEST = 1024  # characters of a path
 _READ_SINGLY = 50  # skills whose names their lists do not tell
 _IGNORED = ("__MACOSX", "__pycache__")  # what systems and Python leave lying about, as does all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
+_NUMBER = re.compile("[0-9]{1,18}")
 _DRIVE = re.compile("[A-Za-z]:")
 _FORM = re.compile(r"\bfiles?\b")
 # What zipfile raises for a file that is not one, is broken, or is made in a way that it does not know.
@@ -282,13 +283,13 @@ class _NewVersion(ObjectWrite[Resource]):
 
     def __init__(self, app: App, skill: Raw, files: Files, parts: list[Part]) -> None:
         self._app, self._files, self._parts = app, files, parts
-        self._id, self._before = str(skill["id"]), _number(newest(skill))
+        self._id, self._before = str(skill["id"]), number_of(newest(skill))
         super().__init__(
             app.client,
             f"{path_of(_SKILL, self._id)}/versions",
             parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
             what=f"adding a version to {self._id}",
-            shows=lambda found: _number(found.raw.get("version")) > self._before,
+            shows=lambda found: number_of(found.raw.get("version")) > self._before,
             settle=self._find,
             look=app.looking("skill", "versions", self._id),
         )
@@ -300,7 +301,7 @@ class _NewVersion(ObjectWrite[Resource]):
         for page in self.client.pages(self.path, {"limit": 100}, within=READ_WITHIN, retry=False):
             for row in map(mapping, page["data"]):
                 number = str(row.get("version"))
-                if _number(number) > self._before and self._is_ours(number):
+                if number_of(number) > self._before and self._is_ours(number):
                     return Resource(row)
         return None
 
@@ -311,8 +312,9 @@ class _NewVersion(ObjectWrite[Resource]):
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
 
-def _number(version: Any) -> int:
-    return int(version) if str(version).isdecimal() else 0
+def number_of(version: Any) -> int:
+    """Return the number of a version; 0 where it has none that can be one."""
+    return int(version) if _NUMBER.fullmatch(str(version)) else 0
 
 
 def unpack(content: bytes, name: str, folder: Path) -> Path:

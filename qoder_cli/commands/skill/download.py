@@ -38,12 +38,12 @@ def download(
     folder = downloads.prepare_folder("." if output_dir is None else output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])
-    number = str(version) if version else skills.newest(raw)
-    if number is None or not number.isdecimal():
+    number = version or skills.number_of(skills.newest(raw))
+    if not number:
         raise NotFound(f"{id} has no version", next=app.looking("skill", "versions", id))
-    found = read_one(app, _SKILL, id, version=int(number))
+    found = read_one(app, _SKILL, id, version=number)
     name = text(found.get("name")) or name_of(raw) or id
-    content = skills.content_of(app, id, number)
+    content = skills.content_of(app, id, str(number))
     if zip:
         path = downloads.save([content], f"skill {name}", f"{name}.zip", folder)
     else:
