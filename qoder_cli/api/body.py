@@ -126,7 +126,6 @@ def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
 
 
 def _child(place: dict[str, Any], step: str, kind: type, name: str) -> Any:
-    """Return the object or the list under a key, made when there is nothing yet."""
     child = place.setdefault(step, kind())
     if type(child) is not kind:
         raise _twice(name)

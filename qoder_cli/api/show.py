@@ -53,7 +53,6 @@ def show_body(app: App, answer: Answer) -> None:
 
 
 def _show_ids(app: App, body: str) -> None:
-    """Print the ids of an object, a page or an array; what has none is a warning."""
     items: list[Any] = [body] if body else []
     with suppress(ValueError):
         value = jsontext.parse(body)

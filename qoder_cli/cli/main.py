@@ -142,7 +142,6 @@ class Tree(_Documented, TyperGroup):
 
 
 def _show_contents(ctx: typer.Context) -> None:
-    """Print the help of a group when no command of it was typed."""
     if ctx.invoked_subcommand is None:
         show_help(ctx, ctx.obj.out)
 
@@ -323,7 +322,6 @@ def _last_words(signalled: Signalled, app: App) -> QoderError:
 
 
 def _report(error: QoderError, app: App) -> int:
-    """Write the one error that ends stderr, and return its exit code."""
     signals.begin_last_words()
     if (run := app.known.run) is not None:
         from qoder_cli.runs.ending import complete

@@ -121,7 +121,6 @@ def _tell_command(app: App, request: "Request") -> None:
 
 
 def _list(app: App, words: list[str]) -> int:
-    """Print the operations in which every word occurs; no server is asked."""
     from qoder_cli.nouns.operations import search
     from qoder_cli.output.cells import Words
 
@@ -143,7 +142,6 @@ def _list(app: App, words: list[str]) -> int:
 
 
 def _method(method: str | None, path: str | None, words: list[str] | None) -> str:
-    """Return the method in capitals. Raises UsageError when the words are not METHOD and PATH."""
     if method is None:
         raise UsageError("missing arguments METHOD and PATH", hint=_EXAMPLE)
     if method.upper() not in METHODS:
@@ -162,7 +160,6 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
 def _body(
     app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> "Body | None":
-    """Return what is to be sent, None for nothing of one's own."""
     from qoder_cli.http.answers import WITH_BODY
 
     typed = {"-f or -F": texts + values, "--input": input, "--form": form}
@@ -183,7 +180,6 @@ def _body(
 
 
 def _call(app: App, request: "Request", *, include: bool) -> None:
-    """Send a request and print its response. Raises what became of it."""
     from qoder_cli.api.call import Call
 
     call = Call(app, request)

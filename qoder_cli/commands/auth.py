@@ -123,7 +123,6 @@ def status(app: App) -> None:
 
 
 def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
-    """Raise UsageError where a token of another server would be replaced unasked."""
     if yes or "token" not in file.profile(settings.profile):
         return
     home = own_server(file, settings.profile).value
@@ -158,7 +157,6 @@ def _read_token(app: App, settings: Settings, *, with_token: bool) -> str:
 
 
 def _check(app: App, settings: Settings) -> None:
-    """Ask the server whether it accepts the token. Raises ApiError."""
     from qoder_cli.http.client import Client
 
     client = Client(settings, clock=app.clock, progress=app.progress, transport=app.transport)
@@ -182,7 +180,6 @@ def _ask_for_a_page(client: "Client") -> None:
 
 
 def _warn_of_overrides(app: App, saved: Settings) -> None:
-    """Warn when a later command, without this one's options, would not use what was saved."""
     if saved.sandbox:
         return
     try:

@@ -71,7 +71,6 @@ def _write(app: App, path: Path, text: str) -> None:
 
 
 def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
-    """Return what is to be done, if anything, until the next shell completes."""
     if shell == "bash":
         source = f"source {shlex.quote(str(path))}"
         return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: {source})"

@@ -131,7 +131,6 @@ def path(app: App) -> None:
 
 
 def _file(app: App, *, may_create: bool = False) -> ConfigFile:
-    """Return the config file, its warnings said, with the profile of `--profile` in it."""
     file = load(locate(app.env))
     for warning in file.warnings:
         app.progress.warn(warning)
@@ -158,7 +157,6 @@ def _shown(key: str, value: str) -> str:
 
 
 def _print(app: App, key: str, value: str) -> None:
-    """Print a value alone, so that `$(…)` gets it; as an object with JSON output."""
     if app.output.is_json:
         app.output.record({key: value})
     else:
@@ -166,7 +164,6 @@ def _print(app: App, key: str, value: str) -> None:
 
 
 def _warn_of_consequences(app: App, before: ConfigFile, profile: str, key: str) -> None:
-    """Warn when a change has no effect, or gives the profile's token another server to go to."""
     after = load(before.path)
     values = after.profile(profile)
     if key == "region" and {"region", "base_url"} <= values.keys():
@@ -177,7 +174,6 @@ def _warn_of_consequences(app: App, before: ConfigFile, profile: str, key: str) 
 
 
 def _home(file: ConfigFile, profile: str) -> str | None:
-    """Return the origin that a profile's token goes to; None while its values are broken."""
     with suppress(UsageError):
         return origin(own_server(file, profile).value)
     return None

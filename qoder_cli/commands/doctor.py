@@ -49,7 +49,6 @@ def doctor(
 
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
-    """Yield what each check finds; those that need settings are skipped where there are none."""
     from qoder_cli.doctor import program, server
     from qoder_cli.doctor import settings as looked_up
     from qoder_cli.doctor.memory import memory

@@ -161,7 +161,6 @@ _TITLES = {
 
 
 def _flowed(text: str) -> str:
-    """Return text with its paragraphs filled; those with columns stay as they are."""
     paragraphs = text.strip("\n").split("\n\n")
     return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
 
@@ -175,12 +174,10 @@ def _words(words: Sequence[str]) -> str:
 
 
 def _listed(those: Iterable[Named], width: int) -> str:
-    """Return names and their meanings in two columns, a meaning on as many lines as it needs."""
     return "".join(_row(f"{', '.join(each.names):<{width - 2}}  ", each.meaning, width) for each in those)
 
 
 def _row(name: str, meaning: str, width: int | None = None) -> str:
-    """Return a row of two columns, the first as wide as the name or as given."""
     return _filled(name + meaning, indent=" " * (width or len(name))) + "\n"
 
 

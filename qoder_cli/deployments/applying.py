@@ -100,7 +100,6 @@ def _failed(step: Step, error: QoderError) -> Applied:
 
 
 def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
-    """Change a deployment that is still as it was looked at."""
     now = read_deployment(app, current.id)
     if now.archived_at:
         raise archived(now)
@@ -208,7 +207,6 @@ def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
 
 
 def _verified(app: App, step: Step, written: Deployment) -> Applied:
-    """Read back what was written, and say so if the server kept something else."""
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
@@ -228,7 +226,6 @@ def _verified(app: App, step: Step, written: Deployment) -> Applied:
 
 
 def _read_back(app: App, step: Step, written: Deployment) -> Deployment:
-    """Return the deployment as it is now, looking again while replicas lag behind the answer."""
     for pause in LAG:
         with suppress(NotFound):
             found = read_deployment(app, written.id)

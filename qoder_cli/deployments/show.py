@@ -58,7 +58,6 @@ def _foreseen(app: App, step: "Step") -> Iterator[str]:
 
 
 def _new(step: "Step", name: str) -> Any:
-    """Return what a step sets a field to, None where it does not."""
     return (step.body or {}).get(name) if step.is_open else None
 
 

@@ -49,7 +49,6 @@ def _judge(name: str, places: list[Path], instead: str) -> Finding:
 
 
 def _launchers(name: str, env: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the programs of this name in the order in which a shell finds them, each once."""
     endings = ("", *env.get("PATHEXT", ".EXE;.CMD;.BAT").lower().split(";")) if os.name == "nt" else ("",)
     seen: set[str] = set()
     for folder in env.get("PATH", "").split(os.pathsep):

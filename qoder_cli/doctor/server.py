@@ -109,7 +109,6 @@ def _answers(client: "Client", settings: "Settings") -> Iterator[Finding]:
 
 
 def _page(client: "Client", path: str) -> list[Any]:
-    """Return what is on the first page of a list. Raises ApiError."""
     within = client.settings.request_timeout or WITHIN
     data = mapping(client.get(path, {"limit": 1}, within=within, retry=False)).get("data")
     if not isinstance(data, list):
@@ -118,7 +117,6 @@ def _page(client: "Client", path: str) -> list[Any]:
 
 
 def _clock(ahead: float) -> Finding:
-    """Return how far the server's clock is ahead of this machine's, in seconds."""
     off = f"this machine's is {span(abs(ahead))} {'behind' if ahead > 0 else 'ahead of'} the server's"
     if abs(ahead) > CLOCKS_MAY_DIFFER:
         return warning("clock", off, fix="set the clock (NTP); --since and ages are off by this much")

@@ -87,7 +87,6 @@ def _time_zone(name: str) -> str:
 
 @cache
 def _zones() -> dict[str, str]:
-    """Return the names of all zones, by what they are in lowercase."""
     import zoneinfo
 
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
@@ -335,7 +334,6 @@ def _meant(context: Mapping[str, Any], node: Node) -> str:
 
 
 def _unknown(path: Path) -> str:
-    """Return what to say of a field that is not known at this place."""
     name = str(path[-1])
     model: type[BaseModel] = _Deployment
     if len(path) > 1:

@@ -58,7 +58,6 @@ def export(deployment: Deployment, *, by_id: bool = False) -> str:
 
 
 def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
-    """Yield what to know about one field, as comment lines."""
     if name == "name":
         yield from ("Matched by this name. To rename it, add the id:", f"id: {deployment.id}")
     if name == "agent" and isinstance(value, dict):
@@ -144,7 +143,6 @@ def _is_block(text: str) -> bool:
 
 
 def _word(text: str) -> str:
-    """Return a text on one line, in quotes where it needs them."""
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
     return _spelled(jsontext.dump(text))

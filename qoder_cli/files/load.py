@@ -168,7 +168,6 @@ class _Loader:
 
 
 def _is_servers(document: Node) -> bool:
-    """Return whether it is an object of the API, as `deploy get --json` shows it."""
     kind = document.child("type")
     return kind is not None and kind.content == "deployment"
 
@@ -202,7 +201,6 @@ def _filled_variables(document: Node, said: Node) -> Iterator[str]:
 
 
 def _named(value: Any, path: Path) -> Iterator[str]:
-    """Yield the places in a value of what has the name of a secret."""
     if isinstance(value, dict):
         for name, item in value.items():
             place = (*path, name)

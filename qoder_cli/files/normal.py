@@ -139,7 +139,6 @@ def _event(event: Any) -> Any:
 
 
 def _whole_number(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return `fields` with digits that a variable filled in as a number."""
     text = fields.get(name)
     return {**fields, name: int(text)} if isinstance(text, str) and _DIGITS.fullmatch(text) else fields
 

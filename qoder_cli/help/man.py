@@ -53,7 +53,6 @@ def page(context: Any) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yield the lines of paragraphs; those that are indented stay as they are."""
     for paragraph in filter(None, text.strip("\n").split("\n\n")):
         yield ".PP"
         for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):

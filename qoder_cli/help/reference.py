@@ -50,7 +50,6 @@ def context_of(root: Any, words: Sequence[str]) -> Any:
 
 
 def _leaves(context: Any) -> Iterator[Any]:
-    """Yield the contexts of the commands below a group, or of a command itself."""
     command = context.command
     if not hasattr(command, "list_commands"):
         yield context
@@ -110,7 +109,6 @@ def _option(param: Any, needed: Collection[str] = ()) -> JSON:
 
 
 def _words(param: Any) -> list[str]:
-    """Return the words that a parameter can be, where these are fixed."""
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
     return choices or words_of(param.name)
 

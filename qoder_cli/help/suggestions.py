@@ -142,7 +142,6 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
 
 
 def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> UsageError:
-    """Return the error of a value that is wrong or missing, by the name that was typed."""
     name = param.metavar or param.name.upper()
     kind = param.param_type_name
     if kind == "option":

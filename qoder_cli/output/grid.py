@@ -87,7 +87,6 @@ class _Column:
 
 
 def _apart(ids: Iterable[str]) -> int:
-    """Return how many characters at their beginning tell different ids apart."""
     pairs = (zip(one, other, strict=False) for one, other in pairwise(sorted(set(ids))))
     return 1 + max((sum(1 for _ in takewhile(lambda both: both[0] == both[1], pair)) for pair in pairs), default=0)
 

@@ -257,7 +257,6 @@ def _variable_names(variables: Any) -> str | None:
 
 
 def _resource(resource: dict[str, Any]) -> str:
-    """Return a resource in one line, of fields that hold no secret."""
     checkout = mapping(resource.get("checkout"))
     parts = [
         text(resource.get("type")) or "unknown",
@@ -276,7 +275,6 @@ def _without_login(url: Any) -> str | None:
 
 
 def _first_message(events: list[dict[str, Any]]) -> str | None:
-    """Return the first message's text, cut; its content is blocks, or a plain text."""
     content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
     said = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
     words = " ".join(said.split())

@@ -105,7 +105,6 @@ def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
 
 
 def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:
-    """Say what of the files is not applied, or comes to nothing."""
     from qoder_cli.files.source import folders_in
 
     for path in paths:
@@ -134,7 +133,6 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _apply(app: App, steps: Sequence["Step"]) -> int:
-    """Apply the steps that are open, and print what became of all, also after a signal."""
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
 
@@ -176,7 +174,6 @@ def _print_applied(app: App, items: Sequence["Applied"]) -> None:
 
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
-    """Return 0 when all are as their files say, or raise the error that decides the exit code."""
     if signalled is not None:
         stopped, hint, said = signalled.in_words("stopped by a signal"), "run the command again to finish", None
         if unknown := sum(item.action == "unknown" for item in items):

@@ -134,7 +134,6 @@ def update(
 
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
-    """Show what differs, write it, and print the deployment as it is then."""
     from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.deployments.show import show_changes, warn_of_plan
     from qoder_cli.deployments.step import without_writing

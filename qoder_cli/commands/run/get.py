@@ -69,7 +69,6 @@ def _check_is_of(app: App, id: str, deployment: str) -> None:
 
 
 def _evaluated(app: App, run: Run) -> Fields:
-    """Return how its outcomes were evaluated, where its session tells."""
     from qoder_cli.output.views import evaluation_fields
 
     if run.session_id is None or is_going(run):

@@ -174,7 +174,6 @@ def list_runs(
 
 
 def _list(app: App, asked: Asked, filters: str) -> None:
-    """Print the list; the first page decides how the rest is read."""
     from qoder_cli.local.remembered import MOST_RUNS, remember_runs
     from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.listed import Resolver
@@ -284,7 +283,6 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> d
 
 
 def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs, newest first, until one ends before `since`."""
     for page in pages:
         yield page
         last = mapping(page["data"][-1]) if page["data"] else {}
