@@ -6,6 +6,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.change import Change, Target, read
@@ -113,7 +114,7 @@ def target_as_read(store: str, raw: Raw) -> Target:
     target = target_of(ENTRY, store, str(raw["id"]))
     look = ("memory", "cat", store, target.id)
     return target._replace(
-        called=f"memory {raw.get('path')}", look=look, query=f"?expected_content_sha256={digest(raw)}"
+        called=f"memory {raw.get('path')}", look=look, query=f"?expected_content_sha256={segment(digest(raw))}"
     )
 
 

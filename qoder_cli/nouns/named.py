@@ -65,14 +65,25 @@ class Names:
 
 
 def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield a noun's things as they were sent; those that are archived only if `archived`. Raises ApiError."""
+    """Yield a noun's things as they were sent, each once; those that are archived only if `archived`.
+
+    What has no id of their kind is not one of them: paths are made of it. Raises ApiError.
+    """
+    seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **({"include_archived": "true"} if can_tell else {})}
     for page in app.client.pages(path_of(noun, *held_by), query):
         for each in map(mapping, page["data"]):
-            if text(each.get("id")) and (archived or not each.get("archived_at")):
+            if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
+                seen.add(each["id"])
                 yield each
+
+
+def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
+    """Return whether an object has an id of a noun's things."""
+    id = text(raw.get("id")) or ""
+    return id.startswith(noun.prefix) and ids.NOT_OF_AN_ID.search(id) is None
 
 
 def only_environment(app: "App") -> str:

@@ -89,3 +89,32 @@ def test_a_field_of_another_kind_is_no_bug_here(qoder: Qoder, liar: Liar, odd: A
     skill.mkdir()
     (skill / "SKILL.md").write_text("---\nname: release-notes\ndescription: x\n---\n")
     assert qoder(noun, "upload", str(skill)).code in (0, 5, 9)
+
+
+# A name, and what it stands for.
+
+
+def test_what_a_list_shows_twice_is_one_thing(qoder: Qoder, liar: Liar) -> None:
+    for path in ("/agents", "/environments", "/vaults/vault_team/credentials"):
+        liar.lies[f"GET {path}"] = lambda page: {**page, "data": page["data"] * 2}
+    qoder.stdin = "a-secret-of-ours\n"
+    assert qoder("agent", "get", "writer").code == 0
+    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 0
+    assert liar.writes == ["POST /vaults/vault_team/credentials/vcred_github"]
+
+
+@pytest.mark.parametrize("verb", ["archive", "delete"])
+@pytest.mark.parametrize("id", ["..", ".", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", "env_?x=1", 7])
+def test_an_id_of_a_list_that_cannot_be_one_is_never_written_to(qoder: Qoder, liar: Liar, id: Any, verb: str) -> None:
+    liar.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
+    ran = qoder("env", verb, "staging", "--yes")
+    assert (ran.code, liar.writes) == (5, []), ran.err
+
+
+def test_the_digest_of_a_memory_stays_one_value_of_the_query(qoder: Qoder, liar: Liar) -> None:
+    for digest in ("a\nb", "0&view=full", "\x1b[31m"):
+        liar.lies["GET /memory_stores/memstore_project/memories/mem_1"] = lambda raw, digest=digest: {
+            **raw,
+            "content_sha256": digest,
+        }
+        assert qoder("memory", "remove", "project", "conventions.md", "--yes").code == 6  # another than the server's
