@@ -109,8 +109,8 @@ def noun(id: str) -> str:
 
 
 def segment(name: str) -> str:
-    """Return an id or a name as one segment of a path."""
-    return quote(name, safe="")
+    """Return an id or a name as one segment of a path, which dots alone would lead out of."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:

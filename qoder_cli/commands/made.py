@@ -207,12 +207,18 @@ def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = 
     from qoder_cli.base.errors import NotFound
     from qoder_cli.nouns.change import read
     from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.shown import NAMES, found_at, name_of
     from qoder_cli.nouns.write import target_of
 
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
     if version is None:
-        return read(app, target)
+        found = read(app, target)
+        names = {value for key in NAMES if (value := text(found_at(found, key)))}
+        if names and word not in (id, *names):  # a list may lag
+            known_as = f"no {noun.called} is named {word!r}: {id} is named {name_of(found)!r} now"
+            raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
+        return found
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
@@ -221,7 +227,7 @@ def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = 
             found = mapping(app.client.get(target.path, {"version": version}))
     except NotFound as error:
         raise error.about(called) from None
-    if str(found.get("version")) != str(version):
+    if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
         raise NotFound(f"the response is not {called}")
     return found
 

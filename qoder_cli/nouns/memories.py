@@ -66,20 +66,31 @@ def version_checked(typed: str) -> str:
 def find(app: App, store: str, typed: str) -> Raw | None:
     """Return the memory with this path or id and its content; None where there is none. Raises ApiError."""
     if _ID.fullmatch(typed):
-        try:
-            return whole(app, store, typed)
-        except NotFound as error:
-            if error.enveloped:
-                return None
-            raise
+        return _there(app, store, typed)
     query = {"path_prefix": typed, "limit": 100}
     for page in app.client.pages(path_of(ENTRY, store), query):
         for each in map(mapping, page["data"]):
             # What is below a folder comes as one item of another type.
             is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
-            if is_one and str(each.get("path")).lstrip("/") == typed:
-                return whole(app, store, str(each["id"]))
+            if is_one and _path(each) == typed:
+                known = _there(app, store, str(each["id"]))
+                if known is not None and _path(known) == typed:  # a list may lag
+                    return known
     return None
+
+
+def _path(raw: Raw) -> str:
+    return str(raw.get("path")).lstrip("/")
+
+
+def _there(app: App, store: str, id: str) -> Raw | None:
+    """Return a memory; None where the API says that there is none of this id. Raises ApiError."""
+    try:
+        return whole(app, store, id)
+    except NotFound as error:
+        if error.enveloped:
+            return None
+        raise
 
 
 def whole(app: App, store: str, id: str) -> Raw:

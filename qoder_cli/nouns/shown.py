@@ -10,7 +10,7 @@ from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
 Raw = dict[str, Any]
 
-NAMES = ("name", "display_title", "display_name", "filename", "secret_name")
+NAMES = ("name", "display_title", "display_name", "filename", "secret_name", "auth.secret_name")
 
 
 Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it absent
@@ -161,7 +161,7 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 def name_of(raw: Raw) -> str | None:
     """Return what a thing is called."""
-    found = (text(found_at(raw, key)) for key in (*NAMES, "auth.secret_name"))
+    found = (text(found_at(raw, key)) for key in NAMES)
     return next(filter(None, found), None)
 
 

@@ -49,6 +49,12 @@ def each_row(change: Lie) -> Lie:
     return lambda page: {**page, "data": [change(row) for row in page["data"]]}
 
 
+def setting(**fields: Any) -> Lie:
+    return lambda raw: {**raw, **fields}
+
+
+MEMORY = "GET /memory_stores/memstore_project/memories/mem_1"
+
 # Fields of another kind than the API documents.
 
 ODD: list[Any] = [None, 5, True, "x", [], [5], {"x": 1}, 10**30, "9" * 5000]
@@ -113,8 +119,51 @@ def test_an_id_of_a_list_that_cannot_be_one_is_never_written_to(qoder: Qoder, li
 
 def test_the_digest_of_a_memory_stays_one_value_of_the_query(qoder: Qoder, liar: Liar) -> None:
     for digest in ("a\nb", "0&view=full", "\x1b[31m"):
-        liar.lies["GET /memory_stores/memstore_project/memories/mem_1"] = lambda raw, digest=digest: {
-            **raw,
-            "content_sha256": digest,
-        }
+        liar.lies[MEMORY] = setting(content_sha256=digest)
         assert qoder("memory", "remove", "project", "conventions.md", "--yes").code == 6  # another than the server's
+
+
+@pytest.mark.parametrize("words", [["get"], ["update", "--description", "x"]])
+def test_a_name_that_the_thing_has_no_more_stands_for_nothing(qoder: Qoder, liar: Liar, words: list[str]) -> None:
+    liar.lies["GET /agents/agent_writer"] = lambda raw: {**raw, "name": "somebody-else"}
+    ran = qoder("agent", words[0], "writer", *words[1:])
+    assert (ran.code, ran.out, liar.writes) == (5, "", []), ran.err
+    assert "agent_writer is named 'somebody-else' now" in ran.err
+    assert qoder("agent", words[0], "agent_writer", *words[1:]).code == 0
+
+
+@pytest.mark.parametrize("noun", ["agent", "skill"])
+def test_a_version_of_another_thing_is_none_of_this(qoder: Qoder, liar: Liar, noun: str) -> None:
+    if noun == "agent":
+        liar.lies["GET /agents/agent_writer"] = lambda raw: {**raw, "id": "agent_reviewer"}
+    else:
+        path = "GET /skills/skill_release_notes/versions/1"
+        liar.lies[path] = lambda raw: {**raw, "skill_id": "skill_other"}
+    id = {"agent": "agent_writer", "skill": "skill_release_notes"}[noun]
+    ran = qoder(noun, "get", id, "--version", "1")
+    assert (ran.code, ran.out) == (5, ""), ran.err
+    if noun == "skill":
+        assert qoder(noun, "download", id, "--version", "1").code == 5
+
+
+def moved(liar: Liar) -> None:
+    liar.lies[MEMORY] = lambda raw: {**raw, "path": "other.md"} if raw["path"] == "conventions.md" else raw
+
+
+def test_a_memory_that_moved_is_neither_overwritten_nor_removed(qoder: Qoder, liar: Liar) -> None:
+    moved(liar)
+    assert qoder("memory", "cat", "project", "conventions.md").code == 5
+    assert qoder("memory", "remove", "project", "conventions.md", "--yes").code == 5
+    assert liar.writes == []
+    ran = qoder("memory", "write", "project", "conventions.md", "-m", "Ours.")
+    assert ran.code == 6, ran.err  # the server knows one of this path
+    assert liar.writes == ["POST /memory_stores/memstore_project/memories"]
+
+
+def test_a_memory_that_only_a_list_still_shows_is_written_anew(qoder: Qoder, liar: Liar) -> None:
+    row = json.loads(qoder("memory", "ls", "project", "--json").out)[0]
+    path = "/memory_stores/memstore_project/memories"
+    liar.lies[f"GET {path}"] = lambda page: {**page, "data": [{**row, "id": "mem_gone", "path": "new.md"}]}
+    ran = qoder("memory", "write", "project", "new.md", "-m", "Ours.")
+    assert (ran.code, liar.writes) == (0, [f"POST {path}"]), ran.err
+    assert qoder("memory", "cat", "project", "new.md").code == 5
