@@ -38,7 +38,7 @@ def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str
     def command(ctx: typer.Context, **typed: Any) -> Any:
         return run(ctx.obj, **typed)
 
-    return _declared(command, doc, parameters)
+    return declared(command, doc, parameters)
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,10 +64,11 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
             typed[name] = options(**{field: typed.pop(field) for field in fields[name]})
         return command(ctx.obj if "app" in own else ctx, **typed)
 
-    return _declared(run, command.__doc__ or "", parameters)
+    return declared(run, command.__doc__ or "", parameters)
 
 
-def _declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
+def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
+    """Return a function of a context and more as one that typer reads as a command with these parameters."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
     told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
@@ -92,8 +93,8 @@ def flag(names: str, help: str) -> Any:
 
 
 def option(name: str, metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an option that takes a value; `offered` is what completion offers for it."""
-    return typer.Option(name, metavar=metavar, help=help, autocompletion=offered)
+    """Return an option that takes a value, of one name or some; `offered` is what completion offers for it."""
+    return typer.Option(*name.split(), metavar=metavar, help=help, autocompletion=offered)
 
 
 def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:

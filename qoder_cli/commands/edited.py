@@ -1,7 +1,7 @@
 """A thing made, or changed, from a file and options: what changes is shown, sent and confirmed."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,27 +9,21 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import flag, options_typed
+from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import Noun, operation, words_of
 
+if TYPE_CHECKING:
+    from qoder_cli.nouns.change import Target
+
 Raw = dict[str, Any]
 
-Description = Annotated[str | None, typer.Option(metavar="TEXT", help="Description.")]
-Metadata = Annotated[
-    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
-]
-RemoveMetadata = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove a metadata key. Repeatable.")]
-File = Annotated[
-    str | None,
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="FILE",
-        help="YAML or JSON with the API's fields, - for stdin; options win.",
-        autocompletion=values.files,
-    ),
-]
+Name = Annotated[str | None, option("--name", "NAME", "Name.")]
+Description = Annotated[str | None, option("--description", "TEXT", "Description.")]
+Metadata = Annotated[list[str] | None, several("--metadata", "KEY=VALUE", "Set a metadata key.")]
+RemoveMetadata = Annotated[list[str] | None, several("--remove-metadata", "KEY", "Remove a metadata key.")]
+_FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
+File = Annotated[str | None, _FILE]
 DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 
@@ -45,10 +39,22 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
     return text_of(typed, stdin=app.stdin, option=option)
 
 
+def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
+    """Return the body that a file, metadata and options say: `plain` ones as typed, and `own` fields made of others.
+
+    Raises UsageError.
+    """
+    from qoder_cli.nouns import body
+
+    options = {name: typed[name] for name in plain} | own
+    if "metadata" in typed:
+        options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
+    return body.body_of(app, noun, verb, options, file=typed["file"])
+
+
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     """Create a thing, or show what would be sent, and print it."""
-    from qoder_cli.commands.made import show
-    from qoder_cli.nouns.shown import name_of
+    from qoder_cli.nouns.shown import name_of, show
     from qoder_cli.nouns.write import Create
 
     _warn_of_name(app, noun, body)
@@ -88,11 +94,17 @@ def _warn_of_name(app: App, noun: Noun, body: Raw) -> None:
         app.progress.warn("commands will not take this name; use the id")
 
 
-def read_current(app: App, noun: Noun, typed: str) -> Raw:
-    """Return the thing to be changed, by its id or name. Raises Rejected if it is archived."""
-    from qoder_cli.commands.made import read_one
+def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) -> Raw:
+    """Return the thing to be changed, by its id or name.
 
-    current = read_one(app, noun, typed)
+    Raises UsageError unless something `is_said` of how, Rejected if it is archived.
+    """
+    from qoder_cli.nouns.named import read_one
+
+    if not is_said:
+        help = " ".join(words_of(noun, "update"))
+        raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
+    current = read_one(app, noun, typed, *held)
     if archived := current.get("archived_at"):
         raise Rejected(
             f"{noun.called} {current['id']} was archived on {archived}; it cannot be changed",
@@ -110,38 +122,38 @@ def merged(current: Raw, body: Raw) -> Raw:
     return {**body, "metadata": kept}
 
 
-def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, Any], *, dry_run: bool) -> int:
+def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, Any], *held: str, dry_run: bool) -> int:
     """Make a thing what is wanted, and print it as it is then.
 
-    `current` is the thing as it was read, `wanted` has whole fields. Raises Rejected, having shown
-    what someone else changed in the meantime.
+    `current` is the thing as it was read, `wanted` has whole fields, `held` is the id of what holds it.
+    Raises Rejected, having shown what someone else changed in the meantime.
     """
-    from qoder_cli.commands.made import show
+    from qoder_cli.nouns.shown import show
     from qoder_cli.nouns.write import same, target_of
     from qoder_cli.nouns.write import update as change
 
     app: App = ctx.obj
-    known, id = f"{noun.called} {current['id']}", str(current["id"])
+    target = target_of(noun, *held, str(current["id"]))
     differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
     body = _body(noun, current, differs)
     if not body:
-        app.progress.note(f"{known} is already up to date")
+        app.progress.note(f"{target.called} is already up to date")
         show(app, noun, current)
         return Exit.OK
     _warn_of_name(app, noun, body)
     if not dry_run:
-        app.progress.note(f"updating {known} {app.client.settings.whereabouts}")
+        app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
     if dry_run or not app.progress.is_quiet:
         _tell(app, current, differs)
     if dry_run:
         _show_planned(app, noun, {**current, **differs})
         return Exit.OK
     try:
-        found = change(app, target_of(noun, id), body, before=current)
+        found = change(app, target, body, before=current)
     except Rejected as error:
         if error.http_status != 409:
             raise
-        raise _explained(ctx, noun, current, error) from None
+        raise _explained(ctx, noun, target, current, error) from None
     _warn_of_other(app, found, body)
     show(app, noun, found)
     return Exit.OK
@@ -162,20 +174,19 @@ def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
     return body
 
 
-def _explained(ctx: typer.Context, noun: Noun, current: Raw, error: Rejected) -> Rejected:
+def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, error: Rejected) -> Rejected:
     """Return the error of a conflict: where it is someone else's change, that is shown."""
     from qoder_cli.nouns.change import read
-    from qoder_cli.nouns.write import target_of
 
     app: App = ctx.obj
-    newer = read(app, target_of(noun, str(current["id"])))
+    newer = read(app, target)
     was, now = current.get("version"), newer.get("version")
     if was == now:
         return error
-    app.progress.note(f"what someone else changed in {current['id']}:")
+    app.progress.note(f"what someone else changed in {target.id}:")
     _tell(app, current, {**newer, **{name: current.get(name) for name in ("version", "updated_at")}})
-    said = f"{current['id']} was changed by someone else in the meantime"
-    again = app.command(*words_of(noun, "update", str(current["id"])), *options_typed(ctx))
+    said = f"{target.id} was changed by someone else in the meantime"
+    again = app.command(*words_of(noun, "update", target.id), *options_typed(ctx))
     return error.with_(
         message=f"{said} (version {was} was read, {now} is there); nothing was changed",
         hint="check that change, then run it again",

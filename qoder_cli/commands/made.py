@@ -9,8 +9,19 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.cli.options import AllowEmpty, OneRun, Yes, argument, as_command, confirmed, flag, is_list, named
+from qoder_cli.base.model import Resource, text
+from qoder_cli.cli.options import (
+    AllowEmpty,
+    OneRun,
+    Yes,
+    argument,
+    as_command,
+    confirmed,
+    declared,
+    flag,
+    is_list,
+    named,
+)
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import Noun, holder, operation, path_of, words_of
@@ -60,7 +71,9 @@ def commands(noun: Noun, **own: Command) -> dict[str, Command]:
     made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
         made["get"] = get_command(noun)
-    made.update((verb, own[verb]) for verb in own if verb in ("create", "update"))
+    if noun.created:
+        made |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
+    made |= {verb: own[verb] for verb in own if verb in ("create", "update")}
     if noun.numbered:
         made["versions"] = versions_command(noun)
     if noun.archived:
@@ -198,49 +211,48 @@ _VERSION = Annotated[
 
 
 def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
+    from qoder_cli.nouns.named import read_one
+    from qoder_cli.nouns.shown import show
+
     held = holder_of(app, noun, typed)
     show(app, noun, read_one(app, noun, typed["thing"], *held, version=typed.get("version")))
 
 
-def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
-    """Return one of a noun's things as the server shows it, named by id or name. Raises QoderError."""
-    from qoder_cli.base.errors import NotFound
-    from qoder_cli.nouns.change import read
-    from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import NAMES, found_at, name_of
-    from qoder_cli.nouns.write import target_of
+def edit_command(noun: Noun, verb: str) -> Command:
+    """Return the command that creates a noun's things, or updates one, of plain fields alone."""
+    from qoder_cli.commands import edited
 
-    id = id_of(app, noun, word, *held, archived=True)
-    target = target_of(noun, *held, id)
-    if version is None:
-        found = read(app, target)
-        names = {value for key in NAMES if (value := text(found_at(found, key)))}
-        if names and word not in (id, *names):  # a list may lag
-            known_as = f"no {noun.called} is named {word!r}: {id} is named {name_of(found)!r} now"
-            raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
-        return found
-    called = f"version {version} of {target.called}"
-    try:
-        if operation(noun, "versions.retrieve"):
-            found = mapping(app.client.get(f"{target.path}/versions/{version}"))
-        else:
-            found = mapping(app.client.get(target.path, {"version": version}))
-    except NotFound as error:
-        raise error.about(called) from None
-    if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
-        raise NotFound(f"the response is not {called}")
-    return found
+    done = operation(noun, verb)
+    assert done is not None  # asked only for what the API has
+    plain = [field for field in ("name", "display_name", "description") if field in done.body]
+    is_new = verb == "create"
+    if is_new:
+        first, example = f"Create {_a(noun)}.", _example(noun, verb, "--name", "team")
+        about = f"Requires --name, as an option or in a file. {noun.created}\n"
+        end = "9 if the response was lost and it is not found"
+    else:
+        first, about = f"Update {_a(noun)}. Only what you pass is changed.", ""
+        example = _example(noun, verb, noun.sample, "--metadata", "team=core")
+        end = "0 even if there was nothing to change, 6 if it is archived"
+    doc = f"{first}\n\n{about}Exits {end}.\n\nExamples:\n  {example}"
+    parameters = [] if is_new else [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
+    options = {"name": edited.Name, "description": edited.Description}
+    parameters += [(field.removeprefix("display_"), options[field.removeprefix("display_")], None) for field in plain]
+    parameters += [("metadata", edited.Metadata, None)]
+    parameters += [] if is_new else [("remove_metadata", edited.RemoveMetadata, None)]
+    parameters += [("file", edited.File, None), ("dry_run", edited.DryRun, False)]
 
+    def edit(ctx: typer.Context, **typed: Any) -> int:
+        said = {field: typed[field.removeprefix("display_")] for field in plain}
+        body = edited.body_of(ctx.obj, noun, verb, typed, **said)
+        if is_new:
+            return edited.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
+        held = holder_of(ctx.obj, noun, typed)
+        current = edited.read_current(ctx.obj, noun, typed["thing"], *held, is_said=bool(body))
+        wanted = edited.merged(current, body)
+        return edited.update(ctx, noun, current, wanted, *held, dry_run=typed["dry_run"])
 
-def show(app: App, noun: Noun, raw: dict[str, Any]) -> None:
-    """Print one of a noun's things in the format asked for."""
-    from qoder_cli.local.remembered import remember_things
-    from qoder_cli.nouns.shown import fields, name_of
-
-    remember_things(app, noun.words, [(raw, name_of(raw))])
-
-    shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
-    app.output.record(shown, data=raw, id=str(raw.get("id")))
+    return declared(edit, doc, parameters)
 
 
 def versions_command(noun: Noun) -> Command:
@@ -293,70 +305,81 @@ _DELETED_VERSION = Annotated[
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     from qoder_cli.nouns.change import ARCHIVE, DELETE, Target
-    from qoder_cli.nouns.named import Names
     from qoder_cli.nouns.shown import called
-    from qoder_cli.nouns.write import target_of
 
     change: Change = ARCHIVE if verb == "archive" else DELETE
     about = noun.archived if verb == "archive" else noun.deleted
-    yes, version = typed["yes"], typed.get("version")
+    things, version = typed["things"], typed.get("version")
+    need_a_yes(app, change, typed["yes"])
+    held = holder_of(app, noun, typed)
+    # Before anything is changed, all names are looked up: a wrong one changes nothing.
+    targets = things_named(app, noun, things, *held, archived=True, allow_empty=typed["allow_empty"])
+    if version is not None:
+        if len(targets) > 1:
+            raise UsageError(f"--version is that of one {noun.called}", hint="name one")
+        [(word, whole)] = targets
+        path, what = f"{whole.path}/versions/{version}", f"version {version} of {whole.called}"
+        targets = [(word, Target(path, str(version), what, words_of(noun, "versions", whole.id)))]
+
+    def question(raw: dict[str, Any]) -> str:
+        what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
+        return f"{what} This cannot be undone."
+
+    asked = None if typed["yes"] else question
+    return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=about)
+
+
+def need_a_yes(app: App, change: "Change", yes: bool) -> None:
+    """Raise UsageError for what cannot be undone, where nobody said yes or can be asked."""
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
-    held = holder_of(app, noun, typed)
-    words = named(typed["things"], app, what=f"{noun.called}s", allow_empty=typed["allow_empty"])
-    if version is not None and len(words) > 1:
-        raise UsageError(f"--version is that of one {noun.called}", hint="name one")
-    # Before anything is changed, all names are looked up: a wrong one changes nothing.
-    names = Names(app, *held, archived=True)
-    targets = {word: target_of(noun, *held, names.id_of(noun, word)) for word in words}
-    if version is not None:
-        whole = targets[words[0]]
-        of = Target(
-            f"{whole.path}/versions/{version}",
-            str(version),
-            f"version {version} of {whole.called}",
-            words_of(noun, "versions", whole.id),
-        )
-        targets[words[0]] = of
 
-    def is_wanted(raw: dict[str, Any]) -> bool:
-        what = f"version {version} of {words[0]}" if version else called(noun, raw)
-        said = "" if version else f" {about}"
-        return confirmed(app, f"{change.verb.capitalize()} {what}?{said} This cannot be undone.")
 
-    as_list = is_list(typed["things"])
-    return change_things(app, noun, change, words, targets, is_wanted, yes=yes, as_list=as_list, refused=about)
+def things_named(
+    app: App, noun: Noun, typed: Sequence[str], *held: str, archived: bool = False, allow_empty: bool = False
+) -> "list[tuple[str, Target]]":
+    """Return the things that were typed, or read from stdin for `-`, each with its word. Raises QoderError."""
+    from qoder_cli.nouns.named import Names
+    from qoder_cli.nouns.write import target_of
+
+    words = named(typed, app, what=f"{noun.called}s", allow_empty=allow_empty)
+    names = Names(app, *held, archived=archived)
+    return [(word, target_of(noun, *held, names.id_of(noun, word))) for word in words]
 
 
 def change_things(
     app: App,
     noun: Noun,
     change: "Change",
-    words: Sequence[str],
-    targets: "dict[str, Target]",
-    is_wanted: Callable[[dict[str, Any]], bool] = bool,
+    targets: "Sequence[tuple[str, Target]]",
+    question: Callable[[dict[str, Any]], str] | None = None,
     *,
     as_list: bool,
-    yes: bool = False,
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change the things that words stand for; with `yes` nobody is asked. Raises QoderError, as `Changes.make` does."""
+    """Change things, each with the word that it was named by. Raises QoderError, as `Changes.make` does.
+
+    With a `question`, behind the verb, a person is asked about each.
+    """
     from qoder_cli.nouns.change import Changes
     from qoder_cli.nouns.shown import fields, name_of
+
+    def is_wanted(raw: dict[str, Any]) -> bool:
+        return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
     made = (changes or Changes)(
         app,
         change,
-        targets.__getitem__,
-        None if yes else is_wanted,
+        dict(targets).__getitem__,
+        question and is_wanted,
         row=lambda raw: {"id": raw.get("id"), "name": name_of(raw), "status": change.participle},
         sheet=lambda raw: fields(raw, (*noun.columns, *noun.more)),
         columns=("id", "name", "status"),
         first=("id", "status", "name"),
         refused=refused,
     )
-    return made.make(words, as_list=as_list)
+    return made.make([word for word, _ in targets], as_list=as_list)
 
 
 def _a(noun: Noun) -> str:

@@ -26,8 +26,10 @@ _TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def tool_names(option: str, typed: str) -> tuple[str, ...]:
-    """Return the tools that were typed: names, or `all` or `none` alone. Raises UsageError."""
+def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
+    """Return the tools that were typed, if any: names, or `all` or `none` alone. Raises UsageError."""
+    if typed is None:
+        return ()
     names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))
     hint = f"for example {option} Bash,Read, {option} all or {option} none"
     if wrong := [name for name in names if not _TOOL.fullmatch(name)]:

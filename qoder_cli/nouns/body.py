@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAMES = ("name", "display_name", "display_title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
+_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # others are their fields
 _MAPPINGS = ("metadata", "config", "auth", "output_behavior")
 
 
@@ -31,17 +32,15 @@ def body_of(
     options: Mapping[str, Any],
     *,
     file: str | None = None,
-    called: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the body of a noun's `create` or `update`, checked before anything is sent.
 
-    `options` has every field that an option stands for, None where it was not typed; `called` are
-    the options that are not called as their fields. Metadata of both is taken together. Raises
-    UsageError: also for required fields of a create that neither has.
+    `options` has every field that an option stands for, None where it was not typed. Metadata of both
+    is taken together. Raises UsageError: also for required fields of a create that neither has.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
-    named = {field: f"--{field.replace('_', '-')}" for field in options} | dict(called or {})
+    named = {field: _OPTIONS.get(field, f"--{field}") for field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
         _check_typed(named[field], value)

@@ -7,7 +7,7 @@ so it is always said.
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import array, mapping
@@ -16,81 +16,56 @@ MANAGERS = ("pip", "apt", "npm", "cargo", "gem", "go")
 LONGEST_SETUP = 64 * 1024  # bytes
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _OF_CLOUD = ("networking", "packages", "setup_script")
+_ALLOWS = ("allow_host", "allow_mcp", "allow_package_managers")
+_OPTIONS = ("network", *_ALLOWS, *MANAGERS, "setup", "remove_host", "remove_package")  # of what runs in the cloud
 
 Config = dict[str, Any]
+Typed = Mapping[str, Any]  # by the parameters of the commands; `setup` is the script itself
 
 
-class Typed(NamedTuple):
-    """What options say of the config; empty or None where nothing was typed."""
+def options_typed(typed: Typed, of: Sequence[str] = _OPTIONS) -> list[str]:
+    """Return the options of a cloud environment that were typed."""
+    return [f"--{name.replace('_', '-')}" for name in of if typed.get(name) not in (None, False, [], ())]
 
-    network: str | None
-    hosts: Sequence[str]
-    allow_mcp: bool
-    allow_managers: bool
-    packages: Mapping[str, Sequence[str]]
-    setup: str | None
-    self_hosted: bool
-    without_hosts: Sequence[str] = ()
-    without_packages: Sequence[str] = ()
 
-    @property
-    def options(self) -> list[str]:
-        """The options of a cloud environment that were typed."""
-        typed = {
-            "--network": self.network,
-            "--allow-host": self.hosts,
-            "--allow-mcp": self.allow_mcp,
-            "--allow-package-managers": self.allow_managers,
-            **{f"--{manager}": names for manager, names in self.packages.items()},
-            "--setup": self.setup is not None,
-            "--remove-host": self.without_hosts,
-            "--remove-package": self.without_packages,
-        }
-        return [option for option, value in typed.items() if value]
-
-    def __bool__(self) -> bool:
-        return bool(self.options or self.self_hosted)
-
-    def check(self) -> None:
-        """Raise UsageError for what is wrong whatever the environment is."""
-        if self.self_hosted and self.options:
-            raise UsageError(
-                f"--self-hosted and {self.options[0]} cannot be used together",
-                hint="set up network, packages and scripts where its workers run",
-            )
-        limiting = [each for each in self.options if each.startswith("--allow-")]
-        if self.network == "open" and limiting:
-            said = f"--network open and {limiting[0]} cannot be used together"
-            raise UsageError(said, hint="use --network limited")
-        for host in self.hosts:
-            if not _HOST.fullmatch(host):
-                hint = "for example a.example.com"
-                raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint=hint)
-        for manager, names in self.packages.items():
-            for name in names:
-                if not name or name.startswith("-") or re.search(r"\s", name):
-                    hint = "name one package each time"
-                    raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
+def check_typed(typed: Typed) -> None:
+    """Raise UsageError for what is wrong whatever the environment is."""
+    options, allows = options_typed(typed), options_typed(typed, _ALLOWS)
+    if typed["self_hosted"] and options:
+        raise UsageError(
+            f"--self-hosted and {options[0]} cannot be used together",
+            hint="set up network, packages and scripts where its workers run",
+        )
+    if typed["network"] == "open" and allows:
+        said = f"--network open and {allows[0]} cannot be used together"
+        raise UsageError(said, hint="use --network limited")
+    for host in typed["allow_host"] or ():
+        if not _HOST.fullmatch(host):
+            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint="for example a.example.com")
+    for manager in MANAGERS:
+        for name in typed[manager] or ():
+            if not name or name.startswith("-") or re.search(r"\s", name):
+                hint = "name one package each time"
+                raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
+    if typed["setup"] is not None:
+        check_config({"setup_script": typed["setup"]})
 
 
 def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
     """Return the whole config with what was typed; the rest stays. Raises UsageError."""
     config = dict(mapping(known))
-    kind = "self_hosted" if typed.self_hosted else config.get("type") or "cloud"
+    kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
     if kind == "self_hosted":
-        if typed.options:
-            raise UsageError(f"a self-hosted environment does not take {typed.options[0]}")
+        if options := options_typed(typed):
+            raise UsageError(f"a self-hosted environment does not take {options[0]}")
         return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
     networking = _networking(config.get("networking"), typed, is_new=is_new)
     config = {"type": kind, **config, "networking": networking}
-    if packages := _packages(mapping(config.get("packages")), typed):
-        config["packages"] = packages
-    else:
-        config.pop("packages", None)
-    if typed.setup is not None:
-        config["setup_script"] = typed.setup
-    if not config.get("setup_script"):
-        config.pop("setup_script", None)
+    config["packages"] = _packages(mapping(config.get("packages")), typed)
+    if typed["setup"] is not None:
+        config["setup_script"] = typed["setup"]
+    config = {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
+    check_config(config)
     return config
 
 
@@ -109,39 +84,38 @@ def check_config(config: Any) -> None:
 
 def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
     """Return the network; what it is to allow makes it a limited one."""
+    if typed["network"] == "open":
+        return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
     networking = dict(mapping(known)) or default
-    allows = any(option.startswith("--allow-") for option in typed.options)
-    if typed.network == "open":
-        return {"type": "unrestricted"}
-    if (allows or typed.network == "limited") and networking.get("type") != "limited":
+    if (typed["network"] or options_typed(typed, _ALLOWS)) and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(array(networking.get("allowed_hosts")))
-    for host in typed.without_hosts:
+    for host in typed.get("remove_host") or ():
         if host not in hosts:
-            hint = f"choose from: {_few(hosts)}"
-            raise UsageError(f"--remove-host: {host[:60]!r} is not allowed", hint=hint)
+            said = f"--remove-host: {host[:60]!r} is not allowed"
+            raise UsageError(said, hint=f"choose from: {_few(hosts)}")
         hosts.remove(host)
-    hosts += [host for host in dict.fromkeys(typed.hosts) if host not in hosts]
+    hosts += [host for host in dict.fromkeys(typed["allow_host"] or ()) if host not in hosts]
     networking |= {"allowed_hosts": hosts} if hosts or networking.get("allowed_hosts") else {}
-    networking |= {"allow_mcp_servers": True} if typed.allow_mcp else {}
-    return networking | ({"allow_package_managers": True} if typed.allow_managers else {})
+    networking |= {"allow_mcp_servers": True} if typed["allow_mcp"] else {}
+    return networking | ({"allow_package_managers": True} if typed["allow_package_managers"] else {})
 
 
 def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
     """Return all packages by their managers, more and fewer."""
     packages = copy.deepcopy(dict(known))
     listed = [names for names in packages.values() if isinstance(names, list)]
-    for name in typed.without_packages:
+    for name in typed.get("remove_package") or ():
         holders = [names for names in listed if name in names]
         if not holders:
             hint = f"choose from: {_few([each for names in listed for each in names])}"
             raise UsageError(f"--remove-package: {name[:60]!r} is not there", hint=hint)
         for names in holders:
             names.remove(name)
-    for manager, added in typed.packages.items():
+    for manager in MANAGERS:
         names = packages[manager] = array(packages.get(manager))
-        names += [name for name in dict.fromkeys(added) if name not in names]
+        names += [name for name in dict.fromkeys(typed[manager] or ()) if name not in names]
     return {manager: names for manager, names in packages.items() if names}
 
 

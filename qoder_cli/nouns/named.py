@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.model import mapping, text
-from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation, path_of, words_of
 
 if TYPE_CHECKING:
@@ -84,6 +84,33 @@ def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
     """Return whether an object has an id of a noun's things."""
     id = text(raw.get("id")) or ""
     return id.startswith(noun.prefix) and ids.NOT_OF_AN_ID.search(id) is None
+
+
+def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
+    """Return one of a noun's things as the server shows it, named by id or name. Raises QoderError."""
+    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.write import target_of
+
+    id = id_of(app, noun, word, *held, archived=True)
+    target = target_of(noun, *held, id)
+    if version is None:
+        found = read(app, target)
+        names = {value for key in NAMES if (value := text(found_at(found, key)))}
+        if names and word not in (id, *names):  # a list may lag
+            known_as = f"no {noun.called} is named {word!r}: {id} is named {name_of(found)!r} now"
+            raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
+        return found
+    called = f"version {version} of {target.called}"
+    try:
+        if operation(noun, "versions.retrieve"):
+            found = mapping(app.client.get(f"{target.path}/versions/{version}"))
+        else:
+            found = mapping(app.client.get(target.path, {"version": version}))
+    except NotFound as error:
+        raise error.about(called) from None
+    if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
+        raise NotFound(f"the response is not {called}")
+    return found
 
 
 def only_environment(app: "App") -> str:

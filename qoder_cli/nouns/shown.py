@@ -1,12 +1,15 @@
 """What the columns of a noun show: declared by where the API has them (api/facts.md, section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
+
+if TYPE_CHECKING:
+    from qoder_cli.app import App
 
 Raw = dict[str, Any]
 
@@ -169,3 +172,13 @@ def called(noun: Noun, raw: Raw) -> str:
     """Return how one thing is said in a question: what it is, its name, its id."""
     name = name_of(raw) if noun.has_name else None
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
+
+
+def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
+    """Print one of a noun's things in the format asked for."""
+    from qoder_cli.local.remembered import remember_things
+
+    remember_things(app, noun.words, [(raw, name_of(raw))])
+
+    shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
+    app.output.record(shown, data=raw, id=str(raw.get("id")))

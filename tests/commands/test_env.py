@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.nouns.environments import MANAGERS, Typed, changed
+from qoder_cli.nouns.environments import MANAGERS, changed, check_typed
 from qoder_cli.nouns.write import covers, same
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
@@ -382,30 +382,31 @@ _YES = st.booleans()
 @given(
     _CONFIGS,
     st.booleans(),
-    st.builds(
-        Typed,
-        st.sampled_from([None, "open", "limited"]),
-        _HOSTS,
-        _YES,
-        _YES,
-        _PACKAGES,
-        st.none() | st.just("x"),
-        st.just(False),
-        st.just(()),
-        st.just(()),
+    st.fixed_dictionaries(
+        {
+            "network": st.sampled_from([None, "open", "limited"]),
+            "allow_host": _HOSTS,
+            "allow_mcp": _YES,
+            "allow_package_managers": _YES,
+            "setup": st.none() | st.just("x"),
+            "self_hosted": st.just(False),
+        }
+        | dict.fromkeys(MANAGERS, st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=1))
     ),
 )
-def test_any_config_says_its_network_and_twice_is_once(known: dict[str, Any], is_new: bool, typed: Typed) -> None:
+def test_any_config_says_its_network_and_twice_is_once(
+    known: dict[str, Any], is_new: bool, typed: dict[str, Any]
+) -> None:
     before = json.dumps(known)
     try:
-        typed.check()
+        check_typed(typed)
     except UsageError:
-        assert typed.network == "open"
+        assert typed["network"] == "open"
         return
     config = changed(known, typed, is_new=is_new)
     assert json.dumps(known) == before
     assert config["networking"]["type"] in ("unrestricted", "limited")
-    assert set(typed.hosts) <= set(config["networking"].get("allowed_hosts", ()))
-    for manager, names in typed.packages.items():
-        assert set(names) <= set(config.get("packages", {}).get(manager, ()))
+    assert set(typed["allow_host"]) <= set(config["networking"].get("allowed_hosts", ()))
+    for manager in MANAGERS:
+        assert set(typed[manager]) <= set(config.get("packages", {}).get(manager, ()))
     assert changed(config, typed, is_new=is_new) == config

@@ -5,6 +5,6 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["agent"],
-    create="qoder_cli.commands.agent.create:create",
-    update="qoder_cli.commands.agent.update:update",
+    create="qoder_cli.commands.agent.edit:create",
+    update="qoder_cli.commands.agent.edit:update",
 )

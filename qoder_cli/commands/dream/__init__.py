@@ -5,6 +5,6 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["dream"],
-    create="qoder_cli.commands.dream.create:create",
-    cancel="qoder_cli.commands.dream.cancel:cancel",
+    create="qoder_cli.commands.dream.dreams:create",
+    cancel="qoder_cli.commands.dream.dreams:cancel",
 )

@@ -7,8 +7,8 @@ from qoder_cli.nouns.table import NOUNS
 COMMANDS = {
     **made.commands(
         NOUNS["env"],
-        create="qoder_cli.commands.env.create:create",
-        update="qoder_cli.commands.env.update:update",
+        create="qoder_cli.commands.env.edit:create",
+        update="qoder_cli.commands.env.edit:update",
     ),
     "work": (
         "What waits for the workers of a self-hosted environment",

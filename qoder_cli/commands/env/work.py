@@ -13,9 +13,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, mapping
 from qoder_cli.cli.options import argument, flag
-from qoder_cli.commands.edited import Metadata, RemoveMetadata
-from qoder_cli.commands.made import change_things, one_argument, show
+from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.nouns.change import Change, Changes, Ending, Target
+from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
@@ -81,7 +81,7 @@ def ack(ctx: typer.Context, env: Env, work: Work) -> int:
 
 def _change(app: App, env: str, work: str, change: Change, changes: type[Changes] = Changes) -> int:
     target = _target(app, env, work)
-    return change_things(app, _WORK, change, [work], {work: target}, yes=True, as_list=False, changes=changes)
+    return change_things(app, _WORK, change, [(work, target)], as_list=False, changes=changes)
 
 
 def _target(app: App, env: str, work: str) -> Target:
@@ -163,20 +163,4 @@ def heartbeat(
     app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=target.id)
 
 
-def update(
-    ctx: typer.Context, env: Env, work: Work, metadata: Metadata = None, remove_metadata: RemoveMetadata = None
-) -> None:
-    """Set metadata of a work item.
-
-    Examples:
-      qoder env work update workers work_demo --metadata host=builder-3"""
-    from qoder_cli.nouns.body import metadata_change
-    from qoder_cli.nouns.write import update as change
-
-    app: App = ctx.obj
-    wanted = metadata_change(metadata, remove_metadata)
-    if wanted is None:
-        raise UsageError("nothing to update", hint="pass --metadata or --remove-metadata")
-    target = _target(app, env, work)
-    app.progress.note(f"updating {target.id} {app.client.settings.whereabouts}")
-    show(app, _WORK, change(app, target, {"metadata": wanted}))
+update = edit_command(_WORK, "update")

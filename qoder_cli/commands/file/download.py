@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.cli.options import flag, is_list, named
-from qoder_cli.commands.made import change_things, one_argument
+from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS
 
@@ -39,15 +39,12 @@ def download(
       qoder file download report.md --stdout"""
     from qoder_cli.nouns import downloads
     from qoder_cli.nouns.change import Change, Changes, Target, read
-    from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.write import target_of
     from qoder_cli.output.results import Result
 
-    words = named(things, app, what="files")
     if stdout:
-        return _print(app, words, is_saved=output_dir is not None)
+        return _print(app, things, is_saved=output_dir is not None)
     folder = downloads.prepare_folder("." if output_dir is None else output_dir)
-    targets = {word: target_of(_FILE, id_of(app, _FILE, word)) for word in words}
+    targets = things_named(app, _FILE, things)
 
     class Downloads(Changes):
         def _changed(self, target: Target) -> Result[Resource]:
@@ -65,15 +62,15 @@ def download(
             return Result(target.id, Resource({**raw, "path": str(path)}))
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
-    as_list = is_list(things)
-    return change_things(app, _FILE, change, words, targets, as_list=as_list, yes=True, changes=Downloads)
+    return change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
 
 
-def _print(app: App, words: list[str], *, is_saved: bool) -> int:
+def _print(app: App, things: list[str], *, is_saved: bool) -> int:
     """Write the content of one file to standard output, once all of it is there."""
     from qoder_cli.nouns import downloads
     from qoder_cli.nouns.named import id_of
 
+    words = named(things, app, what="files")
     if len(words) > 1 or is_saved or app.output.format != "table":
         raise UsageError("--stdout is for the content of one file alone", hint="use --output-dir DIR")
     id = id_of(app, _FILE, words[0])

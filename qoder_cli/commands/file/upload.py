@@ -61,12 +61,11 @@ def upload(
         )
         for path in dict.fromkeys(paths)
     }
-    targets = {path: Target("/files", path, path, ("file", "list")) for path in read}
+    targets = [(path, Target("/files", path, path, ("file", "list"))) for path in paths]
 
     class Uploads(Changes):
         def prepare(self, target: Target) -> Create:
             return files.upload(app, *read[target.id], {**fields, **more})
 
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
-    as_list = len(paths) > 1
-    return change_things(app, NOUNS["file"], change, paths, targets, as_list=as_list, yes=True, changes=Uploads)
+    return change_things(app, NOUNS["file"], change, targets, as_list=len(paths) > 1, changes=Uploads)

@@ -5,8 +5,6 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["memory"],
-    create="qoder_cli.commands.memory.edit:create",
-    update="qoder_cli.commands.memory.edit:update",
     ls="qoder_cli.commands.memory.read:ls",
     cat="qoder_cli.commands.memory.read:cat",
     write="qoder_cli.commands.memory.write:write",

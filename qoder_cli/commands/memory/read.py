@@ -8,7 +8,8 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import argument
-from qoder_cli.commands.made import one_argument, show
+from qoder_cli.commands.made import one_argument
+from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
 

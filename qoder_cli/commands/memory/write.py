@@ -7,9 +7,10 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import Yes, argument, confirmed, is_list, named
-from qoder_cli.commands.made import change_things, show
+from qoder_cli.cli.options import Yes, argument, is_list, named
+from qoder_cli.commands.made import change_things, need_a_yes
 from qoder_cli.commands.memory.read import STORE, Path, Store
+from qoder_cli.nouns.shown import show
 
 
 def write(
@@ -75,20 +76,17 @@ def remove(
     from qoder_cli.nouns.named import id_of
 
     app: App = ctx.obj
-    _need_a_yes(app, yes, "removed")
-    words = named(paths, app, what="memories")
-    typed = {word: memories.checked(word) for word in words}
+    need_a_yes(app, DELETE, yes)
+    words = [(word, memories.checked(word)) for word in named(paths, app, what="memories")]
     id = id_of(app, STORE, store)
-    targets = {word: memories.target_as_read(id, memories.found(app, id, path)) for word, path in typed.items()}
+    targets = [(word, memories.target_as_read(id, memories.found(app, id, path))) for word, path in words]
 
-    def is_wanted(raw: dict[str, Any]) -> bool:
-        return confirmed(app, f"Remove memory '{raw.get('path')}' ({raw.get('id')})?")
+    def question(raw: dict[str, Any]) -> str:
+        return f"memory '{raw.get('path')}' ({raw.get('id')})?"
 
+    asked, many = None if yes else question, is_list(paths)
     refused = "check what it says now: it was written meanwhile"
-    as_list = is_list(paths)
-    return change_things(
-        app, memories.ENTRY, DELETE, words, targets, is_wanted, yes=yes, as_list=as_list, refused=refused
-    )
+    return change_things(app, memories.ENTRY, DELETE, targets, asked, as_list=many, refused=refused)
 
 
 def redact(
@@ -109,20 +107,15 @@ def redact(
     from qoder_cli.nouns.write import target_of
 
     app: App = ctx.obj
-    _need_a_yes(app, yes, "redacted")
+    need_a_yes(app, memories.REDACT, yes)
     words = [memories.version_checked(word) for word in named(versions, app, what="versions")]
     id = id_of(app, STORE, store)
     look = ("memory", "history", id, "--version")
-    targets = {word: target_of(memories.VERSION, id, word)._replace(look=(*look, word)) for word in words}
+    targets = [(word, target_of(memories.VERSION, id, word)._replace(look=(*look, word))) for word in words]
 
-    def is_wanted(raw: dict[str, Any]) -> bool:
+    def question(raw: dict[str, Any]) -> str:
         what = f"version {raw.get('id')} of memory '{raw.get('path')}'"
-        return confirmed(app, f"Redact {what}? Its content cannot be brought back.")
+        return f"{what}? Its content cannot be brought back."
 
-    noun, many = memories.VERSION, is_list(versions)
-    return change_things(app, noun, memories.REDACT, words, targets, is_wanted, yes=yes, as_list=many)
-
-
-def _need_a_yes(app: App, yes: bool, participle: str) -> None:
-    if not yes and not app.may_ask:
-        raise UsageError(f"this cannot be undone; nothing was {participle}", hint="confirm with --yes")
+    asked, many = None if yes else question, is_list(versions)
+    return change_things(app, memories.VERSION, memories.REDACT, targets, asked, as_list=many)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Run, text
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
+from qoder_cli.commands.made import need_a_yes
 
 if TYPE_CHECKING:
     from qoder_cli.nouns.change import Change
@@ -50,8 +50,7 @@ def _change(app: App, change: "Change", typed: list[str], yes: bool, allow_empty
     from qoder_cli.output.views import SESSION_FIRST, session_fields, session_row
     from qoder_cli.runs.answering import target_of as session_named
 
-    if not yes and not app.may_ask:
-        raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
+    need_a_yes(app, change, yes)
     words = named(typed, app, what="sessions", allow_empty=allow_empty)
     for word in words:
         ids.run(word)  # before anything is changed, all of them are checked

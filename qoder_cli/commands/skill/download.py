@@ -9,7 +9,8 @@ from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
 from qoder_cli.cli.options import flag
 from qoder_cli.commands.file.download import Folder
-from qoder_cli.commands.made import one_argument, read_one
+from qoder_cli.commands.made import one_argument
+from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.table import NOUNS
 
 _SKILL = NOUNS["skill"]

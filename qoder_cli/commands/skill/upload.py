@@ -7,8 +7,8 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.cli.options import argument
 from qoder_cli.commands.edited import Metadata
-from qoder_cli.commands.made import show
 from qoder_cli.help.completion import values
+from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS
 
 

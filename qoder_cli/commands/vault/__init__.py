@@ -7,7 +7,6 @@ COMMANDS = {
     **made.commands(
         NOUNS["vault"],
         get="qoder_cli.commands.vault.get:get",
-        create="qoder_cli.commands.vault.create:create",
         put="qoder_cli.commands.vault.put:put",
         check="qoder_cli.commands.vault.get:check",
     ),

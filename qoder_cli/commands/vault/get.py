@@ -7,8 +7,8 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.cli.options import argument
-from qoder_cli.commands.made import read_one
 from qoder_cli.commands.vault.put import Vault
+from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.table import NOUNS
 
 if TYPE_CHECKING:

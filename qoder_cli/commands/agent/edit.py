@@ -1,0 +1,135 @@
+"""`qoder agent create` and `update`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Rejected
+from qoder_cli.cli.options import ModelTyped, option, several
+from qoder_cli.commands import edited
+from qoder_cli.commands.made import one_argument
+from qoder_cli.help.completion import values
+from qoder_cli.nouns.table import NOUNS
+
+_AGENT = NOUNS["agent"]
+Agent: Any = one_argument(_AGENT)
+_SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))
+_TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
+_ASK = "Tools that need approval before each use: names, all or none."
+
+
+class Typed(NamedTuple):
+    """What an agent is made of, as it was typed. These are the options, too."""
+
+    name: edited.Name = None
+    model: ModelTyped = None
+    description: edited.Description = None
+    system: Annotated[str | None, option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")] = None
+    tools: Annotated[str | None, option("--tools", "TOOLS", _TOOLS)] = None
+    ask: Annotated[str | None, option("--ask", "TOOLS", _ASK)] = None
+    mcp: Annotated[list[str] | None, several("--mcp", "NAME=URL", "MCP server, with all its tools.")] = None
+    skills: Annotated[list[str] | None, _SKILLS] = None
+    metadata: edited.Metadata = None
+    file: edited.File = None
+    dry_run: edited.DryRun = False
+
+
+def create(app: App, typed: Typed) -> int:
+    """Create an agent.
+
+    Requires --name and --model, as options or in a file. Without --tools it
+    has all tools, and uses them without asking unless --ask says otherwise.
+    A file takes the fields of the API, such as `multiagent`; ${VAR} in it is
+    expanded from the environment.
+
+    Exits 9 if the response was lost and no agent of ours is found: it is
+    never created twice.
+
+    Examples:
+      qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
+      qoder agent create --name reader --model auto --tools none --dry-run"""
+    from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
+
+    body = _body(app, "create", typed._asdict())
+    if "tools" not in body:
+        names = [str(each.get("name")) for each in body.get("mcp_servers", ())]
+        body["tools"] = with_toolsets([{"type": TOOLSET}], names)
+        if typed.tools is None:
+            app.progress.note("tools: all (--tools chooses them)")
+    body |= _arrays(app, typed._asdict(), body)
+    if names := unusable(body.get("mcp_servers"), body["tools"]):
+        app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
+    return edited.create(app, _AGENT, body, dry_run=typed.dry_run)
+
+
+def update(
+    ctx: typer.Context,
+    agent: Agent,
+    typed: Typed,
+    remove_mcp: Annotated[
+        list[str] | None, several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
+    ] = None,
+    remove_skill: Annotated[list[str] | None, several("--remove-skill", "SKILL", "Remove a skill.")] = None,
+    remove_metadata: edited.RemoveMetadata = None,
+) -> int:
+    """Update an agent. Only what you pass is changed.
+
+    --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
+    the built-in tools alone. Fields in a file replace those of the agent.
+    Shows the changes, and never overwrites someone else's: if the agent was
+    changed in the meantime, it exits 6 and shows how.
+
+    Exits 0 even if there was nothing to change, 6 if it is archived.
+
+    Examples:
+      qoder agent update writer --tools Bash,Read --ask Bash --dry-run
+      qoder agent update writer --description 'Writes notes' --metadata team=core"""
+    from qoder_cli.nouns.write import covers
+
+    app: App = ctx.obj
+    body = _body(app, "update", ctx.params)
+    arrays = (typed.tools, typed.ask, typed.mcp, typed.skills, remove_mcp, remove_skill)
+    current = edited.read_current(app, _AGENT, agent, is_said=bool(body) or any(arrays))
+    meant, there = body.pop("version", None), current.get("version")
+    if meant not in (None, there):
+        raise Rejected(
+            f"the file has version {meant} of {current['id']}, which is at version {there}; nothing was changed",
+            hint="compare, then remove the version from the file",
+            next=app.looking("agent", "get", str(current["id"])),
+        )
+    if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
+        del body["model"]  # its effort and the like stay
+    wanted = edited.merged(current, body) | _arrays(app, ctx.params, {**current, **body})
+    return edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
+
+
+def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file and the plain options say; all that can be wrong by itself is told. Raises UsageError."""
+    from qoder_cli.nouns import agents
+
+    agents.servers_typed(typed["mcp"])
+    for name in ("tools", "ask"):
+        agents.tool_names(f"--{name}", typed[name])
+    system = edited.text_typed(app, "--system", typed["system"], typed["file"])
+    return edited.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
+
+
+def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays of an agent that options change, whole. Raises UsageError, ApiError."""
+    from qoder_cli.nouns import agents
+
+    found: dict[str, Any] = {}
+    tools, servers, skills = (known.get(name) for name in ("tools", "mcp_servers", "skills"))
+    names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
+    if names or asks:
+        found["tools"] = tools = agents.with_tools(tools, names, asks)
+    removed, added = typed.get("remove_mcp") or (), agents.servers_typed(typed["mcp"])
+    if removed or added:
+        servers, tools = agents.with_servers(*agents.without_servers(servers, tools, removed), added)
+        found |= {"mcp_servers": servers, "tools": tools}
+    without, more = typed.get("remove_skill") or (), typed["skills"] or ()
+    if without or more:
+        found["skills"] = agents.with_skills(app, agents.without_skills(app, skills, without), more)
+    return found

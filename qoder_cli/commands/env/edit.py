@@ -1,0 +1,116 @@
+"""`qoder env create` and `update`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.cli.options import flag, option, several
+from qoder_cli.commands import edited
+from qoder_cli.commands.made import one_argument
+from qoder_cli.nouns.table import NOUNS
+
+_ENV = NOUNS["env"]
+Env: Any = one_argument(_ENV)
+_NETWORK = typer.Option("--network", help="What it can reach: open is everything, limited what is allowed.")
+_SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
+_SCOPE = typer.Option("--scope", help="Who can use it: organization or account.")
+_MANAGERS = flag("--allow-package-managers", "Allow package registries; implies limited.")
+Several = list[str] | None
+
+
+class Typed(NamedTuple):
+    """What an environment is, as it was typed. These are the options, too."""
+
+    name: edited.Name = None
+    network: Annotated[Literal["open", "limited"] | None, _NETWORK] = None
+    allow_host: Annotated[Several, several("--allow-host", "HOST", "Allow this host; implies limited.")] = None
+    allow_mcp: Annotated[bool, flag("--allow-mcp", "Allow MCP servers; implies limited.")] = False
+    allow_package_managers: Annotated[bool, _MANAGERS] = False
+    pip: Annotated[Several, several("--pip", "PACKAGE", "Python package.")] = None
+    apt: Annotated[Several, several("--apt", "PACKAGE", "Debian package.")] = None
+    npm: Annotated[Several, several("--npm", "PACKAGE", "Node.js package.")] = None
+    cargo: Annotated[Several, several("--cargo", "PACKAGE", "Rust package.")] = None
+    gem: Annotated[Several, several("--gem", "PACKAGE", "Ruby package.")] = None
+    go: Annotated[Several, several("--go", "PACKAGE", "Go package.")] = None
+    setup: Annotated[str | None, _SETUP] = None
+    scope: Annotated[Literal["organization", "account"] | None, _SCOPE] = None
+    self_hosted: Annotated[bool, flag("--self-hosted", "Its sessions run on workers of your own.")] = False
+    description: edited.Description = None
+    metadata: edited.Metadata = None
+    file: edited.File = None
+    dry_run: edited.DryRun = False
+
+
+def create(app: App, typed: Typed) -> int:
+    """Create an environment for sessions to run in.
+
+    Requires --name. The network is open unless you say otherwise. A session
+    does not start if the setup script fails or takes over 10 minutes. A file
+    takes the fields of the API; ${VAR} in it is expanded from the environment.
+
+    Exits 9 if the response was lost and no environment of ours is found: it
+    is never created twice.
+
+    Examples:
+      qoder env create --name data --pip pandas --apt graphviz
+      qoder env create --name closed --allow-host example.com --dry-run"""
+    from qoder_cli.nouns.environments import changed
+
+    body, said = _read(app, "create", typed._asdict())
+    given = body.get("config") or {}
+    config = body["config"] = changed(given, said, is_new=True)
+    networking = config.get("networking")
+    if networking and typed.network is None and not given.get("networking"):
+        is_open = networking["type"] == "unrestricted"
+        told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
+        app.progress.note(f"network: {told}")
+    return edited.create(app, _ENV, body, dry_run=typed.dry_run)
+
+
+def update(
+    ctx: typer.Context,
+    env: Env,
+    typed: Typed,
+    remove_host: Annotated[Several, several("--remove-host", "HOST", "Do not allow this host.")] = None,
+    remove_package: Annotated[Several, several("--remove-package", "PACKAGE", "Remove a package.")] = None,
+    remove_metadata: edited.RemoveMetadata = None,
+) -> int:
+    """Update an environment. Only what you pass is changed.
+
+    Hosts, packages and metadata are added to those that are there. The API
+    replaces `config` as a whole: it is read, changed, and verified afterwards;
+    `config` in a file replaces the old one, except that a network it does not
+    name stays.
+
+    Exits 0 even if there was nothing to change, 6 if it is archived.
+
+    Examples:
+      qoder env update default --pip pandas --dry-run
+      qoder env update default --description 'For reports' --metadata team=core"""
+    from qoder_cli.base.model import mapping
+    from qoder_cli.nouns.environments import changed, options_typed
+
+    body, said = _read(ctx.obj, "update", ctx.params)
+    is_changed = "config" in body or bool(options_typed(said)) or typed.self_hosted
+    current = edited.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
+    if is_changed:
+        known = mapping(current.get("config"))
+        config = body.get("config", known)
+        if "config" in body and config.get("type") != "self_hosted":
+            config = {"networking": known.get("networking"), **config}
+        body["config"] = changed(config, said, is_new=False)
+    return edited.update(ctx, _ENV, current, edited.merged(current, body), dry_run=typed.dry_run)
+
+
+def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file and plain options say, and what was typed, with the text of the script. Raises UsageError."""
+    from qoder_cli.nouns.environments import check_config, check_typed
+
+    said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
+    check_typed(said)
+    body = edited.body_of(app, _ENV, verb, typed, "name", "description", "scope")
+    if "config" in body:
+        check_config(body["config"])
+    return body, said
