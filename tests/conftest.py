@@ -37,6 +37,7 @@ ROOM = 1 << 29  # bytes that must be free there
 def pytest_configure() -> None:
     """Make the suite independent of where it is started from."""
     gc.disable()  # until the tests are collected: what is made meanwhile stays
+    os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
     _write_into_memory()
     _ignore_no_signal()
 

@@ -361,20 +361,23 @@ def interrupted_once() -> Callable[..., bool]:
 
 def test_kill_9_at_any_moment_leaves_a_store_that_knows_all_that_was_said(tmp_path: Path) -> None:
     moments = random.Random(11)
-    script = """
+    script = r"""
 from itertools import count
+store._patience = 60.0
 for n in count():
     store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
-    print(n, flush=True)
+    print(f'{n}\n', end='', flush=True)  # in one piece, however the streams are buffered
 """
     said = set()
     for number in range(12):
         process = in_python(script, tmp_path, number)
         assert process.stdout is not None
-        told = [process.stdout.readline()] if number % 3 else []  # every third may be killed while it makes the tables
-        time.sleep(moments.random() * 0.15)
+        # Every third may be killed while it makes the tables.
+        told = [process.stdout.readline() for _ in range(moments.randrange(10, 30) if number % 3 else 0)]
+        time.sleep(moments.random() * (0.01 if told else 0.15))
         process.kill()
-        told += process.communicate()[0].splitlines()
+        told += process.stdout.read().splitlines()  # not what is left of the pipe: some of it was read ahead
+        process.communicate()
         said |= {f"drun_{number}_{int(each)}" for each in told}
         with closing(store_in(tmp_path)) as store:
             assert said <= store.owners(HOST).keys()
@@ -382,7 +385,7 @@ for n in count():
             assert len(open_ones) <= number + 1  # what was under way, of each
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert len(said) > 100
+    assert len(said) >= 80
 
 
 def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
