@@ -215,7 +215,8 @@ def test_to_read_makes_nothing(store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
 def test_all_is_for_its_owner_alone(tmp_path: Path) -> None:
-    script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h'); print('done', flush=True); sys.stdin.read()"
+    script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
+    script += "print('done', flush=True); sys.stdin.read()"
     process = in_python(script, tmp_path / "a/state", stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "done\n"
