@@ -45,7 +45,7 @@ class ObjectWrite(Write[T]):
         parse: Callable[[Any], T | None],
         what: str,
         shows: Callable[[T], bool],
-        settle: Callable[[], T | None],
+        settle: Callable[[], T | None] | None,
         look: list[str],
         method: str = "POST",
         repeatable: bool = False,
@@ -56,7 +56,8 @@ class ObjectWrite(Write[T]):
         `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for
         what is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
         None when it is not so, ApiError when it cannot be read, CannotBe when it never will be so,
-        OutcomeUnknown when it cannot be told from someone else's. `look` is the command to look with.
+        OutcomeUnknown when it cannot be told from someone else's. It is None where nothing would show it:
+        then a 5xx leaves it unknown, too. `look` is the command to look with.
         """
         super().__init__(client, pace=pace)
         self.method, self.path, self.body = method, path, body
@@ -66,6 +67,8 @@ class ObjectWrite(Write[T]):
         self._read_it = settle
         self._look = look
         self._repeatable = repeatable
+        if settle is None:
+            self.can_tell, self.absent = False, "nothing shows it"
         self.key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
@@ -86,6 +89,8 @@ class ObjectWrite(Write[T]):
         )
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
+        if self._read_it is None:
+            return None
         looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
         self.client.progress.note(
             f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
@@ -93,6 +98,8 @@ class ObjectWrite(Write[T]):
         return self._read_back(looks, error)
 
     def already(self, error: ApiError) -> T | None:
+        if self._read_it is None:
+            return None
         if self.method == "DELETE" and error.http_status == 404:
             return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
@@ -103,9 +110,10 @@ class ObjectWrite(Write[T]):
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         if not self._repeatable or meaning is Meaning.DOUBTFUL or resends == RESENDS:
             return None
-        return 0.0
+        return 0.0 if self._read_it else LOOKS[resends]
 
     def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
+        assert self._read_it is not None  # else nobody looks
         try:
             return self.look_for(self._read_it, looks)
         except CannotBe as known:

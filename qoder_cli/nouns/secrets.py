@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import NotFound, Rejected, UsageError
-from qoder_cli.base.model import Resource, mapping
+from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.http.change import ObjectWrite
 from qoder_cli.http.redact import by_shape
 from qoder_cli.nouns.named import alive
@@ -135,7 +135,7 @@ def _update(app: App, vault: str, id: str, auth: Raw) -> Raw:
         parse=lambda value: Resource(mapping(value)),
         what=f"updating {id}",
         shows=lambda found: target.is_it(found.raw),
-        settle=lambda: None,
+        settle=None,
         look=app.looking(*target.look),
         repeatable=True,
     )
@@ -150,7 +150,10 @@ def validated(app: App, vault: str, id: str) -> Raw:
     def ask() -> Raw:
         return mapping(client.understand(client.prepare("POST", path).start().result(client.request_timeout)))
 
-    return client.patiently(ask)
+    found = client.patiently(ask)
+    if text(found.get("status")) is None:
+        raise NoAnswer(f"the response does not tell the status of {id}")
+    return found
 
 
 def why_invalid(found: Raw) -> str:

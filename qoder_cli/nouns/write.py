@@ -13,6 +13,7 @@ from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, operation, path_of, words_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Create(ObjectWrite[Resource]):
             body,
             parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
             what=f"creating the {noun.called}",
-            shows=lambda found: found.id.startswith(noun.prefix) or found.raw.get("type") == noun.called,
+            shows=self._is_ours,
             settle=self._find,
             look=app.looking(*words_of(noun, "list", *held_by)),
         )
@@ -69,6 +70,15 @@ class Create(ObjectWrite[Resource]):
         """Prepare an attempt."""
         self._began = self.client.clock.monotonic()
         return as_form(self, self._files) if self._files else super().request()
+
+    def _is_ours(self, found: Resource) -> bool:
+        """Return whether an answer can be the new thing: of its kind, with our mark, called what was sent."""
+        sent, raw, noun = self.body or {}, found.raw, self._noun
+        marks = {KEY: self._mark} if self._is_marked else {}
+        told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
+        told |= {key: (text(mapping(raw.get("metadata")).get(key)), mark) for key, mark in marks.items()}
+        is_other = any(has and had and has.strip() != had.strip() for has, had in told.values())
+        return (found.id.startswith(noun.prefix) or raw.get("type") == noun.called) and not is_other
 
     def _find(self) -> Resource | None:
         """Return the one with our mark among those created since. Raises OutcomeUnknown where none can tell."""

@@ -167,3 +167,69 @@ def test_a_memory_that_only_a_list_still_shows_is_written_anew(qoder: Qoder, lia
     ran = qoder("memory", "write", "project", "new.md", "-m", "Ours.")
     assert (ran.code, liar.writes) == (0, [f"POST {path}"]), ran.err
     assert qoder("memory", "cat", "project", "new.md").code == 5
+
+
+# Answers that are not what was asked for.
+
+CREATED = {
+    "agent": (["--model", "auto"], "/agents", {"id": "agent_1", "type": "agent"}),
+    "env": ([], "/environments", {"id": "env_1", "type": "environment"}),
+    "vault": ([], "/vaults", {"id": "vault_1", "type": "vault"}),
+    "memory": ([], "/memory_stores", {"id": "memstore_1", "type": "memory_store"}),
+}
+
+
+@pytest.mark.parametrize("fields", [{"metadata": {"qoder_key": "another"}}, {"name": "other", "display_name": "other"}])
+@pytest.mark.parametrize("noun", CREATED)
+def test_another_new_thing_is_not_taken_for_ours(qoder: Qoder, liar: Liar, noun: str, fields: Any) -> None:
+    options, path, other = CREATED[noun]
+    liar.lies[f"POST {path}"] = lambda made: {**other, **fields}
+    ran = qoder(noun, "create", "--name", "ours", *options, "-q")
+    assert (ran.code, liar.writes) == (0, [f"POST {path}"]), ran.err
+    assert ran.out.strip() != other["id"]
+    assert qoder(noun, "get", "ours", "-q").out == ran.out
+
+
+def test_another_new_memory_is_not_taken_for_ours(qoder: Qoder, liar: Liar) -> None:
+    path = "/memory_stores/memstore_project/memories"
+    liar.lies[f"POST {path}"] = lambda made: {"id": "mem_1", "type": "memory", "path": "other.md"}
+    ran = qoder("memory", "write", "project", "new.md", "-m", "Ours.", "-q")
+    assert (ran.code, liar.writes) == (0, [f"POST {path}"]), ran.err
+    assert ran.out.strip() not in ("", "mem_1")
+
+
+def failed(answer: Any) -> httpx.Response:
+    error = {"type": "overloaded_error", "message": "Overloaded."}
+    return httpx.Response(503, json={"type": "error", "error": error})
+
+
+def test_a_replaced_secret_that_the_api_failed_at_is_not_known_to_be_replaced(qoder: Qoder, liar: Liar) -> None:
+    liar.lies["POST /vaults/vault_team/credentials/vcred_github"] = failed
+    qoder.stdin = "a-secret-of-ours\n"
+    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 9
+
+
+def test_a_heartbeat_that_the_api_failed_at_is_not_known_to_be_taken(qoder: Qoder, liar: Liar) -> None:
+    qoder("env", "work", "poll", "workers", "--worker", "w1")
+    qoder("env", "work", "ack", "workers", "work_demo")
+    liar.lies["POST /environments/env_workers/work/work_demo/heartbeat"] = failed
+    ran = qoder("env", "work", "heartbeat", "workers", "work_demo")
+    assert ran.code == 9, ran.err
+    assert len([each for each in liar.writes if each.endswith("/heartbeat")]) == 1
+
+
+@pytest.mark.parametrize("answer", [{}, {"id": "env_1", "type": "environment"}, [], "x", 5, False])
+def test_a_poll_that_gives_no_work_item_is_no_answer(qoder: Qoder, liar: Liar, answer: Any) -> None:
+    liar.lies["GET /environments/env_workers/work/poll"] = lambda found: answer
+    for format in ("table", "json", "id"):
+        ran = qoder("env", "work", "poll", "workers", "--worker", "w1", "-o", format)
+        assert (ran.code, ran.out) == (7, ""), ran.err
+
+
+@pytest.mark.parametrize("answer", [{}, {"status": 5}, {"type": "vault", "id": "vault_1"}, [], None])
+def test_a_check_without_a_status_says_nothing_of_a_credential(qoder: Qoder, liar: Liar, answer: Any) -> None:
+    row = {"id": "vcred_1", "display_name": "docs", "auth": {"type": "mcp_oauth"}}
+    credentials = "/vaults/vault_team/credentials"
+    liar.lies[f"GET {credentials}"] = lambda page: {**page, "data": [row]}
+    liar.lies[f"POST {credentials}/vcred_1/mcp_oauth_validate"] = lambda found: httpx.Response(200, json=answer)
+    assert qoder("vault", "check", "team-secrets").code == 7

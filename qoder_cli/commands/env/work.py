@@ -109,8 +109,9 @@ def poll(
 
     Examples:
       qoder env work poll workers --worker w1 --block-ms 500 --json"""
+    from qoder_cli.base.errors import NoAnswer
     from qoder_cli.http.answers import WITHOUT_BODY
-    from qoder_cli.nouns.named import id_of
+    from qoder_cli.nouns.named import has_id, id_of
 
     app: App = ctx.obj
     if not _WORKER.fullmatch(worker):
@@ -122,7 +123,9 @@ def poll(
     pending = client.prepare("GET", path, params=query, headers={"worker-id": worker})
     answer = client.accept(pending.start().result(client.request_timeout))
     found = None if answer.status in WITHOUT_BODY else client.understand(answer)
-    if isinstance(found, dict):
+    if found is not None:
+        if not has_id(_WORK, mapping(found)):
+            raise NoAnswer("the response is not a work item")
         show(app, _WORK, found)
         return
     if app.output.is_json:
@@ -156,7 +159,7 @@ def heartbeat(
         parse=lambda value: Resource({"id": target.id, **mapping(value)}),
         what=f"the heartbeat of {target.id}",
         shows=lambda found: "last_heartbeat" in found.raw,
-        settle=lambda: None,  # that of another worker looks the same
+        settle=None,  # that of another worker looks the same
         look=app.looking(*target.look),
     )
     found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which it has from here
