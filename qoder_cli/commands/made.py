@@ -1,15 +1,16 @@
 """The commands that every noun has, made from its row of the table: list, get, versions, archive, delete."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from inspect import Parameter
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import Resource, text
+from qoder_cli.base.model import text
 from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
@@ -21,6 +22,8 @@ from qoder_cli.cli.options import (
     flag,
     is_list,
     named,
+    option,
+    several,
 )
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
@@ -33,37 +36,32 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
 
 Command = Callable[..., Any] | str
-_ROUNDED = timedelta(seconds=1)
+ROUNDED = timedelta(seconds=1)  # timestamps of servers are
+Raw = dict[str, Any]
+
+_ARCHIVED = Annotated[bool, flag("--include-archived", "Include archived ones.")]
+_SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
+_UNTIL = option("--until", "WHEN", "Only those created until then.")
+_STATUS = several("--status", "STATUS", "Only those with this status.")
+
+
+def _one(option: Any) -> Any:
+    return Annotated[str | None, option]
+
 
 # The filters of a list, by the parameter of its operation: the name and the kind of an option.
-_SINCE = Annotated[
-    str | None,
-    typer.Option("--since", metavar="WHEN", help="Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time."),
-]
-_UNTIL = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Only those created until then.")]
-_ARCHIVED = Annotated[bool, flag("--include-archived", "Include archived ones.")]
-_NAME = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only those with this name.")]
-_TITLE = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Only those with this title.")]
-_SOURCE = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="Only those from custom or qoder.")]
-_STATUS = Annotated[
-    list[str] | None, typer.Option("--status", metavar="STATUS", help="Only those with this status. Repeatable.")
-]
-_SESSION = Annotated[
-    str | None, typer.Option("--session", metavar="ID", help="Only those that this session (sess_…) made.")
-]
 FILTERS: dict[str, tuple[str, Any]] = {
-    "name": ("name", _NAME),
-    "display_title": ("title", _TITLE),
-    "source": ("source", _SOURCE),
-    "scope_id": ("session", _SESSION),
-    "statuses[]": ("status", _STATUS),
-    "created_at[gte]": ("since", _SINCE),
-    "created_at[gt]": ("since", _SINCE),
-    "created_at[lte]": ("until", _UNTIL),
-    "created_at[lt]": ("until", _UNTIL),
+    "name": ("name", _one(option("--name", "TEXT", "Only those with this name."))),
+    "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
+    "source": ("source", _one(option("--source", "SOURCE", "Only those from custom or qoder."))),
+    "scope_id": ("session", _one(option("--session", "ID", "Only those that this session (sess_…) made."))),
+    "statuses[]": ("status", Annotated[list[str] | None, _STATUS]),
+    "created_at[gte]": ("since", _one(_SINCE)),
+    "created_at[gt]": ("since", _one(_SINCE)),
+    "created_at[lte]": ("until", _one(_UNTIL)),
+    "created_at[lt]": ("until", _one(_UNTIL)),
     "include_archived": ("include_archived", _ARCHIVED),
 }
-_MATCHED = {"title": "display_title", "source": "source", "session": "session"}  # columns, filtered here too
 
 
 def commands(noun: Noun, **own: Command) -> dict[str, Command]:
@@ -125,42 +123,37 @@ def list_command(noun: Noun) -> Command:
     """Return the command that lists a noun's things."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
-    filters = {FILTERS[name][0]: FILTERS[name][1] for name in FILTERS if name in listed.query}
-    parameters: list[tuple[str, Any, Any]] = held_by(noun)
-    parameters += [
-        (name, annotation, False if annotation is _ARCHIVED else None) for name, annotation in filters.items()
-    ]
+    filters = dict(FILTERS[name] for name in FILTERS if name in listed.query)
+    parameters = held_by(noun)
+    parameters += [(name, type, False if type is _ARCHIVED else None) for name, type in filters.items()]
     parameters += [("limit", Limit, None), ("all", All, False)] if noun.is_paged else []
     first = f"List {noun.called}s" + (", newest first (20 by default)" if noun.is_paged else "")
-    doc = (
-        f"{first}.\n\n{_piped(noun.columns)}\n\nExamples:\n  {_example(noun, 'list')}\n"
-        f"  {_example(noun, 'list', '--json')} | jq -r '.[].id'"
-    )
+    example = _example(noun, "list")
+    doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
     return as_command(lambda app, **typed: _list(app, noun, listed, typed), doc, parameters)
+
+
+def _doc(first: str, about: str, *examples: str) -> str:
+    return "\n  ".join([f"{first}\n\n{about}\n\nExamples:", *examples])
 
 
 def _piped(columns: Sequence[str]) -> str:
     """Return the sentence that tells the columns in a pipe, in lines of at most 76 characters."""
-    lines = ["Piped:"]
-    for name in columns:
-        word = f" {name}" + ("." if name == columns[-1] else ",")
-        if len(lines[-1] + word) > 76:
-            lines.append("")
-        lines[-1] = (lines[-1] + word).lstrip()
-    return "\n".join(lines)
+    return fill(f"Piped: {', '.join(columns)}.", 76)
 
 
 def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
     from qoder_cli.local.remembered import MOST_THINGS, remember_things
-    from qoder_cli.nouns.shown import fields, found_at, name_of
+    from qoder_cli.nouns.shown import found_at, name_of
 
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
-    statuses, name = typed.get("status") or (), typed.get("name")
+    statuses, name, session = typed.get("status"), typed.get("name"), typed.get("session")
+    seen: list[Raw] = []
 
-    def matches(raw: dict[str, Any]) -> bool:
-        session = typed.get("session")
+    def matches(raw: Raw) -> bool:
+        seen.extend([raw] if len(seen) < MOST_THINGS else [])
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
@@ -169,45 +162,54 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
-    seen: list[dict[str, Any]] = []
-
-    def read(objects: Sequence[dict[str, Any]]) -> list[Resource]:
-        seen.extend(objects[: MOST_THINGS - len(seen)])
-        return list(map(Resource, objects))
-
-    query: dict[str, Any] = {"limit": page_size(wanted)} if noun.is_paged else {}
+    query: Raw = {"limit": page_size(wanted)} if noun.is_paged else {}
     after = next((each for each in ("created_at[gte]", "created_at[gt]") if each in listed.query), "")
-    query |= window.query(after, after.replace("g", "l", 1), slack=_ROUNDED) if after else {}
-    for parameter, (option, _) in FILTERS.items():
-        if parameter in listed.query and not parameter.startswith("created_at") and typed.get(option):
-            value = typed[option]
-            query[parameter] = "true" if value is True else tuple(value) if isinstance(value, list) else value
+    query |= window.query(after, after.replace("g", "l", 1), slack=ROUNDED) if after else {}
+    for parameter, (name_typed, _) in FILTERS.items():
+        value = typed.get(name_typed)
+        if parameter in listed.query and not parameter.startswith("created_at") and value:
+            query[parameter] = "true" if value is True else value
     pages = app.client.pages(path_of(noun, *held), query)
-    listing = Listing(pages, read=read, limit=wanted, matches=matches)
-    listing.print(
-        app.output.rows(fields=lambda each: fields(each.raw, noun.columns), data=Resource.as_json, first=noun.columns)
-    )
+    listing = print_list(app, pages, noun.columns, wanted, matches)
     remember_things(app, noun.words, [(each, name_of(each)) for each in seen])
     listing.conclude(app.progress, none=f"no {noun.called}s found")
+
+
+def print_list(
+    app: App,
+    pages: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    wanted: int | None,
+    matches: Callable[[Raw], bool] = bool,
+    *,
+    id: str = "id",
+) -> Listing[Raw]:
+    """Print those objects of some pages that match, at most so many, and return what is to be concluded.
+
+    `id` is the key that tells one from another.
+    """
+    from qoder_cli.nouns.shown import fields
+
+    listing = Listing(pages, read=lambda found: found, limit=wanted, matches=matches, key=id)
+    rows: Rows[Raw] = app.output.rows(fields=lambda raw: fields(raw, columns), data=dict, id=id, first=columns)
+    listing.print(rows)
+    return listing
 
 
 def get_command(noun: Noun) -> Command:
     """Return the command that shows one of a noun's things."""
     parameters = [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
-    versioned = ""
+    examples = [_example(noun, "get", noun.sample)]
     if noun.numbered:
-        parameters.append(("version", _VERSION, None))
-        versioned = f"\n  {_example(noun, 'get', noun.sample, '--version', '1')}"
-    doc = (
-        f"Show {_a(noun)}.\n\nJSON is the server's object. Exits 5 if it does not exist.\n\n"
-        f"Examples:\n  {_example(noun, 'get', noun.sample)}{versioned}"
-    )
+        parameters.append(("version", _number("This version instead of the latest."), None))
+        examples.append(_example(noun, "get", noun.sample, "--version", "1"))
+    about = "JSON is the server's object. Exits 5 if it does not exist."
+    doc = _doc(f"Show {_a(noun)}.", about, *examples)
     return as_command(lambda app, **typed: _get(app, noun, typed), doc, parameters)
 
 
-_VERSION = Annotated[
-    int | None, typer.Option("--version", min=1, metavar="N", help="This version instead of the latest.")
-]
+def _number(help: str) -> Any:
+    return Annotated[int | None, typer.Option("--version", min=1, metavar="N", help=help)]
 
 
 def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
@@ -227,14 +229,13 @@ def edit_command(noun: Noun, verb: str) -> Command:
     plain = [field for field in ("name", "display_name", "description") if field in done.body]
     is_new = verb == "create"
     if is_new:
-        first, example = f"Create {_a(noun)}.", _example(noun, verb, "--name", "team")
-        about = f"Requires --name, as an option or in a file. {noun.created}\n"
-        end = "9 if the response was lost and it is not found"
+        about = f"Requires --name, as an option or in a file. {noun.created}"
+        about += "\nExits 9 if the response was lost and it is not found."
+        doc = _doc(f"Create {_a(noun)}.", about, _example(noun, verb, "--name", "team"))
     else:
-        first, about = f"Update {_a(noun)}. Only what you pass is changed.", ""
+        about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
-        end = "0 even if there was nothing to change, 6 if it is archived"
-    doc = f"{first}\n\n{about}Exits {end}.\n\nExamples:\n  {example}"
+        doc = _doc(f"Update {_a(noun)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
     options = {"name": edited.Name, "description": edited.Description}
     parameters += [(field.removeprefix("display_"), options[field.removeprefix("display_")], None) for field in plain]
@@ -257,50 +258,36 @@ def edit_command(noun: Noun, verb: str) -> Command:
 
 def versions_command(noun: Noun) -> Command:
     """Return the command that lists the versions of one of a noun's things."""
-    doc = (
-        f"List the versions of {_a(noun)}, newest first (20 by default).\n\n{_piped(noun.numbered)}\n\n"
-        f"Examples:\n  {_example(noun, 'versions', noun.sample)}"
-    )
+    first = f"List the versions of {_a(noun)}, newest first (20 by default)."
+    doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
     parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
     return as_command(lambda app, **typed: _versions(app, noun, **typed), doc, parameters)
 
 
 def _versions(app: App, noun: Noun, *, thing: str, limit: int | None, all: bool) -> None:
     from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import fields
 
     wanted = rows_wanted(limit, all=all)
     id = id_of(app, noun, thing, archived=True)
     pages = app.client.pages(path_of(noun, id) + "/versions", {"limit": page_size(wanted)})
     # A version of an agent has the agent's id: here its number is what tells it from the others.
-    listing = Listing(pages, read=lambda found: found, limit=wanted, key="version")
-    rows: Rows[dict[str, Any]] = app.output.rows(
-        fields=lambda raw: fields(raw, noun.numbered), data=dict, id="version", first=noun.numbered
-    )
-    listing.print(rows)
+    listing = print_list(app, pages, noun.numbered, wanted, id="version")
     listing.conclude(app.progress, none=f"no versions of {id} found")
 
 
 def change_command(noun: Noun, verb: str) -> Command:
     """Return the command that archives or deletes a noun's things."""
-    about = noun.archived if verb == "archive" else noun.deleted
-    end = "(or already was) archived, 6 if the API refuses" if verb == "archive" else "deleted, 5 if it does not exist"
-    version = verb == "delete" and operation(noun, "versions.delete") is not None
-    doc = (
-        f"{verb.capitalize()} {noun.called}s. This cannot be undone.\n\n{about}\n"
-        f"Asks before each one; scripts need --yes. Exits 0 if it is\n{end}.\n\n"
-        f"Examples:\n  {_example(noun, verb, noun.sample, '--yes')}"
-    )
-    several = one_argument(noun, several=True)
-    parameters = [*held_by(noun), ("things", several, Parameter.empty)]
-    parameters += [("version", _DELETED_VERSION, None)] if version else []
+    about, end = noun.deleted, "deleted, 5 if it does not exist"
+    if verb == "archive":
+        about, end = noun.archived, "(or already was) archived, 6 if the API refuses"
+    about += f"\nAsks before each one; scripts need --yes. Exits 0 if it is\n{end}."
+    first = f"{verb.capitalize()} {noun.called}s. This cannot be undone."
+    doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
+    parameters = [*held_by(noun), ("things", one_argument(noun, several=True), Parameter.empty)]
+    if verb == "delete" and operation(noun, "versions.delete"):
+        parameters.append(("version", _number("Only this version, of one."), None))
     parameters += [("yes", Yes, False), ("allow_empty", AllowEmpty, False)]
     return as_command(lambda app, **typed: _change(app, noun, verb, typed), doc, parameters)
-
-
-_DELETED_VERSION = Annotated[
-    int | None, typer.Option("--version", min=1, metavar="N", help="Only this version, of one.")
-]
 
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:

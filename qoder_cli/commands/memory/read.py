@@ -1,6 +1,5 @@
 """`qoder memory ls`, `cat` and `history`: what a store holds, and who wrote it."""
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +7,11 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import argument
-from qoder_cli.commands.made import one_argument
+from qoder_cli.commands.made import ROUNDED, one_argument, print_list
+from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.nouns.shown import show
-from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
+from qoder_cli.nouns.table import NOUNS, path_of
+from qoder_cli.output.listing import All, Limit, page_size, rows_wanted
 
 STORE = NOUNS["memory"]
 Store: Any = one_argument(STORE)
@@ -38,8 +38,6 @@ def ls(
       qoder memory ls project notes/ --depth 1 --json"""
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import fields
-    from qoder_cli.nouns.table import path_of
 
     app: App = ctx.obj
     wanted = rows_wanted(limit, all=all)
@@ -52,14 +50,12 @@ def ls(
         query["depth"] = depth
     id = id_of(app, STORE, store, archived=True)
     pages = app.client.pages(path_of(memories.ENTRY, id), query)
-    listing = Listing(
-        pages,
-        read=lambda found: found,
-        limit=wanted,
-        matches=lambda raw: str(raw.get("path")).lstrip("/").startswith(folder),
-    )
     columns = memories.ENTRY.columns
-    listing.print(app.output.rows(fields=lambda raw: fields(raw, columns), data=dict, first=("path", *columns)))
+
+    def matches(raw: dict[str, Any]) -> bool:
+        return str(raw.get("path")).lstrip("/").startswith(folder)
+
+    listing = print_list(app, pages, columns, wanted, matches)
     listing.conclude(app.progress, none="no memories found")
 
 
@@ -116,12 +112,8 @@ def history(
     Examples:
       qoder memory history project conventions.md
       qoder memory history project --since 7d --json"""
-    from qoder_cli.base.times import parse_timestamp
-    from qoder_cli.commands.run.list import ALWAYS, Window
     from qoder_cli.nouns import memories
     from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import fields
-    from qoder_cli.nouns.table import path_of
 
     app: App = ctx.obj
     window = Window.read(since, None, app=app)
@@ -135,22 +127,18 @@ def history(
         show(app, memories.VERSION, memories.version(app, id, one).raw)
         return
     query: dict[str, Any] = {"limit": page_size(wanted)}
-    query |= window.query("created_at[gte]", "created_at[lte]", slack=timedelta(seconds=1))
+    query |= window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     known = typed and memories.find(app, id, typed)
     if known:
         query["memory_id"] = known["id"]
 
     def matches(raw: dict[str, Any]) -> bool:
-        created = parse_timestamp(raw.get("created_at"))
-        if window != ALWAYS and not (created and window.holds(created)):
+        if window != ALWAYS and not window.has(raw.get("created_at")):
             return False
         if known:
             return raw.get("memory_id") in (None, known["id"])
         return typed in (None, raw.get("memory_id"), str(raw.get("path")).lstrip("/"))  # one that is deleted
 
-    listing = Listing(
-        app.client.pages(path_of(memories.VERSION, id), query), read=lambda found: found, limit=wanted, matches=matches
-    )
-    columns = memories.VERSION.columns
-    listing.print(app.output.rows(fields=lambda raw: fields(raw, columns), data=dict, first=columns))
+    pages = app.client.pages(path_of(memories.VERSION, id), query)
+    listing = print_list(app, pages, memories.VERSION.columns, wanted, matches)
     listing.conclude(app.progress, none="no versions found")
