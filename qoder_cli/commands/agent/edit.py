@@ -11,7 +11,10 @@ from qoder_cli.cli.options import ModelTyped, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import one_argument
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import agents
+from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.write import covers
 
 _AGENT = NOUNS["agent"]
 Agent: Any = one_argument(_AGENT)
@@ -50,7 +53,6 @@ def create(app: App, typed: Typed) -> int:
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
       qoder agent create --name reader --model auto --tools none --dry-run"""
-    from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
@@ -86,7 +88,6 @@ def update(
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
-    from qoder_cli.nouns.write import covers
 
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
@@ -107,7 +108,6 @@ def update(
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file and the plain options say; all that can be wrong by itself is told. Raises UsageError."""
-    from qoder_cli.nouns import agents
 
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
@@ -118,7 +118,6 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays of an agent that options change, whole. Raises UsageError, ApiError."""
-    from qoder_cli.nouns import agents
 
     found: dict[str, Any] = {}
     tools, servers, skills = (known.get(name) for name in ("tools", "mcp_servers", "skills"))

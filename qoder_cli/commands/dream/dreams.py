@@ -6,6 +6,8 @@ from qoder_cli.app import App
 from qoder_cli.cli.options import ModelTyped, is_list, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import change_things, one_argument, things_named
+from qoder_cli.nouns.change import Change
+from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
 _DREAM = NOUNS["dream"]
@@ -33,7 +35,6 @@ def create(
     Examples:
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
-    from qoder_cli.nouns.named import Names
 
     told = edited.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # api/facts.md, 4
@@ -62,7 +63,6 @@ def cancel(app: App, things: Dreams) -> int:
 
     Examples:
       qoder dream cancel drm_demo"""
-    from qoder_cli.nouns.change import Change
 
     targets = things_named(app, _DREAM, things)
     change = Change("cancel", "cancelling", "cancelled", "POST", "/cancel", "canceled")

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import one_argument
+from qoder_cli.nouns.environments import changed, check_config, check_typed, options_typed
 from qoder_cli.nouns.table import NOUNS
 
 _ENV = NOUNS["env"]
@@ -56,7 +58,6 @@ def create(app: App, typed: Typed) -> int:
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
       qoder env create --name closed --allow-host example.com --dry-run"""
-    from qoder_cli.nouns.environments import changed
 
     body, said = _read(app, "create", typed._asdict())
     given = body.get("config") or {}
@@ -89,8 +90,6 @@ def update(
     Examples:
       qoder env update default --pip pandas --dry-run
       qoder env update default --description 'For reports' --metadata team=core"""
-    from qoder_cli.base.model import mapping
-    from qoder_cli.nouns.environments import changed, options_typed
 
     body, said = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(said)) or typed.self_hosted
@@ -106,7 +105,6 @@ def update(
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a file and plain options say, and what was typed, with the text of the script. Raises UsageError."""
-    from qoder_cli.nouns.environments import check_config, check_typed
 
     said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(said)

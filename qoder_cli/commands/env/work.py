@@ -14,9 +14,12 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, mapping
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.commands.made import change_things, edit_command, one_argument
+from qoder_cli.http.change import ObjectWrite
 from qoder_cli.nouns.change import Change, Changes, Ending, Target
+from qoder_cli.nouns.named import has_id, id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
+from qoder_cli.nouns.write import target_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
 Env: Any = one_argument(_ENV)
@@ -47,7 +50,6 @@ def stats(ctx: typer.Context, env: Env) -> None:
 
     Examples:
       qoder env work stats workers"""
-    from qoder_cli.nouns.named import id_of
 
     app: App = ctx.obj
     id = id_of(app, _ENV, env)
@@ -85,8 +87,6 @@ def _change(app: App, env: str, work: str, change: Change, changes: type[Changes
 
 
 def _target(app: App, env: str, work: str) -> Target:
-    from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.write import target_of
 
     id = id_of(app, _WORK, work)
     return target_of(_WORK, id_of(app, _ENV, env), id)
@@ -111,7 +111,6 @@ def poll(
       qoder env work poll workers --worker w1 --block-ms 500 --json"""
     from qoder_cli.base.errors import NoAnswer
     from qoder_cli.http.answers import WITHOUT_BODY
-    from qoder_cli.nouns.named import has_id, id_of
 
     app: App = ctx.obj
     if not _WORKER.fullmatch(worker):
@@ -148,7 +147,6 @@ def heartbeat(
 
     Examples:
       qoder env work heartbeat workers work_demo --ttl 60"""
-    from qoder_cli.http.change import ObjectWrite
 
     app: App = ctx.obj
     target = _target(app, env, work)

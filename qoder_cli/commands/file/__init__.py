@@ -5,6 +5,6 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["file"],
-    upload="qoder_cli.commands.file.upload:upload",
-    download="qoder_cli.commands.file.download:download",
+    upload="qoder_cli.commands.file.content:upload",
+    download="qoder_cli.commands.file.content:download",
 )

@@ -5,10 +5,10 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["memory"],
-    ls="qoder_cli.commands.memory.read:ls",
-    cat="qoder_cli.commands.memory.read:cat",
-    write="qoder_cli.commands.memory.write:write",
-    remove="qoder_cli.commands.memory.write:remove",
-    history="qoder_cli.commands.memory.read:history",
-    redact="qoder_cli.commands.memory.write:redact",
+    ls="qoder_cli.commands.memory.memories:ls",
+    cat="qoder_cli.commands.memory.memories:cat",
+    write="qoder_cli.commands.memory.memories:write",
+    remove="qoder_cli.commands.memory.memories:remove",
+    history="qoder_cli.commands.memory.memories:history",
+    redact="qoder_cli.commands.memory.memories:redact",
 )

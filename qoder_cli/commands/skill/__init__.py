@@ -5,6 +5,6 @@ from qoder_cli.nouns.table import NOUNS
 
 COMMANDS = made.commands(
     NOUNS["skill"],
-    upload="qoder_cli.commands.skill.upload:upload",
-    download="qoder_cli.commands.skill.download:download",
+    upload="qoder_cli.commands.skill.content:upload",
+    download="qoder_cli.commands.skill.content:download",
 )

@@ -1,15 +1,23 @@
-"""`qoder vault put`: the only command that takes a secret, and never as an argument."""
+"""`qoder vault get`, `check`, and `put`: the only command that takes a secret, and never as an argument."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import Exit, Rejected, UsageError
+from qoder_cli.base.ids import id_or_name
+from qoder_cli.base.plainfile import read_typed
 from qoder_cli.cli.options import argument, asking, flag
 from qoder_cli.commands.made import one_argument
-from qoder_cli.nouns.shown import show
+from qoder_cli.nouns import secrets
+from qoder_cli.nouns.named import alive, id_of, read_one
+from qoder_cli.nouns.shown import fields, found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.output.cells import Id, Status, Words
+
+if TYPE_CHECKING:
+    from qoder_cli.output.data import Rows
 
 _VAULT = NOUNS["vault"]
 Vault: Any = one_argument(_VAULT)
@@ -40,9 +48,6 @@ def put(
     Examples:
       qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
       qoder vault put team-secrets docs --mcp https://mcp.example.com < token.txt"""
-    from qoder_cli.base.ids import id_or_name
-    from qoder_cli.nouns import secrets
-    from qoder_cli.nouns.named import id_of
 
     app: App = ctx.obj
     name, *more = names
@@ -73,7 +78,6 @@ def put(
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
     """Return a secret as it comes, and what it comes from. Raises UsageError."""
-    from qoder_cli.nouns import secrets
 
     if from_env is not None:
         variable = secrets.variable(from_env, "--from-env")
@@ -81,8 +85,6 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
             raise UsageError(f"--from-env: {variable} is not set", hint="set it, or pipe the secret in")
         return app.env[variable], variable
     if app.stdin is not None and not app.stdin.isatty():
-        from qoder_cli.base.plainfile import read_typed
-
         try:
             return read_typed("-", app.stdin, secrets.LARGEST + 3).decode(), "standard input"
         except (OSError, ValueError) as error:
@@ -96,3 +98,77 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
             return getpass(f"Secret for {name} (not shown): "), "the prompt"
     except EOFError:
         return "", "the prompt"
+
+
+_VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
+
+
+def get(ctx: typer.Context, vault: Vault) -> None:
+    """Show a vault and its credentials. Secrets are never shown.
+
+    JSON is the server's object, with its `credentials`. Exits 5 if it does
+    not exist.
+
+    Examples:
+      qoder vault get team-secrets
+      qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
+
+    app: App = ctx.obj
+    raw = read_one(app, _VAULT, vault)
+    held = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
+    shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in held]}
+    app.output.record(shown, data={**raw, "credentials": held}, id=str(raw["id"]))
+
+
+def _line(raw: dict[str, Any]) -> Any:
+
+    shown = fields(raw, ("name", "id", "type", "for", "hosts"))
+    shown["archived"] = "archived" if raw.get("archived_at") else None
+    return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
+
+
+def check(
+    ctx: typer.Context,
+    vault: Vault,
+    name: Annotated[str | None, argument("NAME", "Only this credential (vcred_… or an exact name).")] = None,
+) -> int:
+    """Check the OAuth credentials of a vault.
+
+    The API tries each, and renews it if it can. Other credentials cannot be
+    checked. JSON is an array of what the API found, each with its `input`.
+
+    Piped: id, name, status, why.
+    Exits 0 if none is invalid, 6 if one is.
+
+    Examples:
+      qoder vault check team-secrets"""
+
+    app: App = ctx.obj
+    id = id_of(app, _VAULT, vault)
+    held = list(alive(app, _CREDENTIAL, id))
+    wanted = held
+    if name is not None:
+        one = id_of(app, _CREDENTIAL, name, id)
+        wanted = [each for each in held if each["id"] == one]
+    oauth = [each for each in wanted if found_at(each, "auth.type") == "mcp_oauth"]
+    if name is not None and not oauth:
+        raise UsageError(f"{name} is not an OAuth credential of {id}; others cannot be checked")
+    invalid = []
+    columns = ("id", "name", "status", "why")
+    rows: Rows[tuple[dict[str, Any], dict[str, Any]]] = app.output.rows(
+        fields=lambda row: row[0], data=lambda row: row[1], first=columns
+    )
+    with rows:
+        for each in oauth:
+            found = secrets.validated(app, id, str(each["id"]))
+            called = name_of(each) or str(each["id"])
+            status, why = str(found.get("status")), secrets.why_invalid(found)
+            if status == "invalid":
+                invalid.append(f"{called} ({why})")
+            cells = (Id(each["id"]), called, Status(status), Words(why))
+            rows.show([(dict(zip(columns, cells, strict=True)), {**found, "input": each["id"]})])
+    if not oauth:
+        app.progress.note("note: no OAuth credentials found")
+    if invalid:
+        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create these anew: their owner has to log in again")
+    return Exit.OK
