@@ -313,7 +313,9 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
         return f"{what} This cannot be undone."
 
     asked = None if typed["yes"] else question
-    return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=about)
+    archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
+    refused = "; ".join(filter(None, (archive, about[:1].lower() + about[1:].rstrip("."))))
+    return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=refused)
 
 
 def need_a_yes(app: App, change: "Change", yes: bool) -> None:

@@ -316,3 +316,13 @@ def test_the_command_of_an_operation_sends_what_it_takes(
             assert query == case.query
         if operation.method == "POST" and case.body is not None:
             assert body == (case.body if case.body is ... else scene.filled(case.body))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_delete_of_what_is_in_use_says_what_can_be_done(tmp_path: Path, generation: Generation) -> None:
+    qoder = Qoder(tmp_path / "config.toml")
+    service = Recorder(qoder, generation)
+    service.session(environment_id=qoder("env", "get", "default", "-q").out.strip())
+    ran = qoder("env", "delete", "default", "--yes", "--json")
+    assert (ran.code, ran.error["http_status"]) == (6, 409)
+    assert ran.error["hint"].startswith("archive it instead; the API refuses while any session refers to it")
