@@ -71,9 +71,12 @@ def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
     if typed != "-" and not typed.startswith("@"):
         return typed
     try:
-        return _read(option, typed.removeprefix("@"), stdin).decode("utf-8-sig")
+        text = _read(option, typed.removeprefix("@"), stdin).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
+    if typed == "-" and not text:
+        raise UsageError(f"{option}: standard input is empty", hint="for no text at all: @/dev/null")
+    return text
 
 
 def of_form(parts: Sequence[str]) -> Body:

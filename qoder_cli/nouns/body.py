@@ -106,16 +106,17 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
             more = documents[1].line if len(documents) > 1 else 0
             raise Problem(f"must be one mapping of the fields of the {noun.called}", line=more)
         [document] = documents
-        kind = document.child("type")
-        # As `get --json` shows it: `agent`, `memory_store`, `vault_credential`.
-        if kind is not None and str(kind.content).endswith(noun.called.replace(" ", "_")):
+        kind, is_create = document.child("type"), wanted.id.endswith(".create")
+        # As `get --json` shows it: `agent`, `memory_store`.
+        is_object = kind is not None and kind.content == noun.called.replace(" ", "_")
+        if is_object:
             body = _settable(app, document, wanted, file)
         else:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
-            known = {problem.path for problem in problems}  # what follows from them is not told
-            wrong = _wrong(document, wanted, is_create=wanted.id.endswith(".create"))
-            problems += [problem for problem in wrong if problem.path not in known]
+        known = {problem.path for problem in problems}  # what follows from them is not told
+        wrong = _wrong(document, wanted, is_create=is_create, is_object=is_object)
+        problems += [problem for problem in wrong if problem.path not in known]
     except Problem as problem:
         problems.append(problem)
     if problems:
@@ -139,17 +140,19 @@ def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dic
     return body
 
 
-def _wrong(document: "Node", wanted: Operation, *, is_create: bool) -> Iterator["Problem"]:
-    """Yield what is wrong with the fields of a file."""
+def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
+    """Yield what is wrong with the fields of a file; an object has others, and nulls."""
     from qoder_cli.files.tree import Problem
 
     for name, node in document.items():
         field = str(name)
         if field not in wanted.body:
+            if is_object:
+                continue
             near = "".join(f"; did you mean {each}?" for each in nearest(field, wanted.body))
             text = f"unknown field{near} (known: {', '.join(wanted.body)})"
         else:
-            may_be_null = not is_create and field not in ("name", "version")
+            may_be_null = is_object or (not is_create and field not in ("name", "version"))
             text = _wrong_value(field, node, may_be_null=may_be_null)
         if text:
             yield Problem(text, line=node.line, path=(field,))

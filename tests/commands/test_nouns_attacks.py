@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -233,3 +234,43 @@ def test_a_check_without_a_status_says_nothing_of_a_credential(qoder: Qoder, lia
     liar.lies[f"GET {credentials}"] = lambda page: {**page, "data": [row]}
     liar.lies[f"POST {credentials}/vcred_1/mcp_oauth_validate"] = lambda found: httpx.Response(200, json=answer)
     assert qoder("vault", "check", "team-secrets").code == 7
+
+
+# Careless files and pipes.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type: agent\nname: 5\nmodel: auto\n",
+        "type: agent\nname: a\nmodel: [auto]\n",
+        "type: agent\nname: a\nmodel: auto\nmetadata: 5\n",
+        "type: agent\nname: a\nmodel: auto\nmetadata: {a: 5}\n",
+        "type: agent\nname: a\nmodel: auto\ntools: Bash\n",
+        "type: subagent\nname: a\nmodel: auto\n",
+    ],
+)
+@pytest.mark.parametrize("verb", ["create", "update"])
+def test_an_object_in_a_file_is_checked_as_fields_are(
+    qoder: Qoder, liar: Liar, verb: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.yaml").write_text(text)
+    ran = qoder("agent", verb, *(["writer"] if verb == "update" else []), "-f", str(tmp_path / "agent.yaml"))
+    assert (ran.code, liar.writes) == (2, []), ran.err
+
+
+@pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
+def test_what_is_no_mapping_in_a_list_of_a_file_is_no_bug_here(
+    qoder: Qoder, liar: Liar, field: str, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.yaml").write_text(f"name: a\nmodel: auto\n{field}: [5]\n")
+    for words in (["create"], ["update", "writer"]):
+        assert qoder("agent", *words, "-f", str(tmp_path / "agent.yaml"), "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "-"], ["-m", ""]])
+def test_a_memory_is_not_emptied_by_a_pipe_that_has_nothing(qoder: Qoder, liar: Liar, words: list[str]) -> None:
+    ran = qoder("memory", "write", "project", "conventions.md", *words)
+    assert (ran.code, liar.writes) == (2, []), ran.err
+    assert "is empty" in ran.err
+    assert qoder("memory", "write", "project", "conventions.md", "-m", "@/dev/null").code == 0

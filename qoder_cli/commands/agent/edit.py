@@ -7,6 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected
+from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import ModelTyped, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import one_argument
@@ -56,7 +57,7 @@ def create(app: App, typed: Typed) -> int:
 
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
-        names = [str(each.get("name")) for each in body.get("mcp_servers", ())]
+        names = [str(each.get("name")) for each in map(mapping, body.get("mcp_servers", ()))]
         body["tools"] = with_toolsets([{"type": TOOLSET}], names)
         if typed.tools is None:
             app.progress.note("tools: all (--tools chooses them)")
