@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
@@ -57,10 +56,9 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     from qoder_cli.nouns.shown import name_of, show
     from qoder_cli.nouns.write import Create
 
-    _warn_of_name(app, noun, body)
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
-        _show_planned(app, noun, body)
+        show(app, noun, body)
         return Exit.OK
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
@@ -77,21 +75,6 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
     if other := ", ".join(field for field in differing(found, body) if field in found):
         said = f"the server stored {other} differently from what was sent"
         app.progress.warn(f"{found['id']}: {said}")
-
-
-def _warn_of_name(app: App, noun: Noun, body: Raw) -> None:
-    """Warn of a name that no command will take for one."""
-    from qoder_cli.nouns.shown import name_of
-
-    name = name_of(body)
-    if name is None or not noun.has_name:
-        return
-    try:
-        reads_as_id = ids.id_or_name(name, noun.prefix, noun.called, "")
-    except UsageError:
-        reads_as_id = True
-    if reads_as_id:
-        app.progress.warn("commands will not take this name; use the id")
 
 
 def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) -> Raw:
@@ -140,13 +123,12 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
         app.progress.note(f"{target.called} is already up to date")
         show(app, noun, current)
         return Exit.OK
-    _warn_of_name(app, noun, body)
     if not dry_run:
         app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
     if dry_run or not app.progress.is_quiet:
         _tell(app, current, differs)
     if dry_run:
-        _show_planned(app, noun, {**current, **differs})
+        show(app, noun, {**current, **differs})
         return Exit.OK
     try:
         found = change(app, target, body, before=current)
@@ -200,12 +182,3 @@ def _tell(app: App, current: Raw, wanted: Raw) -> None:
 
     for each in difference(wanted, current).changes:
         app.err.tell("".join(f"  {line}\n" for line in told(each, Secrets())))
-
-
-def _show_planned(app: App, noun: Noun, raw: Raw) -> None:
-    from qoder_cli.nouns.shown import fields
-
-    if app.output.format == "id" and "id" not in raw:
-        return  # what is not there has no id to print
-    shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
-    app.output.record(shown, data=raw, id=str(raw.get("id", "")))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from qoder_cli.app import App
 
 Entry = dict[str, Any]
-Both = tuple[list[Entry], list[Entry]]  # servers and tools
 
 TOOLSET = "agent_toolset_20260401"
 _ASKS = {"type": "always_ask"}
@@ -59,7 +58,7 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
     return [*others[:place], *([entry] if entry else []), *others[place:]]
 
 
-def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> Both:
+def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
     """Return an agent's MCP servers and tools with more; one of a known name gets another URL."""
     known, entries = _entries(servers), _entries(tools)
     for name, url in typed.items():
@@ -74,19 +73,7 @@ def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
     """Return an agent's tools with what lets it use those of MCP servers."""
     entries = _entries(tools)
     there = [each.get("mcp_server_name") for each in entries]
-    return entries + [_toolset_of(name) for name in servers if name not in there]
-
-
-def without_servers(servers: Any, tools: Any, names: Iterable[str]) -> Both:
-    """Return an agent's MCP servers and tools without some. Raises UsageError for what it has not."""
-    known, entries = _entries(servers), _entries(tools)
-    for name in names:
-        if not any(each.get("name") == name for each in known):
-            hint = f"choose from: {', '.join(str(each.get('name')) for each in known) or 'none'}"
-            raise UsageError(f"--remove-mcp: the agent has no server {name[:60]!r}", hint=hint)
-        known = [each for each in known if each.get("name") != name]
-        entries = [each for each in entries if each.get("mcp_server_name") != name]
-    return known, entries
+    return entries + [{"type": "mcp_toolset", "mcp_server_name": name} for name in servers if name not in there]
 
 
 def unusable(servers: Any, tools: Any) -> list[str]:
@@ -146,31 +133,12 @@ def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
     return known
 
 
-def without_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills without some. Raises UsageError for one that it has not, ApiError."""
-    from qoder_cli.nouns.named import id_of
-
-    known = _entries(skills)
-    for word in typed:
-        ids = [str(each.get("skill_id")) for each in known]
-        id = word if word in ids else id_of(app, NOUNS["skill"], word)
-        if id not in ids:
-            hint = f"choose from: {', '.join(ids) or 'none'}"
-            raise UsageError(f"--remove-skill: the agent has no skill {word[:60]!r}", hint=hint)
-        known = [each for each in known if each.get("skill_id") != id]
-    return known
-
-
 def _entries(value: Any) -> list[Entry]:
     return [dict(each) for each in map(mapping, array(value)) if each]
 
 
 def _is_toolset(entry: Entry) -> bool:
     return str(entry.get("type")).startswith("agent_toolset")
-
-
-def _toolset_of(server: str) -> Entry:
-    return {"type": "mcp_toolset", "mcp_server_name": server}
 
 
 def _enabled(entry: Entry, names: Sequence[str]) -> Entry:

@@ -6,38 +6,37 @@ so it is always said.
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import array, mapping
 
-MANAGERS = ("pip", "apt", "npm", "cargo", "gem", "go")
+MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
 LONGEST_SETUP = 64 * 1024  # bytes
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _OF_CLOUD = ("networking", "packages", "setup_script")
-_ALLOWS = ("allow_host", "allow_mcp", "allow_package_managers")
-_OPTIONS = ("network", *_ALLOWS, *MANAGERS, "setup", "remove_host", "remove_package")  # of what runs in the cloud
+_OPTIONS = ("network", "allow_host", *MANAGERS, "setup")  # of what runs in the cloud
 
 Config = dict[str, Any]
 Typed = Mapping[str, Any]  # by the parameters of the commands; `setup` is the script itself
 
 
-def options_typed(typed: Typed, of: Sequence[str] = _OPTIONS) -> list[str]:
+def options_typed(typed: Typed) -> list[str]:
     """Return the options of a cloud environment that were typed."""
-    return [f"--{name.replace('_', '-')}" for name in of if typed.get(name) not in (None, False, [], ())]
+    return [f"--{name.replace('_', '-')}" for name in _OPTIONS if typed[name] not in (None, False, [], ())]
 
 
 def check_typed(typed: Typed) -> None:
     """Raise UsageError for what is wrong whatever the environment is."""
-    options, allows = options_typed(typed), options_typed(typed, _ALLOWS)
+    options = options_typed(typed)
     if typed["self_hosted"] and options:
         raise UsageError(
             f"--self-hosted and {options[0]} cannot be used together",
             hint="set up network, packages and scripts where its workers run",
         )
-    if typed["network"] == "open" and allows:
-        said = f"--network open and {allows[0]} cannot be used together"
+    if typed["network"] == "open" and typed["allow_host"]:
+        said = "--network open and --allow-host cannot be used together"
         raise UsageError(said, hint="use --network limited")
     for host in typed["allow_host"] or ():
         if not _HOST.fullmatch(host):
@@ -88,36 +87,17 @@ def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
         return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
     networking = dict(mapping(known)) or default
-    if (typed["network"] or options_typed(typed, _ALLOWS)) and networking.get("type") != "limited":
+    if (typed["network"] or typed["allow_host"]) and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(array(networking.get("allowed_hosts")))
-    for host in typed.get("remove_host") or ():
-        if host not in hosts:
-            said = f"--remove-host: {host[:60]!r} is not allowed"
-            raise UsageError(said, hint=f"choose from: {_few(hosts)}")
-        hosts.remove(host)
     hosts += [host for host in dict.fromkeys(typed["allow_host"] or ()) if host not in hosts]
-    networking |= {"allowed_hosts": hosts} if hosts or networking.get("allowed_hosts") else {}
-    networking |= {"allow_mcp_servers": True} if typed["allow_mcp"] else {}
-    return networking | ({"allow_package_managers": True} if typed["allow_package_managers"] else {})
+    return networking | ({"allowed_hosts": hosts} if hosts or networking.get("allowed_hosts") else {})
 
 
 def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
     """Return all packages by their managers, more and fewer."""
     packages = copy.deepcopy(dict(known))
-    listed = [names for names in packages.values() if isinstance(names, list)]
-    for name in typed.get("remove_package") or ():
-        holders = [names for names in listed if name in names]
-        if not holders:
-            hint = f"choose from: {_few([each for names in listed for each in names])}"
-            raise UsageError(f"--remove-package: {name[:60]!r} is not there", hint=hint)
-        for names in holders:
-            names.remove(name)
     for manager in MANAGERS:
         names = packages[manager] = array(packages.get(manager))
         names += [name for name in dict.fromkeys(typed[manager] or ()) if name not in names]
     return {manager: names for manager, names in packages.items() if names}
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:20])) or "none"

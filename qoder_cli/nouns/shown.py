@@ -178,7 +178,9 @@ def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
     """Print one of a noun's things in the format asked for."""
     from qoder_cli.local.remembered import remember_things
 
-    remember_things(app, noun.words, [(raw, name_of(raw))])
-
+    if "id" in raw:
+        remember_things(app, noun.words, [(raw, name_of(raw))])
+    elif app.output.format == "id":  # what is only planned has no id to print
+        return
     shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
     app.output.record(shown, data=raw, id=str(raw.get("id")))

@@ -71,15 +71,12 @@ def limited(**more: Any) -> dict[str, Any]:
         (("--network", "open"), OPEN, ""),
         (("--network", "limited"), limited(), ""),
         (("--allow-host", "example.com"), limited(allowed_hosts=["example.com"]), "network: limited"),
-        (("--allow-host", "*.example.com", "--allow-mcp"), None, "network: limited"),
-        (("--allow-mcp",), limited(allow_mcp_servers=True), "network: limited"),
-        (("--allow-package-managers",), limited(allow_package_managers=True), "network: limited"),
+        (("--allow-host", "*.example.com"), None, "network: limited"),
         (("--setup", "echo hi"), OPEN | {"setup_script": "echo hi"}, "network: open"),
         (("--self-hosted",), {"type": "self_hosted"}, ""),
         (
-            ("--pip", "pandas==2.2", "--pip", "numpy", "--npm", "@scope/tool", "--go", "example.com/tool@v1"),
-            OPEN
-            | {"packages": {"pip": ["pandas==2.2", "numpy"], "npm": ["@scope/tool"], "go": ["example.com/tool@v1"]}},
+            ("--pip", "pandas==2.2", "--pip", "numpy", "--npm", "@scope/tool"),
+            OPEN | {"packages": {"pip": ["pandas==2.2", "numpy"], "npm": ["@scope/tool"]}},
             "network: open",
         ),
     ],
@@ -97,11 +94,11 @@ def test_the_network_is_always_sent(
 
 
 def test_the_plain_fields_are_sent(qoder: Qoder, service: Things) -> None:
-    words = ("--scope", "account", "--description", "For reports", "--metadata", "team=core")
+    words = ("--description", "For reports", "--metadata", "team=core")
     assert qoder(*NEW, *words).code == 0
     [(_, _, body)] = service.sent
     assert body.pop("metadata")["team"] == "core"
-    assert body == {"name": "new", "description": "For reports", "scope": "account", "config": OPEN}
+    assert body == {"name": "new", "description": "For reports", "config": OPEN}
 
 
 def test_a_file_has_a_config_and_options_change_it(qoder: Qoder, service: Things, tmp_path: Path) -> None:
@@ -135,7 +132,6 @@ def test_a_new_environment_is_printed_in_every_format(qoder: Qoder, service: Thi
         ("create",),
         ("create", "--name", ""),
         (*NEW[1:], "--network", "open", "--allow-host", "example.com"),
-        (*NEW[1:], "--network", "open", "--allow-mcp"),
         (*NEW[1:], "--network", "closed"),
         (*NEW[1:], "--allow-host", "https://example.com"),
         (*NEW[1:], "--allow-host", ""),
@@ -147,11 +143,10 @@ def test_a_new_environment_is_printed_in_every_format(qoder: Qoder, service: Thi
         (*NEW[1:], "--self-hosted", "--setup", "make"),
         (*NEW[1:], "--setup", "x" * (64 * 1024 + 1)),
         (*NEW[1:], "--setup", "-", "-f", "-"),
-        (*NEW[1:], "--scope", "world"),
         (*NEW[1:], "--metadata", "team"),
         ("update", "data"),
         ("update", "data", "--name", " "),
-        ("update", "data", "--self-hosted", "--allow-mcp"),
+        ("update", "data", "--self-hosted", "--allow-host", "example.com"),
         ("update", "agent_1", "--name", "x"),
     ],
 )
@@ -206,10 +201,8 @@ def test_a_create_that_never_shows_is_not_sent_again(qoder: Qoder, service: Thin
     ("words", "change"),
     [
         (("--pip", "polars"), {"packages": {"pip": ["pandas", "numpy", "polars"]}}),
-        (("--gem", "rake"), {"packages": {"pip": ["pandas", "numpy"], "gem": ["rake"]}}),
-        (("--remove-package", "numpy"), {"packages": {"pip": ["pandas"]}}),
+        (("--npm", "left"), {"packages": {"pip": ["pandas", "numpy"], "npm": ["left"]}}),
         (("--allow-host", "a.example.com"), {"networking": LIMITED | {"allowed_hosts": ["example.com", "a.example.com"]}}),
-        (("--remove-host", "example.com"), {"networking": LIMITED | {"allowed_hosts": []}}),
         (("--network", "open"), {"networking": {"type": "unrestricted"}}),
         (("--setup", "make"), {"setup_script": "make"}),
     ],
@@ -242,9 +235,9 @@ def test_a_setup_script_is_removed_by_an_empty_file(qoder: Qoder, service: Thing
 
 def test_a_network_that_is_open_is_limited_by_what_it_allows(qoder: Qoder, service: Things) -> None:
     data(service)["config"] = OPEN
-    ran = qoder(*UPDATE, "--allow-mcp")
+    ran = qoder(*UPDATE, "--allow-host", "a.example.com")
     assert ran.code == 0
-    assert sent(service) == limited(allow_mcp_servers=True)
+    assert sent(service) == limited(allowed_hosts=["a.example.com"])
     assert '~ config.networking.type: "unrestricted" -> "limited"' in ran.err
 
 
@@ -278,7 +271,7 @@ def test_a_self_hosted_environment_takes_nothing_of_the_cloud(qoder: Qoder, serv
     "words",
     [
         ("--pip", "pandas"),
-        ("--allow-mcp",),
+        ("--allow-host", "example.com"),
         ("--network", "limited"),
         ("--setup", "echo hi"),
         ("--metadata", "team=core"),
@@ -288,14 +281,6 @@ def test_what_is_so_already_is_not_sent(qoder: Qoder, service: Things, words: tu
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
     assert "env_1 is already up to date" in ran.err
-
-
-@pytest.mark.parametrize("words", [("--remove-host", "a.example.com"), ("--remove-package", "polars")])
-def test_what_is_not_there_cannot_be_removed(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    ran = qoder(*UPDATE, *words, "--json")
-    assert ran.code == 2
-    assert words[1] in ran.error["message"]
-    assert service.sent == []
 
 
 def test_a_preview_sends_nothing(qoder: Qoder, service: Things) -> None:
@@ -314,7 +299,7 @@ def test_an_archived_environment_is_left_alone(qoder: Qoder, service: Things) ->
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-package", "numpy"), ("--remove-metadata", "team")])
+@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-metadata", "team")])
 def test_a_lost_answer_to_an_update_is_settled_by_reading_back(
     qoder: Qoder, service: Things, loss: str, words: tuple[str, ...]
 ) -> None:
@@ -323,7 +308,7 @@ def test_a_lost_answer_to_an_update_is_settled_by_reading_back(
     assert len(service.sent) == 1
 
 
-@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-package", "numpy"), ("--remove-metadata", "team")])
+@pytest.mark.parametrize("words", [("--pip", "polars"), ("--remove-metadata", "team")])
 def test_an_update_that_never_arrived_is_sent_again(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     service.before["POST /environments/env_1"] = [httpx.ReadError("reset")]
     assert qoder(*UPDATE, *words).code == 0
@@ -354,7 +339,7 @@ def test_defaults_of_the_server_do_not_make_an_update_look_failed(qoder: Qoder, 
     for words in (("--network", "open"), ("--pip", "pandas")):
         assert "already up to date" in qoder(*UPDATE, *words).err
     service.after = [LOSSES["cut"]]
-    assert qoder(*UPDATE, "--remove-package", "numpy").code == 0
+    assert qoder(*UPDATE, "--pip", "polars").code == 0
     assert qoder(*NEW).code == 0
     assert len(service.sent) == 3
 
@@ -376,7 +361,6 @@ _CONFIGS = st.fixed_dictionaries(
         "setup_script": st.none() | st.sampled_from(["", "make"]),
     },
 )
-_YES = st.booleans()
 
 
 @given(
@@ -386,8 +370,6 @@ _YES = st.booleans()
         {
             "network": st.sampled_from([None, "open", "limited"]),
             "allow_host": _HOSTS,
-            "allow_mcp": _YES,
-            "allow_package_managers": _YES,
             "setup": st.none() | st.just("x"),
             "self_hosted": st.just(False),
         }

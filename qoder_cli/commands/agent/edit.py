@@ -71,10 +71,6 @@ def update(
     ctx: typer.Context,
     agent: Agent,
     typed: Typed,
-    remove_mcp: Annotated[
-        list[str] | None, several("--remove-mcp", "NAME", "Remove an MCP server and its tools.")
-    ] = None,
-    remove_skill: Annotated[list[str] | None, several("--remove-skill", "SKILL", "Remove a skill.")] = None,
     remove_metadata: edited.RemoveMetadata = None,
 ) -> int:
     """Update an agent. Only what you pass is changed.
@@ -92,8 +88,8 @@ def update(
 
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    arrays = (typed.tools, typed.ask, typed.mcp, typed.skills, remove_mcp, remove_skill)
-    current = edited.read_current(app, _AGENT, agent, is_said=bool(body) or any(arrays))
+    is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
+    current = edited.read_current(app, _AGENT, agent, is_said=is_said)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
         raise Rejected(
@@ -121,15 +117,12 @@ def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dic
     """Return the arrays of an agent that options change, whole. Raises UsageError, ApiError."""
 
     found: dict[str, Any] = {}
-    tools, servers, skills = (known.get(name) for name in ("tools", "mcp_servers", "skills"))
+    tools = known.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
     if names or asks:
         found["tools"] = tools = agents.with_tools(tools, names, asks)
-    removed, added = typed.get("remove_mcp") or (), agents.servers_typed(typed["mcp"])
-    if removed or added:
-        servers, tools = agents.with_servers(*agents.without_servers(servers, tools, removed), added)
-        found |= {"mcp_servers": servers, "tools": tools}
-    without, more = typed.get("remove_skill") or (), typed["skills"] or ()
-    if without or more:
-        found["skills"] = agents.with_skills(app, agents.without_skills(app, skills, without), more)
+    if added := agents.servers_typed(typed["mcp"]):
+        found["mcp_servers"], found["tools"] = agents.with_servers(known.get("mcp_servers"), tools, added)
+    if typed["skills"]:
+        found["skills"] = agents.with_skills(app, known.get("skills"), typed["skills"])
     return found

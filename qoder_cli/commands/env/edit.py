@@ -17,8 +17,6 @@ _ENV = NOUNS["env"]
 Env: Any = one_argument(_ENV)
 _NETWORK = typer.Option("--network", help="What it can reach: open is everything, limited what is allowed.")
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
-_SCOPE = typer.Option("--scope", help="Who can use it: organization or account.")
-_MANAGERS = flag("--allow-package-managers", "Allow package registries; implies limited.")
 Several = list[str] | None
 
 
@@ -28,16 +26,10 @@ class Typed(NamedTuple):
     name: edited.Name = None
     network: Annotated[Literal["open", "limited"] | None, _NETWORK] = None
     allow_host: Annotated[Several, several("--allow-host", "HOST", "Allow this host; implies limited.")] = None
-    allow_mcp: Annotated[bool, flag("--allow-mcp", "Allow MCP servers; implies limited.")] = False
-    allow_package_managers: Annotated[bool, _MANAGERS] = False
     pip: Annotated[Several, several("--pip", "PACKAGE", "Python package.")] = None
     apt: Annotated[Several, several("--apt", "PACKAGE", "Debian package.")] = None
     npm: Annotated[Several, several("--npm", "PACKAGE", "Node.js package.")] = None
-    cargo: Annotated[Several, several("--cargo", "PACKAGE", "Rust package.")] = None
-    gem: Annotated[Several, several("--gem", "PACKAGE", "Ruby package.")] = None
-    go: Annotated[Several, several("--go", "PACKAGE", "Go package.")] = None
     setup: Annotated[str | None, _SETUP] = None
-    scope: Annotated[Literal["organization", "account"] | None, _SCOPE] = None
     self_hosted: Annotated[bool, flag("--self-hosted", "Its sessions run on workers of your own.")] = False
     description: edited.Description = None
     metadata: edited.Metadata = None
@@ -74,8 +66,6 @@ def update(
     ctx: typer.Context,
     env: Env,
     typed: Typed,
-    remove_host: Annotated[Several, several("--remove-host", "HOST", "Do not allow this host.")] = None,
-    remove_package: Annotated[Several, several("--remove-package", "PACKAGE", "Remove a package.")] = None,
     remove_metadata: edited.RemoveMetadata = None,
 ) -> int:
     """Update an environment. Only what you pass is changed.
@@ -108,7 +98,7 @@ def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any]
 
     said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(said)
-    body = edited.body_of(app, _ENV, verb, typed, "name", "description", "scope")
+    body = edited.body_of(app, _ENV, verb, typed, "name", "description")
     if "config" in body:
         check_config(body["config"])
     return body, said
