@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7), and no mistake shall fill a disk
-LARGEST_SHOWN = 64 * 2**20  # bytes of what is written to standard output, held until all of it is there
 LONGEST_NAME = 255  # bytes of UTF-8: what ext4 and APFS allow; NTFS counts UTF-16, which is never more
 MOST_OF_A_NAME = 10_000  # files
 

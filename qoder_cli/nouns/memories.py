@@ -7,7 +7,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.change import Change, Target, read
 from qoder_cli.nouns.table import Noun, path_of
@@ -129,17 +129,15 @@ def target_as_read(store: str, raw: Raw) -> Target:
     )
 
 
-def write(app: App, store: str, typed: str, content: str, *, expected: str | None) -> Raw:
-    """Write a memory over what was read, if that has the `expected` digest, and return it.
+def write(app: App, store: str, typed: str, content: str) -> Raw:
+    """Write a memory, anew or over what was read, and return it.
 
     Nothing is sent for what it says already. Raises Rejected, having shown what it says, where somebody else wrote
     it in between; other QoderErrors.
     """
     known = find(app, store, typed)
-    if known is None and (expected or _ID.fullmatch(typed)):
+    if known is None and _ID.fullmatch(typed):
         found(app, store, typed)
-    if known is not None and expected not in (None, digest(known)):
-        raise _shown(app, store, typed, Rejected(f"{typed} does not have this sha256"), known)
     ours = sha256_of(content)
     if known is not None and digest(known) == ours:
         app.progress.note(f"{typed} already says this; nothing was sent")
@@ -168,6 +166,6 @@ def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None
     return error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written", hint=hint, next=next)
 
 
-def version(app: App, store: str, id: str) -> Resource:
+def version(app: App, store: str, id: str) -> Raw:
     """Return a version of a memory, with its content. Raises ApiError."""
-    return Resource(read(app, target_of(VERSION, store, id), params={"view": "full"}))
+    return read(app, target_of(VERSION, store, id), params={"view": "full"})

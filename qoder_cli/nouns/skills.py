@@ -329,7 +329,7 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
             if downloads.safe_name(part) != part:
                 raise Unfit(f"has {part!r}, which not every system takes as a name")
     except Unfit as error:
-        raise NoAnswer(f"the response {error}", hint="to keep it as it came: --zip") from None
+        raise NoAnswer(f"the response {error}") from None
     part_folder = downloads.part_of(folder)
     try:
         for path, held in files.items():

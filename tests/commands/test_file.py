@@ -243,25 +243,11 @@ def test_a_download_that_breaks_leaves_nothing(qoder: Qoder, service: Service, t
     ran = qoder("file", "download", id, "-O", str(tmp_path / "new"))
     assert ran.code == 7
     assert list((tmp_path / "new").iterdir()) == []
-    assert qoder("file", "download", id, "--stdout").out == ""
 
 
 def _breaking() -> Any:
     yield b"half"
     raise httpx.RemoteProtocolError("peer closed connection")
-
-
-def test_content_goes_to_standard_output_as_it_is(qoder: Qoder, service: Service) -> None:
-    id = made_by_an_agent(service, "report.csv", b"::error::a\x1b\n")
-    assert qoder("file", "download", id, "--stdout").out == "::error::a\x1b\n"
-    qoder.terminal = True
-    assert qoder("file", "download", id, "--stdout").out == "::error::a\\u001b\n"
-
-
-@pytest.mark.parametrize("words", [["-O", "."], ["--json"], ["-q"], ["file_2"]])
-def test_standard_output_takes_the_content_of_one_file_alone(qoder: Qoder, service: Service, words: list[str]) -> None:
-    assert qoder("file", "download", "file_1", "--stdout", *words).code == 2
-    assert service.asked == []
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_asked(

@@ -120,7 +120,7 @@ CASES = {
     "memory_stores.memories.delete": Case(
         "memory remove project ideas/old.md --yes", before=("memory write project ideas/old.md -m Rest.",)
     ),
-    "memory_stores.memories.list": Case("memory ls project ideas --depth 2"),
+    "memory_stores.memories.list": Case("memory ls project ideas"),
     "memory_stores.memories.retrieve": Case(
         "memory cat project ideas/old.md", before=("memory write project ideas/old.md -m Rest.",)
     ),

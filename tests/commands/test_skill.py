@@ -333,11 +333,8 @@ def test_an_unsafe_zip_is_neither_uploaded_nor_unpacked(
     service.contents[f"{raw['id']}/1"] = content
     ran = qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 7
-    assert "--zip" in ran.error["hint"]
     assert list((tmp_path / "new").iterdir()) == []
     assert not (tmp_path / "evil").exists()
-    assert qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new"), "--zip").code == 0
-    assert (tmp_path / "new" / "release-notes.zip").read_bytes() == content
 
 
 def test_a_bomb_of_the_server_is_not_unpacked(

@@ -297,7 +297,6 @@ def test_oauth_credentials_are_checked(qoder: Qoder, service: Service) -> None:
     assert ran.code == 6
     assert [(each["input"], each["status"]) for each in ran.json] == [(bad["id"], "invalid"), (fine["id"], "valid")]
     assert "mail (status invalid, refresh failed, refresh HTTP 400, server HTTP 401)" in ran.error["message"]
-    assert qoder("vault", "check", "team-secrets", "docs", "-q").out == f"{fine['id']}\n"
 
 
 def test_others_cannot_be_checked(qoder: Qoder, service: Service) -> None:
@@ -305,8 +304,6 @@ def test_others_cannot_be_checked(qoder: Qoder, service: Service) -> None:
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert "no OAuth credentials" in ran.err
-    assert qoder("vault", "check", "team-secrets", "GITHUB_TOKEN").code == 2
-    assert qoder("vault", "check", "team-secrets", "other").code == 5
     assert qoder("vault", "check", "other").code == 5
 
 

@@ -54,7 +54,6 @@ def create(app: App, typed: Typed) -> int:
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
       qoder agent create --name reader --model auto --tools none --dry-run"""
-
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
         names = [str(each.get("name")) for each in map(mapping, body.get("mcp_servers", ()))]
@@ -85,7 +84,6 @@ def update(
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
-
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
     is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
@@ -105,7 +103,6 @@ def update(
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file and the plain options say; all that can be wrong by itself is told. Raises UsageError."""
-
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", typed[name])
@@ -115,7 +112,6 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays of an agent that options change, whole. Raises UsageError, ApiError."""
-
     found: dict[str, Any] = {}
     tools = known.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))

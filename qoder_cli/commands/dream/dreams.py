@@ -35,7 +35,6 @@ def create(
     Examples:
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
-
     told = edited.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # api/facts.md, 4
     names, sessions = Names(app), []
@@ -63,7 +62,6 @@ def cancel(app: App, things: Dreams) -> int:
 
     Examples:
       qoder dream cancel drm_demo"""
-
     targets = things_named(app, _DREAM, things)
     change = Change("cancel", "cancelling", "cancelled", "POST", "/cancel", "canceled")
     refused = "see how it ended: qoder dream get"

@@ -50,7 +50,6 @@ def create(app: App, typed: Typed) -> int:
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
       qoder env create --name closed --allow-host example.com --dry-run"""
-
     body, said = _read(app, "create", typed._asdict())
     given = body.get("config") or {}
     config = body["config"] = changed(given, said, is_new=True)
@@ -80,7 +79,6 @@ def update(
     Examples:
       qoder env update default --pip pandas --dry-run
       qoder env update default --description 'For reports' --metadata team=core"""
-
     body, said = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(said)) or typed.self_hosted
     current = edited.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
@@ -95,7 +93,6 @@ def update(
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a file and plain options say, and what was typed, with the text of the script. Raises UsageError."""
-
     said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(said)
     body = edited.body_of(app, _ENV, verb, typed, "name", "description")

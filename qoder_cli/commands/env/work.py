@@ -50,7 +50,6 @@ def stats(ctx: typer.Context, env: Env) -> None:
 
     Examples:
       qoder env work stats workers"""
-
     app: App = ctx.obj
     id = id_of(app, _ENV, env)
     found = mapping(app.client.get(f"{path_of(_WORK, id)}/stats"))
@@ -147,7 +146,6 @@ def heartbeat(
 
     Examples:
       qoder env work heartbeat workers work_demo --ttl 60"""
-
     app: App = ctx.obj
     target = _target(app, env, work)
     query = {"expected_last_heartbeat": expected} | ({"desired_ttl_seconds": str(ttl)} if ttl else {})

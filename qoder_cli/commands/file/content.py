@@ -3,19 +3,17 @@
 from pathlib import PurePath
 from typing import Annotated, Any
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
-from qoder_cli.cli.options import argument, flag, is_list, named
+from qoder_cli.cli.options import argument, is_list, option
+from qoder_cli.commands.edited import Metadata
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import downloads, files
 from qoder_cli.nouns.body import pairs
 from qoder_cli.nouns.change import Change, Changes, Target, read
-from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 from qoder_cli.output.results import Result
@@ -24,13 +22,9 @@ from qoder_cli.output.results import Result
 def upload(
     app: App,
     paths: Annotated[list[str], argument("PATH...", "Text files; - is standard input.", values.files)],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name for it; by default that of the file.")] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(metavar="D", help="Let it expire after this long, e.g. 90m, 24h.")
-    ] = None,
+    name: Annotated[str | None, option("--name", "NAME", "Name for it; by default that of the file.")] = None,
+    metadata: Metadata = None,
+    expires: Annotated[str | None, option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h.")] = None,
 ) -> int:
     """Upload text files, for agents to read.
 
@@ -43,7 +37,6 @@ def upload(
     Examples:
       qoder file upload notes.md --metadata team=core
       qoder file upload notes.md --name today.md --expires 24h"""
-
     if name is not None and len(paths) > 1:
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:
@@ -76,20 +69,10 @@ def upload(
 
 _FILE = NOUNS["file"]
 Files: Any = one_argument(_FILE, several=True)
-Folder = Annotated[
-    str | None,
-    typer.Option(
-        "--output-dir", "-O", metavar="DIR", help="Folder for it (default: .).", autocompletion=values.folders
-    ),
-]
+Folder = Annotated[str | None, option("--output-dir -O", "DIR", "Folder for it (default: .).", values.folders)]
 
 
-def download(
-    app: App,
-    things: Files,
-    output_dir: Folder = None,
-    stdout: Annotated[bool, flag("--stdout", "Write the content of one file to standard output.")] = False,
-) -> int:
+def download(app: App, things: Files, output_dir: Folder = None) -> int:
     """Download files that agents made.
 
     Each keeps its name; an existing file is never replaced: the new one gets
@@ -97,11 +80,7 @@ def download(
     can usually not be downloaded: the API refuses (exit 4).
 
     Examples:
-      qoder file download report.md -O /tmp
-      qoder file download report.md --stdout"""
-
-    if stdout:
-        return _print(app, things, is_saved=output_dir is not None)
+      qoder file download report.md -O /tmp"""
     folder = downloads.prepare_folder("." if output_dir is None else output_dir)
     targets = things_named(app, _FILE, things)
 
@@ -122,14 +101,3 @@ def download(
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
     return change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
-
-
-def _print(app: App, things: list[str], *, is_saved: bool) -> int:
-    """Write the content of one file to standard output, once all of it is there."""
-
-    words = named(things, app, what="files")
-    if len(words) > 1 or is_saved or app.output.format != "table":
-        raise UsageError("--stdout is for the content of one file alone", hint="use --output-dir DIR")
-    id = id_of(app, _FILE, words[0])
-    app.output.content(b"".join(downloads.content_of(app.client, id, largest=downloads.LARGEST_SHOWN)))
-    return 0

@@ -1,16 +1,14 @@
 """What `qoder memory` does to the memories of a store."""
 
-import re
 from typing import Annotated, Any
 
 import typer
 
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import Yes, argument, is_list, named
-from qoder_cli.commands.made import ROUNDED, change_things, need_a_yes, one_argument, print_list
-from qoder_cli.commands.run.list import ALWAYS, Window
+from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.cli.options import Yes, argument, is_list, named, option
+from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.change import DELETE
 from qoder_cli.nouns.named import id_of
@@ -23,26 +21,23 @@ STORE = NOUNS["memory"]
 Store: Any = one_argument(STORE)
 _PATH = argument("PATH", "Path, for example notes/today.md, or id (mem_…).")
 Path = Annotated[str, _PATH]
+_MESSAGE = option("--message -m", "TEXT|@FILE|-", "What it shall say; default: standard input.")
 
 
 def ls(
     ctx: typer.Context,
     store: Store,
     prefix: Annotated[str | None, argument("PREFIX", "Only those whose paths begin so.")] = None,
-    depth: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Show what is deeper than N folders as its folder.")
-    ] = None,
     limit: Limit = None,
     all: All = False,
 ) -> None:
     """List the memories of a store (20 by default).
 
-    Piped: id, path, bytes, updated. A folder has a path alone.
+    Piped: id, path, bytes, updated.
 
     Examples:
       qoder memory ls project
-      qoder memory ls project notes/ --depth 1 --json"""
-
+      qoder memory ls project notes/ --json"""
     app: App = ctx.obj
     wanted = rows_wanted(limit, all=all)
     query: dict[str, Any] = {"limit": page_size(wanted)}
@@ -50,8 +45,6 @@ def ls(
     if folder:
         memories.checked(folder.rstrip("/"))
         query["path_prefix"] = folder
-    if depth is not None:
-        query["depth"] = depth
     id = id_of(app, STORE, store, archived=True)
     pages = app.client.pages(path_of(memories.ENTRY, id), query)
     columns = memories.ENTRY.columns
@@ -63,12 +56,7 @@ def ls(
     listing.conclude(app.progress, none="no memories found")
 
 
-def cat(
-    ctx: typer.Context,
-    store: Store,
-    path: Path,
-    version: Annotated[str | None, typer.Option(metavar="ID", help="As this version (memver_…) has it.")] = None,
-) -> None:
+def cat(app: App, store: Store, path: Path) -> None:
     """Print what a memory says.
 
     Exactly as it is, but on a terminal, where nothing in it can steer it. In
@@ -77,33 +65,22 @@ def cat(
     Examples:
       qoder memory cat project conventions.md
       qoder memory cat project conventions.md --json | jq -r .content_sha256"""
-    from qoder_cli.base.errors import NoAnswer, NotFound
-
-    app: App = ctx.obj
     typed = memories.checked(path)
-    wanted = version and memories.version_checked(version)
-    id = id_of(app, STORE, store, archived=True)
-    raw = memories.version(app, id, wanted).raw if wanted else memories.found(app, id, typed)
-    if wanted and typed not in (raw.get("memory_id"), str(raw.get("path")).lstrip("/")):
-        raise NotFound(
-            f"{wanted} is not a version of {typed}", hint=f"see those of it: qoder memory history {id} {typed}"
-        )
+    raw = memories.found(app, id_of(app, STORE, store, archived=True), typed)
     if app.output.format != "table":
         app.output.record({}, data=raw, id=str(raw["id"]))
         return
     content = raw.get("content")
     if not isinstance(content, str):
-        redacted = ": it was redacted" if raw.get("redacted_at") else ""
-        raise NoAnswer(f"the response has no content of {raw['id']}{redacted}")
+        raise NoAnswer(f"the response has no content of {raw['id']}")
     app.output.content(content.encode("utf-8", "replace"))
 
 
 def history(
-    ctx: typer.Context,
+    app: App,
     store: Store,
     path: Annotated[str | None, _PATH] = None,
-    version: Annotated[str | None, typer.Option(metavar="ID", help="Show this version (memver_…) alone.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Only those made since, e.g. 90m, 7d.")] = None,
+    version: Annotated[str | None, option("--version", "ID", "Show this version (memver_…) alone.")] = None,
     limit: Limit = None,
     all: All = False,
 ) -> None:
@@ -113,28 +90,22 @@ def history(
 
     Examples:
       qoder memory history project conventions.md
-      qoder memory history project --since 7d --json"""
-
-    app: App = ctx.obj
-    window = Window.read(since, None, app=app)
-    wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
+      qoder memory history project --json"""
+    wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
-    if version is not None and (typed or since or limit or all):
+    if version is not None and (typed or limit or all):
         raise UsageError("--version shows one version", hint="leave out the other options, or --version")
     one = version and memories.version_checked(version)
     id = id_of(app, STORE, store, archived=True)
     if one:
-        show(app, memories.VERSION, memories.version(app, id, one).raw)
+        show(app, memories.VERSION, memories.version(app, id, one))
         return
     query: dict[str, Any] = {"limit": page_size(wanted)}
-    query |= window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     known = typed and memories.find(app, id, typed)
     if known:
         query["memory_id"] = known["id"]
 
     def matches(raw: dict[str, Any]) -> bool:
-        if window != ALWAYS and not window.has(raw.get("created_at")):
-            return False
         if known:
             return raw.get("memory_id") in (None, known["id"])
         return typed in (None, raw.get("memory_id"), str(raw.get("path")).lstrip("/"))  # one that is deleted
@@ -144,18 +115,7 @@ def history(
     listing.conclude(app.progress, none="no versions found")
 
 
-def write(
-    ctx: typer.Context,
-    store: Store,
-    path: Path,
-    message: Annotated[
-        str | None,
-        typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What it shall say; default: standard input."),
-    ] = None,
-    if_sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Only over content with this digest (see cat --json).")
-    ] = None,
-) -> None:
+def write(app: App, store: Store, path: Path, message: Annotated[str | None, _MESSAGE] = None) -> None:
     """Write a memory: a new one, or over the one with this path.
 
     It is written only over what was read a moment before: what somebody else
@@ -165,11 +125,7 @@ def write(
     Examples:
       qoder memory write project conventions.md -m 'Releases are on Monday.'
       qoder memory write project conventions.md -m @notes.md"""
-
-    app: App = ctx.obj
     typed = memories.checked(path)
-    if if_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", if_sha256):
-        raise UsageError("--if-sha256 is not a SHA-256 in hexadecimal", hint="see qoder memory cat STORE PATH --json")
     if message is None and (app.stdin is None or app.stdin.isatty()):
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
@@ -181,9 +137,7 @@ def write(
         raise UsageError(f"-m: more than {memories.LARGEST // 2**10} KB", hint="split it into several memories")
     if "\0" in content:
         raise UsageError("-m: the text contains a NUL; memories are texts")
-    id = id_of(app, STORE, store)
-    expected = if_sha256 and if_sha256.lower()
-    show(app, memories.ENTRY, memories.write(app, id, typed, content, expected=expected))
+    show(app, memories.ENTRY, memories.write(app, id_of(app, STORE, store), typed, content))
 
 
 def remove(
@@ -199,7 +153,6 @@ def remove(
 
     Examples:
       qoder memory remove project conventions.md --yes"""
-
     app: App = ctx.obj
     need_a_yes(app, DELETE, yes)
     words = [(word, memories.checked(word)) for word in named(paths, app, what="memories")]
@@ -227,7 +180,6 @@ def redact(
 
     Examples:
       qoder memory redact project memver_1 --yes"""
-
     app: App = ctx.obj
     need_a_yes(app, memories.REDACT, yes)
     words = [memories.version_checked(word) for word in named(versions, app, what="versions")]

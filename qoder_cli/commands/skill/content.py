@@ -7,7 +7,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
-from qoder_cli.cli.options import argument, flag
+from qoder_cli.cli.options import argument
 from qoder_cli.commands.edited import Metadata
 from qoder_cli.commands.file.content import Folder
 from qoder_cli.commands.made import one_argument
@@ -38,7 +38,6 @@ def upload(
     Examples:
       qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
-
     app: App = ctx.obj
     noun = NOUNS["skill"]
     labels = pairs("--metadata", metadata)
@@ -71,7 +70,6 @@ def download(
     skill: Skill,
     version: Annotated[int | None, typer.Option(min=1, metavar="N", help="This version (default: the latest).")] = None,
     output_dir: Folder = None,
-    zip: Annotated[bool, flag("--zip", "Keep the zip as it comes, instead of unpacking it.")] = False,
 ) -> None:
     """Download a skill into a folder of its name.
 
@@ -80,8 +78,7 @@ def download(
 
     Examples:
       qoder skill download release-notes -O /tmp
-      qoder skill download release-notes --version 1 --zip -O /tmp"""
-
+      qoder skill download release-notes --version 1 -O /tmp"""
     app: App = ctx.obj
     folder = downloads.prepare_folder("." if output_dir is None else output_dir)
     raw = read_one(app, _SKILL, skill)
@@ -91,11 +88,7 @@ def download(
         raise NotFound(f"{id} has no version", next=app.looking("skill", "versions", id))
     found = read_one(app, _SKILL, id, version=number)
     name = text(found.get("name")) or name_of(raw) or id
-    content = skills.content_of(app, id, str(number))
-    if zip:
-        path = downloads.save([content], f"skill {name}", f"{name}.zip", folder)
-    else:
-        path = skills.unpack(content, name, folder)
+    path = skills.unpack(skills.content_of(app, id, str(number)), name, folder)
     app.progress.note(f"saved {path}")
     shown = {**fields(found, ("id", *_SKILL.numbered)), "path": str(path)}
     app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))

@@ -48,7 +48,6 @@ def put(
     Examples:
       qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
       qoder vault put team-secrets docs --mcp https://mcp.example.com < token.txt"""
-
     app: App = ctx.obj
     name, *more = names
     if more:  # typer would repeat it
@@ -78,7 +77,6 @@ def put(
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
     """Return a secret as it comes, and what it comes from. Raises UsageError."""
-
     if from_env is not None:
         variable = secrets.variable(from_env, "--from-env")
         if not app.env.get(variable):
@@ -112,7 +110,6 @@ def get(ctx: typer.Context, vault: Vault) -> None:
     Examples:
       qoder vault get team-secrets
       qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
-
     app: App = ctx.obj
     raw = read_one(app, _VAULT, vault)
     held = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
@@ -127,11 +124,7 @@ def _line(raw: dict[str, Any]) -> Any:
     return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
 
 
-def check(
-    ctx: typer.Context,
-    vault: Vault,
-    name: Annotated[str | None, argument("NAME", "Only this credential (vcred_… or an exact name).")] = None,
-) -> int:
+def check(app: App, vault: Vault) -> int:
     """Check the OAuth credentials of a vault.
 
     The API tries each, and renews it if it can. Other credentials cannot be
@@ -142,17 +135,8 @@ def check(
 
     Examples:
       qoder vault check team-secrets"""
-
-    app: App = ctx.obj
     id = id_of(app, _VAULT, vault)
-    held = list(alive(app, _CREDENTIAL, id))
-    wanted = held
-    if name is not None:
-        one = id_of(app, _CREDENTIAL, name, id)
-        wanted = [each for each in held if each["id"] == one]
-    oauth = [each for each in wanted if found_at(each, "auth.type") == "mcp_oauth"]
-    if name is not None and not oauth:
-        raise UsageError(f"{name} is not an OAuth credential of {id}; others cannot be checked")
+    oauth = [each for each in alive(app, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
     columns = ("id", "name", "status", "why")
     rows: Rows[tuple[dict[str, Any], dict[str, Any]]] = app.output.rows(
