@@ -69,7 +69,6 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
 
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
-    """Warn of fields that the server stored in another way than they were sent."""
     from qoder_cli.nouns.write import differing
 
     if other := ", ".join(field for field in differing(found, body) if field in found):

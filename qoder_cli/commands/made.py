@@ -14,6 +14,7 @@ from qoder_cli.base.model import text
 from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
+    Untold,
     Yes,
     argument,
     as_command,
@@ -27,7 +28,7 @@ from qoder_cli.cli.options import (
 )
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
-from qoder_cli.nouns.table import Noun, holder, operation, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
 from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
 
 if TYPE_CHECKING:
@@ -64,21 +65,31 @@ FILTERS: dict[str, tuple[str, Any]] = {
 }
 
 
-def commands(noun: Noun, **own: Command) -> dict[str, Command]:
-    """Return the commands of a noun by their verbs: those that its operations call for, and its own."""
+def commands(words: str, *, untold: str = "", **own: str) -> dict[str, Command]:
+    """Return the commands of a noun by their verbs: those that its operations call for, and its own.
+
+    `own` are verbs by the module that has them; `untold` are those of them that no list has.
+    """
+    noun = NOUNS[words]
+    package = f"qoder_cli.commands.{words.partition(' ')[0]}"
+    written: dict[str, Command] = {
+        verb: (Untold if verb in untold.split() else str)(f"{package}.{module}:{verb}")
+        for module, verbs in own.items()
+        for verb in verbs.split()
+    }
     made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
         made["get"] = get_command(noun)
     if noun.created:
         made |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
-    made |= {verb: own[verb] for verb in own if verb in ("create", "update")}
+    made |= {verb: written[verb] for verb in ("create", "update") if verb in written}
     if noun.numbered:
         made["versions"] = versions_command(noun)
     if noun.archived:
         made["archive"] = change_command(noun, "archive")
     if noun.deleted:
         made["delete"] = change_command(noun, "delete")
-    return made | own
+    return made | written
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
@@ -138,7 +149,6 @@ def _doc(first: str, about: str, *examples: str) -> str:
 
 
 def _piped(columns: Sequence[str]) -> str:
-    """Return the sentence that tells the columns in a pipe, in lines of at most 76 characters."""
     return fill(f"Piped: {', '.join(columns)}.", 76)
 
 

@@ -83,7 +83,6 @@ def _is_missing(wanted: Operation, body: Mapping[str, Any], field: str) -> bool:
 
 
 def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
-    """Return the error of required fields that are missing or blank: their options, and in a file."""
     told = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
     told += [f"{field} (only in a file)" for field in fields if field not in named]
     plural = "s" if len(told) > 1 else ""
@@ -164,7 +163,6 @@ def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: b
 
 
 def _wrong_value(field: str, node: "Node", *, may_be_null: bool) -> str:
-    """Return what is wrong with the kind of a field's value; "" where nothing is."""
     value = node.content
     if value is None:
         return "" if may_be_null else "must not be null"

@@ -102,7 +102,6 @@ class Ending(ObjectWrite[Resource]):
         return Resource(raw) if self.is_so(raw) else None
 
     def _look_again(self) -> Resource | None:
-        """Return the thing if it is as it was to become. Raises ApiError."""
         try:
             found = read(self._app, self._target, within=READ_WITHIN, retry=False)
         except NotFound as error:
@@ -168,7 +167,6 @@ class Changes:
         return error.about(target.called)
 
     def _ask(self, target: Target, is_wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Settle beforehand what is so already, is not wanted or cannot be read."""
         try:
             current = read(self.app, target)
         except ApiError as error:
@@ -190,7 +188,6 @@ class Changes:
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
     def _print(self, typed: Sequence[str]) -> list[Result[Resource]]:
-        """Make the changes, and print an item for each thing of the input."""
         output, progress = self.app.output, self.app.progress
         printed = Printed[Result[Resource]](output, progress, len(typed), row=self._row, first=self.first)
         for number, word in enumerate(typed):

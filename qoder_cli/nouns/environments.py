@@ -95,7 +95,6 @@ def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
 
 
 def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
-    """Return all packages by their managers, more and fewer."""
     packages = copy.deepcopy(dict(known))
     for manager in MANAGERS:
         names = packages[manager] = array(packages.get(manager))

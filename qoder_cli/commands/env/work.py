@@ -12,7 +12,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, mapping
-from qoder_cli.cli.options import argument, flag
+from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.http.change import ObjectWrite
 from qoder_cli.nouns.change import Change, Changes, Ending, Target
@@ -25,6 +25,9 @@ _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
 Env: Any = one_argument(_ENV)
 Work: Any = Annotated[str, argument("WORK", "Work item (work_…).")]
 
+_BLOCK = "Wait so many milliseconds for work."
+_RECLAIM = "Take over what was not acknowledged for so long."
+_EXPECTED = "The last_heartbeat before; without one it is the first."
 NO_HEARTBEAT = "NO_HEARTBEAT"  # what a first heartbeat expects
 _STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping")
 _ACK = Change("acknowledge", "acknowledging", "acknowledged", "POST", "/ack", "acknowledged")
@@ -94,13 +97,9 @@ def _target(app: App, env: str, work: str) -> Target:
 def poll(
     ctx: typer.Context,
     env: Env,
-    worker: Annotated[str, typer.Option(metavar="ID", help="What this worker is called.")],
-    block_ms: Annotated[
-        int | None, typer.Option(min=1, max=999, metavar="N", help="Wait so many milliseconds for work.")
-    ] = None,
-    reclaim_older_than_ms: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Take over what was not acknowledged for so long.")
-    ] = None,
+    worker: Annotated[str, option("--worker", "ID", "What this worker is called.")],
+    block_ms: Annotated[int | None, typer.Option(min=1, max=999, metavar="N", help=_BLOCK)] = None,
+    reclaim_older_than_ms: Annotated[int | None, typer.Option(min=1, metavar="N", help=_RECLAIM)] = None,
 ) -> None:
     """Ask for a work item, as a worker. JSON is null when nothing waits.
 
@@ -135,9 +134,7 @@ def heartbeat(
     ctx: typer.Context,
     env: Env,
     work: Work,
-    expected: Annotated[
-        str, typer.Option(metavar="TIME", help="The last_heartbeat before; without one it is the first.")
-    ] = NO_HEARTBEAT,
+    expected: Annotated[str, option("--expected", "TIME", _EXPECTED)] = NO_HEARTBEAT,
     ttl: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="How long the lease shall last.")] = None,
 ) -> None:
     """Tell that a work item is still being worked on.

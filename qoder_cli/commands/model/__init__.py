@@ -1,6 +1,5 @@
 """`qoder model`: the models that agents can use."""
 
 from qoder_cli.commands import made
-from qoder_cli.nouns.table import NOUNS
 
-COMMANDS = made.commands(NOUNS["model"])
+COMMANDS = made.commands("model")

@@ -14,7 +14,7 @@ COMMANDS = {
     "archive": "qoder_cli.commands.session.archive:archive",
     "delete": "qoder_cli.commands.session.archive:delete",
     "threads": made.list_command(_THREAD),
-    "thread": ("Look at threads one by one, or archive them", made.commands(_THREAD)),
+    "thread": ("Look at threads one by one, or archive them", made.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
     **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

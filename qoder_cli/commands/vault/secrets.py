@@ -76,7 +76,6 @@ def put(
 
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
-    """Return a secret as it comes, and what it comes from. Raises UsageError."""
     if from_env is not None:
         variable = secrets.variable(from_env, "--from-env")
         if not app.env.get(variable):
