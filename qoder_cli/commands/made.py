@@ -239,7 +239,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     plain = [field for field in ("name", "display_name", "description") if field in done.body]
     is_new = verb == "create"
     if is_new:
-        about = f"Requires --name, as an option or in a file. {noun.created}"
+        about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
         about += "\nExits 9 if the response was lost and it is not found."
         doc = _doc(f"Create {_a(noun)}.", about, _example(noun, verb, "--name", "team"))
     else:

@@ -206,12 +206,16 @@ def find(app: App, name: str) -> Raw | None:
     Raises UsageError where several have it; ApiError.
     """
     ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
-    named = [each for each in ours if name in (each.get("name"), each.get("display_title"))]
-    if not named:
-        silent = [each for each in ours if "name" not in each and newest(each) is not None]
-        if len(silent) > _READ_SINGLY:
-            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(silent)} skills were compared")
-        named = [each for each in silent[:_READ_SINGLY] if _version(app, each).get("name") == name]
+    named = [each for each in ours if each.get("name") == name]
+    silent = [each for each in ours if "name" not in each]
+    titled = [each for each in silent if each.get("display_title") == name]
+    for some in (titled, [each for each in silent if each not in titled and newest(each) is not None]):
+        if not named and len(some) > _READ_SINGLY:
+            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(some)} skills were compared")
+        # A title is no name: that of its version is, where it has one.
+        named = named or [
+            each for each in some[:_READ_SINGLY] if newest(each) is None or _version(app, each).get("name") == name
+        ]
     if len(named) > 1:
         found = ", ".join(str(each["id"]) for each in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")

@@ -1,6 +1,7 @@
 """A hostile server, and careless files, against the commands of all nouns."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,42 @@ def test_a_memory_is_not_emptied_by_a_pipe_that_has_nothing(qoder: Qoder, liar: 
     assert (ran.code, liar.writes) == (2, []), ran.err
     assert "is empty" in ran.err
     assert qoder("memory", "write", "project", "conventions.md", "-m", "@/dev/null").code == 0
+
+
+def skill(folder: Path, name: str) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "SKILL.md").write_text(f"---\nname: {name}\ndescription: x\n---\nNew.\n")
+    return str(folder)
+
+
+def test_a_version_that_was_added_is_told_whatever_comes_afterwards(qoder: Qoder, liar: Liar, tmp_path: Path) -> None:
+    liar.lies["GET /skills/skill_release_notes"] = lambda raw: failed(raw) if liar.writes else raw
+    ran = qoder("skill", "upload", skill(tmp_path / "new", "release-notes"), "--json")
+    assert (ran.code, liar.writes) == (0, ["POST /skills/skill_release_notes/versions"]), ran.err
+    assert (ran.json["id"], ran.json["latest_version"]) == ("skill_release_notes", "3")
+
+
+def test_a_skill_is_not_a_version_of_one_that_has_its_name_as_a_title(qoder: Qoder, liar: Liar, tmp_path: Path) -> None:
+    liar.lies["GET /skills"] = each_row(setting(name="release-notes", display_title="weekly"))
+    assert qoder("skill", "upload", skill(tmp_path / "new", "weekly")).code == 0
+    assert liar.writes == ["POST /skills"]
+    liar.asked.clear()
+    row = json.loads(qoder("skill", "get", "skill_release_notes", "--json").out)
+    liar.lies["GET /skills"] = lambda page: {**page, "data": [{**row, "display_title": "monthly"}]}
+    assert "name" not in row
+    assert qoder("skill", "upload", skill(tmp_path / "new", "monthly")).code == 0
+    assert liar.writes == ["POST /skills"]
+
+
+NOUNS_THERE = ["agent", "env", "env work", "file", "vault", "vault credential", "skill", "memory", "dream", "model"]
+
+
+@pytest.mark.parametrize("noun", NOUNS_THERE)
+def test_help_fits_a_narrow_terminal(qoder: Qoder, noun: str) -> None:
+    qoder.env["COLUMNS"] = "80"
+    told = qoder(*noun.split(), "--help").out
+    verbs = re.findall(r"^  ([a-z]+) +[A-Z]", told, re.MULTILINE)
+    assert verbs
+    for verb in verbs:
+        lines = qoder(*noun.split(), verb, "--help").out.splitlines()
+        assert max(map(len, lines)) <= 80, verb

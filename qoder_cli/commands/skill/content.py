@@ -14,11 +14,9 @@ from qoder_cli.commands.made import one_argument
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import downloads, skills
 from qoder_cli.nouns.body import pairs
-from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import fields, name_of, show
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import target_of
 
 
 def upload(
@@ -50,15 +48,17 @@ def upload(
         show(app, noun, skills.create(app, name, fields, files))
         return
     id = str(known["id"])
+    known = read_one(app, noun, id)  # now: once a version is added, no error may hide that
     if title or metadata:
         app.progress.warn(f"{name} is there already ({id}): --title and --metadata are for a new skill")
     if skills.is_same(app, known, files):
         app.progress.note(f"version {skills.newest(known)} of {name} ({id}) has these files; nothing was sent")
     else:
         app.progress.note(f"adding a version to skill {name} ({id}) {app.client.settings.whereabouts}")
-        version = skills.add_version(app, known, name, files)
-        app.progress.note(f"{name} has version {version['version']}")
-    show(app, noun, read(app, target_of(noun, id)))
+        version = skills.add_version(app, known, name, files)["version"]
+        app.progress.note(f"{name} has version {version}")
+        known = {**known, "latest_version": version}
+    show(app, noun, known)
 
 
 _SKILL = NOUNS["skill"]
