@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from qoder_cli.app import App
-from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.nouns.table import NOUNS
@@ -13,7 +12,6 @@ from qoder_cli.nouns.write import Create
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
 LONGEST_NAME = 255  # bytes (api/facts.md, 7.2)
-_LARGEST_METADATA = 8 * 2**10 - 100  # bytes of JSON (api/facts.md, 4), less our mark
 _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -47,12 +45,6 @@ def check_name(name: str) -> str:
     if len(name.encode()) > LONGEST_NAME:
         raise UsageError(f"the name {name[:40]}… is longer than {LONGEST_NAME} bytes", hint=hint)
     return name
-
-
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raise UsageError for more metadata than a file may have."""
-    if len(jsontext.dump(metadata).encode()) > _LARGEST_METADATA:
-        raise UsageError("--metadata: more than 8 KB", hint="put it into the file")
 
 
 def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:

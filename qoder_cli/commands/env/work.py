@@ -48,19 +48,18 @@ class _Stops(Changes):
     write = _Stop
 
 
-def stats(ctx: typer.Context, env: Env) -> None:
+def stats(app: App, env: Env) -> None:
     """Show how much work waits in an environment, and how many workers ask.
 
     Examples:
       qoder env work stats workers"""
-    app: App = ctx.obj
     id = id_of(app, _ENV, env)
     found = mapping(app.client.get(f"{path_of(_WORK, id)}/stats"))
     app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=id)
 
 
 def stop(
-    ctx: typer.Context,
+    app: App,
     env: Env,
     work: Work,
     force: Annotated[bool, flag("--force", "At once, without letting its worker end it.")] = False,
@@ -72,15 +71,15 @@ def stop(
     Examples:
       qoder env work stop workers work_demo"""
     change = _STOP._replace(body={"force": True}) if force else _STOP
-    return _change(ctx.obj, env, work, change, _Stops)
+    return _change(app, env, work, change, _Stops)
 
 
-def ack(ctx: typer.Context, env: Env, work: Work) -> int:
+def ack(app: App, env: Env, work: Work) -> int:
     """Acknowledge a work item, for a worker that polled it.
 
     Examples:
       qoder env work ack workers work_demo"""
-    return _change(ctx.obj, env, work, _ACK)
+    return _change(app, env, work, _ACK)
 
 
 def _change(app: App, env: str, work: str, change: Change, changes: type[Changes] = Changes) -> int:
@@ -95,7 +94,7 @@ def _target(app: App, env: str, work: str) -> Target:
 
 
 def poll(
-    ctx: typer.Context,
+    app: App,
     env: Env,
     worker: Annotated[str, option("--worker", "ID", "What this worker is called.")],
     block_ms: Annotated[int | None, typer.Option(min=1, max=999, metavar="N", help=_BLOCK)] = None,
@@ -110,7 +109,6 @@ def poll(
     from qoder_cli.base.errors import NoAnswer
     from qoder_cli.http.answers import WITHOUT_BODY
 
-    app: App = ctx.obj
     if not _WORKER.fullmatch(worker):
         raise UsageError("--worker must be 1 to 256 printable ASCII characters without spaces")
     asked = {"block_ms": block_ms, "reclaim_older_than_ms": reclaim_older_than_ms}
@@ -131,7 +129,7 @@ def poll(
 
 
 def heartbeat(
-    ctx: typer.Context,
+    app: App,
     env: Env,
     work: Work,
     expected: Annotated[str, option("--expected", "TIME", _EXPECTED)] = NO_HEARTBEAT,
@@ -143,7 +141,6 @@ def heartbeat(
 
     Examples:
       qoder env work heartbeat workers work_demo --ttl 60"""
-    app: App = ctx.obj
     target = _target(app, env, work)
     query = {"expected_last_heartbeat": expected} | ({"desired_ttl_seconds": str(ttl)} if ttl else {})
     write = ObjectWrite[Resource](

@@ -43,25 +43,18 @@ def upload(
         raise UsageError("standard input has no name", hint="pass --name NAME")
     if paths.count("-") > 1:
         raise UsageError("standard input can only be read once", hint="pass - once")
-    fields = {"metadata": pairs("--metadata", metadata)}
-    files.check_metadata(fields["metadata"])
-    more = {}
+    fields: dict[str, Any] = {"metadata": pairs("--metadata", metadata)}
     if expires is not None:
-        more["expires_in_seconds"] = int(parse_duration(expires, option="--expires"))
-        if not more["expires_in_seconds"]:
+        fields["expires_in_seconds"] = seconds = int(parse_duration(expires, option="--expires"))
+        if not seconds:
             raise UsageError("--expires must be at least one second", hint="e.g. 24h")
-    read = {
-        path: (
-            files.check_name(PurePath(path).name if name is None else name),
-            files.read_text(path, stdin=app.stdin),
-        )
-        for path in dict.fromkeys(paths)
-    }
+    names = {path: files.check_name(PurePath(path).name if name is None else name) for path in paths}
+    contents = {path: files.read_text(path, stdin=app.stdin) for path in names}
     targets = [(path, Target("/files", path, path, ("file", "list"))) for path in paths]
 
     class Uploads(Changes):
         def prepare(self, target: Target) -> Create:
-            return files.upload(app, *read[target.id], {**fields, **more})
+            return files.upload(app, names[target.id], contents[target.id], fields)
 
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
     return change_things(app, NOUNS["file"], change, targets, as_list=len(paths) > 1, changes=Uploads)

@@ -2,8 +2,6 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
@@ -25,7 +23,7 @@ _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What it shall say; default: s
 
 
 def ls(
-    ctx: typer.Context,
+    app: App,
     store: Store,
     prefix: Annotated[str | None, argument("PREFIX", "Only those whose paths begin so.")] = None,
     limit: Limit = None,
@@ -38,7 +36,6 @@ def ls(
     Examples:
       qoder memory ls project
       qoder memory ls project notes/ --json"""
-    app: App = ctx.obj
     wanted = rows_wanted(limit, all=all)
     query: dict[str, Any] = {"limit": page_size(wanted)}
     folder = (prefix or "").lstrip("/")
@@ -141,7 +138,7 @@ def write(app: App, store: Store, path: Path, message: Annotated[str | None, _ME
 
 
 def remove(
-    ctx: typer.Context,
+    app: App,
     store: Store,
     paths: Annotated[list[str], argument("PATH...", "Paths or ids (mem_…); - reads them from stdin.")],
     yes: Yes = False,
@@ -153,7 +150,6 @@ def remove(
 
     Examples:
       qoder memory remove project conventions.md --yes"""
-    app: App = ctx.obj
     need_a_yes(app, DELETE, yes)
     words = [(word, memories.checked(word)) for word in named(paths, app, what="memories")]
     id = id_of(app, STORE, store)
@@ -168,7 +164,7 @@ def remove(
 
 
 def redact(
-    ctx: typer.Context,
+    app: App,
     store: Store,
     versions: Annotated[list[str], argument("VERSION...", "Ids of versions (memver_…); - reads them from stdin.")],
     yes: Yes = False,
@@ -180,7 +176,6 @@ def redact(
 
     Examples:
       qoder memory redact project memver_1 --yes"""
-    app: App = ctx.obj
     need_a_yes(app, memories.REDACT, yes)
     words = [memories.version_checked(word) for word in named(versions, app, what="versions")]
     id = id_of(app, STORE, store)

@@ -20,7 +20,7 @@ from qoder_cli.nouns.table import NOUNS
 
 
 def upload(
-    ctx: typer.Context,
+    app: App,
     path: Annotated[str, argument("DIR|ZIP", "Folder, or zip, with SKILL.md at its root.", values.files)],
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of a new skill; default: its name.")] = None,
     metadata: Metadata = None,
@@ -36,7 +36,6 @@ def upload(
     Examples:
       qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
-    app: App = ctx.obj
     noun = NOUNS["skill"]
     labels = pairs("--metadata", metadata)
     files = skills.read(path)
@@ -66,7 +65,7 @@ Skill: Any = one_argument(_SKILL)
 
 
 def download(
-    ctx: typer.Context,
+    app: App,
     skill: Skill,
     version: Annotated[int | None, typer.Option(min=1, metavar="N", help="This version (default: the latest).")] = None,
     output_dir: Folder = None,
@@ -79,7 +78,6 @@ def download(
     Examples:
       qoder skill download release-notes -O /tmp
       qoder skill download release-notes --version 1 -O /tmp"""
-    app: App = ctx.obj
     folder = downloads.prepare_folder("." if output_dir is None else output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])

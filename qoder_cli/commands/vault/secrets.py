@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
 from qoder_cli.base.plainfile import read_typed
-from qoder_cli.cli.options import argument, asking, flag
+from qoder_cli.cli.options import argument, asking, flag, option, several
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
@@ -21,22 +19,19 @@ if TYPE_CHECKING:
 
 _VAULT = NOUNS["vault"]
 Vault: Any = one_argument(_VAULT)
+_MCP = "It is sent to this MCP server, as a bearer token."
+_HOST = "With --env: only for requests to it."
+_FROM = "Take it from this variable instead of stdin or a prompt."
 
 
 def put(
-    ctx: typer.Context,
+    app: App,
     vault: Vault,
     names: Annotated[list[str], argument("NAME", "Name; with --env that of the variable.")],
     env: Annotated[bool, flag("--env", "Agents find it in the environment variable NAME.")] = False,
-    mcp: Annotated[
-        str | None, typer.Option(metavar="URL", help="It is sent to this MCP server, as a bearer token.")
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="HOST", help="With --env: only for requests to it. Repeatable.")
-    ] = None,
-    from_env: Annotated[
-        str | None, typer.Option(metavar="VAR", help="Take it from this variable instead of stdin or a prompt.")
-    ] = None,
+    mcp: Annotated[str | None, option("--mcp", "URL", _MCP)] = None,
+    allow_host: Annotated[list[str] | None, several("--allow-host", "HOST", _HOST)] = None,
+    from_env: Annotated[str | None, option("--from-env", "VAR", _FROM)] = None,
 ) -> None:
     """Put a secret into a vault: a new one, or in place of the one before.
 
@@ -48,7 +43,6 @@ def put(
     Examples:
       qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
       qoder vault put team-secrets docs --mcp https://mcp.example.com < token.txt"""
-    app: App = ctx.obj
     name, *more = names
     if more:  # typer would repeat it
         raise UsageError("too many arguments: the secret is never one; nothing was sent", hint=secrets.PIPE_IT)
@@ -100,7 +94,7 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 
 
-def get(ctx: typer.Context, vault: Vault) -> None:
+def get(app: App, vault: Vault) -> None:
     """Show a vault and its credentials. Secrets are never shown.
 
     JSON is the server's object, with its `credentials`. Exits 5 if it does
@@ -109,7 +103,6 @@ def get(ctx: typer.Context, vault: Vault) -> None:
     Examples:
       qoder vault get team-secrets
       qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
-    app: App = ctx.obj
     raw = read_one(app, _VAULT, vault)
     held = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
     shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in held]}
