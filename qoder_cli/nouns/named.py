@@ -7,7 +7,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.model import mapping, text
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
-from qoder_cli.nouns.table import NOUNS, Noun, operation, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import App
@@ -78,12 +78,6 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
-
-
-def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
-    """Return whether an object has an id of a noun's things."""
-    id = text(raw.get("id")) or ""
-    return id.startswith(noun.prefix) and ids.NOT_OF_AN_ID.search(id) is None
 
 
 def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:

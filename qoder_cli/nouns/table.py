@@ -9,7 +9,8 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
-from qoder_cli.base.ids import segment
+from qoder_cli.base.ids import NOT_OF_AN_ID, segment
+from qoder_cli.base.model import text
 from qoder_cli.nouns.operations import Operation, all_operations
 
 
@@ -166,3 +167,9 @@ def path_of(noun: Noun, *ids: str) -> str:
 def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
     """Return the words of a command about a noun."""
     return (*noun.words.split(), verb, *ids)
+
+
+def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
+    """Return whether an object has an id of a noun's things."""
+    id = text(raw.get("id")) or ""
+    return id.startswith(noun.prefix) and NOT_OF_AN_ID.search(id) is None

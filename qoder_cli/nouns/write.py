@@ -14,7 +14,7 @@ from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES
-from qoder_cli.nouns.table import Noun, operation, path_of, words_of
+from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.app import App
@@ -93,10 +93,12 @@ class Create(ObjectWrite[Resource]):
         silent = []  # those of which the list does not tell the metadata
         for row in reading.rows(lambda: self.client.on_server_clock(self._began)):
             if mapping(row.get("metadata")).get(KEY) == self._mark:
+                if not has_id(self._noun, row):
+                    raise OutcomeUnknown(f"the list shows it without the id of a {self._noun.called}")
                 return Resource(row)
             created = parse_timestamp(row.get("created_at"))
             is_older = since and created and created.timestamp() < math.floor(since) - 1
-            if not isinstance(row.get("metadata"), dict) and text(row.get("id")) and not is_older:
+            if not isinstance(row.get("metadata"), dict) and has_id(self._noun, row) and not is_older:
                 silent.append(str(row["id"]))
         for id in silent[:_READ_SINGLY]:
             target = target_of(self._noun, *self._held_by, id)

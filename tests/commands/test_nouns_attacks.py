@@ -314,3 +314,12 @@ def test_help_fits_a_narrow_terminal(qoder: Qoder, noun: str) -> None:
     for verb in verbs:
         lines = qoder(*noun.split(), verb, "--help").out.splitlines()
         assert max(map(len, lines)) <= 80, verb
+
+
+@pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
+def test_what_has_our_mark_and_no_id_is_not_known_to_be_ours(qoder: Qoder, liar: Liar, id: Any) -> None:
+    liar.lies["POST /agents"] = failed
+    liar.lies["GET /agents"] = each_row(setting(id=id))
+    ran = qoder("agent", "create", "--name", "ours", "--model", "auto", "-q")
+    assert ran.code in (7, 9), ran.out
+    assert (ran.out, liar.writes) == ("", ["POST /agents"])

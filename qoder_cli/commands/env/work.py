@@ -16,9 +16,9 @@ from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.http.change import ObjectWrite
 from qoder_cli.nouns.change import Change, Changes, Ending, Target
-from qoder_cli.nouns.named import has_id, id_of
+from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
-from qoder_cli.nouns.table import NOUNS, path_of
+from qoder_cli.nouns.table import NOUNS, has_id, path_of
 from qoder_cli.nouns.write import target_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
