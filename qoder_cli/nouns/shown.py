@@ -106,13 +106,15 @@ def _keys(value: Any) -> Any:
 
 
 _id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
+_name = _text(lambda name: Words(name, least=20))  # a name tells more than the columns behind it
 
 # How columns look, and where each comes from: the first of some keys that is there; `a.b` is one within another.
 # Without keys it is the field of its name, and so is a column that is not here, as it is.
 _LOOKS: dict[Look, str] = {
     _id: "id parent=parent_thread_id memory=memory_id session=scope.id,session_id,data.id",
-    _words: f"""
-        name={",".join(NAMES)} description instructions system setup=config.setup_script
+    _name: f"name={','.join(NAMES)}",
+    _words: """
+        description instructions system setup=config.setup_script
         for=auth.mcp_server_url,auth.secret_name agent=agent.name,agent.id,agent""",
     _moment: """
         created=created_at updated=updated_at archived=archived_at ended=ended_at
