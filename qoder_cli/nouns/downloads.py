@@ -64,9 +64,22 @@ def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[byte
     yield from client.fetch_elsewhere(url, largest=largest)
 
 
-def download(client: "Client", file_id: str, name: str, folder: Path) -> Path:
-    """Fetch a file into the folder and return where it is. Raises what `content_of` and `save` raise."""
-    return save(content_of(client, file_id, largest=LARGEST_FILE), f"file {file_id}", name, folder)
+def download(client: "Client", file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
+    """Fetch a file into the folder and return where it is; `size` is what the API says that it has, if anything.
+
+    Raises what `content_of` and `save` raise, NoAnswer for less.
+    """
+    return save(_whole(client, file_id, size), f"file {file_id}", name, folder)
+
+
+def _whole(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
+    """Yield what is in a file, and raise NoAnswer where that ends too soon: not every connection tells that."""
+    came = 0
+    for chunk in content_of(client, file_id, largest=LARGEST_FILE):
+        came += len(chunk)
+        yield chunk
+    if isinstance(size, int) and came < size:
+        raise NoAnswer(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
 
 
 def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:

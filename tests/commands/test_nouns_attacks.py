@@ -323,3 +323,27 @@ def test_what_has_our_mark_and_no_id_is_not_known_to_be_ours(qoder: Qoder, liar:
     ran = qoder("agent", "create", "--name", "ours", "--model", "auto", "-q")
     assert ran.code in (7, 9), ran.out
     assert (ran.out, liar.writes) == ("", ["POST /agents"])
+
+
+class Storage(Liar):
+    """The sandbox, with a storage host of its own that gives `content` for a file."""
+
+    content = b""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "storage.example":
+            assert "authorization" not in request.headers
+            return httpx.Response(200, content=iter([self.content]))  # of no stated length
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("left", [0, 1, 33])
+def test_a_file_that_was_cut_is_not_saved(qoder: Qoder, tmp_path: Path, left: int) -> None:
+    storage = Storage(qoder)
+    storage.content = b"x" * left
+    storage.lies["GET /files/file_report/content"] = lambda link: {"url": "https://storage.example/1"}
+    ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
+    assert (ran.code, list((tmp_path / "new").iterdir())) == (7, [])
+    assert f"{left} of 34 bytes" in ran.err
+    storage.content = b"x" * 34
+    assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0

@@ -81,7 +81,8 @@ def download(app: App, things: Files, output_dir: Folder = None) -> int:
         def _changed(self, target: Target) -> Result[Resource]:
             try:
                 raw = read(app, target)
-                path = downloads.download(app.client, target.id, text(raw.get("filename")) or target.id, folder)
+                name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
+                path = downloads.download(app.client, target.id, name, folder, size=size)
             except NotFound as error:
                 return Result(target.id, error=error.about(target.called))
             except QoderError as error:
