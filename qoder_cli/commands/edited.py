@@ -106,9 +106,8 @@ def merged(current: Raw, body: Raw) -> Raw:
 
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, Any], *held: str, dry_run: bool) -> int:
     """Make a thing what is wanted, and print it as it is then.
-
-    `current` is the thing as it was read, `wanted` has whole fields, `held` is the id of what holds it.
-    Raises Rejected, having shown what someone else changed in the meantime.
+     `current` is the thing as it was read, `wanted` has whole fields, `held` is the id of what
+    holds it. Raises Rejected, having shown what someone else changed in the meantime.
     """
     from qoder_cli.nouns.shown import show
     from qoder_cli.nouns.write import same, target_of

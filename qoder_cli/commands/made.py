@@ -1,4 +1,4 @@
-"""The commands that every noun has, made from its row of the table: list, get, versions, archive, delete."""
+"""The commands that every noun has, made from its row of the table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -111,7 +111,7 @@ def held_by(noun: Noun) -> list[tuple[str, Any, Any]]:
 
 
 def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
-    """Return the id of what holds the things, and take it out of what was typed. Raises UsageError, NotFound."""
+    """Return the id of what holds the things, taken out of what was typed. Raises QoderError."""
     above = holder(noun)
     if above is None:
         return ()
@@ -337,7 +337,7 @@ def need_a_yes(app: App, change: "Change", yes: bool) -> None:
 def things_named(
     app: App, noun: Noun, typed: Sequence[str], *held: str, archived: bool = False, allow_empty: bool = False
 ) -> "list[tuple[str, Target]]":
-    """Return the things that were typed, or read from stdin for `-`, each with its word. Raises QoderError."""
+    """Return the things that were typed, each with its word. Raises QoderError."""
     from qoder_cli.nouns.named import Names
     from qoder_cli.nouns.write import target_of
 

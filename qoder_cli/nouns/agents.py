@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
-    """Return the tools that were typed, if any: names, or `all` or `none` alone. Raises UsageError."""
+    """Return the tools that were typed: names, or `all` or `none` alone. Raises UsageError."""
     if typed is None:
         return ()
     names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))

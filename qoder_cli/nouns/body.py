@@ -34,9 +34,9 @@ def body_of(
     file: str | None = None,
 ) -> dict[str, Any]:
     """Return the body of a noun's `create` or `update`, checked before anything is sent.
-
-    `options` has every field that an option stands for, None where it was not typed. Metadata of both
-    is taken together. Raises UsageError: also for required fields of a create that neither has.
+     `options` has every field that an option stands for, None where it was not typed. Metadata of
+    both is taken together. Raises UsageError: also for required fields of a create that neither
+    has.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has

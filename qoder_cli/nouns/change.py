@@ -43,7 +43,7 @@ DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted")
 
 
 class Target(NamedTuple):
-    """One thing of the server: its path, its id (of a version, its number), what it is called, how to look at it."""
+    """One thing of the server. The id of a version is its number."""
 
     path: str
     id: str
@@ -98,7 +98,7 @@ class Ending(ObjectWrite[Resource]):
         return bool(raw.get(f"{state}_at")) or state in (raw.get("status"), raw.get("state"))
 
     def look(self, raw: dict[str, Any]) -> Resource | None:
-        """Return what was read back if it is as it is to become. Raises CannotBe when it never will be."""
+        """Return what was read back if it is so. Raises CannotBe when it never will be."""
         return Resource(raw) if self.is_so(raw) else None
 
     def _look_again(self) -> Resource | None:
@@ -114,10 +114,10 @@ class Ending(ObjectWrite[Resource]):
 @dataclass(eq=False)
 class Changes:
     """One change of several things, one after the other; each is printed as it becomes known.
-
-    `resolve` returns what a word names, or raises QoderError. `is_wanted` is asked about each, read first, before any
-    is changed. `row` makes the row of a list, with these `columns`, of which the `first` get room before others, and
-    `sheet` the fields of one. `refused` says why the API may refuse it.
+     `resolve` returns what a word names, or raises QoderError. `is_wanted` is asked about each,
+    read first, before any is changed. `row` makes the row of a list, with these `columns`, of
+    which the `first` get room before others, and `sheet` the fields of one. `refused` says why the
+    API may refuse it.
     """
 
     write: ClassVar[type[Ending]] = Ending
@@ -213,7 +213,7 @@ class Changes:
         return result
 
     def _row(self, result: Result[Resource]) -> Fields:
-        """Return the row of a list: of what is gone or failed, its id and a word in the column of the status."""
+        """Return a row: of what is gone or failed, its id and a word as its status."""
         if result.found is not None and self.change is not DELETE:
             return self.row(result.found.raw)
         word = self.change.participle if result.found else result.error.type_name if result.error else "not_attempted"
@@ -221,7 +221,7 @@ class Changes:
         return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
 
     def _result(self, word: str) -> Result[Resource]:
-        """Return what became of the thing that a word names, having changed it if that is still to be done."""
+        """Return what became of the thing that a word names, changed now if it was not yet."""
         target = self._found[word]
         if isinstance(target, QoderError):
             return Result(word, error=target)
@@ -252,7 +252,7 @@ class Changes:
         return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
-        """Return the error that decides the exit code, saying what became of all; None when all went well."""
+        """Return the error that decides the exit code, which says what became of all."""
         error = deciding_error(results)
         fine = sum(each.found is not None for each in results)
         so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None

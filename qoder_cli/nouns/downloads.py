@@ -1,4 +1,4 @@
-"""What the server has, fetched into a folder: never over another file, never half, never out of it."""
+"""What the server has, fetched into a folder: never over another file, half, or out of it."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
 def prepare_folder(folder: str, option: str = "--output-dir") -> Path:
-    """Return the folder for files, made if it is missing. Raises UsageError, before anything is asked."""
+    """Return the folder for files, made if it is missing. Raises UsageError."""
     if not folder:
         raise UsageError(f"{option} is empty", hint="is a shell variable unset?")
     path = Path(folder)
@@ -48,8 +48,8 @@ def prepare_folder(folder: str, option: str = "--output-dir") -> Path:
 
 def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[bytes]:
     """Yield what is in a file: the storage host is asked without our token (api/facts.md, 4, files).
-
-    Raises ApiError, also for more than `largest` bytes, and for a file that the API does not let out.
+     Raises ApiError, also for more than `largest` bytes, and for a file that the API does not let
+    out.
     """
     try:
         link = mapping(client.get(f"/files/{segment(file_id)}/content"))
@@ -84,9 +84,8 @@ def _whole(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
 
 def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
     """Put content into a new file of the folder, and return where it is.
-
-    Under its name there is nothing until all of it is there; a file that has the name already, or a link, is kept, and
-    this one gets a number. Raises UsageError for what cannot be written.
+     Under its name there is nothing until all of it is there; a file that has the name already, or
+    a link, is kept, and this one gets a number. Raises UsageError for what cannot be written.
     """
     part = part_of(folder)
     try:
@@ -136,7 +135,7 @@ def move(part: Path, folder: Path, name: str) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """Return what a file is called here that the server calls `name`: no path, nothing unseen, and no device."""
+    """Return what is called `name` by the server as a name here: no path and no device."""
     base = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
     safe = shown.strip(". ") or "file"

@@ -17,8 +17,8 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
     """Return what is in a file, or on standard input for `-`.
-
-    Raises UsageError, which names the option, if it cannot be read, is not text or is too large for the API.
+     Raises UsageError, which names the option, if it cannot be read, is not text or is too large
+    for the API.
     """
     said = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
@@ -38,7 +38,7 @@ def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> b
 
 
 def check_name(name: str) -> str:
-    """Return the name for a file. Raises UsageError for one that the API does not take, or nobody can see."""
+    """Return the name for a file. Raises UsageError for one that nobody takes or sees."""
     hint = "give it another one: --name NAME"
     if not name.strip() or _UNSEEN.search(name):
         raise UsageError(f"{name!r} is not a name for a file", hint=hint)

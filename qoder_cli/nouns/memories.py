@@ -1,4 +1,4 @@
-"""The memories of a store: named by their paths, and changed only as they were read (api/facts.md, 4 and 7.3)."""
+"""Memories: named by their paths, and changed only as they were read (api/facts.md, 4, 7.3)."""
 
 import re
 from hashlib import sha256
@@ -64,7 +64,7 @@ def version_checked(typed: str) -> str:
 
 
 def find(app: App, store: str, typed: str) -> Raw | None:
-    """Return the memory with this path or id and its content; None where there is none. Raises ApiError."""
+    """Return a memory by its path or id, with its content, None where there is none. Raises ApiError."""
     if _ID.fullmatch(typed):
         return _there(app, store, typed)
     query = {"path_prefix": typed, "limit": 100}
@@ -99,7 +99,7 @@ def whole(app: App, store: str, id: str) -> Raw:
 
 
 def found(app: App, store: str, typed: str) -> Raw:
-    """Return the memory with this path or id and its content. Raises ApiError, NotFound where there is none."""
+    """Return a memory by its path or id, with its content. Raises NotFound, ApiError."""
     raw = find(app, store, typed)
     if raw is None:
         look = app.looking("memory", "ls", store)
@@ -131,9 +131,8 @@ def target_as_read(store: str, raw: Raw) -> Target:
 
 def write(app: App, store: str, typed: str, content: str) -> Raw:
     """Write a memory, anew or over what was read, and return it.
-
-    Nothing is sent for what it says already. Raises Rejected, having shown what it says, where somebody else wrote
-    it in between; other QoderErrors.
+     Nothing is sent for what it says already. Raises Rejected, having shown what it says, where
+    somebody else wrote it in between; other QoderErrors.
     """
     known = find(app, store, typed)
     if known is None and _ID.fullmatch(typed):

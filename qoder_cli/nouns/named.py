@@ -22,9 +22,8 @@ def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = Fa
 
 class Names:
     """Names that are looked up once a command: each noun is listed at most once.
-
-    `held_by` is the id of what holds the things; with `archived` a name that nothing else has may be that of something
-    archived.
+     `held_by` is the id of what holds the things; with `archived` a name that nothing else has may
+    be that of something archived.
     """
 
     def __init__(self, app: "App", *held_by: str, archived: bool = False) -> None:
@@ -35,8 +34,8 @@ class Names:
 
     def id_of(self, noun: Noun, typed: str) -> str:
         """Return the id of what was typed: an id as it is, a name by listing the noun's things.
-
-        Raises UsageError for what can be neither and for a name that several have, NotFound with the nearest names.
+         Raises UsageError for what can be neither and for a name that several have, NotFound with
+        the nearest names.
         """
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
         if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
@@ -81,7 +80,7 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
 
 
 def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
-    """Return one of a noun's things as the server shows it, named by id or name. Raises QoderError."""
+    """Return one of a noun's things, by its id or name. Raises QoderError."""
     from qoder_cli.nouns.change import read
     from qoder_cli.nouns.write import target_of
 
@@ -108,7 +107,7 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
 
 
 def only_environment(app: "App") -> str:
-    """Return the one environment that there is. Raises UsageError, which lists them, unless there is exactly one."""
+    """Return the one environment that there is. Raises UsageError unless there is exactly one."""
     known = list(alive(app, NOUNS["env"]))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")

@@ -1,4 +1,4 @@
-"""The secrets of a vault: taken without being shown, and put under a name, anew or in the place of the one before."""
+"""The secrets of a vault: taken without being shown, and put in place of the one before."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def refuse_secret(word: str, what: str) -> str:
 
 
 def variable(word: str, what: str) -> str:
-    """Return the name of an environment variable. Raises UsageError, without repeating what is not one."""
+    """Return the name of an environment variable. Raises UsageError, which does not repeat it."""
     if not _VARIABLE.fullmatch(refuse_secret(word, what)):
         hint = "use letters, digits and _, e.g. GITHUB_TOKEN"
         raise UsageError(f"{what} is not the name of an environment variable", hint=hint)
@@ -45,7 +45,7 @@ def variable(word: str, what: str) -> str:
 
 
 def server(url: str) -> str:
-    """Return the URL of an MCP server. Raises UsageError for what is not one, or would send the secret in the clear."""
+    """Return the URL of an MCP server. Raises UsageError, also for plain http."""
     refuse_secret(url, "--mcp")
     try:
         parts = urlsplit(url)
@@ -68,7 +68,7 @@ def host(name: str) -> str:
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
-    """Return the secret in a text, without one newline at its end, and let it be shown nowhere. Raises UsageError."""
+    """Return a secret without a newline at its end, to be shown nowhere. Raises UsageError."""
     secret = re.sub(r"\r?\n\Z", "", text)
     lines = {secret, *secret.splitlines()}
     lines |= {jsontext.dump(line)[1:-1] for line in lines}
@@ -90,9 +90,8 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
 
 def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
     """Put a secret into a vault under a name, and return its credential.
-
-    `auth` has the secret and its type. Raises UsageError for a name that several have, or one of another type has;
-    other QoderErrors.
+     `auth` has the secret and its type. Raises UsageError for a name that several have, or one of
+    another type has; other QoderErrors.
     """
     named = [each for each in alive(app, _CREDENTIAL, vault) if name in (each["id"], *_names(each))]
     if len(named) > 1:
@@ -126,7 +125,7 @@ def _names(raw: Raw) -> tuple[Any, Any]:
 
 
 def _update(app: App, vault: str, id: str, auth: Raw) -> Raw:
-    """Replace the secret of a credential: nothing tells whether it was, and to do it twice does no harm."""
+    """Replace a secret: nothing tells whether it was, and to do it twice does no harm."""
     target = target_of(_CREDENTIAL, vault, id)
     write = ObjectWrite[Resource](
         app.client,
@@ -143,7 +142,7 @@ def _update(app: App, vault: str, id: str, auth: Raw) -> Raw:
 
 
 def validated(app: App, vault: str, id: str) -> Raw:
-    """Return what the API finds when it tries an OAuth credential; that changes nothing. Raises ApiError."""
+    """Return what the API finds when it tries an OAuth credential. Raises ApiError."""
     path = f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate"
     client = app.client
 
@@ -157,7 +156,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 
 def why_invalid(found: Raw) -> str:
-    """Return what a validation says of why: of the refresh, and of the server that was tried (api/facts.md, 7.3)."""
+    """Return what a validation says of why (api/facts.md, 7.3)."""
     told = {
         "status": found.get("status"),
         "refresh": found_at(found, "refresh.status"),

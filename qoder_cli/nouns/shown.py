@@ -50,7 +50,7 @@ def _named(*keys: str) -> Look:
 
 
 def tool_names(tools: Any) -> list[str]:
-    """Return the names of an agent's tools: `all` for the whole toolset; none where it has no tools at all."""
+    """Return the names of an agent's tools: `all` for the whole toolset."""
     found: list[str] = []
     for tool in map(mapping, array(tools)):
         kind = str(tool.get("type"))

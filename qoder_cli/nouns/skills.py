@@ -1,4 +1,4 @@
-"""Skills: read from a folder or a zip, compared with what the server has, uploaded once, and unpacked safely."""
+"""Skills: read from a folder or a zip, compared, uploaded once, and unpacked safely."""
 
 import io
 import os
@@ -49,7 +49,7 @@ class Unfit(Exception):
 
 
 def read(path: str) -> Files:
-    """Return the files of a skill in a folder or a zip. Raises UsageError, before anything is sent."""
+    """Return the files of a skill in a folder or a zip. Raises UsageError."""
     try:
         if os.path.isdir(path):
             files = _checked(_of_folder(Path(path)))
@@ -69,7 +69,7 @@ def read(path: str) -> Files:
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a folder. Raises Unfit for what is neither a file nor a folder, OSError."""
+    """Yield the files in a folder. Raises Unfit for what is no file, OSError."""
     left = LARGEST
     for place, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not _is_ignored(name))
@@ -125,7 +125,7 @@ def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]
 
 
 def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
-    """Return files by their names. Raises Unfit for what is unsafe to unpack anywhere: paths, or two of one name."""
+    """Return files by their names. Raises Unfit for what is unsafe to unpack anywhere."""
     files: dict[str, bytes] = {}
     known: set[str] = set()
     for name, content in members:
@@ -237,7 +237,7 @@ def _version(app: App, skill: Raw) -> Raw:
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return the zip of a version as it comes, which is not JSON (api/facts.md, 4). Raises ApiError."""
+    """Return the zip of a version, which is not JSON (api/facts.md, 4). Raises ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -249,7 +249,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
-    """Return whether a skill's newest version has these files. Where that cannot be told, it is said on stderr."""
+    """Return whether a skill's newest version has these files; stderr says where none can tell."""
     version = newest(skill)
     if version is None:
         return False
@@ -271,7 +271,7 @@ def add_version(app: App, skill: Raw, name: str, files: Files) -> Raw:
 
 
 def _sent(app: App, name: str, files: Files, write: Callable[[list[Part]], ObjectWrite[Resource]]) -> Raw:
-    """Send files as the official SDK does, and as the documents say where the API asks for that (api/facts.md, 4)."""
+    """Send files as the official SDK does, or as one zip if the API asks so (api/facts.md, 4)."""
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
         return write(parts).deliver().raw
@@ -283,7 +283,7 @@ def _sent(app: App, name: str, files: Files, write: Callable[[list[Part]], Objec
 
 
 class _NewVersion(ObjectWrite[Resource]):
-    """Adds a version. Nothing marks one as ours; a newer one than was there before, with our files, is as good."""
+    """Adds a version. None is marked as ours; a newer one with our files is as good."""
 
     def __init__(self, app: App, skill: Raw, files: Files, parts: list[Part]) -> None:
         self._app, self._files, self._parts = app, files, parts
@@ -323,9 +323,8 @@ def number_of(version: Any) -> int:
 
 def unpack(content: bytes, name: str, folder: Path) -> Path:
     """Unpack a zip of the server into a new folder within a folder, and return where it is.
-
-    It is there whole or not at all; what has its name already is kept. Raises NoAnswer for what is unsafe to unpack,
-    UsageError for what cannot be written.
+     It is there whole or not at all; what has its name already is kept. Raises NoAnswer for what
+    is unsafe to unpack, UsageError for what cannot be written.
     """
     try:
         files = rooted(unzipped(content, UNPACKED))

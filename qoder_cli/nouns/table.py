@@ -1,8 +1,7 @@
 """One row for each noun: what list, get, create, update, versions, archive and delete are made from.
-
-Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs to be told. Commands,
-help, completion, the reference and the routes of the sandbox follow. To add a noun, add a row; what is special about
-it goes into a file of its own below `commands/`.
+ Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs
+to be told. Commands, help, completion, the reference and the routes of the sandbox follow. To add
+a noun, add a row; what is special about it goes into a file of its own below `commands/`.
 """
 
 import re
@@ -15,7 +14,7 @@ from qoder_cli.nouns.operations import Operation, all_operations
 
 
 class Noun(NamedTuple):
-    """What there is to know about the things of one kind. Names of columns are those of `nouns.shown`."""
+    """What there is to know of a kind of thing. Columns are those of `nouns.shown`."""
 
     words: str  # before the verb: `agent`, `env work`
     called: str  # by a person, in a sentence
@@ -155,7 +154,7 @@ def holder(noun: Noun) -> Noun | None:
 
 
 def path_of(noun: Noun, *ids: str) -> str:
-    """Return the path of the list of a noun's things, or of the one whose id comes last; ids of holders come first."""
+    """Return the path of a list, or of the thing whose id comes last; ids of holders come first."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     path = re.sub(r"\{\w+\}", "{}", listed.path)

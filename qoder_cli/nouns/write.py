@@ -1,4 +1,4 @@
-"""Creating a thing and changing one: each settled by reading back, a new one by our own mark in its metadata."""
+"""Creating and changing: settled by reading back, what is new by our mark in its metadata."""
 
 import math
 import uuid
@@ -36,10 +36,10 @@ def target_of(noun: Noun, *ids: str) -> Target:
 
 class Create(ObjectWrite[Resource]):
     """Creates a thing, once. `held_by` is the id of what holds it.
-
-    With `files`, as field, file name and content, it is sent as a form, and what is no text in it as JSON.
-    It carries a key of ours in its metadata, by which a lost answer is settled: the list shows it, or the things
-    themselves where lists have no metadata. What has no metadata cannot be told from someone else's.
+     With `files`, as field, file name and content, it is sent as a form, and what is no text in it
+    as JSON. It carries a key of ours in its metadata, by which a lost answer is settled: the list
+    shows it, or the things themselves where lists have no metadata. What has no metadata cannot be
+    told from someone else's.
     """
 
     def __init__(self, app: "App", noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
@@ -72,7 +72,7 @@ class Create(ObjectWrite[Resource]):
         return as_form(self, self._files) if self._files else super().request()
 
     def _is_ours(self, found: Resource) -> bool:
-        """Return whether an answer can be the new thing: of its kind, with our mark, called what was sent."""
+        """Return whether an answer can be the new thing: its kind, our mark, its name."""
         sent, raw, noun = self.body or {}, found.raw, self._noun
         marks = {KEY: self._mark} if self._is_marked else {}
         told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
@@ -81,7 +81,7 @@ class Create(ObjectWrite[Resource]):
         return (found.id.startswith(noun.prefix) or raw.get("type") == noun.called) and not is_other
 
     def _find(self) -> Resource | None:
-        """Return the one with our mark among those created since. Raises OutcomeUnknown where none can tell."""
+        """Return the one with our mark. Raises OutcomeUnknown where none can tell."""
         if not self._is_marked:
             raise OutcomeUnknown(f"nothing marks a {self._noun.called} as ours")
         since = self.client.on_server_clock(self._began)
@@ -129,10 +129,10 @@ def update(
     before: Body | None = None,
 ) -> Body:
     """Change a thing, and return it as it is then.
-
-    `shows` tells whether an object has the change; by default, whether each of its fields is as it was sent. With
-    `before`, the thing as it was read, a lost answer is told from the change of someone else, which is never
-    overwritten; without it, to do it twice must do no harm. Raises QoderError: a stale `version` is a 409.
+     `shows` tells whether an object has the change; by default, whether each of its fields is as
+    it was sent. With `before`, the thing as it was read, a lost answer is told from the change of
+    someone else, which is never overwritten; without it, to do it twice must do no harm. Raises
+    QoderError: a stale `version` is a 409.
     """
 
     def is_so(raw: Body) -> bool:
@@ -175,14 +175,14 @@ def _steps(before: Body | None, found: Body) -> int | None:
 
 
 def _has_gone(before: Body, found: Body, body: Body) -> bool:
-    """Return whether what an update takes away is gone: what is left shows in the thing as it was, too."""
+    """Return whether what an update takes away is gone: what is left showed before, too."""
     plain = [name for name in body if name not in ("metadata", "version")]
     showed = [name for name in plain if covers(before.get(name), body[name])]
     return not any(same(before.get(name), found.get(name)) for name in showed)
 
 
 def differing(found: Body, body: Body) -> Body:
-    """Return what of the body of an update a thing does not show yet; metadata is merged (api/facts.md, 3.8)."""
+    """Return what of a body is not shown yet; metadata is merged (api/facts.md, 3.8)."""
     known = mapping(found.get("metadata"))
     left = {name: body[name] for name in body if name not in ("metadata", "version")}
     left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
@@ -191,7 +191,7 @@ def differing(found: Body, body: Body) -> Body:
 
 
 def covers(found: Any, sent: Any) -> bool:
-    """Return whether a value shows all that was sent: servers fill in defaults, and what is empty may be absent."""
+    """Return whether a value shows all that was sent: servers fill in defaults."""
     found, sent = telling(found), telling(sent)
     if isinstance(found, dict) and isinstance(sent, dict):
         return all(covers(found.get(key), value) for key, value in sent.items())
@@ -216,7 +216,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def telling(value: Any) -> Any:
-    """Return a value without what is as good as absent (api/facts.md, 4): what is empty, and known defaults."""
+    """Return a value without what is empty or a known default (api/facts.md, 4)."""
     if isinstance(value, dict):
         kept = {key: telling(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)}
         if "default_config" in kept:

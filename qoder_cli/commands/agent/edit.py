@@ -102,7 +102,7 @@ def update(
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file and the plain options say; all that can be wrong by itself is told. Raises UsageError."""
+    """Return what a file and the plain options say. Raises UsageError."""
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", typed[name])

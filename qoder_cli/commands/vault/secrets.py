@@ -1,4 +1,4 @@
-"""`qoder vault get`, `check`, and `put`: the only command that takes a secret, and never as an argument."""
+"""`qoder vault get`, `check` and `put`, which takes a secret, but never as an argument."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
