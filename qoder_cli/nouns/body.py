@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
+from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.table import Noun, operation
 
@@ -71,8 +72,11 @@ def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) 
 
 
 def _check_typed(option: str, value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    if names_token(text):  # which all who may see the thing would see
+        raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        text.encode()
     except UnicodeEncodeError:  # typed in another encoding, or broken
         raise UsageError(f"{option}: is not UTF-8") from None
 

@@ -347,3 +347,13 @@ def test_a_file_that_was_cut_is_not_saved(qoder: Qoder, tmp_path: Path, left: in
     assert f"{left} of 34 bytes" in ran.err
     storage.content = b"x" * 34
     assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0
+
+
+@pytest.mark.parametrize("words", [["--name", TOKEN], ["--name", "a", "--metadata", f"key={TOKEN}"]])
+@pytest.mark.parametrize("noun", CREATED)
+def test_a_token_is_never_what_a_thing_is_called(qoder: Qoder, liar: Liar, noun: str, words: list[str]) -> None:
+    ran = qoder(noun, "create", *words, *(["--model", "auto"] if noun == "agent" else []))
+    assert (ran.code, liar.writes) == (2, []), ran.err
+    if noun in ("agent", "env", "memory"):
+        name = {"agent": "writer", "env": "default", "memory": "project"}[noun]
+        assert (qoder(noun, "update", name, *words).code, liar.writes) == (2, [])
