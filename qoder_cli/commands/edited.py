@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Rejected, UsageError
+from qoder_cli.base.errors import Exit, InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.help.completion import values
@@ -64,7 +64,10 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
     made = Create(app, noun, body).deliver().raw
     _warn_of_other(app, made, body)
-    show(app, noun, made)
+    try:
+        show(app, noun, made)
+    except InternalError as error:  # a full disk does not undo it
+        raise error.with_(message=f"{noun.called} {made['id']} was created, but {error.message}") from error
     return Exit.OK
 
 

@@ -337,13 +337,17 @@ def need_a_yes(app: App, change: "Change", yes: bool) -> None:
 def things_named(
     app: App, noun: Noun, typed: Sequence[str], *held: str, archived: bool = False, allow_empty: bool = False
 ) -> "list[tuple[str, Target]]":
-    """Return the things that were typed, each with its word. Raises QoderError."""
-    from qoder_cli.nouns.named import Names
+    """Return the things that were typed, each with its word; what a name stands for is read. Raises QoderError."""
+    from qoder_cli.nouns.named import Names, read_named
     from qoder_cli.nouns.write import target_of
 
     words = named(typed, app, what=f"{noun.called}s", allow_empty=allow_empty)
     names = Names(app, *held, archived=archived)
-    return [(word, target_of(noun, *held, names.id_of(noun, word))) for word in words]
+    targets = [(word, target_of(noun, *held, names.id_of(noun, word))) for word in words]
+    for word, target in targets:
+        if word != target.id:
+            read_named(app, noun, word, target)
+    return targets
 
 
 def change_things(

@@ -1,13 +1,12 @@
 """A deployment as the options of a command line say it: read, and checked as a file is."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.nouns.body import pairs
+from qoder_cli.nouns.body import check_typed, pairs
 
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
@@ -88,10 +87,7 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     from qoder_cli.files.load import declare
 
     for field, value in fields.items():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:  # typed in another encoding, or broken
-            raise UsageError(f"{OPTIONS[field]}: is not UTF-8") from None
+        check_typed(OPTIONS[field], value, is_prompt=field == "message")
     declared, problems = declare(fields)
     told: dict[str, None] = {}
     for problem in problems:

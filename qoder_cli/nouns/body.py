@@ -44,7 +44,7 @@ def body_of(
     named = {field: _OPTIONS.get(field, f"--{field}") for field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
-        _check_typed(named[field], value)
+        check_typed(named[field], value)
     said = {} if file is None else _of_file(app, noun, wanted, file)
     body = said | typed
     if "metadata" in said and "metadata" in typed:
@@ -71,9 +71,10 @@ def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) 
     return dict.fromkeys(removed or ()) | pairs("--metadata", typed) or None
 
 
-def _check_typed(option: str, value: Any) -> None:
+def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
+    """Raise UsageError for what is no UTF-8, and, but in a prompt, for a token: all would see it who see the thing."""
     text = json.dumps(value, ensure_ascii=False)
-    if names_token(text):  # which all who may see the thing would see
+    if names_token(text) and not is_prompt:
         raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
     try:
         text.encode()

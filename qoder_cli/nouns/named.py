@@ -11,6 +11,7 @@ from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words
 
 if TYPE_CHECKING:
     from qoder_cli.app import App
+    from qoder_cli.nouns.change import Target
 
 _LISTED = 10  # ids or names that an error has
 
@@ -81,18 +82,12 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
 
 def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
     """Return one of a noun's things, by its id or name. Raises QoderError."""
-    from qoder_cli.nouns.change import read
     from qoder_cli.nouns.write import target_of
 
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
     if version is None:
-        found = read(app, target)
-        names = {value for key in NAMES if (value := text(found_at(found, key)))}
-        if names and word not in (id, *names):  # a list may lag
-            known_as = f"no {noun.called} is named {word!r}: {id} is named {name_of(found)!r} now"
-            raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
-        return found
+        return read_named(app, noun, word, target)
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
@@ -103,6 +98,18 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
         raise error.about(called) from None
     if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
         raise NotFound(f"the response is not {called}")
+    return found
+
+
+def read_named(app: "App", noun: Noun, word: str, target: "Target") -> dict[str, Any]:
+    """Return the thing that a word was taken for. Raises NotFound where it has another name: a list may lag."""
+    from qoder_cli.nouns.change import read
+
+    found = read(app, target)
+    names = {value for key in NAMES if (value := text(found_at(found, key)))}
+    if names and word not in (target.id, *names):
+        known_as = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
+        raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
     return found
 
 

@@ -13,7 +13,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.conftest import Qoder, Ran
+from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
@@ -606,3 +606,10 @@ def test_a_list_that_is_none_is_no_reason_to_create(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list (contract 1)
     assert qoder("deploy", "create", *NEEDED).code == 7
     assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0
+
+
+def test_a_token_does_not_become_a_name(qoder: Qoder) -> None:
+    words = ("--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
+    ran = qoder("deploy", "create", "--name", TOKEN, *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--name: a token was given; nothing was sent" in ran.err

@@ -1,10 +1,13 @@
 """What counts as created, changed or gone, whatever an answer or a list says; both generations."""
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.base.errors import InternalError
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder
 from tests.support.sessions import Service
@@ -85,3 +88,24 @@ def test_a_name_is_that_of_the_one_that_is_not_archived(qoder: Qoder, service: S
     assert qoder("agent", "get", "twin", "-q").out.strip() == new
     assert qoder("agent", "archive", "twin", "--yes", "-q").out.strip() == new
     assert qoder("agent", "get", "twin").code == 2
+
+
+@pytest.mark.parametrize("verb", ["archive", "delete"])
+def test_what_has_another_name_now_is_not_taken_away(qoder: Qoder, service: Service, verb: str) -> None:
+    row = qoder("env", "get", "default", "--json").json
+    service.things["/environments"] = [{**row, "name": "build"}]  # what the list said before
+    ran = qoder("env", verb, "build", "--yes")
+    assert (ran.code, service.sent) == (5, [])
+    assert "is named 'default' now" in ran.err
+
+
+def test_a_full_disk_does_not_hide_what_was_created(
+    qoder: Qoder, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(screen: Screen, text: str) -> None:
+        raise InternalError("cannot write to standard output: No space left on device")
+
+    monkeypatch.setattr(Screen, "write", full)
+    ran = qoder("agent", "create", "--name", "poet", "--model", "auto")
+    assert ran.code == 70
+    assert re.search(r"agent agent_\w+ was created, but cannot write", ran.err)
