@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, next_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Task(Generic[R]):
         with signals.waiting():
             while seconds > 0 and not self._has_ended:
                 try:
-                    self._end.get(timeout=min(seconds, _LONGEST_WAIT))
+                    next_of(self._end, min(seconds, _LONGEST_WAIT))
                     self._end.put(None)  # for whoever waits beside
                 except Empty:
                     seconds -= _LONGEST_WAIT

@@ -154,6 +154,21 @@ def span(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
+def next_of(inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    """Return the next thing that is put into an inbox within so many seconds. Raises queue.Empty.
+
+    Before Python 3.13 a `get` whose time is over just as it begins may wait for ever, where the inbox was not found
+    empty before (Modules/_queuemodule.c: what is left of the time is then negative, which means no limit). So it is
+    looked into first.
+    """
+    import queue
+
+    try:
+        return inbox.get_nowait()
+    except queue.Empty:
+        return inbox.get(timeout=seconds)
+
+
 class Clock:
     """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""
 
@@ -173,7 +188,7 @@ class Clock:
 
         with signals.waiting():
             try:
-                return inbox.get(timeout=max(seconds, 0.0))
+                return next_of(inbox, max(seconds, 0.0))
             except queue.Empty:
                 return None
 

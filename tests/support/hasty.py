@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, next_of
 
 LOOK = 0.01  # real seconds; of a longer time in which nobody could look at the clock, this much counts
 
@@ -41,7 +41,7 @@ class HastyClock(Clock):
         while True:
             left = (due - self.now()) / self.speed
             try:
-                return inbox.get(timeout=min(max(left, 0.0), LOOK / 2))
+                return next_of(inbox, min(max(left, 0.0), LOOK / 2))
             except queue.Empty:
                 if left <= 0.0:
                     return None

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
+from qoder_cli.base.times import next_of
 from tests.support.wire import FakeClock
 
 BASE_PATH = "/api/v1/cloud"
@@ -67,7 +68,7 @@ class SplitClock(FakeClock):
         until = self.time + seconds
         while True:
             try:
-                return inbox.get(timeout=0.002) if self.streams else inbox.get_nowait()
+                return next_of(inbox, 0.002) if self.streams else inbox.get_nowait()
             except queue.Empty:
                 left = until - self.time
                 if left <= 0:

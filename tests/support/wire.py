@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, next_of
 
 BASE = "https://api.qoder.com/api/v1/cloud"
 
@@ -36,7 +36,7 @@ class FakeClock(Clock):
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         """Give another thread a moment of real time, then let the time pass."""
         try:
-            return inbox.get(timeout=self.patience)
+            return next_of(inbox, self.patience)
         except queue.Empty:
             self.sleep(seconds)
             return None

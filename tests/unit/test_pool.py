@@ -1,13 +1,15 @@
 """Threads that are waited for, though a signal may come at any time."""
 
+import queue
 import threading
 import time
 
 import pytest
 
-from qoder_cli.base import signals
+from qoder_cli.base import pool, signals
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.pool import Task, begin
+from qoder_cli.base.times import Clock
 
 
 def test_a_call_lets_everybody_through_once_it_has_ended() -> None:
@@ -50,3 +52,36 @@ def test_a_signal_that_breaks_the_lock_of_a_starting_thread_is_raised_itself(
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Signalled if is_ours else RuntimeError):
         begin(lambda: None)
+
+
+class Looked(queue.SimpleQueue[str]):
+    """An inbox that is empty, and knows whether that was found out before anybody waited."""
+
+    def __init__(self) -> None:
+        self.was_looked_into = False
+
+    def get_nowait(self) -> str:
+        self.was_looked_into = True
+        return super().get_nowait()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> str:
+        # What CPython does until 3.12 where the time is over at once: it waits for ever.
+        assert self.was_looked_into, "this may wait for ever"
+        return super().get(block, timeout)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.001])
+def test_a_wait_that_is_over_as_it_begins_is_over(seconds: float) -> None:
+    assert Clock().take(Looked(), seconds) is None
+    inbox = Looked()
+    inbox.put("something")
+    assert Clock().take(inbox, seconds) == "something"
+
+
+def test_a_task_is_waited_for_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SimpleQueue", {None: Looked})
+    go_on = threading.Event()
+    task = Task(go_on.wait).start()
+    assert task.wait(1e-6) is False
+    go_on.set()
+    assert task.result(10.0) is True
