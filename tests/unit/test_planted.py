@@ -70,19 +70,16 @@ class Try(NamedTuple):
     words: list[str]
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    """Yield every command, by its words."""
-    tree = command_tree("qoder")
-    for noun in tree.list_commands(None):
-        command = tree.get_command(None, noun)
-        if not hasattr(command, "list_commands"):
-            yield noun, command
-            continue
-        for verb in command.list_commands(None):
-            yield f"{noun} {verb}", command.get_command(None, verb)
+def commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every command below one, by its words."""
+    if not hasattr(command, "list_commands"):
+        yield path, command
+        return
+    for name in command.list_commands(None):
+        yield from commands(f"{path} {name}".strip(), command.get_command(None, name))
 
 
-COMMANDS = dict(commands())
+COMMANDS = dict(commands("", command_tree("qoder")))
 
 
 def arguments(command: Any) -> list[Any]:
