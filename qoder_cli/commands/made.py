@@ -160,10 +160,11 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
     statuses, name, session = typed.get("status"), typed.get("name"), typed.get("session")
-    seen: list[Raw] = []
+    seen: list[tuple[Raw, str | None]] = []  # no more of each than is remembered: it may be large
 
     def matches(raw: Raw) -> bool:
-        seen.extend([raw] if len(seen) < MOST_THINGS else [])
+        if len(seen) < MOST_THINGS:
+            seen.append(({key: raw.get(key) for key in ("id", "archived_at")}, name_of(raw)))
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
@@ -181,7 +182,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
             query[parameter] = "true" if value is True else value
     pages = app.client.pages(path_of(noun, *held), query)
     listing = print_list(app, pages, noun.columns, wanted, matches)
-    remember_things(app, noun.words, [(each, name_of(each)) for each in seen])
+    remember_things(app, noun.words, seen)
     listing.conclude(app.progress, none=f"no {noun.called}s found")
 
 
