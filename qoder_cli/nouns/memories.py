@@ -103,7 +103,7 @@ def found(app: App, store: str, typed: str) -> Raw:
     raw = find(app, store, typed)
     if raw is None:
         look = app.looking("memory", "ls", store)
-        raise NotFound(f"there is no memory {typed} in {store}", hint="list them", next=look)
+        raise NotFound(f"no memory {typed} in {store}", hint="list them", next=look)
     return raw
 
 

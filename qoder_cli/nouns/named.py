@@ -120,7 +120,7 @@ def only_environment(app: "App") -> str:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])
     if not known:
-        raise UsageError("there is no environment", hint="create one: qoder env create --name default")
+        raise UsageError("no environment exists", hint="create one: qoder env create --name default")
     listed = ", ".join(f"{name_of(each) or '-'} ({each['id']})" for each in known[:_LISTED])
     more = " and more" if len(known) > _LISTED else ""
     raise UsageError(f"there are {len(known)} environments; choose one with --env", hint=f"{listed}{more}")

@@ -81,7 +81,7 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read the secret from standard input: {type(error).__name__}") from None
     if not app.may_ask:
-        raise UsageError("there is no secret, and no terminal to ask for it", hint=secrets.PIPE_IT)
+        raise UsageError("the secret is missing, and cannot be asked for here", hint=secrets.PIPE_IT)
     from getpass import getpass
 
     try:
