@@ -133,6 +133,8 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return AuthError, f"{lacking}; to use another, {settings.advice}", False
     if status == 404:
         return NotFound, f"check the id and the profile ({settings.profile})", False
+    if status == 413:  # api/facts.md, 3.7 and 7.2
+        return Rejected, "send less: a file may have about 5 MB, a request 4 MB on some servers", False
     if status == 429:
         return Unavailable, "try again later: too many requests", True
     if 400 <= status < 500:

@@ -64,6 +64,15 @@ def test_an_update_that_is_answered_as_if_nothing_was_sent_is_not_believed(qoder
     assert qoder("agent", "get", "agent_writer", "--json").json == before
 
 
+@pytest.mark.parametrize(
+    "body", [{"json": {"type": "error", "error": {"type": "x", "message": "Large."}}}, {"html": "<h1>"}]
+)
+def test_what_is_too_large_is_refused_with_what_to_do(qoder: Qoder, service: Service, body: Any) -> None:
+    service.before["POST /agents"] = [httpx.Response(413, **body)]
+    ran = qoder("agent", "create", "--name", "poet", "--model", "auto", "--json")
+    assert (ran.code, ran.error["hint"][:10], len(service.sent)) == (6, "send less:", 1)
+
+
 def test_the_answer_to_a_read_must_be_the_thing_that_was_asked_for(qoder: Qoder, service: Service) -> None:
     other = qoder("agent", "get", "agent_reviewer", "--json").json
     for words in (("get", "agent_writer"), ("update", "agent_writer", "--description", "Other.")):
