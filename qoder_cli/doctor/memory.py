@@ -24,7 +24,7 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
     try:
         path = state_folder(app.env)
     except RuntimeError:
-        yield warning("state", f"there is no home folder for it; {_WITHOUT}", fix="set HOME or QODER_STATE_DIR")
+        yield warning("state", f"it has no place: HOME is not set; {_WITHOUT}", fix="set HOME or QODER_STATE_DIR")
         return
     nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
     mode = stat.S_IMODE(os.lstat(nearest).st_mode)

@@ -65,7 +65,7 @@ def _verbatim(lines: Iterable[str]) -> list[str]:
 
 
 def _inert(text: str) -> str:
-    """Return text that is no request of roff; what is in backticks is bold, hyphens are a shell's."""
+    """Return text in which roff sees no requests; backticks become bold, and hyphens can be pasted into a shell."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)

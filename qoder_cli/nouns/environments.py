@@ -40,7 +40,7 @@ def check_typed(typed: Typed) -> None:
         raise UsageError(said, hint="use --network limited")
     for host in typed["allow_host"] or ():
         if not _HOST.fullmatch(host):
-            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint="for example a.example.com")
+            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint="for example api.example.com")
     for manager in MANAGERS:
         for name in typed[manager] or ():
             if not name or name.startswith("-") or re.search(r"\s", name):

@@ -99,7 +99,7 @@ def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
         raise UsageError(f"{len(named)} credentials are named {name!r}", hint=hint)
     where = app.client.settings.whereabouts
     if not named and name.startswith(_CREDENTIAL.prefix):
-        raise NotFound(f"there is no credential {name} in {vault}", next=app.looking("vault", "get", vault))
+        raise NotFound(f"no credential {name} in {vault}", next=app.looking("vault", "get", vault))
     if not named:
         app.progress.note(f"creating credential {name} in {vault} {where}")
         return Create(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw

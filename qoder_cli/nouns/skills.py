@@ -69,7 +69,7 @@ def read(path: str) -> Files:
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a folder. Raises Unfit for what is no file, OSError."""
+    """Yield the files in a folder. Raises Unfit for a link, a pipe or a device, OSError."""
     left = LARGEST
     for place, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not _is_ignored(name))

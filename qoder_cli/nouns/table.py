@@ -101,7 +101,7 @@ _ROWS = (
         columns="id name entries bytes status updated archived",
         more="description metadata created",
         sample="project",
-        created="Agents are told its description: say what it is for.",
+        created="Say in --description what it is for: agents read that.",
         archived="Nothing can be written to it any more.",
         deleted="Its memories are deleted too.",
     ),

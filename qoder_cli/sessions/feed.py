@@ -3,7 +3,8 @@
 import queue
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
@@ -38,12 +39,13 @@ Kind = Literal[
 ]
 
 
-class News(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class News:
     """What a session's stream tells."""
 
     kind: Kind
     session_id: str
-    event: dict[str, Any] = {}  # noqa: RUF012  # nobody writes to it
+    event: dict[str, Any] = field(default_factory=dict)
     error: ApiError | None = None
     for_good: bool = False
 
@@ -161,8 +163,8 @@ class Feed:
         missing = {name: value for name, value in named.items() if value and name not in event}
         return {**missing, **event} if event else {}
 
-    def _tell(self, kind: Kind, event: dict[str, Any] = {}) -> None:  # noqa: B006  # nobody writes to it
-        self._inbox.put(News(kind, self._session_id, event))
+    def _tell(self, kind: Kind, event: dict[str, Any] | None = None) -> None:
+        self._inbox.put(News(kind, self._session_id, event or {}))
 
     def _pause(self, seconds: float) -> None:
         until = self._clock.monotonic() + seconds

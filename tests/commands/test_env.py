@@ -202,7 +202,10 @@ def test_a_create_that_never_shows_is_not_sent_again(qoder: Qoder, service: Thin
     [
         (("--pip", "polars"), {"packages": {"pip": ["pandas", "numpy", "polars"]}}),
         (("--npm", "left"), {"packages": {"pip": ["pandas", "numpy"], "npm": ["left"]}}),
-        (("--allow-host", "a.example.com"), {"networking": LIMITED | {"allowed_hosts": ["example.com", "a.example.com"]}}),
+        (
+            ("--allow-host", "a.example.com"),
+            {"networking": LIMITED | {"allowed_hosts": ["example.com", "a.example.com"]}},
+        ),
         (("--network", "open"), {"networking": {"type": "unrestricted"}}),
         (("--setup", "make"), {"setup_script": "make"}),
     ],
