@@ -153,7 +153,7 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
-    from qoder_cli.local.remembered import MOST_THINGS, remember_things
+    from qoder_cli.local.remembered import MOST, remember
     from qoder_cli.nouns.shown import found_at, name_of
 
     held = holder_of(app, noun, typed)
@@ -163,8 +163,8 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     seen: list[tuple[Raw, str | None]] = []  # no more of each than is remembered: it may be large
 
     def matches(raw: Raw) -> bool:
-        if len(seen) < MOST_THINGS:
-            seen.append(({key: raw.get(key) for key in ("id", "archived_at")}, name_of(raw)))
+        if len(seen) < MOST:
+            seen.append(({key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)))
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
@@ -182,7 +182,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
             query[parameter] = "true" if value is True else value
     pages = app.client.pages(path_of(noun, *held), query)
     listing = print_list(app, pages, noun.columns, wanted, matches)
-    remember_things(app, noun.words, seen)
+    remember(app, noun.words, seen)
     listing.conclude(app.progress, none=f"no {noun.called}s found")
 
 

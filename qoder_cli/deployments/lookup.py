@@ -35,12 +35,12 @@ def find_deployment(app: App, id: str) -> Deployment:
         raise explain_missing(error, id, app) from None
 
 
-def not_archived(app: App, *, retry: bool = True) -> Iterator[tuple[str, str]]:
-    """Yield id and name of the deployments that are not archived, newest first. Raises ApiError."""
+def not_archived(app: App, *, retry: bool = True) -> Iterator[Deployment]:
+    """Yield the deployments that are not archived, newest first. Raises ApiError."""
     for page in app.client.pages("/deployments", {"limit": 100}, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
             if found.archived_at is None:
-                yield found.id, found.name or ""
+                yield found
 
 
 def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
@@ -49,7 +49,8 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
         newest = islice(not_archived(app, retry=False), SUGGEST_FROM)
-        return error.with_(hint=nearest(id, dict(newest), error.hint or asked(app)))
+        known = {each.id: each.name or "" for each in newest}
+        return error.with_(hint=nearest(id, known, error.hint or asked(app)))
     return error
 
 

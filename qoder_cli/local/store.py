@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME = "state.db"
-VERSION = 1  # of the tables; kept in the file as its `user_version`
+VERSION = 2  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not be written
 MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
@@ -44,7 +44,7 @@ JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
 _TABLES = """
-CREATE TABLE attempts (
+CREATE TABLE IF NOT EXISTS attempts (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     at REAL NOT NULL,
@@ -57,43 +57,28 @@ CREATE TABLE attempts (
     is_nothing INTEGER NOT NULL DEFAULT 0,
     is_adopted INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX attempts_by_key ON attempts (key);
-CREATE INDEX attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
-CREATE INDEX attempts_by_time ON attempts (at);
-CREATE TABLE sightings (
+CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
+CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
+CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (at);
+CREATE TABLE IF NOT EXISTS sightings (
     attempt TEXT NOT NULL,
     run TEXT NOT NULL,
     PRIMARY KEY (attempt, run)
 ) WITHOUT ROWID;
-CREATE TABLE deployments (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    id TEXT NOT NULL,
-    name TEXT,
-    place INTEGER NOT NULL,
-    created TEXT,
-    PRIMARY KEY (host, profile, id)
-) WITHOUT ROWID;
-CREATE TABLE runs (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    id TEXT NOT NULL,
-    deployment TEXT,
-    triggered TEXT,
-    PRIMARY KEY (host, profile, id)
-) WITHOUT ROWID;
-"""
-THINGS = """
-CREATE TABLE IF NOT EXISTS things (
+CREATE TABLE IF NOT EXISTS seen (
     host TEXT NOT NULL,
     profile TEXT NOT NULL,
     noun TEXT NOT NULL,
     id TEXT NOT NULL,
     name TEXT,
-    place INTEGER NOT NULL,
+    deployment TEXT,
+    created TEXT,
     PRIMARY KEY (host, profile, noun, id)
 ) WITHOUT ROWID;
-"""  # younger than the other tables: who writes to it makes it
+DROP TABLE IF EXISTS deployments;
+DROP TABLE IF EXISTS runs;
+DROP TABLE IF EXISTS things;
+"""  # the last three: version 1 had a table for each kind of what was seen
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
@@ -348,12 +333,13 @@ class Store:
         """Return the tables in memory: what can be read, and the changes that were not written."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
-            memory.executescript(_TABLES + THINGS)
+            memory.executescript(_TABLES)
             self._unread = None
             source = None
             try:
                 if source := self._connection or _look(self.path):
-                    for table in ("attempts", "sightings", "deployments", "runs"):
+                    ours = "SELECT name FROM sqlite_master WHERE name IN ('attempts', 'sightings', 'seen')"
+                    for (table,) in source.execute(ours).fetchall():
                         if rows := source.execute(f"SELECT * FROM {table}").fetchall():
                             marks = ", ".join("?" * len(rows[0]))
                             memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
@@ -436,7 +422,7 @@ def _connect(path: Path, patience: float) -> "Connection":
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
-        if not version:
+        if version < VERSION:
             _make_tables(connection, path)
     except BaseException:
         connection.close()
@@ -447,10 +433,10 @@ def _connect(path: Path, patience: float) -> "Connection":
 def _make_tables(connection: "Connection", path: Path) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if not _version(connection, path):
+        if (version := _version(connection, path)) < VERSION:
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
-            if _has_journal(path.parent):
+            if not version and _has_journal(path.parent):
                 take_over(connection, path.parent)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 

@@ -178,10 +178,10 @@ def called(noun: Noun, raw: Raw) -> str:
 
 def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
     """Print one of a noun's things in the format asked for."""
-    from qoder_cli.local.remembered import remember_things
+    from qoder_cli.local.remembered import remember
 
     if "id" in raw:
-        remember_things(app, noun.words, [(raw, name_of(raw))])
+        remember(app, noun.words, [(raw, name_of(raw))])
     elif app.output.format == "id":  # what is only planned has no id to print
         return
     shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}

@@ -1,7 +1,7 @@
 """From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -44,11 +44,14 @@ def deployment(typed: str, app: App) -> str:
 def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
     """Return what `deployment` returns or raises for each, with one listing. Raises UsageError, ApiError."""
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
-    known = dict(not_archived(app)) if names else {}
-    if known:
-        from qoder_cli.local.remembered import remember_names
+    known: dict[str, str] = {}
+    if names:
+        from qoder_cli.local.remembered import MOST, remember
 
-        remember_names(app, known, whole=True)
+        others = not_archived(app)
+        newest = list(islice(others, MOST))
+        known = {each.id: each.name or "" for each in chain(newest, others)}
+        remember(app, "deploy", [(each.raw, each.name) for each in newest], whole=True)
     ids_of: dict[str, list[str]] = {}
     for id, name in known.items():
         ids_of.setdefault(name, []).append(id)

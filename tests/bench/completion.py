@@ -16,7 +16,7 @@ from pathlib import Path
 from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.help.completion import FILES
-from qoder_cli.local.remembered import MOST_DEPLOYMENTS, MOST_RUNS, remember_names, remember_runs
+from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, remember_runs
 from qoder_cli.output.screen import Screen
 from tests.completions import FOLDER
 from tests.support.shells import environment, type_into
@@ -56,7 +56,7 @@ def fill(folder: Path) -> None:
     """Remember as much as there can be."""
     env = {"QODER_STATE_DIR": str(folder), "QODER_CONFIG": "/nonexistent/config.toml"}
     app = App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
-    remember_names(app, {f"dep_{uuid.uuid4().hex}": f"nightly-report-{n}" for n in range(MOST_DEPLOYMENTS)})
+    remember(app, "deploy", [({"id": f"dep_{uuid.uuid4().hex}"}, f"nightly-report-{n}") for n in range(MOST)])
     at = "2026-06-14T08:54:06Z"
     remember_runs(
         app,

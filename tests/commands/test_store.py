@@ -433,7 +433,7 @@ def newer(path: Path) -> None:
     with closing(store_in(path.parent)) as store:
         begin(store)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {module.VERSION + 1}")
 
 
 def of_another_program(path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.app import App
-from qoder_cli.base.model import Deployment, Run
+from qoder_cli.base.model import Deployment, Run, text
 from qoder_cli.help.completion import FILES
 from qoder_cli.local import remembered
 from qoder_cli.local.remembered import (
-    MOST_DEPLOYMENTS,
+    MOST,
     MOST_RUNS,
-    known_deployments,
-    remember_deployments,
-    remember_names,
+    remember,
     remember_runs,
-    remember_things,
     run_ids_with_prefix,
-    seen_deployments,
-    seen_runs,
-    seen_things,
 )
-from qoder_cli.local.store import Store
+from qoder_cli.local.store import VERSION, Store
 from qoder_cli.output.screen import Screen, inert_lines
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
@@ -53,8 +47,21 @@ def state_in(folder: Path, **env: str) -> App:
     return App(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
 
 
-def deployment(id: str, name: Any = "nightly", **fields: Any) -> Deployment:
-    return Deployment({"id": id, "type": "deployment", "name": name, "archived_at": None, **fields})
+def day(number: int) -> str:
+    return f"2026-06-{number:02}T08:54:06Z"
+
+
+def deployment(id: str, name: Any = "nightly", created: int | None = None, **fields: Any) -> Deployment:
+    at = None if created is None else day(created)
+    return Deployment({"id": id, "type": "deployment", "name": name, "archived_at": None, "created_at": at, **fields})
+
+
+def remember_deployments(app: App, found: Iterable[Deployment], *, whole: bool = False) -> None:
+    remember(app, "deploy", [(each.raw, text(each.raw.get("name"))) for each in found], whole=whole)
+
+
+def remember_names(app: App, names: dict[str, str], *, whole: bool = False) -> None:
+    remember_deployments(app, [deployment(id, name) for id, name in names.items()], whole=whole)
 
 
 def run(id: str, deployment_id: str = "dep_1", at: str = "2026-06-14T08:54:06Z") -> Run:
@@ -64,13 +71,18 @@ def run(id: str, deployment_id: str = "dep_1", at: str = "2026-06-14T08:54:06Z")
 def seen(folder: Path, profile: str | None = "default") -> list[tuple[str, str]]:
     """Return the deployments that completion can offer, and what they are known by."""
     with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
-        return [(each.id, each.name) for each in seen_deployments(store, profile)]
+        return [(each.id, each.name) for each in remembered.seen(store, "deploy", profile=profile)]
 
 
 def runs_seen(folder: Path, profile: str | None = "default") -> list[tuple[str, str]]:
     """Return the runs that completion can offer, and the names of their deployments, else those ids."""
     with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
-        return [(each.id, each.name or each.deployment) for each in seen_runs(store, profile)]
+        return [(each.id, each.name or each.deployment) for each in remembered.seen(store, "run", profile=profile)]
+
+
+def known(app: App, host: str = HOST, profile: str = "default") -> list[tuple[str, str]]:
+    """Return the deployments that were seen on a host with a profile, and what they are known by."""
+    return [(each.id, each.name) for each in remembered.seen(app.store, "deploy", profile=profile, host=host)]
 
 
 # What is written down
@@ -78,18 +90,19 @@ def runs_seen(folder: Path, profile: str | None = "default") -> list[tuple[str, 
 
 def test_deployments_are_remembered_by_name_newest_first(folder: Path) -> None:
     app = state_in(folder)
-    remember_deployments(app, [deployment("dep_2", "tidy"), deployment("dep_1", None)])
+    remember_deployments(app, [deployment("dep_2", "tidy", 2), deployment("dep_1", None, 1)])
     assert seen(folder) == [("dep_2", "tidy"), ("dep_1", "")]
-    remember_deployments(app, [deployment("dep_3", "new"), deployment("dep_1", "named"), deployment("dep_2", "tidy")])
+    found = [deployment("dep_3", "new", 3), deployment("dep_1", "named", 1), deployment("dep_2", "tidy", 2)]
+    remember_deployments(app, found)
     assert seen(folder) == [("dep_3", "new"), ("dep_2", "tidy"), ("dep_1", "named")]
 
 
 def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
     app = state_in(folder)
-    remember_names(app, {f"dep_{n}": "nightly" for n in range(1, 5)})
+    remember_deployments(app, [deployment(f"dep_{n}", created=n) for n in range(1, 5)])
     remember_deployments(app, [deployment("dep_2", archived_at="2026-06-14T08:54:06Z")])
-    assert [id for id, _ in seen(folder)] == ["dep_1", "dep_3", "dep_4"]
-    remember_deployments(app, [deployment("dep_4"), deployment("dep_5")], whole=True)
+    assert [id for id, _ in seen(folder)] == ["dep_4", "dep_3", "dep_1"]
+    remember_deployments(app, [deployment("dep_4", created=4), deployment("dep_5", created=5)], whole=True)
     assert [id for id, _ in seen(folder)] == ["dep_5", "dep_4"]
     remember_names(app, {"dep_4": "nightly"}, whole=True)
     assert [id for id, _ in seen(folder)] == ["dep_4"]
@@ -98,7 +111,7 @@ def test_what_is_archived_or_no_longer_there_is_forgotten(folder: Path) -> None:
 def test_a_whole_list_says_nothing_about_other_hosts(folder: Path) -> None:
     remember_names(state_in(folder), {"dep_1": "here"})
     remember_names(state_in(folder, QODER_REGION="cn"), {"dep_2": "there"}, whole=True)
-    assert seen(folder) == [("dep_1", "here"), ("dep_2", "there")]
+    assert seen(folder) == [("dep_2", "there"), ("dep_1", "here")]
     remember_names(state_in(folder), {}, whole=True)
     assert seen(folder) == [("dep_2", "there")]
 
@@ -129,11 +142,10 @@ def test_each_is_of_its_profile(folder: Path, profiles: Path) -> None:
 
 def test_across_lists_the_newest_are_first(folder: Path) -> None:
     app = state_in(folder)
-    day = "2026-06-{:02}T08:54:06Z".format
-    remember_deployments(app, [deployment(f"dep_{n}", created_at=day(n)) for n in (9, 8)])
-    remember_deployments(app, [deployment(f"dep_{n}", created_at=day(n)) for n in (7, 6)])
-    remember_deployments(app, [deployment("dep_10", created_at=day(10))])
-    remember_names(app, {"dep_7": "named again", "dep_6": "nightly"})
+    remember_deployments(app, [deployment(f"dep_{n}", created=n) for n in (9, 8)])
+    remember_deployments(app, [deployment(f"dep_{n}", created=n) for n in (7, 6)])
+    remember_deployments(app, [deployment("dep_10", created=10)])
+    remember_deployments(app, [deployment("dep_7", "named again", 7), deployment("dep_6", created=6)])
     assert [id for id, _ in seen(folder)] == ["dep_10", "dep_9", "dep_8", "dep_7", "dep_6"]
 
 
@@ -154,14 +166,16 @@ def test_runs_are_remembered_by_deployment_and_time_newest_first(folder: Path) -
 def test_no_more_is_offered_than_is_of_use(folder: Path) -> None:
     app = state_in(folder)
     for begin in (0, 1000):
-        remember_names(app, {f"dep_{n}": "x" * 256 for n in range(begin, begin + 1000)})
-        remember_runs(app, [run(f"drun_{n}", at=f"2026-06-14T08:54:06.{n:04}Z") for n in range(begin, begin + 1000)])
-    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(1000, 1000 + MOST_DEPLOYMENTS)]
+        numbers = range(begin, begin + 1000)
+        at = "2026-06-14T08:54:06.{:04}Z".format
+        remember_deployments(app, [deployment(f"dep_{n}", "x" * 256, created_at=at(n)) for n in numbers])
+        remember_runs(app, [run(f"drun_{n}", at=at(n)) for n in numbers])
+    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(999 + MOST, 999, -1)]
     assert [id for id, _ in runs_seen(folder)] == [f"drun_{n}" for n in range(1049, 999, -1)]
     assert len(runs_seen(folder)) == MOST_RUNS
     for number in range(3):
         remember_names(state_in(folder, QODER_BASE_URL=f"https://h{number}"), {f"dep_{n}": "" for n in range(300)})
-    assert len(seen(folder)) == MOST_DEPLOYMENTS
+    assert len(seen(folder)) == MOST
 
 
 def test_the_same_again_writes_nothing(folder: Path) -> None:
@@ -191,8 +205,8 @@ def test_what_is_rehearsed_stays_in_the_sandbox(folder: Path) -> None:
 
 
 def test_a_name_longer_than_any_is_cut_and_shows_it(folder: Path) -> None:
-    remember_names(state_in(folder), {"dep_1": "x" * 256, "dep_2": "x" * 257, "dep_3": "\x1b" * 250})
-    assert [name[-2:] for _, name in seen(folder)] == ["xx", "x…", "01"] or seen(folder)[2][1].endswith("…")
+    remember_names(state_in(folder), {"dep_3": "x" * 256, "dep_2": "x" * 257, "dep_1": "\x1b" * 250})
+    assert [name[-2:] for _, name in seen(folder)] == ["xx", "x…", "0…"]
     assert [len(name) for _, name in seen(folder)] == [256, 257, 257]
 
 
@@ -226,7 +240,7 @@ def test_whatever_the_names_are_they_only_show(
 ) -> None:
     folder = tmp_path_factory.mktemp("state")
     remember_deployments(state_in(folder), [deployment(f"dep_{n}", name) for n, name in enumerate(names)])
-    found = seen(folder)
+    found = sorted(seen(folder))
     assert [id for id, _ in found] == [f"dep_{n}" for n in range(len(names))]
     assert all(inert_lines(name) == name and "\n" not in name for _, name in found)
 
@@ -242,7 +256,7 @@ def of_another_program(path: Path) -> None:
 def newer(path: Path) -> None:
     remember_names(state_in(path.parent), {"dep_1": "nightly"})
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
 
 
 def half_a_file(path: Path) -> None:
@@ -258,17 +272,17 @@ def rows_of_another(path: Path) -> None:
     commands = ["dep_$(touch started)", "dep_`touch started`", "';touch started'"]
     hostile = [*commands, "dep_a b", "dep_\n", 7, b"\xff\xfe", ""]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM deployments")
+        connection.execute("DELETE FROM seen")
         for number, id in enumerate(hostile):
-            row = (HOST, "default", id, "$(touch started)", number, None)
-            connection.execute("INSERT INTO deployments VALUES (?, ?, ?, ?, ?, ?)", row)
-            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (HOST, "default", id, b"\xff", number))
+            told = {"deploy": ("$(touch started)", None), "run": (None, b"\xff")}
+            rows = [(HOST, "default", noun, id, *columns, number) for noun, columns in told.items()]
+            connection.executemany("INSERT INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def names_that_are_no_text(path: Path) -> None:
     remember_names(state_in(path.parent), {"dep_1": "nightly"})
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("UPDATE deployments SET name = CAST(x'fffe' AS TEXT)")
+        connection.execute("UPDATE seen SET name = CAST(x'fffe' AS TEXT)")
 
 
 def a_file_for_a_folder(path: Path) -> None:
@@ -308,7 +322,7 @@ def test_nothing_is_in_the_way_and_nothing_is_said(folder: Path, what: str) -> N
     app = state_in(folder)
     remember_names(app, {"dep_1": "nightly"})
     remember_runs(app, [run("drun_1")])
-    assert known_deployments(app.store, HOST, "default")[0].id == "dep_1"
+    assert known(app)[0][0] == "dep_1"
     app.close()
     assert not app.err.has_written
 
@@ -329,23 +343,17 @@ def test_without_a_home_nothing_is_remembered_or_said(folder: Path, monkeypatch:
 
 def test_the_store_knows_deployments_newest_first_by_host_and_profile(folder: Path, profiles: Path) -> None:
     app = state_in(folder)
-    day = "2026-06-{:02}T08:54:06Z".format
-    remember_deployments(app, [deployment("dep_9", "nine", created_at=day(9)), deployment("dep_8", None)])
-    remember_deployments(app, [deployment("dep_10", "ten", created_at=day(10))])
-    remember_names(app, {"dep_11": "eleven", "dep_9": "named again", "dep_x y": "no id"})
+    remember_deployments(app, [deployment("dep_9", "nine", 9), deployment("dep_8", None, 8)])
+    remember_deployments(app, [deployment("dep_10", "ten", 10)])
+    remember_deployments(app, [deployment("dep_9", "named again", 9), deployment("dep_x y", "no id", 11)])
     remember_names(at_work(folder, profiles), {"dep_work": "work"})
-    assert known_deployments(app.store, HOST, "default") == [
-        ("dep_11", "eleven", None),
-        ("dep_10", "ten", day(10)),
-        ("dep_9", "named again", day(9)),
-        ("dep_8", None, None),
-    ]
-    assert [each.id for each in known_deployments(app.store, HOST, "work")] == ["dep_work"]
+    assert known(app) == [("dep_10", "ten"), ("dep_9", "named again"), ("dep_8", "")]
+    assert known(app, profile="work") == [("dep_work", "work")]
     remember_deployments(app, [deployment("dep_9", archived_at=day(12))])
-    assert [each.id for each in known_deployments(app.store, HOST, "default")] == ["dep_11", "dep_10", "dep_8"]
-    remember_names(app, {"dep_8": "eight"}, whole=True)
-    assert known_deployments(app.store, HOST, "default") == [("dep_8", "eight", None)]
-    assert known_deployments(app.store, "elsewhere", "default") == []
+    assert known(app) == [("dep_10", "ten"), ("dep_8", "")]
+    remember_deployments(app, [deployment("dep_8", "eight", 8)], whole=True)
+    assert known(app) == [("dep_8", "eight")]
+    assert known(app, "elsewhere") == []
 
 
 def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(folder: Path) -> None:
@@ -354,7 +362,7 @@ def test_the_store_knows_runs_newest_first_with_the_names_of_their_deployments(f
     remember_runs(app, [run("drun_1", at="2026-06-14T08:54:06Z"), run("drun_2", "dep_9", at="2026-06-15T08:54:06Z")])
     remember_runs(app, [run("drun_0", at="")])
     remember_runs(app, [run("no run")])
-    assert [tuple(each) for each in seen_runs(app.store, "default")] == [
+    assert [tuple(each) for each in remembered.seen(app.store, "run", profile="default")] == [
         ("drun_2", "", "dep_9", "2026-06-15T08:54:06Z", HOST),
         ("drun_1", "night\\u001bly\\ud800", "dep_1", "2026-06-14T08:54:06Z", HOST),
         ("drun_0", "night\\u001bly\\ud800", "dep_1", "", HOST),
@@ -374,7 +382,7 @@ def test_a_prefix_finds_what_was_triggered_and_what_was_seen(folder: Path) -> No
 
 
 def test_the_store_keeps_no_more_runs_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "MOST_KEPT_RUNS", 60)
+    monkeypatch.setattr(remembered, "MOST_KEPT", 60)
     app = state_in(folder)
     for begin in (0, 40, 80):
         remember_runs(app, [run(f"drun_{n}", at=f"2026-06-14T08:{n:03}Z") for n in range(begin, begin + 40)])
@@ -387,11 +395,11 @@ def test_of_a_sandbox_that_is_over_the_store_keeps_nothing(folder: Path) -> None
         rehearsing = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
         remember_names(rehearsing, {"dep_demo": "nightly"})
         remember_runs(rehearsing, [run("drun_1")])
-    store = state_in(folder).store
-    assert known_deployments(store, "127.0.0.1:8001", "default") == []
-    assert run_ids_with_prefix(store, "127.0.0.1:8001", "drun_") == []
-    assert len(known_deployments(store, "127.0.0.1:8002", "default")) == 1
-    assert len(known_deployments(store, HOST, "default")) == 1
+    app = state_in(folder)
+    assert known(app, "127.0.0.1:8001") == []
+    assert run_ids_with_prefix(app.store, "127.0.0.1:8001", "drun_") == []
+    assert len(known(app, "127.0.0.1:8002")) == 1
+    assert len(known(app)) == 1
 
 
 # What TAB makes of it
@@ -573,25 +581,32 @@ def test_garbage_starts_nothing(shell: str, tmp_path: Path, what: str) -> None:
 def test_things_of_a_noun_are_remembered_the_newest_first_until_they_are_archived(folder: Path) -> None:
     app = state_in(folder)
     writer, gone = {"id": "agent_1"}, {"id": "agent_2"}
-    remember_things(app, "agent", [(writer, "writer"), (gone, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None)])
-    remember_things(app, "agent", [({**gone, "archived_at": "2026-06-14T08:54:06Z"}, "old")])
-    remember_things(app, "model", [({"id": "claude-4.5"}, None)])
+    remember(app, "agent", [(writer, "writer"), (gone, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None)])
+    remember(app, "agent", [({**gone, "archived_at": "2026-06-14T08:54:06Z"}, "old")])
+    remember(app, "model", [({"id": "claude-4.5"}, None)])
     with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
-        assert [(each.id, each.name) for each in seen_things(store, "default", "agent")] == [("agent_1", "writer")]
-        assert [each.id for each in seen_things(store, "default", "model")] == ["claude-4.5"]
-        assert seen_things(store, "work", "agent") == []
+        assert [(each.id, each.name) for each in remembered.seen(store, "agent", profile="default")] == [
+            ("agent_1", "writer")
+        ]
+        assert [each.id for each in remembered.seen(store, "model", profile="default")] == ["claude-4.5"]
+        assert remembered.seen(store, "agent", profile="work") == []
 
 
-def test_a_store_of_an_earlier_program_learns_of_things(folder: Path) -> None:
+def test_a_store_of_an_earlier_program_keeps_what_was_triggered(folder: Path) -> None:
     app = state_in(folder)
-    remember_deployments(app, [deployment("dep_1")])
-    app.store.write(lambda connection: connection.execute("DROP TABLE IF EXISTS things"))
-    with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
-        assert seen_things(store, "default", "agent") == []
-    remember_things(app, "agent", [({"id": "agent_1"}, "writer")])
-    with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
-        assert [each.id for each in seen_things(store, "default", "agent")] == ["agent_1"]
-    assert seen(folder) == [("dep_1", "nightly")]
+    app.store.begin(at=1.0, ahead=None, profile="default", host=HOST, deployment="dep_1", key="k")
+    app.store.write(lambda connection: connection.execute("DROP TABLE seen"))
+    app.store.write(lambda connection: connection.execute("CREATE TABLE runs (id, host)"))
+    app.store.write(lambda connection: connection.execute("PRAGMA user_version = 1"))
+    app.close()
+    with closing(Store(app.env, warn=pytest.fail, looking=True)) as store:
+        assert remembered.seen(store, "agent", profile="default") == []
+        assert len(store.entries(HOST)) == 1
+    remember(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
+    assert [each.id for each in remembered.seen(app.store, "agent", profile="default")] == ["agent_1"]
+    assert len(app.store.entries(HOST)) == 1
+    query = "SELECT count(*) FROM sqlite_master WHERE name IN ('runs', 'deployments', 'things')"
+    assert app.store.read(query) == [(0,)]
 
 
 THINGS = {
@@ -603,7 +618,7 @@ THINGS = {
 
 
 def test_tab_offers_the_things_of_a_noun_by_id_and_name(folder: Path, tmp_path: Path) -> None:
-    remember_things(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
+    remember(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
     app.close()
     assert tab("bash", tmp_path, list(THINGS), QODER_STATE_DIR=str(folder)).offers == THINGS
 

@@ -19,7 +19,7 @@ def get(app: App, deployment: OneDeployment) -> None:
       qoder deploy get dep_demo
       qoder deploy get nightly-report --json | jq -r .schedule.expression
     """
-    from qoder_cli.local.remembered import remember_deployments
+    from qoder_cli.local.remembered import remember
     from qoder_cli.runs import names
 
     id = names.deployment(deployment, app)
@@ -37,4 +37,4 @@ def get(app: App, deployment: OneDeployment) -> None:
         else:
             fields["schedule_words"] = words  # in a pipe, lines are only ever appended
     app.output.record(fields, data=found.as_json(), id=found.id)
-    remember_deployments(app, [found])
+    remember(app, "deploy", [(found.raw, found.name)])

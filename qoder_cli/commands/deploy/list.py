@@ -34,7 +34,7 @@ def list_deployments(
       qoder deploy list --status paused --all
       qoder deploy list --json | jq -r '.[].name'
     """
-    from qoder_cli.local.remembered import MOST_DEPLOYMENTS, remember_deployments
+    from qoder_cli.local.remembered import MOST, remember
     from qoder_cli.nouns.named import id_of
     from qoder_cli.nouns.table import NOUNS
     from qoder_cli.output.views import DEPLOYMENT_FIRST, deployment_row
@@ -53,7 +53,7 @@ def list_deployments(
 
     def read(objects: Sequence[Object]) -> Iterable[Deployment]:
         found = list(map(Deployment, objects))
-        seen.extend(found[: MOST_DEPLOYMENTS - len(seen)])
+        seen.extend(found[: MOST - len(seen)])
         return found
 
     query: dict[str, Any] = {"limit": page_size(wanted)}
@@ -64,5 +64,6 @@ def list_deployments(
         query["status"] = status
     listing = Listing(app.client.pages("/deployments", query), read=read, limit=wanted, matches=matches)
     listing.print(app.output.rows(fields=deployment_row, data=Deployment.as_json, first=DEPLOYMENT_FIRST))
-    remember_deployments(app, seen, whole=status is None and agent is None and listing.left_out is None)
+    is_whole = status is None and agent is None and listing.left_out is None
+    remember(app, "deploy", [(each.raw, each.name) for each in seen], whole=is_whole)
     listing.conclude(app.progress, none="no deployments found")

@@ -242,15 +242,15 @@ def _list(app: App, asked: Asked, filters: str) -> None:
 
 def _row(app: App) -> Callable[[Run], Fields]:
     """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
-    from qoder_cli.local.remembered import known_deployments
+    from qoder_cli.local.remembered import seen
     from qoder_cli.output.views import listed_run, run_row
 
     if not app.output.is_drawn:
         return run_row
-    seen = known_deployments(app.store, app.settings.host, app.settings.profile)
-    count = Counter(each.name for each in seen)
+    known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
+    count = Counter(each.name for each in known)
     # A name that two have, or that looks like an id, would not say which one is meant.
-    telling = (each for each in seen if count[each.name] == 1 and not str(each.name).startswith("dep_"))
+    telling = (each for each in known if count[each.name] == 1 and not each.name.startswith("dep_"))
     names = {each.id: each.name for each in telling if each.name}
     now = app.client.server_now()
     return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)

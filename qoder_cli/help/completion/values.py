@@ -15,7 +15,6 @@ import typer
 
 if TYPE_CHECKING:
     from qoder_cli.local.remembered import Seen
-    from qoder_cli.local.store import Store
 
 Offer = str | tuple[str, str]
 
@@ -62,34 +61,21 @@ def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     return words_of(key) if key == "region" else []
 
 
-def deployments(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """Offer deployments by id; by name once it is begun, so that each is not listed twice."""
-    from qoder_cli.local.remembered import seen_deployments
-
-    for each in _seen(ctx, seen_deployments):
-        yield each.id, ", ".join(filter(None, (each.name, each.host)))
-        if incomplete and _PLAIN_NAME.fullmatch(each.name):
-            yield each.name, each.id
-
-
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     """Offer the newest runs, and `last`."""
     from qoder_cli.base.times import local_time
-    from qoder_cli.local.remembered import seen_runs
 
     yield "last", "the newest that was started here"
-    for each in _seen(ctx, seen_runs):
-        what = f"{each.name or each.deployment} {local_time(each.when)[:16]}"
+    for each in _seen(ctx, "run"):
+        what = f"{each.name or each.deployment} {local_time(each.created)[:16]}"
         yield each.id, ", ".join(filter(None, (what.strip(), each.host)))
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
-    """Return what offers things of a noun (`agent`) by id; by name once it is begun."""
+    """Return what offers things of a noun (`agent`) by id; by name once it is begun, so that none is listed twice."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-        from qoder_cli.local.remembered import seen_things
-
-        for each in _seen(ctx, lambda store, profile: seen_things(store, profile, noun)):
+        for each in _seen(ctx, noun):
             yield each.id, ", ".join(filter(None, (each.name, each.host)))
             if incomplete and _PLAIN_NAME.fullmatch(each.name):
                 yield each.name, each.id
@@ -97,17 +83,21 @@ def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
     return offer
 
 
-def _seen(ctx: typer.Context, find: "Callable[[Store, str | None], list[Seen]]") -> "list[Seen]":
-    """Return what commands have seen with the profile, without a host where there is only one.
+deployments = things("deploy")
+
+
+def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
+    """Return what commands have seen of a noun with the profile, without a host where there is only one.
 
     In the sandbox, profiles do not differ. Whatever is in the store's place, nothing is raised.
     """
+    from qoder_cli.local.remembered import seen
     from qoder_cli.local.store import Store
     from qoder_cli.settings.configfile import DEFAULT_PROFILE
 
     profile = None if ctx.obj.env.get("QODER_SANDBOX") else ctx.obj.profile or DEFAULT_PROFILE
     with closing(Store(ctx.obj.env, warn=lambda complaint: None, looking=True)) as store:
-        found = find(store, profile)
+        found = seen(store, noun, profile=profile)
     if len({each.host for each in found}) > 1:
         return found
     return [each._replace(host="") for each in found]
