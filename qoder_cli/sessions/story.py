@@ -1,15 +1,10 @@
-"""Reading a session's events until the first ending is known, whatever a server makes of cursors and order.
-
-The next reading begins with the page that was the last, if it is still the same; if anything is odd, at
-the beginning again: that costs requests, no wrong answer.
-"""
+"""Reading a session's events, whatever a server makes of cursors and order: from them it is told how a run ended."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, array, mapping, next_cursor, text
+from qoder_cli.base.model import Run, array, mapping, text
 from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
@@ -72,9 +67,9 @@ def story_of(run: Run, now: float) -> SessionStory:
 
 
 class StoryReader:
-    """Reads the story of a run's session, a bit further each time.
+    """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the newest event read. `begin` makes another story, which needs the types `also`.
+    `read_to` is the last event read. `begin` makes another story, which needs the types `also`.
     """
 
     def __init__(
@@ -90,77 +85,31 @@ class StoryReader:
         self.story = self._begin()
         self.read_to: str | None = None
         self._client = client
-        self._asked_for = (*ENDING_EVENTS, *also)
-        self._types = self._asked_for
-        self._mark: tuple[str, str] | None = None  # the cursor that gives the last page
-        self._marked: set[str] = set()  # the events on it
-        self._before = _Course()  # that of the pages before it
-        self._may_resume = True
+        self._types = (*ENDING_EVENTS, *also)
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
-        """Read on, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
-        self._read(within, retry, to_the_end)
+        """Read, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
+        self._read(self._types, within, retry, to_the_end)
         if self.story.idled_early and not self.story.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
             known, self.story = self.story, self._begin()
-            self._types, self._mark = (*self._asked_for, *AGENT_EVENTS), None
             try:
-                self._read(within, retry, to_the_end)
+                self._read((*self._types, *AGENT_EVENTS), within, retry, to_the_end)
             finally:
                 self.story.tell(known.events)
-                self._types, self._mark = self._asked_for, None
         return self.story
 
-    def _read(self, within: float | None, retry: bool, to_the_end: bool) -> None:
-        if self._mark is not None:
-            try:
-                if self._read_from(self._mark, within, retry, to_the_end):
-                    return
-            except ApiError as error:
-                if error.http_status not in BAD_CURSOR:
-                    raise
-            self._mark, self._may_resume = None, False
-        self._read_from(None, within, retry, to_the_end)
-
-    def _read_from(self, cursor: tuple[str, str] | None, within: float | None, retry: bool, to_the_end: bool) -> bool:
-        """Take in pages, from a cursor or the beginning; return whether the first is the one that the cursor gave."""
-        query: dict[str, Any] = {"types[]": self._types, "limit": PAGE, "order": "asc"}
-        query |= dict([cursor] if cursor else [])
-        is_first, course = True, self._before if cursor else _Course()
+    def _read(self, types: tuple[str, ...], within: float | None, retry: bool, to_the_end: bool) -> None:
+        query = {"types[]": types, "limit": PAGE, "order": "asc"}
+        times: list[float] = []
         for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
             events = events_of(page)
-            keys = set(map(event_key, events))
-            if cursor and is_first and not self._marked <= keys:
-                return False
             self.story.tell(events)
             self.read_to = last_id(page, events) or self.read_to
-            self._before, course = course, _further(course, events)
-            # Whether times bear out that the oldest comes first, so that what comes later cannot precede it.
-            is_upward = course.rises and not course.falls
-            self._mark, self._marked = cursor if self._may_resume and is_upward else None, keys
-            if self.story.ending and is_upward and not to_the_end:
+            times += [at for at in map(event_at, events) if at is not None]
+            # Where times bear out that the oldest comes first, what comes later cannot precede the ending.
+            if self.story.ending and not to_the_end and times == sorted(times) and times[:1] < times[-1:]:
                 break
-            cursor, is_first = next_cursor(page), False
-        return True
-
-
-class _Course(NamedTuple):
-    """The course that times take through the pages of one reading: the last of them, and what they did before."""
-
-    latest: float | None = None
-    rises: bool = False
-    falls: bool = False
-
-
-def _further(course: _Course, events: Events) -> _Course:
-    latest, rises, falls = course
-    for at in map(event_at, events):
-        if at is not None and latest is not None:
-            rises = rises or at > latest
-            falls = falls or at < latest
-        if at is not None:
-            latest = at
-    return _Course(latest, rises, falls)
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
