@@ -165,7 +165,7 @@ def listener_of(
     """Return what listens to sessions, and with `--follow` shows what it hears."""
     showing = None
     if wanted.follow:
-        from qoder_cli.sessions.transcript import Showing
+        from qoder_cli.runs.logs.log import Showing
 
         showing = Showing(app, labels)
     return Listener(app.client, inbox=inbox or SimpleQueue(), showing=showing)

@@ -10,7 +10,7 @@ from qoder_cli.sessions.feed import Feed, News
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.sessions.transcript import Showing
+    from qoder_cli.runs.logs.log import Showing
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
 SILENT = 60.0  # seconds without a byte after which a stream is not relied on

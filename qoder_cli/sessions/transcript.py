@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import array, is_new, mapping, text
-from qoder_cli.base.outcome import event_key, event_time, stop_reason
+from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
-from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, events_of, events_path, last_id
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
@@ -222,41 +219,3 @@ class Margin:
             shown = cut_inside(shown, self._width)
         before = self._screen.styled(shown + _BAR, "dim")
         return "".join(f"{before}{line}\n" for line in lines.removesuffix("\n").split("\n"))
-
-
-class Showing:
-    """Shows the events of sessions: those heard from a stream, and from the list what no stream told."""
-
-    def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
-        self._client = app.client
-        self._progress = app.progress
-        self._margin = Margin(app.err, labels)
-        self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
-        self._names: dict[str, str] = {}
-        self._last: dict[str, str | None] = {}
-        self._known: dict[str, None] = {}
-
-    def name(self, session_id: str, label: str) -> None:
-        """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
-        self._names[session_id] = label
-
-    def hear(self, event: dict[str, Any], *, session_id: str = "") -> None:
-        """Show an event of a session, unless it was shown before or is bookkeeping."""
-        if is_new(event_key(event), self._known, most=REMEMBERED) and (said := entry(event)):
-            written = self._transcript.write(said, at=event_time(event))
-            self._progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
-
-    def catch_up(self, session_id: str) -> None:
-        """Show what the list has beyond what it had before. What cannot be read now is read the next time."""
-        query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-        if last := self._last.get(session_id):
-            query["after_id"] = last
-        try:
-            for page in self._client.pages(events_path(session_id), query, retry=False):
-                events = events_of(page)
-                for event in events:
-                    self.hear(event, session_id=session_id)
-                self._last[session_id] = last_id(page, events) or self._last.get(session_id)
-        except ApiError as error:
-            if last and error.http_status in BAD_CURSOR:
-                self._last[session_id] = None  # what was shown is known; the next time all is read again

@@ -7,8 +7,9 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.output.grid import cut_inside
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.logs.log import Showing
 from qoder_cli.sessions import transcript
-from qoder_cli.sessions.transcript import Margin, Showing
+from qoder_cli.sessions.transcript import Margin
 from tests.conftest import TOKEN
 from tests.support.logs import says
 from tests.support.wire import FakeClock, Wire, api_error, page

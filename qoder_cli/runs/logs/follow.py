@@ -126,8 +126,7 @@ class Follower:
         self._clock = log.client.clock
         self._note: Callable[[str], None] | None = note  # None once it was told
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._relied_on = False
-        self._delivers = False  # whether the stream that is open has told of an event
+        self._delivers = False  # whether a stream is open that has told of an event, and is not silent
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
@@ -156,54 +155,45 @@ class Follower:
             feed.stop()
 
     def _react(self, news: News | None) -> Iterator[Events]:
-        match news and news.kind:
-            case "preview" if news and self._preview:
-                self._preview(news.event)
-            case "heard" if news:
-                self._delivers = True
-                self._rely()
-                yield self._log.new_of([news.event])
-            case "alive" | "up" | "gap" as kind:
-                if self._delivers:
-                    self._rely()
-                if kind != "alive":
-                    yield from self.read_on()
-            case "down" if news:
-                self._relied_on = self._delivers = False
-                self._due = self._clock.monotonic() + self._pause
-                if self._note and news.error:
-                    broke = f"the event stream broke ({news.error.message})"
-                    self._note(f"{'there is no event stream' if news.for_good else broke}; falling back to polling")
-                    self._note = None
-            case None:
-                self._relied_on = False
-                yield from self.read_on()
-
-    def _rely(self) -> None:
-        self._relied_on, self._pause, self._failing_since = True, FIRST_PAUSE, None
-        self._due = self._clock.monotonic() + SILENT
+        """Take in news of the stream; None: there were none until the list was to be read."""
+        if news is None:
+            self._delivers = False
+        elif news.kind == "heard":
+            self._delivers = True
+            yield self._log.heard(news.event)
+        elif news.kind == "preview" and self._preview:
+            self._preview(news.event)
+        elif news.kind == "down":
+            self._delivers = False
+            self._due = self._clock.monotonic() + self._pause
+            if self._note and news.error:
+                broke = f"the event stream broke ({news.error.message})"
+                self._note(f"{'there is no event stream' if news.for_good else broke}; falling back to polling")
+                self._note = None
+        if self._delivers:
+            self._pause, self._failing_since = FIRST_PAUSE, None
+            self._due = self._clock.monotonic() + SILENT
+        if news is None or news.kind in ("up", "gap"):
+            yield from self.read_on()
 
     def read_on(self) -> Iterator[Events]:
+        """Yield what the list has beyond the last event; what cannot be read now is read the next time."""
         found = False
         try:
             for new in self._log.beyond():
                 found = found or bool(new)
                 yield new
+            self._failing_since = None
         except ApiError as error:
             self._bear(error)
-            self._plan(found=False)
-        else:
-            self._failing_since = None
-            self._plan(found=found)
-
-    def _plan(self, *, found: bool) -> None:
-        failing = self._failing_since is not None
-        self._due = self._clock.monotonic() + (SILENT if self._relied_on and not failing else self._pause)
+        is_relied_on = self._delivers and self._failing_since is None
+        self._due = self._clock.monotonic() + (SILENT if is_relied_on else self._pause)
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 
     def _bear(self, error: ApiError) -> None:
         now = self._clock.monotonic()
-        self._failing_since = now if self._failing_since is None else self._failing_since
+        if self._failing_since is None:
+            self._failing_since = now
         patience = LONGEST_SILENCE
         if error.enveloped and isinstance(error, AuthError | NotFound):
             patience = LAGGING if isinstance(error, NotFound) else -math.inf

@@ -17,7 +17,7 @@ from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.observe import LAGGING, YOUNG
 from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
-from qoder_cli.sessions.transcript import Entry, Transcript, entry
+from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
 
 Event = dict[str, Any]
 
@@ -109,11 +109,14 @@ class SessionLog:
         """Return those of the events that were not told as new before, nor read last."""
         if not self._known:
             is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
-        new = [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
+        return [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
+
+    def heard(self, event: Event) -> Events:
+        """Return an event that the stream told of, if it is new; from there the list is read on."""
+        new = self.new_of([event])
         types = self.selection.types
-        # Only an event that the list has, as it is asked for, can be gone on from.
-        listed = (event.get("id") for event in reversed(new) if not types or event.get("type") in types)
-        self.last = next(filter(text, listed), self.last)
+        if new and (not types or event.get("type") in types):  # else the list, as it is asked for, does not have it
+            self.last = text(event.get("id")) or self.last
         return new
 
     def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -165,6 +168,40 @@ class Printer:
     def sum_up(self, credits: object) -> None:
         if credits is not None:
             self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
+
+
+class Showing:
+    """Shows on stderr what happens in sessions: what streams tell, and from the lists what no stream told."""
+
+    def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
+        self._app = app
+        self._margin = Margin(app.err, labels)
+        self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
+        self._names: dict[str, str] = {}
+        self._logs: dict[str, SessionLog] = {}
+
+    def name(self, session_id: str, label: str) -> None:
+        """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
+        self._names[session_id] = label
+
+    def hear(self, event: Event, *, session_id: str) -> None:
+        """Show an event of a session, unless it was shown before or is bookkeeping."""
+        self._show(self._log(session_id).new_of([event]), session_id)
+
+    def catch_up(self, session_id: str) -> None:
+        """Show what the list has beyond what it had before. What cannot be read now is read the next time."""
+        with suppress(ApiError):
+            for events in self._log(session_id).beyond():
+                self._show(events, session_id)
+
+    def _log(self, session_id: str) -> SessionLog:
+        return self._logs.setdefault(session_id, SessionLog(self._app.client, session_id, Selection()))
+
+    def _show(self, events: Events, session_id: str) -> None:
+        for event in events:
+            if said := entry(event):
+                written = self._transcript.write(said, at=event_time(event))
+                self._app.progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:
