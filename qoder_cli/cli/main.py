@@ -29,50 +29,50 @@ class _NoSuchCommand(UsageError):
     """A word that is not the name of a command."""
 
 
-class _Documented:
-    """What commands and groups share: words checked first, help shown as written."""
-
-    help: str | None
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _check_options(self, ctx, args)
-        try:
-            left: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the class it is mixed into
-        except _TyperUsageError as mistake:
-            # The base class has no `ctx`; every usage mistake has, and its message needs one.
-            mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
-            raise
-        return left
-
-    def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """Write the docstring unwrapped: its lines are composed for 80 columns."""
-        formatter.write("\n" + "".join(f"  {line}".rstrip() + "\n" for line in (self.help or "").splitlines()))
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write what the command takes, and one line about the global options."""
-        for title, rows in self.sections(ctx):
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-        formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
-
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the titles of the help's lists, each with its rows of two columns; each kind has its own."""
-        raise NotImplementedError
+def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[str]) -> list[str]:
+    """Return the words that are left once `parse` has read the options of a command or group."""
+    _check_options(command, ctx, args)
+    try:
+        return parse(ctx, args)
+    except _TyperUsageError as mistake:
+        # The base class has no `ctx`; every usage mistake has, and its message needs one.
+        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
+        raise
 
 
-class Command(_Documented, TyperCommand):
+def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
+    """Write the docstring unwrapped: its lines are composed for 80 columns."""
+    formatter.write("\n" + "".join(f"  {line}".rstrip() + "\n" for line in (command.help or "").splitlines()))
+
+
+def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
+    """Write what a command takes or a group has, and one line about the global options."""
+    for title, rows in command.sections(ctx):
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+    formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
+
+
+class Command(TyperCommand):
     """A command: its own options first, then the global ones."""
+
+    format_help_text = _write_help
+    format_options = _write_sections
 
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.params += shared_options()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parse(self, super().parse_args, ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, without typer's braces around what is required."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+        """Return the titles of the help's lists, each with its rows of two columns."""
         lists: dict[str, list[Any]] = {"argument": [], "option": []}
         for param in self.get_params(ctx):
             if param not in shared_options() and (row := param.get_help_record(ctx)):
@@ -89,8 +89,11 @@ class _Listed(NamedTuple):
     is_told: bool = True
 
 
-class Tree(_Documented, TyperGroup):
+class Tree(TyperGroup):
     """A group whose commands are imported when they are typed: none costs the others anything."""
+
+    format_help_text = _write_help
+    format_options = _write_sections
 
     def __init__(self, name: str, help: str, commands: Mapping[str, _Listed], understood: Mapping[str, str]) -> None:
         super().__init__(
@@ -105,6 +108,9 @@ class Tree(_Documented, TyperGroup):
         )
         self._listed = commands
         self._understood = understood
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return _parse(self, super().parse_args, ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for name, each in self._listed.items() if each.is_told]
