@@ -32,6 +32,8 @@ from typing import Any, Literal, Self
 
 from qoder_cli.base.tokens import without_tokens
 
+LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
+
 RunState = Literal["none", "ended", "going", "unknown"]
 
 
@@ -175,12 +177,16 @@ class ApiError(QoderError):
     """The server, or the way to it, said no. `retry_after` is in seconds, when the server named it."""
 
     retryable = False  # whether asking again can help
+    retry_after: float | None = None
+    enveloped = False  # True when the answer was complete and in the API's own error envelope
+
+    @property
+    def asked_pause(self) -> float:
+        """The seconds for which the server asks to be left alone, as far as that is heeded."""
+        return min(self.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
     def about(self, what: str) -> Self:
         return self.with_(message=f"{what}: {self.message}")
-
-    retry_after: float | None = None
-    enveloped = False  # True when the answer was complete and in the API's own error envelope
 
 
 class AuthError(ApiError):

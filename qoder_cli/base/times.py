@@ -11,8 +11,6 @@ from qoder_cli.base.errors import UsageError
 if TYPE_CHECKING:
     import queue
 
-LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
-
 _AGE = "".join(rf"(?:(?P<{unit}>\d+){unit[0]})?" for unit in ("weeks", "days", "hours", "minutes", "seconds"))
 _TIME = r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
 _HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
@@ -20,6 +18,7 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 SHORTEST_INTERVAL = 0.1  # seconds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 366 * 86400.0
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{0,6})\d*)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
@@ -44,10 +43,6 @@ class Limits(NamedTuple):
     timeout: float | None = None
     interval: float | None = None
     spent: float = 0.0
-
-    def since(self, began: float, clock: "Clock") -> "Limits":
-        """Return the limits of a wait that began at a time, by the monotonic clock."""
-        return self._replace(spent=clock.monotonic() - began)
 
 
 def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Limits:
@@ -89,23 +84,26 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
     return moment
 
 
-def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment of an RFC 3339 timestamp, UTC by default (api/facts.md, 3.8), or None."""
+def unix(text: object) -> float | None:
+    """Return an RFC 3339 timestamp, UTC by default (api/facts.md, 3.8), in unix seconds; None for what is none."""
     match = _TIMESTAMP.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return None
     day, clock, fraction, zone = match.groups()
     zone = "+00:00" if zone in (None, "Z", "z") else zone
     try:
-        return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '').ljust(6, '0')}{zone}")
+        return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '').ljust(6, '0')}{zone}").timestamp()
     except ValueError:  # the 31st of February, hour 25
         return None
 
 
-def unix(text: object) -> float | None:
-    """Return a timestamp in unix seconds; None for what is none."""
-    moment = parse_timestamp(text)
-    return moment.timestamp() if moment else None
+def parse_timestamp(text: object) -> datetime | None:
+    """Return the moment of a timestamp in UTC; None for what is none, or lies outside of the years 1 to 9999."""
+    seconds = unix(text)
+    try:
+        return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def milliseconds_between(start: object, end: object) -> int | None:

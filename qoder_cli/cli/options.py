@@ -21,7 +21,7 @@ from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.answering import Then
+    from qoder_cli.runs.ending import Wanted
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
@@ -50,18 +50,18 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
     if not folded and "app" not in own:
         return command
-    fields = {name: [field for field in options._fields if field not in own] for name, options in folded.items()}
     parameters: list[tuple[str, Any, Any]] = []
     for name, each in own.items():
         if options := folded.get(name):
-            defaults = options._field_defaults
-            parameters += [(field, options.__annotations__[field], defaults[field]) for field in fields[name]]
+            for field, default in options._field_defaults.items():
+                if field not in own:
+                    parameters.append((field, options.__annotations__[field], default))
         elif name not in ("app", "ctx"):
             parameters.append((name, each.annotation, each.default))
 
     def run(ctx: typer.Context, **typed: Any) -> Any:
         for name, options in folded.items():
-            typed[name] = options(**{field: typed.pop(field) for field in fields[name]})
+            typed[name] = options(**{field: typed.pop(field) for field in options._fields if field not in own})
         return command(ctx.obj if "app" in own else ctx, **typed)
 
     return declared(run, command.__doc__ or "", parameters)
@@ -153,22 +153,32 @@ class Waiting(NamedTuple):
     timeout: Timeout = None
     on_ask: WhenAsked = None
 
-    def __bool__(self) -> bool:
-        return self.wait or self.follow or self.result
 
-    def then(self, app: App, *, before: bool = False) -> "Then | None":
-        """Return what is waited for, also `before` something is said; None for nothing. Raises UsageError."""
-        from qoder_cli.base.times import read_limits
-        from qoder_cli.runs.answering import Then
-        from qoder_cli.runs.ending import Wanted
+def wanted_of(
+    app: App,
+    waiting: Waiting,
+    *,
+    wait: bool = False,
+    interval: str | None = None,
+    require_satisfied: bool = False,
+    several: bool = False,
+) -> "Wanted | None":
+    """Return what is wanted of a wait, as it was typed; None for no wait. Raises UsageError.
 
-        wait = bool(self) or before
-        limits = read_limits(wait=wait, timeout=self.timeout, interval=None)
-        if self.on_ask and not wait:
-            raise UsageError("--on-ask only works with --wait", hint="add --wait")
-        app.known.wait_options = words_to_wait(result=self.result, on_ask=self.on_ask)
-        wanted = Wanted(self.follow, on_ask=when_asked(app, self.on_ask, follow=self.follow))
-        return Then(limits, wanted, self.result) if wait else None
+    `wait`: there is one, whatever was typed; `several`: it is for more than one run.
+    """
+    from qoder_cli.base.times import read_limits
+    from qoder_cli.runs.ending import Wanted
+
+    typed, follow, result, timeout, on_ask = waiting
+    wait = wait or typed or follow or result
+    for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask)):
+        if given and not wait:
+            raise UsageError(f"{option} only works with --wait", hint="add --wait")
+    limits = read_limits(wait=wait, timeout=timeout, interval=interval)
+    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    asked = when_asked(app, on_ask, follow=follow, several=several)
+    return Wanted(limits, follow, require_satisfied, result, asked) if wait else None
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:

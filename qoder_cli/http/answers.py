@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, Task
-from qoder_cli.base.times import LONGEST_RETRY_AFTER, span
+from qoder_cli.base.times import span
 from qoder_cli.http.proxy import Proxy
 from qoder_cli.settings.config import Settings
 

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from qoder_cli.base.errors import ApiError
-from qoder_cli.base.times import LONGEST_RETRY_AFTER, Clock
+from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError
+from qoder_cli.base.times import Clock
 
 TRIES = 5  # of a request that may be tried again
 TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for

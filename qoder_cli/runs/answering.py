@@ -10,9 +10,10 @@ from qoder_cli.base.errors import ApiError, Exit, NotFound, Rejected, UsageError
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import Limits, parse_timestamp, parse_when, span, utc_text
+from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.runs import names
+from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, turn_observer
@@ -173,32 +174,6 @@ def sessions_of(typed: Sequence[str], app: App) -> list[str]:
     return [target_of(word, app).session_id for word in typed]
 
 
-class Then(NamedTuple):
-    """What is waited for once something was said, and what is printed of it."""
-
-    limits: Limits
-    wanted: Wanted
-    result: bool
-
-    def since(self, began: float, app: App) -> "Then":
-        """Return it for a wait that began at a time, by the monotonic clock."""
-        return self._replace(limits=self.limits.since(began, app.clock))
-
-    def show(self, app: App, observer: Observer) -> int:
-        """Wait, print what it came to, and return 0 or raise what it ended with."""
-        from qoder_cli.runs.awaiting import finish, wait_for
-
-        return finish(app, wait_for(app, observer, self.limits, self.wanted), result=self.result)
-
-    def wait_out(self, app: App, observer: Observer) -> None:
-        """Wait, showing nothing. Raises what ended the wait before the turn did."""
-        from qoder_cli.runs.awaiting import wait_for
-
-        item = wait_for(app, observer, self.limits, self.wanted._replace(follow=False, require_satisfied=False))
-        if item.error and not observer.ended:
-            raise item.error
-
-
 Turn = tuple[dict[str, Any], set[str]]  # a session, and its events, before something was said to it
 
 
@@ -224,7 +199,7 @@ def decide(
     yes: bool,
     hashes: Sequence[str],
     because: str | None = None,
-    then: Then | None,
+    wanted: Wanted | None,
 ) -> int:
     """Approve or deny (`verb`) calls that wait: show, ask unless `yes`, send, print."""
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
@@ -249,7 +224,7 @@ def decide(
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-    return deliver(app, target, asked, answers, said=_DONE[verb], then=then)
+    return deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
 
 
 def _is_confirmed(app: App, call: Call, verb: str) -> bool:
@@ -268,11 +243,11 @@ def deliver(
     answers: Sequence[tuple[Call, dict[str, Any]]],
     *,
     said: str,
-    then: Then | None,
+    wanted: Wanted | None,
 ) -> int:
     """Send answers to calls that wait, if any, and print what became of it, or wait."""
     goes_on = target.run is not None and is_going(target.run)
-    turn = _before(app, target) if then and answers and not goes_on else None
+    turn = _before(app, target) if wanted and answers and not goes_on else None
     events: Events = []
     if answers:
         names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
@@ -287,18 +262,25 @@ def deliver(
     still = [id for id in (*(call.id for call in asked.calls), *asked.unreadable) if id not in sent]
     if still:
         app.progress.note(f"these still wait: {_listed(still)}")
-    if then is not None:
-        return then.show(app, _following(app, target, turn, events))
+    if wanted is not None:
+        return wait_and_show(app, _following(app, target, turn, events), wanted)
     return _show(app, target, [call.id for call, _ in answers], said, still, events)
 
 
-def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, then: Then | None) -> int:
+def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> int:
     """Give the result of a custom tool's call, and print what became of it. Raises QoderError."""
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=[id])
     [call] = chosen(app, target, asked, [id], "answer")
     answers = [(call, custom_result(call, said, is_error=is_error))]
-    return deliver(app, target, asked, answers, said="answered", then=then)
+    return deliver(app, target, asked, answers, said="answered", wanted=wanted)
+
+
+def _wait_out(app: App, observer: Observer, wanted: Wanted) -> None:
+    """Wait, showing nothing. Raises what ended the wait before the turn did."""
+    item = wait_for(app, observer, wanted._replace(follow=False, require_satisfied=False))
+    if item.error and not observer.ended:
+        raise item.error
 
 
 class ToSay(NamedTuple):
@@ -309,7 +291,7 @@ class ToSay(NamedTuple):
     when_idle: bool
 
 
-def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, interrupts: bool, waits: bool) -> int:
+def send_message(app: App, typed: str, message: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> int:
     """Send a message to a session, and print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
@@ -321,16 +303,16 @@ def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, int
             hint="start another run or session",
         )
     app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-    if interrupts and then and look(app.client, target.session_id).is_busy:
+    if interrupts and wanted and look(app.client, target.session_id).is_busy:
         session, known = _before(app, target)
         interruption(app, target.session_id).deliver()
-        patient = then._replace(wanted=then.wanted._replace(on_ask="wait"))
-        patient.wait_out(app, turn_observer(app, session, known=known))
+        _wait_out(app, turn_observer(app, session, known=known), wanted._replace(on_ask="wait"))
     refusals = 0
     again = target.command(app, "send", "-m", message.typed, "--when-idle")
     while True:
-        if message.when_idle and then and look(app.client, target.session_id).is_busy:
-            then.since(began, app).wait_out(app, turn_observer(app, session_of(app, target.session_id)))
+        if message.when_idle and wanted and look(app.client, target.session_id).is_busy:
+            observer = turn_observer(app, session_of(app, target.session_id))
+            _wait_out(app, observer, wanted.since(began, app.clock))
             refusals = 0
         turn = _before(app, target) if waits else None
         try:
@@ -345,15 +327,15 @@ def send_message(app: App, typed: str, message: ToSay, then: Then | None, *, int
                 next = target.command(app, "pending")
                 raise error.with_(hint="answer what it waits for first", next=next) from error
             refusals += 1
-            timeout = then.limits.timeout if then else None
+            timeout = wanted.limits.timeout if wanted else None
             if timeout is not None and app.clock.monotonic() - began >= timeout:
                 why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
                 raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
             if refusals == MOST_REFUSALS:  # it is idle, and takes no message for another reason
                 raise
             app.clock.sleep(BUSY_PAUSE)
-    if waits and then:
-        return then.since(began, app).show(app, _following(app, target, turn, events))
+    if waits and wanted:
+        return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
     return _show(app, target, [], "", [], events)
 
 

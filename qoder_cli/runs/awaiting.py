@@ -22,7 +22,6 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
-from qoder_cli.base.times import Limits
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields, Words
 from qoder_cli.output.results import Printed, Result
@@ -148,11 +147,14 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
     )
 
 
-def wait_for(app: App, observer: Observer, limits: Limits, wanted: Wanted) -> Item:
-    """Wait until a run has ended or the wait is over, also by a signal, and return what became of it."""
-    watch = Watch(observer)
+def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
+    """Wait until a run has ended or the wait is over, also by a signal, and return what became of it.
+
+    Its final message, if wanted, is left to `finish`.
+    """
+    watch, wanted = Watch(observer), wanted._replace(result=False)
     try:
-        Wait(app, limits, wanted, listener_of(app, wanted)).until_over(watch)
+        Wait(app, wanted, listener_of(app, wanted)).until_over(watch)
         return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]
     except Signalled as signalled:
         item = interrupted(watch, signalled, wanted, app)
@@ -209,6 +211,11 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
         return item.with_(error=take_leave(item.error, item.run, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
+
+
+def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> int:
+    """Wait for a run and print what became of it; return 0, or raise its error."""
+    return finish(app, wait_for(app, observer, wanted), result=wanted.result)
 
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:

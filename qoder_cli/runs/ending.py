@@ -24,7 +24,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
-from qoder_cli.base.times import span
+from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.runs.observe import Observer
 from qoder_cli.settings.values import OnAsk
 
@@ -32,12 +32,17 @@ CANCEL_WITHIN = 2.0  # seconds
 
 
 class Wanted(NamedTuple):
-    """What is asked of a wait beyond the run itself."""
+    """What is asked of a wait: how long it may last, and what is wanted beyond the run itself."""
 
+    limits: Limits = Limits()
     follow: bool = False  # show the session's events as they happen
     require_satisfied: bool = False  # anything but `satisfied` outcome evaluations fails
-    result: bool = False  # the agent's final message goes with the run into JSON
+    result: bool = False  # print the agent's final message; in JSON it goes with the run
     on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
+
+    def since(self, began: float, clock: Clock) -> "Wanted":
+        """Return what is wanted of a wait that began at a time, by the monotonic clock."""
+        return self._replace(limits=self.limits._replace(spent=clock.monotonic() - began))
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:

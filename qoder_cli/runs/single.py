@@ -3,7 +3,6 @@
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
 from qoder_cli.base.ids import called
-from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Wanted, beside_record, ending_error, stopped_with
@@ -12,8 +11,8 @@ from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
 
-def run_one(app: App, order: Order, limits: Limits | None, wanted: Wanted, *, if_idle: bool, on_skip: OnSkip) -> int:
-    """Start a run, wait for it within `limits`, print it; return 0 or raise what it ended with."""
+def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> int:
+    """Start a run, wait for it if that is `wanted`, print it; return 0 or raise what it ended with."""
     if if_idle and _is_busy(app, order, on_skip):
         return Exit.OK
     what = called(order.typed, order.deployment_id)
@@ -39,11 +38,11 @@ def run_one(app: App, order: Order, limits: Limits | None, wanted: Wanted, *, if
     app.known.ci.started(run.id, run.session_id)
     remember_runs(app, [run])
     observer = observer_of(app, run.id, run=run, adopted=run.adopted)
-    if limits is None:
+    if wanted is None:
         return _accepted(app, observer, on_skip)
     from qoder_cli.runs.awaiting import finish, wait_for
 
-    item = wait_for(app, observer, limits, wanted._replace(result=False))
+    item = wait_for(app, observer, wanted)
     if on_skip == "ok" and item.exit_code == Exit.RUN_SKIPPED:
         item = item.with_(error=None)
     return finish(app, item, result=wanted.result)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
+from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.times import LONGEST_RETRY_AFTER, span
+from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace

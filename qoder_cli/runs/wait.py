@@ -11,7 +11,6 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.pool import TICK, Late, Task
-from qoder_cli.base.times import LONGEST_RETRY_AFTER, Limits
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import Wanted, timed_out, unanswered
 from qoder_cli.runs.listen import Listener
@@ -28,10 +27,11 @@ ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have
 
 
 class Wait:
-    """Waits for a run. `limits.timeout` counts from when the last run was started; 0: it is read once."""
+    """Waits for a run. The timeout counts from when the last run was started; 0: it is read once."""
 
-    def __init__(self, app: App, limits: Limits, wanted: Wanted, listener: Listener) -> None:
-        self.app, self.limits, self.wanted, self.listener = app, limits, wanted, listener
+    def __init__(self, app: App, wanted: Wanted, listener: Listener) -> None:
+        self.app, self.wanted, self.listener = app, wanted, listener
+        self.limits = limits = wanted.limits
         self.longest_pause = LONGEST_PAUSE if limits.interval is None else limits.interval
         self.first_pause = min(FIRST_PAUSE, self.longest_pause)
         self.said: dict[Watch, str] = {}  # what was last said of each run
@@ -89,7 +89,7 @@ class Wait:
                 self.take(watch, error)
                 if not watch.over:
                     self._say(watch, error.message.rstrip(".") + ("; retrying" if self.left > 0 else ""))
-                    self._put_off(watch, max(watch.pause, asked_pause(error)))
+                    self._put_off(watch, max(watch.pause, error.asked_pause))
             else:
                 self.take(watch)
                 self.listener.attend(watch)
@@ -180,8 +180,3 @@ class Wait:
     def is_enough(self) -> bool:
         """Return whether the wait is to end early."""
         return False
-
-
-def asked_pause(error: ApiError) -> float:
-    """Return the seconds for which the server asks to be left alone, as far as that is heeded."""
-    return min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)

@@ -102,7 +102,7 @@ class Feed:
                 continue
             failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
             self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
-            self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], min((error and error.retry_after) or 0.0, 60.0)))
+            self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], error.asked_pause if error else 0.0))
             failures += 1
 
     def _listen(self) -> ApiError | None:

@@ -133,7 +133,7 @@ TABLE = [Mutation(*each) for each in (
      "self.app.client.request_timeout"),
     ("runs/wait.py", "if not (watch.looked and self.left < -LAST_LOOK):", "if not self.left < -LAST_LOOK:"),
     ("runs/wait.py", "if asleep > ASLEEP:", "if False:"),
-    ("runs/wait.py", "max(watch.pause, asked_pause(error))", "watch.pause"),
+    ("runs/wait.py", "max(watch.pause, error.asked_pause)", "watch.pause"),
     ("runs/wait.py", "doubled = min(watch.pause * 2, max(self.longest_pause, len(self.said) / READS_PER_SECOND))",
      "doubled = watch.pause * 2"),
     ("runs/wait.py", "max(self.limits.timeout - self.limits.spent, 0.0)", "self.limits.timeout"),

@@ -85,6 +85,7 @@ def test_timestamps_with_any_number_of_digits_are_read(moment: datetime, digits:
 @given(st.text() | st.none() | st.integers() | st.lists(st.text()))
 @example("2026-02-31T00:00:00Z")
 @example("0001-01-01T00:00:00Z")
+@example("0001-01-01T00:00:00+14:00")
 @example("9999-12-31T23:59:59+00:00")
 def test_no_timestamp_however_odd_breaks_the_reading(value: Any) -> None:
     parse_timestamp(value)

@@ -106,7 +106,7 @@ def waited(reader: Reader, *, on_ask: OnAsk = "stop", **limits: float) -> Watch:
     watch, listener = Watch(reader), Deaf()  # type: ignore[arg-type]  # as much as is used
     client, out = SimpleNamespace(request_timeout=30.0), Screen(None)
     app = SimpleNamespace(clock=reader.clock, progress=Quiet(), client=client, out=out, command=lambda *words: [*words])
-    wait = Told(app, Limits(**limits), Wanted(on_ask=on_ask), listener)
+    wait = Told(app, Wanted(Limits(**limits), on_ask=on_ask), listener)
     wait.until_over(watch)
     assert wait.over == [watch]  # told of once
     assert listener.is_stopped

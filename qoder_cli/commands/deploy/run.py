@@ -16,8 +16,7 @@ from qoder_cli.cli.options import (
     is_list,
     named,
     options_typed,
-    when_asked,
-    words_to_wait,
+    wanted_of,
 )
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
@@ -95,30 +94,21 @@ def run(
     Try these for free: qoder sandbox -- sh"""
     from dataclasses import replace
 
-    from qoder_cli.base.times import read_limits
     from qoder_cli.runs import names
-    from qoder_cli.runs.ending import Wanted
     from qoder_cli.runs.single import run_one
     from qoder_cli.runs.trigger import Order, check_key
 
     app: App = ctx.obj
     app.known.on_leave = on_leave
-    wait, follow, result, timeout, on_ask = waiting._replace(wait=bool(waiting))
-    if require_satisfied and not wait:
-        raise UsageError("--require-satisfied only works with --wait", hint="add --wait")
-    if on_ask and not wait:
-        raise UsageError("--on-ask only works with --wait", hint="add --wait")
-    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
-    asked = when_asked(app, on_ask, follow=follow, several=is_list(deployments))
-    limits = read_limits(wait=wait, timeout=timeout, interval=interval)
+    as_list = is_list(deployments)
+    wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets())
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
-    wanted = Wanted(follow, require_satisfied, result, asked)
-    if is_list(deployments):
+    if as_list:
         from qoder_cli.runs.fleet.launches import Plan
         from qoder_cli.runs.fleet.many import orders_for, run_many
 
-        if result and not app.output.is_json:
+        if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
         typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
@@ -128,8 +118,8 @@ def run(
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
             return show_requests(app, typed, orders)
-        plan = Plan(wait, parallel, if_idle, on_skip, fail_fast)
-        return run_many(app, typed, orders, plan, limits, wanted)
+        plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast)
+        return run_many(app, typed, orders, plan, wanted)
     app.known.ci.expect(deployments[0])
     id = names.deployment(deployments[0], app)
     order = replace(order, deployment_id=id, typed=deployments[0])
@@ -137,7 +127,7 @@ def run(
         from qoder_cli.runs.fleet.rehearsal import show_request
 
         return show_request(app, order)
-    return run_one(app, order, limits if wait else None, wanted, if_idle=if_idle, on_skip=on_skip)
+    return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")

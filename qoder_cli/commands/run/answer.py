@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.cli.options import OneRun, Waiting, flag, one_named
+from qoder_cli.cli.options import OneRun, Waiting, flag, one_named, wanted_of
 
 
 def answer(
@@ -29,6 +29,6 @@ def answer(
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
     from qoder_cli.runs.answering import answer_call
 
-    then = waiting.then(app)
+    wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
-    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, then=then)
+    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)

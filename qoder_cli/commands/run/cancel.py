@@ -53,8 +53,8 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
         if known[word] not in requested:
             requested[known[word]] = _request(app, word, known[word], yes=yes)
     watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
-    limits, wanted = Limits(timeout=CANCEL_FOR), Wanted(on_ask="wait")
-    waited = iter(wait_for_all(app, watches, limits, wanted) if watches else [])
+    wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
+    waited = iter(wait_for_all(app, watches, wanted) if watches else [])
     items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
     if not app.known.is_of_several:
         return finish(app, items[known[typed[0]]])

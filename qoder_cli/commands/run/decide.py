@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import OneRun, Waiting, Yes, argument, flag, one_named
+from qoder_cli.cli.options import OneRun, Waiting, Yes, argument, flag, one_named, wanted_of
 
 _SAME = "Refuse (exit 6) unless the input is the one with this hash. Once for each call."
 _Calls = Annotated[list[str] | None, argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")]
@@ -39,9 +39,9 @@ def approve(
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
     from qoder_cli.runs.answering import decide
 
-    then, hashes = waiting.then(app), input_sha256 or []
+    wanted, hashes = wanted_of(app, waiting), input_sha256 or []
     run = one_named(run, app)
-    return decide(app, run, calls or [], verb="approve", every=all, yes=yes, hashes=hashes, then=then)
+    return decide(app, run, calls or [], verb="approve", every=all, yes=yes, hashes=hashes, wanted=wanted)
 
 
 def deny(
@@ -65,6 +65,6 @@ def deny(
       qoder session deny sess_demo evt_1 --yes --wait"""
     from qoder_cli.runs.answering import decide
 
-    then, hashes = waiting.then(app), input_sha256 or []
+    wanted, hashes = wanted_of(app, waiting), input_sha256 or []
     run = one_named(run, app)
-    return decide(app, run, calls or [], verb="deny", every=all, yes=yes, hashes=hashes, because=because, then=then)
+    return decide(app, run, calls or [], verb="deny", every=all, yes=yes, hashes=hashes, because=because, wanted=wanted)

@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import OneRun, Waiting, flag, one_named
+from qoder_cli.cli.options import OneRun, Waiting, flag, one_named, wanted_of
 
 
 def send(
@@ -34,9 +34,10 @@ def send(
 
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
-    then = waiting.then(app, before=when_idle or interrupt)
+    wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
+    waits = waiting.wait or waiting.follow or waiting.result
     said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     to_say = ToSay(message, said, when_idle)
-    return send_message(app, one_named(run, app), to_say, then, interrupts=interrupt, waits=bool(waiting))
+    return send_message(app, one_named(run, app), to_say, wanted, interrupts=interrupt, waits=waits)

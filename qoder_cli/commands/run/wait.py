@@ -6,7 +6,6 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.times import read_limits
 from qoder_cli.cli.options import (
     AllowEmpty,
     Interval,
@@ -15,15 +14,14 @@ from qoder_cli.cli.options import (
     Result,
     RunsOrLast,
     Timeout,
+    Waiting,
     WhenAsked,
     is_list,
     named,
     or_last,
-    when_asked,
-    words_to_wait,
+    wanted_of,
 )
-from qoder_cli.runs.awaiting import finish, wait_for
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.awaiting import wait_and_show
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import any_observer, is_of_sessions
 
@@ -53,30 +51,28 @@ def wait(
     from qoder_cli.runs import names
 
     app: App = ctx.obj
-    limits = read_limits(wait=True, timeout=timeout, interval=interval)
     runs = runs or [or_last(None, app)]
-    typed = named(runs, app, allow_empty=allow_empty)
     as_list = is_list(runs)
+    waiting = Waiting(True, follow, result, timeout, on_ask)
+    wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
+    assert wanted is not None  # it was asked for
+    typed = named(runs, app, allow_empty=allow_empty)
     app.known.ci.expect(typed if as_list else typed[0])
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
-    asked = when_asked(app, on_ask, follow=follow, several=as_list)
-    wanted = Wanted(follow, require_satisfied, on_ask=asked)
-    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
         from qoder_cli.runs.answering import sessions_of
 
         [session_id] = sessions_of(typed, app)
-        return finish(app, wait_for(app, any_observer(app, session_id), limits, wanted), result=result)
+        return wait_and_show(app, any_observer(app, session_id), wanted)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
-        return wait_many(app, typed, limits, wanted._replace(result=result))
+        return wait_many(app, typed, wanted)
     began = app.clock.monotonic()
-    run_id = names.run(typed[0], app, timeout=limits.timeout)
+    run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
     app.known.ci.started(run_id)
-    item = wait_for(app, observer_of(app, run_id), limits.since(began, app.clock), wanted)
-    return finish(app, item, result=result)
+    return wait_and_show(app, observer_of(app, run_id), wanted.since(began, app.clock))

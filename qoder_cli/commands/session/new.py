@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import AgentTyped, Waiting, flag, option, several
+from qoder_cli.cli.options import AgentTyped, Waiting, flag, option, several, wanted_of
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
@@ -75,17 +75,17 @@ def new(
     from qoder_cli.sessions.starting import start
 
     app: App = ctx.obj
-    then = waiting.then(app)
+    wanted = wanted_of(app, waiting)
     if chat:
         from qoder_cli.runs.chat import chat as talk
         from qoder_cli.runs.chat import require_terminal
 
         require_terminal(app)
-        if then:
+        if wanted:
             raise UsageError("--chat cannot be used together with --wait, --follow or --result", hint="leave them out")
     if agent is None and like is None:
         raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
-    if message is None and like is None and then:
+    if message is None and like is None and wanted:
         raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
@@ -99,12 +99,13 @@ def new(
     session, events = start(app, body)
     if chat:
         return talk(app, session.id)
-    if then and body.get("initial_events"):
+    if wanted and body.get("initial_events"):
+        from qoder_cli.runs.awaiting import wait_and_show
         from qoder_cli.runs.turn import turn_observer
         from qoder_cli.sessions.story import keys
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
-        return then.since(began, app).show(app, observer)
+        return wait_and_show(app, observer, wanted.since(began, app.clock))
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
     return Exit.OK
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
-from qoder_cli.base.times import Limits
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
     Item,
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
 AT_A_TIME = 6  # runs that are read of
 
 
-def wait_for_all(app: App, watches: Sequence[Watch], limits: Limits, wanted: Wanted) -> list[Item]:
+def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Item]:
     """Wait until each run has ended or the wait is over, also by a signal; return what became of each."""
     items: dict[Watch, Item] = {}
-    wait = FleetWait(app, limits, wanted, lambda watch, item: items.update({watch: item}))
+    wait = FleetWait(app, wanted, lambda watch, item: items.update({watch: item}))
     with suppress(Signalled):  # it is the error of the items
         wait.until_told(watches)
     return [items[watch] for watch in watches]
@@ -55,7 +54,6 @@ class FleetWait(Wait):
     def __init__(
         self,
         app: App,
-        limits: Limits,
         wanted: Wanted,
         on_item: Callable[[Watch, Item], None],
         *,
@@ -63,7 +61,7 @@ class FleetWait(Wait):
         enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
     ) -> None:
-        super().__init__(app, limits, wanted, listener_of(app, wanted, inbox=inbox, labels=labels))
+        super().__init__(app, wanted, listener_of(app, wanted, inbox=inbox, labels=labels))
         self._on_item = on_item
         self._enough = enough
         self._coming: Launches | None = None

@@ -10,7 +10,6 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
-from qoder_cli.base.times import Limits
 from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
@@ -86,10 +85,9 @@ def run_many(
     typed: Sequence[str],
     orders: Sequence[Order | QoderError],
     plan: Plan,
-    limits: Limits,
-    wanted: Wanted,
+    wanted: Wanted | None,
 ) -> int:
-    """Start a run of each deployment, wait for them if wanted, and print what became of each.
+    """Start a run of each deployment, wait for them if that is `wanted`, and print what became of each.
 
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0 or raises.
     """
@@ -102,7 +100,7 @@ def run_many(
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
-    verb = "completed" if plan.wait else "started"
+    verb = "completed" if wanted else "started"
     restart = partial(_restart, app, orders)
     conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=restart)
     inbox = SimpleQueue[Any]()
@@ -114,9 +112,9 @@ def run_many(
                 conductor.put(number, Item(typed[number], None, order))
         if conductor.is_enough():
             pass
-        elif plan.wait:
+        elif wanted:
             enough = conductor.is_enough
-            wait = FleetWait(app, limits, wanted, launches.ended, inbox=inbox, enough=enough, labels=typed)
+            wait = FleetWait(app, wanted, launches.ended, inbox=inbox, enough=enough, labels=typed)
             wait.until_told([], launches)
         else:
             launches.until_settled()
@@ -135,7 +133,7 @@ def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequen
     return app.command("deploy", "run", *ids, *words)
 
 
-def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) -> int:
+def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
     """Wait for the runs typed, and print each; return 0 or raise what decides the exit code."""
     for word in typed:
         ids.run(word)
@@ -143,8 +141,8 @@ def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) ->
     app.known.ci.expect(typed)
     conductor = Conductor(app, typed, verb="completed")
     began = app.clock.monotonic()
-    found = names.runs(typed, app, timeout=limits.timeout)
-    limits = limits.since(began, app.clock)
+    found = names.runs(typed, app, timeout=wanted.limits.timeout)
+    wanted = wanted.since(began, app.clock)
     with conductor.until_signalled():
         places: dict[str, list[int]] = {}
         for number, word in enumerate(typed):
@@ -167,6 +165,6 @@ def wait_many(app: App, typed: Sequence[str], limits: Limits, wanted: Wanted) ->
                 conductor.put(number, item.with_(typed=typed[number]))
 
         conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-        wait = FleetWait(app, limits, wanted, on_item, enough=conductor.is_enough, labels=typed)
+        wait = FleetWait(app, wanted, on_item, enough=conductor.is_enough, labels=typed)
         wait.until_told(list(watches))
     return conductor.conclude()

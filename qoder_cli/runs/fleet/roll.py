@@ -21,7 +21,7 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.observe import LAGGING
-from qoder_cli.runs.wait import Wait, asked_pause
+from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 
 PAGE = 100  # rows
@@ -352,7 +352,7 @@ class Rounds:
 
     def _say(self, error: ApiError) -> None:
         """Say once, of many runs, that polling goes wrong."""
-        self._is_in_trouble, self._asked_pause = True, max(self._asked_pause, asked_pause(error))
+        self._is_in_trouble, self._asked_pause = True, max(self._asked_pause, error.asked_pause)
         if error.message != self._trouble:
             self._trouble = error.message
             self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
