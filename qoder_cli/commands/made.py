@@ -1,7 +1,9 @@
 """The commands that every noun has, made from its row of the table."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from enum import StrEnum
+from functools import partial
 from inspect import Parameter
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import text
+from qoder_cli.base import ids
+from qoder_cli.base.errors import QoderError, UsageError
+from qoder_cli.base.model import Run, text
 from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
+    Runs,
     Untold,
     Yes,
     argument,
@@ -32,18 +36,20 @@ from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words
 from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
 
 if TYPE_CHECKING:
-    from qoder_cli.nouns.change import Change, Changes, Target
+    from qoder_cli.nouns.change import Change, Changes, Named
     from qoder_cli.nouns.operations import Operation
-    from qoder_cli.output.data import Rows
+    from qoder_cli.output.cells import Fields
 
 Command = Callable[..., Any] | str
+Typed = tuple[str, Any, Any]  # a parameter: its name, annotation and default
 ROUNDED = timedelta(seconds=1)  # timestamps of servers are
 Raw = dict[str, Any]
 
-_ARCHIVED = Annotated[bool, flag("--include-archived", "Include archived ones.")]
 _SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
 _UNTIL = option("--until", "WHEN", "Only those created until then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
+_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deployment (id or name).", values.deployments)
+_OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
 
 
 def _one(option: Any) -> Any:
@@ -56,13 +62,16 @@ FILTERS: dict[str, tuple[str, Any]] = {
     "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
     "source": ("source", _one(option("--source", "SOURCE", "Only those from custom or qoder."))),
     "scope_id": ("session", _one(option("--session", "ID", "Only those that this session (sess_…) made."))),
+    "deployment_id": ("deployment", _one(_OF_DEPLOYMENT)),
+    "agent_id": ("agent", _one(_OF_AGENT)),
     "statuses[]": ("status", Annotated[list[str] | None, _STATUS]),
     "created_at[gte]": ("since", _one(_SINCE)),
     "created_at[gt]": ("since", _one(_SINCE)),
     "created_at[lte]": ("until", _one(_UNTIL)),
     "created_at[lt]": ("until", _one(_UNTIL)),
-    "include_archived": ("include_archived", _ARCHIVED),
+    "include_archived": ("include_archived", Annotated[bool, flag("--include-archived", "Include archived ones.")]),
 }
+_PLACES = {"session": "scope.id", "deployment": "deployment_id", "agent": "agent.id"}  # where an object has them
 
 
 def commands(words: str, *, untold: str = "", **own: str) -> dict[str, Command]:
@@ -93,21 +102,21 @@ def commands(words: str, *, untold: str = "", **own: str) -> dict[str, Command]:
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
-    """Return the argument that names one of a noun's things, or several."""
+    """Return the argument that names one of a noun's things, or several; a run stands for its session."""
+    if noun.words == "session":
+        return Runs if several else OneRun
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
-        help = f"{noun.called.capitalize()}s ({wanted}); - reads them from stdin."
+        help = f"{noun.plural.capitalize()} ({wanted}); - reads them from stdin."
         return Annotated[list[str], argument(f"{metavar}...", help, values.things(noun.words))]
     return Annotated[str, argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))]
 
 
-def held_by(noun: Noun) -> list[tuple[str, Any, Any]]:
+def held_by(noun: Noun) -> list[Typed]:
     """Return the argument for what holds a noun's things, where something does."""
     above = holder(noun)
-    if above is None:
-        return []
-    return [("holder", OneRun if above.words == "session" else one_argument(above), Parameter.empty)]
+    return [("holder", one_argument(above), Parameter.empty)] if above else []
 
 
 def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
@@ -115,14 +124,16 @@ def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
     above = holder(noun)
     if above is None:
         return ()
-    word = typed.pop("holder")
-    if above.words == "session":
-        from qoder_cli.runs.answering import target_of
-
-        return (target_of(word, app).session_id,)
     from qoder_cli.nouns.named import id_of
 
-    return (id_of(app, above, word),)
+    word = typed.pop("holder")
+    return (_session_of(app, word) if above.words == "session" else id_of(app, above, word),)
+
+
+def _session_of(app: App, word: str) -> str:
+    from qoder_cli.runs.answering import target_of
+
+    return target_of(word, app).session_id
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
@@ -135,13 +146,24 @@ def list_command(noun: Noun) -> Command:
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     filters = dict(FILTERS[name] for name in FILTERS if name in listed.query)
+    if noun.statuses:
+        filters["status"] = _status_of(noun)
     parameters = held_by(noun)
-    parameters += [(name, type, False if type is _ARCHIVED else None) for name, type in filters.items()]
+    parameters += [(name, type, False if name == "include_archived" else None) for name, type in filters.items()]
     parameters += [("limit", Limit, None), ("all", All, False)] if noun.is_paged else []
-    first = f"List {noun.called}s" + (", newest first (20 by default)" if noun.is_paged else "")
+    first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
     example = _example(noun, "list")
     doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
     return as_command(lambda app, **typed: _list(app, noun, listed, typed), doc, parameters)
+
+
+def _status_of(noun: Noun) -> Any:
+    enum: Any = StrEnum
+    kind: Any = list
+    annotated: Any = Annotated
+    known = enum("Status", {each.upper(): each for each in noun.statuses})  # typer takes no list of a Literal
+    help = f"Only those with this status: {', '.join(noun.statuses)}."
+    return annotated[kind[known] | None, several("--status", "STATUS", help)]
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
@@ -154,12 +176,19 @@ def _piped(columns: Sequence[str]) -> str:
 
 def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
     from qoder_cli.local.remembered import MOST, remember
+    from qoder_cli.nouns.named import id_of
     from qoder_cli.nouns.shown import found_at, name_of
 
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
-    statuses, name, session = typed.get("status"), typed.get("name"), typed.get("session")
+    if typed.get("deployment") is not None:
+        from qoder_cli.runs import names
+
+        typed["deployment"] = names.deployment(typed["deployment"], app)
+    if typed.get("agent") is not None:
+        typed["agent"] = id_of(app, NOUNS["agent"], typed["agent"])
+    statuses, name = typed.get("status"), typed.get("name")
     seen: list[tuple[Raw, str | None]] = []  # no more of each than is remembered: it may be large
 
     def matches(raw: Raw) -> bool:
@@ -169,7 +198,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
-            and session in (None, found_at(raw, "scope.id"))
+            and all(typed.get(each) in (None, found_at(raw, place)) for each, place in _PLACES.items())
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
@@ -180,31 +209,39 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
         value = typed.get(name_typed)
         if parameter in listed.query and not parameter.startswith("created_at") and value:
             query[parameter] = "true" if value is True else value
-    pages = app.client.pages(path_of(noun, *held), query)
-    listing = print_list(app, pages, noun.columns, wanted, matches)
+    print_list(app, noun, path_of(noun, *held), query, wanted, matches)
     remember(app, noun.words, seen)
-    listing.conclude(app.progress, none=f"no {noun.called}s found")
 
 
 def print_list(
     app: App,
-    pages: Iterable[Mapping[str, Any]],
-    columns: Sequence[str],
+    noun: Noun,
+    path: str,
+    query: Raw,
     wanted: int | None,
     matches: Callable[[Raw], bool] = bool,
     *,
-    id: str = "id",
-) -> Listing[Raw]:
-    """Print those objects of some pages that match, at most so many, and return what is to be concluded.
+    versions: bool = False,
+) -> None:
+    """Print those objects of a list that match, at most so many: a noun's things, or the versions of one."""
+    columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
+    # A version of an agent has the agent's id: here its number is what tells it from the others.
+    id = "version" if versions else "id"
+    row, first = _row_of(noun, columns)
+    listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
+    listing.print(app.output.rows(fields=row, data=dict, id=id, first=first))
+    listing.conclude(app.progress, none=f"no {what} found")
 
-    `id` is the key that tells one from another.
-    """
+
+def _row_of(noun: Noun, columns: Sequence[str]) -> "tuple[Callable[[Raw], Fields], Sequence[str]]":
+    """Return what makes a row, and its columns in the order in which they get room."""
+    if noun.words == "session":
+        from qoder_cli.output.views import SESSION_FIRST, session_row
+
+        return (lambda raw: session_row(Run({**raw, "type": "session"}))), SESSION_FIRST
     from qoder_cli.nouns.shown import fields
 
-    listing = Listing(pages, read=lambda found: found, limit=wanted, matches=matches, key=id)
-    rows: Rows[Raw] = app.output.rows(fields=lambda raw: fields(raw, columns), data=dict, id=id, first=columns)
-    listing.print(rows)
-    return listing
+    return (lambda raw: fields(raw, columns)), columns
 
 
 def get_command(noun: Noun) -> Command:
@@ -279,11 +316,8 @@ def _versions(app: App, noun: Noun, *, thing: str, limit: int | None, all: bool)
     from qoder_cli.nouns.named import id_of
 
     wanted = rows_wanted(limit, all=all)
-    id = id_of(app, noun, thing, archived=True)
-    pages = app.client.pages(path_of(noun, id) + "/versions", {"limit": page_size(wanted)})
-    # A version of an agent has the agent's id: here its number is what tells it from the others.
-    listing = print_list(app, pages, noun.numbered, wanted, id="version")
-    listing.conclude(app.progress, none=f"no versions of {id} found")
+    path = path_of(noun, id_of(app, noun, thing, archived=True)) + "/versions"
+    print_list(app, noun, path, {"limit": page_size(wanted)}, wanted, versions=True)
 
 
 def change_command(noun: Noun, verb: str) -> Command:
@@ -292,7 +326,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     if verb == "archive":
         about, end = noun.archived, "(or already was) archived, 6 if the API refuses"
     about += f"\nAsks before each one; scripts need --yes. Exits 0 if it is\n{end}."
-    first = f"{verb.capitalize()} {noun.called}s. This cannot be undone."
+    first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*held_by(noun), ("things", one_argument(noun, several=True), Parameter.empty)]
     if verb == "delete" and operation(noun, "versions.delete"):
@@ -316,12 +350,14 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
         if len(targets) > 1:
             raise UsageError(f"--version is that of one {noun.called}", hint="name one")
         [(word, whole)] = targets
+        assert isinstance(whole, Target)  # only a session's may be an error
         path, what = f"{whole.path}/versions/{version}", f"version {version} of {whole.called}"
         targets = [(word, Target(path, str(version), what, words_of(noun, "versions", whole.id)))]
 
-    def question(raw: dict[str, Any]) -> str:
+    def question(raw: Raw) -> str:
         what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
-        return f"{what} This cannot be undone."
+        running = "It is running. " if raw.get("status") == "running" else ""
+        return f"{what} {running}This cannot be undone."
 
     asked = None if typed["yes"] else question
     archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
@@ -337,26 +373,45 @@ def need_a_yes(app: App, change: "Change", yes: bool) -> None:
 
 def things_named(
     app: App, noun: Noun, typed: Sequence[str], *held: str, archived: bool = False, allow_empty: bool = False
-) -> "list[tuple[str, Target]]":
+) -> "list[Named]":
     """Return the things that were typed, each with its word; what a name stands for is read. Raises QoderError."""
     from qoder_cli.nouns.named import Names, read_named
     from qoder_cli.nouns.write import target_of
 
-    words = named(typed, app, what=f"{noun.called}s", allow_empty=allow_empty)
+    words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
+    if noun.words == "session":
+        return _sessions_named(app, noun, words)
     names = Names(app, *held, archived=archived)
-    targets = [(word, target_of(noun, *held, names.id_of(noun, word))) for word in words]
-    for word, target in targets:
+    found: list[Named] = []
+    for word in words:
+        target = target_of(noun, *held, names.id_of(noun, word))
         if word != target.id:
             read_named(app, noun, word, target)
-    return targets
+        found.append((word, target))
+    return found
+
+
+def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]":
+    """Return sessions that were named by themselves or by their runs, or why there is none."""
+    from qoder_cli.nouns.write import target_of
+
+    for word in words:
+        ids.run(word)  # before anything is asked, all of them are checked
+    found: list[Named] = []
+    for word in words:
+        try:
+            found.append((word, target_of(noun, _session_of(app, word))))
+        except QoderError as error:
+            found.append((word, error))
+    return found
 
 
 def change_things(
     app: App,
     noun: Noun,
     change: "Change",
-    targets: "Sequence[tuple[str, Target]]",
-    question: Callable[[dict[str, Any]], str] | None = None,
+    targets: "Sequence[Named]",
+    question: Callable[[Raw], str] | None = None,
     *,
     as_list: bool,
     refused: str = "",
@@ -367,23 +422,22 @@ def change_things(
     With a `question`, behind the verb, a person is asked about each.
     """
     from qoder_cli.nouns.change import Changes
-    from qoder_cli.nouns.shown import fields, name_of
+    from qoder_cli.nouns.shown import name_of, sheet_of
 
-    def is_wanted(raw: dict[str, Any]) -> bool:
+    def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
-    made = (changes or Changes)(
-        app,
-        change,
-        dict(targets).__getitem__,
-        question and is_wanted,
-        row=lambda raw: {"id": raw.get("id"), "name": name_of(raw), "status": change.participle},
-        sheet=lambda raw: fields(raw, (*noun.columns, *noun.more)),
-        columns=("id", "name", "status"),
-        first=("id", "status", "name"),
-        refused=refused,
-    )
-    return made.make([word for word, _ in targets], as_list=as_list)
+    is_session = noun.words == "session"
+    columns = noun.columns if is_session else ("id", "name", "status")
+    whole, first = _row_of(noun, columns)
+
+    def row(raw: Raw) -> "Fields":
+        short = {"id": raw.get("id"), "name": name_of(raw), "status": change.participle}
+        return whole(raw) if is_session else short
+
+    asked, sheet = question and is_wanted, partial(sheet_of, noun)
+    made = (changes or Changes)(app, change, asked, row, sheet, columns, first, refused)
+    return made.make(targets, as_list=as_list)
 
 
 def _a(noun: Noun) -> str:

@@ -56,6 +56,9 @@ class Target(NamedTuple):
         return self.id in (raw.get("id"), str(raw.get("version")))
 
 
+Named = tuple[str, Target | QoderError]  # what was typed, and what it names, or why nothing
+
+
 def read(app: App, target: Target, **how: Any) -> dict[str, Any]:
     """Return a thing as the server shows it; `how` is that of `Client.get`.
 
@@ -114,10 +117,9 @@ class Ending(ObjectWrite[Resource]):
 @dataclass(eq=False)
 class Changes:
     """One change of several things, one after the other; each is printed as it becomes known.
-     `resolve` returns what a word names, or raises QoderError. `is_wanted` is asked about each,
-    read first, before any is changed. `row` makes the row of a list, with these `columns`, of
-    which the `first` get room before others, and `sheet` the fields of one. `refused` says why the
-    API may refuse it.
+     `is_wanted` is asked about each, read first, before any is changed. `row` makes the row of a
+    list, with these `columns`, of which the `first` get room before others, and `sheet` the fields
+    of one. `refused` says why the API may refuse it.
     """
 
     write: ClassVar[type[Ending]] = Ending
@@ -125,7 +127,6 @@ class Changes:
 
     app: App
     change: Change
-    resolve: Callable[[str], Target]
     is_wanted: Callable[[dict[str, Any]], bool] | None
     row: Callable[[dict[str, Any]], Fields]
     sheet: Callable[[dict[str, Any]], Fields]
@@ -133,27 +134,23 @@ class Changes:
     first: Sequence[str]
     refused: str = ""
     _signalled: Signalled | None = None
-    _found: dict[str, Target | QoderError] = field(default_factory=dict)  # by what was typed
     _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
-    def make(self, typed: Sequence[str], *, as_list: bool) -> int:
+    def make(self, named: Sequence[Named], *, as_list: bool) -> int:
         """Make the change, and return 0 or raise the error that decides the exit code."""
         words: dict[Target, str] = {}
-        for word in typed:
-            try:
-                target = self._found[word] = self.resolve(word)
+        for word, target in named:
+            if isinstance(target, Target):
                 words.setdefault(target, word)
-            except QoderError as failure:
-                self._found[word] = failure
         if self.is_wanted is not None:
             for target in words:
                 self._ask(target, self.is_wanted)
         self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
         try:
-            results = self._print(typed) if as_list else [self._print_one(typed[0])]
+            results = self._print(named) if as_list else [self._print_one(named[0])]
         except Signalled as signalled:  # while something was printed
             self._signalled = signalled
-            results = list(map(self._result, typed))
+            results = list(map(self._result, named))
         if error := self._deciding(results):
             raise error
         return Exit.OK
@@ -187,11 +184,11 @@ class Changes:
             where = self.app.client.settings.whereabouts
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
-    def _print(self, typed: Sequence[str]) -> list[Result[Resource]]:
+    def _print(self, named: Sequence[Named]) -> list[Result[Resource]]:
         output, progress = self.app.output, self.app.progress
-        printed = Printed[Result[Resource]](output, progress, len(typed), row=self._row, first=self.first)
-        for number, word in enumerate(typed):
-            printed.put(number, self._result(word))
+        printed = Printed[Result[Resource]](output, progress, len(named), row=self._row, first=self.first)
+        for number, each in enumerate(named):
+            printed.put(number, self._result(each))
             if printed.broken:
                 raise printed.broken
         printed.end()
@@ -199,9 +196,9 @@ class Changes:
             raise printed.broken
         return printed.results
 
-    def _print_one(self, word: str) -> Result[Resource]:
+    def _print_one(self, named: Named) -> Result[Resource]:
         """Make the change and print the thing; for a person one line is enough."""
-        output, result = self.app.output, self._result(word)
+        output, result = self.app.output, self._result(named)
         if (found := result.found) is None:
             return result
         if output.is_drawn:
@@ -220,9 +217,9 @@ class Changes:
         id = result.found.id if result.found else without_tokens(result.typed)
         return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
 
-    def _result(self, word: str) -> Result[Resource]:
+    def _result(self, named: Named) -> Result[Resource]:
         """Return what became of the thing that a word names, changed now if it was not yet."""
-        target = self._found[word]
+        word, target = named
         if isinstance(target, QoderError):
             return Result(word, error=target)
         if self._signalled is None and target not in self._known:

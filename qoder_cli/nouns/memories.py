@@ -26,7 +26,7 @@ ENTRY = Noun(
 )
 VERSION = Noun(
     "memory version",
-    "version of a memory",
+    "version",
     "memory_stores.memory_versions",
     "memver_",
     ("id", "path", "operation", "bytes", "by", "created", "redacted"),

@@ -55,7 +55,7 @@ class Names:
         found = [each for each in found if not each.get("archived_at")] or found
         if len(found) > 1:
             hint = f"use an id: {', '.join(each['id'] for each in found[:_LISTED])}"
-            raise UsageError(f"{len(found)} {noun.called}s are named {typed!r}", hint=hint)
+            raise UsageError(f"{len(found)} {noun.plural} are named {typed!r}", hint=hint)
         if found:
             return str(found[0]["id"])
         near = ids.nearest(typed, [name for each in known if (name := name_of(each))], most=3)

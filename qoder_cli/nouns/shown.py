@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Run, array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
@@ -164,6 +164,15 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
     return shown
 
 
+def sheet_of(noun: Noun, raw: Raw) -> Fields:
+    """Return all that one of a noun's things shows."""
+    if noun.words == "session":
+        from qoder_cli.output.views import session_fields
+
+        return session_fields(Run(raw))
+    return fields(raw, (*noun.columns, *noun.more))
+
+
 def name_of(raw: Raw) -> str | None:
     """Return what a thing is called."""
     found = (text(found_at(raw, key)) for key in NAMES)
@@ -172,7 +181,7 @@ def name_of(raw: Raw) -> str | None:
 
 def called(noun: Noun, raw: Raw) -> str:
     """Return how one thing is said in a question: what it is, its name, its id."""
-    name = name_of(raw) if noun.has_name else None
+    name = name_of(raw) if noun.has_name else text(raw.get("title"))
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
 
 
@@ -184,5 +193,5 @@ def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
         remember(app, noun.words, [(raw, name_of(raw))])
     elif app.output.format == "id":  # what is only planned has no id to print
         return
-    shown = fields(raw, (*noun.columns, *noun.more)) if app.output.format == "table" else {}
+    shown = sheet_of(noun, raw) if app.output.format == "table" else {}
     app.output.record(shown, data=raw, id=str(raw.get("id")))

@@ -28,13 +28,19 @@ class Noun(NamedTuple):
     archived: str = ""  # what archiving means, a sentence for help and for the question
     deleted: str = ""  # the same for deleting
     numbered: tuple[str, ...] = ()  # columns of its versions
+    statuses: tuple[str, ...] = ()  # that a list can be asked for; any word where none is told
     has_name: bool = True  # whether it can be named instead of its id
     is_paged: bool = True
+
+    @property
+    def plural(self) -> str:
+        """What several of them are called."""
+        return re.sub("ys$", "ies", f"{self.called}s")
 
 
 def noun(words: str, called: str, operations: str, prefix: str, *, columns: str, **more: Any) -> Noun:
     """Return a row, whose columns are words of one text."""
-    more |= {name: tuple(more[name].split()) for name in ("more", "numbered") if name in more}
+    more |= {name: tuple(more[name].split()) for name in ("more", "numbered", "statuses") if name in more}
     return Noun(words, called, operations, prefix, tuple(columns.split()), **more)
 
 
@@ -123,9 +129,10 @@ _ROWS = (
     noun(
         *("session", "session", "sessions", "sess_"),
         columns="id title status agent deployment environment credits created",
+        statuses="running idle rescheduling terminated",
         sample="sess_demo",
         archived="It takes no messages any more; its events stay.",
-        deleted="Its events are deleted too.",
+        deleted="Its events are deleted too: nobody can tell any more how its run ended.",
         has_name=False,
     ),
     noun(

@@ -106,7 +106,7 @@ class Create(ObjectWrite[Resource]):
             if mapping(found.get("metadata")).get(KEY) == self._mark:
                 return Resource(found)
         if len(silent) > _READ_SINGLY or not reading.is_whole:
-            raise OutcomeUnknown(f"the list of {self._noun.called}s could not be read back to the attempt")
+            raise OutcomeUnknown(f"the list of {self._noun.plural} could not be read back to the attempt")
         return None
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, UsageError
+from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.schedule import words_of
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
+from qoder_cli.commands.made import need_a_yes
 from qoder_cli.deployments.state_change import PAUSE, UNPAUSE, StateChanges, target_of
-from qoder_cli.nouns.change import ARCHIVE, Change, Target
+from qoder_cli.nouns.change import ARCHIVE, Change
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 from qoder_cli.runs import names
 
@@ -57,8 +58,7 @@ def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: A
     Examples:
       qoder deploy archive dep_archived --yes
     """
-    if not yes and not app.may_ask:
-        raise UsageError("archiving cannot be undone; nothing was archived", hint="confirm with --yes")
+    need_a_yes(app, ARCHIVE, yes)
 
     def is_wanted(raw: dict[str, Any]) -> bool:
         found = Deployment(raw)
@@ -77,21 +77,14 @@ def _change(
     app: App, change: Change, typed: list[str], allow_empty: bool, is_wanted: Callable[[dict[str, Any]], bool] | None
 ) -> int:
     words = named(typed, app, what="deployments", allow_empty=allow_empty)
-    found = dict(zip(words, names.deployments(words, app), strict=True))
-
-    def resolve(word: str) -> Target:
-        if isinstance(id := found[word], QoderError):
-            raise id
-        return target_of(id)
-
+    found = [id if isinstance(id, QoderError) else target_of(id) for id in names.deployments(words, app)]
     changes = StateChanges(
         app,
         change,
-        resolve,
         is_wanted,
         row=lambda raw: deployment_row(Deployment(raw)),
         sheet=lambda raw: deployment_fields(Deployment(raw), now=app.client.server_now()),
         columns=DEPLOYMENT_COLUMNS,
         first=DEPLOYMENT_FIRST,
     )
-    return changes.make(words, as_list=is_list(typed))
+    return changes.make(list(zip(words, found, strict=True)), as_list=is_list(typed))

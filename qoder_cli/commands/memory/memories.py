@@ -43,14 +43,11 @@ def ls(
         memories.checked(folder.rstrip("/"))
         query["path_prefix"] = folder
     id = id_of(app, STORE, store, archived=True)
-    pages = app.client.pages(path_of(memories.ENTRY, id), query)
-    columns = memories.ENTRY.columns
 
     def matches(raw: dict[str, Any]) -> bool:
         return str(raw.get("path")).lstrip("/").startswith(folder)
 
-    listing = print_list(app, pages, columns, wanted, matches)
-    listing.conclude(app.progress, none="no memories found")
+    print_list(app, memories.ENTRY, path_of(memories.ENTRY, id), query, wanted, matches)
 
 
 def cat(app: App, store: Store, path: Path) -> None:
@@ -107,9 +104,7 @@ def history(
             return raw.get("memory_id") in (None, known["id"])
         return typed in (None, raw.get("memory_id"), str(raw.get("path")).lstrip("/"))  # one that is deleted
 
-    pages = app.client.pages(path_of(memories.VERSION, id), query)
-    listing = print_list(app, pages, memories.VERSION.columns, wanted, matches)
-    listing.conclude(app.progress, none="no versions found")
+    print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches)
 
 
 def write(app: App, store: Store, path: Path, message: Annotated[str | None, _MESSAGE] = None) -> None:
