@@ -5,12 +5,13 @@ digits. Here a number that Python would write otherwise is kept as the text it c
 """
 
 import json
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 DEEPEST = 200  # levels; deeper documents are refused, so that nothing after the parser can overflow the stack
+_MARK = os.urandom(16).hex()  # around a Number while it is written: unknown to whoever wrote the strings beside it
 _LONGEST_PLAIN_INT = 18  # digits; longer ones are kept as text (int() refuses more than 4,300)
 
 # Characters that JSON allows raw but that steer a terminal or cannot be encoded: DEL and C1, bidirectional controls,
@@ -49,12 +50,13 @@ def parse(text: str) -> Any:
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """Return `value` as JSON text: numbers as they came, and no command to a terminal or a CI system."""
     separators = (",", ":") if indent is None else (",", ": ")
-    try:
-        text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators)
-    except TypeError:  # a Number is somewhere inside; the fast encoder cannot write it
-        text = "".join(_encode(value, indent=indent, level=0, ascii_only=ascii_only))
-    text = _STEERING.sub(_escape, text)
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, default=_marked)
+    text = _STEERING.sub(_escape, text.replace(f'"{_MARK}', "").replace(f'{_MARK}"', ""))
     return _COMMAND.sub(_escape, text) if "##" in text else text
+
+
+def _marked(number: Number) -> str:
+    return f"{_MARK}{number.text}{_MARK}"
 
 
 def _integer(text: str) -> int | Number:
@@ -80,22 +82,3 @@ def _depth(value: Any) -> int:
 
 def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
-
-
-def _encode(value: Any, *, indent: int | None, level: int, ascii_only: bool) -> Iterator[str]:
-    if isinstance(value, Number):
-        yield value.text
-    elif isinstance(value, dict | list) and value:
-        opening, closing = "{}" if isinstance(value, dict) else "[]"
-        newline = "" if indent is None else "\n" + " " * indent * (level + 1)
-        colon = ":" if indent is None else ": "
-        comma = opening
-        for key, item in value.items() if isinstance(value, dict) else ((None, item) for item in value):
-            yield comma + newline
-            if key is not None:
-                yield json.dumps(key, ensure_ascii=ascii_only) + colon
-            yield from _encode(item, indent=indent, level=level + 1, ascii_only=ascii_only)
-            comma = ","
-        yield newline[: -indent if indent else None] + closing
-    else:
-        yield json.dumps(value, ensure_ascii=ascii_only)

@@ -22,13 +22,13 @@ TABLE = {
     "0 0 * * 0-7": "every day at 00:00",
     "*/15 * * * *": "every 15 minutes",
     "* * * * *": "every minute",
-    "0 * * * *": "every hour on the hour",
-    "5 * * * *": "every hour at minute 5",
+    "0 * * * *": "every hour",
+    "5 * * * *": "every hour from 00:05",
     "5,35 * * * *": "every 30 minutes from 00:05",
     "*/45 * * * *": "every day at minutes 0 and 45 of every hour",
-    "*/7 * * * *": "every day at every 7th minute from 0 to 56 of every hour",
-    "*/11 * * * *": "every day at every 11th minute from 0 to 55 of every hour",
-    "*/13 3-22 * * *": "every day at every 13th minute from 0 to 52 of the hours 3 to 22",
+    "*/7 * * * *": "every day at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour",
+    "*/11 * * * *": "every day at minutes 0, 11, 22, 33, 44 and 55 of every hour",
+    "*/13 3-22 * * *": "every day at minutes 0, 13, 26, 39 and 52 of the hours 3 to 22",
     "0 */6 * * *": "every 6 hours from 00:00",
     "15 */6 * * 1-5": "every 6 hours from 00:15 on weekdays",
     "0 */12 * * *": "every day at 00:00 and 12:00",
@@ -47,19 +47,19 @@ TABLE = {
     "0 0 1,15 * *": "at 00:00 on days 1 and 15 of every month",
     "0 0 1,2 * *": "at 00:00 on days 1 and 2 of every month",
     "0 0 1-7 * *": "at 00:00 on days 1 to 7 of every month",
-    "0 0 31 * *": "at 00:00 on day 31 of every month (where there is one)",
-    "0 0 1,31 * *": "at 00:00 on days 1 and 31 of every month (where there are such)",
+    "0 0 31 * *": "at 00:00 on day 31 of every month (if there is such a day)",
+    "0 0 1,31 * *": "at 00:00 on days 1 and 31 of every month (if there is such a day)",
     "0 0 31 12 *": "at 00:00 on day 31 of December",
-    "0 0 29 2 *": "at 00:00 on day 29 of February in leap years",
+    "0 0 29 2 *": "at 00:00 on day 29 of February (if there is such a day)",
     "0 0 30 2 *": "never: there is no such day",
     "0 12 1 1,7 *": "at 12:00 on day 1 of January and July",
-    "0 0 */2 * *": "at 00:00 on every 2nd day from 1 to 31 of every month (where there are such)",
+    "0 0 2-31/7 * *": "at 00:00 on days 2, 9, 16, 23 and 30 of every month (if there is such a day)",
     "0 6 1 * 5": "at 06:00 on day 1 of every month and on every Friday",
     "0 6 1 6 1-5": "at 06:00 on day 1 of June and on weekdays in June",
     "0 6 1-31 * 5": "every day at 06:00",
-    "0 0 */10 * 1,3": "at 00:00 on every 10th day from 1 to 31 of every month (where there are such)"
+    "0 0 */10 * 1,3": "at 00:00 on days 1, 11, 21 and 31 of every month (if there is such a day)"
     " if that is a Monday or Wednesday",
-    "0 9 * 6-8 *": "every day at 09:00 from June to August",
+    "0 9 * 6-8 *": "every day at 09:00 in June, July and August",
     "0 9 * 1,2 *": "every day at 09:00 in January and February",
     "*/20 * * 7 *": "every 20 minutes in July",
     "0 22 * 1-3,12 1-5": "at 22:00 on weekdays in January, February, March and December",
@@ -77,10 +77,7 @@ Days = Callable[[date], bool]
 
 
 def numbers(words: str) -> set[int]:
-    """Read `every 2nd day from 1 to 31`, `day 1`, `days 1, 3 to 5 and 15`."""
-    if even := re.fullmatch(r"every (\d+)(?:st|nd|rd|th) \w+ from (\d+) to (\d+)", words):
-        step, first, last = map(int, even.groups())
-        return set(range(first, last + 1, step))
+    """Read `day 1`, `days 1, 3 to 5 and 15`."""
     found: set[int] = set()
     for span in re.split(r", | and ", words.partition(" ")[2]):
         low, _, high = span.partition(" to ")
@@ -95,10 +92,6 @@ def minute(clock: str) -> int:
 
 def times(words: str) -> set[int]:
     """Read the times of a day, as minutes."""
-    if words == "every hour on the hour":
-        return set(range(0, 1440, 60))
-    if fixed := re.fullmatch(r"every hour at minute (\d+)", words):
-        return set(range(int(fixed[1]), 1440, 60))
     if even := re.fullmatch(r"every (?:(\d+) )?(minute|hour)s?(?: from (\S+))?(?: to (\S+))?", words):
         step = int(even[1] or 1) * (60 if even[2] == "hour" else 1)
         assert even[4] or 1440 % step == 0, "it does not go around the clock"
@@ -112,11 +105,9 @@ def times(words: str) -> set[int]:
 def days(words: str) -> Days:
     """Read the days."""
     months = set(range(1, 13))
-    if within := re.search(rf" (?:from|in) ((?:{'|'.join(MONTHS)}).*)$", words):
+    if within := re.search(rf" in ((?:{'|'.join(MONTHS)}).*)$", words):
         words = words[: within.start()]
-        first, _, last = within[1].partition(" to ")
-        named = [MONTHS.index(name) + 1 for name in re.split(r", | and ", within[1] if not last else first)]
-        months = set(range(named[0], MONTHS.index(last) + 2)) if last else set(named)
+        months = {MONTHS.index(name) + 1 for name in re.split(r", | and ", within[1])}
     return lambda day: day.month in months and any_of(words, day)
 
 
@@ -130,7 +121,7 @@ def any_of(words: str, day: date) -> bool:
         return any_of(dates, day) and weekday in re.split(r", | or ", names)
     if either := re.fullmatch(r"(on .*) and (on .*)", words):
         return any_of(either[1], day) or any_of(either[2], day)
-    if dated := re.fullmatch(r"on (.*day.*?) of (.*?)(?: \(where there .*\)| in leap years)?", words):
+    if dated := re.fullmatch(r"on (.*day.*?) of (.*?)(?: \(if there .*\))?", words):
         months = MONTHS if dated[2] == "every month" else re.split(r", | and ", dated[2])
         return day.day in numbers(dated[1]) and MONTHS[day.month - 1] in months
     words = words.removeprefix("on ").removeprefix("every ")
@@ -143,9 +134,9 @@ def read(words: str) -> tuple[set[int], Days]:
     """Read a schedule in words: the minutes of a day, and the days."""
     if words.startswith("never"):
         return set(), lambda day: False
-    if front := re.fullmatch(rf"every (day|{'|'.join(WEEKDAYS)}) (at .*?)((?: in | from )[A-Z].*)?", words):
+    if front := re.fullmatch(rf"every (day|{'|'.join(WEEKDAYS)}) (at .*?)( in [A-Z].*)?", words):
         return times(front[2]), days(f"{'every' if front[1] == 'day' else 'on every'} {front[1]}{front[3] or ''}")
-    whole = re.fullmatch(r"(.*?)( every day.*| on (?!the hour).*)?((?: in | from )[A-Z].*)?", words)
+    whole = re.fullmatch(r"(.*?)( every day.*| on (?!the hour).*)?( in [A-Z].*)?", words)
     assert whole
     return times(whole[1]), days((whole[2] or " every day").strip() + (whole[3] or ""))
 
