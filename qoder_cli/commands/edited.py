@@ -19,6 +19,9 @@ Raw = dict[str, Any]
 
 Name = Annotated[str | None, option("--name", "NAME", "Name.")]
 Description = Annotated[str | None, option("--description", "TEXT", "Description.")]
+Title = Annotated[str | None, option("--title", "TEXT", "Title.")]
+Budget = Annotated[str | None, option("--budget", "CREDITS", "Maximum credits.")]
+NoBudget = Annotated[bool, flag("--no-budget", "Remove the budget.")]
 Metadata = Annotated[list[str] | None, several("--metadata", "KEY=VALUE", "Set a metadata key.")]
 RemoveMetadata = Annotated[list[str] | None, several("--remove-metadata", "KEY", "Remove a metadata key.")]
 _FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
@@ -48,7 +51,18 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
-    return body.body_of(app, noun, verb, options, file=typed["file"])
+    return body.body_of(app, noun, verb, options, file=typed.get("file"))
+
+
+def budget_of(typed: str | None, is_none: bool = False) -> Raw:
+    """Return the budget that was typed as a field. Raises UsageError, also where it shall have none."""
+    from qoder_cli.deployments.typed import declare_fields
+
+    if typed is None:
+        return {}
+    if is_none:
+        raise UsageError("--budget and --no-budget cannot be used together")
+    return dict(declare_fields({"budget": typed}).fields)
 
 
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
@@ -90,10 +104,11 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
     current = read_one(app, noun, typed, *held)
-    if archived := current.get("archived_at"):
+    made = operation(noun, "create")
+    if made and (archived := current.get("archived_at")):
         raise Rejected(
             f"{noun.called} {current['id']} was archived on {archived}; it cannot be changed",
-            hint=f"create another: {' '.join(app.command(*words_of(noun, 'create')))}",
+            hint=f"create another: {' '.join(app.command(*made.command))}",
         )
     return current
 

@@ -30,6 +30,7 @@ from qoder_cli.cli.options import (
     option,
     several,
 )
+from qoder_cli.commands import edited
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
@@ -270,12 +271,10 @@ def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
 
 def edit_command(noun: Noun, verb: str) -> Command:
     """Return the command that creates a noun's things, or updates one, of plain fields alone."""
-    from qoder_cli.commands import edited
-
     done = operation(noun, verb)
     assert done is not None  # asked only for what the API has
-    plain = [field for field in ("name", "display_name", "description") if field in done.body]
-    is_new = verb == "create"
+    plain = [field for field in ("name", "display_name", "title", "description") if field in done.body]
+    is_new, has_budget = verb == "create", "budget" in done.body
     if is_new:
         about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
         about += "\nExits 9 if the response was lost and it is not found."
@@ -285,19 +284,27 @@ def edit_command(noun: Noun, verb: str) -> Command:
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {_a(noun)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
-    options = {"name": edited.Name, "description": edited.Description}
+    options = {"name": edited.Name, "title": edited.Title, "description": edited.Description}
     parameters += [(field.removeprefix("display_"), options[field.removeprefix("display_")], None) for field in plain]
     parameters += [("metadata", edited.Metadata, None)]
     parameters += [] if is_new else [("remove_metadata", edited.RemoveMetadata, None)]
-    parameters += [("file", edited.File, None), ("dry_run", edited.DryRun, False)]
+    parameters += [("budget", edited.Budget, None), ("no_budget", edited.NoBudget, False)] if has_budget else []
+    # What a session is made of may hold secrets: no file of it is shown back.
+    parameters += [] if noun.words == "session" else [("file", edited.File, None)]
+    parameters += [("dry_run", edited.DryRun, False)]
 
     def edit(ctx: typer.Context, **typed: Any) -> int:
-        said = {field: typed[field.removeprefix("display_")] for field in plain}
+        said: Raw = {field: typed[field.removeprefix("display_")] for field in plain}
+        if has_budget:
+            said |= edited.budget_of(typed["budget"], typed["no_budget"])
         body = edited.body_of(ctx.obj, noun, verb, typed, **said)
+        body |= {"budget": None} if typed.get("no_budget") else {}
         if is_new:
             return edited.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
-        held = holder_of(ctx.obj, noun, typed)
-        current = edited.read_current(ctx.obj, noun, typed["thing"], *held, is_said=bool(body))
+        thing, held = typed["thing"], holder_of(ctx.obj, noun, typed)
+        if noun.words == "session" and body:
+            thing = _session_of(ctx.obj, thing)
+        current = edited.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
         wanted = edited.merged(current, body)
         return edited.update(ctx, noun, current, wanted, *held, dry_run=typed["dry_run"])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qoder_cli.files.tree import Node, Problem
 
 # What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
-_NAMES = ("name", "display_name", "display_title")
+_NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
 _OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # others are their fields

@@ -8,6 +8,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.options import Yes, argument, confirmed, flag
+from qoder_cli.commands.edited import DryRun
 from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
@@ -29,7 +30,7 @@ def apply(
     files: Annotated[list[str] | None, _FILES] = None,
     more_files: Annotated[list[str] | None, _MORE_FILES] = None,
     yes: Yes = False,
-    dry_run: Annotated[bool, flag("--dry-run", "Show the changes without applying them.")] = False,
+    dry_run: DryRun = False,
     exit_code: Annotated[bool, flag("--exit-code", "Like --dry-run, but exit 8 if anything would change.")] = False,
     repin: Annotated[bool, flag("--repin", "Re-pin agents without a version to their latest version.")] = False,
     send_secrets: Annotated[

@@ -9,6 +9,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.cli.options import AgentTyped, OneDeployment, flag, option
+from qoder_cli.commands.edited import Description, DryRun, Metadata, Name, NoBudget, RemoveMetadata
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.help.completion import values
 
@@ -19,22 +20,20 @@ _ZONE = option("--timezone", "ZONE", "Time zone of the schedule, e.g. Europe/Ber
 _ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
 _PROMPT = typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
-_KEY = typer.Option("--metadata", metavar="KEY=VALUE", help="Set a metadata key. Repeatable.")
-_DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 
 class Fields(NamedTuple):
     """The fields of a deployment that can be typed. These are the options, too."""
 
-    name: Annotated[str | None, option("--name", "NAME", "Name.")] = None
+    name: Name = None
     agent: AgentTyped = None
     environment: Annotated[str | None, _ENV] = None
     message: Annotated[str | None, _PROMPT] = None
-    description: Annotated[str | None, option("--description", "TEXT", "Description.")] = None
+    description: Description = None
     schedule: Annotated[str | None, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
     timezone: Annotated[str | None, _ZONE] = None
     vaults: Annotated[list[str] | None, _VAULT] = None
-    metadata: Annotated[list[str] | None, _KEY] = None
+    metadata: Metadata = None
     budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 
     def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
@@ -43,7 +42,7 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, said: Fields, dry_run: _DryRun = False) -> int:
+def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
     """Create a deployment. Fails if the name is taken.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -82,11 +81,9 @@ def update(
     said: Fields,
     no_schedule: Annotated[bool, flag("--no-schedule", "Remove the schedule.")] = False,
     no_vault: Annotated[bool, flag("--no-vault", "Remove all vaults.")] = False,
-    remove_metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Remove a metadata key. Repeatable.")
-    ] = None,
-    no_budget: Annotated[bool, flag("--no-budget", "Remove the budget.")] = False,
-    dry_run: _DryRun = False,
+    remove_metadata: RemoveMetadata = None,
+    no_budget: NoBudget = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Update a deployment. Only the settings you pass are changed.
 

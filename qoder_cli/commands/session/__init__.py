@@ -10,7 +10,7 @@ COMMANDS = {
     "chat": "qoder_cli.commands.session.chat:chat",
     "list": made.list_command(_SESSION),
     "get": "qoder_cli.commands.session.get:get",
-    "update": "qoder_cli.commands.session.update:update",
+    "update": made.edit_command(_SESSION, "update"),
     "archive": made.change_command(_SESSION, "archive"),
     "delete": made.change_command(_SESSION, "delete"),
     "threads": made.list_command(NOUNS["session thread"]),

@@ -8,6 +8,7 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.cli.options import AgentTyped, Waiting, flag, option, several, wanted_of
+from qoder_cli.commands.edited import Budget, Title, budget_of
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def new(
     environment: Annotated[
         str | None, option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
     ] = None,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title.")] = None,
+    title: Title = None,
     vaults: Annotated[
         list[str] | None, several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
     ] = None,
@@ -42,7 +43,7 @@ def new(
         several("--memory", "STORE[:ro]", "Memory store id or name; :ro forbids writing.", values.things("memory")),
     ] = None,
     variables: Annotated[list[str] | None, several("--var", "NAME=VALUE", "Environment variable.")] = None,
-    budget: Annotated[str | None, typer.Option(metavar="CREDITS", help="Maximum credits.")] = None,
+    budget: Budget = None,
     model: Annotated[
         str | None, option("--model", "ID", "Model for this session alone.", values.things("model"))
     ] = None,
@@ -127,7 +128,6 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
     """Return the body of the create. Errors are raised, and all files read, before any request."""
-    from qoder_cli.deployments.typed import declare_fields
     from qoder_cli.nouns import named
     from qoder_cli.nouns.table import NOUNS
     from qoder_cli.sessions import files, starting
@@ -135,7 +135,7 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
     resources = [starting.repository(each, token) for each in typed["repositories"] or ()]
-    budget = {} if typed["budget"] is None else dict(declare_fields({"budget": typed["budget"]}).fields)
+    budget = budget_of(typed["budget"])
     body = _like(app, typed["like"], token) if typed["like"] is not None else {}
     model = typed["model"]
     if typed["agent"] is not None:
