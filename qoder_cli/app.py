@@ -1,4 +1,4 @@
-"""What one invocation needs, each thing built on first use, so that a test can hand in its own."""
+"""What one invocation has, each part built on first use, so that a test can pass its own."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ class Observed(Protocol):
 
     @property
     def run(self) -> "Run | None":
-        """The newest reading; None while there is none."""
+        """The newest reading; None before the first."""
 
     @property
     def story(self) -> "SessionStory":
@@ -46,27 +46,27 @@ class Observed(Protocol):
 
 
 class Teller:
-    """Reports a command's runs. This one reports to nobody; with --ci it is ci.reporting.Ci."""
+    """Reports a command's runs: to nobody, or with --ci as ci.reporting.Ci."""
 
     def expect(self, typed: Sequence[str] | str) -> None:
-        """Be told how several things were named, or the one."""
+        """Note the names as they were typed: one, or several."""
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Tell of a run that is not waited for yet; `number` is its place among several."""
+        """Report a run that is about to be waited for; `number` is its place among several."""
 
     def launched(self) -> None:
-        """Tell of the runs that are known."""
+        """Report the ids known so far."""
 
     def ended(self, item: Any, *, number: int = 0) -> None:
-        """Take in what became of one thing: a runs.fleet.items.Item."""
+        """Report the result for one run, a runs.awaiting.Item."""
 
     def ended_as(self, run: "Run", error: QoderError | None) -> None:
-        """Take in what became of the one run."""
+        """Report the result for the one run."""
 
 
 @dataclass
 class Known:
-    """What a command has learnt so far, and how it was told to end: `main` needs both."""
+    """What a command has learnt so far, and how it was told to end; `main` reads both."""
 
     started: "list[Run]" = field(default_factory=list)  # what it has triggered
     observed: "Observed | None" = None  # what reads the one run that it is about
@@ -78,7 +78,7 @@ class Known:
 
     @property
     def run(self) -> "Run | None":
-        """The newest reading of the one run that the command is about; None while there is none."""
+        """The newest reading of the one run that the command is about; None if there is none."""
         if self.is_of_several:
             return None
         if self.observed and self.observed.run:
@@ -88,7 +88,7 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class App:
-    """One invocation: its environment, streams, clock and options; and what is made from them."""
+    """One invocation: environment, streams, clock, options, and what is made from them."""
 
     env: Mapping[str, str]
     out: Screen
@@ -120,7 +120,7 @@ class App:
         )
 
     def keep_secrets(self) -> set[str]:
-        """Keep the token that the settings name out of stderr too; return all tokens that are kept."""
+        """Keep the configured token out of stderr too. Return all tokens to hide."""
         token = None
         with suppress(Exception):  # an error is being reported, perhaps that of the settings
             token = self._resolved.token
@@ -134,7 +134,7 @@ class App:
 
     @cached_property
     def settings(self) -> "Settings":
-        """Token, base URL, profile and the rest, with where each came from. Raises UsageError."""
+        """Token, base URL, profile and the rest, with their sources. Raises UsageError."""
         settings = self._resolved
         self._keep_secret(settings.token)
         for warning in settings.warnings:
@@ -143,7 +143,7 @@ class App:
 
     @cached_property
     def client(self) -> "Client":
-        """The HTTP client for the server that the settings name. Raises AuthError without a token."""
+        """The HTTP client for the chosen server. Raises AuthError without a token."""
         from qoder_cli.http.client import Client
 
         return Client(
@@ -171,7 +171,7 @@ class App:
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
     def connect(self) -> "tuple[Client, Store]":
-        """Return the client and the store, made before threads would each make one. Raises AuthError."""
+        """Return client and store, made now, before threads make one each. Raises AuthError."""
         return self.client, self.store
 
     def _debug(self, text: str) -> None:
@@ -180,27 +180,27 @@ class App:
         self.progress.debug(by_shape(text))
 
     def pace_reads(self, per_second: float | None = None) -> None:
-        """Space the reads of this command from now on: it makes very many."""
+        """Space this command's reads from now on, because it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
         self.client.pace = Pace(self.clock, per_second=per_second or READS_PER_SECOND)
 
     @property
     def may_ask(self) -> bool:
-        """Whether a question can be asked: a person sits at both ends, and nothing forbids it."""
+        """Whether a question can be asked: a terminal at both ends, and nothing forbids it."""
         forbidden = self.flags.no_input or is_on(self.env, "QODER_NO_INPUT") or is_on(self.env, "CI")
         return bool(self.stdin and self.stdin.isatty() and self.err.is_terminal and not forbidden)
 
     def command(self, *words: str) -> list[str]:
-        """Return a command to type next, with the options that select profile, host and format."""
+        """Return a command to type next, with the options for profile, host and format."""
         return [self.program, *words, *self.flags.selectors()]
 
     def wait_again(self, *runs: str) -> list[str]:
-        """Return the command that waits on for these runs, as this one did."""
+        """Return the command that resumes this wait."""
         return self.command(noun(runs[0]), "wait", *runs, *self.known.wait_options)
 
     def looking(self, *words: str) -> list[str]:
-        """Return a command to look with: in a table where only ids were asked for."""
+        """Return a command to look with, as a table even with -q."""
         command = self.command(*words)
         return command[:-2] if self.flags.output == "id" else command
 

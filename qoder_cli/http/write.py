@@ -38,7 +38,7 @@ _NO_ANSWER = (408, 499)  # the same
 
 
 class Meaning(Enum):
-    """What an answer to a write, or its lack, says of what the write did."""
+    """What a write's answer, or the lack of one, says about its effect."""
 
     NOTHING = "it did nothing, and may do it now"
     REFUSED = "the API refused it"
@@ -69,16 +69,16 @@ How = Literal["answered", "settled", "already"]
 
 
 class Written(NamedTuple, Generic[T]):
-    """What a write came to, and how that is known: by its answer, by settling it, or it was so before."""
+    """The result of a write: from its answer, by settling it, or because it was so before."""
 
     value: T
     how: How
 
 
 class Write(ABC, Generic[T]):
-    """One write, to be done by `send`; `timeout` is for one attempt, in seconds, `pace` spaces several.
+    """One write, done by `send`. `timeout` is for one attempt, in seconds; `pace` spaces several.
 
-    Who is stopped in between finds here what is known: `result` once it is done, and `may_have_acted`.
+    After a signal, `result` and `may_have_acted` say what is known.
     """
 
     can_tell = False  # whether it can find out that nothing happened
@@ -102,15 +102,15 @@ class Write(ABC, Generic[T]):
 
     @abstractmethod
     def request(self) -> "Pending":
-        """Prepare an attempt. Raises UsageError when writing is forbidden."""
+        """Prepare an attempt. Raises UsageError if writing is forbidden."""
 
     @abstractmethod
     def read(self, answer: "Answer") -> T:
-        """Return what an answer shows of what was to come about. Raises ApiError for any other."""
+        """Return what was wanted, from an answer that shows it. Raises ApiError for any other."""
 
     @abstractmethod
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that nobody knows what it did; `is_absent`: looking for it shows nothing."""
+        """Return the error that the outcome is unknown; `is_absent` if looking for it showed nothing."""
 
     def meaning_of(self, error: ApiError) -> Meaning:
         return meaning_of(error)
@@ -119,33 +119,33 @@ class Write(ABC, Generic[T]):
     # anything, and lets nothing be sent again.
 
     def begin(self) -> None:
-        """Write down that an attempt is about to be sent."""
+        """Record that an attempt is about to be sent."""
 
     def did_nothing(self) -> None:
-        """Write down that the newest attempt did nothing."""
+        """Record that the newest attempt did nothing."""
 
     def done(self, value: T) -> None:
-        """Write down what the answer to the newest attempt showed."""
+        """Record what the newest attempt's answer showed."""
 
     def ruled_out(self) -> None:
-        """Write down that no attempt so far did anything."""
+        """Record that no attempt so far did anything."""
 
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        """Return what the attempts came to, if it shows. Raises OutcomeUnknown, ApiError, Signalled."""
+        """Return the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled."""
         return None
 
     def already(self, error: ApiError) -> T | None:
-        """Return what was there already, of a write that the API refused. Raises as `settle` does."""
+        """Return what was there already when the API refused. Raises as `settle` does."""
         return None
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the seconds after which to send again what did not show, None for never."""
+        """Return the seconds to wait before sending again; None for never."""
         return None
 
     def look_for(self, find: Callable[[], T | None], looks: Sequence[float]) -> T | None:
-        """Return the first that `find` finds, tried so many seconds from now; None where it finds nothing.
+        """Return what `find` finds first, tried after so many seconds each; None if nothing.
 
-        Raises OutcomeUnknown where it cannot be told, CannotBe.
+        Raises OutcomeUnknown if it cannot be read, CannotBe.
         """
         clock = self.client.clock
         began = clock.monotonic()
@@ -170,12 +170,12 @@ class Write(ABC, Generic[T]):
 
     @property
     def may_have_acted(self) -> bool:
-        """Whether an attempt was sent of which nobody knows that it did nothing."""
+        """Whether an attempt was sent that is not known to have done nothing."""
         return self._is_sending or self._has_failed or self.is_lost
 
     def send(self) -> Written[T]:
-        """Do it, and return what it came to. Raises ApiError when nothing was changed, OutcomeUnknown when that is
-        not certain, UsageError, Closed when nothing was sent; Signalled, 2 s later at most, when all is known.
+        """Do the write and return the result. Raises ApiError if nothing was changed, OutcomeUnknown if that is
+        uncertain, UsageError, Closed if nothing was sent; Signalled, 2 s later at most, when all is known.
         """
         tries = resends = 0
         began = self.client.clock.monotonic()
@@ -228,7 +228,7 @@ class Write(ABC, Generic[T]):
         self._is_sending = False
 
     def _answered(self, pending: "Pending") -> Written[T]:
-        """Send an attempt, and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
+        """Send an attempt and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         try:
             return self._heard(pending.start(), self.timeout)
         except Signalled:
@@ -252,7 +252,7 @@ class Write(ABC, Generic[T]):
         return self.result
 
     def _pause(self, error: ApiError, tries: int, spent: float) -> None:
-        """Wait before sending again what did nothing; raise what it ends with if that is pointless."""
+        """Wait before sending again; raise the error if that is pointless."""
         wait = next_try(error, tries=tries, spent=spent, jitter=self.client.clock.jitter())
         if wait is None or not self.retries:
             self._give_up(error)
@@ -262,9 +262,9 @@ class Write(ABC, Generic[T]):
         self.client.clock.sleep(wait)
 
     def _refused(self, error: ApiError) -> Written[T]:
-        """Return what was there already, though the API refused; else raise the refusal.
+        """Return what was there already, or raise the refusal.
 
-        A conflict after an attempt that failed may be with what that attempt did.
+        A conflict after a failed attempt may be with what that attempt did.
         """
         why, found = _EARLIER, None
         self._note_nothing()
@@ -295,7 +295,7 @@ class Write(ABC, Generic[T]):
             raise self.unknown(unsettled.message, cause=error) from error
 
     def _may_resend(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-        """Wait until it may be sent again although it was; raise what it ends with when it may not."""
+        """Wait until the write may be sent again; raise the error if it may not."""
         wait = self.resend_after(error, meaning, resends, spent)
         if wait is None and self.is_lost:
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
@@ -307,7 +307,7 @@ class Write(ABC, Generic[T]):
 
 
 class Cancel(Write[Any]):
-    """Asks a session to stop. Nothing settles it but that the session stops."""
+    """Asks a session to stop. Only the session's stopping settles it."""
 
     def __init__(self, client: "Client", session_id: str, *, timeout: float | None = None) -> None:
         super().__init__(client, timeout=timeout)

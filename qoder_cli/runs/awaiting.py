@@ -1,4 +1,4 @@
-"""Waiting for a run as a command does: with its limits, its signals, and words for what became of the run."""
+"""Wait for runs as a command does: signals handled, and the result put into words."""
 
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -46,7 +46,7 @@ _FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "
 
 
 class Item(Result[Run]):
-    """A result that is a run, or would be."""
+    """The result for one run, or for one that was to be."""
 
     @property
     def run(self) -> Run | None:
@@ -58,7 +58,7 @@ class Item(Result[Run]):
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is a run that may not have ended."""
+        """Whether there is a run that may still be running."""
         if self.run is not None:
             return is_going(self.run)
         error = self.error
@@ -81,32 +81,32 @@ class Item(Result[Run]):
         return missing_row(without_tokens(self.typed), self.word) if self.run is None else run_row(self.run)
 
     def drawn_row(self) -> Fields:
-        """Return the item as a row for people, who know a deployment by what they called it."""
+        """Return the row for a terminal, with the deployment as it was typed."""
         names_run = self.run is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
         return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
 
 
 def not_started(typed: str) -> Item:
-    """Return what became of a thing whose turn did not come."""
+    """Return the result for a run whose turn never came."""
     return Item(typed, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
 def printed(app: App, count: int) -> Printed[Item]:
-    """Return what prints the runs of a command that was given so many things."""
+    """Return a printer for `count` runs."""
     row = Item.drawn_row if app.output.is_drawn else Item.row
     remedy = "qoder run get shows all of a run"
     return Printed(app.output, app.progress, count, row=row, first=_FIRST, remedy=remedy)
 
 
 def asks_more(wanted: Wanted, item: Item) -> bool:
-    """Return whether there is more to read of a run: it has ended, and something is wanted of it."""
+    """Whether more is to be read of a run that has ended."""
     if not wanted.result and (not wanted.require_satisfied or item.error is not None):
         return False
     return item.run is not None and not is_going(item.run)
 
 
 def read_more(app: App, item: Item, wanted: Wanted) -> Item:
-    """Return an item with what is wanted of it; where that cannot be read, it says why in its error."""
+    """Return an item with what is wanted of it; its error says what could not be read."""
     if not asks_more(wanted, item):
         return item
     try:
@@ -129,12 +129,12 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
 
 
 def unread(run: Run, signalled: Signalled) -> QoderError:
-    """Return the error of a run that has ended, of which more was to be read when a signal came."""
+    """Return the error of a run that has ended, when a signal stopped the reading of the rest."""
     return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
 
 
 def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderError:
-    """Return the error of a run that has ended, when what is wanted of it cannot be read."""
+    """Return the error of a run that has ended, when the rest cannot be read."""
     if (run := item.run) is None:
         return error
     again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
@@ -148,10 +148,7 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
 
 
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
-    """Wait until a run has ended or the wait is over, also by a signal, and return what became of it.
-
-    Its final message, if wanted, is left to `finish`.
-    """
+    """Wait until a run has ended or the wait is over. Return the result; `finish` reads the final message."""
     watch, wanted = Watch(observer), wanted._replace(result=False)
     try:
         Wait(app, wanted, listener_of(app, wanted)).until_over(watch)
@@ -164,7 +161,7 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
 def listener_of(
     app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: Sequence[str] = ()
 ) -> Listener:
-    """Return what listens to sessions, and with `--follow` shows what it hears."""
+    """Return a listener, which shows what it hears if --follow is given."""
     showing = None
     if wanted.follow:
         from qoder_cli.runs.logs.log import Showing
@@ -174,7 +171,7 @@ def listener_of(
 
 
 def item_of(watch: Watch, app: App) -> Item:
-    """Return what became of a run that is not waited for any more, with how to wait again."""
+    """Return the result for a run, with how to wait again."""
     run_id, error = watch.observer.run_id, watch.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
         next = error.next or app.wait_again(run_id)
@@ -185,7 +182,7 @@ def item_of(watch: Watch, app: App) -> Item:
 
 
 def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) -> Item:
-    """Return what became of a run when a signal ended the command."""
+    """Return the result for a run when a signal ended the command."""
     run, run_id = watch.run, watch.observer.run_id
     if not watch.over:
         return Item(run_id, run, stopped_waiting(signalled, [run_id], run, app))
@@ -196,7 +193,7 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) ->
 
 
 def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
-    """Do for each of several what `take_leave` does for one, several at a time, 20 a second."""
+    """Take leave of several runs, 20 a second at most."""
     if app.known.on_leave != "cancel":
         return list(items)
     from qoder_cli.base.pool import in_order
@@ -214,12 +211,12 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
 
 
 def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> int:
-    """Wait for a run and print what became of it; return 0, or raise its error."""
+    """Wait for a run and print the result. Return 0 or raise its error."""
     return finish(app, wait_for(app, observer, wanted), result=wanted.result)
 
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:
-    """Print what became of the one thing, or its `result`; return 0, or raise its error."""
+    """Print one result, or the run's final message. Return 0 or raise its error."""
     app.known.ci.ended(item)
     try:
         if item.run is not None:

@@ -1,4 +1,4 @@
-"""Hearing the end of a run from its session's event stream, the moment it comes."""
+"""Hear the end of a run from its session's event stream, the moment it comes."""
 
 import queue
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class _Ear:
 
 
 class Listener:
-    """Follows the streams of a few sessions, says which run to look at now, and shows events."""
+    """Follows the streams of a few sessions: says which run to poll now, and shows events."""
 
     def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Listener:
         self._ears: dict[str, _Ear] = {}
 
     def attend(self, watch: Watch) -> None:
-        """Listen to the session of a run, if there is room; leave it when the run has ended."""
+        """Listen to a run's session if there is room; stop once the run has ended."""
         session_id = watch.session_id
         if session_id is None:
             return
@@ -60,7 +60,7 @@ class Listener:
         return ear is not None and ear.up and ear.delivers and self._client.clock.monotonic() - ear.heard < SILENT
 
     def is_open(self, watch: Watch) -> bool:
-        """Return whether its stream is open, be it that it has told of nothing yet."""
+        """Whether its stream is open, even if it has told of nothing yet."""
         ear = self._ear_of(watch)
         return ear is not None and ear.up
 
@@ -68,7 +68,7 @@ class Listener:
         return self._ears.get(watch.session_id or "")
 
     def take(self, news: News) -> tuple[str | None, bool]:
-        """Take in news; return whose run is to be looked at, and whether its end was heard."""
+        """Take in news. Return whose run to poll now, and whether its end was heard."""
         if (ear := self._ears.get(news.session_id)) is None:
             return None, False
         ear.heard = self._client.clock.monotonic()

@@ -37,11 +37,11 @@ Attempts = Callable[[], Sequence[Attempt]]
 
 
 def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly: bool) -> Run | None:
-    """Return the run that one of the attempts at the same trigger started, claimed for it.
+    """Return the run that one of several attempts at a trigger started, claimed for it.
 
-    With `thoroughly` None means that nothing was started, as far as this list can tell; without, that none
-    shows yet. Attempts of over two minutes ago need one look. Raises OutcomeUnknown when runs show of which
-    none is certainly ours, or the list cannot be read back; Signalled.
+    If `thoroughly`, None means that nothing was started, as far as the list can tell; else that none shows yet.
+    Attempts over two minutes old need one look. Raises OutcomeUnknown if a run may be ours but need not be, or
+    if the list cannot be read back; Signalled.
     """
     search = _Search(client, store, attempts)
     looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
@@ -57,7 +57,7 @@ def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly
 
 
 def age(client: Client, attempt: Attempt) -> float:
-    """Return how many seconds ago an attempt certainly was, on whichever clock it was less."""
+    """Return the seconds since an attempt, by the clock on which it is youngest."""
     ages = [client.clock.now() - attempt.at]
     if attempt.ahead is not None and client.server_ahead is not None:
         ages.append(client.server_now() - attempt.at - attempt.ahead)
@@ -65,12 +65,12 @@ def age(client: Client, attempt: Attempt) -> float:
 
 
 def dated(client: Client, attempt: Attempt) -> Attempt:
-    """Return an attempt of another command with the server's clock: where it never heard of it, as it is ahead now."""
+    """Return an attempt with the server's clock, as it is ahead now if the attempt never heard of it."""
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
 class _Window(NamedTuple):
-    """The times, in unix seconds on the server's clock, of the runs that an attempt may have started."""
+    """Times in unix seconds, on the server's clock."""
 
     first: float
     last: float
@@ -87,7 +87,7 @@ def _narrow(attempt: Attempt) -> _Window | None:
 
 
 def _wide(attempt: Attempt) -> _Window | None:
-    """Return the window outside which a run is ruled out, on both clocks; None while one is not known."""
+    """Return the window outside which a run is ruled out, on both clocks; None if one is unknown."""
     if attempt.ahead is None:
         return None
     clocks = (attempt.at, attempt.at + attempt.ahead)
@@ -95,7 +95,7 @@ def _wide(attempt: Attempt) -> _Window | None:
 
 
 class _Search:
-    """What the run list has shown so far, over several looks: a run that showed once may be ours, whatever follows."""
+    """What several looks at the run list have shown. A run that showed once may be ours."""
 
     def __init__(self, client: Client, store: Store, attempts: Attempts) -> None:
         self._client = client
@@ -133,7 +133,7 @@ class _Search:
         return self._is_whole and not self._possible(self._store.owners(self._host))
 
     def settled(self) -> Run | None:
-        """Return the one run that is ours, claimed; None when nothing that shows can be. Raises OutcomeUnknown."""
+        """Return the one run that is ours, claimed; None if no run can be. Raises OutcomeUnknown."""
         if self._problem is not None:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
@@ -196,7 +196,7 @@ class _Search:
         return any(window is not None and window.holds(created) for window in map(_narrow, self._attempts()))
 
     def _mind_rivals(self, run: Run) -> None:
-        """Raise OutcomeUnknown if another trigger of this machine, unsettled too, may have started the run."""
+        """Raise OutcomeUnknown if an open trigger of another command may have started the run."""
         mine = {attempt.id for attempt in self._attempts()}
         since = min(attempt.at for attempt in self._attempts()) - ACTED
         for entry in self._store.entries(self._host, since=since):
@@ -211,7 +211,7 @@ def _listed(runs: Sequence[Run]) -> str:
 
 
 def last_run(app: App) -> str:
-    """Return the id of the newest run triggered here, settling first what was left open. Raises QoderError."""
+    """Return the id of the newest run triggered here. Settles an open attempt first. Raises QoderError."""
     client, settings = app.client, app.client.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)
     if entry is None:

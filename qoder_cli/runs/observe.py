@@ -1,4 +1,4 @@
-"""Reading one run until its ending is known, with the least that has to be asked."""
+"""Read one run until its ending is known, with as few requests as possible."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,7 +45,7 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
 @dataclass
 class SessionKnown:
-    """What is known of a run's session, as long as it is the same; times are the monotonic clock's."""
+    """What is known of a run's session. Times are the monotonic clock's."""
 
     reader: StoryReader
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
@@ -56,10 +56,10 @@ class SessionKnown:
 
 
 class Observer:
-    """One run, and how much of its session's story is known already.
+    """One run, and how much of its session's story is known.
 
-    `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or cannot be.
-    `is_fresh`: a run that the server does not show may just not have reached every replica yet.
+    `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or never will be.
+    `is_fresh`: a run that the server does not show may not have reached every replica yet.
     """
 
     begin: Callable[[], SessionStory] | None = None  # makes the story of its session, if that is not a run's
@@ -95,7 +95,7 @@ class Observer:
 
     @property
     def read_to(self) -> str | None:
-        """The id of the last session event read, from where a stream can go on."""
+        """The id of the last event read, from which a stream can go on."""
         return self._known.reader.read_to if self._known else None
 
     @property
@@ -106,23 +106,23 @@ class Observer:
 
     @property
     def asks_since(self) -> float | None:
-        """Since when, by the monotonic clock, the agent is known to wait for an answer; None when it does not."""
+        """Since when the agent has waited for an answer, by the monotonic clock; None if it does not."""
         known = self._known
         return known.asks[1] if known and known.asks and not self.ended else None
 
     @property
     def needs_answer(self) -> bool:
-        """Whether the agent has waited for an answer for so long that it will not go on by itself."""
+        """Whether the agent has waited so long that it will not go on by itself."""
         since = self.asks_since
         return since is not None and self._known is not None and self._known.asked_until - since >= ASKS_FOR
 
     def forget_asks(self) -> None:
-        """Take it that what the agent waits for was answered: if it does still, it does so anew."""
+        """Assume that the ask was answered: if it still stands, it counts as new."""
         if self._known:
             self._known.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
-        """Ask what tells whether the run has ended, each within so many seconds, and return it. Raises ApiError."""
+        """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError."""
         raw = Run(self.run.raw) if self.run else None
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
             raw = self._read_run(within, retry)
@@ -138,13 +138,13 @@ class Observer:
         return self.run
 
     def _put(self, run: Run) -> None:
-        """Keep a reading, with what the session is known to wait for."""
+        """Keep a reading, with what its session waits for."""
         self._keep(settle(run))
         if self._known and self._known.asks and not self.ended:
             self._keep(apply_asks(run, self._known.asks[0]))
 
     def take(self, run: Run) -> None:
-        """Take in what a list shows of the run; a status that stays behind its session is minded by `look` alone."""
+        """Take a run from a list. Only `look` deals with a status that lags behind its session."""
         if not self.ended:
             self._put(run)
             self._mind_strange(run)
@@ -152,11 +152,11 @@ class Observer:
                 self._going_since = self._client.clock.monotonic()
 
     def take_session(self, session: dict[str, Any] | None) -> None:
-        """Take in the session as a list shows it at rest; None when the rest was none at the end."""
+        """Take a session at rest from a list; None if it went on."""
         self._session = session
 
     def reread(self, run: Run) -> bool:
-        """Return whether a run that a list showed has ended, asking its session once. Raises ApiError."""
+        """Ask the session of a run from a list once. Return whether the run has ended. Raises ApiError."""
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
@@ -169,13 +169,13 @@ class Observer:
         return self.ended
 
     def read_if_unclear(self) -> None:
-        """Read a run of which its trigger's answer says too little, as far as it can be read."""
+        """Read a run whose trigger's answer says too little, if it can be read."""
         if self.adopted or (self.run and standing(Run(self.run.raw)) is Standing.HALF_WRITTEN):
             with suppress(ApiError):
                 self.read_once()
 
     def read_once(self) -> Run:
-        """Read without waiting for the run; a half-written one three times, a 404 for 30 s. Raises ApiError."""
+        """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
         run = self._look_past_lag()
         for _ in range(HALF_WRITTEN_READS - 1):
             if standing(Run(run.raw)) is not Standing.HALF_WRITTEN:
@@ -201,7 +201,7 @@ class Observer:
 
     @property
     def may_lag(self) -> bool:
-        """Whether the run is so young that a replica may not have heard of it, or of its session."""
+        """Whether the run is so young that a replica may not know it, or its session."""
         return self._age(self.run) < YOUNG if self.run else self._is_fresh(self.run_id)
 
     def _read_run(self, within: float | None, retry: bool) -> Run:
@@ -257,11 +257,11 @@ class Observer:
         return story
 
     def _age(self, run: Run) -> float:
-        """Return a run's age in seconds, by the server's clock; of one without a time what is neither young nor old."""
+        """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
         return YOUNG if run.created is None else self._client.server_now() - run.created
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
-        """Return what the session used; nothing when it does not say so at once, for it decides nothing."""
+        """Return what the session used, if it says so at once: it decides nothing."""
         if ending is SESSION_DELETED or not self.asks_usage:
             return {}
         if self._session is not None:
@@ -273,9 +273,9 @@ class Observer:
         return mapping(mapping(session).get("usage"))
 
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
-        """Once a minute, ask the session of a run whose status does not move (contract, section 1).
+        """Once a minute, ask the session of a run whose status does not change (contract, section 1).
 
-        It overrules the status only once it has rested at an ending for a minute.
+        It overrules the status only after a minute at rest.
         """
         now = self._client.clock.monotonic()
         self._mind_strange(run)
@@ -315,14 +315,14 @@ class Observer:
 
 
 def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
-    """Return the observer of the one run that a command is about; one adopted here once stays so."""
+    """Return the observer of the run that a command is about. A run once adopted here stays adopted."""
     adopted = adopted or run_id in app.store.adopted(app.settings.host)
     app.known.observed = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return app.known.observed
 
 
 def freshness(app: App) -> Callable[[str], bool]:
-    """Return what tells of a run whether it was triggered here so lately that a replica may not have heard of it."""
+    """Return a test for runs triggered here so lately that a replica may not know them."""
 
     @cache
     def triggered_lately() -> set[str | None]:

@@ -1,4 +1,4 @@
-"""One run of one deployment, from the order to what is printed of it."""
+"""Run one deployment: start it, wait if asked to, print the result."""
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
@@ -12,7 +12,7 @@ from qoder_cli.settings.values import OnSkip
 
 
 def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> int:
-    """Start a run, wait for it if that is `wanted`, print it; return 0 or raise what it ended with."""
+    """Start a run, wait for it if `wanted`, and print it. Return 0 or raise its error."""
     if if_idle and _is_busy(app, order, on_skip):
         return Exit.OK
     what = called(order.typed, order.deployment_id)
@@ -49,7 +49,7 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
 
 
 def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
-    """Answer --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
+    """Check --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
     from qoder_cli.runs.idle import already_going, find_going
 
     try:
@@ -65,7 +65,7 @@ def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
 
 
 def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
-    """Print a run that is not waited for; one that never started or was skipped decides the exit code already."""
+    """Print a run that is not waited for. It may have failed or been skipped already."""
     observer.read_if_unclear()
     run = observer.run
     assert run is not None  # it was just started

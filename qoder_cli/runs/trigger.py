@@ -32,7 +32,7 @@ LONGEST_KEY = 255  # characters
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
-    """Return an idempotency key that was typed: printable, and without a token. Raises UsageError."""
+    """Return a valid idempotency key. Raises UsageError."""
     if any(secret in key for secret in secrets) or has_token(key):
         raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
@@ -45,7 +45,7 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """A run that was asked for; `options` are the words that a repetition needs too, `typed` its name."""
+    """A run to start; `options` are the words to repeat it with, `typed` is its name."""
 
     deployment_id: str
     key: str | None = None
@@ -55,7 +55,7 @@ class Order:
 
 
 class Trigger(Write[Run]):
-    """One run to be started, once; `run` is that run, as soon as it is heard of."""
+    """One run to start, once. `run` is set as soon as it is known."""
 
     can_tell = True
     nothing = "not started"
@@ -79,10 +79,10 @@ class Trigger(Write[Run]):
         return self._app.command("deploy", "run", self.deployment_id, *key, *self._order.options)
 
     def start(self) -> Run:
-        """Start one run and return it, or the run that this key is known to have started.
+        """Start a run and return it, or the run that this key has started before.
 
-        Raises ApiError when certainly nothing was started, OutcomeUnknown when that is not certain, UsageError,
-        Closed; Signalled, when `run` and `may_have_acted` say what is known.
+        Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed; Signalled,
+        when `run` and `may_have_acted` say what is known.
         """
         with signals.held(), self._key_to_itself():
             if (run := self._started_before()) is not None:
@@ -97,14 +97,14 @@ class Trigger(Write[Run]):
         return self.client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=self.timeout)
 
     def read(self, answer: Answer) -> Run:
-        """Return the run that an answer shows. Raises ApiError, and OutcomeUnknown for another deployment's."""
+        """Return the run in an answer. Raises ApiError, and OutcomeUnknown for another deployment's run."""
         run = Run.read(self.client.understand(answer))
         if run is None:
             raise NoAnswer("the response is not a run")
         return self._mine(run)
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error of not knowing whether a run was started; `is_absent`: the list shows none."""
+        """Return the error that a run may have been started; `is_absent` if the list shows none."""
         said = f"unknown whether a run of {self.deployment_id} was started: {why}"
         hint, next = "check the deployment's runs before starting another", self._to_look
         if is_absent:
@@ -127,7 +127,7 @@ class Trigger(Write[Run]):
         self._app.store.settle_nothing(self._sent.popitem()[0])
 
     def ruled_out(self) -> None:
-        """Write down that those that failed started nothing: the list shows it."""
+        """Record that the failed attempts started nothing: the list shows it."""
         for attempt in self._failed:
             self._app.store.settle_nothing(attempt)
         self._failed.clear()
@@ -150,7 +150,7 @@ class Trigger(Write[Run]):
         return self._find(thoroughly=thoroughly)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the seconds after which to start it again, though it was sent: the list rules out a run of it."""
+        """Return the seconds to wait before sending again; None if the list does not rule out a run."""
         if meaning is Meaning.DOUBTFUL or resends == RESENDS:
             return None
         if meaning is Meaning.LOST:
@@ -162,7 +162,7 @@ class Trigger(Write[Run]):
     # The run list.
 
     def _find(self, *, thoroughly: bool) -> Run | None:
-        """Do what `look_for_run` does for all attempts under this key that are not settled."""
+        """Look for the run of any unsettled attempt under this key."""
         run = look_for_run(self.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
             self._hear_of(run)
@@ -172,7 +172,7 @@ class Trigger(Write[Run]):
         return run
 
     def _attempts(self) -> list[Attempt]:
-        """Return the attempts under this key that are not settled, oldest first, with the server's clock at each."""
+        """Return the unsettled attempts under this key, oldest first, on the server's clock."""
         return [*(dated(self.client, each) for each in self._earlier), *map(self._placed, self._sent)]
 
     def _placed(self, attempt: Attempt) -> Attempt:
@@ -192,7 +192,7 @@ class Trigger(Write[Run]):
 
     @contextmanager
     def _key_to_itself(self) -> Iterator[None]:
-        """Let no other process trigger under this key meanwhile; wait for one that does. Raises Signalled, Closed."""
+        """Hold the key's lock; wait while another process has it. Raises Signalled, Closed."""
         if self._order.key is None:  # nobody else can have a new one
             yield
             return
@@ -209,7 +209,7 @@ class Trigger(Write[Run]):
             store.release_key(self._key, host=host)
 
     def _started_before(self) -> Run | None:
-        """Return the run that an earlier command under this key started. Raises OutcomeUnknown, UsageError."""
+        """Return the run that this key has started before. Raises OutcomeUnknown, UsageError."""
         if self._order.key is None:
             return None
         entries = self._app.store.of_key(self._key, host=self.client.settings.host)
@@ -241,7 +241,7 @@ class Trigger(Write[Run]):
         return run and replace(run, adopted=True)
 
     def _reread(self, entry: Entry) -> Run:
-        """Return the run that this key is known to have started, as it stands. Raises ApiError, LostSight."""
+        """Return that run as it is now. Raises ApiError, LostSight."""
         assert entry.run is not None
         self.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
         is_young = age(self.client, entry.attempt) < YOUNG

@@ -1,7 +1,6 @@
-"""Waiting for a run to end: sleep or hear, poll, judge. How many are waited for at once is in `fleet`.
+"""Wait for a run to end: sleep or listen, poll, judge. Waiting for many is in `fleet`.
 
-A wait for a run ends in one of four ways: the run ended, track of it was lost (`Watch`), the deadline
-came, or a signal arrived.
+A wait ends when the run has ended, sight of it is lost (`Watch`), the deadline comes, or a signal arrives.
 """
 
 import math
@@ -27,7 +26,7 @@ ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have
 
 
 class Wait:
-    """Waits for a run. The timeout counts from when the last run was started; 0: it is read once."""
+    """A wait for one run. Its timeout counts from the start of the last run; 0 polls once."""
 
     def __init__(self, app: App, wanted: Wanted, listener: Listener) -> None:
         self.app, self.wanted, self.listener = app, wanted, listener
@@ -62,19 +61,19 @@ class Wait:
 
     @property
     def left(self) -> float:
-        """The seconds until the deadline, negative after it."""
+        """Seconds until the deadline, negative after it."""
         return self._deadline - self.app.clock.monotonic()
 
     @property
     def is_late(self) -> bool:
-        """Whether there is no time for another request; `--timeout 0` has time for one of each run."""
+        """Whether another request would come too late; `--timeout 0` allows one."""
         return self.limits.timeout != 0 and self.left < -LAST_LOOK
 
     def patience(self) -> float:
         return min(self.app.client.request_timeout, max(self.left, LAST_LOOK))
 
     def poll(self, watch: Watch) -> None:
-        """Look at one run, judge what shows, and plan the next look."""
+        """Read a run, judge it and plan the next poll."""
         if not (watch.looked and self.left < -LAST_LOOK):
             watch.due = math.inf  # from now on what is heard calls for another look
             self._awake_at = self.app.clock.monotonic()
@@ -98,7 +97,7 @@ class Wait:
             self.time_out(watch)
 
     def take(self, watch: Watch, error: ApiError | None = None) -> None:
-        """Take in that a run was read, or why it could not be."""
+        """Record the result of a read."""
         self._mind_sleep()
         is_first = watch.note_look(error, self.app.clock.monotonic())
         self.conclude(watch)
@@ -117,14 +116,14 @@ class Wait:
             self.on_over(watch)
 
     def on_over(self, watch: Watch) -> None:
-        """Hear that the wait for a run is over."""
+        """Called once the wait for a run is over."""
 
     def time_out(self, watch: Watch) -> None:
         watch.end(timed_out(watch.observer.run_id, watch.run, self.limits.timeout))
         self.conclude(watch)
 
     def _put_off(self, watch: Watch, pause: float) -> None:
-        """Plan the next poll of a run: rarely while its end would be heard."""
+        """Plan the next poll, rarely while the stream would tell of the end."""
         now = self.app.clock.monotonic()
         if self.listener.hears(watch) and not watch.is_alert(now):
             watch.put_off(now, HEARING_PAUSE, next_pause=self.first_pause)
@@ -135,7 +134,7 @@ class Wait:
         watch.put_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
 
     def sleep_until(self, due: float) -> bool:
-        """Sleep, no longer than to the deadline; return False when it ended early, because something came in."""
+        """Sleep, at most until the deadline. Return False if something came in first."""
         clock, longest = self.app.clock, GLANCE if self.app.out.is_piped else SLICE
         until = min(due, self._deadline)
         while (seconds := min(until - clock.monotonic(), longest)) > 0:
@@ -149,7 +148,7 @@ class Wait:
         return True
 
     def must_stop(self) -> bool:
-        """Hear what came in while a request is under way, and return whether there is no point in going on."""
+        """Handle what came in during a request. Return whether to abandon it."""
         self._mind_sleep()
         inbox = self.listener.inbox
         while not inbox.empty() and (news := self.app.clock.take(inbox, 0.0)) is not None:
@@ -158,7 +157,7 @@ class Wait:
         return self.is_late or self.is_enough()
 
     def _mind_sleep(self) -> None:
-        """Note the time. When that was not done for long, this machine was suspended, or this process stopped."""
+        """Note the time. A long gap means that this machine was suspended, or the process stopped."""
         now = self.app.clock.monotonic()
         asleep, self._awake_at = now - self._awake_at, now
         if asleep > ASLEEP:
@@ -178,5 +177,5 @@ class Wait:
             self.app.progress.change(f"{watch.name} {words}")
 
     def is_enough(self) -> bool:
-        """Return whether the wait is to end early."""
+        """Whether to end the wait early."""
         return False

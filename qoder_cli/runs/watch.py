@@ -1,4 +1,4 @@
-"""One run that is waited for: what is known of it, and when there is no point in waiting on."""
+"""One run being waited for: when to poll it next, and when to give up."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ FIRST_WORD = 30.0  # seconds for which a server may be silent about a run that n
 
 @dataclass(eq=False)
 class Watch:
-    """One run that is waited for, and when it is polled next; all times are the monotonic clock's.
+    """One run being waited for. Times are the monotonic clock's.
 
-    `error` is why the wait ended before the run did; `label` its deployment as it was typed, among several.
+    `error` says why the wait ended before the run did; `label` is the deployment as it was typed, among several.
     """
 
     observer: Observer
@@ -56,7 +56,7 @@ class Watch:
         self.pause = pause
 
     def call(self, now: float, *, is_quick: bool) -> None:
-        """Poll now, because something was heard; `is_quick`: and soon again, until it is read too."""
+        """Poll now, because something was heard; if `is_quick`, often until it can be read too."""
         self.due = now
         if is_quick:
             self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
@@ -65,7 +65,7 @@ class Watch:
         return now < self._alert_until
 
     def put_off(self, now: float, pause: float, *, next_pause: float) -> None:
-        """Poll next after a pause, unless it was called since the poll began, or will have asked for long enough."""
+        """Poll again after a pause, unless something was heard meanwhile or an ask comes of age first."""
         if self.due == math.inf:
             self.due, self.pause = now + pause, next_pause
         asks_since = self.observer.asks_since
@@ -73,7 +73,7 @@ class Watch:
             self.due = min(self.due, asks_since + ASKS_FOR)
 
     def oversleep(self, seconds: float) -> None:
-        """Leave out the time for which this machine was suspended: the server was not silent."""
+        """Do not count the time for which this machine was suspended as silence."""
         self._heard += seconds
         if self._missing_since is not None:
             self._missing_since += seconds
@@ -87,7 +87,7 @@ class Watch:
         return is_first
 
     def bear(self, error: ApiError, now: float) -> None:
-        """Go on after trouble, or end the wait when there is no point in trying again."""
+        """Keep waiting after an error, or end the wait if retrying is pointless."""
         if self.over or not self._is_hopeless(error, now):
             return
         if not self.is_known:
@@ -99,7 +99,7 @@ class Watch:
         self.end(self.lost(error, hint))
 
     def lost(self, error: ApiError, hint: str) -> LostSight:
-        """Return the error that track of the run is lost."""
+        """Return the error for losing sight of the run."""
         id = self.observer.run_id
         said = f"lost track of {noun(id)} {id}; it may still be running: {error.message}"
         return LostSight(said, hint=hint, run_id=id, session_id=self.session_id, run_state="unknown", cause=error)
