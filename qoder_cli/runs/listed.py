@@ -51,8 +51,8 @@ class Resolver:
             return with_asks(self._client, settle(run)) if self.asks else settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            reader = Observer(self._client, str(run.raw.get("id")), run=run)
-            reader.asks_usage = False  # that would be one more request for each row, and no list shows it
+            # What a session used would be one more request for each row, and no list shows it.
+            reader = Observer(self._client, str(run.raw.get("id")), run=run, with_usage=False)
             try:
                 reader.reread(run)
                 return reader.run or run

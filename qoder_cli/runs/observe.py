@@ -62,11 +62,6 @@ class Observer:
     `is_fresh`: a run that the server does not show may not have reached every replica yet.
     """
 
-    begin: Callable[[], SessionStory] | None = None  # makes the story of its session, if that is not a run's
-    also: tuple[str, ...] = ()  # further types of events that the story needs
-    reads_on = False  # whether the story goes on beyond its first ending
-    asks_usage = True  # whether it asks what the session used
-
     def __init__(
         self,
         client: "Client",
@@ -75,10 +70,12 @@ class Observer:
         run: Run | None = None,
         adopted: bool = False,
         is_fresh: Callable[[str], bool] = lambda run_id: False,
+        with_usage: bool = True,
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
         self._is_fresh = is_fresh
+        self._with_usage = with_usage  # whether to ask what the session used
         self._session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
         self._client = client
         self._known: SessionKnown | None = None
@@ -240,13 +237,16 @@ class Observer:
 
     def _session_of(self, run: Run) -> SessionKnown:
         if self._known is None or self._known.reader.session_id != run.session_id:
-            self._known = SessionKnown(StoryReader(self._client, run, begin=self.begin, also=self.also))
+            self._known = SessionKnown(self._reader(run))
         return self._known
+
+    def _reader(self, run: Run) -> StoryReader:
+        return StoryReader(self._client, run)
 
     def _read_story(
         self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
     ) -> SessionStory:
-        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end or self.reads_on)
+        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end)
         now = self._client.clock.monotonic()
         asks, rest = story.asks, story.rest
         if asks is None or known.asks is None or known.asks[0].key != asks.key:
@@ -262,7 +262,7 @@ class Observer:
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         """Return what the session used, if it says so at once: it decides nothing."""
-        if ending is SESSION_DELETED or not self.asks_usage:
+        if ending is SESSION_DELETED or not self._with_usage:
             return {}
         if self._session is not None:
             return mapping(self._session.get("usage"))

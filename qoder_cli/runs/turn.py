@@ -1,6 +1,6 @@
 """A turn of a session, observed and waited for as a run is: what follows something that was said to it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
 
 class SessionObserver(Observer):
-    """A session: how one of its turns ends."""
+    """Reads how a turn of a session ends; `begin` makes the story of that turn."""
 
-    also = SAID
-    reads_on = True
+    def __init__(self, client: "Client", session: dict[str, Any], begin: Callable[[], SessionStory]) -> None:
+        super().__init__(client, str(session["id"]), run=Run(session))
+        self._begin = begin
+
+    def _reader(self, run: Run) -> StoryReader:
+        return StoryReader(self._client, run, begin=self._begin, also=SAID, reads_on=True)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
@@ -54,9 +58,8 @@ def turn_observer(
 
     `known` are the events that were there before.
     """
-    observer = SessionObserver(app.client, str(session["id"]), run=Run(session))
-    observer.begin = SessionStory if is_new else partial(TurnStory, known=known, after=after)
-    app.known.observed = observer
+    begin = SessionStory if is_new else partial(TurnStory, known=known, after=after)
+    observer = app.known.observed = SessionObserver(app.client, session, begin)
     return observer
 
 

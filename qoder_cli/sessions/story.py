@@ -69,7 +69,8 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the last event read. `begin` makes another story, which needs the types `also`.
+    `read_to` is the last event read. `begin` makes another story, which needs the types `also`, and `reads_on` if its
+    first ending is not the one that counts.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class StoryReader:
         *,
         begin: Callable[[], SessionStory] | None = None,
         also: tuple[str, ...] = (),
+        reads_on: bool = False,
     ) -> None:
         self.session_id = run.session_id or ""
         self._begin = begin or (lambda: story_of(run, client.server_now()))
@@ -86,9 +88,11 @@ class StoryReader:
         self.read_to: str | None = None
         self._client = client
         self._types = (*ENDING_EVENTS, *also)
+        self._reads_on = reads_on
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
         """Read, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
+        to_the_end = to_the_end or self._reads_on
         self._read(self._types, within, retry, to_the_end)
         if self.story.idled_early and not self.story.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
