@@ -188,8 +188,9 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
     return typer.main.get_command(app)
 
 
+@cache
 def load_noun(noun: str) -> Any:
-    """Return the command or the group of commands behind a word of the contents page."""
+    """Return the command or the group of commands behind a word of the contents page, built once."""
     module_name, help = NOUNS[noun]
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
