@@ -254,8 +254,8 @@ def groups(context: Any = None) -> Iterator[Any]:
 
 def names_something_destructive(text: str, typed: str) -> list[str]:
     """Return the destructive commands that a text names, but for one that was typed."""
-    commands = [f"{path} {verb}" for path in NOUNS for verb in DESTRUCTIVE]
-    return [command for command in commands if command in text and not command.endswith(f" {typed}")]
+    found: list[str] = re.findall(rf"(?:{'|'.join(NOUNS)}) (?:{'|'.join(DESTRUCTIVE)})", text)
+    return [command for command in found if not command.endswith(f" {typed}")]
 
 
 def test_every_destructive_command_is_known_as_one() -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ import pytest
 from tests.conftest import Qoder
 from tests.generate import MAN, ROOT, man_pages
 
-PAGES = man_pages()
 REQUESTS = {"TH", "SH", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]
 SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 
+pages = cache(man_pages)
+
 
 def test_the_pages_are_up_to_date_and_in_the_wheel() -> None:
-    assert {path.name: path.read_text("utf-8") for path in MAN.glob("*")} == PAGES, "run: python -m tests.generate"
+    assert {path.name: path.read_text("utf-8") for path in MAN.glob("*")} == pages(), "run: python -m tests.generate"
     build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
     assert build["wheel"]["shared-data"] == {"completions/man": "share/man/man1"}
     assert MAN == ROOT / "completions" / "man"
@@ -28,12 +30,12 @@ def test_the_pages_are_up_to_date_and_in_the_wheel() -> None:
 def test_every_command_has_a_page(qoder: Qoder) -> None:
     paths = [each["path"] for each in qoder("help", "--json").json["commands"]]
     groups = {tuple(path[:length]) for path in paths for length in range(1, len(path))}
-    assert set(PAGES) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *groups))}
+    assert set(pages()) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *groups))}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", sorted(path.name for path in MAN.glob("*")))
 def test_a_page_is_plain_roff_with_its_sections_in_order(name: str) -> None:
-    text = PAGES[name]
+    text = pages()[name]
     assert text.isascii()
     lines = text.splitlines()
     assert lines[0].startswith(f'.TH "{name[:-2].upper()}" 1 "" "qoder ')
@@ -57,26 +59,26 @@ def plain(roff: str) -> str:
 def test_a_page_says_what_help_says(qoder: Qoder) -> None:
     told: dict[str, Any] = qoder("help", "--json").json
     for command in told["commands"]:
-        page = " ".join(plain(PAGES[f"qoder-{'-'.join(command['path'])}.1"]).split())
+        page = " ".join(plain(pages()[f"qoder-{'-'.join(command['path'])}.1"]).split())
         said = [command["summary"], *command["examples"], *(each["help"] for each in command["options"])]
         for paragraph in command["text"].replace("`", "").split("\n\n")[1:]:
             said.append(" ".join(paragraph.removeprefix("Examples:").split()))
         assert [text for text in said if " ".join(text.replace("`", "").split()) not in page] == []
-    program = plain(PAGES["qoder.1"])
+    program = plain(pages()["qoder.1"])
     meanings = [each["meaning"].replace("`", "") for each in (*told["exit_codes"], *told["environment"])]
     assert [meaning for meaning in meanings if meaning not in program] == []
     assert all(name in program for each in told["everywhere"] for name in each["names"])
 
 
 def test_help_prints_a_page(qoder: Qoder) -> None:
-    assert qoder("help", "--man").out == PAGES["qoder.1"] == qoder("help", "exit-codes", "--man").out
-    assert qoder("help", "deploy", "run", "--man").out == PAGES["qoder-deploy-run.1"]
-    assert qoder("help", "runs", "--man").out == PAGES["qoder-run.1"]
+    assert qoder("help", "--man").out == pages()["qoder.1"] == qoder("help", "exit-codes", "--man").out
+    assert qoder("help", "deploy", "run", "--man").out == pages()["qoder-deploy-run.1"]
+    assert qoder("help", "runs", "--man").out == pages()["qoder-run.1"]
     assert qoder("help", "nonsense", "--man").code == 2
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_groff_has_nothing_to_say_against_them() -> None:
-    text = "".join(PAGES.values())
+    text = "".join(pages().values())
     ran = subprocess.run(["groff", "-man", "-ww", "-z"], input=text, text=True, capture_output=True, check=True)
     assert ran.stderr == ""

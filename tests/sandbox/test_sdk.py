@@ -12,8 +12,6 @@ from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 
-qca = pytest.importorskip("qca", reason="the official SDK (qca-sdk) is not installed")
-
 TOOLSET = [{"type": "agent_toolset_20260401"}]
 LOOKUP = {
     "type": "custom",
@@ -24,7 +22,13 @@ LOOKUP = {
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def qca() -> Any:
+    """Return the SDK; it is imported late, for it takes a third of a second, and each worker collects all tests."""
+    return pytest.importorskip("qca", reason="the official SDK (qca-sdk) is not installed")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, qca: Any) -> Iterator[Any]:
     for name in [name for name in os.environ if name.startswith("QODER_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     with (
@@ -89,7 +93,7 @@ def test_a_custom_tool_gets_its_result_from_the_client(client: Any) -> None:
     assert "It is on its way." in text_of(after)
 
 
-def test_what_a_session_is_given_is_kept_and_can_be_removed_afterwards(client: Any) -> None:
+def test_what_a_session_is_given_is_kept_and_can_be_removed_afterwards(client: Any, qca: Any) -> None:
     file = client.files.upload(file=("code.txt", b"secret code"))
     skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
     assert (skill.display_title, skill.latest_version) == ("code", "1")
@@ -153,7 +157,7 @@ def test_a_message_is_previewed_as_it_is_written(client: Any) -> None:
     assert "".join(pieces) == text_of(events) == "You said: Explain it."
 
 
-def test_what_our_commands_make_is_read_with_strict_types(tmp_path: Path) -> None:
+def test_what_our_commands_make_is_read_with_strict_types(tmp_path: Path, qca: Any) -> None:
     (tmp_path / "SKILL.md").write_text("---\nname: tables\ndescription: How we write them.\n---\nRound.\n")
     (tmp_path / "notes.md").write_text("Notes.\n")
     qoder = Qoder(tmp_path / "config.toml")

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,8 +85,9 @@ def _spelled(node: ast.AST) -> Iterator[str]:
 
 def _messages(path: Path) -> Iterator[Text]:
     """Yield what a module says to people: its messages, hints, and the help of its commands and their options."""
+    module = path.relative_to(HOUSE)
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        place = f"{path.relative_to(HOUSE)}:{getattr(node, 'lineno', 0)}"
+        place = f"{module}:{getattr(node, 'lineno', 0)}"
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
                 is_error = name in _ERRORS
@@ -106,6 +108,7 @@ def _messages(path: Path) -> Iterator[Text]:
                     yield Text(place, " ".join(line.split()), False)
 
 
+@cache
 def texts() -> list[Text]:
     """Return everything that the rooms say."""
     paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
@@ -118,20 +121,17 @@ def texts() -> list[Text]:
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 
-TEXTS = texts()
-
-
 def test_the_messages_are_found() -> None:
-    said = {text.text for text in TEXTS}
+    said = {text.text for text in texts()}
     assert {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"} <= said
-    assert len(TEXTS) > 400
-    assert sum(text.is_hint for text in TEXTS) > 60
+    assert len(texts()) > 400
+    assert sum(text.is_hint for text in texts()) > 60
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_no_message_is_translated_word_by_word(rule: str) -> None:
     pattern = re.compile(rule, re.IGNORECASE)
-    wrong = [text for text in TEXTS if pattern.search(PEOPLE.sub("", text.text))]
+    wrong = [text for text in texts() if pattern.search(PEOPLE.sub("", text.text))]
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
 
 
@@ -147,9 +147,9 @@ def test_neither_is_a_page(page: str) -> None:
 
 
 def test_a_hint_is_an_imperative_or_a_purpose() -> None:
-    wrong = [text for text in TEXTS if text.is_hint and not IMPERATIVE.match(text.text)]
+    wrong = [text for text in texts() if text.is_hint and not IMPERATIVE.match(text.text)]
     assert [f"{text.place}: {text.text}" for text in wrong] == []
 
 
 def test_a_hint_does_not_end_with_a_period() -> None:
-    assert [text for text in TEXTS if text.is_hint and re.search(r"\w\.$", text.text)] == []
+    assert [text for text in texts() if text.is_hint and re.search(r"\w\.$", text.text)] == []
