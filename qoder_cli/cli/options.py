@@ -23,6 +23,9 @@ from qoder_cli.settings.values import OnAsk, written
 if TYPE_CHECKING:
     from qoder_cli.runs.ending import Wanted
 
+Text = str | None  # the value of an option, None where it was not typed
+Texts = list[str] | None
+
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
 _MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
@@ -122,24 +125,15 @@ AllowEmpty = Annotated[bool, flag("--allow-empty", "Do nothing, and exit 0, if -
 Yes = Annotated[bool, flag("--yes -y", "Skip the confirmation prompt.")]
 
 # What every command that waits takes.
-Timeout = Annotated[
-    str | None,
-    typer.Option(metavar="D", help="Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once."),
-]
-Interval = Annotated[str | None, typer.Option(metavar="D", help="Longest pause between status checks (default 5s).")]
-RequireSatisfied = Annotated[
-    bool,
-    typer.Option("--require-satisfied", help='Exit 1 unless the session\'s outcome evaluation is "satisfied".'),
-]
+_TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
+_INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
+_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
+_ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt)."
+Timeout = Annotated[Text, _TIMEOUT]
+Interval = Annotated[Text, _INTERVAL]
+RequireSatisfied = Annotated[bool, _SATISFIED]
 Result = Annotated[bool, flag("--result", "Print the agent's final message instead of the run.")]
-WhenAsked = Annotated[
-    OnAsk | None,
-    typer.Option(
-        "--on-ask",
-        show_default=False,
-        help="When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt).",
-    ),
-]
+WhenAsked = Annotated[OnAsk | None, typer.Option("--on-ask", show_default=False, help=_ON_ASK)]
 
 # What the commands take that say something to an agent.
 
@@ -205,15 +199,13 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
         ctx.obj.known.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
 
 
-ReportToCi = Annotated[
-    bool,
-    typer.Option(
-        "--ci",
-        help="Report run ids and status to GitHub Actions or GitLab.",
-        callback=_report_to_ci,
-        expose_value=False,
-    ),
-]
+_CI = typer.Option(
+    "--ci",
+    help="Report run ids and status to GitHub Actions or GitLab.",
+    callback=_report_to_ci,
+    expose_value=False,
+)
+ReportToCi = Annotated[bool, _CI]
 
 
 def words_to_wait(
@@ -356,24 +348,24 @@ def _global(flags: str, help: str, **settings: Any) -> Any:
     )
 
 
+_OUTPUT = _global("-o --output", "table, wide, json, jsonl or id.", metavar="FORMAT")
+_FORMAT = _global("--format", "Same as -o.", metavar="FORMAT", hidden=True)
 _PROFILE = _global("--profile", "Profile of the config file to use.", metavar="NAME", autocompletion=values.profiles)
 _REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.one_of("region"))
-_TIMEOUT = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", metavar="D")
+_PATIENCE = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", metavar="D")
 _HELP = typer.Option("-h", "--help", help="Show help.", callback=_show_help, is_eager=True, expose_value=False)
 
 
 def everywhere(
-    output: Annotated[
-        Format | None, _global("-o --output", "table, wide, json, jsonl or id.", metavar="FORMAT")
-    ] = None,
-    format: Annotated[Format | None, _global("--format", "Same as -o.", metavar="FORMAT", hidden=True)] = None,
+    output: Annotated[Format | None, _OUTPUT] = None,
+    format: Annotated[Format | None, _FORMAT] = None,
     json: Annotated[bool, _global("--json", "Same as -o json.")] = False,
     quiet: Annotated[bool, _global("-q --quiet", "Print only ids; same as -o id.")] = False,
     profile: Annotated[str | None, _PROFILE] = None,
     region: Annotated[str | None, _REGION] = None,
     base_url: Annotated[str | None, _global("--base-url", "API base URL.", metavar="URL")] = None,
     workspace: Annotated[str | None, _global("--workspace", "Workspace id to send.", metavar="ID")] = None,
-    request_timeout: Annotated[str | None, _TIMEOUT] = None,
+    request_timeout: Annotated[str | None, _PATIENCE] = None,
     no_progress: Annotated[bool, _global("--no-progress", "Print only warnings and errors on stderr.")] = False,
     bell: Annotated[bool, _global("--bell", "Ring the bell after a wait of over 10 s.")] = False,
     no_input: Annotated[bool, _global("--no-input", "Never prompt.")] = False,

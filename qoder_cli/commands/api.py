@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
-from qoder_cli.cli.options import argument, flag
+from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS
 
@@ -17,35 +17,32 @@ if TYPE_CHECKING:
     from qoder_cli.api.request import Request
 
 
-_Words = list[str] | None
-_TextFields = Annotated[_Words, typer.Option("-f", metavar="KEY=TEXT", help="String field in the body. Repeatable.")]
-_JsonFields = Annotated[_Words, typer.Option("-F", metavar="KEY=JSON", help="JSON field in the body. Repeatable.")]
-_Form = Annotated[_Words, typer.Option("--form", metavar="KEY=@FILE", help="Upload a form with this file. Repeatable.")]
-_Query = Annotated[_Words, typer.Option("--query", metavar="NAME=VALUE", help="Query parameter. Repeatable.")]
-_Header = Annotated[_Words, typer.Option("--header", metavar="NAME:VALUE", help="Request header. Repeatable.")]
-_Method = Annotated[str | None, argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"))]
-_Path = Annotated[str | None, argument("PATH", "Request path, e.g. /deployments/dep_1.")]
-_JSON = "Send this JSON unchanged; - reads stdin."
-_Input = Annotated[str | None, typer.Option(metavar="FILE|-", help=_JSON, autocompletion=values.files)]
+_METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"))
+_PATH = argument("PATH", "Request path, e.g. /deployments/dep_1.")
+_TEXTS = several("-f", "KEY=TEXT", "String field in the body.")
+_VALUES = several("-F", "KEY=JSON", "JSON field in the body.")
+_INPUT = option("--input", "FILE|-", "Send this JSON unchanged; - reads stdin.", values.files)
+_FORM = several("--form", "KEY=@FILE", "Upload a form with this file.")
+_QUERY = several("--query", "NAME=VALUE", "Query parameter.")
+_HEADER = several("--header", "NAME:VALUE", "Request header.")
+_KEY = option("--idempotency-key", "KEY", "Allow retries of a write under this key.")
 _EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder api --list"
 
 
 def api(
     app: App,
-    method: _Method = None,
-    path: _Path = None,
-    words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", hidden=True)] = None,
-    text_fields: _TextFields = None,
-    json_fields: _JsonFields = None,
-    input: _Input = None,
-    form: _Form = None,
-    query: _Query = None,
-    header: _Header = None,
+    method: Annotated[Text, _METHOD] = None,
+    path: Annotated[Text, _PATH] = None,
+    words: Annotated[Texts, typer.Argument(metavar="WORDS", hidden=True)] = None,
+    text_fields: Annotated[Texts, _TEXTS] = None,
+    json_fields: Annotated[Texts, _VALUES] = None,
+    input: Annotated[Text, _INPUT] = None,
+    form: Annotated[Texts, _FORM] = None,
+    query: Annotated[Texts, _QUERY] = None,
+    header: Annotated[Texts, _HEADER] = None,
     paginate: Annotated[bool, flag("--paginate", "Fetch all pages as one array.")] = False,
     include: Annotated[bool, flag("--include -i", "Print status line and headers first.")] = False,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Allow retries of a write under this key.")
-    ] = None,
+    idempotency_key: Annotated[Text, _KEY] = None,
     list_: Annotated[bool, flag("--list", "List endpoints matching all WORDS.")] = False,
 ) -> int:
     """Call any API endpoint.

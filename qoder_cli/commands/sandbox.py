@@ -10,6 +10,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.cli.options import Texts, argument, several
 from qoder_cli.help.completion import values
 from qoder_cli.sandbox.child import environment, folder, run, until_signal, variables
 from qoder_cli.sandbox.wire import Generation
@@ -18,29 +19,21 @@ if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server
 
 
+_INSIDE = "The command to run inside. Without one, serve until Ctrl-C."
+_COMMAND = argument("-- COMMAND...", _INSIDE, values.command_inside)
+_GENERATION = "API version: legacy (runs have a status) or current (they do not)."
+_SEED = "Add N deployments like dep_demo, named seed-0000, …."
+_FAULT = several("--fault", "WHERE:WHAT[=VALUE][*TIMES]", "Inject a fault.")
+
+
 def sandbox(
     app: App,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="-- COMMAND...",
-            help="The command to run inside. Without one, serve until Ctrl-C.",
-            autocompletion=values.command_inside,
-        ),
-    ] = None,
-    generation: Annotated[
-        Generation, typer.Option(help="API version: legacy (runs have a status) or current (they do not).")
-    ] = "current",
+    command: Annotated[Texts, _COMMAND] = None,
+    generation: Annotated[Generation, typer.Option(help=_GENERATION)] = "current",
     speed: Annotated[float, typer.Option(metavar="N", help="Speed up sessions N times.")] = 1.0,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port (0 picks a free one).")] = 0,
-    deployments: Annotated[
-        int,
-        typer.Option(min=0, max=10_000, metavar="N", help="Add N deployments like dep_demo, named seed-0000, …."),
-    ] = 0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WHERE:WHAT[=VALUE][*TIMES]", help="Inject a fault. Repeatable."),
-    ] = None,
+    deployments: Annotated[int, typer.Option(min=0, max=10_000, metavar="N", help=_SEED)] = 0,
+    fault: Annotated[Texts, _FAULT] = None,
 ) -> int:
     """Run a command against a local fake server.
 

@@ -3,26 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.model import Deployment, mapping, text
-from qoder_cli.cli.options import flag, option
+from qoder_cli.cli.options import Text, flag, option
 from qoder_cli.help.completion import values
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
 
 Status = Literal["active", "paused"]
+_STATUS = option("--status", "STATUS", "Only active, or only paused, deployments.")
+_AGENT = option("--agent", "AGENT", "Only deployments of this agent (id or name).", values.things("agent"))
 
 
 def list_deployments(
     app: App,
-    status: Annotated[
-        Status | None, typer.Option(metavar="STATUS", help="Only active, or only paused, deployments.")
-    ] = None,
-    agent: Annotated[
-        str | None,
-        option("--agent", "AGENT", "Only deployments of this agent (id or name).", values.things("agent")),
-    ] = None,
+    status: Annotated[Status | None, _STATUS] = None,
+    agent: Annotated[Text, _AGENT] = None,
     include_archived: Annotated[bool, flag("--include-archived", "Include archived deployments.")] = False,
     limit: Limit = None,
     all: All = False,

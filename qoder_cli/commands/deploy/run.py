@@ -12,15 +12,29 @@ from qoder_cli.cli.options import (
     Interval,
     ReportToCi,
     RequireSatisfied,
+    Text,
     Waiting,
+    flag,
     is_list,
     named,
+    option,
     options_typed,
     wanted_of,
 )
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
 PARALLEL = 8  # runs that are started at a time
+
+_KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
+_LOST = "If the response is lost: adopt the run that was started, resend the request, or fail."
+_IF_IDLE = flag("--if-idle", "Start nothing while another run is running (checked, not locked).")
+_SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
+_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
+_PARALLEL = "Start up to N deployments at once; 20 per second at most."
+_FAIL_FAST = flag("--fail-fast", "Stop starting and waiting after the first failure.")
+_KEEP_GOING = flag("--keep-going", "Start the others even if some names are unknown.")
+_DUPLICATES = flag("--allow-duplicates", "Start a deployment once for each time it is listed.")
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
 
 
 def run(
@@ -29,40 +43,17 @@ def run(
     waiting: Waiting,
     require_satisfied: RequireSatisfied = False,
     interval: Interval = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Never start a second run under this key.")
-    ] = None,
-    on_lost: Annotated[
-        OnLost,
-        typer.Option(help="If the response is lost: adopt the run that was started, resend the request, or fail."),
-    ] = "adopt",
-    if_idle: Annotated[
-        bool,
-        typer.Option("--if-idle", help="Start nothing while another run is running (checked, not locked)."),
-    ] = False,
-    on_skip: Annotated[OnSkip, typer.Option(help="Exit code for a skipped run: 3 (fail) or 0 (ok).")] = "fail",
-    on_leave: Annotated[
-        OnLeave,
-        typer.Option(help="On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."),
-    ] = "detach",
-    parallel: Annotated[
-        int,
-        typer.Option(min=1, max=100, metavar="N", help="Start up to N deployments at once; 20 per second at most."),
-    ] = PARALLEL,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop starting and waiting after the first failure.")
-    ] = False,
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Start the others even if some names are unknown.")
-    ] = False,
-    allow_duplicates: Annotated[
-        bool,
-        typer.Option("--allow-duplicates", help="Start a deployment once for each time it is listed."),
-    ] = False,
+    idempotency_key: Annotated[Text, _KEY] = None,
+    on_lost: Annotated[OnLost, typer.Option(help=_LOST)] = "adopt",
+    if_idle: Annotated[bool, _IF_IDLE] = False,
+    on_skip: Annotated[OnSkip, typer.Option(help=_SKIP)] = "fail",
+    on_leave: Annotated[OnLeave, typer.Option(help=_LEAVE)] = "detach",
+    parallel: Annotated[int, typer.Option(min=1, max=100, metavar="N", help=_PARALLEL)] = PARALLEL,
+    fail_fast: Annotated[bool, _FAIL_FAST] = False,
+    keep_going: Annotated[bool, _KEEP_GOING] = False,
+    allow_duplicates: Annotated[bool, _DUPLICATES] = False,
     allow_empty: AllowEmpty = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the request, and whether it would be refused; send nothing.")
-    ] = False,
+    dry_run: Annotated[bool, _DRY_RUN] = False,
     ci: ReportToCi = False,
 ) -> int:
     """Start a run of one or more deployments.

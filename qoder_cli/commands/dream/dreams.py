@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import ModelTyped, is_list, option, several
+from qoder_cli.cli.options import ModelTyped, Text, Texts, is_list, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.nouns.change import Change
@@ -12,18 +12,17 @@ from qoder_cli.nouns.table import NOUNS
 
 _DREAM = NOUNS["dream"]
 Dreams: Any = one_argument(_DREAM, several=True)
+_FROM = several("--from", "STORE|SESSION", "Memory store or session (sess_…).")
+_INSTRUCTIONS = option("--instructions", "TEXT|@FILE|-", "What to look for; - reads stdin.")
+_INTO = option("--into", "STORE", "Memory store to write to; default: a new one.")
 
 
 def create(
     app: App,
-    sources: Annotated[
-        list[str] | None, several("--from", "STORE|SESSION", "Memory store or session (sess_…).")
-    ] = None,
+    sources: Annotated[Texts, _FROM] = None,
     model: ModelTyped = None,
-    instructions: Annotated[
-        str | None, option("--instructions", "TEXT|@FILE|-", "What to look for; - reads stdin.")
-    ] = None,
-    into: Annotated[str | None, option("--into", "STORE", "Memory store to write to; default: a new one.")] = None,
+    instructions: Annotated[Text, _INSTRUCTIONS] = None,
+    into: Annotated[Text, _INTO] = None,
     file: edited.File = None,
     dry_run: edited.DryRun = False,
 ) -> int:

@@ -9,13 +9,12 @@ from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any, Literal, NamedTuple
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
@@ -116,35 +115,24 @@ class Asked(NamedTuple):
         return path, {"limit": LARGEST_PAGE if self.filtered_here else page_size(self.limit), **filters}
 
 
+_OF = argument("DEPLOYMENT", "Only runs of this deployment (id or name).", values.deployments)
+_STATUS = several("--status", "STATUS", f"Only runs with this status: {', '.join(Status)}.")
+_TRIGGER = option("--trigger", "HOW", "Only runs triggered this way: manual, schedule or retry.")
+_SINCE = option("--since", "WHEN", "Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time.")
+_UNTIL = option("--until", "WHEN", "Only runs created until then.")
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.")
+
+
 def list_runs(
     app: App,
-    deployment: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DEPLOYMENT",
-            help="Only runs of this deployment (id or name).",
-            autocompletion=values.deployments,
-        ),
-    ] = None,
-    status: Annotated[
-        list[Status] | None,
-        typer.Option(metavar="STATUS", help=f"Only runs with this status: {', '.join(Status)}. Repeatable."),
-    ] = None,
-    trigger: Annotated[
-        Trigger | None,
-        typer.Option(metavar="HOW", help="Only runs triggered this way: manual, schedule or retry."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time."),
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Only runs created until then.")] = None,
+    deployment: Annotated[Text, _OF] = None,
+    status: Annotated[list[Status] | None, _STATUS] = None,
+    trigger: Annotated[Trigger | None, _TRIGGER] = None,
+    since: Annotated[Text, _SINCE] = None,
+    until: Annotated[Text, _UNTIL] = None,
     limit: Limit = None,
     all: All = False,
-    resolve: Annotated[
-        bool | None,
-        typer.Option("--resolve/--no-resolve", help="Read missing statuses from the runs' sessions."),
-    ] = None,
+    resolve: Annotated[bool | None, _RESOLVE] = None,
 ) -> None:
     """List runs, newest first (20 by default).
 

@@ -11,7 +11,21 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
-from qoder_cli.cli.options import AllowEmpty, RunsOrLast, WhenAsked, is_list, named, or_last, when_asked, words_to_wait
+from qoder_cli.cli.options import (
+    AllowEmpty,
+    RunsOrLast,
+    Text,
+    Texts,
+    WhenAsked,
+    flag,
+    is_list,
+    named,
+    option,
+    or_last,
+    several,
+    when_asked,
+    words_to_wait,
+)
 from qoder_cli.runs.turn import is_of_sessions
 from qoder_cli.sessions.objects import session_of
 
@@ -20,27 +34,22 @@ if TYPE_CHECKING:
 
 MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
 
+_LAST = "Show only the last N events of a run."
+_TAIL = typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help=_LAST)
+_TYPES = several("--type", "TYPE", "Only events of this type, e.g. agent.message.")
+_SINCE = option("--since", "WHEN", "Only events since: an age (90m, 7d), a date or a time.")
+_THREAD = option("--thread", "ID", "Only what this thread said and did (sthr_…, see session threads).")
+
 
 def logs(
     ctx: typer.Context,
     runs: RunsOrLast = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep streaming until the run finishes.")] = False,
+    follow: Annotated[bool, flag("--follow -f", "Keep streaming until the run finishes.")] = False,
     on_ask: WhenAsked = None,
-    tail: Annotated[
-        int | None,
-        typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help="Show only the last N events of a run."),
-    ] = None,
-    types: Annotated[
-        list[str] | None,
-        typer.Option("--type", metavar="TYPE", help="Only events of this type, e.g. agent.message. Repeatable."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Only events since: an age (90m, 7d), a date or a time."),
-    ] = None,
-    thread: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only what this thread said and did (sthr_…, see session threads).")
-    ] = None,
+    tail: Annotated[int | None, _TAIL] = None,
+    types: Annotated[Texts, _TYPES] = None,
+    since: Annotated[Text, _SINCE] = None,
+    thread: Annotated[Text, _THREAD] = None,
     allow_empty: AllowEmpty = False,
 ) -> int:
     """Show what the agent said and did.

@@ -6,18 +6,17 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NeedsAnswer, UsageError
-from qoder_cli.cli.options import RunsOrLast, flag, named
+from qoder_cli.cli.options import RunsOrLast, flag, named, option
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.asks import FIRST, Waiting
+
+_SINCE = option("--since", "WHEN", "Without RUN: look at sessions created since, e.g. 90m, 7d or a date.")
 
 
 def pending(
     ctx: typer.Context,
     runs: RunsOrLast = None,
-    since: Annotated[
-        str,
-        typer.Option(metavar="WHEN", help="Without RUN: look at sessions created since, e.g. 90m, 7d or a date."),
-    ] = "24h",
+    since: Annotated[str, _SINCE] = "24h",
     exit_status: Annotated[bool, flag("--exit-status", "Exit 11 if anything waits.")] = False,
 ) -> int:
     """List the calls that wait for an answer.

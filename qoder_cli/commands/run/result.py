@@ -7,23 +7,19 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import RunOrLast, or_last
+from qoder_cli.cli.options import RunOrLast, Text, option, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
 from qoder_cli.runs.turn import any_observer, is_of_sessions
+
+_DOWNLOAD = "Also download the files it delivered into this folder."
+_FOLDER = option("--output-dir", "DIR", _DOWNLOAD, values.folders)
 
 
 def result(
     ctx: typer.Context,
     run: RunOrLast = None,
-    output_dir: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Also download the files it delivered into this folder.",
-            autocompletion=values.folders,
-        ),
-    ] = None,
+    output_dir: Annotated[Text, _FOLDER] = None,
 ) -> int:
     """Print the agent's final message; optionally download its files.
 

@@ -2,20 +2,16 @@
 
 from typing import Annotated
 
-import typer
-
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import OneRun, Waiting, flag, one_named, wanted_of
+from qoder_cli.cli.options import OneRun, Waiting, flag, one_named, option, wanted_of
 
 
 def send(
     app: App,
     run: OneRun,
-    message: Annotated[
-        str, typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What to say; - reads stdin.")
-    ],
+    message: Annotated[str, option("--message -m", "TEXT|@FILE|-", "What to say; - reads stdin.")],
     interrupt: Annotated[bool, flag("--interrupt", "Interrupt what the agent is doing first.")] = False,
     when_idle: Annotated[bool, flag("--when-idle", "Wait until the agent is idle first.")] = False,
     *,

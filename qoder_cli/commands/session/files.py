@@ -2,30 +2,22 @@
 
 from typing import Annotated
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
-from qoder_cli.cli.options import OneRun, Yes, confirmed
+from qoder_cli.cli.options import OneRun, Text, Texts, Yes, confirmed, option, several
+
+_ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
+_REMOVE = several("--remove", "ID", "Take a resource (sesr_…) out of it.")
+_RENEW = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
 
 
 def files(
     app: App,
     run: OneRun,
-    add: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH[:MOUNT]", help="Put a text file into the session, or a file_… of the server. Repeatable."
-        ),
-    ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Take a resource (sesr_…) out of it. Repeatable.")
-    ] = None,
-    renew: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN."),
-    ] = None,
+    add: Annotated[Texts, _ADD] = None,
+    remove: Annotated[Texts, _REMOVE] = None,
+    renew: Annotated[Text, _RENEW] = None,
     yes: Yes = False,
 ) -> int:
     """List the files, repositories and memory stores of a session.

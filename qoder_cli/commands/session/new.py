@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import AgentTyped, Waiting, flag, option, several, wanted_of
+from qoder_cli.cli.options import AgentTyped, Text, Texts, Waiting, flag, option, several, wanted_of
 from qoder_cli.commands.edited import Budget, Title, budget_of
 from qoder_cli.help.completion import values
 
@@ -15,42 +15,33 @@ if TYPE_CHECKING:
     from qoder_cli.sessions.files import FileTyped
 
 
+_MESSAGE = option("--message -m", "TEXT|@FILE|-", "What the agent shall do; - reads stdin.")
+_ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
+_VAULT = several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
+_FILE = several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
+_REPO = several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
+_WITH_TOKEN = flag("--with-repo-token", "Read the token of the repositories from standard input.")
+_OF_STORE = "Memory store id or name; :ro forbids writing."
+_MEMORY = several("--memory", "STORE[:ro]", _OF_STORE, values.things("memory"))
+_MODEL = option("--model", "ID", "Model for this session alone.", values.things("model"))
+_LIKE = option("--like", "RUN", "Begin as a run, a session or a deployment did; other options override.")
+
+
 def new(
     ctx: typer.Context,
-    message: Annotated[
-        str | None,
-        typer.Option("--message", "-m", metavar="TEXT|@FILE|-", help="What the agent shall do; - reads stdin."),
-    ] = None,
+    message: Annotated[Text, _MESSAGE] = None,
     agent: AgentTyped = None,
-    environment: Annotated[
-        str | None, option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
-    ] = None,
+    environment: Annotated[Text, _ENV] = None,
     title: Title = None,
-    vaults: Annotated[
-        list[str] | None, several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
-    ] = None,
-    files: Annotated[
-        list[str] | None, several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
-    ] = None,
-    repositories: Annotated[
-        list[str] | None, several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
-    ] = None,
-    with_repo_token: Annotated[
-        bool, flag("--with-repo-token", "Read the token of the repositories from standard input.")
-    ] = False,
-    memories: Annotated[
-        list[str] | None,
-        several("--memory", "STORE[:ro]", "Memory store id or name; :ro forbids writing.", values.things("memory")),
-    ] = None,
-    variables: Annotated[list[str] | None, several("--var", "NAME=VALUE", "Environment variable.")] = None,
+    vaults: Annotated[Texts, _VAULT] = None,
+    files: Annotated[Texts, _FILE] = None,
+    repositories: Annotated[Texts, _REPO] = None,
+    with_repo_token: Annotated[bool, _WITH_TOKEN] = False,
+    memories: Annotated[Texts, _MEMORY] = None,
+    variables: Annotated[Texts, several("--var", "NAME=VALUE", "Environment variable.")] = None,
     budget: Budget = None,
-    model: Annotated[
-        str | None, option("--model", "ID", "Model for this session alone.", values.things("model"))
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Begin as a run, a session or a deployment did; other options override."),
-    ] = None,
+    model: Annotated[Text, _MODEL] = None,
+    like: Annotated[Text, _LIKE] = None,
     chat: Annotated[bool, flag("--chat -c", "Then talk with the agent, at a terminal.")] = False,
     *,
     waiting: Waiting,
