@@ -215,8 +215,10 @@ def _verb(verb: str, command: Any) -> _Listed:
     return _Listed(lambda: _build(verb, function_of(command)), summary, not isinstance(command, Untold))
 
 
-def function_of(command: Callable[..., Any] | str) -> Callable[..., Any]:
+def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any]:
     """Return the function of a command, imported now if named as `module:function`."""
+    if isinstance(command, Untold):
+        return command.command
     if not isinstance(command, str):
         return command
     module, _, name = command.partition(":")

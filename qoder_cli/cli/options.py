@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -30,18 +31,6 @@ MOST = 10_000  # things one command takes: each is held, and shown, until the en
 _LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
 _MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
-
-
-def as_command(run: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a function that typer reads as a command: with these parameters, as name, annotation and default.
-
-    `run` gets the app, and what was typed by name.
-    """
-
-    def command(ctx: typer.Context, **typed: Any) -> Any:
-        return run(ctx.obj, **typed)
-
-    return declared(command, doc, parameters)
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +60,7 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a function of a context and more as one that typer reads as a command with these parameters."""
+    """Return a function of a context and more as a command: with parameters as name, annotation and default."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
     told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
@@ -81,8 +70,11 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
     return command
 
 
-class Untold(str):
-    """A command, as `module:function`, for programs rather than people: it works, and no list has it."""
+@dataclass(frozen=True)
+class Untold:
+    """A command for programs rather than people: it works, and no list has it."""
+
+    command: Callable[..., Any]
 
 
 def argument(metavar: str, help: str, offered: Any = None) -> Any:

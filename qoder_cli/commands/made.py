@@ -21,7 +21,6 @@ from qoder_cli.cli.options import (
     Untold,
     Yes,
     argument,
-    as_command,
     confirmed,
     declared,
     flag,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from qoder_cli.nouns.operations import Operation
     from qoder_cli.output.cells import Fields
 
-Command = Callable[..., Any] | str
+Command = Callable[..., Any] | Untold
 Typed = tuple[str, Any, Any]  # a parameter: its name, annotation and default
 ROUNDED = timedelta(seconds=1)  # timestamps of servers are
 Raw = dict[str, Any]
@@ -75,31 +74,22 @@ FILTERS: dict[str, tuple[str, Any]] = {
 _PLACES = {"session": "scope.id", "deployment": "deployment_id", "agent": "agent.id"}  # where an object has them
 
 
-def commands(words: str, *, untold: str = "", **own: str) -> dict[str, Command]:
-    """Return the commands of a noun by their verbs: those that its operations call for, and its own.
-
-    `own` are verbs by the module that has them; `untold` are those of them that no list has.
-    """
+def commands(words: str, **own: Command) -> dict[str, Command]:
+    """Return the commands of a noun by their verbs: those that its operations call for, and its own."""
     noun = NOUNS[words]
-    package = f"qoder_cli.commands.{words.partition(' ')[0]}"
-    written: dict[str, Command] = {
-        verb: (Untold if verb in untold.split() else str)(f"{package}.{module}:{verb}")
-        for module, verbs in own.items()
-        for verb in verbs.split()
-    }
     made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
         made["get"] = get_command(noun)
     if noun.created:
         made |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
-    made |= {verb: written[verb] for verb in ("create", "update") if verb in written}
+    made |= {verb: own[verb] for verb in ("create", "update") if verb in own}
     if noun.numbered:
         made["versions"] = versions_command(noun)
     if noun.archived:
         made["archive"] = change_command(noun, "archive")
     if noun.deleted:
         made["delete"] = change_command(noun, "delete")
-    return made | written
+    return made | own
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
@@ -155,7 +145,7 @@ def list_command(noun: Noun) -> Command:
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
     example = _example(noun, "list")
     doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
-    return as_command(lambda app, **typed: _list(app, noun, listed, typed), doc, parameters)
+    return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
 def _status_of(noun: Noun) -> Any:
@@ -254,7 +244,7 @@ def get_command(noun: Noun) -> Command:
         examples.append(_example(noun, "get", noun.sample, "--version", "1"))
     about = "JSON is the server's object. Exits 5 if it does not exist."
     doc = _doc(f"Show {_a(noun)}.", about, *examples)
-    return as_command(lambda app, **typed: _get(app, noun, typed), doc, parameters)
+    return declared(lambda ctx, **typed: _get(ctx.obj, noun, typed), doc, parameters)
 
 
 def _number(help: str) -> Any:
@@ -316,7 +306,7 @@ def versions_command(noun: Noun) -> Command:
     first = f"List the versions of {_a(noun)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
     parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
-    return as_command(lambda app, **typed: _versions(app, noun, **typed), doc, parameters)
+    return declared(lambda ctx, **typed: _versions(ctx.obj, noun, **typed), doc, parameters)
 
 
 def _versions(app: App, noun: Noun, *, thing: str, limit: int | None, all: bool) -> None:
@@ -339,7 +329,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(("version", _number("Only this version, of one."), None))
     parameters += [("yes", Yes, False), ("allow_empty", AllowEmpty, False)]
-    return as_command(lambda app, **typed: _change(app, noun, verb, typed), doc, parameters)
+    return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:

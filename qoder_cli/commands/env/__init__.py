@@ -1,12 +1,15 @@
 """`qoder env`: the environments that sessions run in."""
 
+from qoder_cli.cli.options import Untold
 from qoder_cli.commands import made
+from qoder_cli.commands.env import edit, work
 
-_FOR_WORKERS = "poll ack heartbeat update"
+# What only workers do is for programs.
+_FOR_WORKERS = {verb: Untold(getattr(work, verb)) for verb in ("poll", "ack", "heartbeat", "update")}
 COMMANDS = {
-    **made.commands("env", edit="create update"),
+    **made.commands("env", create=edit.create, update=edit.update),
     "work": (
         "What waits for the workers of a self-hosted environment",
-        made.commands("env work", work=f"stats stop {_FOR_WORKERS}", untold=_FOR_WORKERS),
+        made.commands("env work", stats=work.stats, stop=work.stop, **_FOR_WORKERS),
     ),
 }

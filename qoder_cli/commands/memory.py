@@ -1,4 +1,4 @@
-"""What `qoder memory` does to the memories of a store."""
+"""`qoder memory`: memory stores and what they hold."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.cli.options import Yes, argument, is_list, named, option
+from qoder_cli.commands import made
 from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.change import DELETE
@@ -183,3 +184,6 @@ def redact(
 
     asked, many = None if yes else question, is_list(versions)
     return change_things(app, memories.VERSION, memories.REDACT, targets, asked, as_list=many)
+
+
+COMMANDS = made.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)

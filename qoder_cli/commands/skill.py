@@ -1,4 +1,4 @@
-"""`qoder skill upload` and `download`."""
+"""`qoder skill`: skills, uploaded and downloaded."""
 
 from typing import Annotated, Any
 
@@ -8,9 +8,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
 from qoder_cli.cli.options import argument
+from qoder_cli.commands import made
 from qoder_cli.commands.edited import Metadata
-from qoder_cli.commands.file.content import Folder
-from qoder_cli.commands.made import one_argument
+from qoder_cli.commands.file import Folder
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import downloads, skills
 from qoder_cli.nouns.body import pairs
@@ -61,7 +61,7 @@ def upload(
 
 
 _SKILL = NOUNS["skill"]
-Skill: Any = one_argument(_SKILL)
+Skill: Any = made.one_argument(_SKILL)
 
 
 def download(
@@ -90,3 +90,6 @@ def download(
     app.progress.note(f"saved {path}")
     shown = {**fields(found, ("id", *_SKILL.numbered)), "path": str(path)}
     app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))
+
+
+COMMANDS = made.commands("skill", upload=upload, download=download)

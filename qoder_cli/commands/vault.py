@@ -1,4 +1,4 @@
-"""`qoder vault get`, `check` and `put`, which takes a secret, but never as an argument."""
+"""`qoder vault`: secrets for agents; `put` takes one, but never as an argument."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +7,7 @@ from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
 from qoder_cli.base.plainfile import read_typed
 from qoder_cli.cli.options import argument, asking, flag, option, several
-from qoder_cli.commands.made import one_argument
+from qoder_cli.commands import made
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, show
@@ -17,8 +17,8 @@ from qoder_cli.output.cells import Id, Status, Words
 if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
 
-_VAULT = NOUNS["vault"]
-Vault: Any = one_argument(_VAULT)
+_VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
+Vault: Any = made.one_argument(_VAULT)
 _MCP = "It is sent to this MCP server, as a bearer token."
 _HOST = "With --env: only for requests to it."
 _FROM = "Take it from this variable instead of stdin or a prompt."
@@ -66,7 +66,7 @@ def put(
     secret = secrets.checked(app, text, source, is_header=mcp is not None)
     id = id_of(app, _VAULT, vault)
     auth["secret_value" if env else "token"] = secret
-    show(app, NOUNS["vault credential"], secrets.put(app, id, name, auth))
+    show(app, _CREDENTIAL, secrets.put(app, id, name, auth))
 
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
@@ -91,9 +91,6 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
         return "", "the prompt"
 
 
-_VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
-
-
 def get(app: App, vault: Vault) -> None:
     """Show a vault and its credentials. Secrets are never shown.
 
@@ -110,7 +107,6 @@ def get(app: App, vault: Vault) -> None:
 
 
 def _line(raw: dict[str, Any]) -> Any:
-
     shown = fields(raw, ("name", "id", "type", "for", "hosts"))
     shown["archived"] = "archived" if raw.get("archived_at") else None
     return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
@@ -148,3 +144,9 @@ def check(app: App, vault: Vault) -> int:
     if invalid:
         raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create these anew: their owner has to log in again")
     return Exit.OK
+
+
+COMMANDS = {
+    **made.commands("vault", get=get, put=put, check=check),
+    "credential": ("The secrets in a vault, one by one", made.commands("vault credential")),
+}

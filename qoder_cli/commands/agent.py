@@ -1,4 +1,4 @@
-"""`qoder agent create` and `update`."""
+"""`qoder agent`: agents, created and updated by their options."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
@@ -9,8 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import ModelTyped, option, several
-from qoder_cli.commands import edited
-from qoder_cli.commands.made import one_argument
+from qoder_cli.commands import edited, made
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
@@ -18,7 +17,7 @@ from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import covers
 
 _AGENT = NOUNS["agent"]
-Agent: Any = one_argument(_AGENT)
+Agent: Any = made.one_argument(_AGENT)
 _SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))
 _TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
 _ASK = "Tools that need approval before each use: names, all or none."
@@ -122,3 +121,6 @@ def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dic
     if typed["skills"]:
         found["skills"] = agents.with_skills(app, known.get("skills"), typed["skills"])
     return found
+
+
+COMMANDS = made.commands("agent", create=create, update=update)

@@ -1,4 +1,4 @@
-"""`qoder file upload` and `download`."""
+"""`qoder file`: texts for agents, and what they made."""
 
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import argument, is_list, option
+from qoder_cli.commands import made
 from qoder_cli.commands.edited import Metadata
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
@@ -95,3 +96,6 @@ def download(app: App, things: Files, output_dir: Folder = None) -> int:
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
     return change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
+
+
+COMMANDS = made.commands("file", upload=upload, download=download)

@@ -1,17 +1,16 @@
-"""`qoder dream create` and `cancel`."""
+"""`qoder dream`: dreams, which tidy memories up."""
 
 from typing import Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import ModelTyped, Text, Texts, is_list, option, several
-from qoder_cli.commands import edited
-from qoder_cli.commands.made import change_things, one_argument, things_named
+from qoder_cli.commands import edited, made
 from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
 _DREAM = NOUNS["dream"]
-Dreams: Any = one_argument(_DREAM, several=True)
+Dreams: Any = made.one_argument(_DREAM, several=True)
 _FROM = several("--from", "STORE|SESSION", "Memory store or session (sess_…).")
 _INSTRUCTIONS = option("--instructions", "TEXT|@FILE|-", "What to look for; - reads stdin.")
 _INTO = option("--into", "STORE", "Memory store to write to; default: a new one.")
@@ -61,7 +60,10 @@ def cancel(app: App, things: Dreams) -> int:
 
     Examples:
       qoder dream cancel drm_demo"""
-    targets = things_named(app, _DREAM, things)
+    targets = made.things_named(app, _DREAM, things)
     change = Change("cancel", "cancelling", "cancelled", "POST", "/cancel", "canceled")
     refused = "see how it ended: qoder dream get"
-    return change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
+    return made.change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
+
+
+COMMANDS = made.commands("dream", create=create, cancel=cancel)
