@@ -6,13 +6,13 @@ read by itself, and so is every run from time to time, because a list may hide w
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
@@ -27,51 +27,18 @@ from qoder_cli.runs.watch import Watch
 PAGE = 100  # rows
 BARREN = 3  # pages in a row that show none of the runs, after which a list is not read on; more before the first
 BATCH = 40  # runs read by themselves in one call
-CROWD = 200  # runs waiting to be read by themselves; the lists could only add to them
 AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two reads of a run itself, doubling
 UNSEEN = 5.0  # the least seconds before a run is read itself that its list was read for and does not show
 STALE = 60.0  # seconds after which any run is read itself, and after which a list that was not worth it is read again
 APART = timedelta(minutes=10)  # runs created closer together than this share a request
 SPARE = 5  # runs at most that are read for that reason, in as many seconds
-LONGEST_REST = 30.0  # seconds between two reads of a session that rests, unchanged, without having ended
+# Seconds between two reads of a session that rests, unchanged, without having ended, and between two reads of the
+# lists while runs wait to be read themselves: the lists could only add to them.
+LONGEST_REST = 30.0
 _EARLY = 0.75  # of a pause after which it is over, because checks come earlier by as much
 # Sessions that have not come to rest; the last word is an older generation's (api/facts.md, 2.2).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
-
-Heard = tuple[Watch, ApiError | None]
-
-
-class _Cluster(NamedTuple):
-    """Runs that were created close together, from the first to the last."""
-
-    watches: list[Watch]
-    first: datetime
-    last: datetime
-
-
-def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
-    """Return the runs in groups that were created close together; those without a time in none."""
-    clusters: list[_Cluster] = []
-    dated = ((created, watch) for watch in watches if (created := _created(watch.run)))
-    for created, watch in sorted(dated, key=itemgetter(0)):
-        if clusters and created - clusters[-1].last <= APART:
-            clusters[-1].watches.append(watch)
-            clusters[-1] = clusters[-1]._replace(last=created)
-        else:
-            clusters.append(_Cluster([watch], created, created))
-    return clusters
-
-
-def _is_told_by_session(watch: Watch) -> bool:
-    """Return whether only the run's session tells how it ended."""
-    return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
-
-
-def _created(run: Run | None) -> datetime | None:
-    """Return when a run was created; None at the edge of the calendar, too."""
-    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
-    return moment if moment and 1 < moment.year < 9999 else None
 
 
 class _List:
@@ -86,29 +53,54 @@ class _List:
         self.skipped: dict[Watch, float] = {}  # until when it is not worth reading for a run
         self._slack = slack
 
-    def window(self, cluster: _Cluster) -> dict[str, str]:
+    def window(self, cluster: "_Cluster") -> dict[str, str]:
         """Return the query for rows of this time, in whole seconds."""
         if not self.has_window:
             return {}
-        last = cluster.last + self._slack + timedelta(seconds=1)
-        return {"created_at[gte]": utc_text(cluster.first - self._slack), "created_at[lte]": utc_text(last)}
+        first, last = cluster[0][0] - self._slack, cluster[-1][0] + self._slack + timedelta(seconds=1)
+        return {"created_at[gte]": utc_text(first), "created_at[lte]": utc_text(last)}
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
         """Do without it if the server does not give it so; raise what concerns every request."""
         if has_window and error.http_status == 400:
             self.has_window = False
-            return
-        if error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
+        elif error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
             raise error
-        if isinstance(error, Unavailable) and error.http_status != 501:
+        elif isinstance(error, Unavailable) and error.http_status != 501:
             self.down = error
         else:
             self.is_refused = True
 
 
+_Cluster = list[tuple[datetime, Watch]]  # runs that were created close together, in the order of their times
+
+
+def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
+    """Return the runs in clusters; those without a time are in none."""
+    clusters: list[_Cluster] = []
+    dated = [(created, watch) for watch in watches if (created := _created(watch.run))]
+    for created, watch in sorted(dated, key=itemgetter(0)):
+        if clusters and created - clusters[-1][-1][0] <= APART:
+            clusters[-1].append((created, watch))
+        else:
+            clusters.append([(created, watch)])
+    return clusters
+
+
+def _is_told_by_session(watch: Watch) -> bool:
+    """Return whether only the run's session tells how it ended."""
+    return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
+
+
+def _created(run: Run | None) -> datetime | None:
+    """Return when a run was created; None at the edge of the calendar, too."""
+    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
+    return moment if moment and 1 < moment.year < 9999 else None
+
+
 @dataclass
 class _Record:
-    """What is remembered of a run: when it was read, the next pause, how it rested."""
+    """What is remembered of a run: when it was read, the next pause, how it rested, and when a list showed it."""
 
     read: float
     pause: float = FIRST_PAUSE
@@ -117,59 +109,54 @@ class _Record:
 
 
 class RollCall:
-    """Checks on watched runs."""
+    """Checks on watched runs. `hear` is called with each that was heard of, and the error if reading it failed."""
 
-    def __init__(self, wait: Wait) -> None:
+    def __init__(self, wait: Wait, hear: Callable[[Watch, ApiError | None], None]) -> None:
         self._wait = wait
+        self._hear = hear
         self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[Watch, _Record] = {}
-        self._ended: dict[Watch, None] = {}  # to read themselves, because a list shows their session at rest
-        self._due: dict[Watch, None] = {}  # to read themselves, because no list tells enough
+        self._due: dict[Watch, bool] = {}  # to read themselves; first those that a list shows at rest: True
         self._searched = False  # whether the newest runs were read for runs of which only the id is known
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
         self._now = 0.0  # when the call began
 
     @property
     def is_behind(self) -> bool:
-        return bool(self._ended or self._due)
+        return bool(self._due)
 
-    def call(self, going: Sequence[Watch]) -> Iterator[Heard | None]:
-        """Check on runs, and yield those that were heard of, with the error if reading one failed.
-
-        It yields None after a page that tells nothing. Raises ApiError when a list cannot be read now, Late.
-        """
+    def call(self, going: Sequence[Watch]) -> None:
+        """Check on runs. Raises ApiError when a list cannot be read now, Late."""
         self._now = now = self._wait.app.client.clock.monotonic()
-        rest = self._wait.longest_pause if len(self._ended) + len(self._due) <= CROWD else LONGEST_REST
         self._runs.down = self._sessions.down = None  # what was down may be there again
-        if not self.is_behind or now - self._listed >= rest:
+        if not self.is_behind or now - self._listed >= LONGEST_REST:
             self._listed = now
-            listed = yield from self._read_lists(going)
-            self._add_due(going, listed)
-        batch = list(dict.fromkeys(islice(chain(self._ended, self._due), BATCH)))
+            self._add_due(going, self._read_lists(going))
+        batch = sorted(self._due, key=lambda watch: not self._due[watch])[:BATCH]
         for watch in batch:
-            self._ended.pop(watch, None)
-            self._due.pop(watch, None)
-        yield from self._ask([watch for watch in batch if not watch.over])
+            del self._due[watch]
+        self._ask([watch for watch in batch if not watch.over])
         for source in (self._runs, self._sessions):
             if source.down:
                 raise source.down
 
-    def _read_lists(self, going: Sequence[Watch]) -> Generator[Heard | None, None, set[Watch]]:
+    def _read_lists(self, going: Sequence[Watch]) -> set[Watch]:
         """Read the lists that cost less than the runs they show; return the runs read for."""
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
-            yield from self._try(self._runs, {}, unread)
+            self._try(self._runs, {}, unread)
             self._searched = self._runs.down is None
         listed: set[Watch] = set()
         for source, cluster in self._clusters(going):
             if source.down or source.is_refused:
                 continue
-            listed.update(cluster.watches)
-            is_worth_it = yield from self._try(source, source.window(cluster), cluster.watches)
-            is_young = self._wait.app.client.server_now() - cluster.last.timestamp() < LAGGING
+            watches = [watch for _, watch in cluster]
+            listed.update(watches)
+            is_worth_it = self._try(source, source.window(cluster), watches)
+            is_young = self._wait.app.client.server_now() - cluster[-1][0].timestamp() < LAGGING
             if not (is_worth_it or is_young):
-                source.skipped |= dict.fromkeys(cluster.watches, self._now + STALE)
+                source.skipped |= dict.fromkeys(watches, self._now + STALE)
         return listed
 
     def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:
@@ -181,66 +168,60 @@ class RollCall:
         for source, watches in ((self._runs, by_status), (self._sessions, by_session + stuck)):
             worth = [each for each in watches if source.skipped.get(each, -math.inf) <= self._now]
             for cluster in _clusters_of(worth):
-                if len(cluster.watches) > 1:
+                if len(cluster) > 1:
                     yield source, cluster
 
-    def _try(
-        self, source: _List, window: dict[str, str], watches: Sequence[Watch]
-    ) -> Generator[Heard | None, None, bool]:
+    def _try(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
         """Read a list for these runs, and return whether that was worth its requests."""
         try:
-            return (yield from self._read_list(source, window, watches))
+            return self._read_list(source, window, watches)
         except ApiError as error:
             source.mind(error, has_window=bool(window))
             return True
 
-    def _read_list(
-        self, source: _List, window: dict[str, str], watches: Sequence[Watch]
-    ) -> Generator[Heard | None, None, bool]:
+    def _read_list(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
         """Read a list until all are shown, or it would cost more than to read each by itself."""
         wanted = {watch.observer.run_id: watch for watch in watches}
         if source is self._sessions:  # whose rows are no runs
-            wanted = {each.run.session_id: each for each in watches if each.run and each.run.session_id}
+            wanted = {each.session_id: each for each in watches if each.session_id}
         pages = shown = barren = 0
         most_barren = max(BARREN, len(watches) // 10)  # newer runs come first where a server ignores the window
         rows = self._rows(source, window)
         while wanted and barren < most_barren and pages < len(watches) and (page := next(rows, None)) is not None:
             pages += 1
             found = [(wanted.pop(id), row) for row in page if (id := text(row.get("id"))) in wanted]
+            barren += 1
             if found:
                 shown, barren, most_barren = shown + len(found), 0, BARREN
-            else:
-                barren += 1
-            yield from [self._take(watch, row) for watch, row in found] or [None]
+            for watch, row in found:
+                self._take(watch, row)
         return shown >= pages
 
-    def _take(self, watch: Watch, row: dict[str, Any]) -> Heard | None:
+    def _take(self, watch: Watch, row: dict[str, Any]) -> None:
+        """Take in a row of a list: a run, or its session."""
         record, run = self._record(watch), Run.read(row)
         if run is not None or _is_told_by_session(watch):
             record.listed = self._listed
+        rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
         if run is not None:
             if record.read == -math.inf:
                 record.read = self._now
             watch.observer.take(run)
-            return watch, None
-        if text(row.get("status")) in _MOVING:
+        elif text(row.get("status")) in _MOVING:
             record.rested = None
             if not _is_told_by_session(watch):
                 record.read = self._now  # session and status agree, which was the question
-            return watch, None
-        rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
-        if rests != record.rested:
-            record.rested, record.pause = rests, FIRST_PAUSE
-        elif self._unread_for(watch) < record.pause:
-            return watch, None
-        watch.observer.take_session(row)
-        self._ended[watch] = None
-        self._due.pop(watch, None)
-        return None
+        elif rests != record.rested or self._unread_for(watch) >= record.pause:
+            if rests != record.rested:
+                record.rested, record.pause = rests, FIRST_PAUSE
+            watch.observer.take_session(row)
+            self._due[watch] = True
+            return
+        self._hear(watch, None)
 
     def _add_due(self, going: Sequence[Watch], listed: set[Watch]) -> None:
         """Add the runs to read themselves though nothing says that they ended."""
-        left = [watch for watch in going if not watch.over and watch not in self._ended]
+        left = [watch for watch in going if not watch.over and not self._due.get(watch)]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
         longest = max(self._wait.longest_pause, len(alone) / READS_PER_SECOND)
@@ -249,13 +230,13 @@ class RollCall:
             if watch in listed:
                 pause = max(pause, UNSEEN)
             if self._unread_for(watch) >= pause * _EARLY:
-                self._due[watch] = None
+                self._due[watch] = False
         stale = [watch for watch in left[:SPARE] if self._unread_for(watch) >= STALE]
         if stale and self._now - self._spared >= SPARE * _EARLY:
             self._spared = self._now
-            self._due |= dict.fromkeys(stale)
+            self._due |= dict.fromkeys(stale, False)
 
-    def _ask(self, watches: Sequence[Watch]) -> Iterator[Heard]:
+    def _ask(self, watches: Sequence[Watch]) -> None:
         """Read each run itself, until the server asks for a pause, or is not there."""
         enough: list[ApiError] = []
 
@@ -277,9 +258,9 @@ class RollCall:
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
                 watch.observer.take_session(None)  # what it shows of a rest in between is not what the run used
-            if isinstance(error, Unavailable):
-                self._due.clear()  # they are due again at the next check, after a pause
-            yield watch, error
+            if isinstance(error, Unavailable):  # the others are due again at the next check, after a pause
+                self._due = {each: True for each, rests in self._due.items() if rests}
+            self._hear(watch, error)
 
     def _record(self, watch: Watch) -> _Record:
         first_read = -math.inf if watch.run is None else self._now
@@ -297,6 +278,8 @@ class RollCall:
             if not all(text(row.get("id")) for row in rows):
                 raise NoAnswer("the response is not a page of a list")
             yield rows
+            if self._wait.must_stop():
+                raise Late
 
 
 class Rounds:
@@ -306,7 +289,7 @@ class Rounds:
         self._wait = wait
         self._has_all = has_all  # whether no more runs are to come
         self._clock = wait.app.clock
-        self._roll = RollCall(wait)
+        self._roll = RollCall(wait, self._hear)
         self._due = -math.inf
         self._pause = 0.0
         self._trouble = ""  # what was last said to go wrong
@@ -318,9 +301,9 @@ class Rounds:
             return
         is_last = self._wait.left <= 0
         if not self._wait.is_late:
-            self._poll(watches)
-        has_polled = all(watch.looked for watch in watches)
-        is_through = has_polled or not self._roll.is_behind
+            with suppress(Late):
+                self._poll(watches)
+        is_through = all(watch.looked for watch in watches) or not self._roll.is_behind
         if is_last and (self._wait.limits.timeout or is_through):  # --timeout 0 polls each once
             for watch in watches:
                 self._wait.time_out(watch)
@@ -329,16 +312,7 @@ class Rounds:
         began, has_failed = self._clock.monotonic(), False
         self._is_in_trouble, self._asked_pause = False, 0.0
         try:
-            for heard in self._roll.call(watches):
-                if heard:
-                    watch, error = heard
-                    self._wait.take(watch, error)
-                    if error is not None and not watch.over:
-                        self._say(error)
-                if self._wait.must_stop():
-                    break
-        except Late:
-            return
+            self._roll.call(watches)
         except ApiError as error:
             has_failed = True
             for watch in watches:
@@ -349,6 +323,14 @@ class Rounds:
             self._trouble = ""
         is_quick = not has_failed and (any(watch.over for watch in watches) or not self._has_all())
         self._put_off(began, is_quick=is_quick)
+
+    def _hear(self, watch: Watch, error: ApiError | None) -> None:
+        """Hear that a run was read, or why it could not be. Raises Late."""
+        self._wait.take(watch, error)
+        if error is not None and not watch.over:
+            self._say(error)
+        if self._wait.must_stop():
+            raise Late
 
     def _say(self, error: ApiError) -> None:
         """Say once, of many runs, that polling goes wrong."""
