@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from queue import SimpleQueue
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -158,16 +157,14 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
     return take_leave_of([item], app)[0]
 
 
-def listener_of(
-    app: App, wanted: Wanted, *, inbox: "SimpleQueue[Any] | None" = None, labels: Sequence[str] = ()
-) -> Listener:
+def listener_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Listener:
     """Return a listener, which shows what it hears if --follow is given."""
     showing = None
     if wanted.follow:
         from qoder_cli.runs.logs.log import Showing
 
         showing = Showing(app, labels)
-    return Listener(app.client, inbox=inbox or SimpleQueue(), showing=showing)
+    return Listener(app.client, inbox=SimpleQueue(), showing=showing)
 
 
 def item_of(watch: Watch, app: App) -> Item:

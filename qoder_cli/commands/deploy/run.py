@@ -96,7 +96,7 @@ def run(
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets())
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
     if as_list:
-        from qoder_cli.runs.fleet.launches import Plan
+        from qoder_cli.runs.fleet.conductor import Plan
         from qoder_cli.runs.fleet.many import orders_for, run_many
 
         if waiting.result and not app.output.is_json:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -39,30 +38,29 @@ AT_A_TIME = 6  # runs that are read of
 def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Item]:
     """Wait until each run has ended or the wait is over, also by a signal; return what became of each."""
     items: dict[Watch, Item] = {}
-    wait = FleetWait(app, wanted, lambda watch, item: items.update({watch: item}))
+    wait = FleetWait(app, wanted, items.__setitem__)
     with suppress(Signalled):  # it is the error of the items
         wait.until_told(watches)
     return [items[watch] for watch in watches]
 
 
 class FleetWait(Wait):
-    """A wait for several runs, until `enough`. `on_item` hears once what became of each, in this thread.
+    """A wait for several runs, until `enough`. `tell` hears what became of each, in this thread.
 
-    Functions that come in through the inbox are called here too, and may return another run to wait for.
+    Functions that come in through the inbox are called here too.
     """
 
     def __init__(
         self,
         app: App,
         wanted: Wanted,
-        on_item: Callable[[Watch, Item], None],
+        tell: Callable[[Watch, Item], None],
         *,
-        inbox: "SimpleQueue[Any] | None" = None,
         enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
     ) -> None:
-        super().__init__(app, wanted, listener_of(app, wanted, inbox=inbox, labels=labels))
-        self._on_item = on_item
+        super().__init__(app, wanted, listener_of(app, wanted, labels=labels))
+        self._on_item = tell
         self._enough = enough
         self._coming: Launches | None = None
         self._told: set[Watch] = set()
@@ -113,7 +111,7 @@ class FleetWait(Wait):
     @property
     def has_all(self) -> bool:
         """Whether no more runs are to come."""
-        return self._coming is None or self._coming.done
+        return self._coming is None or not self._coming.left
 
     def set_deadline(self) -> None:
         if self.has_all and self._deadline == math.inf:
@@ -122,8 +120,7 @@ class FleetWait(Wait):
     def hear(self, news: Any) -> bool:
         if not callable(news):
             return super().hear(news)
-        if (watch := news()) is not None:
-            self.begin(watch)
+        news()
         self.set_deadline()
         return True
 
@@ -133,8 +130,9 @@ class FleetWait(Wait):
     def _summary(self) -> str:
         if len(self.said) == 1 and self.has_all:
             return next(iter(self.said.values())) or "waiting"  # its id is in the line above
-        total = self._coming.total if self._coming else len(self.said)
-        refused = self._coming.refused if self._coming else 0
+        total, refused = len(self.said), 0
+        if self._coming:
+            total, refused = self._coming.total, self._coming.total - self._coming.left - len(self.said)
         finished = f"{len(self.said) - len(self.going)} of {total} runs finished"
         return f"{finished}, {refused} not started" if refused else finished
 
@@ -154,7 +152,7 @@ class FleetWait(Wait):
         """Tell of all runs but those that are read of; again, if a signal comes meanwhile."""
         if self._coming:
             self._coming.stop(LAST_WORDS if signalled else math.inf)
-        for watch in [*watches, *(self._coming.watches if self._coming else ())]:
+        for watch in [*watches, *self.said]:
             if watch in self._told or watch in self._left or watch in self._ended:
                 continue
             if signalled:

@@ -3,12 +3,12 @@
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -30,6 +30,7 @@ from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Item, not_started, printed
 from qoder_cli.runs.watch import Watch
+from qoder_cli.settings.values import OnSkip
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to the command that starts those
 
@@ -43,52 +44,71 @@ MOST_PAGES = 5  # of sessions, to learn what the runs cost where they do not say
 _WITHIN = 2.0  # seconds after which no further one is read
 
 
+class Plan(NamedTuple):
+    """How several runs are to be started; the fields are the options of `deploy run`."""
+
+    wait: bool = True
+    parallel: int = 1
+    if_idle: bool = False
+    on_skip: OnSkip = "fail"
+    fail_fast: bool = False
+
+
+WAIT = Plan()  # they are only waited for
+
+
 class Conductor:
     """Keeps what became of each thing that was named, prints it, and says at the end how all went.
 
-    It is enough when the output is gone or, with `fail_fast`, when one did not go well.
+    It is enough when the output is gone or, with `--fail-fast`, when one did not go well.
     """
 
-    def __init__(
-        self,
-        app: App,
-        typed: Sequence[str],
-        *,
-        verb: str,
-        fail_fast: bool = False,
-        restart: Restart | None = None,
-    ) -> None:
+    def __init__(self, app: App, typed: Sequence[str], plan: Plan = WAIT, *, restart: Restart | None = None) -> None:
         self._app = app
         app.known.is_of_several = True
         self._typed = typed
         self._printed = printed(app, len(typed))
-        self._verb = verb
+        self._places: dict[Watch, list[int]] = {}  # in the input, of the runs that are waited for
+        self._plan = plan
         self._restart = restart
         self._warnings = Warnings(app)
-        self._fail_fast = fail_fast
         self._failed = False
         self._signalled: Signalled | None = None
         self._began = app.clock.monotonic()
+        if app.out.is_piped:
+            app.progress.moves = False
+        app.progress.board = lambda width, height: board(list(self._lines()), width=width, height=height)
+
+    def expect(self, watch: Watch, *numbers: int) -> None:
+        """Hear for which things a run is waited for."""
+        self._places[watch] = list(numbers)
+
+    def tell(self, watch: Watch, item: Item) -> None:
+        """Take in what became of a run that is waited for."""
+        for number in self._places[watch]:
+            self.put(number, item)
 
     def put(self, number: int, item: Item) -> None:
+        """Take in what became of a thing, once, and print what can be printed now."""
+        item = self._excused(item).with_(typed=self._typed[number])
         if self._printed.of(number) is None:
             self._app.known.ci.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
-        self._failed = self._failed or item.is_failure
+        self._failed = self._failed or self.is_fatal(item)
         self._printed.put(number, item)
 
-    def put_up_board(self, numbers: Mapping[Watch, int]) -> None:
-        """Show on a terminal how each thing stands; not where output is piped."""
-        if self._app.out.is_piped:
-            self._app.progress.moves = False
-        self._app.progress.board = lambda width, height: board(
-            list(self._lines(dict(numbers))), width=width, height=height
-        )
+    def is_fatal(self, item: Item) -> bool:
+        """Return whether nothing more is to be started, or waited for, after it."""
+        return self._plan.fail_fast and self._excused(item).is_failure
 
-    def _lines(self, numbers: Mapping[Watch, int]) -> Iterator[Line]:
-        """Yield a row for each thing. Called from the thread that draws."""
-        watches = {number: watch for watch, number in numbers.items()}
+    def _excused(self, item: Item) -> Item:
+        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
+        return item.with_(error=None) if is_skipped and self._plan.on_skip == "ok" else item
+
+    def _lines(self) -> Iterator[Line]:
+        """Yield a row of the board for each thing. Called from the thread that draws."""
+        watches = {number: watch for watch, numbers in dict(self._places).items() for number in numbers}
         for number, typed in enumerate(self._typed):
             item, watch = self._printed.of(number), watches.get(number)
             if item is not None:
@@ -104,7 +124,7 @@ class Conductor:
     def is_enough(self) -> bool:
         if self._printed.broken is None and self._app.out.reader_is_gone:
             self._printed.broken = ReaderGone()
-        return self._printed.broken is not None or (self._fail_fast and self._failed)
+        return self._printed.broken is not None or self._failed
 
     @contextmanager
     def until_signalled(self) -> Iterator[None]:
@@ -136,7 +156,8 @@ class Conductor:
             error = broken
         if error is None:
             return Exit.OK
-        raise last_words(self._app, error, items, verb=self._verb, restart=self._restart)
+        verb = "completed" if self._plan.wait else "started"
+        raise last_words(self._app, error, items, verb=verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
         """Say how the items went, how long it took and what it cost, if there is time to `ask`."""
@@ -145,7 +166,7 @@ class Conductor:
         counts = Counter(item.word.replace("_", " ") for item in items)
         went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
         parts = [went, f"in {span(self._app.clock.monotonic() - self._began)}"]
-        if self._verb == "completed" and (cost := _cost(self._app, items, ask=ask)):
+        if self._plan.wait and (cost := _cost(self._app, items, ask=ask)):
             parts.append(cost)
         self._app.progress.note(f"{len(items)} runs: " + " · ".join(parts))
 

@@ -2,9 +2,8 @@
 
 import math
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from qoder_cli.app import App
@@ -15,57 +14,40 @@ from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import Item, not_started
 from qoder_cli.runs.ending import ending_error
-from qoder_cli.runs.fleet.conductor import Conductor
+from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.watch import Watch
-from qoder_cli.settings.values import OnSkip
 
 Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How several runs are to be started; the fields are the options of `deploy run`."""
-
-    wait: bool
-    parallel: int
-    if_idle: bool
-    on_skip: OnSkip
-    fail_fast: bool
-
-    def excused(self, item: Item) -> Item:
-        """Return an item without the error of a skipped run, where that is none."""
-        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        return item.with_(error=None) if is_skipped and self.on_skip == "ok" else item
 
 
 class Launches:
     """Starts the runs that were ordered, so many at a time, and tells the conductor of each, in the caller's thread.
 
-    A run about which the response says nothing yet is read again, unless it is waited for.
+    A run that is to be waited for goes to `begin`; any other about which the response says nothing yet is read again.
     """
 
     def __init__(
         self,
         app: App,
-        typed: Sequence[str],
         orders: Sequence[Order | QoderError],
         plan: Plan,
         conductor: Conductor,
-        inbox: queue.SimpleQueue[Any],
+        *,
+        inbox: "queue.SimpleQueue[Any]",
+        begin: Callable[[Watch], None],
     ) -> None:
         self._app = app
-        self._typed = typed
         self._orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
         self._conductor = conductor
+        self._begin = begin
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
         self._settled: dict[int, Launched] = {}
-        self.watches: dict[Watch, int] = {}  # the runs to wait for, with their places in the input
 
     @property
     def total(self) -> int:
@@ -73,14 +55,9 @@ class Launches:
         return len(self._orders)
 
     @property
-    def done(self) -> bool:
-        """Whether every order was told of."""
-        return not self._pool.open
-
-    @property
-    def refused(self) -> int:
-        """Of how many it was told that there is no run to wait for."""
-        return self.total - len(self._pool.open) - len(self.watches)
+    def left(self) -> int:
+        """How many orders were not told of yet."""
+        return len(self._pool.open)
 
     def start(self) -> None:
         """Begin, and return at once."""
@@ -103,38 +80,34 @@ class Launches:
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
-    def ended(self, watch: Watch, item: Item) -> None:
-        """Tell of a run that was waited for."""
-        number = self.watches[watch]
-        self._conductor.put(number, self._plan.excused(item.with_(typed=self._typed[number])))
-
-    def _accept(self, number: int, launched: Launched) -> Watch | None:
-        """Tell of an order, and return the run to wait for, if there is one."""
+    def _accept(self, number: int, launched: Launched) -> None:
+        """Tell of an order."""
         item, watch = launched
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
-            self._app.progress.change(f"run {run_id} of {self._typed[number]}")
+            self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
             self._app.known.ci.started(run_id, run.session_id if run else None, number=number)
         if watch is not None and self._plan.wait:
-            self.watches[watch] = number
+            self._conductor.expect(watch, number)
+            self._begin(watch)
         else:
-            watch = None
-            self._conductor.put(number, self._plan.excused(item))
-        if len(self._pool.open) == 1:  # it was the last
+            self._conductor.put(number, item)
+        if self.left == 1:  # it was the last
             self._app.known.ci.launched()
-        return watch
 
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
         if number in self._settled:
             return self._settled[number]
         if trigger is None or not trigger.may_have_acted:
-            return not_started(self._typed[number]), None
-        return Item(self._typed[number], None, _unknown(trigger, "it was stopped before the response came")), None
+            return not_started(self._orders[number].typed), None
+        return Item(
+            self._orders[number].typed, None, _unknown(trigger, "it was stopped before the response came")
+        ), None
 
     def _launch(self, number: int) -> Launched:
         self._settled[number] = self._launched(number)
-        if self._plan.fail_fast and self._plan.excused(self._settled[number][0]).is_failure:
+        if self._conductor.is_fatal(self._settled[number][0]):
             self._pace.close()
         with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
             # What the response did not say: why it was refused, or how a half-written run stands.
@@ -149,7 +122,8 @@ class Launches:
         return self._settled[number]
 
     def _launched(self, number: int) -> Launched:
-        order, typed = self._orders[number], self._typed[number]
+        order = self._orders[number]
+        typed = order.typed
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -16,8 +14,8 @@ from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.fleet.awaited import FleetWait
-from qoder_cli.runs.fleet.conductor import Conductor
-from qoder_cli.runs.fleet.launches import Launches, Plan
+from qoder_cli.runs.fleet.conductor import Conductor, Plan
+from qoder_cli.runs.fleet.launches import Launches
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
@@ -40,12 +38,12 @@ def orders_for(
     if unknown and not keep_going:
         raise _nothing_started(unknown, len(typed), app)
     orders: list[Order | QoderError] = []
-    for each in found:
+    for word, each in zip(typed, found, strict=True):
         if isinstance(each, QoderError):
             orders.append(each)
         else:
             key = None if like.key is None else check_key(f"{like.key}:{each}")
-            orders.append(replace(like, deployment_id=each, key=key))
+            orders.append(replace(like, deployment_id=each, key=key, typed=word))
     return orders
 
 
@@ -100,21 +98,16 @@ def run_many(
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
-    verb = "completed" if wanted else "started"
-    restart = partial(_restart, app, orders)
-    conductor = Conductor(app, typed, verb=verb, fail_fast=plan.fail_fast, restart=restart)
-    inbox = SimpleQueue[Any]()
-    launches = Launches(app, typed, orders, plan, conductor, inbox)
-    conductor.put_up_board(launches.watches)
+    conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
+    wait = FleetWait(app, wanted or Wanted(), conductor.tell, enough=conductor.is_enough, labels=typed)
+    launches = Launches(app, orders, plan, conductor, inbox=wait.listener.inbox, begin=wait.begin)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
-                conductor.put(number, Item(typed[number], None, order))
+                conductor.put(number, Item("", None, order))
         if conductor.is_enough():
             pass
-        elif wanted:
-            enough = conductor.is_enough
-            wait = FleetWait(app, wanted, launches.ended, inbox=inbox, enough=enough, labels=typed)
+        elif plan.wait:
             wait.until_told([], launches)
         else:
             launches.until_settled()
@@ -139,7 +132,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
         ids.run(word)
     app.pace_reads()
     app.known.ci.expect(typed)
-    conductor = Conductor(app, typed, verb="completed")
+    conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)
     wanted = wanted.since(began, app.clock)
@@ -148,23 +141,15 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
         for number, word in enumerate(typed):
             id = found[word]
             if isinstance(id, QoderError):
-                conductor.put(number, Item(word, None, id))
-                continue
-            places.setdefault(id, []).append(number)
-            app.known.ci.started(id, number=number)
-        fresh, client = freshness(app), app.client
-        adopted = app.store.adopted(app.settings.host)
-
-        def watch(id: str) -> Watch:
-            return Watch(Observer(client, id, adopted=id in adopted, is_fresh=fresh))
-
-        watches = {watch(id): numbers for id, numbers in places.items()}
-
-        def on_item(watch: Watch, item: Item) -> None:
-            for number in watches[watch]:
-                conductor.put(number, item.with_(typed=typed[number]))
-
-        conductor.put_up_board({watch: numbers[0] for watch, numbers in watches.items()})
-        wait = FleetWait(app, wanted, on_item, enough=conductor.is_enough, labels=typed)
-        wait.until_told(list(watches))
+                conductor.put(number, Item("", None, id))
+            else:
+                places.setdefault(id, []).append(number)
+                app.known.ci.started(id, number=number)
+        is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
+        watches = []
+        for id, numbers in places.items():
+            watch = Watch(Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh))
+            conductor.expect(watch, *numbers)
+            watches.append(watch)
+        FleetWait(app, wanted, conductor.tell, enough=conductor.is_enough, labels=typed).until_told(watches)
     return conductor.conclude()
