@@ -1,9 +1,9 @@
 """Reading an event stream (`text/event-stream`): bytes in, however they are cut, frames and comments out."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from qoder_cli.base.tokens import REDACTED
 
@@ -21,43 +21,25 @@ class Frame(NamedTuple):
     data: str
 
 
-class Comment(NamedTuple):
-    """A comment, which is how a server shows that it is there."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class TooLong:
-    """Stands for a frame that was skipped because it is longer than the limit."""
-
-
-Item = Frame | Comment | TooLong
-
-
-@dataclass
-class _Draft:
-    """The frame that is being read."""
-
-    id: str | None = None
-    event: str = ""
-    data: list[bytes] = field(default_factory=list)
-    size: int = 0  # bytes of its complete lines, comments not counted
+# A comment, which is how a server shows that it is there, is "alive"; a "gap" is a frame that was skipped as too long.
+Item = Frame | Literal["alive", "gap"]
 
 
 def read(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:
     """Yield what a stream says, each as soon as it is complete; `limit` is the longest frame in bytes."""
-    draft, after_cr, at_start = _Draft(), False, True
+    after_cr, at_start = False, True
     line: list[bytes] = []  # the beginning of the line that is not complete yet
-    size = 0  # of that line
+    size = whole_size = 0  # of that line, and of the complete lines of the frame, comments not counted
+    fields: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for chunk in filter(None, chunks):
         pieces = _LINE_END.split(chunk[1:] if after_cr and chunk[:1] == b"\n" else chunk)
         after_cr = chunk.endswith(b"\r")
         for number, piece in enumerate(pieces, 1):
             line.append(piece)
             size += len(piece)
-            if is_too_long := draft.size + size > limit:
+            if is_too_long := whole_size + size > limit:
                 line = [b"".join(line)[: len(_BOM) + 1]]  # only how it begins
+                fields.clear()
             if number == len(pieces):
                 break  # the line may go on
             whole = b"".join(line)
@@ -65,33 +47,21 @@ def read(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]
                 whole, at_start = whole.removeprefix(_BOM), False
             if whole[:1] == b":":
                 if not is_too_long:
-                    yield Comment(_text(whole[1:].removeprefix(b" ")))
+                    yield "alive"
             elif whole:
-                draft.size += size
-                _take(whole, draft, is_too_long)
+                whole_size += size
+                name, _, value = whole.partition(b":")
+                fields[name].append(value.removeprefix(b" "))
             else:
-                if draft.size > limit:
-                    yield TooLong()
-                elif draft.data or draft.event:
-                    yield Frame(draft.id, draft.event, _text(b"\n".join(draft.data)))
-                draft = _Draft()
+                if whole_size > limit:
+                    yield "gap"
+                elif fields[b"data"] or any(fields[b"event"][-1:]):
+                    ids = [_text(id) for id in fields[b"id"] if b"\0" not in id]
+                    event = _text(b"".join(fields[b"event"][-1:]))
+                    yield Frame(next(reversed(ids), None), event, _text(b"\n".join(fields[b"data"])))
+                whole_size = 0
+                fields.clear()
             line, size = [], 0
-
-
-def _take(line: bytes, draft: _Draft, is_too_long: bool) -> None:
-    name, _, value = line.partition(b":")
-    value = value.removeprefix(b" ")
-    match name:
-        case _ if is_too_long:
-            draft.data.clear()
-        case b"data":
-            draft.data.append(value)
-        case b"event":
-            draft.event = _text(value)
-        case b"id" if b"\0" not in value:
-            draft.id = _text(value)
-        case _:
-            pass  # `retry` too: how long to wait is decided here
 
 
 def _text(raw: bytes) -> str:

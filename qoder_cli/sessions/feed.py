@@ -12,7 +12,7 @@ from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
 from qoder_cli.http import sse
-from qoder_cli.http.sse import Frame, TooLong
+from qoder_cli.http.sse import Frame
 from qoder_cli.sessions.story import REMEMBERED, events_path
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Feed:
     def _take(self, frame: sse.Item) -> bool:
         """Report an item, and return whether the stream has nothing more to say."""
         if not isinstance(frame, Frame):
-            self._tell("gap" if isinstance(frame, TooLong) else "alive")
+            self._tell(frame)
             return False
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
