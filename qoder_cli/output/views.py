@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from qoder_cli.base.model import Deployment, Resource, Run, mapping, text
+from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
+from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
@@ -20,17 +21,17 @@ def run_fields(run: Run) -> Fields:
     if run.derived.keys() - {"requires_action"}:  # the server did not send it
         status_from = "session" if run.session_id else "run"
     return {
-        "id": text(run.raw.get("id")),  # a list may hold anything
-        "deployment": run.deployment_id,
+        "id": _id(run.raw.get("id")),  # a list may hold anything
+        "deployment": _id(run.deployment_id),
         "status": Status(run.status) if run.status else None,
         "adopted": "yes" if run.adopted else None,
         "status_from": status_from,
         "requires_action": waiting,
-        "error_type": run.error_type,
+        "error_type": Words(run.error_type) if run.error_type else None,
         "error_message": run.error_message,
         "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
-        "session": run.session_id,
-        "agent": run.agent,
+        "session": _id(run.session_id),
+        "agent": _id(run.agent),
         "attempt": run.extras.get("attempt"),
         "turn": text(run.extras.get("turn_id")),
         "triggered": _moment(run.triggered_at),
@@ -75,9 +76,7 @@ RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "tr
 def run_row(run: Run) -> Fields:
     """Return a run as one row of a list in a pipe."""
     fields = run_fields(run)
-    ids = {name: Id(fields[name]) for name in ("id", "deployment", "session") if fields[name]}
-    error = Words(run.error_type) if run.error_type else None
-    return {name: {**fields, **ids, "error_type": error}[name] for name in RUN_COLUMNS}
+    return {name: fields[name] for name in RUN_COLUMNS}
 
 
 def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool) -> Fields:
@@ -146,21 +145,21 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         if now is not None and not deployment.archived_at:
             fires = next_fires(schedule, now=now)
     return {
-        "id": text(raw.get("id")),
+        "id": _id(raw.get("id")),
         "name": deployment.name,
         "description": text(raw.get("description")),
         "state": Status(deployment.state),
         "paused_because": deployment.paused_because,
         "archived": _moment(deployment.archived_at),
-        "agent": _agent(raw.get("agent")),
-        "environment": text(raw.get("environment_id")),
+        "agent": _id(_agent(raw.get("agent"))),
+        "environment": _id(raw.get("environment_id")),
         "variables": _variable_names(raw.get("environment_variables")),
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
         "next_run": [Fire(fire, zone) for fire in fires],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
-        "vault": [str(each) for each in _list(raw.get("vault_ids"))],
+        "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits a run",
         "metadata": _keys(mapping(raw.get("metadata")).keys() - {_RESERVED}),
         "first_message": _first_message(_objects(raw.get("initial_events"))),
@@ -173,12 +172,9 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
 def deployment_row(deployment: Deployment) -> Fields:
     """Return a deployment as one row of a list; the columns are only ever appended to."""
     fields = deployment_fields(deployment)
-    ids = {name: Id(fields[name]) for name in ("id", "agent", "environment") if fields[name]}
-    own = {
-        "name": Words(deployment.name or "-", least=20),
-        "next_run": _moment(next(iter(deployment.next_fires), None)),
-    }
-    return {name: {**fields, **ids, **own}[name] for name in DEPLOYMENT_COLUMNS}
+    fields["name"] = Words(deployment.name or "-", least=20)
+    fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
+    return {name: fields[name] for name in DEPLOYMENT_COLUMNS}
 
 
 # As those of a run.
@@ -192,17 +188,17 @@ def session_fields(session: Run) -> Fields:
     budget = mapping(raw.get("budget")).get("max_credit_cost")
     model = mapping(raw.get("agent")).get("model")
     return {
-        "id": session.id,
-        "title": text(raw.get("title")),
-        "status": _session_status(raw),
+        "id": Id(session.id),
+        "title": Words(title, least=14) if (title := text(raw.get("title"))) else None,
+        "status": Status("archived" if raw.get("archived_at") else text(raw.get("status")) or "unknown"),
         "latest_turn": turn["status"],
         **{name: turn[name] for name in ("requires_action", "error_type", "error_message", "agent")},
         "model": text(model) or text(mapping(model).get("id")),
         "deployment": turn["deployment"],
-        "environment": text(raw.get("environment_id")),
+        "environment": _id(raw.get("environment_id")),
         "variables": _variable_names(raw.get("environment_variables")),
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
-        "vault": [str(each) for each in _list(raw.get("vault_ids"))],
+        "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits",
         "metadata": _keys(mapping(raw.get("metadata")).keys()),
         **evaluation_fields(raw),
@@ -216,9 +212,7 @@ def session_fields(session: Run) -> Fields:
 def session_row(session: Run) -> Fields:
     """Return a session as one row of a list; the columns are only ever appended to."""
     fields = session_fields(session)
-    ids = {name: Id(fields[name]) for name in ("id", "agent", "deployment", "environment") if fields[name]}
-    own = {"title": Words(fields["title"], least=14) if fields["title"] else None}
-    return {name: {**fields, **ids, **own}[name] for name in SESSION_COLUMNS}
+    return {name: fields[name] for name in SESSION_COLUMNS}
 
 
 RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
@@ -237,10 +231,6 @@ def resource_row(resource: Resource) -> Fields:
         "mount": Words(mount, least=12) if (mount := text(raw.get("mount_path"))) else None,
         "created": _moment(raw.get("created_at")),
     }
-
-
-def _session_status(raw: Mapping[str, Any]) -> Status:
-    return Status("archived" if raw.get("archived_at") else text(raw.get("status")) or "unknown")
 
 
 def _agent(agent: Any) -> str | None:
@@ -277,8 +267,7 @@ def _without_login(url: Any) -> str | None:
 def _first_message(events: list[dict[str, Any]]) -> str | None:
     content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
     said = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
-    words = " ".join(said.split())
-    return (words if len(words) <= LONGEST_MESSAGE else words[:LONGEST_MESSAGE] + "…") or None
+    return shortened(" ".join(said.split()), LONGEST_MESSAGE) or None
 
 
 def _keys(keys: Collection[object]) -> str | None:
@@ -287,12 +276,12 @@ def _keys(keys: Collection[object]) -> str | None:
     return "1 key" if len(keys) == 1 else f"{len(keys)} keys"
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _objects(value: Any) -> list[dict[str, Any]]:
-    return list(map(mapping, _list(value)))
+    return list(map(mapping, array(value)))
+
+
+def _id(value: Any) -> Id | None:
+    return Id(value) if text(value) else None
 
 
 def _moment(value: Any) -> Moment | None:
