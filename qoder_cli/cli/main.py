@@ -17,7 +17,7 @@ from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import Untold, everywhere, show_help, unfolded
 from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
-from qoder_cli.output.screen import format_typed, plain
+from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
 _DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what a person, an editor or a chat makes of two hyphens
@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences,
     such as dying by the signal that stopped it, are left to `__main__`.
     """
-    words = plain(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else list(argv)
     app = app or App.of_this_process()
     app.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
     try:

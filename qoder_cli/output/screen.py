@@ -160,23 +160,15 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
         screen.tell(f"request id: {inert(error.request_id)}\n")
 
 
-def plain(words: Sequence[str]) -> list[str]:
-    """Return a command line with what other tools spell `--json=true` and `-o=json` spelled our way."""
-    end = words.index("--") if "--" in words else len(words)
-    ours = ["--json" if word == "--json=true" else re.sub(r"^-o=", "-o", word) for word in words[:end]]
-    return [*ours, *words[end:]]
-
-
 def format_typed(words: Sequence[str]) -> Format:
     """Return the format that a command line asks for, read without parsing the rest of it."""
     typed: Format = "table"
-    words = plain(words)
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
             break
         name, is_bound, value = word.partition("=")
         asked = None
-        if word == "--json":
+        if name == "--json":
             asked = "json"
         elif name in ("--output", "--format"):
             asked = value if is_bound else following

@@ -387,9 +387,6 @@ def test_no_line_with_a_foreign_option_runs_anything_or_shows_the_token(
         ["run", "--format", "json", "list"],
         ["run", "list", "--format=json"],
         ["run", "list", "-ojson"],
-        ["run", "list", "-o=json"],
-        ["--json=true", "run", "list"],
-        ["runs", "ls", "--json=true"],
     ],
 )
 def test_the_format_is_understood_in_other_tools_ways(qoder: Qoder, words: list[str]) -> None:
@@ -411,7 +408,6 @@ def test_the_last_format_wins_whatever_its_name(qoder: Qoder) -> None:
         ["nonsense", "--output=json"],
         ["nonsense", "--format", "json"],
         ["nonsense", "--json=true"],
-        ["nonsense", "-o=json"],
         ["nonsense", "-wojson"],
         ["nonsense", "-wo", "json"],
     ],
