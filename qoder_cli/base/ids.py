@@ -125,15 +125,15 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
         raise UsageError(
             f"a token was given instead of {_a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}"
         )
-    if kind == needed and odd is None:
-        return typed
-    if kind == needed and odd is not None:
+    if kind == needed:
+        if odd is None:
+            return typed
         what = "a space" if odd[0] == " " else _shown(odd[0])
         raise UsageError(f"{_shown(typed)} is not {_a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
-    if kind == "deployment" and needed == "run" and odd is None:
-        raise UsageError(f"{_shown(typed)} is a deployment, not a run", hint=f"for its latest run: {typed}@last")
     hint = f"give {wanted}"
-    if kind in ("run", "session") and needed == "deployment" and odd is None:
+    if odd is None and (kind, needed) == ("deployment", "run"):
+        hint = f"for its latest run: {typed}@last"
+    elif odd is None and kind in ("run", "session") and needed == "deployment":
         hint = f"to see its deployment: qoder run get {typed}"
     raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=hint)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DEEPEST = 200  # levels; deeper documents are refused, so that nothing after the parser can overflow the stack
+_TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 _MARK = os.urandom(16).hex()  # around a Number while it is written: unknown to whoever wrote the strings beside it
 _LONGEST_PLAIN_INT = 18  # digits; longer ones are kept as text (int() refuses more than 4,300)
 
@@ -41,9 +42,9 @@ def parse(text: str) -> Any:
     try:
         value = json.loads(text, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
-        raise ValueError(_too_deep()) from None
+        raise ValueError(_TOO_DEEP) from None
     if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
-        raise ValueError(_too_deep())
+        raise ValueError(_TOO_DEEP)
     return value
 
 
@@ -65,10 +66,6 @@ def _integer(text: str) -> int | Number:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
-
-
-def _too_deep() -> str:
-    return f"nested more than {DEEPEST} levels deep"
 
 
 def _depth(value: Any) -> int:

@@ -101,13 +101,8 @@ def settle(run: Run) -> Run:
     """Return the run with the status filled in that its own fields decide."""
     if run.status is not None or run.derived:
         return run
-    match standing(run):
-        case Standing.ENDED:
-            return Run(run.raw, {"status": "failed"})
-        case Standing.ASK_SESSION:
-            return Run(run.raw, {"status": "running"})
-        case _:
-            return Run(run.raw, {"status": "pending"})
+    known = {Standing.ENDED: "failed", Standing.ASK_SESSION: "running"}
+    return Run(run.raw, {"status": known.get(standing(run), "pending")})
 
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
