@@ -49,16 +49,12 @@ def doctor(
 
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
-    from qoder_cli.doctor import program, server
-    from qoder_cli.doctor import settings as looked_up
-    from qoder_cli.doctor.memory import memory
+    from qoder_cli.doctor import machine, program, server
 
     env = app.env
     yield from program.version()
-    settings, found = looked_up.settings(app.flags, env)
-    of_file = list(looked_up.config_file(env, is_needed=settings is None))
-    yield from of_file
-    yield from (each for each in found if each.found not in {other.found for other in of_file})
+    settings, found = machine.settings(app)
+    yield from found
     if settings is not None:
         yield server.proxy(settings, env)
         yield server.certificates(env)
@@ -66,7 +62,7 @@ def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
             with app.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
                 answers = list(server.server(app, settings))
             yield from answers
-    yield from memory(app, settings)
+    yield from machine.memory(app, settings)
     yield from program.on_path(env)
 
 

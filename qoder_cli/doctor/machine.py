@@ -1,0 +1,145 @@
+"""What is set on this machine: the config file, what wins over what (contract, section 5), and the local state."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.plainfile import state_folder
+from qoder_cli.base.times import span
+from qoder_cli.doctor import Finding, broken, failed, warning
+from qoder_cli.local.store import Store
+from qoder_cli.settings.config import (
+    PROFILE_VARIABLE,
+    SERVER_VARIABLES,
+    TOKEN_VARIABLES,
+    WORKSPACE_VARIABLE,
+    Settings,
+    resolve,
+)
+from qoder_cli.settings.configfile import ANYONE_ELSE, ConfigFile, load, locate
+from qoder_cli.settings.values import mask
+
+OPEN_TOO_LONG = 600.0  # seconds; what has not been confirmed by then, `last` settles
+_WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
+_ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
+
+
+def settings(app: App) -> tuple[Settings | None, list[Finding]]:
+    """Return the settings that commands use, None when they are invalid, and what was found of them and their file."""
+    resolved, refused = None, []
+    try:
+        resolved = resolve(app.flags, app.env)
+    except UsageError as error:
+        refused = [broken("settings", error)]
+    file, found = ConfigFile(Path()), list[Finding]()
+    try:
+        path = locate(app.env)
+        file = load(path)
+    except UsageError as error:
+        of_file = broken("config", error)
+        if resolved is None:  # it is needed, and may be all that is wrong
+            return None, [of_file, *(each for each in refused if each.found != of_file.found)]
+        found = [warning("config", f"{of_file.found}; ignored", fix=of_file.fix or "")]
+    else:
+        profiles = ", ".join(file.profiles) or "no profiles"
+        found = [Finding("config", f"{path}: {profiles}" if path.exists() else f"{path} does not exist (not needed)")]
+    for said in file.warnings:
+        what, _, command = said.partition("; run: ")
+        found.append(warning("config", what, fix=command or f"correct or remove them in {file.path}"))
+    return resolved, [*found, *refused, *(_of(resolved, file, app) if resolved else ())]
+
+
+def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
+    flags, env = app.flags, app.env
+
+    def places(variables: tuple[str, ...], *keys: str, options: tuple[str, ...] = ()) -> list[str]:
+        """Return where a setting is given, in the order in which these win."""
+        given = [f"--{name.replace('_', '-')}" for name in options if getattr(flags, name) is not None]
+        given += [name for name in variables if env.get(name)]
+        return given + [file.key(resolved.profile, key) for key in keys if key in file.profile(resolved.profile)]
+
+    for said in resolved.warnings:
+        if said not in file.warnings:
+            yield warning("settings", said, fix="unset the one you don't want, or drop the option")
+    profiles = places((PROFILE_VARIABLE,), options=("profile",))
+    source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
+    yield Finding("profile", resolved.profile + source)
+    if resolved.token is None or resolved.token_source is None:
+        yield failed("token", f"no token for {resolved.host}", fix=resolved.advice, exit=Exit.AUTH)
+    else:
+        whence = _whence(resolved.token_source, places(TOKEN_VARIABLES, "token"))
+        yield Finding("token", f"{mask(resolved.token)}, {whence}")
+    servers = places(SERVER_VARIABLES, "base_url", "region", options=("base_url", "region"))
+    yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
+    if resolved.workspace_id is not None:
+        given = places((WORKSPACE_VARIABLE,), "workspace_id", options=("workspace",))
+        counting = [each for each in given if each != WORKSPACE_VARIABLE or flags.profile is None]
+        yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or given)[0], given)}")
+    if resolved.read_only:
+        yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")
+    if resolved.sandbox:
+        yield Finding("inside_sandbox", "QODER_SANDBOX is set: nothing real can be reached")
+
+
+def _whence(winner: str, places: list[str]) -> str:
+    others = [place for place in places if place != winner]
+    source = "default" if winner == "default" else f"from {winner}"
+    return f"{source} (overrides {' and '.join(others)})" if others else source
+
+
+def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
+    """Look at the folder, and at the store in it: who can read it, and whether every start here was confirmed."""
+    try:
+        path = state_folder(app.env)
+    except RuntimeError:
+        yield warning("state", f"it has no place: HOME is not set; {_WITHOUT}", fix="set HOME or QODER_STATE_DIR")
+        return
+    nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    mode = stat.S_IMODE(os.lstat(nearest).st_mode)
+    if not os.path.isdir(nearest) or not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        yield warning("state", f"{nearest} is not a folder that you can read and write; {_WITHOUT}", fix=_ELSEWHERE)
+    elif nearest != path:
+        yield Finding("state", f"{path} will be created when needed")
+    elif os.name == "posix" and mode & ANYONE_ELSE:
+        fix = f"chmod 700 {shlex.quote(str(path))}"
+        yield warning("state", f"others can read or write {path} ({mode:04o})", fix=fix)
+    else:
+        yield Finding("state", str(path))
+    with closing(Store(app.env, warn=(complaints := list[str]()).append, looking=True)) as store:
+        yield _of_store(store, complaints, app.clock.now(), settings)
+
+
+def _of_store(store: Store, complaints: list[str], now: float, settings: Settings | None) -> Finding:
+    path, entries = store.path, store.entries(settings.host) if settings else []
+    if complaints:
+        quoted = shlex.quote(str(path))
+        fix = f"move it away while no command runs: mv {quoted} {quoted}.old"
+        if "newer version" in complaints[0]:
+            fix = "use the newer version"
+        return warning("store", complaints[0], fix=fix)
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
+        return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
+    if settings is None:
+        return Finding("store", str(path))
+    unconfirmed = [entry.attempt for entry in entries if entry.open]
+    old = [attempt for attempt in unconfirmed if now - attempt.at > OPEN_TOO_LONG]
+    if not unconfirmed:
+        return Finding("store", f"starts on {settings.host}: {len(entries)}")
+    newest = (old or unconfirmed)[-1]
+    ago = span(now - newest.at)
+    check = "qoder run wait last"
+    if newest.profile != settings.profile:
+        check += f" --profile {shlex.quote(newest.profile)}"
+    if not old:
+        found = f"starts on {settings.host}: {len(entries)}, not confirmed yet: {len(unconfirmed)}"
+        return Finding("store", f"{found} ({newest.deployment}, {ago} ago); to check it: {check}")
+    found = f"starts never confirmed on {settings.host}: {len(old)} (latest: {newest.deployment}, {ago} ago)"
+    last = store.last(profile=newest.profile, host=newest.host)
+    if last is None or last.attempt != newest:
+        return Finding("store", f"{found}; `last` refers to a later run")
+    return warning("store", found, fix=check)
