@@ -133,12 +133,11 @@ class Ci(Teller):
 
 def reporting(app: App) -> Ci:
     """Return what reports to the CI system that the environment names; warns when it names none."""
-    if app.env.get("GITHUB_ACTIONS") == "true":
-        return Ci(app, GitHub(app))
-    if app.env.get("GITLAB_CI") == "true":
-        return Ci(app, GitLab(app))
+    for variable, system in (("GITHUB_ACTIONS", GitHub), ("GITLAB_CI", GitLab)):
+        if app.env.get(variable) == "true":
+            return Ci(app, system(app))
     app.progress.warn("--ci has no effect: neither GitHub Actions nor GitLab detected")
-    return Ci(app, System())
+    return Ci(app, System(app))
 
 
 def plain(text: str | None) -> str | None:

@@ -2,11 +2,10 @@
 
 import itertools
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation
 MOST_ROWS = 200  # of the summary, for which GitHub allows 1 MiB a step
-LOOKED_AT = 16 * 1024  # bytes at the end of the summary
 LARGEST_DOTENV = 64 * 1024  # bytes
 DOTENV = "qoder.env"
 LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
@@ -43,6 +41,10 @@ class System:
 
     takes_text = False  # whether a value may have many lines
 
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._warned: set[str] = set()  # what could not be written
+
     def tell(self, values: dict[str, Value]) -> None:
         """Hand on values by their names; a later value of a name replaces the earlier one."""
 
@@ -52,17 +54,9 @@ class System:
     def complain(self, error: "QoderError") -> None:
         """Show people the error that the command ends with."""
 
-
-class _Files(System):
-    """Writes to files, and warns once of each that cannot be written."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._warned: set[str] = set()
-
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
-        """Warn when the block cannot write something; `what` is how the warning names it."""
+        """Warn, once, when the block cannot write something; `what` is how the warning names it."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -74,7 +68,7 @@ class _Files(System):
             self._app.progress.warn(f"--ci: {text}")
 
 
-class GitHub(_Files):
+class GitHub(System):
     """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
 
     takes_text = True
@@ -85,9 +79,7 @@ class GitHub(_Files):
     def sum_up(self, items: "Sequence[Item]") -> None:
         if not items:
             return
-        text = "".join(map(_row, items[:MOST_ROWS]))
-        if not _ends_in_our_table(self._app.env.get("GITHUB_STEP_SUMMARY")):
-            text = f"\n{_HEAD}{text}"
+        text = f"\n{_HEAD}{''.join(map(_row, items[:MOST_ROWS]))}"
         if len(items) > MOST_ROWS:
             text += f"\n{len(items) - MOST_ROWS} more are not shown.\n"
         self._append("GITHUB_STEP_SUMMARY", text)
@@ -106,7 +98,7 @@ class GitHub(_Files):
                 file.write(text.encode("utf-8", "replace"))
 
 
-class GitLab(_Files):
+class GitLab(System):
     """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
 
     def __init__(self, app: App) -> None:
@@ -165,17 +157,6 @@ def _cell(text: str | None) -> str:
     """Return text that only shows in a Markdown table: no link, no markup, no HTML."""
     shown = inert(text or "-")
     return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
-
-
-def _ends_in_our_table(path: str | None) -> bool:
-    if not path or not os.path.isfile(path):  # anything else may have no end, as a pipe
-        return False
-    text = ""
-    with suppress(OSError), open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - LOOKED_AT))
-        text = file.read(LOOKED_AT).decode("utf-8", "replace")
-    _, head, rows = text.rpartition(_HEAD)
-    return bool(head) and text.endswith("\n") and all(row.startswith("| ") for row in rows.splitlines())
 
 
 def _data(text: str) -> str:
