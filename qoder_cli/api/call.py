@@ -10,7 +10,6 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
     ApiError,
-    Exit,
     Interrupted,
     NotFound,
     OutcomeUnknown,
@@ -46,26 +45,11 @@ class Call(Write[Answer]):
     def make(self) -> Answer:
         """Make it, and return the answer, which is 2xx and believable.
 
-        Raises ApiError when nothing was changed, OutcomeUnknown when that is not certain, Interrupted with what is
-        known of a write that a signal met, UsageError when writing is forbidden.
+        Raises ApiError when nothing was changed, UsageError when writing is forbidden, and what `deliver` raises.
         """
         if not self._request.is_write:
             return self.client.patiently(lambda: self.read(self.request().start().result(self.timeout)))
-        try:
-            return self.send().value
-        except Signalled as signalled:
-            if self.result is not None:
-                raise self.stopped_after(signalled, self.result.value) from None
-            if self.may_have_acted:
-                unknown = self.unknown("it was stopped before the response came")
-                stopped = signalled.in_words(
-                    f"stopped by a signal; {unknown.message}",
-                    hint=unknown.hint,
-                    next=unknown.next,
-                    run_state="unknown",
-                )
-                raise stopped.with_(kind=Exit.OUTCOME_UNKNOWN) from None
-            raise signalled.in_words(f"stopped by a signal; {self._request} changed nothing") from None
+        return self.deliver()
 
     def request(self) -> Pending:
         """Prepare it, and say before a write what is written where."""
@@ -113,9 +97,8 @@ class Call(Write[Answer]):
             cause=cause,
         )
 
-    def stopped_after(self, signalled: Signalled, answer: Answer) -> Interrupted:
-        """Return the error of a signal that came when the write was done."""
-        said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
+    def stopped_after(self, signalled: Signalled, value: Answer) -> Interrupted:
+        said = f"stopped by a signal; {self._request} is done (HTTP {value.status})"
         return signalled.in_words(said, run_state="unknown")
 
 

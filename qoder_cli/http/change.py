@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.base.errors import ApiError, Exit, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Pace
@@ -120,16 +120,5 @@ class ObjectWrite(Write[T]):
             said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
             raise known.with_(**said) from error
 
-    def deliver(self) -> T:
-        """Send it, and return what it came to. Raises what `send` raises; a signal says what is known."""
-        try:
-            return self.send().value
-        except Signalled as signalled:
-            if self.result is not None:
-                said = f"stopped by a signal; {self._what} succeeded ({self.result.value.id})"
-                raise signalled.in_words(said) from None
-            if not self.may_have_acted:
-                raise
-            unknown = self.unknown("interrupted before it was confirmed")
-            kind = Exit.OUTCOME_UNKNOWN
-            raise signalled.in_words(unknown.message, hint=unknown.hint, next=unknown.next, kind=kind) from None
+    def stopped_after(self, signalled: Signalled, value: T) -> Interrupted:
+        return signalled.in_words(f"stopped by a signal; {self._what} succeeded ({value.id})")

@@ -19,7 +19,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 from qoder_cli.base import signals
-from qoder_cli.base.errors import ApiError, AuthError, CannotBe, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import (
+    ApiError,
+    AuthError,
+    CannotBe,
+    Exit,
+    Interrupted,
+    NoAnswer,
+    OutcomeUnknown,
+    Signalled,
+)
 from qoder_cli.base.ids import segment
 from qoder_cli.base.times import span
 from qoder_cli.http.pace import Closed, Pace, next_try
@@ -112,6 +121,10 @@ class Write(ABC, Generic[T]):
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error that the outcome is unknown; `is_absent` if looking for it showed nothing."""
 
+    def stopped_after(self, signalled: Signalled, value: T) -> Interrupted:
+        """Return the error of a signal that came once it was done."""
+        return signalled.in_words("stopped by a signal; it is done")
+
     def meaning_of(self, error: ApiError) -> Meaning:
         return meaning_of(error)
 
@@ -200,6 +213,19 @@ class Write(ABC, Generic[T]):
                     else:
                         self._may_resend(error, meaning, resends, self.client.clock.monotonic() - began)
                         resends += 1
+
+    def deliver(self) -> T:
+        """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""
+        try:
+            return self.send().value
+        except Signalled as signalled:
+            if self.result is not None:
+                raise self.stopped_after(signalled, self.result.value) from None
+            if not self.may_have_acted:
+                raise
+            unknown = self.unknown("interrupted before it was confirmed")
+            told = {name: getattr(unknown, name) for name in ("hint", "next", "session_id", "run_state")}
+            raise signalled.in_words(unknown.message, kind=Exit.OUTCOME_UNKNOWN, **told) from None
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         reasons = [*why]

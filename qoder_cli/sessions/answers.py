@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, CannotBe, Exit, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.outcome import event_at, event_key, stop_reason
 from qoder_cli.http.answers import Answer, Pending
@@ -91,17 +91,9 @@ class SessionWrite(Write[Events]):
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         return LOOKS[resends] if resends < RESENDS else None
 
-    def deliver(self) -> Events:
-        try:
-            return self.send().value
-        except Signalled as signalled:
-            if self.result is None and not self.may_have_acted:
-                raise
-            known = f"{self._what} was delivered"
-            known = known if self.result else f"unknown whether {known}"
-            stopped = signalled.in_words(f"interrupted; {known}", hint="check", next=self._look_at)
-            kind = None if self.result else Exit.OUTCOME_UNKNOWN
-            raise stopped.with_(session_id=self.session_id, run_state="unknown", kind=kind) from None
+    def stopped_after(self, signalled: Signalled, value: Events) -> Interrupted:
+        said, look = f"interrupted; {self._what} was delivered", self._look_at
+        return signalled.in_words(said, hint="check", next=look, session_id=self.session_id, run_state="unknown")
 
     @property
     def _look_at(self) -> list[str]:
