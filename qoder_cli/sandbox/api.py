@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from email.utils import formatdate
+from functools import lru_cache
+from urllib.parse import unquote
 
-from qoder_cli.nouns.operations import of_path
-from qoder_cli.sandbox import catalog, deployments, sessions
-from qoder_cli.sandbox.call import Call, Conditions, Route
-from qoder_cli.sandbox.contents import fetched
+from qoder_cli.nouns.operations import Operation, of_path
+from qoder_cli.sandbox import catalog, contents, deployments, sessions
+from qoder_cli.sandbox.call import Call, Conditions, Reply
+from qoder_cli.sandbox.kinds import Kind
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
@@ -27,43 +29,40 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-ROUTES = (*deployments.ROUTES, *sessions.ROUTES, *catalog.ROUTES)
-_BY_FIRST: dict[str, list[Route]] = {}  # by the first word of their path; of two that match, the later one counts
-for _route in sorted(ROUTES, key=lambda route: -route.path.count("{}")):
-    _BY_FIRST.setdefault(_route.path.partition("/")[0], []).append(_route)
+KINDS: dict[str, Kind] = {**deployments.KINDS, **sessions.KINDS, **catalog.KINDS, **contents.KINDS}
+_of_path = lru_cache(1000)(of_path)
+_METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where they are not called as the operation
 
 
 def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
     """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
-    call = Call(world, request, seen=seen, now=now, conditions=conditions)
     try:
         if request.path.startswith(BLOBS + "/") and request.method == "GET":
-            return _answer(world, request, 200, fetched(world, request))
+            return _answer(world, request, 200, contents.fetched(world, request))
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
             raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or token != world.token:
             raise Refusal(401, "Invalid API key or token.")  # api/facts.md, 3.2
-        route, call.ids = find(request)
-        return _once(call, route)
+        return _once(Call(world, request, *find(request), seen, now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
 
 
-def find(request: Request) -> tuple[Route, list[str]]:
-    """Return the route of a request and the ids in its path.
+def find(request: Request) -> tuple[Operation, list[str]]:
+    """Return the operation of a request and the ids in its path.
 
-    Raises Refusal: 501 for what only the service has, 405 for another method, 404 otherwise.
+    Raises Refusal: 501 for another API of the service, 405 for another method, 404 otherwise.
     """
-    segments = request.segments()
-    near = _BY_FIRST.get(segments[0], ()) if segments else ()
-    found = {route.method: (route, ids) for route in near if (ids := route.match(segments)) is not None}
-    if request.method in found:
-        return found[request.method]
-    methods = {operation.method for operation in of_path(request.path.removeprefix(BASE_PATH))} if segments else set()
-    if request.method in methods or request.path.startswith(FORWARD_PATH + "/"):
+    path = request.path.removeprefix(BASE_PATH)
+    near = _of_path(path) if path != request.path else []
+    for operation in near:
+        if operation.method == request.method:
+            parts = zip(operation.path.split("/"), path.split("/"), strict=True)
+            return operation, [unquote(word) for part, word in parts if part.startswith("{")]
+    if request.path.startswith(FORWARD_PATH + "/"):
         raise Refusal(501, "the sandbox does not serve this operation")
-    if methods or found:
+    if near:
         raise Refusal(405, "Method not allowed.")
     raise Refusal(404, "Not found.")
 
@@ -71,10 +70,21 @@ def find(request: Request) -> tuple[Route, list[str]]:
 def where(request: Request) -> tuple[str, ...]:
     """Return the words that a fault may name this request by."""
     try:
-        route = find(request)[0]
+        operation = find(request)[0]
     except Refusal:
         return ()
-    return ("stream",) if "events" in route.where and request.wants_stream else route.where
+    what, _, verb = operation.id.rpartition(".")
+    is_write, type = operation.method != "GET", KINDS[what].form.type
+    if operation.id == "deployments.run":
+        return ("trigger",)
+    if type == "deployment_run":
+        return ("list",) if verb == "list" else ("run",)
+    if type == "event":
+        is_stream = verb == "stream" or request.wants_stream
+        return ("send",) if is_write else ("stream",) if is_stream else ("events",)
+    if type.startswith("session"):
+        return ("session-write", "session") if is_write else ("session",)
+    return (verb, "write", type) if is_write else (type,)
 
 
 def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> Answer:
@@ -107,18 +117,32 @@ def dated(world: World) -> dict[str, str]:
     return {"date": formatdate(world.now(), usegmt=True)}
 
 
-def _once(call: Call, route: Route) -> Answer:
+def _once(call: Call) -> Answer:
     """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
-    keyed = request.method == "POST" and key and world.honour_key and "no-idempotency" not in call.conditions
-    asked = (request.path, call.said()) if keyed else None
-    if keyed and key in world.answered:
+    if request.method != "POST" or not key or not world.honour_key or "no-idempotency" in call.conditions:
+        reply = _act(call)
+        return _answer(world, request, call.status, reply)
+    is_form = request.headers.get("content-type", "").startswith("multipart/")
+    asked = (request.path, request.body if is_form else call.body())
+    if key in world.answered:
         past, status, reply = world.answered[key]
         if past != asked:
             raise Refusal(409, "Idempotency key reused with a different request body.")
         call.seen.replayed = True
         return _answer(world, request, status, reply)
-    reply = route.operation(call)
-    if keyed and key:
-        world.answered[key] = asked, call.status, reply
+    reply = _act(call)
+    world.answered[key] = asked, call.status, reply
     return _answer(world, request, call.status, reply)
+
+
+def _act(call: Call) -> Reply:
+    """Perform the operation; what holds the thing that it is about has to be there."""
+    what, _, verb = call.operation.id.rpartition(".")
+    steps = what.split(".")
+    for length in range(1, len(steps)):
+        KINDS[".".join(steps[:length])].known(call)
+    kind = KINDS[what]
+    kind.guard(call)
+    reply: Reply = getattr(kind, _METHODS.get(verb, verb))(call)
+    return reply

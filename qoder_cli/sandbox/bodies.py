@@ -1,8 +1,7 @@
-"""What a caller may write: the bodies of create and update (api/facts.md, 1.2)."""
+"""What a caller may write: the bodies of create and update (api/facts.md, 1.2, 2.1, 2.3, 4 and 7.3)."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,21 +11,23 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from qoder_cli.base import cron
 from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
-from qoder_cli.sandbox.records import variables
-from qoder_cli.sandbox.store import merged, without_secrets
-from qoder_cli.sandbox.wire import Refusal, invalid, unknown_field
+from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
 
+Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
-MetadataKey = Annotated[str, StringConstraints(max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+_Key = Annotated[str, StringConstraints(max_length=64)]
+_Value = Annotated[str, StringConstraints(max_length=512)]
+Metadata = dict[_Key, _Value | None] | None  # a null deletes a key
 _UNKNOWN = "unknown_field"
+_UNSET: Any = None  # a default is never looked at: only what was set is kept
 
 
 def _without_names(expression: str) -> str:
@@ -54,10 +55,13 @@ class _Schedule(Schedule):
     expression: Annotated[str, AfterValidator(_without_names)]
 
 
-class _OfTypes(Strict):
+class _Open(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _OfTypes(_Open):
     """One of several types, with the `fields` of each; `?` marks optional ones."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
     fields: ClassVar[dict[str, tuple[str, ...]]]
     type: str
 
@@ -69,7 +73,7 @@ class _OfTypes(Strict):
             raise PydanticCustomError(_UNKNOWN, "unknown field", {"name": min(unknown)})
         missing = [name for name in self.fields[self.type] if not name.endswith("?") and not given.get(name)]
         if missing:
-            raise ValueError(f"{self.type} needs {' and '.join(missing)}")
+            raise PydanticCustomError("missing", "missing", {"name": missing[0]})
         return self
 
 
@@ -80,15 +84,14 @@ class _Rubric(_OfTypes):  # api/facts.md, 3.7
     fields: ClassVar = {"text": ("content",), "file": ("file_id",)}
 
 
-class _Block(Strict):
-    model_config = ConfigDict(strict=True, extra="allow")
+class _Block(_Open):
     type: str
 
 
 Content = Annotated[list[_Block], Field(min_length=1)]
 
 
-class SentEvent(_OfTypes):
+class _SentEvent(_OfTypes):
     """An event that a client sends into a session (api/facts.md, 2.3)."""
 
     type: Literal[
@@ -106,7 +109,7 @@ class SentEvent(_OfTypes):
     fields: ClassVar = {
         "user.message": ("content",),
         "user.interrupt": ("session_thread_id?",),
-        "user.tool_confirmation": ("tool_use_id", "result", "deny_message?", "session_thread_id?"),
+        "user.tool_confirmation": ("tool_use_id", "result?", "decision?", "deny_message?", "session_thread_id?"),
         "user.custom_tool_result": ("custom_tool_use_id", "content?", "is_error?", "session_thread_id?"),
         "user.define_outcome": ("description", "rubric", "max_iterations?"),
         "system.message": ("content",),
@@ -119,21 +122,8 @@ class SentEvent(_OfTypes):
         return self
 
 
-class LegacyEvent(SentEvent):
-    """The same, as older servers want it."""
-
-    fields: ClassVar = SentEvent.fields | {
-        "user.tool_confirmation": ("tool_use_id", "decision", "deny_message?", "session_thread_id?")
-    }
-
-
-Event = TypeVar("Event", SentEvent, LegacyEvent)
-
-
-class Sent(Strict, Generic[Event]):
-    """The body of a send."""
-
-    events: Annotated[list[Event], Field(min_length=1)]
+class _Sent(Strict):
+    events: Annotated[list[_SentEvent], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _has_its_system_message_last(self) -> Self:
@@ -145,10 +135,10 @@ class Sent(Strict, Generic[Event]):
 class _InitialEvent(_OfTypes):
     type: Literal["user.message", "user.define_outcome", "system.message"]
     rubric: _Rubric | None = None
-    fields: ClassVar = SentEvent.fields
+    fields: ClassVar = _SentEvent.fields
 
 
-class Resource(_OfTypes):
+class _Resource(_OfTypes):
     """What every session is given (api/facts.md, 1.2 and 4; fields of the SDK)."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
@@ -160,42 +150,22 @@ class Resource(_OfTypes):
     }
 
 
-InitialEvents = Annotated[list[_InitialEvent], Field(min_length=1, max_length=50)]
+Resources = Annotated[list[_Resource], Field(max_length=500)] | None
+VaultIds = Annotated[list[str], Field(max_length=50)] | None
 
 
-class _Changeable(Strict):
-    description: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
-    schedule: _Schedule | None = None
-    resources: Annotated[list[Resource], Field(max_length=500)] | None = None
-    vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
-    budget: Budget | None = None
-
-
-class Create(_Changeable):
-    """The body of a create."""
-
+class _Deployment(Strict):
     name: Name
     agent: Agent
     environment_id: EnvironmentId
-    initial_events: InitialEvents
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
-
-
-_LEFT_OUT: Any = None  # a default is never looked at: only what was set is kept
-
-
-class Update(_Changeable):
-    """The body of an update: what is left out stays; null clears some fields."""
-
-    name: Name = _LEFT_OUT
-    agent: Agent = _LEFT_OUT
-    environment_id: EnvironmentId = _LEFT_OUT
-    initial_events: InitialEvents = _LEFT_OUT
-    metadata: dict[MetadataKey, MetadataValue | None] | None = None
-
-
-_EMPTY: dict[str, Any] = {"environment_variables": "", "resources": [], "vault_ids": [], "metadata": {}}
+    initial_events: Annotated[list[_InitialEvent], Field(min_length=1, max_length=50)]
+    metadata: Metadata = None
+    description: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
+    schedule: _Schedule | None = None
+    resources: Resources = None
+    vault_ids: VaultIds = None
+    budget: Budget | None = None
 
 
 class _SessionAgent(_OfTypes):
@@ -208,35 +178,221 @@ class _SessionAgent(_OfTypes):
     }
 
 
-class _Session(Strict):
+class _AnySession(Strict):
     title: str | None = None
     budget: Budget | None = None
-    environment_variables: dict[str, str] | str | None = None  # see `session_variables`
-    metadata: dict[MetadataKey, MetadataValue | None] | None = None
+    environment_variables: dict[str, str] | str | None = None  # either, by the generation
+    metadata: Metadata = None
 
 
 class _AgentChange(Strict):
-    tools: list[dict[str, Any]] = _LEFT_OUT
-    mcp_servers: list[dict[str, Any]] = _LEFT_OUT
+    tools: list[dict[str, Any]] = _UNSET
+    mcp_servers: list[dict[str, Any]] = _UNSET
 
 
-class SessionUpdate(_Session):
-    """The body of an update of a session (api/facts.md, 2.1)."""
-
-    agent: _AgentChange = _LEFT_OUT
+class _SessionUpdate(_AnySession):
+    agent: _AgentChange = _UNSET
 
 
-class SessionCreate(_Session):
-    """The body of a create of a session (api/facts.md, 2.1)."""
-
+class _Session(_AnySession):
     agent: Annotated[_SessionAgent, BeforeValidator(_spelled_out)]
     environment_id: EnvironmentId
-    initial_events: Annotated[list[SentEvent], Field(max_length=50)] | None = None
-    resources: Annotated[list[Resource], Field(max_length=500)] | None = None
-    vault_ids: Annotated[list[str], Field(max_length=50)] | None = None
+    initial_events: Annotated[list[_SentEvent], Field(max_length=50)] | None = None
+    resources: Resources = None
+    vault_ids: VaultIds = None
 
 
-def checked(model: type[BaseModel], body: object) -> dict[str, Any]:
+class _Model(_Open):
+    id: Text
+
+
+class _Permission(_Open):
+    permission_policy: dict[str, Any] | None = None
+
+
+class _ToolConfig(_Permission):
+    name: str = ""
+
+
+_SET = ("enabled_tools?", "disallowed_tools?", "configs?", "default_config?")
+
+
+class _Tool(_OfTypes):
+    type: Literal["agent_toolset_20260401", "browser_toolset_20260714", "mcp_toolset", "custom"]
+    input_schema: dict[str, Any] | None = None
+    default_config: _Permission | None = None
+    configs: list[_ToolConfig] | None = None
+    enabled_tools: list[str] | None = None
+    disallowed_tools: list[str] | None = None
+    fields: ClassVar = {
+        "agent_toolset_20260401": _SET,
+        "browser_toolset_20260714": _SET,
+        "mcp_toolset": ("mcp_server_name", *_SET),
+        "custom": ("name", "description", "input_schema"),
+    }
+
+    @model_validator(mode="after")
+    def _names_tools_that_there_are(self) -> Self:
+        named = [*(self.enabled_tools or ()), *(self.disallowed_tools or ())]
+        named += [config.name for config in self.configs or ()]
+        for name in named if self.type == "agent_toolset_20260401" else ():
+            if name.lower().replace("_", "") not in _TOOLS:
+                raise ValueError(f'Unknown tool "{name}".')
+        return self
+
+
+_TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
+AnyModel = Annotated[_Model, BeforeValidator(lambda said: {"id": said} if isinstance(said, str) else said)]
+
+
+class _Multiagent(_Open):
+    agents: Annotated[list[Any], Field(min_length=1, max_length=21)]  # 20, and an adviser
+
+
+class _Agent(Strict):
+    name: Name
+    model: AnyModel
+    description: str | None = None
+    system: str | None = None
+    tools: list[_Tool] | None = None
+    skills: list[Any] | None = None
+    mcp_servers: list[Any] | None = None
+    multiagent: _Multiagent | None = None
+    metadata: Metadata = None
+
+
+class _Network(Strict):
+    type: Literal["limited", "unrestricted"] = "limited"
+    allow_mcp_servers: Any = None
+    allow_package_managers: Any = None
+    allowed_hosts: Any = None
+
+
+class _Packages(Strict):
+    type: Any = None
+    apt: Any = None
+    cargo: Any = None
+    gem: Any = None
+    go: Any = None
+    npm: Any = None
+    pip: Any = None
+
+
+class _Config(_OfTypes):
+    type: Literal["cloud", "self_hosted"]
+    networking: _Network | None = None
+    packages: _Packages | None = None
+    setup_script: Annotated[str, StringConstraints(max_length=64 * 1024)] | None = None
+    fields: ClassVar = {"cloud": ("networking?", "packages?", "setup_script?"), "self_hosted": ()}
+
+
+class _Described(Strict):
+    name: Name
+    description: str | None = None
+    metadata: Metadata = None
+
+
+class _Environment(_Described):
+    config: _Config = _UNSET
+    scope: Literal["organization", "account"] | None = None
+
+
+class _Vault(Strict):
+    display_name: Name
+    metadata: Metadata = None
+
+
+class _Auth(_OfTypes):
+    type: Literal["static_bearer", "environment_variable", "mcp_oauth"]
+    fields: ClassVar = {
+        "static_bearer": ("token", "mcp_server_url"),
+        "environment_variable": ("secret_name", "secret_value", "networking?", "injection_location?"),
+        "mcp_oauth": ("access_token", "mcp_server_url", "expires_at?", "refresh?"),
+    }
+
+
+class _AuthChange(_Auth):
+    fields: ClassVar = {type: tuple(f"{name.rstrip('?')}?" for name in names) for type, names in _Auth.fields.items()}
+
+
+class _Credential(Strict):
+    auth: _Auth
+    display_name: Name | None = None
+    metadata: Metadata = None
+
+
+class _CredentialUpdate(Strict):
+    auth: _AuthChange = _UNSET
+    metadata: Metadata = None
+
+
+class _Memory(Strict):
+    path: Text
+    content: str
+    metadata: Metadata = None
+
+
+class _Input(_OfTypes):
+    type: Literal["memory_store", "sessions"]
+    memory_store_id: str = ""
+    fields: ClassVar = {"memory_store": ("memory_store_id",), "sessions": ("session_ids?",)}
+
+
+class _Output(_OfTypes):
+    type: Literal["create_new", "update_existing"]
+    memory_store_id: str = ""
+    fields: ClassVar = {"create_new": (), "update_existing": ("memory_store_id",)}
+
+
+class _Dream(Strict):
+    inputs: Annotated[list[_Input], Field(min_length=1)]
+    model: AnyModel
+    instructions: str | None = None
+    output_behavior: _Output | None = None
+
+
+class Texts(Strict):
+    """The fields of a form that are no files."""
+
+    name: str | None = None
+    display_title: Name | None = None
+    metadata: Metadata = None
+    expires_in_seconds: Annotated[str, StringConstraints(pattern="^[1-9][0-9]{0,8}$")] | None = None
+
+
+def _update(model: type[BaseModel], **more: Any) -> type[BaseModel]:
+    """Return the body of an update: what is left out stays; null clears some fields. `more` are fields besides."""
+    needed = {name: field.rebuild_annotation() for name, field in model.model_fields.items() if field.is_required()}
+    fields = {name: (kind, None) for name, kind in {**needed, **more}.items()}
+    made: type[BaseModel] = create_model(model.__name__, __base__=model, **fields)  # type: ignore[call-overload]
+    return made
+
+
+BODIES: dict[str, type[BaseModel]] = {
+    "agents.create": _Agent,
+    "agents.update": _update(_Agent, version=int),
+    "deployments.create": _Deployment,
+    "deployments.update": _update(_Deployment),
+    "dreams.create": _Dream,
+    "environments.create": _Environment,
+    "environments.update": _update(_Environment),
+    "environments.work.update": create_model("Work", __base__=Strict, metadata=(Metadata, ...)),
+    "environments.work.stop": create_model("Stop", __base__=Strict, force=(bool | None, None)),
+    "memory_stores.create": _Described,
+    "memory_stores.update": _update(_Described),
+    "memory_stores.memories.create": _Memory,
+    "memory_stores.memories.update": _update(_Memory, content_sha256=str),
+    "sessions.create": _Session,
+    "sessions.update": _SessionUpdate,
+    "sessions.events.send": _Sent,
+    "sessions.resources.add": _Resource,
+    "vaults.create": _Vault,
+    "vaults.credentials.create": _Credential,
+    "vaults.credentials.update": _CredentialUpdate,
+}
+
+
+def checked(model: type[BaseModel], body: object) -> Shape:
     """Return the fields that `body` sets. Raises Refusal, naming the field."""
     try:
         return model.model_validate(body).model_dump(exclude_unset=True)
@@ -244,53 +400,13 @@ def checked(model: type[BaseModel], body: object) -> dict[str, Any]:
         raise _refusal(error) from None
 
 
-def session_fields(
-    body: object, *, model: type[SessionCreate] | type[SessionUpdate], metadata: dict[str, str], legacy: bool
-) -> dict[str, Any]:
-    """Return the fields of a session that `body` sets, as the server keeps them. Raises Refusal, naming the field.
-
-    `metadata` is what it has already. Older servers take the variables as a string (api/facts.md, 2.1).
-    """
-    fields = checked(model, body)
-    if "metadata" in fields:
-        fields["metadata"] = merged(metadata, fields["metadata"] or {})
-    if "environment_variables" in fields:
-        given = fields["environment_variables"] or {}
-        if given and isinstance(given, str) is not legacy:
-            raise invalid("environment_variables: the other kind is expected.", "environment_variables")
-        named = variables(given) if isinstance(given, str) else given
-        if not all(re.fullmatch(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*", name) for name in named):
-            raise invalid("environment_variables: a name is not allowed.", "environment_variables")
-        fields["environment_variables"] = named
-    return fields
-
-
-def deployment_fields(
-    body: object, *, model: type[Create] | type[Update], latest: Callable[[str], int]
-) -> dict[str, Any]:
-    """Return the fields of a deployment that `body` sets, as the server keeps them.
-
-    `latest` tells the version that an agent without one is pinned to. In an update, `metadata` still has the keys to
-    delete, with None. Raises Refusal, naming the field.
-    """
-    said = checked(model, body)
-    fields = {name: _EMPTY[name] if value is None and name in _EMPTY else value for name, value in said.items()}
-    if agent := fields.get("agent"):
-        fields["agent"] = {**agent, "version": agent.get("version") or latest(agent["id"])}
-    if "resources" in fields:
-        fields["resources"] = [without_secrets(resource) for resource in fields["resources"]]
-    if fields.get("schedule") is not None:
-        del fields["schedule"]["type"]
-    return fields
-
-
 def _refusal(error: ValidationError) -> Refusal:
     errors = error.errors(include_url=False)
     unknown = [each for each in errors if each["type"] in ("extra_forbidden", _UNKNOWN)]
     first = (unknown or errors)[0]  # a slip in a field's name is why another one is missing
     path = [str(part) for part in first["loc"]]
-    if first["type"] == _UNKNOWN:
-        path.append(first["ctx"]["name"])
+    if name := first.get("ctx", {}).get("name"):
+        path.append(name)
     param = ".".join(path)
     if unknown:
         return unknown_field(path[-1], param)

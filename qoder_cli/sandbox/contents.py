@@ -9,13 +9,11 @@ from hashlib import blake2s, sha256
 from io import BytesIO
 from typing import Any, cast
 
-from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox.call import Call, Reply
 from qoder_cli.sandbox.kept import BY, FORMS
-from qoder_cli.sandbox.records import Thing
-from qoder_cli.sandbox.shapes import Shape, stamp
-from qoder_cli.sandbox.store import Act, Kind, check, create, filters, touch, visible
-from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, invalid, unknown_field
+from qoder_cli.sandbox.kinds import Kind
+from qoder_cli.sandbox.records import Thing, stamp
+from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
@@ -30,7 +28,7 @@ _DIGEST = ("content", "content_sha256", "content_size_bytes")  # what is forgott
 # Forms.
 
 
-def _form(operation: Operation, call: Call) -> list[tuple[str, Any]]:
+def _form(call: Call) -> list[tuple[str, Any]]:
     """Return the parts of a form with their names. Raises Refusal for a body that is none."""
     head = b"content-type: %s\r\n\r\n" % call.request.headers.get("content-type", "").encode()
     form = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + call.request.body)
@@ -39,7 +37,7 @@ def _form(operation: Operation, call: Call) -> list[tuple[str, Any]]:
     found = form.iter_parts()
     parts = [(str(part.get_param("name", header="content-disposition")), part) for part in found]
     for name, _ in parts:
-        if name not in (*operation.body, "files", "file"):
+        if name not in (*call.operation.body, "files", "file"):
             raise unknown_field(name, name)
     return parts
 
@@ -49,7 +47,9 @@ def _bytes_of(part: Any) -> bytes:
 
 
 def _texts(parts: list[tuple[str, Any]]) -> Shape:
-    """Return the fields of a form that are no files; `metadata` is JSON."""
+    """Return the fields of a form that are no files; `metadata` is JSON. Raises Refusal."""
+    from qoder_cli.sandbox.bodies import Texts, checked
+
     plain = [(name, part) for name, part in parts if not part.get_filename()]
     texts: Shape = {name: _bytes_of(part).decode(errors="replace") for name, part in plain}
     if "metadata" in texts:
@@ -59,50 +59,49 @@ def _texts(parts: list[tuple[str, Any]]) -> Shape:
             raise invalid("metadata must be a JSON object.", "metadata") from None
         if len(json.dumps(texts["metadata"])) > _MOST_OF_METADATA:
             raise invalid("metadata has at most 8 KB.", "metadata")
-        check("metadata", texts["metadata"])
-    return texts
+    return checked(Texts, texts)
 
 
 # Files.
 
 
-def _upload(kind: Kind, operation: Operation, call: Call) -> Reply:
-    parts = _form(operation, call)
-    texts, file = _texts(parts), next((part for name, part in parts if name == "file"), None)
-    if file is None or not file.get_filename():
-        raise invalid("Missing required field: file", "file")
-    content, name = _bytes_of(file), texts.get("name") or file.get_filename()
-    if len(content) > _MOST_OF_A_FILE:
-        raise Refusal(413, "A file has at most 5 MB.")
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        raise invalid("Only text files are taken.", "file") from None
-    if not 1 <= len(name.encode()) <= 255:
-        raise invalid("name must have 1 to 255 bytes.", "name")
-    expires = texts.get("expires_in_seconds")
-    if expires is not None and not re.fullmatch("[1-9][0-9]{0,8}", expires):
-        raise invalid("expires_in_seconds must be a number above 0.", "expires_in_seconds")
-    fields = {"filename": name, "mime_type": file.get_content_type(), "size_bytes": len(content), "_content": content}
-    fields |= {"metadata": texts.get("metadata"), "expires_at": expires and stamp(call.now + int(expires))}
-    return create(kind, operation, call, fields)
+class Files(Kind):
+    """Texts."""
 
+    def upload(self, call: Call) -> Reply:
+        parts = _form(call)
+        texts, file = _texts(parts), next((part for name, part in parts if name == "file"), None)
+        if file is None or not file.get_filename():
+            raise invalid("Missing required field: file", "file")
+        content, name = _bytes_of(file), texts.get("name") or file.get_filename()
+        if len(content) > _MOST_OF_A_FILE:
+            raise Refusal(413, "A file has at most 5 MB.")
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            raise invalid("Only text files are taken.", "file") from None
+        if not 1 <= len(name.encode()) <= 255:
+            raise invalid("name must have 1 to 255 bytes.", "name")
+        lasts = texts.get("expires_in_seconds")
+        fields = {"filename": name, "mime_type": file.get_content_type(), "size_bytes": len(content)}
+        fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
+        return self.show(call, self.created(call, {**fields, "_content": content}), "create")
 
-def _refuse_mounted(call: Call, file: Thing) -> None:
-    active = (each for each in call.world.sessions.values() if each.archived is None and each.deleted is None)
-    if any(resource.get("file_id") == file.key for session in active for resource in session.resources):
-        raise Refusal(409, "An active session uses this file.")
+    def leave(self, call: Call, thing: Thing) -> None:
+        active = (each for each in call.world.alive("sessions") if each.archived is None)
+        if any(resource.get("file_id") == thing.id for each in active for resource in each.fields["resources"]):
+            raise Refusal(409, "An active session uses this file.")
+        super().leave(call, thing)
 
-
-def _link(kind: Kind, operation: Operation, call: Call) -> Reply:
-    """Return where a file is fetched from without a token: here, for a while."""
-    file = kind.known(call).fields
-    if not file["downloadable"]:
-        raise Refusal(403, "The file is not downloadable.")
-    host = call.request.headers.get("host", "localhost")
-    scheme = "http" if is_loopback(host) else "https"
-    url = f"{scheme}://{host}{BLOBS}/{file['id']}?signature={_signature(call.world, file['id'])}"
-    return {"url": url, "expires_at": stamp(call.now + _LINK_LASTS)}
+    def download(self, call: Call) -> Reply:
+        """Return where a file is fetched from without a token: here, for a while."""
+        file = self.known(call)
+        if not file.fields["downloadable"]:
+            raise Refusal(403, "The file is not downloadable.")
+        host = call.request.headers.get("host", "localhost")
+        scheme = "http" if is_loopback(host) else "https"
+        url = f"{scheme}://{host}{BLOBS}/{file.id}?signature={_signature(call.world, file.id)}"
+        return {"url": url, "expires_at": stamp(call.now + _LINK_LASTS)}
 
 
 def _signature(world: World, id: str) -> str:
@@ -166,78 +165,133 @@ def _front_matter(content: bytes) -> dict[str, str]:
     return found
 
 
-def _create_skill(kind: Kind, operation: Operation, call: Call) -> Reply:
-    parts = _form(operation, call)
-    files, texts = _files_of_skill(parts), _texts(parts)
-    name = _front_matter(files["SKILL.md"])["name"]
-    title = texts.get("display_title") or name
-    check("display_title", title)
-    made = create(kind, operation, call, {"display_title": title, "metadata": texts.get("metadata")})
-    assert isinstance(made, dict)
-    _add_version(call, made["id"], files)
-    return kind.show(call, kind.known(call, made["id"]), "create")
+class Skills(Kind):
+    """They are what their newest version is."""
+
+    def create(self, call: Call) -> Reply:
+        parts = _form(call)
+        files, texts = _files_of_skill(parts), _texts(parts)
+        name = _front_matter(files["SKILL.md"])["name"]
+        title = texts.get("display_title") or name
+        made = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})
+        _add_version(call, made, files)
+        return self.show(call, made, "create")
+
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        numbers = [each.id for each in call.world.alive(f"skills/{thing.id}/versions")]
+        return super().show(call, thing, verb) | {"latest_version": numbers[-1] if numbers else None}
 
 
-def _create_version(kind: Kind, operation: Operation, call: Call) -> Reply:
-    touch(call, KINDS["skills"].known(call))
-    return visible(_add_version(call, call.ids[0], _files_of_skill(_form(operation, call))))
+class SkillVersions(Kind):
+    """They are files."""
+
+    def create(self, call: Call) -> Reply:
+        skill, files = SKILLS.known(call), _files_of_skill(_form(call))
+        skill.change(call.now)
+        return self.show(call, _add_version(call, skill, files), "create")
+
+    def download(self, call: Call) -> Reply:
+        from zipfile import ZipFile, ZipInfo
+
+        fields, zipped = self.known(call).fields, BytesIO()
+        with ZipFile(zipped, "w") as archive:
+            for path, content in fields["_files"].items():
+                archive.writestr(ZipInfo(path), content)  # of no time: the same content is the same zip
+        return zipped.getvalue()
 
 
-def _add_version(call: Call, skill_id: str, files: dict[str, bytes]) -> Thing:
+def _add_version(call: Call, skill: Thing, files: dict[str, bytes]) -> Thing:
     """Keep a version of a skill; its number was never used before. Raises Refusal."""
-    told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill_id}/versions", {})
-    KINDS["skills"].known(call, skill_id).fields["_name"] = told["name"]
-    about: Shape = {"name": told["name"], "description": told.get("description", "")}
-    kept = {"skill_id": skill_id, "version": str(len(before) + 1), "_files": files, **about}
-    return call.world.keep("skills.versions", skill_id, at=call.now, directory=told["name"], **kept)
-
-
-def _show_skill(call: Call, skill: Thing, verb: str) -> Shape:
-    numbers = [each.key for each in call.world.alive(f"skills/{skill.key}/versions")]
-    return visible(skill) | {"latest_version": numbers[-1] if numbers else None}
-
-
-def _zip(kind: Kind, operation: Operation, call: Call) -> Reply:
-    from zipfile import ZipFile, ZipInfo
-
-    fields, zipped = kind.known(call).fields, BytesIO()
-    with ZipFile(zipped, "w") as archive:
-        for path, content in fields["_files"].items():
-            archive.writestr(ZipInfo(path), content)  # of no time: the same content is the same zip
-    return zipped.getvalue()
+    told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
+    skill.fields["_name"] = told["name"]
+    about: Shape = {"name": told["name"], "description": told.get("description", ""), "directory": told["name"]}
+    kept = {"skill_id": skill.id, "version": str(len(before) + 1), "_files": files, **about}
+    return call.world.keep("skills.versions", skill.id, at=call.now, **kept)
 
 
 # Memories.
 
 
-def _show_store(call: Call, store: Thing, verb: str) -> Shape:
-    memories = _memories(call.world, store.key)
-    size = sum(memory.fields["content_size_bytes"] for memory in memories)
-    status = "active" if store.fields["archived_at"] is None else "archived"
-    return store.fields | {"status": status, "entry_count": len(memories), "total_size": size}
+class MemoryStores(Kind):
+    """They tell how much is in them."""
+
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        memories = _memories(call.world, thing.id)
+        size = sum(memory.fields["content_size_bytes"] for memory in memories)
+        status = "active" if thing.archived is None else "archived"
+        return super().show(call, thing, verb) | {"status": status, "entry_count": len(memories), "total_size": size}
+
+
+class _Viewed(Kind):
+    """Shown with content where `view` is full, as one alone is."""
+
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        shape = super().show(call, thing, verb)
+        view = call.query.one("view") or ("full" if verb == "retrieve" else "basic")
+        if view not in ("basic", "full"):
+            raise invalid("view must be basic or full.", "view")
+        if view == "basic":
+            del shape["content"]
+        return shape
+
+
+class Memories(_Viewed):
+    """Each change of one is a version."""
+
+    def guard(self, call: Call) -> None:
+        if call.request.method != "GET" and call.world.is_archived("memory_stores", call.ids[0]):
+            raise Refusal(409, "Memory store is archived.")
+
+    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+        known, path = said.pop("content_sha256", None), said.get("path")
+        if old is not None:
+            _refuse_stale(old, known)
+        if path is not None and not _is_relative(path):
+            raise invalid("path must be relative.", "path")
+        if any(each is not old and each.fields["path"] == path for each in _memories(call.world, call.ids[0])):
+            raise Refusal(409, "A memory with this path already exists.")
+        if "content" in said:
+            said.update(_measured(said["content"]))
+
+    def make(self, call: Call, fields: Shape) -> Thing:
+        return super().make(call, {**fields, "memory_store_id": call.ids[0]})
+
+    def leave(self, call: Call, thing: Thing) -> None:
+        _refuse_stale(thing, call.query.one("expected_content_sha256"))
+        super().leave(call, thing)
+
+    def changed(self, call: Call, thing: Thing, how: str) -> None:
+        _remember(call, thing, how)
+
+    def page(self, call: Call, *, order: str = "desc") -> Reply:
+        """Return a page of memories; of those deeper than `depth` below the prefix, folders."""
+        prefix, depth = call.query.one("path_prefix") or "", call.query.number("depth", _DEEPEST, least=1)
+        shown = dict[str, Thing]()
+        for memory in self.things(call).values():
+            path = memory.fields["path"]
+            if not self.is_known(call, memory) or not path.startswith(prefix):
+                continue
+            parts = path.removeprefix(prefix).split("/")
+            if len(parts) > depth:
+                folder = prefix + "/".join(parts[:depth]) + "/"
+                shown[folder] = Thing(folder, {"type": "memory_prefix", "path": folder, "content": ""}, memory.created)
+            else:
+                shown[memory.id] = memory
+        return call.page(shown.values(), lambda thing: self.show(call, thing, "list"), self.keep(call))
+
+
+class MemoryVersions(_Viewed):
+    """What they were can be forgotten."""
+
+    def redact(self, call: Call) -> Reply:
+        version = self.known(call)
+        call.expect_no_fields()
+        version.fields.update(dict.fromkeys(_DIGEST), redacted_at=stamp(call.now), redacted_by=BY)
+        return version.fields
 
 
 def _memories(world: World, store_id: str) -> list[Thing]:
     return world.alive(f"memory_stores/{store_id}/memories")
-
-
-def _of_active_store(call: Call) -> None:
-    if call.request.method != "GET" and call.world.is_archived("memory_stores", call.ids[0]):
-        raise Refusal(409, "Memory store is archived.")
-
-
-def _memory(call: Call, said: Shape, old: Thing | None) -> None:
-    store_id, known, path = call.ids[0], said.pop("content_sha256", None), said.get("path")
-    if old is not None:
-        _refuse_stale(old, known)
-    else:
-        said["memory_store_id"] = store_id
-    if path is not None and not _is_relative(path):
-        raise invalid("path must be relative.", "path")
-    if any(each is not old and each.fields["path"] == path for each in _memories(call.world, store_id)):
-        raise Refusal(409, "A memory with this path already exists.")
-    if "content" in said:
-        said.update(_measured(said["content"]))
 
 
 def _refuse_stale(memory: Thing, sha256: str | None) -> None:
@@ -253,49 +307,13 @@ def _measured(content: str) -> Shape:
     return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 
 
-def _memory_leaves(call: Call, memory: Thing) -> None:
-    _refuse_stale(memory, call.query.one("expected_content_sha256"))
-
-
-def _memory_changed(call: Call, memory: Thing, how: str, **by: Any) -> None:
+def _remember(call: Call, memory: Thing, how: str, **by: Any) -> None:
     """Remember what a memory was made into."""
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
     kept |= {name: fields[name] for name in _DIGEST if how != "deleted"} | by
     version = call.world.keep("memory_stores.memory_versions", store_id, at=call.now, **kept)
     fields["memory_version_id"] = version.fields["id"]
-
-
-def _with_view(call: Call, thing: Thing, verb: str) -> Shape:
-    """Return a memory or a version: with content where `view` is full, as one alone is."""
-    view = call.query.one("view") or ("full" if verb == "retrieve" else "basic")
-    if view not in ("basic", "full"):
-        raise invalid("view must be basic or full.", "view")
-    return {name: value for name, value in thing.fields.items() if view == "full" or name != "content"}
-
-
-def _list_memories(kind: Kind, operation: Operation, call: Call) -> Reply:
-    """Return a page of memories; of those deeper than `depth` below the prefix, folders."""
-    prefix, depth = call.query.one("path_prefix") or "", call.query.number("depth", _DEEPEST, least=1)
-    keep, shown = filters(kind, operation, call), dict[str, Shape]()
-    for memory in call.world.things.get(kind.home(call), {}).values():
-        path = memory.fields["path"]
-        if not call.knows(memory) or not keep(memory) or not path.startswith(prefix):
-            continue
-        parts = path.removeprefix(prefix).split("/")
-        if len(parts) > depth:
-            folder = prefix + "/".join(parts[:depth]) + "/"
-            shown[folder] = {"type": "memory_prefix", "path": folder}
-        else:
-            shown[memory.fields["id"]] = kind.show(call, memory, "list")
-    return call.page(shown.items(), lambda item: item[1], name=lambda item: item[0])
-
-
-def _redact(kind: Kind, operation: Operation, call: Call) -> Reply:
-    version = kind.known(call)
-    call.expect_no_fields()
-    version.fields.update(dict.fromkeys(_DIGEST), redacted_at=stamp(call.now), redacted_by=BY)
-    return version.fields
 
 
 def dreamt(call: Call, dream: Shape) -> Shape:
@@ -314,24 +332,16 @@ def dreamt(call: Call, dream: Shape) -> Shape:
         memory = known.get(path) or world.keep("memory_stores.memories", store_id, at=at, memory_store_id=store_id)
         memory.fields.update(_measured(content), path=path, updated_at=stamp(at))
         by = {"type": "session_actor", "session_id": dream["session_id"]}
-        _memory_changed(call, memory, "modified" if path in known else "created", created_by=by)
+        _remember(call, memory, "modified" if path in known else "created", created_by=by)
     return {"type": "memory_store", "memory_store_id": store_id, "files_touched": list(written)}
 
 
-_MEMORIES = FORMS["memory_stores.memories"]
+SKILLS = Skills(FORMS["skills"])
 KINDS = {
-    "files": Kind(FORMS["files"], leaves=_refuse_mounted),
-    "skills": Kind(FORMS["skills"], show=_show_skill),
-    "memory_stores": Kind(FORMS["memory_stores"], show=_show_store),
-    "memory_stores.memories": Kind(_MEMORIES, _memory, _memory_changed, _with_view, _memory_leaves, _of_active_store),
-    "memory_stores.memory_versions": Kind(FORMS["memory_stores.memory_versions"], show=_with_view),
-}
-OWN: dict[str, Act] = {
-    "files.upload": _upload,
-    "files.download": _link,
-    "skills.create": _create_skill,
-    "skills.versions.create": _create_version,
-    "skills.versions.download": _zip,
-    "memory_stores.memories.list": _list_memories,
-    "memory_stores.memory_versions.redact": _redact,
+    "files": Files(FORMS["files"]),
+    "skills": SKILLS,
+    "skills.versions": SkillVersions(FORMS["skills.versions"]),
+    "memory_stores": MemoryStores(FORMS["memory_stores"]),
+    "memory_stores.memories": Memories(FORMS["memory_stores.memories"]),
+    "memory_stores.memory_versions": MemoryVersions(FORMS["memory_stores.memory_versions"]),
 }

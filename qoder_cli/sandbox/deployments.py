@@ -1,130 +1,132 @@
-"""What the operations on deployments and runs do (api/facts.md, 1)."""
+"""What is special about deployments and their runs (api/facts.md, 1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from qoder_cli.sandbox.call import Call, Reply, Route
-from qoder_cli.sandbox.records import Deployment, Run
-from qoder_cli.sandbox.store import merged
+from qoder_cli.sandbox.call import Call, Reply
+from qoder_cli.sandbox.kept import FORMS
+from qoder_cli.sandbox.kinds import Kind, without_secrets
+from qoder_cli.sandbox.records import Deployment, Run, Thing, stamp
+from qoder_cli.sandbox.wire import Shape
 from qoder_cli.sandbox.world import World
 
 
-def _create_deployment(call: Call) -> Reply:
-    from qoder_cli.sandbox.bodies import Create, deployment_fields
+class Deployments(Kind):
+    """They start runs: by hand, and by their schedules."""
 
-    fields = deployment_fields(call.body(), model=Create, latest=call.world.latest_version)
-    call.world.refuse_taken(fields["name"])
-    if call.view.legacy:
-        call.status = 201
-    return call.view.deployment(call.world.add_deployment(**fields))
+    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+        if "name" in said:
+            call.world.refuse_taken(said["name"], besides=old)
+        if agent := said.get("agent"):
+            said["agent"] = {**agent, "version": agent.get("version") or call.world.latest_version(agent["id"])}
+        if "resources" in said:
+            said["resources"] = list(map(without_secrets, said["resources"] or ()))
 
+    def make(self, call: Call, fields: Shape) -> Thing:
+        return call.world.add_deployment(**fields)
 
-def _update_deployment(call: Call) -> Reply:
-    from qoder_cli.sandbox.bodies import Update, deployment_fields
+    def changed(self, call: Call, thing: Thing, how: str) -> None:
+        call.world.deployments[thing.id].replan(call.now)
 
-    deployment = call.deployment()
-    fields = deployment_fields(call.body(), model=Update, latest=call.world.latest_version)
-    if "metadata" in fields:
-        fields["metadata"] = merged(deployment.metadata, fields["metadata"])
-    call.world.change(deployment, fields)
-    return call.view.deployment(deployment)
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        """Return a deployment (api/facts.md, 1.2 and 1.4)."""
+        assert isinstance(thing, Deployment)
+        shape = super().show(call, thing, verb)
+        if (schedule := shape["schedule"]) is not None:
+            shape["schedule"] = {name: schedule[name] for name in ("expression", "timezone")} | {"type": "cron"}
+            if thing.last_run is not None:
+                shape["schedule"]["last_run_at"] = stamp(thing.last_run)
+            shape["schedule"]["upcoming_runs_at"] = list(map(stamp, thing.upcoming(call.now)))
+        if shape["budget"] is None:
+            del shape["budget"]
+        if call.legacy:
+            del shape["environment_variables"]
+            shape["initial_events"] = list(map(_legacy_event, shape["initial_events"]))
+            shape["metadata"] = shape["metadata"] | {"cas_config": _cas_config(thing)}
+        return shape
 
-
-def _get_deployment(call: Call) -> Reply:
-    return call.view.deployment(call.as_known(call.deployment()))
-
-
-def _list_deployments(call: Call) -> Reply:
-    query, archived = call.query, call.query.truth("include_archived")
-    status, agent_id = query.one("status"), query.one("agent_id")
-    created = query.within(*([] if call.view.legacy else ["gte", "lte"]))
-
-    def keep(deployment: Deployment) -> bool:
-        return (
-            call.knows(deployment)
-            and (archived is True or deployment.archived is None)
-            and status in (None, "paused" if deployment.paused else "active")
-            and agent_id in (None, deployment.agent["id"])
-            and created(float(int(deployment.created)))
-        )
-
-    known = map(call.as_known, call.world.deployments.values())
-    deployments = sorted(known, key=lambda deployment: deployment.created)
-    return call.page(deployments, call.view.deployment, keep=keep)
-
-
-def _changing(change: Callable[[World, Deployment], object]) -> Callable[[Call], Reply]:
-    def operation(call: Call) -> Reply:
-        deployment = call.deployment()
+    def _change(self, call: Call, change: Callable[[World, Deployment], None]) -> Reply:
+        deployment = call.world.deployments[self.known(call).id]
         call.expect_no_fields()
         change(call.world, deployment)
-        return call.view.deployment(deployment)
+        return self.show(call, deployment, call.operation.id)
 
-    return operation
+    def pause(self, call: Call) -> Reply:
+        return self._change(call, World.pause)
 
+    def unpause(self, call: Call) -> Reply:
+        return self._change(call, World.unpause)
 
-def _run_deployment(call: Call) -> Reply:
-    # The answer is 200 even when nothing starts (api/facts.md, 1.3).
-    deployment = call.deployment()
-    call.expect_no_fields()
-    run = call.world.start(deployment, origin="request", at=call.now)
-    call.seen.runs.append(run.id)
-    return call.view.run(run, fresh=True)
+    def archive(self, call: Call) -> Reply:
+        return self._change(call, World.archive)
 
-
-def _get_run(call: Call) -> Reply:
-    return call.view.run(call.run())
-
-
-def _list_runs_of_deployment(call: Call) -> Reply:
-    deployment = call.deployment()
-    after, before = call.query.moment("triggered_after"), call.query.moment("triggered_before")
-
-    def keep(run: Run, created: float) -> bool:
-        in_time = (after is None or created >= after) and (before is None or created <= before)
-        return run.deployment is deployment and in_time
-
-    return _list_runs(call, keep)
+    def run(self, call: Call) -> Reply:
+        """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
+        deployment = call.world.deployments[self.known(call).id]
+        call.expect_no_fields()
+        run = call.world.start(deployment, origin="request", at=call.now)
+        call.seen.runs.append(run.id)
+        return RUNS.show(call, run, "run")
 
 
-def _list_all_runs(call: Call) -> Reply:
-    query, has_error = call.query, call.query.truth("has_error")
-    deployment_id, trigger = query.one("deployment_id"), query.one("trigger_type")
-    in_time = query.within(*([] if call.view.legacy else ["gt", "gte", "lt", "lte"]))
+class Runs(Kind):
+    """They are the same in the list of all, and in that of a deployment."""
 
-    def keep(run: Run, created: float) -> bool:
-        return (
-            deployment_id in (None, run.deployment.id)
-            and trigger in (None, run.trigger["type"])
-            and in_time(created)
-            and (has_error is None or has_error == (call.view.run(run)["error"] is not None))
-        )
+    def things(self, call: Call) -> Mapping[str, Thing]:
+        runs = call.world.runs
+        if self.form.what == "deployment_runs":
+            return runs
+        return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    return _list_runs(call, keep)
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        """Return a run (api/facts.md, 1.3); the response to its trigger is more precise."""
+        assert isinstance(thing, Run)
+        digits = 9 if verb == "run" else 6
+        shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
+        if is_half_written:
+            shape |= {"session_id": None, "error": None}
+        if not call.legacy:
+            return shape
+        shape |= {"created_at": stamp(thing.created, digits=digits), "error": None}
+        shape |= {"status": thing.status(call.now), "triggered_at": shape["created_at"]}
+        if is_half_written:
+            del shape["session_id"]
+            return shape | {"status": "pending"}
+        started, ending = thing.session.starts() if thing.session else None, thing.ending(call.now)
+        if ending is not None:
+            shape["completed_at"] = stamp(ending.at, digits=6)
+            if ending.status == "failed":
+                shape["error"] = {"message": ending.message, "type": ending.type}
+            if ending.status == "completed" and started is not None:
+                shape["duration_ms"] = round((ending.at - started) * 1000)
+        if thing.session and started is not None and shape["status"] != "pending":
+            turn_id, started_at = thing.session.called("turn_"), stamp(started, digits=digits)
+            shape["cas_run_extras"] = {"attempt": 1, "turn_id": turn_id, "started_at": started_at}
+        return shape
 
 
-def _list_runs(call: Call, keep: Callable[[Run, float], bool]) -> Reply:
-    """Return a page of the runs that are kept, each looked at with the time of its creation as it is shown."""
-    legacy, status = call.view.legacy, call.query.one("status")
-
-    def shown(run: Run) -> bool:
-        if not call.knows(run) or not keep(run, run.created if legacy else float(int(run.created))):
-            return False
-        return not legacy or status in (None, run.status(call.now))
-
-    return call.page(call.world.runs.values(), call.view.run, keep=shown)
+def _legacy_event(event: Shape) -> Shape:
+    """Return an initial event with its text as a plain string, as older servers have it."""
+    content = event.get("content")
+    if isinstance(content, list):
+        content = "\n".join(block["text"] for block in content if block.get("type") == "text")
+    return {"content": content, "type": event["type"]}
 
 
-ROUTES = (
-    Route("POST", "deployments", ("create", "write", "deployment"), _create_deployment),
-    Route("GET", "deployments", ("deployment",), _list_deployments),
-    Route("GET", "deployments/{}", ("deployment",), _get_deployment),
-    Route("POST", "deployments/{}", ("update", "write", "deployment"), _update_deployment),
-    Route("POST", "deployments/{}/pause", ("pause", "write", "deployment"), _changing(World.pause)),
-    Route("POST", "deployments/{}/unpause", ("unpause", "write", "deployment"), _changing(World.unpause)),
-    Route("POST", "deployments/{}/archive", ("archive", "write", "deployment"), _changing(World.archive)),
-    Route("POST", "deployments/{}/run", ("trigger",), _run_deployment),
-    Route("GET", "deployments/{}/runs", ("list",), _list_runs_of_deployment),
-    Route("GET", "deployments/{}/runs/{}", ("run",), _get_run),
-    Route("GET", "deployment_runs", ("list",), _list_all_runs),
-    Route("GET", "deployment_runs/{}", ("run",), _get_run),
-)
+def _cas_config(deployment: Deployment) -> Shape:
+    fires, last = deployment.next_fire, deployment.last_run
+    stats: Shape = {"consecutive_failures": 0}
+    if fires is not None:
+        stats["next_trigger_at"] = stamp(fires)
+    stats |= {"total_failures": 0, "total_runs": deployment.total_runs}
+    if last is not None:
+        stats["last_triggered_at"] = stamp(last)
+    config = {"max_concurrent": 1, "max_retries": 0, "timeout_ms": 300_000}
+    return {"config": config, "session_strategy": "new_session", "stats": stats}
+
+
+RUNS = Runs(FORMS["deployment_runs"])
+KINDS = {
+    "deployments": Deployments(FORMS["deployments"]),
+    "deployments.runs": Runs(FORMS["deployments.runs"]),
+    "deployment_runs": RUNS,
+}

@@ -1,7 +1,13 @@
-"""How things of each kind are shown where nothing was said of them (api/facts.md, 4)."""
+"""How things of each kind are kept, and shown where nothing was said of them (api/facts.md, 1.2, 2.2 and 4).
+
+Key order is that of api/examples.jsonl.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from qoder_cli.sandbox.presets import AGENT
+from qoder_cli.sandbox.records import ENVIRONMENT
 
 Fields = dict[str, Any]
 _ONCE = ("created_at",)
@@ -19,6 +25,7 @@ class Form(NamedTuple):
     dated: tuple[str, ...] = _WHOLE
     key: str = "id"  # the field that names one in a path
     name: str = "name"  # the field that a filter by name means
+    digits: int = 0  # of a second
 
     @property
     def path(self) -> str:
@@ -30,6 +37,21 @@ class Form(NamedTuple):
         return self.type.replace("_", " ").capitalize()
 
 
+_DEPLOYMENT: Fields = {
+    **{"name": "", "description": None, "agent": {"id": AGENT, "type": "agent", "version": 1}},
+    **{"environment_id": ENVIRONMENT, "environment_variables": "", "initial_events": [], "metadata": {}},
+    **{"paused_reason": None, "resources": [], "schedule": None, "status": "active", "vault_ids": []},
+    **dict.fromkeys(("created_at", "updated_at", "archived_at", "budget")),
+}
+_RUN: Fields = {
+    **{"deployment_id": "", "agent": {}, "created_at": "", "session_id": None, "error": None},
+    **{"trigger_context": {}},
+}
+_SESSION: Fields = {
+    **{"agent": {}, "environment_id": "", "title": None, "status": "idle", "metadata": {}},
+    **{"environment_variables": {}, "resources": [], "vault_ids": [], "deployment_id": None, "budget": None},
+    **{"outcome_evaluations": [], "stats": {}, "usage": {}},
+}
 _AGENT: Fields = {
     **{"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []},
     **{"mcp_servers": [], "multiagent": None, "metadata": {}, "version": 1},
@@ -58,6 +80,15 @@ _DREAM: Fields = {
 }
 
 _ROWS = (
+    Form("deployments", "deployment", "dep", _DEPLOYMENT),
+    Form("deployments.runs", "deployment_run", "drun", _RUN, _ONCE),
+    Form("deployment_runs", "deployment_run", "drun", _RUN, _ONCE),
+    Form("sessions", "session", "sess", _SESSION, digits=6),
+    Form("sessions.events", "event", "evt", {}),
+    Form("sessions.resources", "session_resource", "sesr", {}),
+    Form("sessions.threads", "session_thread", "sthr", {}),
+    Form("sessions.threads.events", "event", "evt", {}),
+    Form("models", "model", "", {}),
     Form("agents", "agent", "agent", _AGENT),
     Form("agents.versions", "agent", "agent", _AGENT, key="version"),
     Form("environments", "environment", "env", _ENVIRONMENT),

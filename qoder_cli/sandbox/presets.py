@@ -1,6 +1,7 @@
 """The deployments that are there to try, each with a behaviour of its own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
@@ -21,10 +22,8 @@ class Preset:
     description: str
     behaviour: Behaviour = DEMO
     title: str = ""
-    cron: str | None = None
-    paused: bool = False
     archived: bool = False
-    budget: str | None = None  # in credits
+    more: Mapping[str, Any] = field(default_factory=dict)  # fields
 
     @property
     def id(self) -> str:
@@ -47,6 +46,9 @@ _SELF_ASK = Behaviour(going_on(_PUSH, seconds=6, message=_REPORT))
 _CUSTOM = Behaviour(asking(custom_call("ask_owner", question="Which version is next?"), seconds=2))
 _IDLE = Behaviour(turn(seconds=3, message=_REPORT, idles=True))
 
+_THIRTY_CENTS = {"budget": {"type": "limit", "max_credit_cost": "0.30"}}
+_NINE = {"schedule": {"expression": "0 9 * * *", "timezone": "UTC"}}
+_PAUSED = {"status": "paused", "paused_reason": {"type": "manual"}}
 _FAILS = "Fails in 3 s: the model calls fail until the retries are used up."
 _NEVER_STARTS = "Never starts: the trigger answers 200 with an error, because the environment is archived."
 _SKIPS = "Skipped because too many runs are running. The current API has no skips: there the session is rejected."
@@ -66,13 +68,13 @@ PRESETS = (
     Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE),
     Preset("selfask", "Asks after 3 s, and continues by itself 2 s later; completes in 6 s.", _SELF_ASK),
     Preset("custom", "Calls a custom tool after 2 s; once it has the result, completes in 1 s.", _CUSTOM),
-    Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, budget="0.30"),
+    Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, more=_THIRTY_CENTS),
     Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
     Preset("slow", _WAITS, _SLOW),
     Preset("idle", _IDLES, _IDLE),
-    Preset("paused", "Paused: cannot be run until it is unpaused.", paused=True),
+    Preset("paused", "Paused: cannot be run until it is unpaused.", more=_PAUSED),
     Preset("archived", "Archived for good, although its status is still active.", title="old-report", archived=True),
-    Preset("scheduled", _FIRES, title="nightly-report", cron="0 9 * * *"),
+    Preset("scheduled", _FIRES, title="nightly-report", more=_NINE),
 )
 
 

@@ -5,14 +5,15 @@ All times are unix seconds of the server's own clock.
 
 import re
 import string
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2s
 from typing import Any, Literal
 
 from qoder_cli.base import cron
-from qoder_cli.sandbox.presets import AGENT, DEMO
+from qoder_cli.sandbox.presets import DEMO
 from qoder_cli.sandbox.scripts import (
     CANCELLED,
     WORK,
@@ -39,6 +40,16 @@ _DIGITS = string.digits + string.ascii_lowercase
 def base36(number: int, length: int) -> str:
     """Return the last `length` digits of a number in base 36, padded with zeros."""
     return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(length)))
+
+
+@lru_cache(20_000)  # lists show the same thousands again and again
+def stamp(moment: float, *, digits: int = 0) -> str:
+    """Return a unix time in UTC, with 0, up to 6 or all 9 digits of a second."""
+    whole, nanos = divmod(int(moment * 1_000_000_000), 1_000_000_000)
+    fraction = f"{nanos:09d}"[:digits]
+    if digits < 9:
+        fraction = fraction.rstrip("0")
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
 
 
 def variables(text: str) -> dict[str, str]:
@@ -70,67 +81,67 @@ class Moment:
     beat: Beat
 
 
-@dataclass(slots=True)
-class Deployment:
-    """A deployment. `schedule` holds expression and timezone."""
+@dataclass(eq=False)
+class Thing:
+    """Anything that the API keeps. `fields` are as shown; those that begin with `_` never are."""
 
-    id: str
-    name: str
+    id: str  # what a path calls it
+    fields: dict[str, Any]
     created: float
-    updated: float
+    changed: float = 0.0
+    before: dict[str, Any] | None = None  # its fields before that
+    deleted: float | None = None
+
+    @property
+    def archived(self) -> str | None:
+        at: str | None = self.fields.get("archived_at")
+        return at
+
+    def change(self, at: float, **fields: Any) -> None:
+        """Change fields; for a while, a replica that lags still shows how they were."""
+        self.before, self.changed = dict(self.fields), at
+        self.fields.update(fields)
+        if "updated_at" in self.fields:
+            self.fields["updated_at"] = stamp(at)
+
+
+@dataclass(eq=False)
+class Deployment(Thing):
+    """A deployment: what it starts, and when."""
+
     behaviour: Behaviour = DEMO
-    description: str | None = None
-    agent: dict[str, Any] = field(default_factory=lambda: {"id": AGENT, "type": "agent", "version": 1})
-    environment_id: str = ENVIRONMENT
-    environment_variables: str = ""
-    initial_events: list[dict[str, Any]] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
-    resources: list[dict[str, Any]] = field(default_factory=list)
-    vault_ids: list[str] = field(default_factory=list)
-    schedule: dict[str, str] | None = None
-    budget: dict[str, str] | None = None
-    paused: bool = False
-    paused_error: str | None = None  # the type of the error that paused it
-    archived: float | None = None
     last_run: float | None = None
     total_runs: int = 0
     next_fire: float | None = None
-    before: "Deployment | None" = None  # as it was before its last change
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"])
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.fields["status"] == "paused")
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
         """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
-        if self.schedule is None or self.archived is not None:
+        schedule = self.fields["schedule"]
+        if schedule is None or self.archived is not None:
             return []
-        return cron.upcoming(self.schedule["expression"], self.schedule["timezone"], after=after, count=count)
+        return cron.upcoming(schedule["expression"], schedule["timezone"], after=after, count=count)
 
     def replan(self, after: float) -> None:
         """Work out the next fire anew: fires that were missed are not made up for."""
         self.next_fire = None if self.paused else next(iter(self.upcoming(after, count=1)), None)
 
 
-@dataclass
-class Session:
+@dataclass(eq=False)
+class Session(Thing):
     """A session, `speed` times as fast as its script. A client began it with `initial_events`."""
 
-    id: str
-    turn_id: str
-    agent: dict[str, Any]
-    environment_id: str
-    created: float
-    speed: float
+    speed: float = 1.0
     behaviour: Behaviour = DEMO
-    deployment_id: str | None = None
     initial_events: list[dict[str, Any]] = field(default_factory=list)
-    title: str | None = None
-    budget: dict[str, str] | None = None
-    environment_variables: dict[str, str] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
-    resources: list[dict[str, Any]] = field(default_factory=list)
-    vault_ids: list[str] = field(default_factory=list)
-    updated: float = 0.0  # by a client
     cancelled: float | None = None
-    archived: float | None = None
-    deleted: float | None = None
     _ended: Ending | None = None  # once it was found: lists ask thousands of sessions, again and again
 
     def __post_init__(self) -> None:
@@ -141,16 +152,16 @@ class Session:
         self._answers: list[tuple[str, Beat, Fields]] = []  # to its calls
         self._settled = 0  # of these, how many the agent knows
 
-    @property
-    def thread_id(self) -> str:
-        return "sthr_" + self.id.removeprefix("sess_")
+    def called(self, prefix: str) -> str:
+        """Return the id of its only thread, or turn."""
+        return prefix + self.id.removeprefix("sess_")
 
     @cached_property
     def moments(self) -> list[Moment]:
         """Everything that happens in it, past and future, in order."""
         if not self.initial_events:
             return []
-        beats = said(self.behaviour.script, self.initial_events, heard=self.deployment_id is None)
+        beats = said(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
         return [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
 
     def break_off(self, now: float, *beats: Beat) -> None:
@@ -192,7 +203,7 @@ class Session:
     def waiting(self, now: float) -> dict[str, Moment]:
         """Return the calls that wait for an answer, by their ids."""
         past, stop = self.past(now), self._newest_status(now)
-        fields = self.fields(stop) if stop else {}
+        fields = self.told(stop) if stop else {}
         ids = fields.get("stop_reason", {}).get("event_ids", [])
         told = {answer_to(moment.beat.fields) for moment in past}
         by_id = {self.event_id(moment): moment for moment in past}
@@ -202,7 +213,7 @@ class Session:
         """Return whether a turn is under way, though it may wait."""
         return self.busy(now) or bool(self.waiting(now))
 
-    def fields(self, moment: Moment) -> dict[str, Any]:
+    def told(self, moment: Moment) -> dict[str, Any]:
         """Return the fields of an event, with ids in the place of references."""
         before = self.moments[: moment.number]
         return {name: self._with_ids(value, before) for name, value in moment.beat.fields.items()}
@@ -266,35 +277,20 @@ class Session:
         return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)
 
 
-@dataclass(slots=True)
-class Thing:
-    """Anything else that the API keeps. `fields` are as shown; those that begin with `_` never are."""
-
-    key: str  # in its list
-    fields: dict[str, Any]
-    created: float
-    deleted: float | None = None
-
-
-@dataclass(slots=True)
-class Run:
+@dataclass(eq=False, kw_only=True)
+class Run(Thing):
     """A run of a deployment: with a session, with an error, or skipped."""
 
-    id: str
     deployment: Deployment
-    agent: dict[str, Any]
-    created: float
-    trigger: dict[str, Any]
     origin: Origin
     session: Session | None = None
-    error: tuple[str, str] | None = None
 
     def ending(self, now: float) -> Ending | None:
         """Return how it truly ended, or None while it goes on."""
         if self.session is not None:
             return self.session.ending(now)
-        if self.error is not None:
-            return Ending(self.created, "failed", *self.error)
+        if error := self.fields["error"]:
+            return Ending(self.created, "failed", error["type"], error["message"])
         return Ending(self.created, "skipped")
 
     def status(self, now: float) -> str:

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Collection, Iterator, Mapping
 
-from qoder_cli.sandbox.records import Moment, Session
-from qoder_cli.sandbox.shapes import Shape, View
-from qoder_cli.sandbox.wire import Step, encode
+from qoder_cli.sandbox.records import Moment, Session, stamp
+from qoder_cli.sandbox.wire import Shape, Step, encode
 from qoder_cli.sandbox.world import World
 
 _LAST = ("session.status_terminated", "session.deleted")
@@ -52,9 +51,23 @@ def follow(
             yield max(min(closes, sent_at + beats_at, wakes) - now, 0.0)
 
 
+def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
+    """Return an event as it is shown (api/facts.md, 2.6)."""
+    beat, at = moment.beat, stamp(moment.at, digits=6)
+    shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
+    if beat.type.startswith("session.thread_"):
+        named = session.fields["agent"].get("name", "sandbox-agent")
+        shape |= {"session_thread_id": session.called("sthr_"), "agent_name": named}
+    shape["processed_at"] = at
+    if legacy:
+        turn_id = session.called("turn_")
+        shape |= {"session_id": session.id, "turn_id": turn_id, "schema_version": "1.0", "created_at": at}
+    return shape
+
+
 def _frames(world: World, session: Session, moment: Moment, deltas: Collection[str]) -> Iterator[tuple[float, bytes]]:
     """Yield the frames of an event, and when each is sent."""
-    event = View(moment.at, world.generation).event(session, moment)
+    event = event_of(session, moment, legacy=world.generation == "legacy")
     previews = list(_previews(event)) if moment.beat.type in deltas else []
     before = session.moments[moment.number - 1].at if moment.number else session.created
     for left, preview in zip(range(len(previews), 0, -1), previews, strict=True):

@@ -16,6 +16,7 @@ BLOBS = "/blobs"  # where files are fetched from, without a token
 
 # Whole; a closed connection; nothing, ever; in drops; half of it, then a closed connection; no connection.
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
+Shape = dict[str, Any]  # an object, as it is sent
 Step = bytes | float  # what to send, or the seconds to wait before the next
 _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick no faster
 

@@ -9,10 +9,10 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import InitVar, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.sandbox.kept import FORMS
 from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of, behaviour_with
@@ -29,11 +29,11 @@ from qoder_cli.sandbox.records import (
     Session,
     Thing,
     base36,
+    stamp,
     variables,
 )
 from qoder_cli.sandbox.samples import SESSION, WRITER, samples
 from qoder_cli.sandbox.scripts import Beat, Behaviour
-from qoder_cli.sandbox.shapes import stamp
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -42,6 +42,7 @@ _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 MONTH = 30 * 86400  # seconds
 
 Act = Callable[[float], object]
+T = TypeVar("T", bound=Thing)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,9 +59,6 @@ class World:
     unique_names: bool = True  # archiving frees a name (api/facts.md, 1.2 and 3.4)
     seed: InitVar[int | None] = None  # makes ids repeatable
     agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
-    deployments: dict[str, Deployment] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)  # oldest first
-    sessions: dict[str, Session] = field(default_factory=dict)  # oldest first
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
     things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list, oldest first
@@ -68,22 +66,16 @@ class World:
 
     def __post_init__(self, seed: int | None) -> None:
         self.lock = threading.RLock()
+        self.deployments = cast(dict[str, Deployment], self.things.setdefault("deployments", {}))
+        self.runs = cast(dict[str, Run], self.things.setdefault("deployment_runs", {}))
+        self.sessions = cast(dict[str, Session], self.things.setdefault("sessions", {}))
         self._random = random.Random(seed)
         month_ago = self.now() - MONTH
         for n, preset in enumerate(reversed(PRESETS)):
             at = month_ago + 60 * n
-            made = self.add_deployment(
-                id=preset.id,
-                name=preset.title or preset.word,
-                at=at,
-                behaviour=preset.behaviour,
-                description=preset.description,
-                agent={"id": preset.agent, "type": "agent", "version": 1},
-                initial_events=PROMPT,
-                schedule={"expression": preset.cron, "timezone": "UTC"} if preset.cron else None,
-                budget={"type": "limit", "max_credit_cost": preset.budget} if preset.budget else None,
-                paused=preset.paused,
-            )
+            agent = {"id": preset.agent, "type": "agent", "version": 1}
+            about = {"name": preset.title or preset.word, "description": preset.description, **preset.more}
+            made = self.add_deployment(id=preset.id, at=at, agent=agent, initial_events=PROMPT, **about)
             if preset.archived:
                 self.archive(made, at=at + 86400)
         for what, held_by, fields in samples():
@@ -114,25 +106,28 @@ class World:
 
     def keep(self, what: str, held_by: str = "", *, at: float, **fields: Any) -> Thing:
         """Add a thing, created `at`; `what` is what the ids of its operations begin with."""
+        return self._add(Thing, what, held_by, at=at, **fields)
+
+    def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
         form = FORMS[what]
         shown = {"id": fields.get("id") or self.new_id(form.prefix), "type": form.type}
         empty = {name: value.copy() if isinstance(value, list | dict) else value for name, value in form.empty.items()}
-        dates = {name: None if name == "archived_at" else stamp(at) for name in form.dated}
-        whole = {**shown, **empty, **fields, **dates}
-        made = Thing(str(whole[form.key]), whole, at)
-        self.things.setdefault(form.path.format(held_by), {})[made.key] = made
+        dates = {name: None if name == "archived_at" else stamp(at, digits=form.digits) for name in form.dated}
+        whole = {**shown, **empty, **dates, **fields}
+        made = make(str(whole[form.key]), whole, at)
+        self.things.setdefault(form.path.format(held_by), {})[made.id] = made
         return made
 
     def is_archived(self, home: str, key: str) -> bool:
         known = self.thing(home, key)
-        return known is not None and known.fields["archived_at"] is not None
+        return known is not None and known.archived is not None
 
     def _behaviour(self, agent_id: str) -> Behaviour:
         """Return how the sessions of an agent behave: as its tools want it, or as its id says."""
         known = self.thing("agents", agent_id)
         return (known and behaviour_with(known.fields["tools"])) or behaviour_of(agent_id)
 
-    def refuse_taken(self, name: str, *, besides: Deployment | None = None) -> None:
+    def refuse_taken(self, name: str, *, besides: Thing | None = None) -> None:
         """Raise Refusal when an unarchived deployment has this name, and names are unique."""
         others = (each for each in self.deployments.values() if each.archived is None and each is not besides)
         if self.unique_names and any(each.name == name for each in others):
@@ -140,28 +135,31 @@ class World:
 
     # Acts: what requests, other people and the schedule do.
 
-    def add_deployment(self, *, name: str, id: str | None = None, at: float | None = None, **fields: Any) -> Deployment:
-        """Add a deployment, created `at` (default: now). `fields` are those of Deployment."""
-        at = self.now() if at is None else at
-        made = Deployment(id=id or self.new_id("dep"), name=name, created=at, updated=at, **fields)
-        made.behaviour = fields.get("behaviour") or self._behaviour(made.agent["id"])
+    def add_deployment(
+        self, *, at: float | None = None, behaviour: Behaviour | None = None, **fields: Any
+    ) -> Deployment:
+        """Add a deployment, created `at` (default: now)."""
+        made = self._add(Deployment, "deployments", at=self.now() if at is None else at, **fields)
+        made.behaviour = behaviour or self._behaviour(made.fields["agent"]["id"])
         made.replan(self.now())
-        self.deployments[made.id] = made
         return made
 
-    def add_session(self, *, at: float, id: str | None = None, **fields: Any) -> Session:
-        """Add a session, created `at`. `fields` are those of Session."""
+    def add_session(
+        self,
+        *,
+        at: float,
+        behaviour: Behaviour | None = None,
+        initial_events: Sequence[dict[str, Any]] = (),
+        **fields: Any,
+    ) -> Session:
+        """Add a session, created `at`."""
         agent = fields["agent"]
-        if "behaviour" not in fields:
-            behaviour = self._behaviour(agent["id"])
-            fields["behaviour"] = behaviour if behaviour.script else DEMO
+        behaviour = behaviour or self._behaviour(agent["id"])
         if known := self.thing(f"agents/{agent['id']}/versions", str(agent["version"])):
             fields["agent"] = {**known.fields, **agent}
-        turn_id = id.replace("sess_", "turn_") if id else ""
-        id, turn_id = id or self.new_id("sess"), turn_id or self.new_id("turn")
-        made = Session(id=id, turn_id=turn_id, created=at, speed=self.speed, **fields)
-        self.sessions[made.id] = made
-        return made
+        behaviour = behaviour if behaviour.script else DEMO
+        make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
+        return self._add(make, "sessions", at=at, **fields)
 
     def new_resource(self, said: dict[str, Any], *, at: float) -> dict[str, Any]:
         made = {"id": self.new_id("sesr"), **said, "created_at": stamp(at), "updated_at": stamp(at)}
@@ -192,30 +190,27 @@ class World:
         self._refuse_archived(deployment)
         if deployment.paused:
             raise Refusal(409, "Deployment is already paused.")
-        self.change(deployment, {"paused": True, "paused_error": None})
+        self.change(deployment, {"status": "paused", "paused_reason": {"type": "manual"}})
 
     def unpause(self, deployment: Deployment) -> None:
         """Undo that. Raises Refusal when it is not paused, or archived."""
         self._refuse_archived(deployment)
         if not deployment.paused:
             raise Refusal(409, "Deployment is not paused.")
-        self.change(deployment, {"paused": False, "paused_error": None})
+        self.change(deployment, {"status": "active", "paused_reason": None})
 
     def archive(self, deployment: Deployment, *, at: float | None = None) -> None:
         """Archive it for good: its name is freed, its status stays. Raises Refusal."""
         at = self.now() if at is None else at
-        self.change(deployment, {"archived": at, "name": f"{deployment.name}_archived_{int(at)}"}, at=at)
+        self.change(deployment, {"archived_at": stamp(at), "name": f"{deployment.name}_archived_{int(at)}"}, at=at)
 
     def change(self, deployment: Deployment, fields: dict[str, Any], *, at: float | None = None) -> None:
         """Change some of its fields. Raises Refusal when it is archived, or the name is taken."""
         self._refuse_archived(deployment)
         if "name" in fields:
             self.refuse_taken(fields["name"], besides=deployment)
-        deployment.before = replace(deployment, before=None)
-        for name, value in fields.items():
-            setattr(deployment, name, value)
-        deployment.updated = self.now() if at is None else at
-        deployment.replan(deployment.updated)
+        deployment.change(self.now() if at is None else at, **fields)
+        deployment.replan(deployment.changed)
 
     def delete(self, session: Session) -> None:
         """Delete a session for good, whatever goes on in it: its run stays."""
@@ -263,8 +258,6 @@ class World:
         with self.lock:
             times = [last - every * n for n in reversed(range(count))]
             made = [self._new_run(deployment, origin="seed", trigger="manual", at=at) for at in times]
-            self.runs = {run.id: run for run in sorted(self.runs.values(), key=lambda run: run.created)}
-            self.sessions = {s.id: s for s in sorted(self.sessions.values(), key=lambda s: s.created)}
         return made
 
     def seed_deployments(self, count: int, *, behaviour: Behaviour = DEMO) -> list[Deployment]:
@@ -275,43 +268,50 @@ class World:
     def seed_session(self) -> Session:
         """Add the session that the samples belong to, a month old, and return it."""
         agent = {"id": WRITER, "type": "agent", "version": 1}
-        about = {"environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
+        about: dict[str, Any] = {"environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
         with self.lock:
             return self.add_session(id=SESSION, at=self.now() - MONTH, agent=agent, **about)
 
     # Within.
 
     def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
-        context = {"type": trigger} | ({"scheduled_at": at} if trigger == "schedule" else {})
-        run = Run(self.new_id("drun"), deployment, dict(deployment.agent), at, context, origin)
-        needs = {"agent": deployment.agent["id"], "environment": deployment.environment_id}
-        archived = [what for what, id in needs.items() if self.is_archived(f"{what}s", id)]
-        if archived:  # api/facts.md, 1.3
-            run.error = f"{archived[0]}_archived_error", f"The deployment's {archived[0]} is archived."
-        elif deployment.behaviour.script:
+        said, behaviour = deployment.fields, deployment.behaviour
+        context = {"type": trigger} | ({"scheduled_at": stamp(at)} if trigger == "schedule" else {})
+        same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
+        make = partial(Run, deployment=deployment, origin=origin)
+        run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
+        needs = {"agent": said["agent"]["id"], "environment": said["environment_id"]}
+        error = None
+        for what, id in needs.items():
+            if error is None and self.is_archived(f"{what}s", id):  # api/facts.md, 1.3
+                error = f"{what}_archived_error", f"The deployment's {what} is archived."
+        if error is None and behaviour.script:
             run.session = self.add_session(
                 at=at,
-                deployment_id=deployment.id,
-                environment_id=deployment.environment_id,
-                agent=dict(deployment.agent),
-                behaviour=deployment.behaviour,
-                environment_variables=variables(deployment.environment_variables),
-                resources=[self.new_resource(resource, at=at) for resource in deployment.resources],
-                vault_ids=deployment.vault_ids,
-                initial_events=deployment.initial_events or PROMPT,
+                behaviour=behaviour,
+                environment_id=said["environment_id"],
+                environment_variables=variables(said["environment_variables"]),
+                resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
+                vault_ids=said["vault_ids"],
+                initial_events=said["initial_events"] or PROMPT,
                 title=TITLE,
-                budget=deployment.budget,
+                budget=said["budget"],
+                **same,
             )
-        elif not deployment.behaviour.skipped or self.generation == "current":
-            run.error = deployment.behaviour.error
-        self.runs[run.id] = run
+            run.fields["session_id"] = run.session.id
+        elif error is None and (not behaviour.skipped or self.generation == "current"):
+            error = behaviour.error
+        if error is not None:
+            run.fields["error"] = {"type": error[0], "message": error[1]}
         return run
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)
         deployment.replan(due)
-        if run.error is not None and run.error[0] not in _PASSING:
-            self.change(deployment, {"paused": True, "paused_error": run.error[0]})
+        error = run.fields["error"]
+        if error is not None and error["type"] not in _PASSING:
+            reason = {"type": "error", "error": {"type": error["type"]}}
+            self.change(deployment, {"status": "paused", "paused_reason": reason})
 
     def _refuse_archived(self, deployment: Deployment) -> None:
         if deployment.archived is not None:

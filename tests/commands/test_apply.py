@@ -86,7 +86,8 @@ def test_the_cycle_writes_once_and_only_what_differs(desk: Desk) -> None:
         f"GET /deployments/{weekly.id}",  # read back
     ]
     assert desk.writes == [(f"/deployments/{weekly.id}", {"description": "New words", "schedule": schedule})]
-    assert (weekly.description, weekly.schedule) == ("New words", {"expression": "30 9 * * 1", "timezone": "UTC"})
+    schedule = {"type": "cron", "expression": "30 9 * * 1", "timezone": "UTC"}
+    assert (weekly.fields["description"], weekly.fields["schedule"]) == ("New words", schedule)
 
     desk.world.requests.clear()
     ran = desk.apply(file)
@@ -116,13 +117,13 @@ def test_what_looks_like_a_variable_on_a_server_is_none(desk: Desk, words: tuple
     content = [{"type": "text", "text": text}]
     desk.qoder.env["HOME"] = "/home/me"
     weekly = desk.add(name=text, description=text, metadata={"a": text}, environment_variables=f"A={text}")
-    weekly.initial_events = [{"type": "user.message", "content": content}]
+    weekly.fields["initial_events"] = [{"type": "user.message", "content": content}]
     file = desk.file(desk.qoder("deploy", words[0], weekly.id, *words[1:]).out, name="file.yaml")
     ran = desk.apply(file, "--exit-code", "--json")
     assert (ran.code, actions(ran), ran.json[0]["description"]) == (0, [("unchanged", 0)], text)
-    weekly.description = weekly.metadata["a"] = "Old"
+    weekly.fields["description"] = weekly.fields["metadata"]["a"] = "Old"
     assert desk.apply(file).code == 0
-    assert (weekly.description, weekly.metadata["a"]) == (text, text)
+    assert (weekly.fields["description"], weekly.fields["metadata"]["a"]) == (text, text)
 
 
 def test_it_is_said_where_what_looks_like_a_variable_is_none(desk: Desk) -> None:
@@ -314,7 +315,7 @@ def test_metadata_in_a_file_is_all_of_it(desk: Desk) -> None:
     [(_, body)] = desk.writes
     assert body == {"metadata": {"tier": "2", "note": "", "old": None}}
     [weekly] = desk.named("weekly")
-    assert (ran.code, weekly.metadata) == (0, {"team": "core", "tier": "2", "note": ""})
+    assert (ran.code, weekly.fields["metadata"]) == (0, {"team": "core", "tier": "2", "note": ""})
     desk.apply_these({"name": "weekly", "metadata": {}})
     assert desk.writes[1][1] == {"metadata": {"team": None, "tier": None, "note": None}}
     assert "cas_config" not in json.dumps(desk.writes)
@@ -335,11 +336,11 @@ def test_a_pinned_agent_stays_pinned_unless_told(desk: Desk) -> None:
     weekly = desk.add(name="weekly", agent=pinned)
     desk.world.agent_versions["agent_1"] = 5
     assert actions(desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--json",))) == [("unchanged", 0)]
-    assert (desk.writes, weekly.agent) == ([], pinned)
+    assert (desk.writes, weekly.fields["agent"]) == ([], pinned)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, "~ agent.version: 2 -> 5" in ran.err) == (0, True)
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": {**pinned, "version": 5}})]
-    assert weekly.agent["version"] == 5
+    assert weekly.fields["agent"]["version"] == 5
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin", "--exit-code", "--json"))
     assert (ran.code, actions(ran)) == (0, [("unchanged", 0)])
 
@@ -606,7 +607,7 @@ def test_a_dry_run_shows_and_sends_nothing(desk: Desk, format: str) -> None:
         "id": [weekly.id, "dep_demo"],
     }[format]
     assert all(word in ran.out for word in said)
-    assert (weekly.description, desk.named("new")) == (None, [])
+    assert (weekly.fields["description"], desk.named("new")) == (None, [])
 
 
 def test_exit_code_tells_a_script_whether_anything_would_change(desk: Desk) -> None:
@@ -761,24 +762,24 @@ def test_a_name_that_is_taken_is_not_given_a_second_time(desk: Desk, unique_name
 
 
 def test_the_name_of_an_archived_one_is_free(desk: Desk) -> None:
-    desk.add(name="weekly", archived=desk.world.now())  # a server that does not rename it
+    desk.add(name="weekly", archived_at="2026-06-14T08:54:06Z")  # a server that does not rename it
     taken = desk.add(name="daily")
     assert desk.apply_these({"id": taken.id, "name": "weekly"}).code == 0
 
 
 def test_archived_ones_are_listed_only_where_a_name_asks_for_them(desk: Desk) -> None:
     name = "weekly_archived_1781427523"
-    desk.add(name="weekly", archived=desk.world.now())  # a server that does not rename it
+    desk.add(name="weekly", archived_at="2026-06-14T08:54:06Z")  # a server that does not rename it
     desk.apply_these(NEW)
     assert ([one.name for one in desk.named("weekly")], desk.asked[0]) == (["weekly"], f"GET {LIST}")
     desk.world.requests.clear()
-    desk.add(name=name, archived=desk.world.now())
+    desk.add(name=name, archived_at="2026-06-14T08:54:06Z")
     assert desk.apply_these({**NEW, "name": name}).code == 6
     assert desk.asked == [f"GET {LIST}&include_archived=true"]
     alive = desk.add(name=name)
-    desk.add(name=name, archived=desk.world.now())
+    desk.add(name=name, archived_at="2026-06-14T08:54:06Z")
     assert desk.apply_these({"name": name, "description": "New"}).code == 0
-    assert alive.description == "New"
+    assert alive.fields["description"] == "New"
 
 
 def test_what_was_listed_is_not_read_once_more(desk: Desk) -> None:
@@ -923,7 +924,7 @@ def test_a_lost_answer_to_a_change_is_settled_by_reading_back(desk: Desk, fault:
     desk.goes_wrong(f"update:{fault}")
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran)) == (0, [("changed", 0)])
-    assert (weekly.description, len(desk.writes)) == ("New", 1)
+    assert (weekly.fields["description"], len(desk.writes)) == ("New", 1)
 
 
 @pytest.mark.parametrize("fault", [*LOST, "503", "500"])
@@ -931,7 +932,7 @@ def test_a_change_that_does_not_show_is_sent_again_for_that_does_no_harm(desk: D
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"update:{fault}*2")
     assert desk.apply_these({"name": "weekly", "description": "New"}).code == 0
-    assert (weekly.description, len(desk.writes)) == ("New", 3)
+    assert (weekly.fields["description"], len(desk.writes)) == ("New", 3)
     assert len({seen.key for seen in desk.world.requests if seen.method == "POST"}) == 1
 
 
@@ -961,11 +962,11 @@ def test_a_lost_repinning_is_not_taken_for_done(desk: Desk, beside: list[str]) -
     desk.world.agent_versions["agent_1"] = 5
     desk.goes_wrong("update:drop-before", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
-    assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 5, 2)
+    assert (ran.code, weekly.fields["agent"]["version"], len(desk.writes)) == (0, 5, 2)
     desk.world.agent_versions["agent_1"] = 6
     desk.goes_wrong("update:drop-after", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
-    assert (ran.code, weekly.agent["version"], len(desk.writes)) == (0, 6, 1)
+    assert (ran.code, weekly.fields["agent"]["version"], len(desk.writes)) == (0, 6, 1)
 
 
 def test_one_that_is_archived_while_its_answer_is_lost_is_exit_6(desk: Desk) -> None:
@@ -986,7 +987,7 @@ def test_someone_who_writes_just_before_keeps_what_the_file_leaves_out(desk: Des
     weekly = desk.add(name="weekly")
     desk.goes_wrong("update:stranger")
     assert desk.apply_these({"name": "weekly", "metadata": {"a": "1"}}).code == 0
-    assert (weekly.description, weekly.metadata) == ("Changed by someone else.", {"a": "1"})
+    assert (weekly.fields["description"], weekly.fields["metadata"]) == ("Changed by someone else.", {"a": "1"})
 
 
 @pytest.mark.parametrize("where", ["create", "update"])
@@ -1097,7 +1098,7 @@ def test_a_replica_that_lags_for_long_is_not_said_to_have_kept_something_else(de
     weekly = desk.add(name="weekly", description="Old")
     desk.goes_wrong("any:lagging=60")
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran), weekly.description) == (6, [("changed", 6)], "New")
+    assert (ran.code, actions(ran), weekly.fields["description"]) == (6, [("changed", 6)], "New")
     said = f"weekly ({weekly.id}) was changed, but reading it back still shows something else: description"
     assert (ran.error["message"], ran.error["hint"]) == (said, "check again later")
 
@@ -1190,7 +1191,7 @@ def test_no_fault_makes_it_lie_or_create_two(qoder: Qoder, tmp_path: Path, fault
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"create:{fault}*2", f"update:{fault}*2", *beside, unique_names=False)
     ran = desk.apply_these({**NEW, "name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
-    then = len(desk.named("new")), weekly.description
+    then = len(desk.named("new")), weekly.fields["description"]
     qoder.clock.time += 60  # whatever was to happen late has happened
     assert len(desk.named("new")) <= 1
     if ran.out:
@@ -1198,7 +1199,7 @@ def test_no_fault_makes_it_lie_or_create_two(qoder: Qoder, tmp_path: Path, fault
         assert created["exit_code"] != 0 or then[0] == 1
         assert changed["exit_code"] != 0 or then[1] == "New"
         assert created["exit_code"] in (0, 9) or not desk.named("new")
-        assert changed["exit_code"] in (0, 9) or weekly.description is None
+        assert changed["exit_code"] in (0, 9) or weekly.fields["description"] is None
         assert ran.code == max(created["exit_code"], changed["exit_code"])
     else:
         assert (ran.code, then, desk.writes) == (7, (0, None), [])
@@ -1238,10 +1239,10 @@ def test_secrets_are_in_no_byte_that_is_shown(qoder: Qoder, tmp_path: Path, form
 
     said = [shown("--dry-run", "--debug"), shown(yes=False), shown("--debug"), shown()]
     [keeper] = desk.named("keeper-blue-moon")
-    assert keeper.environment_variables == f"TOKEN={SECRET}\nPLAIN=on"
-    keeper.environment_variables, keeper.description = OLD["environment_variables"], OLD["description"]
+    assert keeper.fields["environment_variables"] == f"TOKEN={SECRET}\nPLAIN=on"
+    keeper.fields |= {name: OLD[name] for name in ("environment_variables", "description")}
     said += [shown("--exit-code", "--debug"), shown("--debug")]
-    assert keeper.environment_variables == f"TOKEN={SECRET}\nPLAIN=on"
+    assert keeper.fields["environment_variables"] == f"TOKEN={SECRET}\nPLAIN=on"
     for secret in (SECRET, json.dumps(SECRET)[1:-1], "hunter2", "literal-token-9", "yesterdays-secret"):
         assert secret not in "".join(said)
     assert "[hidden]" in "".join(said)

@@ -176,7 +176,7 @@ def test_a_name_that_is_taken_is_exit_6(desk: Desk, unique_names: bool) -> None:
 
 
 def test_a_name_that_an_archived_one_had_is_free(desk: Desk) -> None:
-    desk.add(name="weekly", archived=desk.world.now())  # a server that does not rename it
+    desk.add(name="weekly", archived_at="2026-06-14T08:54:06Z")  # a server that does not rename it
     assert create(desk).code == 0
 
 
@@ -520,7 +520,7 @@ def test_a_refusal_is_certain(desk: Desk, verb: str, fault: str, code: int) -> N
     ran = create(desk, "--json") if verb == "create" else update(desk, "dep_demo", "--description", "New", "--json")
     assert (ran.code, ran.out) == (code, "")
     assert desk.named("weekly") == []
-    assert desk.world.deployments["dep_demo"].description != "New"
+    assert desk.world.deployments["dep_demo"].fields["description"] != "New"
 
 
 # Signals.

@@ -354,7 +354,7 @@ FAULTS = (
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_makes_it_lie(qoder: Qoder, world: World, verb: str, fault: str) -> None:
     for times, beside in ((1, []), (3, ["any:lagging=3"]), (1, ["deployment:503*4"])):
-        made = world.add_deployment(name="job", paused=verb == "unpause", at=world.now() - 3600)
+        made = world.add_deployment(name="job", status={"unpause": "paused"}.get(verb, "active"), at=world.now() - 3600)
         goes_wrong(qoder, world, f"{verb}:{fault}*{times}", *beside)
         code = change(qoder, verb, made.id).code
         then = state(world, made.id)

@@ -549,7 +549,8 @@ def test_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigger: str, depl
     wanted = [
         id
         for id in newest_first(mixed)
-        if mixed.runs[id].trigger["type"] == trigger and deployment in (None, mixed.runs[id].deployment.id)
+        if mixed.runs[id].fields["trigger_context"]["type"] == trigger
+        and deployment in (None, mixed.runs[id].deployment.id)
     ]
     assert ids(ran) == wanted
     sent = {"manual": "manual", "schedule": "schedule", "retry": None}[trigger] if deployment is None else None
@@ -768,7 +769,7 @@ def test_archived_is_told_by_when_it_was_and_never_by_status(qoder: Qoder) -> No
 
 
 def test_deployments_by_status_and_agent(qoder: Qoder, world: World) -> None:
-    other = world.add_deployment(name="other", agent={"id": "agent_2", "type": "agent", "version": 1}, paused=True)
+    other = world.add_deployment(name="other", agent={"id": "agent_2", "type": "agent", "version": 1}, status="paused")
     assert ids(qoder("deploy", "list", "--agent", "agent_2", "--json")) == [other.id]
     assert set(ids(qoder("deploy", "list", "--status", "paused", "--json"))) == {other.id, "dep_paused"}
     assert set(ids(qoder("deploy", "list", "--status", "paused", "--include-archived", "--json"))) == {

@@ -164,7 +164,7 @@ def test_what_cannot_be_read_back_is_unknown(qoder: Qoder, service: Service) -> 
 def test_another_who_was_faster_is_no_failure(qoder: Qoder, service: Service) -> None:
     id = service.session()
     service.before[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
-    service.world.sessions[id].archived = service.world.now()
+    service.world.sessions[id].change(service.world.now(), archived_at="2026-06-14T08:54:06Z")
     assert qoder("session", "archive", id, "--yes").code == 0
 
 

@@ -66,7 +66,7 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
     with server.world.lock:
         server.world.settle()
         for one in server.world.deployments.values():
-            found.setdefault(one.name, []).append(one.description)
+            found.setdefault(one.name, []).append(one.fields["description"])
     return found
 
 

@@ -205,9 +205,18 @@ def test_where_nothing_can_be_said_every_field_is_refused(desk: Desk, verb: str)
     assert desk.http.post("/deployments/dep_demo/run").status_code == 200
 
 
-@pytest.mark.parametrize("type", ["file", "github_repository", "git_repository", "memory_store"])
-def test_a_resource_needs_what_it_is_about(desk: Desk, type: str) -> None:
-    assert desk.refused("POST", "/deployments", json=BODY | {"resources": [{"type": type}]})[2] == "resources.0"
+@pytest.mark.parametrize(
+    ("type", "field"),
+    [
+        ("file", "file_id"),
+        ("github_repository", "url"),
+        ("git_repository", "url"),
+        ("memory_store", "memory_store_id"),
+    ],
+)
+def test_a_resource_needs_what_it_is_about(desk: Desk, type: str, field: str) -> None:
+    body = BODY | {"resources": [{"type": type}]}
+    assert desk.refused("POST", "/deployments", json=body)[2] == f"resources.0.{field}"
 
 
 def test_all_that_the_official_sdk_can_say_is_known(desk: Desk) -> None:

@@ -83,7 +83,7 @@ def test_an_agent_may_be_changed_for_a_session(desk: Desk) -> None:
         ({"environment_id": "dep_1"}, "environment_id"),
         ({"initial_events": [{**said("."), "type": "system.message"}]}, "initial_events.0.type"),
         ({"initial_events": [{"type": "user.message", "content": "plain"}]}, "initial_events.0.content"),
-        ({"resources": [{"type": "file"}]}, "resources.0"),
+        ({"resources": [{"type": "file"}]}, "resources.0.file_id"),
         ({"metadata": {"key": 1}}, "metadata.key"),
         ({"budget": {"type": "limit", "max_credit_cost": "0"}}, "budget.max_credit_cost"),
         ({"environment_variables": {"QODER_X": "1"}}, "environment_variables"),

@@ -1,0 +1,199 @@
+"""What anything that the API keeps can be asked for: it is the same for every kind (api/facts.md, 4).
+
+An operation of `nouns/operations.tsv` is a method of the class of its kind; catalog.py, contents.py, deployments.py
+and sessions.py have what is special.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from datetime import datetime
+from operator import ge, gt, le, lt
+from typing import Any
+
+from qoder_cli.sandbox.call import Call, Reply
+from qoder_cli.sandbox.kept import Form
+from qoder_cli.sandbox.records import Thing, stamp
+from qoder_cli.sandbox.wire import Refusal, Shape, invalid
+
+_BOUNDS: dict[str, Callable[[float, float], bool]] = {
+    **{"created_at[gt]": gt, "created_at[gte]": ge, "created_at[lt]": lt, "created_at[lte]": le},
+    **{"triggered_after": ge, "triggered_before": le},
+}
+_OF_PAGES = ("limit", "order", "page", "after_id", "before_id", "view", "depth", "path_prefix", "include_archived")
+_WHERE = {  # the field, and the one in it, that a filter of another name is about
+    "ids[]": ("id",),
+    "statuses[]": ("status",),
+    "types[]": ("type",),
+    "agent_id": ("agent", "id"),
+    "agent_version": ("agent", "version"),
+    "trigger_type": ("trigger_context", "type"),
+    "scope_id": ("scope", "id"),
+    **{name: ("created_by", name) for name in ("session_id", "api_key_id", "service_account_id")},
+}
+_SECRETS = {"authorization_token", "password", "token", "secret_value"}
+_SECRETS |= {"access_token", "refresh_token", "client_secret"}
+
+
+class Kind:
+    """Things of one kind. What raises Refusal here does so wherever it is overridden."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+
+    # What is special: hooks.
+
+    def guard(self, call: Call) -> None:
+        """Raise Refusal where such things cannot be asked for at all."""
+
+    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+        """Make fields of what was said; `old` is changed by it. Raises Refusal."""
+
+    def make(self, call: Call, fields: Shape) -> Thing:
+        """Add a new thing."""
+        return call.world.keep(self.form.what, *call.ids[:1], at=call.now, **fields)
+
+    def changed(self, call: Call, thing: Thing, how: str) -> None:
+        """Hear that a thing was created, modified or deleted."""
+
+    def leave(self, call: Call, thing: Thing) -> None:
+        """Delete a thing. Raises Refusal where it is in use."""
+        thing.deleted = call.now
+
+    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+        """Return a thing as it is shown: on a replica that lags, as it was before a young change."""
+        is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
+        fields = thing.before if is_late and thing.before is not None else thing.fields
+        return {name: value for name, value in fields.items() if not name.startswith("_")}
+
+    def things(self, call: Call) -> Mapping[str, Thing]:
+        """Return the list that a request is about, by their ids."""
+        return call.world.things.get(self.form.path.format(*call.ids), {})
+
+    def values(self, fields: Shape, name: str) -> Iterable[Any]:
+        """Return what a filter of this name is about in the fields of a thing."""
+        if name == "has_error":
+            return ["false" if fields["error"] is None else "true"]
+        path = _WHERE.get(name, (self.form.name if name == "name" else name,))
+        if path[0] not in fields:
+            path = (name,)
+        value: Any = fields
+        for step in path:
+            value = (value or {}).get(step)
+        return [value]
+
+    # What all have.
+
+    def is_known(self, call: Call, thing: Thing) -> bool:
+        """Return whether a thing is visible on this replica."""
+        until = call.known_until
+        return thing.created <= until and (thing.deleted is None or thing.deleted > until)
+
+    def known(self, call: Call, id: str = "") -> Thing:
+        """Return the thing that the path names, or the one with this id. Raises Refusal."""
+        found = self.things(call).get(id or call.ids[self.form.path.count("{}")])
+        if found is None or not self.is_known(call, found):
+            raise Refusal(404, f"{self.form.called} not found.")
+        return found
+
+    def unarchived(self, call: Call) -> Thing:
+        """Return the same. Raises Refusal also when it is archived."""
+        found = self.known(call)
+        if found.archived is not None:
+            raise Refusal(409, f"{self.form.called} is archived.")
+        return found
+
+    def keep(self, call: Call) -> Callable[[Shape], bool]:
+        """Return what tells of the fields of a thing whether it passes the filters of the query. Raises Refusal."""
+        query, asked = call.query, call.operation.query
+        archived = query.truth("include_archived")
+        query.truth("has_error")
+        if call.legacy and self.form.prefix in ("dep", "drun"):
+            asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
+        limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
+        for name in asked:
+            if name in _BOUNDS:
+                limits += [(name, limit) for limit in [query.moment(name)] if limit is not None]
+            elif name not in _OF_PAGES and (given := query.all(name)):
+                wanted.append((name, given))
+
+        def passes(fields: Shape) -> bool:
+            if fields.get("archived_at") is not None and archived is not True:
+                return False
+            made = fields.get("processed_at") or fields.get("created_at")
+            at = datetime.fromisoformat(made).timestamp() if limits and made else 0
+            in_time = all(_BOUNDS[name](at, limit) for name, limit in limits)
+            return in_time and all(given & set(map(str, self.values(fields, name))) for name, given in wanted)
+
+        return passes
+
+    # What it can be asked for.
+
+    def create(self, call: Call) -> Reply:
+        """Keep a new thing."""
+        return self.show(call, self.created(call, call.said()), "create")
+
+    def created(self, call: Call, said: Shape) -> Thing:
+        """Return a new thing of what was said. Raises Refusal."""
+        self.accept(call, said, None)
+        fields = {name: value for name, value in said.items() if value is not None}
+        if "metadata" in fields:
+            fields["metadata"] = merged({}, fields["metadata"])
+        made = self.make(call, fields)
+        self.changed(call, made, "created")
+        if call.legacy:
+            call.status = 201
+        return made
+
+    def retrieve(self, call: Call) -> Reply:
+        """Return the thing that the path names."""
+        return self.show(call, self.known(call), "retrieve")
+
+    def update(self, call: Call) -> Reply:
+        """Change the fields that are given: metadata is merged, all else replaced (api/facts.md, 3.8)."""
+        thing, fields = self.unarchived(call), call.said()
+        for name, value in fields.items():
+            if value is None and name in self.form.empty:
+                fields[name] = copy(self.form.empty[name])
+        if "metadata" in fields:
+            fields["metadata"] = merged(thing.fields["metadata"], fields["metadata"])
+        self.accept(call, fields, thing)
+        thing.change(call.now, **fields)
+        self.changed(call, thing, "modified")
+        return self.show(call, thing, "update")
+
+    def archive(self, call: Call) -> Reply:
+        """Archive a thing; to do it twice does no harm."""
+        thing = self.known(call)
+        call.expect_no_fields()
+        if thing.archived is None:
+            thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
+        return self.show(call, thing, "archive")
+
+    def delete(self, call: Call) -> Reply:
+        """Delete a thing for good."""
+        thing = self.known(call)
+        self.leave(call, thing)
+        self.changed(call, thing, "deleted")
+        return {"id": thing.id, "type": f"{self.form.type}_deleted"}
+
+    def page(self, call: Call, *, order: str = "desc") -> Reply:
+        """Return a page of those that pass the filters of the operation."""
+        keep, descending = self.keep(call), call.query.descending(default=order)
+        known = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
+        known.sort(key=lambda thing: thing.created)
+        return call.page(known, lambda thing: self.show(call, thing, "list"), keep, descending=descending)
+
+
+def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+    """Return `metadata` with strings put in and nulls taken out. Raises Refusal beyond 16 keys."""
+    result = {key: value for key, value in {**metadata, **change}.items() if value is not None}
+    if len(result) > 16:
+        raise invalid("metadata has at most 16 keys.", "metadata")
+    return result
+
+
+def without_secrets(said: Shape) -> Shape:
+    """Return what was said as it is shown: its secrets are forgotten."""
+    kept = {name: value for name, value in said.items() if name not in _SECRETS}
+    inner = {name: without_secrets(value) for name, value in kept.items() if isinstance(value, dict)}
+    return kept | inner
